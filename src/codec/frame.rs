@@ -1,0 +1,79 @@
+//! JSON with a first line that says what it is: `elacsym <what> <version> <length> <xxh3-64 in hex>`.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{CodecError, checksum};
+
+/// One kind of framed JSON object.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Frame {
+    /// What the object is, one lower-case word.
+    pub(crate) what: &'static str,
+    /// The newest version that is written and read.
+    pub(crate) version: u32,
+}
+
+impl Frame {
+    pub(crate) fn encode(self, value: &impl Serialize) -> Result<Bytes, CodecError> {
+        let json = serde_json::to_vec(value).map_err(|e| CodecError::malformed(self.what, e))?;
+        let head =
+            format!("elacsym {} {} {} {:016x}\n", self.what, self.version, json.len(), checksum(&json));
+        Ok([head.as_bytes(), &json].concat().into())
+    }
+
+    pub(crate) fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, CodecError> {
+        let what = self.what;
+        let magic = || CodecError::Magic { what };
+        let start = format!("elacsym {what} ");
+        let rest = bytes.strip_prefix(start.as_bytes()).ok_or_else(magic)?;
+        let line = rest.iter().take(64).position(|b| *b == b'\n').ok_or_else(magic)?;
+        let (head, json) = rest.split_at_checked(line).ok_or_else(magic)?;
+        let mut words = std::str::from_utf8(head).map_err(|_| magic())?.split(' ');
+        let version: u32 = words.next().and_then(|w| w.parse().ok()).ok_or_else(magic)?;
+        if version == 0 || version > self.version {
+            return Err(CodecError::Newer { what, found: version, supported: self.version });
+        }
+        let json = json.get(1..).unwrap_or_default();
+        let len: usize = words.next().and_then(|w| w.parse().ok()).ok_or_else(magic)?;
+        if len != json.len() {
+            return Err(CodecError::Truncated { what });
+        }
+        let sum = words.next().and_then(|w| u64::from_str_radix(w, 16).ok()).ok_or_else(magic)?;
+        if sum != checksum(json) || words.next().is_some() {
+            return Err(CodecError::Checksum { what });
+        }
+        serde_json::from_slice(json).map_err(|e| CodecError::malformed(what, e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: Frame = Frame { what: "thing", version: 2 };
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_noticed() {
+        let bytes = FRAME.encode(&vec![1, 2, 3]).unwrap();
+        assert_eq!(FRAME.decode::<Vec<u8>>(&bytes).unwrap(), [1, 2, 3]);
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut bad = bytes.to_vec();
+                bad[at] ^= 1 << bit;
+                let read = FRAME.decode::<Vec<u8>>(&bad);
+                // A lower version, or a checksum in upper case, is another spelling of the same frame.
+                assert!(!matches!(read, Ok(ref v) if *v != [1, 2, 3]), "byte {at} bit {bit}");
+            }
+            assert!(FRAME.decode::<Vec<u8>>(&bytes[..at]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_newer_version_says_so() {
+        let newer = Frame { what: "thing", version: 3 }.encode(&1).unwrap();
+        assert!(matches!(FRAME.decode::<u8>(&newer), Err(CodecError::Newer { found: 3, supported: 2, .. })));
+        assert!(matches!(FRAME.decode::<u8>(b"garbage"), Err(CodecError::Magic { .. })));
+    }
+}

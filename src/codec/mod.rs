@@ -1,0 +1,55 @@
+//! Bytes that go to a store and come back: checksums, bounded reading, framed JSON.
+//!
+//! **Invariant:** nothing here panics or allocates more than the input justifies, whatever the bytes.
+
+mod frame;
+mod reader;
+
+pub(crate) use frame::Frame;
+pub(crate) use reader::Reader;
+
+use std::fmt;
+
+use twox_hash::XxHash3_64;
+
+use crate::error::{Error, ErrorKind};
+
+/// XXH3-64, the checksum of every format.
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
+    XxHash3_64::oneshot(bytes)
+}
+
+/// Why bytes cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CodecError {
+    #[error("not an elacsym {what}: wrong magic number")]
+    Magic { what: &'static str },
+    #[error("format version {found} of {what} is newer than {supported}, the newest this version reads")]
+    Newer { what: &'static str, found: u32, supported: u32 },
+    #[error("unknown required feature bits {bits:#x} of {what}")]
+    Feature { what: &'static str, bits: u64 },
+    #[error("checksum mismatch of {what}")]
+    Checksum { what: &'static str },
+    #[error("{what} ends early")]
+    Truncated { what: &'static str },
+    #[error("malformed {what}: {why}")]
+    Malformed { what: &'static str, why: String },
+}
+
+impl CodecError {
+    pub(crate) fn malformed(what: &'static str, why: impl fmt::Display) -> Self {
+        Self::Malformed { what, why: why.to_string() }
+    }
+
+    /// The public error, which names the object.
+    pub(crate) fn at(self, object: impl fmt::Display) -> Error {
+        match self {
+            Self::Newer { .. } | Self::Feature { .. } => {
+                Error::new(ErrorKind::UnsupportedVersion, format!("{self}. key=`{object}`"))
+            }
+            Self::Magic { .. } | Self::Checksum { .. } | Self::Truncated { .. } | Self::Malformed { .. } => {
+                Error::corrupt(object, self)
+            }
+        }
+    }
+}

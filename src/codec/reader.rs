@@ -1,0 +1,87 @@
+//! Reading numbers and slices without trusting them.
+
+use uuid::Uuid;
+
+use super::CodecError;
+
+/// A cursor over bytes of unknown origin.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    what: &'static str,
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// `what` names the format in errors.
+    pub(crate) fn new(what: &'static str, bytes: &'a [u8]) -> Self {
+        Self { what, rest: bytes }
+    }
+
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], CodecError> {
+        let (taken, rest) =
+            self.rest.split_at_checked(len).ok_or(CodecError::Truncated { what: self.what })?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, CodecError> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, CodecError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, CodecError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn i64(&mut self) -> Result<i64, CodecError> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    pub(crate) fn uuid(&mut self) -> Result<Uuid, CodecError> {
+        self.array().map(Uuid::from_bytes)
+    }
+
+    /// A length that the rest of the input must be able to hold.
+    pub(crate) fn len(&mut self) -> Result<usize, CodecError> {
+        let len = usize::try_from(self.u64()?).ok();
+        len.filter(|len| *len <= self.rest.len()).ok_or(CodecError::Truncated { what: self.what })
+    }
+
+    pub(crate) fn magic(&mut self, expected: [u8; 4]) -> Result<(), CodecError> {
+        match self.array::<4>() {
+            Ok(found) if found == expected => Ok(()),
+            _ => Err(CodecError::Magic { what: self.what }),
+        }
+    }
+
+    pub(crate) fn version(&mut self, supported: u16) -> Result<u16, CodecError> {
+        let found = self.u16()?;
+        if found == 0 || found > supported {
+            let (found, supported) = (found.into(), supported.into());
+            return Err(CodecError::Newer { what: self.what, found, supported });
+        }
+        Ok(found)
+    }
+
+    /// Everything that is left.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Nothing may be left.
+    pub(crate) fn end(&self) -> Result<(), CodecError> {
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        Err(CodecError::malformed(self.what, format!("{} bytes too many", self.rest.len())))
+    }
+}

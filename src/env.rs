@@ -1,0 +1,183 @@
+//! The only door to time, chance and tasks.
+//!
+//! The library starts no runtime and no thread: tasks and CPU-heavy work go to the caller's runtime through
+//! an [`Env`]. A simulation passes its own [`Runtime`], so that a seed replays a run.
+//!
+//! **Invariant:** no other module reads a clock, draws a random number, sleeps or spawns; clippy's
+//! `disallowed-methods` holds it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+
+/// What the library needs of the world: one method an operation.
+pub trait Runtime: fmt::Debug + Send + Sync + 'static {
+    /// Time since a fixed point in the past; it never goes back.
+    fn monotonic(&self) -> Duration;
+    /// Milliseconds since 1970-01-01 UTC.
+    fn wall_ms(&self) -> i64;
+    /// A future that ends after `duration`.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+    /// 64 random bits.
+    fn random(&self) -> u64;
+    /// Runs a task to its end, whether or not anyone waits.
+    fn spawn(&self, task: BoxFuture<'static, ()>);
+    /// Runs CPU-heavy work where it does not hold up other tasks.
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>);
+}
+
+/// A handle to a [`Runtime`].
+#[derive(Clone, Debug)]
+pub struct Env(Arc<dyn Runtime>);
+
+/// A point in time on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    monotonic: Duration,
+    wall_ms: i64,
+}
+
+impl Env {
+    /// An environment over a runtime of the caller's.
+    pub fn new(runtime: impl Runtime) -> Self {
+        Self(Arc::new(runtime))
+    }
+
+    /// The tokio runtime this is called on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) outside a tokio runtime.
+    pub fn current() -> Result<Self> {
+        let handle = tokio::runtime::Handle::try_current()
+            .map_err(|_| Error::invalid("no tokio runtime: call this from within one"))?;
+        #[expect(clippy::disallowed_methods, reason = "this is the door")]
+        let start = std::time::Instant::now();
+        Ok(Self::new(TokioRuntime { handle, start }))
+    }
+
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { monotonic: self.0.monotonic(), wall_ms: self.0.wall_ms() }
+    }
+
+    /// Time since `start`, by the clock that saw more of it: a monotonic clock may not count a suspended
+    /// machine, and a wall clock may be set back.
+    pub(crate) fn elapsed(&self, start: Moment) -> Duration {
+        let wall = u64::try_from(self.0.wall_ms() - start.wall_ms).unwrap_or(0);
+        self.0.monotonic().saturating_sub(start.monotonic).max(Duration::from_millis(wall))
+    }
+
+    pub(crate) fn wall_ms(&self) -> i64 {
+        self.0.wall_ms()
+    }
+
+    pub(crate) async fn sleep(&self, duration: Duration) {
+        self.0.sleep(duration).await;
+    }
+
+    /// The future's output, or `None` when `limit` passes first.
+    pub(crate) async fn timeout<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+        let mut sleep = std::pin::pin!(self.0.sleep(limit));
+        let mut future = std::pin::pin!(future);
+        tokio::select! {
+            biased;
+            output = &mut future => Some(output),
+            () = &mut sleep => None,
+        }
+    }
+
+    /// A random version 4 UUID.
+    pub(crate) fn uuid(&self) -> Uuid {
+        let bits = (u128::from(self.0.random()) << 64) | u128::from(self.0.random());
+        uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
+    }
+
+    /// A duration between zero and `most`, evenly distributed: jitter.
+    pub(crate) fn jitter(&self, most: Duration) -> Duration {
+        let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.0.random() % nanos.saturating_add(1).max(1))
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(Box::pin(task));
+    }
+
+    /// Runs `work` on the caller's blocking pool. A panic in it is an error here, not there.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let (sender, receiver) = oneshot::channel();
+        self.0.blocking(Box::new(move || {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            // The receiver may be gone: then nobody wants the outcome.
+            let _ = sender.send(outcome);
+        }));
+        match receiver.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(_)) => Err(Error::internal("a blocking task panicked")),
+            Err(_) => Err(Error::internal("the runtime shut down during a blocking task")),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct TokioRuntime {
+    handle: tokio::runtime::Handle,
+    start: std::time::Instant,
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+impl Runtime for TokioRuntime {
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn wall_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn random(&self) -> u64 {
+        // A v4 UUID has six fixed bits; folded this way each is covered by a random one.
+        let (high, low) = Uuid::new_v4().as_u64_pair();
+        high ^ low.rotate_left(32)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.handle.spawn(task);
+    }
+
+    fn blocking(&self, work: Box<dyn FnOnce() + Send>) {
+        self.handle.spawn_blocking(work);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[tokio::test]
+    async fn a_panic_in_blocking_work_is_an_error() -> Result<()> {
+        let env = Env::current()?;
+        assert_eq!(env.blocking(|| 1 + 1).await?, 2);
+        let error = env.blocking(|| -> u32 { panic!("boom") }).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+        Ok(())
+    }
+
+    #[test]
+    fn outside_a_runtime_there_is_no_environment() {
+        assert_eq!(Env::current().unwrap_err().kind(), ErrorKind::Invalid);
+    }
+}

@@ -1,0 +1,152 @@
+//! Building a schema, and refusing one that contradicts itself.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AttributeType, COLUMNS_MAX, Column, ColumnKind, ID_COLUMN, Schema, VECTOR_COLUMNS_MAX, VectorColumn,
+};
+use crate::error::{Error, Result};
+use crate::types::{COLUMN_NAME_BYTES_MAX, DIMENSION_MAX, IdKind, Metric, VectorType};
+
+/// Collects columns; [`SchemaBuilder::build`] checks them.
+#[derive(Clone, Debug)]
+pub struct SchemaBuilder {
+    id: IdKind,
+    columns: Vec<Column>,
+}
+
+impl SchemaBuilder {
+    pub(super) fn new(id: IdKind) -> Self {
+        Self { id, columns: Vec::new() }
+    }
+
+    /// Adds an attribute.
+    #[must_use]
+    pub fn attribute(self, name: impl Into<String>, kind: AttributeType) -> Self {
+        self.column(name, ColumnKind::Attribute(kind))
+    }
+
+    /// Adds a vector column.
+    #[must_use]
+    pub fn vector(
+        self,
+        name: impl Into<String>,
+        element: VectorType,
+        dimension: usize,
+        metric: Metric,
+    ) -> Self {
+        self.column(name, ColumnKind::Vector(VectorColumn { element, dimension, metric }))
+    }
+
+    fn column(mut self, name: impl Into<String>, kind: ColumnKind) -> Self {
+        self.columns.push(Column { name: name.into(), kind });
+        self
+    }
+
+    /// The schema.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is empty, longer than 128 bytes,
+    /// reserved (`id`, a leading `$`), with control characters or used twice; for a dimension of 0 or over
+    /// 16,384; for more than 1,024 columns or 8 vector columns.
+    pub fn build(self) -> Result<Schema> {
+        let mut seen = HashSet::new();
+        for column in &self.columns {
+            check_name(&column.name)?;
+            if !seen.insert(column.name.as_str()) {
+                return Err(Error::invalid(format!("column declared twice. column=`{}`", column.name)));
+            }
+            if let ColumnKind::Vector(vector) = column.kind
+                && !(1..=DIMENSION_MAX).contains(&vector.dimension)
+            {
+                return Err(Error::invalid(format!(
+                    "bad dimension: 1 to {DIMENSION_MAX} are allowed. column=`{}` dimension=`{}`",
+                    column.name, vector.dimension
+                )));
+            }
+        }
+        let schema = Schema { id: self.id, columns: self.columns };
+        if schema.columns.len() > COLUMNS_MAX {
+            return Err(Error::invalid(format!("more than {COLUMNS_MAX} columns")));
+        }
+        if schema.vectors().count() > VECTOR_COLUMNS_MAX {
+            return Err(Error::invalid(format!("more than {VECTOR_COLUMNS_MAX} vector columns")));
+        }
+        Ok(schema)
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let why = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > COLUMN_NAME_BYTES_MAX {
+        "it is longer than 128 bytes"
+    } else if name == ID_COLUMN || name.starts_with('$') {
+        "it is reserved"
+    } else if name.chars().any(char::is_control) {
+        "it has control characters"
+    } else {
+        return Ok(());
+    };
+    let shown: String = name.chars().take(32).flat_map(char::escape_default).collect();
+    Err(Error::invalid(format!("bad column name: {why}. column=`{shown}`")))
+}
+
+/// A schema as it is stored: read back through the same checks.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Stored {
+    id: IdKind,
+    columns: Vec<Column>,
+}
+
+impl From<Schema> for Stored {
+    fn from(schema: Schema) -> Self {
+        Self { id: schema.id, columns: schema.columns }
+    }
+}
+
+impl TryFrom<Stored> for Schema {
+    type Error = Error;
+
+    fn try_from(stored: Stored) -> Result<Self> {
+        SchemaBuilder { id: stored.id, columns: stored.columns }.build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn builder() -> SchemaBuilder {
+        Schema::builder(IdKind::U64)
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let twice = builder().attribute("a", AttributeType::Int).attribute("a", AttributeType::Int);
+        assert!(twice.build().is_err());
+        for name in ["", "id", "$score", "a\nb", &"x".repeat(129)] {
+            assert!(builder().attribute(name, AttributeType::Int).build().is_err(), "{name:?}");
+        }
+        for dimension in [0, DIMENSION_MAX + 1] {
+            assert!(builder().vector("v", VectorType::F32, dimension, Metric::Dot).build().is_err());
+        }
+        let nine = (0..9).fold(builder(), |b, i| b.vector(format!("v{i}"), VectorType::I8, 4, Metric::Dot));
+        assert!(nine.build().is_err());
+    }
+
+    #[test]
+    fn a_stored_schema_reads_back_through_the_same_checks() {
+        let schema = builder()
+            .attribute("a", AttributeType::array(AttributeType::Datetime))
+            .vector("v", VectorType::F16, 3, Metric::Cosine)
+            .build()
+            .unwrap();
+        let json = serde_json::to_string(&schema).unwrap();
+        assert_eq!(serde_json::from_str::<Schema>(&json).unwrap(), schema);
+        let bad = json.replace("\"a\"", "\"id\"");
+        assert!(serde_json::from_str::<Schema>(&bad).is_err());
+    }
+}

@@ -1,0 +1,219 @@
+//! Documents against the schema: every value in the type of its column, or an error that names it.
+
+use half::f16;
+
+use super::{AttributeType, ColumnKind, Schema, VectorColumn};
+use crate::error::{Error, Result};
+use crate::types::{
+    DOCUMENT_BYTES_MAX, Document, DocumentId, Metric, VALUE_BYTES_MAX, Value, Vector, VectorType,
+};
+
+impl Schema {
+    /// Checks a document and brings its values into the types of their columns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for an id of another kind, an unknown column, a
+    /// value of the wrong type, NaN, a vector of another dimension or, for cosine, of length zero;
+    /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for a value over 8 MiB or a document
+    /// over 64 MiB.
+    pub fn check(&self, document: Document) -> Result<Document> {
+        let (id, values) = document.into_parts();
+        id.check(self.id())?;
+        let mut checked = Document::new(id);
+        let mut size = 0;
+        for (column, value) in values {
+            let value = self.check_value(checked.id(), &column, value)?;
+            size += value.size();
+            checked.set(column, value);
+        }
+        if size > DOCUMENT_BYTES_MAX {
+            let id = checked.id();
+            return Err(Error::limit(format!(
+                "document of {size} bytes: at most {DOCUMENT_BYTES_MAX} are allowed. id=`{id}`"
+            )));
+        }
+        Ok(checked)
+    }
+
+    fn check_value(&self, id: &DocumentId, column: &str, value: Value) -> Result<Value> {
+        let kind = self.column(column).map(|c| c.kind).ok_or_else(|| {
+            let known: Vec<_> = self.columns().iter().map(|c| c.name.as_str()).take(16).collect();
+            Error::invalid(format!(
+                "unknown column: the schema has {}. column=`{column}` id=`{id}`",
+                known.join(", ")
+            ))
+        })?;
+        let at = |why: String| Error::invalid(format!("{why}. column=`{column}` id=`{id}`"));
+        if value.size() > VALUE_BYTES_MAX {
+            return Err(Error::limit(format!(
+                "value of {} bytes: at most {VALUE_BYTES_MAX} are allowed. column=`{column}` id=`{id}`",
+                value.size()
+            )));
+        }
+        match (kind, value) {
+            (_, Value::Null) => Ok(Value::Null),
+            (ColumnKind::Attribute(kind), value) => coerce(kind, value).map_err(at),
+            (ColumnKind::Vector(shape), Value::Vector(vector)) => {
+                coerce_vector(shape, vector).map(Value::Vector).map_err(at)
+            }
+            (ColumnKind::Vector(shape), Value::Array(values)) => {
+                let vector = values.iter().map(component).collect::<Option<Vec<f32>>>();
+                let vector = vector.ok_or_else(|| at("a vector takes numbers alone".into()))?;
+                coerce_vector(shape, Vector::F32(vector)).map(Value::Vector).map_err(at)
+            }
+            (ColumnKind::Vector(_), other) => {
+                Err(at(format!("wrong type: a vector is expected, this is {}", other.kind_name())))
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "vectors hold f32 at most")]
+fn component(value: &Value) -> Option<f32> {
+    match *value {
+        Value::Float(x) => Some(x as f32),
+        Value::Int(x) => Some(x as f32),
+        Value::Uint(x) => Some(x as f32),
+        _ => None,
+    }
+}
+
+/// Brings a value into an attribute's type, or says why it does not fit.
+pub(crate) fn coerce(kind: AttributeType, value: Value) -> Result<Value, String> {
+    let wrong = |found: &str| format!("wrong type: {kind} is expected, this is {found}");
+    if let Some(element) = kind.element() {
+        let Value::Array(values) = value else { return Err(wrong(value.kind_name())) };
+        let checked = values.into_iter().map(|v| match v {
+            Value::Null => Err("null inside an array".into()),
+            v => coerce(element, v),
+        });
+        return checked.collect::<Result<_, _>>().map(Value::Array);
+    }
+    match (kind, value) {
+        (_, Value::Null) => Ok(Value::Null),
+        (AttributeType::String, v @ Value::String(_))
+        | (AttributeType::Int, v @ Value::Int(_))
+        | (AttributeType::Uint, v @ Value::Uint(_))
+        | (AttributeType::Bool, v @ Value::Bool(_))
+        | (AttributeType::Uuid, v @ Value::Uuid(_))
+        | (AttributeType::Bytes, v @ Value::Bytes(_))
+        | (AttributeType::Datetime, v @ Value::Datetime(_)) => Ok(v),
+        (AttributeType::Float, Value::Float(x)) if x.is_nan() => Err("NaN is not a value".into()),
+        // One zero: an ordering by bits would tell minus zero from zero.
+        (AttributeType::Float, Value::Float(x)) => Ok(Value::Float(if x == 0.0 { 0.0 } else { x })),
+        (AttributeType::Float, Value::Int(x)) => exact_float(i128::from(x)),
+        (AttributeType::Float, Value::Uint(x)) => exact_float(i128::from(x)),
+        (AttributeType::Int, Value::Uint(x)) => {
+            i64::try_from(x).map(Value::Int).map_err(|_| format!("{x} does not fit an int"))
+        }
+        (AttributeType::Uint, Value::Int(x)) => {
+            u64::try_from(x).map(Value::Uint).map_err(|_| format!("{x} does not fit a uint"))
+        }
+        (_, other) => Err(wrong(other.kind_name())),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "checked by the way back")]
+fn exact_float(x: i128) -> Result<Value, String> {
+    let float = x as f64;
+    if float as i128 == x {
+        Ok(Value::Float(float))
+    } else {
+        Err(format!("{x} does not fit a float exactly"))
+    }
+}
+
+/// Brings a vector into a column's shape, or says why it does not fit. Queries use it too.
+pub(crate) fn coerce_vector(shape: VectorColumn, vector: Vector) -> Result<Vector, String> {
+    if vector.dimension() != shape.dimension {
+        return Err(format!(
+            "wrong dimension: {} is expected, this is {}",
+            shape.dimension,
+            vector.dimension()
+        ));
+    }
+    let vector = match (shape.element, vector) {
+        (VectorType::F32, Vector::F16(_) | Vector::I8(_)) | (VectorType::F16, Vector::I8(_)) => {
+            return Err("wrong type of vector: floats are expected, this is i8 or f16".into());
+        }
+        (VectorType::F16, Vector::F32(v)) => Vector::F16(v.into_iter().map(f16::from_f32).collect()),
+        (VectorType::I8, Vector::F32(v)) => Vector::I8(
+            v.into_iter()
+                .map(exact_i8)
+                .collect::<Option<_>>()
+                .ok_or("i8 takes whole numbers from -128 to 127")?,
+        ),
+        (VectorType::I8, Vector::F16(_)) => {
+            return Err("wrong type of vector: i8 is expected, this is f16".into());
+        }
+        (_, vector) => vector,
+    };
+    let (finite, zero) = match &vector {
+        Vector::F32(v) => (v.iter().all(|x| x.is_finite()), v.iter().all(|x| *x == 0.0)),
+        Vector::F16(v) => (v.iter().all(|x| x.is_finite()), v.iter().all(|x| x.to_f32() == 0.0)),
+        Vector::I8(v) => (true, v.iter().all(|x| *x == 0)),
+    };
+    if !finite {
+        return Err("a vector component is NaN, infinite or too large".into());
+    }
+    if zero && shape.metric == Metric::Cosine {
+        return Err("a vector of length zero has no cosine".into());
+    }
+    Ok(vector)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "checked first")]
+fn exact_i8(x: f32) -> Option<i8> {
+    (x.fract() == 0.0 && (-128.0..=127.0).contains(&x)).then_some(x as i8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::types::IdKind;
+
+    fn schema() -> Schema {
+        Schema::builder(IdKind::U64)
+            .attribute("f", AttributeType::Float)
+            .attribute("u", AttributeType::Uint)
+            .attribute("tags", AttributeType::StringArray)
+            .attribute("text", AttributeType::String)
+            .vector("v", VectorType::F16, 2, Metric::Cosine)
+            .vector("w", VectorType::I8, 2, Metric::Dot)
+            .build()
+            .unwrap()
+    }
+
+    fn refused(document: Document, words: &str) {
+        let error = schema().check(document).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+
+    #[test]
+    fn bad_values_are_refused_by_name() {
+        refused(Document::new("7"), "wrong kind of id");
+        refused(Document::new(7).with("x", 1), "unknown column");
+        refused(Document::new(7).with("f", f64::NAN), "NaN");
+        refused(Document::new(7).with("f", "text"), "float is expected");
+        refused(Document::new(7).with("u", -1), "does not fit");
+        refused(Document::new(7).with("tags", "one"), "[]string is expected");
+        refused(Document::new(7).with("tags", vec![Value::Null]), "null inside");
+        refused(Document::new(7).with("v", Vector::from([1.0])), "wrong dimension");
+        refused(Document::new(7).with("v", Vector::from([1.0, f32::NAN])), "NaN");
+        refused(Document::new(7).with("v", Vector::from([1.0, 1e9])), "too large");
+        refused(Document::new(7).with("v", Vector::from([0.0, 0.0])), "length zero");
+        refused(Document::new(7).with("w", Vector::from([0.5, 0.0])), "whole numbers");
+        let long = Document::new(7).with("text", "x".repeat(VALUE_BYTES_MAX + 1));
+        assert_eq!(schema().check(long).unwrap_err().kind(), ErrorKind::LimitExceeded);
+    }
+
+    #[test]
+    fn values_come_into_the_types_of_their_columns() {
+        let document = Document::new(7).with("f", -0.0).with("u", 5i64).with("v", vec![1.0f64, 0.5]);
+        let checked = schema().check(document).unwrap();
+        assert_eq!(checked.get("u"), Some(&Value::Uint(5)));
+        assert!(matches!(checked.get("f"), Some(Value::Float(x)) if x.is_sign_positive()));
+        assert!(matches!(checked.get("v"), Some(Value::Vector(Vector::F16(_)))));
+    }
+}

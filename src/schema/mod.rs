@@ -1,0 +1,208 @@
+//! The schema of a namespace: which columns its documents have.
+//!
+//! **Invariant:** a [`Schema`] in hand is sound; [`SchemaBuilder`] and the decoder check it.
+
+mod arrow;
+mod builder;
+mod check;
+mod ids;
+
+pub use builder::SchemaBuilder;
+pub(crate) use check::{coerce, coerce_vector};
+pub(crate) use ids::Ids;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::{IdKind, Metric, VectorType};
+
+/// The name under which the id is a column: in filters, record batches and Parquet.
+pub const ID_COLUMN: &str = "id";
+/// The most columns of a schema.
+pub const COLUMNS_MAX: usize = 1_024;
+/// The most vector columns of a schema.
+pub const VECTOR_COLUMNS_MAX: usize = 8;
+
+/// The columns of a namespace, and the kind of its ids.
+///
+/// ```
+/// use elacsym::schema::{AttributeType, Schema};
+/// use elacsym::{IdKind, Metric, VectorType};
+///
+/// let schema = Schema::builder(IdKind::U64)
+///     .attribute("title", AttributeType::String)
+///     .attribute("tags", AttributeType::array(AttributeType::String))
+///     .vector("embedding", VectorType::F32, 384, Metric::Cosine)
+///     .build()?;
+/// assert_eq!(schema.columns().len(), 3);
+/// # Ok::<(), elacsym::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "builder::Stored", into = "builder::Stored")]
+pub struct Schema {
+    id: IdKind,
+    columns: Vec<Column>,
+}
+
+/// A column: an attribute or a vector.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Column {
+    /// The name, unique in the schema.
+    pub name: String,
+    /// What it holds.
+    #[serde(flatten)]
+    pub kind: ColumnKind,
+}
+
+/// What a column holds. Every column may be null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnKind {
+    /// A typed attribute.
+    Attribute(AttributeType),
+    /// A vector of fixed dimension.
+    Vector(VectorColumn),
+}
+
+/// The shape of a vector column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct VectorColumn {
+    /// What the components are stored as.
+    pub element: VectorType,
+    /// The number of components.
+    pub dimension: usize,
+    /// How distance is measured.
+    pub metric: Metric,
+}
+
+/// The type of an attribute: a scalar, or an array of scalars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttributeType {
+    /// UTF-8 text.
+    String,
+    /// A signed 64-bit number.
+    Int,
+    /// An unsigned 64-bit number.
+    Uint,
+    /// A 64-bit float.
+    Float,
+    /// True or false.
+    Bool,
+    /// A UUID.
+    Uuid,
+    /// Milliseconds since 1970-01-01 UTC.
+    Datetime,
+    /// Bytes of any kind; they cannot be filtered but for null.
+    Bytes,
+    /// An array of strings.
+    StringArray,
+    /// An array of signed numbers.
+    IntArray,
+    /// An array of unsigned numbers.
+    UintArray,
+    /// An array of floats.
+    FloatArray,
+    /// An array of truth values.
+    BoolArray,
+    /// An array of UUIDs.
+    UuidArray,
+    /// An array of datetimes.
+    DatetimeArray,
+}
+
+impl AttributeType {
+    /// The array of a scalar type. An array of arrays and an array of bytes do not exist: for them this is
+    /// the type itself, unchanged.
+    #[must_use]
+    pub fn array(element: Self) -> Self {
+        match element {
+            Self::String => Self::StringArray,
+            Self::Int => Self::IntArray,
+            Self::Uint => Self::UintArray,
+            Self::Float => Self::FloatArray,
+            Self::Bool => Self::BoolArray,
+            Self::Uuid => Self::UuidArray,
+            Self::Datetime => Self::DatetimeArray,
+            other => other,
+        }
+    }
+
+    /// The type of an array's elements, or `None` for a scalar.
+    #[must_use]
+    pub fn element(self) -> Option<Self> {
+        match self {
+            Self::StringArray => Some(Self::String),
+            Self::IntArray => Some(Self::Int),
+            Self::UintArray => Some(Self::Uint),
+            Self::FloatArray => Some(Self::Float),
+            Self::BoolArray => Some(Self::Bool),
+            Self::UuidArray => Some(Self::Uuid),
+            Self::DatetimeArray => Some(Self::Datetime),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for AttributeType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(element) = self.element() {
+            return write!(f, "[]{element}");
+        }
+        f.write_str(match self {
+            Self::String => "string",
+            Self::Int => "int",
+            Self::Uint => "uint",
+            Self::Float => "float",
+            Self::Bool => "bool",
+            Self::Uuid => "uuid",
+            Self::Datetime => "datetime",
+            _ => "bytes",
+        })
+    }
+}
+
+impl Schema {
+    /// Begins a schema whose ids are of `kind`.
+    #[must_use]
+    pub fn builder(kind: IdKind) -> SchemaBuilder {
+        SchemaBuilder::new(kind)
+    }
+
+    /// The kind of the ids.
+    #[must_use]
+    pub fn id(&self) -> IdKind {
+        self.id
+    }
+
+    /// The columns, in the order they were declared.
+    #[must_use]
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// The column of a name.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// The attributes: name and type.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, AttributeType)> {
+        self.columns.iter().filter_map(|c| match c.kind {
+            ColumnKind::Attribute(kind) => Some((c.name.as_str(), kind)),
+            ColumnKind::Vector(_) => None,
+        })
+    }
+
+    /// The vector columns: name and shape.
+    pub fn vectors(&self) -> impl Iterator<Item = (&str, VectorColumn)> {
+        self.columns.iter().filter_map(|c| match c.kind {
+            ColumnKind::Vector(vector) => Some((c.name.as_str(), vector)),
+            ColumnKind::Attribute(_) => None,
+        })
+    }
+}

@@ -1,0 +1,152 @@
+//! Settings: plain data, checked when a database is opened.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// What a write does when more waits to be flushed than [`Settings::tail_bytes_max`] allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Backpressure {
+    /// It flushes first, then goes on: slower, but no error.
+    #[default]
+    Help,
+    /// It fails with [`ErrorKind::Backpressure`](crate::ErrorKind::Backpressure).
+    Refuse,
+}
+
+/// How much the safety of a write may lean on clocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// A process that was stopped for longer than [`Settings::grace`] must see it on one of its clocks when it
+    /// wakes. Costs nothing.
+    #[default]
+    Standard,
+    /// No clock is trusted: one more request (a list) per commit and per strong read.
+    Paranoid,
+}
+
+/// Settings of a database. Every process may use its own but for `grace`, which all must share.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The largest batch, in bytes. Default 256 MiB.
+    pub batch_bytes_max: usize,
+    /// The most operations in a batch. Default 1,000,000.
+    pub batch_operations_max: usize,
+    /// From how many bytes on a batch is written as a segment that its log entry links. Default 16 MiB.
+    pub reference_bytes_min: usize,
+    /// The most rows a delete by filter may take. Default 5,000,000.
+    pub delete_by_filter_rows_max: usize,
+    /// The most rows a patch by filter may take. Default 50,000.
+    pub patch_by_filter_rows_max: usize,
+    /// Whether a write that leaves the tail above `tail_bytes_flush` or `tail_entries_flush` starts a flush
+    /// on the caller's runtime. Default true.
+    pub auto_flush: bool,
+    /// How many bytes of tail start a flush. Default 64 MiB.
+    pub tail_bytes_flush: usize,
+    /// How many log entries of tail start a flush. Default 256.
+    pub tail_entries_flush: usize,
+    /// How many bytes of tail hold up writes. Default 512 MiB.
+    pub tail_bytes_max: usize,
+    /// How many log entries of tail hold up writes. Default 4,096.
+    pub tail_entries_max: usize,
+    /// What a write does then. Default [`Backpressure::Help`].
+    pub backpressure: Backpressure,
+    /// How far clocks are trusted. Default [`Durability::Standard`].
+    pub durability: Durability,
+    /// How long objects outlive the last manifest that needed them, at least 1 hour. Default 24 hours.
+    pub grace: Duration,
+    /// How long one request to the store may take before its outcome counts as unknown. Default 30 s.
+    pub request_timeout: Duration,
+    /// How long a write may go on after its first unclean answer before it ends as
+    /// [`ErrorKind::Indeterminate`](crate::ErrorKind::Indeterminate). Default 60 s.
+    pub write_timeout: Duration,
+    /// How many bytes of immutable blocks are kept in memory. Default 256 MiB; 0 keeps none.
+    pub cache_bytes: usize,
+    /// The largest `limit` of a query or page of a scan. Default 10,000.
+    pub limit_max: usize,
+    /// How deep a filter may nest. Default 32.
+    pub filter_depth_max: usize,
+    /// The most nodes of a filter. Default 4,096.
+    pub filter_nodes_max: usize,
+    /// The most values in one `In`, `NotIn`, `ContainsAny` or `NotContainsAny`. Default 100,000.
+    pub filter_values_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            batch_bytes_max: 256 << 20,
+            batch_operations_max: 1_000_000,
+            reference_bytes_min: 16 << 20,
+            delete_by_filter_rows_max: 5_000_000,
+            patch_by_filter_rows_max: 50_000,
+            auto_flush: true,
+            tail_bytes_flush: 64 << 20,
+            tail_entries_flush: 256,
+            tail_bytes_max: 512 << 20,
+            tail_entries_max: 4_096,
+            backpressure: Backpressure::default(),
+            durability: Durability::default(),
+            grace: Duration::from_secs(24 * 3600),
+            request_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
+            cache_bytes: 256 << 20,
+            limit_max: 10_000,
+            filter_depth_max: 32,
+            filter_nodes_max: 4_096,
+            filter_values_max: 100_000,
+        }
+    }
+}
+
+impl Settings {
+    /// How long after a look at the store its answer may be built upon without another look.
+    pub(crate) fn trust(&self) -> Duration {
+        (self.grace / 8).min(Duration::from_secs(3600))
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        let bad = |why: &str| Err(Error::invalid(format!("bad setting: {why}")));
+        if self.grace < Duration::from_secs(3600) {
+            return bad("grace is below one hour");
+        }
+        if self.request_timeout.is_zero() || self.write_timeout.is_zero() {
+            return bad("a timeout is zero");
+        }
+        if self.request_timeout > self.trust() || self.write_timeout > self.trust() {
+            return bad("a timeout is above an eighth of grace");
+        }
+        let sizes = [
+            self.batch_bytes_max,
+            self.batch_operations_max,
+            self.reference_bytes_min,
+            self.tail_bytes_max,
+            self.tail_entries_max,
+            self.limit_max,
+        ];
+        if sizes.contains(&0) {
+            return bad("a limit is zero");
+        }
+        if self.tail_bytes_flush > self.tail_bytes_max || self.tail_entries_flush > self.tail_entries_max {
+            return bad("a tail flushes only above the size that holds up writes");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound_and_contradictions_are_not() {
+        assert!(Settings::default().validate().is_ok());
+        let short = Settings { grace: Duration::from_secs(60), ..Settings::default() };
+        assert!(short.validate().is_err());
+        let upside = Settings { tail_bytes_flush: usize::MAX, ..Settings::default() };
+        assert!(upside.validate().is_err());
+    }
+}

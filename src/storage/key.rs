@@ -1,0 +1,286 @@
+//! Names of objects: every one is spelt in this file only.
+//!
+//! **Invariants:** a key never leaves its database (`..`, empty and hidden parts cannot be made), and two
+//! different names of a namespace or column never share a key, not even on a file system without case.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+use crate::types::{NamespaceName, SegmentId, Sequence};
+
+/// The name of an object, relative to the root of the database: parts of `A-Z a-z 0-9 - _ . ~` with `/`
+/// between them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey(String);
+
+/// The beginning of object names: some parts with a `/` after each.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectPrefix(String);
+
+impl ObjectKey {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for an empty part, one that begins with a dot, or
+    /// other characters.
+    pub fn new(key: impl Into<String>) -> Result<Self> {
+        let key = key.into();
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+        let sound = |part: &str| !part.is_empty() && !part.starts_with('.') && part.bytes().all(allowed);
+        if key.split('/').all(sound) { Ok(Self(key)) } else { Err(Error::invalid("bad object key")) }
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last part.
+    pub(crate) fn file_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+impl ObjectPrefix {
+    /// The prefix of everything.
+    #[must_use]
+    pub fn root() -> Self {
+        Self(String::new())
+    }
+
+    /// A folder: the parts of `key` as a prefix.
+    #[must_use]
+    pub fn folder(key: &ObjectKey) -> Self {
+        Self(format!("{key}/"))
+    }
+
+    /// The prefix as text: empty, or with a `/` at its end.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn join(&self, name: impl fmt::Display) -> ObjectKey {
+        ObjectKey(format!("{}{name}", self.0))
+    }
+
+    fn sub(&self, name: impl fmt::Display) -> Self {
+        Self(format!("{}{name}/", self.0))
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for ObjectPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Objects of a database.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DatabaseKeys;
+
+impl DatabaseKeys {
+    pub(crate) fn store() -> ObjectKey {
+        ObjectPrefix::root().join("STORE")
+    }
+
+    /// Objects that the capability probe makes and deletes.
+    pub(crate) fn probe(name: impl fmt::Display) -> ObjectKey {
+        Self::probes().join(name)
+    }
+
+    pub(crate) fn probes() -> ObjectPrefix {
+        ObjectPrefix::root().sub("probe")
+    }
+
+    pub(crate) fn namespaces() -> ObjectPrefix {
+        ObjectPrefix::root().sub("ns")
+    }
+
+    /// The name behind a folder of [`Self::namespaces`], if it is one of ours.
+    pub(crate) fn namespace_of(folder: &str) -> Option<NamespaceName> {
+        let name = String::from_utf8(decode(folder.strip_prefix("n-")?)?).ok()?;
+        NamespaceName::new(&name).ok()
+    }
+}
+
+/// Objects of a namespace.
+#[derive(Clone, Debug)]
+pub(crate) struct NamespaceKeys(ObjectPrefix);
+
+impl NamespaceKeys {
+    pub(crate) fn new(name: &NamespaceName) -> Self {
+        Self(DatabaseKeys::namespaces().sub(format_args!("n-{}", encode(name.as_str()))))
+    }
+
+    pub(crate) fn hint(&self) -> ObjectKey {
+        self.0.join("HINT")
+    }
+
+    pub(crate) fn lives(&self) -> &ObjectPrefix {
+        &self.0
+    }
+
+    /// The number behind a folder of [`Self::lives`].
+    pub(crate) fn life_of(folder: &str) -> Option<u32> {
+        (folder.len() == 8).then(|| u32::from_str_radix(folder, 16).ok()).flatten()
+    }
+
+    pub(crate) fn life(&self, life: u32) -> LifeKeys {
+        LifeKeys(self.0.sub(format_args!("{life:08x}")))
+    }
+}
+
+/// Objects of one incarnation of a namespace.
+#[derive(Clone, Debug)]
+pub(crate) struct LifeKeys(ObjectPrefix);
+
+impl LifeKeys {
+    pub(crate) fn open(&self) -> ObjectKey {
+        self.0.join("OPEN")
+    }
+
+    pub(crate) fn closed(&self) -> ObjectKey {
+        self.0.join("CLOSED")
+    }
+
+    pub(crate) fn manifests(&self) -> ObjectPrefix {
+        self.0.sub("manifest")
+    }
+
+    pub(crate) fn manifest(&self, number: u64) -> ObjectKey {
+        self.manifests().join(Number(number))
+    }
+
+    pub(crate) fn wal(&self) -> ObjectPrefix {
+        self.0.sub("wal")
+    }
+
+    pub(crate) fn entry(&self, sequence: Sequence) -> ObjectKey {
+        self.wal().join(Number(sequence.0))
+    }
+
+    /// The number of a manifest or an entry, from a listing.
+    pub(crate) fn number_of(key: &ObjectKey) -> Option<u64> {
+        let name = key.file_name();
+        (name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit())).then(|| name.parse().ok()).flatten()
+    }
+
+    pub(crate) fn segments(&self) -> ObjectPrefix {
+        self.0.sub("segment")
+    }
+
+    pub(crate) fn segment(&self, id: SegmentId) -> SegmentKeys {
+        SegmentKeys(self.segments().sub(id))
+    }
+}
+
+/// Files of a segment.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentKeys(ObjectPrefix);
+
+impl SegmentKeys {
+    pub(crate) fn rows(&self) -> ObjectKey {
+        self.0.join("rows.parquet")
+    }
+
+    pub(crate) fn attributes(&self) -> ObjectKey {
+        self.0.join("attributes")
+    }
+
+    pub(crate) fn vector(&self, column: &str) -> ObjectKey {
+        self.0.join(format_args!("vector.{}", encode(column)))
+    }
+
+    /// The dead rows as of a manifest. Two processes may try for the same manifest: the nonce keeps their
+    /// files apart.
+    pub(crate) fn deletes(&self, manifest: u64, nonce: uuid::Uuid) -> ObjectKey {
+        self.0.join(format_args!("deletes.{}-{}", Number(manifest), nonce.simple()))
+    }
+}
+
+/// Twenty digits: the order of names is the order of numbers.
+struct Number(u64);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:020}", self.0)
+    }
+}
+
+/// Lower-case letters, digits, `-` and `_` as they are, every other byte as `~hh`.
+fn encode(name: &str) -> String {
+    name.bytes().fold(String::with_capacity(name.len()), |mut out, byte| {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("~{byte:02x}")),
+        }
+        out
+    })
+}
+
+fn decode(name: &str) -> Option<Vec<u8>> {
+    let mut bytes = name.bytes();
+    let mut out = Vec::with_capacity(name.len());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => out.push(byte),
+            b'~' => {
+                let pair = [bytes.next()?, bytes.next()?];
+                out.push(u8::from_str_radix(std::str::from_utf8(&pair).ok()?, 16).ok()?);
+            }
+            _ => return None,
+        }
+    }
+    // One spelling a name: `~61` for `a` is not ours.
+    (encode(std::str::from_utf8(&out).ok()?) == name).then_some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names_are_spelt_as_the_format_says() {
+        let keys = NamespaceKeys::new(&NamespaceName::new("Docs.v1").unwrap());
+        let life = keys.life(1);
+        assert_eq!(keys.hint().as_str(), "ns/n-~44ocs~2ev1/HINT");
+        assert_eq!(life.entry(Sequence(42)).as_str(), "ns/n-~44ocs~2ev1/00000001/wal/00000000000000000042");
+        assert_eq!(LifeKeys::number_of(&life.entry(Sequence(42))), Some(42));
+        assert_eq!(NamespaceKeys::life_of("00000001"), Some(1));
+    }
+
+    #[test]
+    fn a_key_cannot_leave_its_root() {
+        for key in ["", "/a", "a/", "a//b", "../a", "a/..", ".a", "a b", "a\0", "a%2f", "a\\b"] {
+            assert!(ObjectKey::new(key).is_err(), "{key:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn names_read_back_and_never_meet(a in "[A-Za-z0-9._-]{1,40}", b in "[A-Za-z0-9._-]{1,40}") {
+            prop_assume!(a != "." && a != ".." && b != "." && b != "..");
+            let folder = |name: &str| format!("n-{}", encode(name));
+            let read = DatabaseKeys::namespace_of(&folder(&a)).unwrap();
+            prop_assert_eq!(read.as_str(), &a);
+            prop_assert_eq!(a == b, folder(&a).eq_ignore_ascii_case(&folder(&b)));
+        }
+
+        #[test]
+        fn every_column_makes_a_sound_key(column in "\\PC{1,40}") {
+            let id = SegmentId { birth: 1, uuid: uuid::Uuid::nil() };
+            let keys = NamespaceKeys::new(&NamespaceName::new("n").unwrap()).life(1).segment(id);
+            prop_assert!(ObjectKey::new(keys.vector(&column).as_str()).is_ok());
+        }
+    }
+}

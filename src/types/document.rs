@@ -1,0 +1,64 @@
+//! Documents.
+
+use std::collections::BTreeMap;
+
+use super::{DocumentId, Value};
+
+/// An id with values by column name: attributes and vectors alike. A column that is not there is null.
+///
+/// ```
+/// use elacsym::{Document, Vector};
+///
+/// let document = Document::new(7)
+///     .with("title", "Cold reads")
+///     .with("tags", vec!["search", "storage"])
+///     .with("embedding", Vector::from([0.1, 0.9]));
+/// assert_eq!(document.get("title"), Some(&"Cold reads".into()));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    id: DocumentId,
+    values: BTreeMap<String, Value>,
+}
+
+impl Document {
+    /// A document without values.
+    pub fn new(id: impl Into<DocumentId>) -> Self {
+        Self { id: id.into(), values: BTreeMap::new() }
+    }
+
+    /// Sets a column.
+    #[must_use]
+    pub fn with(mut self, column: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.set(column, value);
+        self
+    }
+
+    /// Sets a column.
+    pub fn set(&mut self, column: impl Into<String>, value: impl Into<Value>) {
+        self.values.insert(column.into(), value.into());
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> &DocumentId {
+        &self.id
+    }
+
+    /// The value of a column, if the document has it. A stored null reads as `None`.
+    #[must_use]
+    pub fn get(&self, column: &str) -> Option<&Value> {
+        self.values.get(column).filter(|v| !v.is_null())
+    }
+
+    /// All columns in order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.values.iter().map(|(column, value)| (column.as_str(), value))
+    }
+
+    /// The id and the values.
+    #[must_use]
+    pub fn into_parts(self) -> (DocumentId, BTreeMap<String, Value>) {
+        (self.id, self.values)
+    }
+}

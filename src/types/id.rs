@@ -1,0 +1,204 @@
+//! Identities: of documents, of log entries, of segments.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::ID_BYTES_MAX;
+use crate::error::{Error, Result};
+
+/// The kind of id a namespace uses: one for all its documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdKind {
+    /// Unsigned 64-bit numbers.
+    U64,
+    /// 128-bit UUIDs.
+    Uuid,
+    /// Strings of 1 to 64 bytes.
+    String,
+}
+
+impl fmt::Display for IdKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::U64 => "u64",
+            Self::Uuid => "uuid",
+            Self::String => "string",
+        })
+    }
+}
+
+/// The id of a document. Within a kind, ids order as numbers, as bytes (UUID) or as UTF-8 bytes (strings).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DocumentId {
+    /// A number.
+    U64(u64),
+    /// A UUID.
+    Uuid(Uuid),
+    /// A string of 1 to 64 bytes.
+    String(Arc<str>),
+}
+
+impl DocumentId {
+    /// The kind of this id.
+    #[must_use]
+    pub fn kind(&self) -> IdKind {
+        match self {
+            Self::U64(_) => IdKind::U64,
+            Self::Uuid(_) => IdKind::Uuid,
+            Self::String(_) => IdKind::String,
+        }
+    }
+
+    /// Checks the id against the kind of a namespace and the limit on strings.
+    pub(crate) fn check(&self, kind: IdKind) -> Result<()> {
+        if self.kind() != kind {
+            return Err(Error::invalid(format!(
+                "wrong kind of id: the namespace uses {kind}, this is {}. id=`{self}`",
+                self.kind()
+            )));
+        }
+        match self {
+            Self::String(id) if id.is_empty() => Err(Error::invalid("empty string id")),
+            Self::String(id) if id.len() > ID_BYTES_MAX => Err(Error::invalid(format!(
+                "string id of {} bytes: at most {ID_BYTES_MAX} are allowed. id=`{}…`",
+                id.len(),
+                id.chars().take(16).collect::<String>()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for DocumentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::U64(id) => id.fmt(f),
+            Self::Uuid(id) => id.fmt(f),
+            Self::String(id) => id.fmt(f),
+        }
+    }
+}
+
+impl From<u64> for DocumentId {
+    fn from(id: u64) -> Self {
+        Self::U64(id)
+    }
+}
+
+impl From<Uuid> for DocumentId {
+    fn from(id: Uuid) -> Self {
+        Self::Uuid(id)
+    }
+}
+
+impl From<&str> for DocumentId {
+    fn from(id: &str) -> Self {
+        Self::String(id.into())
+    }
+}
+
+impl From<String> for DocumentId {
+    fn from(id: String) -> Self {
+        Self::String(id.into())
+    }
+}
+
+/// The number of a log entry: the total order of a namespace. The first entry is 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sequence(pub u64);
+
+impl Sequence {
+    /// Before the first entry.
+    pub const ZERO: Self = Self(0);
+
+    /// The entry after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The name of a segment: the newest manifest known when the job that wrote it began, and a UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SegmentId {
+    /// The newest manifest known when the job began: the logical clock of collection.
+    pub birth: u64,
+    /// What makes the name unique.
+    pub uuid: Uuid,
+}
+
+impl fmt::Display for SegmentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:020}-{}", self.birth, self.uuid.simple())
+    }
+}
+
+impl FromStr for SegmentId {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let parse = || {
+            let (birth, uuid) = name.split_once('-')?;
+            (birth.len() == 20 && birth.bytes().all(|b| b.is_ascii_digit()) && uuid.len() == 32)
+                .then_some(())?;
+            Some(Self { birth: birth.parse().ok()?, uuid: Uuid::try_parse(uuid).ok()? })
+        };
+        parse().ok_or_else(|| Error::invalid("not the name of a segment"))
+    }
+}
+
+impl TryFrom<String> for SegmentId {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        name.parse()
+    }
+}
+
+impl From<SegmentId> for String {
+    fn from(id: SegmentId) -> Self {
+        id.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_name_reads_back_and_others_are_refused() {
+        let id = SegmentId { birth: 7, uuid: Uuid::from_u128(0xabc) };
+        assert_eq!(id.to_string().parse::<SegmentId>().unwrap(), id);
+        for name in [
+            "",
+            "7-abc",
+            "../x",
+            "00000000000000000007",
+            "+0000000000000000007-00000000000000000000000000000abc",
+        ] {
+            assert!(name.parse::<SegmentId>().is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn ids_are_checked_against_kind_and_length() {
+        assert!(DocumentId::from(1).check(IdKind::U64).is_ok());
+        assert!(DocumentId::from(1).check(IdKind::String).is_err());
+        assert!(DocumentId::from("").check(IdKind::String).is_err());
+        assert!(DocumentId::from("x".repeat(64)).check(IdKind::String).is_ok());
+        assert!(DocumentId::from("x".repeat(65)).check(IdKind::String).is_err());
+    }
+}

@@ -1,0 +1,74 @@
+//! Names of namespaces.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+/// The longest name of a namespace, in bytes.
+const BYTES_MAX: usize = 128;
+
+/// A checked name of a namespace: 1 to 128 of `A-Z a-z 0-9 - _ .`, and not `.` or `..`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NamespaceName(Arc<str>);
+
+impl NamespaceName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name outside the rule.
+    pub fn new(name: &str) -> Result<Self> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let why = if name.is_empty() {
+            "it is empty"
+        } else if name.len() > BYTES_MAX {
+            "it is longer than 128 bytes"
+        } else if !name.bytes().all(allowed) {
+            "only A-Z a-z 0-9 - _ . are allowed"
+        } else if matches!(name, "." | "..") {
+            "it names a folder"
+        } else {
+            return Ok(Self(name.into()));
+        };
+        // A hostile name may be long: show enough to recognise it.
+        let shown: String = name.chars().take(32).flat_map(char::escape_default).collect();
+        Err(Error::invalid(format!("bad namespace name: {why}. name=`{shown}`")))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NamespaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for NamespaceName {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::new(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names_are_refused() {
+        for name in ["", ".", "..", "../x", "a/b", "a\\b", "a b", "a\0", "é", "~", "a%2f", &"x".repeat(300)]
+        {
+            assert!(NamespaceName::new(name).is_err(), "{name:?} was accepted");
+        }
+        for name in ["a", "A-Z_0.9", "...", &"x".repeat(128)] {
+            assert_eq!(NamespaceName::new(name).unwrap().as_str(), name);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Values of attributes.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::Vector;
+
+/// The value of an attribute or vector column.
+///
+/// Numbers convert with [`From`]; which type a column has is the schema's word: an [`Value::Int`] is accepted
+/// by a `uint` or `float` column, and a [`Value::Uint`] by an `int` or `float` one, where the number fits
+/// exactly.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// No value.
+    Null,
+    /// UTF-8 text.
+    String(String),
+    /// A signed 64-bit number.
+    Int(i64),
+    /// An unsigned 64-bit number.
+    Uint(u64),
+    /// A 64-bit float. NaN is refused; minus zero is stored as zero.
+    Float(f64),
+    /// True or false.
+    Bool(bool),
+    /// A UUID.
+    Uuid(Uuid),
+    /// Milliseconds since 1970-01-01 UTC.
+    Datetime(i64),
+    /// Bytes of any kind.
+    Bytes(Bytes),
+    /// An array: its elements are of one type, neither null nor arrays nor bytes.
+    Array(Vec<Value>),
+    /// A vector.
+    Vector(Vector),
+}
+
+impl Value {
+    /// Whether this is [`Value::Null`].
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    /// The size that limits speak of, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Null => 0,
+            Self::Bool(_) => 1,
+            Self::Int(_) | Self::Uint(_) | Self::Float(_) | Self::Datetime(_) => 8,
+            Self::Uuid(_) => 16,
+            Self::String(s) => s.len(),
+            Self::Bytes(b) => b.len(),
+            Self::Array(values) => values.iter().map(Self::size).sum(),
+            Self::Vector(v) => v.dimension() * v.kind().size(),
+        }
+    }
+
+    /// What kind of value this is, for messages.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::String(_) => "string",
+            Self::Int(_) => "int",
+            Self::Uint(_) => "uint",
+            Self::Float(_) => "float",
+            Self::Bool(_) => "bool",
+            Self::Uuid(_) => "uuid",
+            Self::Datetime(_) => "datetime",
+            Self::Bytes(_) => "bytes",
+            Self::Array(_) => "array",
+            Self::Vector(_) => "vector",
+        }
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+impl<T: Into<Value>> From<Vec<T>> for Value {
+    fn from(values: Vec<T>) -> Self {
+        Self::Array(values.into_iter().map(Into::into).collect())
+    }
+}
+
+impl<T: Into<Value>, const N: usize> From<[T; N]> for Value {
+    fn from(values: [T; N]) -> Self {
+        Self::Array(values.into_iter().map(Into::into).collect())
+    }
+}
+
+macro_rules! from {
+    ($($type:ty => $variant:ident),* $(,)?) => {$(
+        impl From<$type> for Value {
+            fn from(value: $type) -> Self {
+                Self::$variant(value.into())
+            }
+        }
+    )*};
+}
+
+from! {
+    &str => String, String => String, bool => Bool, f32 => Float, f64 => Float, Uuid => Uuid, Bytes => Bytes,
+    i8 => Int, i16 => Int, i32 => Int, i64 => Int, u8 => Uint, u16 => Uint, u32 => Uint, u64 => Uint,
+    Vector => Vector,
+}
