@@ -40,6 +40,25 @@ impl Ids {
         })
     }
 
+    pub(crate) fn kind(&self) -> IdKind {
+        match self {
+            Self::U64(_) => IdKind::U64,
+            Self::Uuid(_) => IdKind::Uuid,
+            Self::String(_) => IdKind::String,
+        }
+    }
+
+    /// The rows in ascending order of their ids.
+    pub(crate) fn order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        match self {
+            Self::U64(a) => order.sort_unstable_by_key(|row| a.value(*row)),
+            Self::Uuid(a) => order.sort_unstable_by_key(|row| a.value(*row)),
+            Self::String(a) => order.sort_unstable_by_key(|row| a.value(*row)),
+        }
+        order
+    }
+
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::U64(a) => a.len(),
@@ -65,6 +84,19 @@ impl Ids {
             (Self::String(a), DocumentId::String(id)) => a.value(row).cmp(id),
             _ => self.get(row).cmp(id),
         }
+    }
+
+    /// Whether every id is greater than the one before it.
+    pub(crate) fn is_ascending(&self) -> bool {
+        match self {
+            Self::U64(a) => a.values().is_sorted_by(|x, y| x < y),
+            Self::Uuid(a) => (1..a.len()).all(|row| a.value(row - 1) < a.value(row)),
+            Self::String(a) => (1..a.len()).all(|row| a.value(row - 1) < a.value(row)),
+        }
+    }
+
+    pub(crate) fn to_vec(&self) -> Vec<DocumentId> {
+        (0..self.len()).map(|row| self.get(row)).collect()
     }
 
     /// In a column in ascending order: the row of `id`, or where it would stand.

@@ -1,0 +1,85 @@
+//! The small objects around a life of a namespace: OPEN, CLOSED and the hint.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Manifest, created_by};
+use crate::codec::{CodecError, Frame};
+use crate::schema::Schema;
+use crate::types::Sequence;
+
+/// The largest manifest that the hint carries along.
+const HINT_BYTES_MAX: usize = 256 << 10;
+
+/// The object OPEN: one incarnation of a name begins.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LifeRecord {
+    /// The name as given, for people: the folder has it in an encoded form.
+    pub(crate) name: String,
+    pub(crate) number: u32,
+    pub(crate) id: Uuid,
+    pub(crate) schema: Schema,
+    pub(crate) created_ms: i64,
+    pub(crate) created_by: String,
+}
+
+/// The object CLOSED: the life was sealed, and a new one may begin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Closed {
+    /// The sequence of the seal.
+    pub(crate) sealed: Sequence,
+}
+
+/// The object HINT: where to look first. It may be stale, torn or absent: nothing but speed depends on it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Hint {
+    pub(crate) life: u32,
+    pub(crate) number: u64,
+    pub(crate) flushed_through: Sequence,
+    /// The manifest itself, if it is small.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) manifest: Option<Manifest>,
+}
+
+impl LifeRecord {
+    pub(crate) fn new(name: &str, number: u32, id: Uuid, schema: Schema, created_ms: i64) -> Self {
+        Self { name: name.to_owned(), number, id, schema, created_ms, created_by: created_by() }
+    }
+}
+
+impl Hint {
+    pub(crate) fn new(life: u32, manifest: &Manifest, encoded: &Bytes) -> Self {
+        let small = encoded.len() <= HINT_BYTES_MAX;
+        Self {
+            life,
+            number: manifest.number,
+            flushed_through: manifest.flushed_through,
+            manifest: small.then(|| manifest.clone()),
+        }
+    }
+}
+
+macro_rules! framed {
+    ($($type:ty, $what:literal;)*) => {$(
+        impl $type {
+            pub(crate) fn encode(&self) -> Result<Bytes, CodecError> {
+                Frame { what: $what, version: 1 }.encode(self)
+            }
+
+            pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError>
+            where
+                Self: DeserializeOwned,
+            {
+                Frame { what: $what, version: 1 }.decode(bytes)
+            }
+        }
+    )*};
+}
+
+framed! {
+    LifeRecord, "life";
+    Closed, "closed";
+    Hint, "hint";
+}

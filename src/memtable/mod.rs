@@ -1,0 +1,56 @@
+//! The tail: entries newer than what the manifest covers, as layers that mask everything older.
+//!
+//! A [`Layer`] is a [`Run`] of rows and deletes in memory, or a segment that an entry links. Layers are
+//! immutable and shared: a snapshot of the tail is a copy of a few pointers. Adjacent small runs are merged,
+//! so that their number grows with the logarithm of the entries.
+//!
+//! **Invariant:** layers are in the order of the log; of two rows with one id the newer layer's counts.
+
+mod layer;
+mod run;
+
+pub(crate) use layer::{Layer, PartId, Source};
+pub(crate) use run::Run;
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::types::Sequence;
+
+/// Runs are merged up to this size: small enough to copy in a moment.
+const MERGED_BYTES_MAX: usize = 4 << 20;
+
+/// Layers in the order of the log, oldest first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tail {
+    layers: Vec<Arc<Layer>>,
+}
+
+impl Tail {
+    pub(crate) fn layers(&self) -> &[Arc<Layer>] {
+        &self.layers
+    }
+
+    /// The bytes in memory, and of linked segments.
+    pub(crate) fn bytes(&self) -> usize {
+        self.layers.iter().map(|layer| layer.bytes()).sum()
+    }
+
+    /// The same tail with one more layer at its end. Small runs at the end are merged.
+    pub(crate) fn push(&mut self, layer: Layer) -> Result<()> {
+        let mut layer = layer;
+        while let Some(last) = self.layers.last() {
+            let Some(merged) = last.merge(&layer, MERGED_BYTES_MAX)? else { break };
+            layer = merged;
+            self.layers.pop();
+        }
+        self.layers.push(Arc::new(layer));
+        Ok(())
+    }
+
+    /// Drops what the manifest covers. A layer that reaches beyond it stays whole: it says the same as the
+    /// segments do.
+    pub(crate) fn drop_through(&mut self, flushed: Sequence) {
+        self.layers.retain(|layer| layer.last() > flushed);
+    }
+}

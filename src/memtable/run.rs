@@ -1,0 +1,171 @@
+//! Rows and deletes in memory, sorted by id.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::compute::interleave_record_batch;
+
+use crate::error::{Error, Result};
+use crate::schema::{Ids, Schema};
+use crate::types::DocumentId;
+
+/// The overhead of one id in a list, for accounts of memory.
+const ID_BYTES: usize = 40;
+
+/// Rows to put and ids to delete, as one step of the log or several.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    /// In the layout of `Schema::arrow`, in ascending order of unique ids.
+    rows: RecordBatch,
+    ids: Ids,
+    /// In ascending order, none of them in `rows`.
+    deletes: Arc<Vec<DocumentId>>,
+}
+
+impl Run {
+    /// `rows` and `deletes` must be sorted, unique and disjoint.
+    pub(crate) fn new(schema: &Schema, rows: RecordBatch, deletes: Vec<DocumentId>) -> Result<Self> {
+        let column = rows.columns().first().ok_or_else(|| Error::internal("a batch without ids"))?;
+        let ids = Ids::new(schema.id(), column)?;
+        debug_assert!(ids.is_ascending() && deletes.is_sorted_by(|a, b| a < b), "a run is sorted");
+        Ok(Self { rows, ids, deletes: Arc::new(deletes) })
+    }
+
+    /// Rows in any order with unique ids, and deletes in any order, none of them among the rows.
+    pub(crate) fn sort(schema: &Schema, rows: &RecordBatch, mut deletes: Vec<DocumentId>) -> Result<Self> {
+        let column = rows.columns().first().ok_or_else(|| Error::internal("a batch without ids"))?;
+        let ids = Ids::new(schema.id(), column)?;
+        deletes.sort_unstable();
+        deletes.dedup();
+        if ids.is_ascending() {
+            return Self::new(schema, rows.clone(), deletes);
+        }
+        let order = ids.order();
+        let rows = interleave_record_batch(&[rows], &order.iter().map(|r| (0, *r)).collect::<Vec<_>>())?;
+        Self::new(schema, rows, deletes)
+    }
+
+    pub(crate) fn empty(schema: &Schema) -> Result<Self> {
+        Self::new(schema, RecordBatch::new_empty(schema.arrow()), Vec::new())
+    }
+
+    pub(crate) fn rows(&self) -> &RecordBatch {
+        &self.rows
+    }
+
+    pub(crate) fn ids(&self) -> &Ids {
+        &self.ids
+    }
+
+    pub(crate) fn deletes(&self) -> &Arc<Vec<DocumentId>> {
+        &self.deletes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ids.len() == 0 && self.deletes.is_empty()
+    }
+
+    /// Whether this run says what becomes of `id`: `Some(Some(row))` it is here, `Some(None)` it is deleted,
+    /// `None` nothing.
+    pub(crate) fn find(&self, id: &DocumentId) -> Option<Option<u32>> {
+        if let Ok(row) = self.ids.search(id) {
+            return Some(u32::try_from(row).ok());
+        }
+        self.deletes.binary_search(id).ok().map(|_| None)
+    }
+
+    /// Every id that this run speaks of: put or deleted, in ascending order of each.
+    pub(crate) fn touched(&self) -> impl Iterator<Item = DocumentId> {
+        (0..self.ids.len()).map(|row| self.ids.get(row)).chain(self.deletes.iter().cloned())
+    }
+
+    /// Memory held, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows.get_array_memory_size() + self.deletes.len() * ID_BYTES
+    }
+
+    /// This run and then `newer`, as one.
+    pub(crate) fn then(&self, newer: &Self) -> Result<Self> {
+        let mut picks = Vec::with_capacity(self.ids.len() + newer.ids.len());
+        let (mut old, mut new) = (0, 0);
+        while old < self.ids.len() || new < newer.ids.len() {
+            let order = if old == self.ids.len() {
+                Ordering::Greater
+            } else if new == newer.ids.len() {
+                Ordering::Less
+            } else {
+                self.ids.compare(old, &newer.ids.get(new))
+            };
+            if order == Ordering::Less {
+                if newer.deletes.binary_search(&self.ids.get(old)).is_err() {
+                    picks.push((0, old));
+                }
+                old += 1;
+            } else {
+                picks.push((1, new));
+                new += 1;
+                old += usize::from(order == Ordering::Equal);
+            }
+        }
+        let rows = interleave_record_batch(&[&self.rows, &newer.rows], &picks)?;
+        let mut deletes: Vec<DocumentId> =
+            self.deletes.iter().filter(|id| newer.ids.search(id).is_err()).cloned().collect();
+        deletes.extend(newer.deletes.iter().cloned());
+        deletes.sort_unstable();
+        deletes.dedup();
+        let column = rows.columns().first().ok_or_else(|| Error::internal("a batch without ids"))?;
+        let ids = Ids::new(self.ids.kind(), column)?;
+        Ok(Self { rows, ids, deletes: Arc::new(deletes) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::schema::AttributeType;
+    use crate::types::{Document, IdKind, Value};
+
+    fn schema() -> Schema {
+        Schema::builder(IdKind::U64).attribute("a", AttributeType::Int).build().unwrap()
+    }
+
+    type Ops = BTreeMap<u64, Option<i64>>;
+
+    fn run(ops: &Ops) -> Run {
+        let put = |(id, a): (&u64, &Option<i64>)| a.map(|a| Document::new(*id).with("a", a));
+        let documents: Vec<_> = ops.iter().filter_map(put).collect();
+        let deletes = ops.iter().filter(|(_, a)| a.is_none()).map(|(id, _)| (*id).into()).collect();
+        Run::sort(&schema(), &schema().to_batch(&documents).unwrap(), deletes).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn two_runs_as_one_say_what_the_newer_says_and_else_the_older(
+            old in proptest::collection::btree_map(0u64..30, proptest::option::of(0i64..9), 0..20),
+            new in proptest::collection::btree_map(0u64..30, proptest::option::of(0i64..9), 0..20),
+        ) {
+            let merged = run(&old).then(&run(&new)).unwrap();
+            let mut model: Ops = old.clone();
+            model.extend(new.clone());
+            for id in 0..30 {
+                let found = merged.find(&id.into());
+                match model.get(&id) {
+                    None => prop_assert_eq!(found, None),
+                    Some(None) => prop_assert_eq!(found, Some(None)),
+                    Some(Some(a)) => {
+                        let row = found.flatten().unwrap() as usize;
+                        let document = &schema().documents(&merged.rows().slice(row, 1)).unwrap()[0];
+                        prop_assert_eq!(document.get("a"), Some(&Value::Int(*a)));
+                    }
+                }
+            }
+            let touched: BTreeSet<_> = merged.touched().collect();
+            prop_assert_eq!(touched.len(), model.len());
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! Bytes of a log entry.
+//!
+//! ```text
+//!   0  4  magic "EWAL"          8  4  required features (0)      40 16  batch     88  8  created, Unix ms
+//!   4  2  version (1)          12  4  zero                       56 16  previous  96  8  length of extension
+//!   6  2  kind                 16 16  life    32 8 sequence      72 16  writer   104  8  length of rows
+//! 112  8  length of deletes   120 ..  extension (JSON, padded), rows, deletes (Arrow IPC streams)
+//!  ..  8  XXH3-64 of all before
+//! ```
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use arrow::array::{Array, RecordBatch};
+use arrow::buffer::Buffer;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::StreamDecoder;
+use arrow::ipc::writer::StreamWriter;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Entry, EntryBody, EntryHead, EntryKind};
+use crate::codec::{CodecError, Reader, checksum};
+use crate::error::{Error, Result};
+use crate::schema::{Ids, Schema};
+use crate::segment::SegmentMeta;
+use crate::types::{DocumentId, IdKind, Sequence, TokenRecord};
+
+const WHAT: &str = "log entry";
+const MAGIC: [u8; 4] = *b"EWAL";
+const VERSION: u16 = 1;
+const HEAD: usize = 120;
+/// Rows begin at a multiple of this, so that arrays are read where they lie.
+const ALIGN: usize = 64;
+
+/// What an entry says besides rows.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Extension {
+    schema: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tokens: Vec<TokenRecord>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    segments: Vec<SegmentMeta>,
+}
+
+/// An entry as bytes, whose place in the log can still be changed cheaply.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    bytes: Vec<u8>,
+    head: EntryHead,
+    lengths: [usize; 3],
+}
+
+impl Encoded {
+    pub(crate) fn new(schema: &Schema, head: EntryHead, body: &EntryBody) -> Result<Self> {
+        let extension =
+            Extension { schema: 1, tokens: body.tokens.clone(), segments: body.segments.clone() };
+        let mut bytes = vec![0; HEAD];
+        serde_json::to_writer(&mut bytes, &extension).map_err(|e| Error::internal(e.to_string()))?;
+        // Blanks after JSON are JSON.
+        bytes.resize(bytes.len().next_multiple_of(ALIGN), b' ');
+        let extension = bytes.len() - HEAD;
+        write_ipc(&mut bytes, &body.rows)?;
+        let rows = bytes.len() - HEAD - extension;
+        if !body.deletes.is_empty() {
+            let ids = Ids::array(schema.id(), &body.deletes)?;
+            write_ipc(&mut bytes, &RecordBatch::try_new(schema.arrow_of(|_| false), vec![ids])?)?;
+        }
+        let deletes = bytes.len() - HEAD - extension - rows;
+        Ok(Self { bytes, head, lengths: [extension, rows, deletes] })
+    }
+
+    /// The object, as of the head that it was made with.
+    pub(crate) fn finish(mut self) -> Bytes {
+        let head = self.head;
+        let mut fixed = Vec::with_capacity(HEAD);
+        fixed.extend(MAGIC);
+        fixed.extend(VERSION.to_le_bytes());
+        fixed.extend(match head.kind {
+            EntryKind::Data => 1u16.to_le_bytes(),
+            EntryKind::Seal => 3u16.to_le_bytes(),
+        });
+        fixed.extend([0; 8]);
+        fixed.extend(head.life.as_bytes());
+        fixed.extend(head.sequence.0.to_le_bytes());
+        for id in [head.batch, head.previous, head.writer] {
+            fixed.extend(id.as_bytes());
+        }
+        fixed.extend(head.created_ms.to_le_bytes());
+        for length in self.lengths {
+            fixed.extend((length as u64).to_le_bytes());
+        }
+        self.bytes.splice(..HEAD, fixed);
+        let sum = checksum(&self.bytes);
+        self.bytes.extend(sum.to_le_bytes());
+        self.bytes.into()
+    }
+}
+
+fn write_ipc(bytes: &mut Vec<u8>, batch: &RecordBatch) -> Result<()> {
+    let mut writer = StreamWriter::try_new(bytes, batch.schema_ref())?;
+    if batch.num_rows() > 0 {
+        writer.write(batch)?;
+    }
+    Ok(writer.finish()?)
+}
+
+impl Entry {
+    /// Reads an entry. The checksum is checked before anything else looks at the bytes.
+    pub(crate) fn decode(schema: &Schema, object: &Bytes) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(WHAT, object);
+        reader.magic(MAGIC)?;
+        reader.version(VERSION)?;
+        let whole = object.len().checked_sub(8).filter(|n| *n >= HEAD);
+        let (bytes, sum) = object.split_at(whole.ok_or(CodecError::Truncated { what: WHAT })?);
+        if Reader::new(WHAT, sum).u64()? != checksum(bytes) {
+            return Err(CodecError::Checksum { what: WHAT });
+        }
+        let (head, lengths) = decode_head(&mut reader)?;
+        let mut at = HEAD;
+        let mut cut = |length: u64| {
+            let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
+            let end = end.filter(|end| *end <= bytes.len()).ok_or(CodecError::Truncated { what: WHAT })?;
+            let part = object.slice(at..end);
+            at = end;
+            Ok(part)
+        };
+        let [extension, rows, deletes] = lengths.map(&mut cut);
+        if at != bytes.len() {
+            return Err(CodecError::malformed(WHAT, "bytes left over"));
+        }
+        let extension: Extension =
+            serde_json::from_slice(&extension?).map_err(|e| CodecError::malformed(WHAT, e))?;
+        let rows = read_ipc(&rows?, &schema.arrow())?;
+        let deletes = deletes?;
+        let deletes = if deletes.is_empty() {
+            Vec::new()
+        } else {
+            sorted_ids(schema.id(), &read_ipc(&deletes, &schema.arrow_of(|_| false))?)?.to_vec()
+        };
+        sorted_ids(schema.id(), &rows)?;
+        let body = EntryBody { rows, deletes, segments: extension.segments, tokens: extension.tokens };
+        Ok(Self { head, body, bytes: object.len() })
+    }
+}
+
+fn decode_head(reader: &mut Reader<'_>) -> Result<(EntryHead, [u64; 3]), CodecError> {
+    let kind = match reader.u16()? {
+        1 => EntryKind::Data,
+        3 => EntryKind::Seal,
+        other => return Err(CodecError::Feature { what: "log entry (its kind)", bits: other.into() }),
+    };
+    match reader.u64()? {
+        0 => {}
+        bits => return Err(CodecError::Feature { what: WHAT, bits }),
+    }
+    let head = EntryHead {
+        kind,
+        life: reader.uuid()?,
+        sequence: Sequence(reader.u64()?),
+        batch: reader.uuid()?,
+        previous: reader.uuid()?,
+        writer: reader.uuid()?,
+        created_ms: reader.i64()?,
+    };
+    Ok((head, [reader.u64()?, reader.u64()?, reader.u64()?]))
+}
+
+/// Reads an IPC stream of at most one batch in the given layout. The parser may panic on bytes that were
+/// forged with a right checksum: that too is an error here.
+fn read_ipc(bytes: &Bytes, layout: &SchemaRef) -> Result<RecordBatch, CodecError> {
+    let read = catch_unwind(AssertUnwindSafe(|| {
+        let mut decoder = StreamDecoder::new();
+        let mut buffer = Buffer::from(bytes.clone());
+        let mut batches = Vec::new();
+        while !buffer.is_empty() {
+            batches.extend(decoder.decode(&mut buffer)?);
+        }
+        decoder.finish()?;
+        match decoder.schema() {
+            Some(schema) if schema.fields() == layout.fields() => concat_batches(layout, &batches),
+            _ => Err(arrow::error::ArrowError::SchemaError("another layout than the schema's".into())),
+        }
+    }));
+    read.unwrap_or_else(|_| Err(arrow::error::ArrowError::IpcError("the parser panicked".into())))
+        .map_err(|e| CodecError::malformed(WHAT, e))
+}
+
+/// The ids of a batch, which must be in ascending order.
+fn sorted_ids(kind: IdKind, batch: &RecordBatch) -> Result<Ids, CodecError> {
+    let column = batch.columns().first().ok_or_else(|| CodecError::malformed(WHAT, "no id column"))?;
+    debug_assert_eq!(column.len(), batch.num_rows(), "arrow holds this");
+    let ids = Ids::new(kind, column).map_err(|e| CodecError::malformed(WHAT, e))?;
+    if !ids.is_ascending() {
+        return Err(CodecError::malformed(WHAT, "ids are not in ascending order"));
+    }
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::schema::AttributeType;
+    use crate::types::{Document, Metric, VectorType, WriteReceipt};
+
+    fn schema() -> Schema {
+        let builder = Schema::builder(IdKind::String).attribute("a", AttributeType::StringArray);
+        builder.vector("v", VectorType::F32, 2, Metric::Dot).build().unwrap()
+    }
+
+    fn entry() -> (EntryHead, EntryBody) {
+        let documents =
+            [Document::new("a").with("a", vec!["x", "y"]), Document::new("b").with("v", vec![1.0, 2.0])];
+        let head = EntryHead {
+            kind: EntryKind::Data,
+            life: Uuid::from_u128(1),
+            sequence: Sequence(7),
+            batch: Uuid::from_u128(2),
+            previous: Uuid::from_u128(3),
+            writer: Uuid::from_u128(4),
+            created_ms: 5,
+        };
+        let receipt = WriteReceipt { sequence: Sequence(7), upserted: 2, ..WriteReceipt::default() };
+        let body = EntryBody {
+            rows: schema().to_batch(&documents).unwrap(),
+            deletes: vec!["c".into(), "d".into()],
+            segments: Vec::new(),
+            tokens: vec![TokenRecord { token: Uuid::from_u128(6), receipt }],
+        };
+        (head, body)
+    }
+
+    fn bytes() -> Bytes {
+        let (head, body) = entry();
+        Encoded::new(&schema(), head, &body).unwrap().finish()
+    }
+
+    #[test]
+    fn an_entry_reads_back() {
+        let (head, body) = entry();
+        let read = Entry::decode(&schema(), &bytes()).unwrap();
+        assert_eq!(read.head, head);
+        assert_eq!(read.body.rows, body.rows);
+        assert_eq!((read.body.deletes, read.body.tokens), (body.deletes, body.tokens));
+    }
+
+    #[test]
+    fn every_flipped_byte_and_every_cut_is_noticed() {
+        let bytes = bytes();
+        for at in 0..bytes.len() {
+            let mut bad = bytes.to_vec();
+            bad[at] ^= 0x40;
+            assert!(Entry::decode(&schema(), &bad.into()).is_err(), "byte {at}");
+            assert!(Entry::decode(&schema(), &bytes.slice(..at)).is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn forged_bytes_behind_a_right_checksum_are_errors_not_panics() {
+        let bytes = bytes();
+        for at in 0..bytes.len() - 8 {
+            for value in [0, 0x7f, 0xff] {
+                let mut bad = bytes[..bytes.len() - 8].to_vec();
+                bad[at] = value;
+                let sum = checksum(&bad);
+                bad.extend(sum.to_le_bytes());
+                let _ = Entry::decode(&schema(), &bad.into());
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_version_and_an_unknown_feature_are_told_from_damage() {
+        for (at, value) in [(4, 9), (8, 1), (6, 77)] {
+            let mut newer = bytes()[..bytes().len() - 8].to_vec();
+            newer[at] = value;
+            let sum = checksum(&newer);
+            newer.extend(sum.to_le_bytes());
+            let error = Entry::decode(&schema(), &newer.into()).unwrap_err().at("wal/7");
+            assert_eq!(error.kind(), crate::error::ErrorKind::UnsupportedVersion, "{error}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The write-ahead log: every accepted batch, durable and in order.
+//!
+//! An [`Entry`] holds whole rows to put and ids to delete, already resolved: replay never evaluates a
+//! condition. Entries are numbered from 1 and each names the batch before it.
+//!
+//! **Invariants:** numbers are dense; a taken number is never written again; a batch, known by its id, is in
+//! at most one entry.
+
+mod codec;
+mod reader;
+
+pub(crate) use codec::Encoded;
+pub(crate) use reader::{read, read_all};
+
+use arrow::record_batch::RecordBatch;
+use uuid::Uuid;
+
+use crate::segment::SegmentMeta;
+use crate::types::{DocumentId, Sequence, TokenRecord};
+
+/// What an entry does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    /// Puts and deletes.
+    Data,
+    /// The last entry of a life of the namespace: it is deleted.
+    Seal,
+}
+
+/// Where an entry stands and who wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EntryHead {
+    pub(crate) kind: EntryKind,
+    pub(crate) life: Uuid,
+    pub(crate) sequence: Sequence,
+    /// Unique for each commit and the same in all its attempts: by it a writer knows its own.
+    pub(crate) batch: Uuid,
+    /// The batch of the entry before; nil for the first. The chain shows gaps and foreign entries.
+    pub(crate) previous: Uuid,
+    pub(crate) writer: Uuid,
+    pub(crate) created_ms: i64,
+}
+
+/// What an entry changes.
+#[derive(Clone, Debug)]
+pub(crate) struct EntryBody {
+    /// Whole rows in the layout of `Schema::arrow`, in ascending order of unique ids.
+    pub(crate) rows: RecordBatch,
+    /// Ids in ascending order, none of them in `rows`.
+    pub(crate) deletes: Vec<DocumentId>,
+    /// Rows that were written as segments first. Their ids are neither in `rows` nor in `deletes`.
+    pub(crate) segments: Vec<SegmentMeta>,
+    pub(crate) tokens: Vec<TokenRecord>,
+}
+
+/// One committed batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) head: EntryHead,
+    pub(crate) body: EntryBody,
+    /// The size of the object.
+    pub(crate) bytes: usize,
+}
