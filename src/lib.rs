@@ -4,12 +4,14 @@
 mod codec;
 pub mod env;
 mod error;
+pub mod query;
 pub mod schema;
 mod settings;
 pub mod storage;
 mod types;
 
 pub use error::{Error, ErrorKind, Indeterminate, Outcome, Result};
+pub use query::{Filter, Operand};
 pub use schema::Schema;
 pub use settings::{Backpressure, Durability, Settings};
 pub use types::{

@@ -1,0 +1,416 @@
+//! Exact distances between a query vector and the rows of a vector column.
+//!
+//! # Precision
+//! With u = 2⁻²⁴, against the exact distance of the stored components:
+//! - i8: sums are exact; the result is rounded once.
+//! - f32 and f16 (widened to f32, which is exact): sums run in f32 over blocks of 512 components in 16 lanes,
+//!   and blocks are added in f64. So [`Metric::L2Squared`] has a relative error of at most 40 u,
+//!   [`Metric::Dot`] an absolute one of at most 40 u · Σ|aᵢ bᵢ|, [`Metric::Cosine`] one of at most 80 u,
+//!   whatever the dimension.
+//! - Where f32 would overflow or lose digits to underflow, the row is computed again in f64.
+//!
+//! **Invariants:** the distance of a row depends on its components and the query alone, never on its place in
+//! a batch or on the processor; for finite components it is never NaN nor minus zero, and a cosine lies
+//! between 0 and 2.
+
+use arrow::array::types::{ArrowPrimitiveType, Float16Type, Float32Type, Int8Type};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray};
+use arrow::buffer::BooleanBuffer;
+use half::slice::HalfFloatSliceExt;
+
+use crate::error::{Error, Result};
+use crate::schema::{VectorColumn, coerce_vector};
+use crate::types::{Metric, Vector};
+
+/// Independent sums: as many as the widest registers hold, and enough to hide the latency of an addition.
+const LANES: usize = 16;
+/// How many components are summed in f32 before the sum is carried over to f64.
+const BLOCK: usize = 512;
+/// Between these, squares and products of f32 neither overflow nor lose digits to underflow.
+const SAFE: std::ops::RangeInclusive<f64> = 1e-30..=1e30;
+
+/// A query vector, ready to be compared with the rows of a column.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    metric: Metric,
+    components: Components,
+}
+
+#[derive(Clone, Debug)]
+enum Components {
+    /// Of an f32 column, with the sum of squares.
+    F32(Vec<f32>, f64),
+    /// Of an f16 column, widened.
+    F16(Vec<f32>, f64),
+    I8(Vec<i8>, i64),
+}
+
+impl Prepared {
+    /// Brings `query` into the shape of a column; `column` is its name, for messages.
+    pub(crate) fn new(column: &str, shape: VectorColumn, query: Vector) -> Result<Self> {
+        let query = coerce_vector(shape, query)
+            .map_err(|why| Error::invalid(format!("bad query vector: {why}. column=`{column}`")))?;
+        let components = match query {
+            Vector::F32(v) => {
+                let square = dot(&v, &v);
+                Components::F32(v, square)
+            }
+            Vector::F16(v) => {
+                let v = v.to_f32_vec();
+                let square = dot(&v, &v);
+                Components::F16(v, square)
+            }
+            Vector::I8(v) => {
+                let square = dot_i8(&v, &v);
+                Components::I8(v, square)
+            }
+        };
+        Ok(Self { metric: shape.metric, components })
+    }
+
+    /// Appends the distance of every row to `out`; that of a null row is NaN, which sorts behind all others.
+    pub(crate) fn distances(&self, rows: &ArrayRef, out: &mut Vec<f32>) -> Result<()> {
+        let start = out.len();
+        out.resize(start + rows.len(), f32::NAN);
+        let (_, out) = out.split_at_mut(start);
+        self.each(rows, None, |row, distance| {
+            if let Some(slot) = out.get_mut(row) {
+                *slot = distance;
+            }
+        })
+    }
+
+    /// Calls `visit` with the row and distance of every row of `mask` (of all without one) that is not null,
+    /// in the order of the rows.
+    pub(crate) fn each(
+        &self,
+        rows: &ArrayRef,
+        mask: Option<&BooleanBuffer>,
+        visit: impl FnMut(usize, f32),
+    ) -> Result<()> {
+        let list = rows.as_fixed_size_list_opt().ok_or_else(|| mismatch(rows))?;
+        if usize::try_from(list.value_length()).ok() != Some(self.dimension()) {
+            return Err(mismatch(rows));
+        }
+        let chosen = chosen(list, mask)?;
+        match &self.components {
+            Components::F32(query, square) => {
+                drive::<Float32Type>(list, &chosen, |row| self.floats(query, *square, row), visit)
+            }
+            Components::F16(query, square) => {
+                let mut wide = vec![0.0; query.len()];
+                let distance = |row: &[half::f16]| {
+                    row.convert_to_f32_slice(&mut wide);
+                    self.floats(query, *square, &wide)
+                };
+                drive::<Float16Type>(list, &chosen, distance, visit)
+            }
+            Components::I8(query, square) => {
+                drive::<Int8Type>(list, &chosen, |row| self.integers(query, *square, row), visit)
+            }
+        }
+    }
+
+    fn dimension(&self) -> usize {
+        match &self.components {
+            Components::F32(v, _) | Components::F16(v, _) => v.len(),
+            Components::I8(v, _) => v.len(),
+        }
+    }
+
+    fn floats(&self, query: &[f32], query_square: f64, row: &[f32]) -> f32 {
+        match self.metric {
+            Metric::L2Squared => {
+                let sum = sum(query, row, |a, b| (a - b) * (a - b));
+                round(if SAFE.contains(&sum) { sum } else { wide(query, row, |a, b| (a - b) * (a - b)) })
+            }
+            Metric::Dot => {
+                let sum = dot(query, row);
+                round(-if sum.is_finite() { sum } else { wide(query, row, |a, b| a * b) })
+            }
+            Metric::Cosine => {
+                let row_square = dot(row, row);
+                if SAFE.contains(&query_square) && SAFE.contains(&row_square) {
+                    return cosine(dot(query, row), query_square, row_square);
+                }
+                let product = |a: &[f32], b: &[f32]| wide(a, b, |a, b| a * b);
+                cosine(product(query, row), product(query, query), product(row, row))
+            }
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "sums of 16,384 products of i8 are below 2^31")]
+    fn integers(&self, query: &[i8], query_square: i64, row: &[i8]) -> f32 {
+        match self.metric {
+            Metric::L2Squared => round(sum_i8(query, row, |a, b| (a - b) * (a - b)) as f64),
+            Metric::Dot => round(-(dot_i8(query, row) as f64)),
+            Metric::Cosine => cosine(dot_i8(query, row) as f64, query_square as f64, dot_i8(row, row) as f64),
+        }
+    }
+}
+
+fn mismatch(rows: &ArrayRef) -> Error {
+    Error::internal(format!("a vector column is {}, not of the schema's shape", rows.data_type()))
+}
+
+/// The rows of `mask` that are not null.
+fn chosen(list: &FixedSizeListArray, mask: Option<&BooleanBuffer>) -> Result<BooleanBuffer> {
+    if let Some(mask) = mask.filter(|mask| mask.len() != list.len()) {
+        return Err(Error::internal(format!("a mask of {} rows for {} vectors", mask.len(), list.len())));
+    }
+    let valid = list.nulls().map(arrow::buffer::NullBuffer::inner);
+    Ok(match (mask, valid) {
+        (Some(mask), Some(valid)) => mask & valid,
+        (Some(one), None) | (None, Some(one)) => one.clone(),
+        (None, None) => BooleanBuffer::new_set(list.len()),
+    })
+}
+
+fn drive<T: ArrowPrimitiveType>(
+    list: &FixedSizeListArray,
+    chosen: &BooleanBuffer,
+    mut distance: impl FnMut(&[T::Native]) -> f32,
+    mut visit: impl FnMut(usize, f32),
+) -> Result<()> {
+    let short = || Error::internal("a vector column is shorter than its rows or of another type");
+    let values = list.values().as_primitive_opt::<T>().ok_or_else(short)?.values();
+    let dimension = usize::try_from(list.value_length()).unwrap_or(0);
+    for row in chosen.set_indices() {
+        let start = row * dimension;
+        let components = values.get(start..start + dimension).ok_or_else(short)?;
+        visit(row, distance(components));
+    }
+    Ok(())
+}
+
+/// One minus the cosine; 1 when either vector has no length.
+fn cosine(dot: f64, a_square: f64, b_square: f64) -> f32 {
+    let lengths = a_square.sqrt() * b_square.sqrt();
+    if lengths == 0.0 {
+        return 1.0;
+    }
+    round((1.0 - dot / lengths).clamp(0.0, 2.0))
+}
+
+/// To f32, with one zero: the order of results tells minus zero from zero.
+#[expect(clippy::cast_possible_truncation, reason = "rounding is the point; what is too large is infinite")]
+fn round(distance: f64) -> f32 {
+    distance as f32 + 0.0
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    sum(a, b, |a, b| a * b)
+}
+
+/// The sum of `term` over the pairs of components, in lanes that the compiler turns into vector registers.
+/// Its order is fixed, so the result is the same everywhere.
+fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
+    let mut total = 0.0;
+    for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
+        let mut lanes = [0.0_f32; LANES];
+        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        for (a, b) in a.iter().zip(b) {
+            for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+                *lane += term(*a, *b);
+            }
+        }
+        for ((lane, a), b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
+            *lane += term(*a, *b);
+        }
+        total += lanes.iter().map(|lane| f64::from(*lane)).sum::<f64>();
+    }
+    total
+}
+
+/// The same sum in f64: for vectors outside the range in which f32 is safe.
+fn wide(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    a.iter().zip(b).map(|(a, b)| term(f64::from(*a), f64::from(*b))).sum()
+}
+
+fn dot_i8(a: &[i8], b: &[i8]) -> i64 {
+    sum_i8(a, b, |a, b| a * b)
+}
+
+/// A term is at most 2¹⁶, so the sum of a block fits an i32.
+fn sum_i8(a: &[i8], b: &[i8], term: impl Fn(i32, i32) -> i32) -> i64 {
+    let block = |(a, b): (&[i8], &[i8])| {
+        let sum: i32 = a.iter().zip(b).map(|(a, b)| term(i32::from(*a), i32::from(*b))).sum();
+        i64::from(sum)
+    };
+    a.chunks(BLOCK).zip(b.chunks(BLOCK)).map(block).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Float16Array, Float32Array, Int8Array};
+    use arrow::buffer::NullBuffer;
+    use arrow::datatypes::{DataType, Field};
+    use half::f16;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::schema::Schema;
+    use crate::types::{IdKind, VectorType};
+
+    const METRICS: [Metric; 3] = [Metric::Cosine, Metric::L2Squared, Metric::Dot];
+
+    fn shape(element: VectorType, dimension: usize, metric: Metric) -> VectorColumn {
+        let schema = Schema::builder(IdKind::U64).vector("v", element, dimension, metric).build().unwrap();
+        schema.vectors().next().unwrap().1
+    }
+
+    /// A column of vectors, with a null of junk before each.
+    fn column(vectors: &[Vector]) -> ArrayRef {
+        let dimension = vectors[0].dimension();
+        macro_rules! flat {
+            ($variant:ident, $junk:expr) => {{
+                let flat = vectors.iter().flat_map(|v| {
+                    let Vector::$variant(v) = v else { panic!("mixed vectors") };
+                    std::iter::repeat_n($junk, dimension).chain(v.iter().copied())
+                });
+                flat.collect::<Vec<_>>()
+            }};
+        }
+        let (element, values): (_, ArrayRef) = match vectors[0].kind() {
+            VectorType::F32 => (DataType::Float32, Arc::new(Float32Array::from(flat!(F32, f32::NAN)))),
+            VectorType::F16 => (DataType::Float16, Arc::new(Float16Array::from(flat!(F16, f16::NAN)))),
+            VectorType::I8 => (DataType::Int8, Arc::new(Int8Array::from(flat!(I8, 1)))),
+        };
+        let nulls = (0..2 * vectors.len()).map(|row| row % 2 == 1).collect::<NullBuffer>();
+        let field = Arc::new(Field::new("item", element, false));
+        Arc::new(FixedSizeListArray::new(field, i32::try_from(dimension).unwrap(), values, Some(nulls)))
+    }
+
+    /// The distance in f64, and how far off a result may be.
+    fn reference(metric: Metric, a: &Vector, b: &Vector) -> (f64, f64) {
+        let wide = |v: &Vector| v.to_f32().into_iter().map(f64::from).collect::<Vec<_>>();
+        let (a, b) = (wide(a), wide(b));
+        let sum = |f: &dyn Fn(f64, f64) -> f64| a.iter().zip(&b).map(|(a, b)| f(*a, *b)).sum::<f64>();
+        let unit = 2f64.powi(-24);
+        match metric {
+            Metric::L2Squared => {
+                let distance = sum(&|a, b| (a - b) * (a - b));
+                (distance, 40.0 * unit * distance + 1e-45)
+            }
+            Metric::Dot => (-sum(&|a, b| a * b), 40.0 * unit * sum(&|a, b| (a * b).abs()) + 1e-40),
+            Metric::Cosine => {
+                let lengths = sum(&|a, _| a * a).sqrt() * sum(&|_, b| b * b).sqrt();
+                (if lengths == 0.0 { 1.0 } else { 1.0 - sum(&|a, b| a * b) / lengths }, 80.0 * unit)
+            }
+        }
+    }
+
+    fn check(query: &Vector, rows: &[Vector]) {
+        let column = column(rows);
+        for metric in METRICS {
+            let shape = shape(query.kind(), query.dimension(), metric);
+            let Ok(prepared) = Prepared::new("v", shape, query.clone()) else {
+                assert_eq!(metric, Metric::Cosine, "only a vector of length zero is refused");
+                continue;
+            };
+            let mut out = Vec::new();
+            prepared.distances(&column, &mut out).unwrap();
+            assert_eq!(out.len(), 2 * rows.len());
+            for (row, found) in rows.iter().zip(out.chunks(2)) {
+                assert!(found[0].is_nan(), "the distance of a null");
+                let (expected, slack) = reference(metric, query, row);
+                let found = f64::from(found[1]);
+                let near = (found - expected).abs() <= slack;
+                // What is too large for an f32 is infinite.
+                let large = found.is_infinite()
+                    && found.signum() == expected.signum()
+                    && expected.abs() + slack >= f64::from(f32::MAX);
+                assert!(near || large, "{metric:?}: {found} for {expected} ± {slack}");
+                assert!(found != 0.0 || found.is_sign_positive());
+                assert!(metric != Metric::Cosine || (0.0..=2.0).contains(&found));
+            }
+            // Alone, sliced, and under a mask: the same bits.
+            let mask = BooleanBuffer::collect_bool(out.len(), |row| row % 4 != 1);
+            let mut seen = Vec::new();
+            prepared.each(&column, Some(&mask), |row, distance| seen.push((row, distance))).unwrap();
+            let wanted = (0..out.len()).filter(|row| row % 4 == 3).map(|row| (row, out[row]));
+            assert_eq!(seen, wanted.collect::<Vec<_>>());
+            for row in (1..out.len()).step_by(2) {
+                let mut one = Vec::new();
+                prepared.distances(&column.slice(row, 1), &mut one).unwrap();
+                assert_eq!(one, [out[row]]);
+            }
+        }
+    }
+
+    fn component() -> impl Strategy<Value = f32> {
+        let extreme = [0.0, -0.0, f32::MAX, f32::MIN, 1e-45, f32::MIN_POSITIVE, 1e19, -1e-19, 1.0, 65504.0];
+        prop_oneof![4 => -1.0_f32..1.0, 1 => proptest::sample::select(extreme.to_vec())]
+    }
+
+    fn vectors<T: std::fmt::Debug + 'static>(
+        component: BoxedStrategy<T>,
+    ) -> impl Strategy<Value = Vec<Vec<T>>> {
+        let dimension = prop_oneof![1_usize..70, 500_usize..1100];
+        dimension.prop_flat_map(move |dimension| {
+            let vector = proptest::collection::vec(component.clone(), dimension);
+            proptest::collection::vec(vector, 2..5)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn floats_agree_with_f64(vectors in vectors(component().boxed())) {
+            let mut vectors: Vec<_> = vectors.into_iter().map(Vector::F32).collect();
+            let query = vectors.pop().unwrap();
+            vectors.push(query.clone());
+            check(&query, &vectors);
+        }
+
+        #[test]
+        fn halves_agree_with_f64(vectors in vectors((-300.0_f32..300.0).boxed())) {
+            let half = |v: Vec<f32>| Vector::F16(v.into_iter().map(f16::from_f32).collect());
+            let vectors: Vec<_> = vectors.into_iter().map(half).collect();
+            check(&vectors[0], &vectors);
+        }
+
+        #[test]
+        fn integers_agree_with_f64(vectors in vectors(any::<i8>().boxed())) {
+            let vectors: Vec<_> = vectors.into_iter().map(Vector::I8).collect();
+            check(&vectors[0], &vectors);
+        }
+    }
+
+    #[test]
+    fn the_largest_sums_are_exact_for_i8() {
+        let dimension = crate::types::DIMENSION_MAX;
+        let (low, high) = (Vector::I8(vec![-128; dimension]), Vector::I8(vec![127; dimension]));
+        check(&low, &[low.clone(), high.clone()]);
+        check(&high, &[low, high.clone()]);
+    }
+
+    #[test]
+    fn a_vector_is_at_no_distance_from_itself_and_zero_has_no_direction() {
+        let query = Vector::F32((0..700_u16).map(|i| f32::from(i).sin()).collect());
+        let rows = column(&[query.clone(), Vector::F32(vec![0.0; 700])]);
+        for (metric, expected) in [(Metric::Cosine, 1.0), (Metric::L2Squared, 0.0), (Metric::Dot, 0.0)] {
+            let prepared = Prepared::new("v", shape(VectorType::F32, 700, metric), query.clone()).unwrap();
+            let mut out = Vec::new();
+            prepared.distances(&rows, &mut out).unwrap();
+            assert!(metric == Metric::Dot || out[1].abs() < 1e-12);
+            assert!(metric == Metric::L2Squared || out[3].to_bits() == f32::to_bits(expected));
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let shape = shape(VectorType::F32, 2, Metric::Dot);
+        assert!(Prepared::new("v", shape, Vector::from([1.0])).is_err());
+        let prepared = Prepared::new("v", shape, Vector::from([1.0, 2.0])).unwrap();
+        let mut out = Vec::new();
+        for wrong in [Vector::from([1.0]), Vector::I8(vec![1, 2])] {
+            assert!(prepared.distances(&column(&[wrong]), &mut out).is_err());
+        }
+        let mask = BooleanBuffer::new_set(1);
+        assert!(prepared.each(&column(&[Vector::from([1.0, 2.0])]), Some(&mask), |_, _| ()).is_err());
+    }
+}

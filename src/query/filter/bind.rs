@@ -1,0 +1,505 @@
+//! Checks a `Filter` against a schema and makes it typed.
+//!
+//! **Invariant:** a [`Bound`] evaluates without an error of the caller's: names, types, limits and patterns
+//! have been checked, and it is no deeper than [`DEPTH_MAX`].
+
+use arrow::array::ArrayRef;
+use regex::Regex;
+
+use super::literal::{self, Set};
+use super::{Filter, Operand, pattern};
+use crate::error::{Error, Result};
+use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema, coerce};
+use crate::settings::Settings;
+use crate::types::{IdKind, Value};
+
+/// How deep a filter may nest whatever the settings say: binding and evaluating recurse.
+const DEPTH_MAX: usize = 256;
+/// The most patterns of a filter: each may take a megabyte when compiled.
+const PATTERNS_MAX: usize = 64;
+
+/// A filter checked against a schema, ready to be evaluated.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(super) root: Node,
+    pub(super) columns: Vec<Source>,
+    pub(super) new_columns: Vec<Source>,
+}
+
+/// A column that a filter reads.
+#[derive(Debug, PartialEq)]
+pub(super) struct Source {
+    pub(super) name: String,
+    /// The type of the attribute; `None` for a vector.
+    pub(super) kind: Option<AttributeType>,
+}
+
+/// A bound expression, folded: no constant within another node, no negation of a negation.
+#[derive(Debug)]
+pub(super) enum Node {
+    Const(bool),
+    All(Vec<Node>),
+    Any(Vec<Node>),
+    Not(Box<Node>),
+    Leaf(Leaf),
+}
+
+/// A predicate on a column.
+#[derive(Debug)]
+pub(super) struct Leaf {
+    /// The place in [`Bound::columns`].
+    pub(super) column: usize,
+    /// The type of what is tested: of the column, or of its elements.
+    pub(super) kind: Option<AttributeType>,
+    /// Whether the test is of each element of an array, of which any may pass.
+    pub(super) elements: bool,
+    pub(super) test: Test,
+}
+
+#[derive(Debug)]
+pub(super) enum Test {
+    Null,
+    Compare(Comparison, Against),
+    Member(Set),
+    Pattern(Regex),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Eq,
+    Lt,
+    Lte,
+    Gt,
+    Gte,
+}
+
+/// What a column is compared with.
+#[derive(Debug)]
+pub(super) enum Against {
+    /// A column of one row.
+    Literal(ArrayRef),
+    /// The place in [`Bound::new_columns`].
+    New(usize),
+}
+
+impl Bound {
+    /// Checks `filter`. Only the condition of a write knows `new_values`, to which [`Operand::New`] refers.
+    pub(crate) fn new(
+        filter: &Filter,
+        schema: &Schema,
+        settings: &Settings,
+        new_values: bool,
+    ) -> Result<Self> {
+        check_size(filter, settings)?;
+        let mut binder =
+            Binder { schema, new_values, columns: Vec::new(), new_columns: Vec::new(), patterns: 0 };
+        let root = binder.node(filter)?;
+        Ok(Self { root, columns: binder.columns, new_columns: binder.new_columns })
+    }
+
+    /// The columns that [`Self::evaluate`] needs of the rows, each once.
+    pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|c| c.name.as_str())
+    }
+
+    /// The columns it needs of the new values.
+    pub(crate) fn new_columns(&self) -> impl Iterator<Item = &str> {
+        self.new_columns.iter().map(|c| c.name.as_str())
+    }
+
+    /// The answer, when it is the same for every row.
+    pub(crate) fn constant(&self) -> Option<bool> {
+        if let Node::Const(answer) = self.root { Some(answer) } else { None }
+    }
+}
+
+/// Counts without recursion: the tree may be deeper than the stack.
+fn check_size(filter: &Filter, settings: &Settings) -> Result<()> {
+    let depth_max = settings.filter_depth_max.min(DEPTH_MAX);
+    let over = |what: &str, max: usize| Err(Error::limit(format!("{what}: at most {max} are allowed")));
+    let mut pending = vec![(filter, 1)];
+    let mut nodes = 1;
+    while let Some((filter, depth)) = pending.pop() {
+        if depth > depth_max {
+            return over("the filter nests too deep in levels", depth_max);
+        }
+        let children = match filter {
+            Filter::And(filters) | Filter::Or(filters) => filters.as_slice(),
+            Filter::Not(inner) => std::slice::from_ref(&**inner),
+            Filter::In(_, values) | Filter::ContainsAny(_, values)
+                if values.len() > settings.filter_values_max =>
+            {
+                return over("too many values in a list of the filter", settings.filter_values_max);
+            }
+            _ => &[],
+        };
+        nodes += children.len();
+        if nodes > settings.filter_nodes_max {
+            return over("too many nodes in the filter", settings.filter_nodes_max);
+        }
+        pending.extend(children.iter().map(|child| (child, depth + 1)));
+    }
+    Ok(())
+}
+
+struct Binder<'a> {
+    schema: &'a Schema,
+    new_values: bool,
+    columns: Vec<Source>,
+    new_columns: Vec<Source>,
+    patterns: usize,
+}
+
+impl Binder<'_> {
+    fn node(&mut self, filter: &Filter) -> Result<Node> {
+        use Comparison::{Eq, Gt, Gte, Lt, Lte};
+        match filter {
+            Filter::And(filters) => Ok(fold(false, self.nodes(filters)?)),
+            Filter::Or(filters) => Ok(fold(true, self.nodes(filters)?)),
+            Filter::Not(inner) => Ok(match self.node(inner)? {
+                Node::Const(answer) => Node::Const(!answer),
+                Node::Not(inner) => *inner,
+                node => Node::Not(Box::new(node)),
+            }),
+            Filter::IsNull(column) | Filter::Eq(column, Operand::Value(Value::Null)) => self.null(column),
+            Filter::Eq(column, operand) => self.compare(column, false, Eq, operand),
+            Filter::Lt(column, operand) => self.compare(column, false, Lt, operand),
+            Filter::Lte(column, operand) => self.compare(column, false, Lte, operand),
+            Filter::Gt(column, operand) => self.compare(column, false, Gt, operand),
+            Filter::Gte(column, operand) => self.compare(column, false, Gte, operand),
+            Filter::Contains(column, operand) => self.compare(column, true, Eq, operand),
+            Filter::AnyLt(column, operand) => self.compare(column, true, Lt, operand),
+            Filter::AnyLte(column, operand) => self.compare(column, true, Lte, operand),
+            Filter::AnyGt(column, operand) => self.compare(column, true, Gt, operand),
+            Filter::AnyGte(column, operand) => self.compare(column, true, Gte, operand),
+            Filter::In(column, values) => self.member(column, false, values),
+            Filter::ContainsAny(column, values) => self.member(column, true, values),
+            Filter::Glob(column, text) => self.pattern(column, || pattern::glob(text, false)),
+            Filter::IGlob(column, text) => self.pattern(column, || pattern::glob(text, true)),
+            Filter::Regex(column, text) => self.pattern(column, || pattern::regex(text)),
+        }
+    }
+
+    fn nodes(&mut self, filters: &[Filter]) -> Result<Vec<Node>> {
+        filters.iter().map(|filter| self.node(filter)).collect()
+    }
+
+    fn null(&mut self, name: &str) -> Result<Node> {
+        let kind = self.kind(name)?;
+        if name == ID_COLUMN {
+            return Ok(Node::Const(false));
+        }
+        let column = place(&mut self.columns, name, kind);
+        Ok(Node::Leaf(Leaf { column, kind, elements: false, test: Test::Null }))
+    }
+
+    fn compare(
+        &mut self,
+        name: &str,
+        elements: bool,
+        comparison: Comparison,
+        operand: &Operand,
+    ) -> Result<Node> {
+        let kind = self.tested(name, elements)?;
+        if comparison != Comparison::Eq && !ordered(kind) {
+            return Err(Error::invalid(format!("{kind} has no order. column=`{name}`")));
+        }
+        let against = match operand {
+            Operand::Value(Value::Null) => {
+                let why = "a null cannot be compared: ask `is_null` of the column";
+                return Err(Error::invalid(format!("{why}. column=`{name}`")));
+            }
+            Operand::Value(value) => {
+                let value = coerced(name, kind, value)?;
+                Against::Literal(literal::array(kind, vec![value])?)
+            }
+            Operand::New(new) => Against::New(self.new_value(name, kind, new)?),
+        };
+        self.leaf(name, kind, elements, Test::Compare(comparison, against))
+    }
+
+    /// The column of the new row that `name` is compared with.
+    fn new_value(&mut self, name: &str, kind: AttributeType, new: &str) -> Result<usize> {
+        if !self.new_values {
+            let why = "a new value is known only to the condition of a write";
+            return Err(Error::invalid(format!("{why}. column=`{new}`")));
+        }
+        let found = self.kind(new)?;
+        if found != Some(kind) {
+            let found = found.map_or_else(|| "a vector".to_owned(), |found| found.to_string());
+            return Err(Error::invalid(format!(
+                "wrong type: {kind} is expected, the new value is {found}. column=`{name}` new=`{new}`"
+            )));
+        }
+        Ok(place(&mut self.new_columns, new, found))
+    }
+
+    fn member(&mut self, name: &str, elements: bool, values: &[Value]) -> Result<Node> {
+        let kind = self.tested(name, elements)?;
+        let null = values.iter().any(Value::is_null);
+        if null && elements {
+            return Err(Error::invalid(format!("null is no element of an array. column=`{name}`")));
+        }
+        let some = values.iter().filter(|v| !v.is_null());
+        let some = some.map(|v| coerced(name, kind, v)).collect::<Result<Vec<_>>>()?;
+        let test = match some.len() {
+            0 => None,
+            1 => Some(Test::Compare(Comparison::Eq, Against::Literal(literal::array(kind, some)?))),
+            _ => Some(Test::Member(Set::new(kind, some)?)),
+        };
+        let test = test.map(|test| self.leaf(name, kind, elements, test)).transpose()?;
+        let null = null.then(|| self.null(name)).transpose()?;
+        Ok(fold(true, null.into_iter().chain(test).collect()))
+    }
+
+    fn pattern(&mut self, name: &str, compile: impl FnOnce() -> Result<Regex>) -> Result<Node> {
+        let kind = self.attribute(name)?;
+        if kind != AttributeType::String && kind != AttributeType::StringArray {
+            return Err(Error::invalid(format!(
+                "wrong type: a pattern takes strings, this is {kind}. column=`{name}`"
+            )));
+        }
+        self.patterns += 1;
+        if self.patterns > PATTERNS_MAX {
+            let why = "too many patterns in the filter";
+            return Err(Error::limit(format!("{why}: at most {PATTERNS_MAX} are allowed")));
+        }
+        let regex = compile().map_err(|error| error.context(format_args!("column `{name}`")))?;
+        let elements = kind == AttributeType::StringArray;
+        self.leaf(name, AttributeType::String, elements, Test::Pattern(regex))
+    }
+
+    fn leaf(&mut self, name: &str, kind: AttributeType, elements: bool, test: Test) -> Result<Node> {
+        let column = self.kind(name)?;
+        let column = place(&mut self.columns, name, column);
+        Ok(Node::Leaf(Leaf { column, kind: Some(kind), elements, test }))
+    }
+
+    /// The type that a predicate on a column, or on its elements, takes.
+    fn tested(&self, name: &str, elements: bool) -> Result<AttributeType> {
+        let kind = self.attribute(name)?;
+        if !elements {
+            return Ok(kind);
+        }
+        kind.element().ok_or_else(|| {
+            Error::invalid(format!("wrong type: an array is expected, this is {kind}. column=`{name}`"))
+        })
+    }
+
+    fn attribute(&self, name: &str) -> Result<AttributeType> {
+        self.kind(name)?.ok_or_else(|| {
+            Error::invalid(format!("a vector can only be asked whether it is null. column=`{name}`"))
+        })
+    }
+
+    /// The type of a column; `None` for a vector.
+    fn kind(&self, name: &str) -> Result<Option<AttributeType>> {
+        if name == ID_COLUMN {
+            return Ok(Some(match self.schema.id() {
+                IdKind::U64 => AttributeType::Uint,
+                IdKind::Uuid => AttributeType::Uuid,
+                IdKind::String => AttributeType::String,
+            }));
+        }
+        match self.schema.column(name).map(|c| c.kind) {
+            Some(ColumnKind::Attribute(kind)) => Ok(Some(kind)),
+            Some(ColumnKind::Vector(_)) => Ok(None),
+            None => {
+                let known = self.schema.columns().iter().map(|c| c.name.as_str()).take(16);
+                let known = std::iter::once(ID_COLUMN).chain(known).collect::<Vec<_>>().join(", ");
+                Err(Error::invalid(format!(
+                    "unknown column in the filter: the schema has {known}. column=`{name}`"
+                )))
+            }
+        }
+    }
+}
+
+fn coerced(name: &str, kind: AttributeType, value: &Value) -> Result<Value> {
+    coerce(kind, value.clone()).map_err(|why| Error::invalid(format!("{why}. column=`{name}`")))
+}
+
+fn ordered(kind: AttributeType) -> bool {
+    match kind {
+        AttributeType::String
+        | AttributeType::Int
+        | AttributeType::Uint
+        | AttributeType::Float
+        | AttributeType::Datetime
+        | AttributeType::Uuid => true,
+        AttributeType::Bool
+        | AttributeType::Bytes
+        | AttributeType::StringArray
+        | AttributeType::IntArray
+        | AttributeType::UintArray
+        | AttributeType::FloatArray
+        | AttributeType::BoolArray
+        | AttributeType::UuidArray
+        | AttributeType::DatetimeArray => false,
+    }
+}
+
+/// The place of a column among those read so far.
+fn place(columns: &mut Vec<Source>, name: &str, kind: Option<AttributeType>) -> usize {
+    columns.iter().position(|c| c.name == name).unwrap_or_else(|| {
+        columns.push(Source { name: name.to_owned(), kind });
+        columns.len() - 1
+    })
+}
+
+/// Joins nodes by or (`any`) or by and, the cheap ones first: what they decide spares the others.
+fn fold(any: bool, nodes: Vec<Node>) -> Node {
+    let mut kept = Vec::with_capacity(nodes.len());
+    for node in nodes {
+        match node {
+            Node::Const(answer) if answer == any => return Node::Const(any),
+            Node::Const(_) => {}
+            node => kept.push(node),
+        }
+    }
+    kept.sort_by_key(cost);
+    match (kept.pop(), kept.is_empty()) {
+        (None, _) => Node::Const(!any),
+        (Some(only), true) => only,
+        (Some(last), false) => {
+            kept.push(last);
+            if any { Node::Any(kept) } else { Node::All(kept) }
+        }
+    }
+}
+
+/// A rank, not a measure.
+fn cost(node: &Node) -> u8 {
+    match node {
+        Node::Const(_) => 0,
+        Node::Leaf(leaf) => {
+            let base = match leaf.test {
+                Test::Null => 1,
+                Test::Compare(..) => 2,
+                Test::Member(_) => 3,
+                Test::Pattern(_) => 6,
+            };
+            base + u8::from(leaf.elements)
+        }
+        Node::Not(inner) => cost(inner),
+        Node::All(nodes) | Node::Any(nodes) => nodes.iter().map(cost).max().unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::types::{Metric, VectorType};
+
+    fn schema() -> Schema {
+        Schema::builder(IdKind::U64)
+            .attribute("s", AttributeType::String)
+            .attribute("u", AttributeType::Uint)
+            .attribute("f", AttributeType::Float)
+            .attribute("b", AttributeType::Bool)
+            .attribute("raw", AttributeType::Bytes)
+            .attribute("tags", AttributeType::StringArray)
+            .attribute("flags", AttributeType::BoolArray)
+            .vector("v", VectorType::F32, 2, Metric::Dot)
+            .build()
+            .unwrap()
+    }
+
+    fn bind(filter: &Filter, new_values: bool) -> Result<Bound> {
+        Bound::new(filter, &schema(), &Settings::default(), new_values)
+    }
+
+    #[test]
+    fn what_does_not_fit_the_schema_is_refused_by_name() {
+        let new = || Operand::new_value("u");
+        let refused = [
+            (Filter::is_null("x"), "unknown column"),
+            (Filter::eq("u", "text"), "uint is expected"),
+            (Filter::eq("u", -1), "does not fit"),
+            (Filter::eq("id", "text"), "uint is expected"),
+            (Filter::eq("f", f64::NAN), "NaN"),
+            (Filter::gt("f", u64::MAX), "exactly"),
+            (Filter::eq("tags", "one"), "[]string is expected"),
+            (Filter::is_in("u", [Value::Int(1), "x".into()]), "uint is expected"),
+            (Filter::gt("s", Value::Null), "null cannot be compared"),
+            (Filter::contains("tags", Value::Null), "null cannot be compared"),
+            (Filter::contains_any("tags", [Value::Null]), "no element"),
+            (Filter::lt("b", true), "has no order"),
+            (Filter::lt("raw", bytes::Bytes::new()), "has no order"),
+            (Filter::lt("tags", vec!["a"]), "has no order"),
+            (Filter::any_lt("flags", true), "has no order"),
+            (Filter::any_lt("u", 1), "an array is expected"),
+            (Filter::contains("s", "a"), "an array is expected"),
+            (Filter::eq("v", vec![1.0, 2.0]), "can only be asked"),
+            (Filter::is_in("v", [Value::Null]), "can only be asked"),
+            (Filter::glob("u", "*"), "takes strings"),
+            (Filter::regex("s", "("), "column `s`: bad pattern"),
+            (Filter::eq("s", new()), "string is expected"),
+            (Filter::contains("flags", new()), "bool is expected"),
+            (Filter::eq("u", Operand::new_value("x")), "unknown column"),
+            (Filter::eq("u", Operand::new_value("v")), "the new value is a vector"),
+        ];
+        for (filter, why) in refused {
+            // What a constant decides is checked all the same.
+            for filter in [filter.clone(), Filter::and([Filter::or([]), filter])] {
+                let error = bind(&filter, true).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Invalid, "{filter:?}");
+                assert!(error.to_string().contains(why), "{error}");
+            }
+        }
+        let error = bind(&Filter::eq("u", new()), false).unwrap_err();
+        assert!(error.to_string().contains("condition of a write"), "{error}");
+    }
+
+    #[test]
+    fn what_it_reads_is_named_once() {
+        let filter = Filter::gt("u", 1)
+            & Filter::lt("u", Operand::new_value("id"))
+            & Filter::eq("id", Operand::new_value("u"))
+            & Filter::is_not_null("v");
+        let bound = bind(&filter, true).unwrap();
+        assert_eq!(bound.columns().collect::<Vec<_>>(), ["u", "id", "v"]);
+        assert_eq!(bound.new_columns().collect::<Vec<_>>(), ["id", "u"]);
+    }
+
+    #[test]
+    fn constants_fold() {
+        let constant = |filter: Filter| bind(&filter, false).unwrap().constant();
+        let open = || Filter::eq("u", 1);
+        assert_eq!(constant(Filter::and([])), Some(true));
+        assert_eq!(constant(Filter::or([])), Some(false));
+        assert_eq!(constant(Filter::is_in("u", Vec::<Value>::new())), Some(false));
+        assert_eq!(constant(Filter::is_null("id")), Some(false));
+        assert_eq!(constant(Filter::is_in("id", [Value::Null])), Some(false));
+        assert_eq!(constant(open() & Filter::eq("id", Value::Null)), Some(false));
+        assert_eq!(constant(open() | !Filter::is_null("id")), Some(true));
+        assert_eq!(constant(open() | Filter::or([])), None);
+    }
+
+    #[test]
+    fn limits_hold() {
+        let kind = |filter: &Filter, settings: &Settings| {
+            Bound::new(filter, &schema(), settings, false).map(|_| ()).map_err(|e| e.kind())
+        };
+        let mut settings = Settings::default();
+        let over = Err(ErrorKind::LimitExceeded);
+        let nested = |levels| (1..levels).fold(Filter::is_null("u"), |f, _| Filter::Not(Box::new(f)));
+        assert_eq!(kind(&nested(32), &settings), Ok(()));
+        assert_eq!(kind(&nested(33), &settings), over);
+        assert_eq!(kind(&nested(1_000_000), &settings), over);
+        let wide = |nodes: usize| Filter::or(std::iter::repeat_n(Filter::is_null("u"), nodes - 1));
+        assert_eq!(kind(&wide(4096), &settings), Ok(()));
+        assert_eq!(kind(&wide(4097), &settings), over);
+        let list = |values: u64| Filter::is_in("u", 0..values);
+        assert_eq!(kind(&list(100_000), &settings), Ok(()));
+        assert_eq!(kind(&list(100_001), &settings), over);
+        let patterns = |count| Filter::and(std::iter::repeat_n(Filter::glob("s", "a*"), count));
+        assert_eq!(kind(&patterns(PATTERNS_MAX), &settings), Ok(()));
+        assert_eq!(kind(&patterns(PATTERNS_MAX + 1), &settings), over);
+        // No setting makes a filter deeper than the stack.
+        (settings.filter_depth_max, settings.filter_nodes_max) = (usize::MAX, usize::MAX);
+        assert_eq!(kind(&nested(DEPTH_MAX), &settings), Ok(()));
+        assert_eq!(kind(&nested(1_000_000), &settings), over);
+    }
+}

@@ -1,0 +1,160 @@
+//! Values of a filter as Arrow arrays, and sets of them.
+//!
+//! **Invariant:** values come here coerced into the type of their column and without nulls.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::types::{ArrowPrimitiveType, Float64Type, Int64Type, TimestampMillisecondType, UInt64Type};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryBuilder, Float64Array, Int64Array,
+    ListArray, StringArray, TimestampMillisecondArray, UInt64Array,
+};
+use arrow::buffer::{BooleanBuffer, OffsetBuffer};
+use arrow::datatypes::DataType;
+use arrow::row::{RowConverter, Rows, SortField};
+
+use crate::error::{Error, Result};
+use crate::schema::AttributeType;
+use crate::types::Value;
+
+/// The values as a column of their type.
+pub(super) fn array(kind: AttributeType, values: Vec<Value>) -> Result<ArrayRef> {
+    let DataType::List(field) = kind.arrow_type() else { return scalars(kind, &values) };
+    let element = kind.element().unwrap_or(kind);
+    let mut lengths = Vec::with_capacity(values.len());
+    let mut flat = Vec::new();
+    for value in values {
+        let Value::Array(elements) = value else { return Err(mismatch(kind)) };
+        lengths.push(elements.len());
+        flat.extend(elements);
+    }
+    let offsets = OffsetBuffer::from_lengths(lengths);
+    Ok(Arc::new(ListArray::try_new(field, offsets, scalars(element, &flat)?, None)?))
+}
+
+fn scalars(kind: AttributeType, values: &[Value]) -> Result<ArrayRef> {
+    macro_rules! each {
+        ($variant:ident) => {
+            values.iter().filter_map(|v| if let Value::$variant(x) = v { Some(x) } else { None })
+        };
+    }
+    let array: ArrayRef = match kind {
+        AttributeType::String => Arc::new(StringArray::from_iter_values(each!(String))),
+        AttributeType::Int => Arc::new(Int64Array::from_iter_values(each!(Int).copied())),
+        AttributeType::Uint => Arc::new(UInt64Array::from_iter_values(each!(Uint).copied())),
+        AttributeType::Float => Arc::new(Float64Array::from_iter_values(each!(Float).copied())),
+        AttributeType::Bool => Arc::new(BooleanArray::from(each!(Bool).copied().collect::<Vec<_>>())),
+        AttributeType::Datetime => {
+            let array = TimestampMillisecondArray::from_iter_values(each!(Datetime).copied());
+            Arc::new(array.with_timezone("UTC"))
+        }
+        AttributeType::Uuid => {
+            let mut builder = FixedSizeBinaryBuilder::with_capacity(values.len(), 16);
+            for uuid in each!(Uuid) {
+                builder.append_value(uuid.as_bytes())?;
+            }
+            Arc::new(builder.finish())
+        }
+        AttributeType::Bytes => Arc::new(BinaryArray::from_iter_values(each!(Bytes))),
+        _ => return Err(mismatch(kind)),
+    };
+    if array.len() == values.len() { Ok(array) } else { Err(mismatch(kind)) }
+}
+
+fn mismatch(kind: AttributeType) -> Error {
+    Error::internal(format!("a value of a filter is not {kind}"))
+}
+
+/// A set of values of one type: looked up in constant time, however many there are.
+#[derive(Debug)]
+pub(super) enum Set {
+    /// Numbers, by their bits.
+    Bits(HashSet<u64>),
+    /// Strings, bytes and UUIDs.
+    Bytes(HashSet<Box<[u8]>>),
+    /// Whole arrays, as Arrow encodes rows.
+    Rows(HashSet<Box<[u8]>>),
+}
+
+impl Set {
+    pub(super) fn new(kind: AttributeType, values: Vec<Value>) -> Result<Self> {
+        let array = array(kind, values)?;
+        Ok(match array.data_type() {
+            DataType::List(_) => {
+                Self::Rows(rows(&array, kind)?.iter().map(|row| row.as_ref().into()).collect())
+            }
+            DataType::Utf8 | DataType::Binary | DataType::FixedSizeBinary(_) => {
+                let mut set = HashSet::with_capacity(array.len());
+                each_bytes(&array, |bytes| set.insert(bytes.into()));
+                Self::Bytes(set)
+            }
+            _ => {
+                let mut set = HashSet::with_capacity(array.len());
+                each_bits(&array, |bits| set.insert(bits));
+                Self::Bits(set)
+            }
+        })
+    }
+
+    /// Which values of a column are in the set. What it says of a null has no meaning.
+    pub(super) fn contains(&self, array: &ArrayRef, kind: AttributeType) -> Result<BooleanBuffer> {
+        match self {
+            Self::Bits(set) => each_bits(array, |bits| set.contains(&bits)),
+            Self::Bytes(set) => each_bytes(array, |bytes| set.contains(bytes)),
+            Self::Rows(set) => {
+                let rows = rows(array, kind)?;
+                Some(rows.iter().map(|row| set.contains(row.as_ref())).collect())
+            }
+        }
+        .ok_or_else(|| mismatch(kind))
+    }
+}
+
+/// The answers of `ask` about the bits of every number or truth value; `None` for another type.
+fn each_bits(array: &ArrayRef, mut ask: impl FnMut(u64) -> bool) -> Option<BooleanBuffer> {
+    fn bits<T: ArrowPrimitiveType>(
+        array: &ArrayRef,
+        mut ask: impl FnMut(T::Native) -> bool,
+    ) -> Option<BooleanBuffer> {
+        Some(array.as_primitive_opt::<T>()?.values().iter().map(|x| ask(*x)).collect())
+    }
+    match array.data_type() {
+        DataType::Int64 => bits::<Int64Type>(array, |x| ask(x.cast_unsigned())),
+        DataType::Timestamp(..) => bits::<TimestampMillisecondType>(array, |x| ask(x.cast_unsigned())),
+        DataType::UInt64 => bits::<UInt64Type>(array, ask),
+        DataType::Float64 => bits::<Float64Type>(array, |x| ask(x.to_bits())),
+        DataType::Boolean => Some(array.as_boolean_opt()?.values().iter().map(|x| ask(x.into())).collect()),
+        _ => None,
+    }
+}
+
+/// The answers of `ask` about the bytes of every string, byte string or UUID; `None` for another type.
+fn each_bytes(array: &ArrayRef, mut ask: impl FnMut(&[u8]) -> bool) -> Option<BooleanBuffer> {
+    Some(match array.data_type() {
+        DataType::Utf8 => {
+            let array = array.as_string_opt::<i32>()?;
+            BooleanBuffer::collect_bool(array.len(), |row| ask(array.value(row).as_bytes()))
+        }
+        DataType::Binary => {
+            let array = array.as_binary_opt::<i32>()?;
+            BooleanBuffer::collect_bool(array.len(), |row| ask(array.value(row)))
+        }
+        DataType::FixedSizeBinary(_) => {
+            let array = array.as_fixed_size_binary_opt()?;
+            BooleanBuffer::collect_bool(array.len(), |row| ask(array.value(row)))
+        }
+        _ => return None,
+    })
+}
+
+/// Arrays as bytes that are equal when the arrays are.
+fn rows(array: &ArrayRef, kind: AttributeType) -> Result<Rows> {
+    let list = array.as_list_opt::<i32>().ok_or_else(|| mismatch(kind))?;
+    let kind = kind.arrow_type();
+    let DataType::List(field) = &kind else { return Err(Error::internal("not an array type")) };
+    // The name and nullability of the element's field may differ by the reader: here they are ours.
+    let (_, offsets, values, nulls) = list.clone().into_parts();
+    let list: ArrayRef = Arc::new(ListArray::try_new(Arc::clone(field), offsets, values, nulls)?);
+    Ok(RowConverter::new(vec![SortField::new(kind)])?.convert_columns(&[list])?)
+}

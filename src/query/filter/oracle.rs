@@ -1,0 +1,157 @@
+//! Filters one document at a time, in the plainest words: what the real evaluation is held against.
+//!
+//! It knows nothing of schemas, Arrow or the real pattern translation, and uses public types only.
+
+use std::cmp::Ordering;
+
+use super::{Filter, Operand};
+use crate::types::{Document, DocumentId, Value};
+
+/// Whether a filter matches a document. A filter that does not fit the schema has no meaning here.
+pub(super) fn matches(filter: &Filter, document: &Document, new: Option<&Document>) -> bool {
+    let column = |name: &String| value(document, name);
+    let operand = |operand: &Operand| match operand {
+        Operand::Value(value) => value.clone(),
+        Operand::New(name) => new.map_or(Value::Null, |new| value(new, name)),
+    };
+    let compare = |name: &String, with: &Operand| order(&column(name), &operand(with));
+    let any = |name: &String, test: &dyn Fn(&Value) -> bool| match column(name) {
+        Value::Array(elements) => elements.iter().any(test),
+        _ => false,
+    };
+    let any_order = |name: &String, with: &Operand, test: fn(Ordering) -> bool| {
+        let with = operand(with);
+        any(name, &|element| order(element, &with).is_some_and(test))
+    };
+    let any_text = |name: &String, test: &dyn Fn(&str) -> bool| match column(name) {
+        Value::String(text) => test(&text),
+        Value::Array(elements) => elements.iter().any(|e| matches!(e, Value::String(text) if test(text))),
+        _ => false,
+    };
+    match filter {
+        Filter::And(filters) => filters.iter().all(|f| matches(f, document, new)),
+        Filter::Or(filters) => filters.iter().any(|f| matches(f, document, new)),
+        Filter::Not(inner) => !matches(inner, document, new),
+        Filter::IsNull(name) => column(name).is_null(),
+        Filter::Eq(name, with) => equal(&column(name), &operand(with)),
+        Filter::In(name, values) => values.iter().any(|v| equal(&column(name), v)),
+        Filter::Lt(name, with) => compare(name, with).is_some_and(Ordering::is_lt),
+        Filter::Lte(name, with) => compare(name, with).is_some_and(Ordering::is_le),
+        Filter::Gt(name, with) => compare(name, with).is_some_and(Ordering::is_gt),
+        Filter::Gte(name, with) => compare(name, with).is_some_and(Ordering::is_ge),
+        Filter::Contains(name, with) => any_order(name, with, Ordering::is_eq),
+        Filter::ContainsAny(name, values) => any(name, &|element| values.iter().any(|v| equal(element, v))),
+        Filter::AnyLt(name, with) => any_order(name, with, Ordering::is_lt),
+        Filter::AnyLte(name, with) => any_order(name, with, Ordering::is_le),
+        Filter::AnyGt(name, with) => any_order(name, with, Ordering::is_gt),
+        Filter::AnyGte(name, with) => any_order(name, with, Ordering::is_ge),
+        Filter::Glob(name, pattern) => any_text(name, &|text| glob(pattern, text)),
+        Filter::IGlob(name, pattern) => {
+            any_text(name, &|text| glob(&pattern.to_lowercase(), &text.to_lowercase()))
+        }
+        Filter::Regex(name, pattern) => {
+            any_text(name, &|text| regex::Regex::new(pattern).unwrap().is_match(text))
+        }
+    }
+}
+
+fn value(document: &Document, name: &str) -> Value {
+    if name == "id" {
+        return match document.id() {
+            DocumentId::U64(id) => Value::Uint(*id),
+            DocumentId::Uuid(id) => Value::Uuid(*id),
+            DocumentId::String(id) => Value::String(id.to_string()),
+        };
+    }
+    document.get(name).cloned().unwrap_or(Value::Null)
+}
+
+fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Null, Value::Null) => true,
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
+        (a, b) => order(a, b) == Some(Ordering::Equal),
+    }
+}
+
+/// The order of two values of one type; numbers compare across types.
+#[expect(clippy::cast_precision_loss, reason = "what does not fit exactly was refused")]
+fn order(a: &Value, b: &Value) -> Option<Ordering> {
+    let whole = |value: &Value| match *value {
+        Value::Int(x) => Some(i128::from(x)),
+        Value::Uint(x) => Some(i128::from(x)),
+        _ => None,
+    };
+    let float = |value: &Value| match value {
+        Value::Float(x) => Some(*x),
+        other => whole(other).map(|x| x as f64),
+    };
+    match (a, b) {
+        (Value::String(a), Value::String(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
+        (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
+        (Value::Uuid(a), Value::Uuid(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
+        (Value::Datetime(a), Value::Datetime(b)) => Some(a.cmp(b)),
+        (Value::Bytes(a), Value::Bytes(b)) => Some(a.cmp(b)),
+        (a, b) => match (whole(a), whole(b)) {
+            (Some(a), Some(b)) => Some(a.cmp(&b)),
+            _ => float(a)?.partial_cmp(&float(b)?),
+        },
+    }
+}
+
+/// Backtracking over a glob whose braces, none of them within brackets, are first written out.
+fn glob(pattern: &str, text: &str) -> bool {
+    if let Some((before, choices, after)) = braces(pattern) {
+        return choices.iter().any(|choice| glob(&format!("{before}{choice}{after}"), text));
+    }
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    backtrack(&pattern, &text)
+}
+
+/// The first outermost group: what stands before it, its choices, what stands after it.
+fn braces(pattern: &str) -> Option<(&str, Vec<&str>, &str)> {
+    let (mut depth, mut open, mut cuts, mut escaped) = (0, 0, Vec::new(), false);
+    for (at, c) in pattern.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '{' => {
+                depth += 1;
+                if depth == 1 {
+                    open = at;
+                    cuts.push(at);
+                }
+            }
+            ',' if depth == 1 => cuts.push(at),
+            '}' => {
+                depth -= 1;
+                if depth == 0 {
+                    cuts.push(at);
+                    let choices = cuts.windows(2).map(|cut| &pattern[cut[0] + 1..cut[1]]).collect();
+                    return Some((&pattern[..open], choices, &pattern[at + 1..]));
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+fn backtrack(pattern: &[char], text: &[char]) -> bool {
+    match pattern {
+        [] => text.is_empty(),
+        ['*', rest @ ..] => (0..=text.len()).any(|skip| backtrack(rest, &text[skip..])),
+        ['\\', c, rest @ ..] => text.first() == Some(c) && backtrack(rest, &text[1..]),
+        ['[', rest @ ..] => {
+            let close = 1 + rest[1..].iter().position(|c| *c == ']').unwrap();
+            let (set, rest) = (&rest[..close], &rest[close + 1..]);
+            let (negated, set) = if set[0] == '!' { (true, &set[1..]) } else { (false, set) };
+            let within = |c: &char| match set {
+                [low, '-', high] => (low..=high).contains(&c),
+                set => set.contains(c),
+            };
+            text.first().is_some_and(|c| within(c) != negated) && backtrack(rest, &text[1..])
+        }
+        [c, rest @ ..] => text.first().is_some_and(|t| *c == '?' || c == t) && backtrack(rest, &text[1..]),
+    }
+}
