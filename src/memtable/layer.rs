@@ -61,6 +61,14 @@ impl Layer {
         &self.source
     }
 
+    /// Whether this layer deletes `id`.
+    pub(crate) fn deletes(&self, id: &DocumentId) -> bool {
+        match &self.source {
+            Source::Run(run) => run.deletes().binary_search(id).is_ok(),
+            Source::Segment(_) => false,
+        }
+    }
+
     pub(crate) fn last(&self) -> Sequence {
         self.last
     }

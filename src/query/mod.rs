@@ -1,8 +1,22 @@
 //! Queries: which documents, how near, in what order.
+//!
+//! A [`View`] is a set of parts at one sequence: segments, and the layers of the tail that hide what is
+//! older. Everything here works on any part alike and never sees a manifest.
 
+mod cursor;
 pub(crate) mod distance;
+mod exec;
 mod filter;
+mod part;
+mod request;
+mod response;
 pub(crate) mod topk;
+mod view;
 
+pub use cursor::Cursor;
 pub(crate) use filter::Bound;
 pub use filter::{Filter, Operand};
+pub(crate) use part::Part;
+pub use request::{Query, Scan, Select};
+pub use response::{Hit, Page, QueryResponse, QueryStats, Rows};
+pub(crate) use view::{Place, View};

@@ -1,0 +1,246 @@
+//! A part of a snapshot: a segment or a layer of the tail behind one small surface.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::filter_record_batch;
+use futures::{StreamExt, TryStreamExt, stream};
+use roaring::RoaringBitmap;
+
+use super::Bound;
+use super::distance::Prepared;
+use super::topk::TopK;
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::memtable::{PartId, Source};
+use crate::schema::Schema;
+use crate::types::DocumentId;
+
+/// Windows of a segment that are fetched at a time.
+const PARALLEL: usize = 4;
+/// Rows whose filter is evaluated where we are: fewer than this cost less than a change of threads.
+const INLINE_ROWS: usize = 2_048;
+/// Bytes of vectors that are scanned at a time.
+const VECTOR_WINDOW_BYTES: usize = 8 << 20;
+/// Below one allowed row in this many, vectors are read row by row instead of in whole windows.
+const SPARSE: u64 = 8;
+
+/// Rows with some of them dead already, whatever newer layers hide.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    pub(crate) id: PartId,
+    pub(crate) source: Source,
+    pub(crate) deletes: Arc<RoaringBitmap>,
+}
+
+/// An exact nearest-neighbour search of one column.
+#[derive(Clone, Debug)]
+pub(super) struct Nearest {
+    /// The place of the column in the schema.
+    pub(super) column: usize,
+    pub(super) prepared: Arc<Prepared>,
+    pub(super) row_bytes: usize,
+    pub(super) limit: usize,
+}
+
+impl Part {
+    /// The rows of `among` that a filter matches.
+    pub(super) async fn matching(
+        &self,
+        env: &Env,
+        schema: &Schema,
+        bound: &Arc<Bound>,
+        among: &RoaringBitmap,
+    ) -> Result<RoaringBitmap> {
+        if let Some(constant) = bound.constant() {
+            return Ok(if constant { among.clone() } else { RoaringBitmap::new() });
+        }
+        let segment = match &self.source {
+            Source::Run(run) => {
+                let all: RoaringBitmap = (0..self.source.rows()).collect();
+                return Ok(evaluate(env, bound, run.rows().clone(), all).await? & among);
+            }
+            Source::Segment(segment) => segment,
+        };
+        let columns = places(schema, bound.columns());
+        let window = segment.window_rows();
+        let windows = (0..segment.meta().rows).step_by(window as usize).filter_map(|start| {
+            let rows = start..start.saturating_add(window);
+            let picked = within(among, rows);
+            (!picked.is_empty()).then_some(picked)
+        });
+        let columns = &columns;
+        let one = |picked: RoaringBitmap| async move {
+            let batch = segment.fetch(columns, &picked).await?;
+            evaluate(env, bound, batch, picked).await
+        };
+        stream::iter(windows).map(one).buffered(PARALLEL).try_fold(RoaringBitmap::new(), |all, some| async move {
+            Ok(all | some)
+        })
+        .await
+    }
+
+    /// The id and these columns of some rows, in ascending order of the rows.
+    pub(super) async fn fetch(
+        &self,
+        schema: &Schema,
+        columns: &[usize],
+        rows: &RoaringBitmap,
+    ) -> Result<RecordBatch> {
+        match &self.source {
+            Source::Segment(segment) => segment.fetch(columns, rows).await,
+            Source::Run(run) => {
+                let picked: BooleanBuffer = mask(0..self.source.rows(), rows);
+                let places: Vec<usize> =
+                    std::iter::once(0).chain(columns.iter().map(|column| column + 1)).collect();
+                debug_assert_eq!(run.rows().num_columns(), schema.columns().len() + 1, "a run has all columns");
+                Ok(filter_record_batch(&run.rows().project(&places)?, &picked.into())?)
+            }
+        }
+    }
+
+    /// Up to `limit` ids above `after` in ascending order, with their rows; dead ones included.
+    pub(super) async fn next_ids(
+        &self,
+        after: Option<&DocumentId>,
+        limit: usize,
+    ) -> Result<Vec<(DocumentId, u32)>> {
+        match &self.source {
+            Source::Segment(segment) => segment.next_ids(after, limit).await,
+            Source::Run(run) => {
+                let ids = run.ids();
+                let start = after.map_or(0, |after| match ids.search(after) {
+                    Ok(row) => row + 1,
+                    Err(row) => row,
+                });
+                let end = ids.len().min(start.saturating_add(limit));
+                Ok((start..end).filter_map(|row| Some((ids.get(row), u32::try_from(row).ok()?))).collect())
+            }
+        }
+    }
+
+    /// The nearest of the `allowed` rows: distance and row, nearest first, ties by row.
+    pub(super) async fn nearest(
+        &self,
+        env: &Env,
+        search: &Nearest,
+        allowed: RoaringBitmap,
+    ) -> Result<Vec<(f32, u32)>> {
+        let mut top = TopK::new(search.limit);
+        let segment = match &self.source {
+            Source::Run(run) => {
+                let place = search.column + 1;
+                let array = run.rows().columns().get(place).cloned();
+                let array = array.ok_or_else(|| Error::internal("a run lacks a column"))?;
+                let rows = 0..self.source.rows();
+                return Ok(score(env, search, array, rows, allowed, top).await?.into_sorted_vec());
+            }
+            Source::Segment(segment) => segment,
+        };
+        if allowed.len() < u64::from(segment.meta().rows) / SPARSE {
+            return self.nearest_of_few(env, search, &allowed).await;
+        }
+        let window = (VECTOR_WINDOW_BYTES / search.row_bytes.max(1)).clamp(1, 1 << 20);
+        let rows = segment.meta().rows;
+        let window = u32::try_from(window).unwrap_or(u32::MAX);
+        let windows = (0..rows).step_by(window as usize).map(|start| start..rows.min(start.saturating_add(window)));
+        let read = |rows: Range<u32>| async move { Ok((segment.vectors(search.column, rows.clone()).await?, rows)) };
+        let mut arrays = stream::iter(windows).map(read).buffered(PARALLEL);
+        while let Some((array, rows)) = arrays.try_next().await.map_err(|e: Error| e)? {
+            let picked = within(&allowed, rows.clone());
+            top = score(env, search, array, rows, picked, top).await?;
+        }
+        Ok(top.into_sorted_vec())
+    }
+
+    /// The same where few rows are allowed: only theirs are read.
+    async fn nearest_of_few(
+        &self,
+        env: &Env,
+        search: &Nearest,
+        allowed: &RoaringBitmap,
+    ) -> Result<Vec<(f32, u32)>> {
+        let mut top = TopK::new(search.limit);
+        let Source::Segment(segment) = &self.source else { return Ok(Vec::new()) };
+        let page = (VECTOR_WINDOW_BYTES / search.row_bytes.max(1)).max(1);
+        let rows: Vec<u32> = allowed.iter().collect();
+        for rows in rows.chunks(page) {
+            let picked: RoaringBitmap = rows.iter().copied().collect();
+            let batch = segment.fetch(&[search.column], &picked).await?;
+            let array = batch.columns().get(1).cloned();
+            let array = array.ok_or_else(|| Error::internal("a segment lacks a column"))?;
+            let search = search.clone();
+            let rows = rows.to_vec();
+            top = env
+                .blocking(move || {
+                    search.prepared.each(&array, None, |at, distance| {
+                        if let Some(row) = rows.get(at) {
+                            top.push(distance, *row);
+                        }
+                    })?;
+                    Ok::<_, Error>(top)
+                })
+                .await??;
+        }
+        Ok(top.into_sorted_vec())
+    }
+}
+
+/// Scores the allowed rows of an array that holds the rows of a range.
+async fn score(
+    env: &Env,
+    search: &Nearest,
+    array: arrow::array::ArrayRef,
+    rows: Range<u32>,
+    allowed: RoaringBitmap,
+    mut top: TopK<u32>,
+) -> Result<TopK<u32>> {
+    let prepared = Arc::clone(&search.prepared);
+    let work = move || {
+        let picked = mask(rows.clone(), &allowed);
+        prepared.each(&array, Some(&picked), |at, distance| {
+            if let Ok(at) = u32::try_from(at) {
+                top.push(distance, rows.start + at);
+            }
+        })?;
+        Ok(top)
+    };
+    env.blocking(work).await?
+}
+
+/// Evaluates a filter on the batch of these rows: which of them match.
+async fn evaluate(env: &Env, bound: &Arc<Bound>, batch: RecordBatch, rows: RoaringBitmap) -> Result<RoaringBitmap> {
+    let bound = Arc::clone(bound);
+    let inline = batch.num_rows() < INLINE_ROWS;
+    let work = move || {
+        let matches = bound.evaluate(&batch, None)?;
+        let picked = rows.iter().zip(matches.values().iter()).filter(|(_, matches)| *matches);
+        Ok(picked.map(|(row, _)| row).collect())
+    };
+    if inline { work() } else { env.blocking(work).await? }
+}
+
+/// The places of columns in the schema; the id has none.
+fn places<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> Vec<usize> {
+    let mut places: Vec<usize> =
+        names.filter_map(|name| schema.columns().iter().position(|c| c.name == name)).collect();
+    places.sort_unstable();
+    places
+}
+
+/// The rows of a range that are in a bitmap, as bits from the start of the range.
+fn mask(range: Range<u32>, rows: &RoaringBitmap) -> BooleanBuffer {
+    let len = range.len();
+    let mut builder = arrow::array::BooleanBufferBuilder::new(len);
+    builder.append_n(len, false);
+    for row in rows.range(range.clone()) {
+        builder.set_bit((row - range.start) as usize, true);
+    }
+    builder.finish()
+}
+
+fn within(rows: &RoaringBitmap, range: Range<u32>) -> RoaringBitmap {
+    rows.range(range).collect()
+}

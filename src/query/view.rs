@@ -1,0 +1,136 @@
+//! A consistent set of parts at one sequence.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::interleave_record_batch;
+use futures::future::try_join_all;
+use roaring::RoaringBitmap;
+
+use super::{Bound, Part};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::memtable::Layer;
+use crate::schema::Schema;
+use crate::settings::Settings;
+use crate::types::{DocumentId, Sequence};
+
+/// The rows of a namespace at one sequence: segments, and above them the layers of the tail in the order of
+/// the log. It shares everything with the views before and after it, and is cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) env: Env,
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) segments: Arc<Vec<Part>>,
+    pub(crate) layers: Vec<Arc<Layer>>,
+    pub(crate) sequence: Sequence,
+}
+
+/// Where a document lies: the part, and the row in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) part: usize,
+    pub(crate) row: u32,
+}
+
+impl View {
+    /// The parts, oldest first.
+    pub(crate) fn parts(&self) -> Vec<Part> {
+        let nothing = Arc::new(RoaringBitmap::new());
+        let layers = self.layers.iter().map(|layer| Part {
+            id: layer.id(),
+            source: layer.source().clone(),
+            deletes: Arc::clone(&nothing),
+        });
+        self.segments.iter().cloned().chain(layers).collect()
+    }
+
+    /// The dead rows of part number `at`: those of its delete bitmap and those that newer layers hide.
+    pub(crate) async fn dead(&self, at: usize, part: &Part) -> Result<RoaringBitmap> {
+        let newer = (at + 1).saturating_sub(self.segments.len());
+        let layers = self.layers.get(newer..).unwrap_or_default();
+        let masks = try_join_all(layers.iter().map(|layer| layer.hides(part.id, &part.source))).await?;
+        Ok(masks.iter().fold(part.deletes.as_ref().clone(), |dead, mask| dead | mask.as_ref()))
+    }
+
+    /// Every part with its live rows, oldest first.
+    pub(crate) async fn live(&self) -> Result<Vec<(Part, RoaringBitmap)>> {
+        let parts = self.parts().into_iter().enumerate().map(|(at, part)| async move {
+            let mut live = RoaringBitmap::new();
+            live.insert_range(0..part.source.rows());
+            live -= self.dead(at, &part).await?;
+            Ok::<_, Error>((part, live))
+        });
+        try_join_all(parts).await
+    }
+
+    /// Every part with the live rows that a filter matches; without a filter all live rows.
+    pub(crate) async fn matching(&self, bound: Option<&Arc<Bound>>) -> Result<Vec<(Part, RoaringBitmap)>> {
+        let live = self.live().await?;
+        let Some(bound) = bound else { return Ok(live) };
+        let parts = live.into_iter().map(|(part, live)| async move {
+            let matching = part.matching(&self.env, &self.schema, bound, &live).await?;
+            Ok::<_, Error>((part, matching))
+        });
+        try_join_all(parts).await
+    }
+
+    /// Where the documents of these ids lie. Every part is asked at once.
+    pub(crate) async fn locate(&self, ids: &[DocumentId]) -> Result<Vec<Option<Place>>> {
+        let parts = self.parts();
+        let found = try_join_all(parts.iter().map(|part| part.source.find(ids))).await?;
+        let mut places = vec![None; ids.len()];
+        for (at, (part, rows)) in parts.iter().zip(found).enumerate() {
+            let layer = at.checked_sub(self.segments.len()).and_then(|layer| self.layers.get(layer));
+            for ((id, place), row) in ids.iter().zip(&mut places).zip(rows) {
+                match row {
+                    Some(row) if !part.deletes.contains(row) => *place = Some(Place { part: at, row }),
+                    Some(_) => {}
+                    // A newer layer has the last word, be it a delete.
+                    None if layer.is_some_and(|layer| layer.deletes(id)) => *place = None,
+                    None => {}
+                }
+            }
+        }
+        Ok(places)
+    }
+
+    /// The id and these columns of the documents at some places, in the order of the places. Each part is
+    /// read once, all parts at once.
+    pub(crate) async fn fetch(&self, places: &[Place], columns: &[usize]) -> Result<RecordBatch> {
+        let layout =
+            self.schema.arrow_of(|c| columns.iter().any(|at| self.schema.columns().get(*at) == Some(c)));
+        let parts = self.parts();
+        let mut rows = vec![RoaringBitmap::new(); parts.len()];
+        for place in places {
+            let of = rows.get_mut(place.part).ok_or_else(|| Error::internal("a place in no part"))?;
+            of.insert(place.row);
+        }
+        let wanted: Vec<_> = parts.iter().zip(&rows).filter(|(_, rows)| !rows.is_empty()).collect();
+        if wanted.is_empty() {
+            return Ok(RecordBatch::new_empty(layout));
+        }
+        let reads = wanted.iter().map(|(part, rows)| part.fetch(&self.schema, columns, rows));
+        let batches = try_join_all(reads).await?;
+        let mut batch_of = vec![usize::MAX; parts.len()];
+        let used = rows.iter().enumerate().filter(|(_, rows)| !rows.is_empty());
+        for (batch, (part, _)) in used.enumerate() {
+            if let Some(slot) = batch_of.get_mut(part) {
+                *slot = batch;
+            }
+        }
+        let picks = places.iter().map(|place| {
+            let at = rows.get(place.part).map_or(0, |rows| rows.rank(place.row));
+            let batch = batch_of.get(place.part).copied().unwrap_or_default();
+            (batch, usize::try_from(at).unwrap_or(usize::MAX).saturating_sub(1))
+        });
+        let batches: Vec<&RecordBatch> = batches.iter().collect();
+        Ok(interleave_record_batch(&batches, &picks.collect::<Vec<_>>())?)
+    }
+
+    /// All columns.
+    pub(crate) fn all_columns(&self) -> Vec<usize> {
+        (0..self.schema.columns().len()).collect()
+    }
+}
