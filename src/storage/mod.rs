@@ -7,12 +7,17 @@
 
 mod blob;
 mod key;
+mod local;
 mod memory;
+mod object;
+mod scrub;
 
 pub(crate) use blob::Blob;
 pub(crate) use key::{DatabaseKeys, LifeKeys, NamespaceKeys, SegmentKeys};
 pub use key::{ObjectKey, ObjectPrefix};
+pub use local::LocalBackend;
 pub use memory::MemoryBackend;
+pub use object::ObjectStoreBackend;
 
 use std::fmt;
 use std::ops::Range;
