@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -152,10 +152,14 @@ struct Broken {
     memory: MemoryBackend,
     fault: Fault,
     /// The object that listings do not show yet.
-    hidden: Arc<std::sync::Mutex<Option<ObjectKey>>>,
+    hidden: Arc<Mutex<Option<ObjectKey>>>,
 }
 
 impl Broken {
+    fn hidden(&self) -> MutexGuard<'_, Option<ObjectKey>> {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn new(fault: Fault) -> Self {
         Self { memory: MemoryBackend::new(), fault, hidden: Arc::default() }
     }
@@ -194,7 +198,7 @@ impl StorageBackend for Broken {
             }
             _ => {}
         }
-        *self.hidden.lock().unwrap() = Some(key.clone());
+        *self.hidden() = Some(key.clone());
         self.memory.put(key, bytes, mode).await
     }
 
@@ -216,7 +220,7 @@ impl StorageBackend for Broken {
         match (self.fault, after) {
             (Fault::ListsUnsorted, _) => found.reverse(),
             (Fault::ListsLate, _) => {
-                let hidden = self.hidden.lock().unwrap().take();
+                let hidden = self.hidden().take();
                 found.retain(|info| hidden.as_ref() != Some(&info.key));
             }
             (Fault::ListsAfterInclusive, Some(after)) => {
@@ -241,5 +245,37 @@ impl StorageBackend for Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.fault)
+    }
+}
+
+/// A real server: SeaweedFS, or a bucket of a cloud.
+#[cfg(feature = "aws")]
+mod s3 {
+    use object_store::aws::AmazonS3Builder;
+    use object_store::{ClientOptions, RetryConfig};
+
+    use super::*;
+
+    fn variable(name: &str, otherwise: &str) -> String {
+        std::env::var(format!("ELACSYM_TEST_S3_{name}")).unwrap_or_else(|_| otherwise.to_owned())
+    }
+
+    pub(super) fn backend() -> Result<Option<Arc<dyn StorageBackend>>> {
+        let endpoint = variable("ENDPOINT", "");
+        if endpoint.is_empty() {
+            return Ok(None);
+        }
+        let builder = AmazonS3Builder::new()
+            .with_endpoint(endpoint)
+            .with_region(variable("REGION", "us-east-1"))
+            .with_bucket_name(variable("BUCKET", "elacsym"))
+            .with_access_key_id(variable("ACCESS_KEY", "test"))
+            .with_secret_access_key(variable("SECRET_KEY", "testtest"))
+            .with_client_options(ClientOptions::new().with_allow_http(true));
+        let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+        let retrying = Arc::new(builder.clone().build().unwrap());
+        let backend =
+            ObjectStoreBackend::new(Arc::new(builder.with_retry(once).build().unwrap()), "contract")?;
+        Ok(Some(Arc::new(backend.with_retrying(retrying))))
     }
 }

@@ -124,11 +124,11 @@ fn open_bucket(
 ) -> Result<Arc<dyn StorageBackend>> {
     match cloud {
         #[cfg(feature = "aws")]
-        Cloud::Aws => clouds::aws(bucket, root, settings),
+        Cloud::Aws => super::clouds::aws(bucket, root, settings),
         #[cfg(feature = "gcp")]
-        Cloud::Gcp => clouds::gcp(bucket, root, settings),
+        Cloud::Gcp => super::clouds::gcp(bucket, root, settings),
         #[cfg(feature = "azure")]
-        Cloud::Azure => clouds::azure(bucket, root, settings),
+        Cloud::Azure => super::clouds::azure(bucket, root, settings),
         #[cfg(not(feature = "aws"))]
         Cloud::Aws => Err(not_compiled_in("s3://", "aws")),
         #[cfg(not(feature = "gcp"))]
@@ -143,93 +143,6 @@ fn not_compiled_in(scheme: &str, feature: &str) -> Error {
     Error::invalid(format!(
         "bad location: `{scheme}` needs the feature `{feature}` of elacsym, which is not enabled"
     ))
-}
-
-/// Two clients over one configuration: one that sends a request once, for puts that must not meet their own
-/// first try, and one that retries, within the time a query may take. They share credentials.
-#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
-mod clouds {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
-
-    use crate::error::{Error, Result};
-    use crate::settings::Settings;
-    use crate::storage::scrub::cause;
-    use crate::storage::{ObjectStoreBackend, StorageBackend};
-
-    fn once() -> RetryConfig {
-        RetryConfig { max_retries: 0, ..RetryConfig::default() }
-    }
-
-    fn retrying() -> RetryConfig {
-        let (init_backoff, max_backoff) = (Duration::from_millis(50), Duration::from_secs(3));
-        let backoff = BackoffConfig { init_backoff, max_backoff, base: 2.0 };
-        RetryConfig { backoff, max_retries: 5, retry_timeout: Duration::from_secs(15) }
-    }
-
-    /// Set by key: whole `ClientOptions` would replace what the environment says (`allow_http`, proxies).
-    fn timeout(settings: &Settings) -> (ClientConfigKey, String) {
-        (ClientConfigKey::Timeout, format!("{}ms", settings.request_timeout.as_millis()))
-    }
-
-    /// A builder's error, which may quote what it was given.
-    #[expect(clippy::needless_pass_by_value, reason = "the original must not live on")]
-    fn bad_environment(error: object_store::Error) -> Error {
-        Error::invalid(format!("the environment does not describe the store: {}", cause(&error)))
-    }
-
-    fn backend(
-        scheme: &str,
-        bucket: &str,
-        root: &str,
-        once: impl ObjectStore,
-        retrying: impl ObjectStore,
-    ) -> Result<Arc<dyn StorageBackend>> {
-        let name = format!("{scheme}{bucket}/{root}");
-        let backend = ObjectStoreBackend::new(Arc::new(once), root)?.with_retrying(Arc::new(retrying));
-        Ok(Arc::new(backend.with_name(name.trim_end_matches('/').to_owned())))
-    }
-
-    #[cfg(feature = "aws")]
-    pub(super) fn aws(bucket: &str, root: &str, settings: &Settings) -> Result<Arc<dyn StorageBackend>> {
-        use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-        let (key, value) = timeout(settings);
-        let builder = AmazonS3Builder::from_env()
-            .with_bucket_name(bucket)
-            .with_config(AmazonS3ConfigKey::Client(key), value);
-        let retries = builder.clone().with_retry(retrying()).build().map_err(bad_environment)?;
-        let credentials = Arc::clone(retries.credentials());
-        let builder = builder.with_credentials(credentials).with_retry(once());
-        backend("s3://", bucket, root, builder.build().map_err(bad_environment)?, retries)
-    }
-
-    #[cfg(feature = "gcp")]
-    pub(super) fn gcp(bucket: &str, root: &str, settings: &Settings) -> Result<Arc<dyn StorageBackend>> {
-        use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
-        let (key, value) = timeout(settings);
-        let builder = GoogleCloudStorageBuilder::from_env()
-            .with_bucket_name(bucket)
-            .with_config(GoogleConfigKey::Client(key), value);
-        let retries = builder.clone().with_retry(retrying()).build().map_err(bad_environment)?;
-        let credentials = Arc::clone(retries.credentials());
-        let builder = builder.with_credentials(credentials).with_retry(once());
-        backend("gs://", bucket, root, builder.build().map_err(bad_environment)?, retries)
-    }
-
-    #[cfg(feature = "azure")]
-    pub(super) fn azure(bucket: &str, root: &str, settings: &Settings) -> Result<Arc<dyn StorageBackend>> {
-        use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-        let (key, value) = timeout(settings);
-        let builder = MicrosoftAzureBuilder::from_env()
-            .with_container_name(bucket)
-            .with_config(AzureConfigKey::Client(key), value);
-        let retries = builder.clone().with_retry(retrying()).build().map_err(bad_environment)?;
-        let credentials = Arc::clone(retries.credentials());
-        let builder = builder.with_credentials(credentials).with_retry(once());
-        backend("az://", bucket, root, builder.build().map_err(bad_environment)?, retries)
-    }
 }
 
 #[cfg(test)]

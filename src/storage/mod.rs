@@ -6,6 +6,8 @@
 //! **Invariant:** only `key` spells names of objects.
 
 mod blob;
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
+mod clouds;
 #[cfg(feature = "testing")]
 pub mod conformance;
 #[cfg(feature = "testing")]

@@ -340,8 +340,7 @@ mod tests {
     #[tokio::test]
     async fn a_large_overwrite_goes_in_parts_and_arrives_whole() -> Result<()> {
         let backend = ObjectStoreBackend::new(Arc::new(InMemory::new()), "")?;
-        let bytes: Vec<u8> = (0..MULTIPART_MIN + 12345).map(|i| (i % 251) as u8).collect();
-        let bytes = Bytes::from(bytes);
+        let bytes: Bytes = (0..=250).cycle().take(MULTIPART_MIN + 12345).collect();
         backend.put(&key("big"), bytes.clone(), PutMode::Overwrite).await?;
         assert!(backend.get(&key("big")).await? == bytes);
         Ok(())

@@ -63,13 +63,12 @@ const FORMAT: u32 = 1;
 pub(crate) async fn open_store(backend: &Arc<dyn StorageBackend>, env: &Env) -> Result<StoreInfo> {
     let key = DatabaseKeys::store();
     let probe = Probe::new(backend, env);
-    match probe.get_missing(&key).await.map_err(|error| error.context("opening the store"))? {
-        Some(bytes) => decode(&bytes),
-        None => {
-            probe.run().await?;
-            create(backend, env).await
-        }
+    let found = probe.get_missing(&key).await.map_err(|error| error.context("opening the store"))?;
+    if let Some(bytes) = found {
+        return decode(&bytes);
     }
+    probe.run().await?;
+    create(backend, env).await
 }
 
 async fn create(backend: &Arc<dyn StorageBackend>, env: &Env) -> Result<StoreInfo> {

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// How staging files begin. No part of a key begins with a dot.
 pub(super) const STAGING: &str = ".staging-";
 /// How old a staging file is before it counts as left by a crash.
-const STALE: Duration = Duration::from_secs(24 * 3600);
+const STALE: Duration = Duration::from_hours(24);
 /// How many folders are remembered as synced. Forgetting costs a few syncs.
 const READY_MAX: usize = 4096;
 
@@ -102,7 +102,7 @@ impl Folder {
         let parent = target.parent().unwrap_or(&self.root);
         // Opened before anything is visible: afterwards only the sync itself can fail.
         let handle = sys::open_folder(parent).map_err(|error| failed("opening the folder", key, &error))?;
-        if self.occupied(key, &target)? && mode == PutMode::Create {
+        if occupied(key, &target)? && mode == PutMode::Create {
             self.sync(&handle)?;
             return Err(exists(key));
         }
@@ -126,16 +126,6 @@ impl Folder {
             sweep_staging(parent, time);
         }
         published
-    }
-
-    /// Whether the object is there. Anything else of its name is an error.
-    fn occupied(&self, key: &ObjectKey, target: &Path) -> Result<bool> {
-        match fs::symlink_metadata(target) {
-            Ok(metadata) if metadata.is_file() => Ok(true),
-            Ok(_) => Err(Error::invalid(format!("what has this name is no plain file. key=`{key}`"))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(failed("looking", key, &error)),
-        }
     }
 
     pub(super) fn get(&self, key: &ObjectKey) -> Result<Bytes> {
@@ -215,7 +205,7 @@ impl Folder {
                 if kind.is_dir() && after.is_none_or(reaches) {
                     folders.push(below);
                 } else if kind.is_file() && after.is_none_or(|after| key > *after) {
-                    match entry.entry.metadata() {
+                    match entry.found.metadata() {
                         Ok(metadata) => found.push(info(key, &metadata)),
                         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                         Err(error) => return Err(failed("listing", &prefix, &error)),
@@ -265,11 +255,11 @@ impl Folder {
             checked => checked?,
         }
         let found = fs::read_dir(self.path(folder)).and_then(|entries| {
-            let entry = |entry: io::Result<fs::DirEntry>| {
-                let entry = entry?;
-                let kind = entry.file_type()?;
-                let name = entry.file_name().into_string().ok().filter(|name| ObjectKey::new(name).is_ok());
-                Ok(name.map(|name| Entry { name, kind, entry }))
+            let entry = |found: io::Result<fs::DirEntry>| {
+                let found = found?;
+                let kind = found.file_type()?;
+                let name = found.file_name().into_string().ok().filter(|name| ObjectKey::new(name).is_ok());
+                Ok(name.map(|name| Entry { name, kind, found }))
             };
             entries.map(entry).filter_map(Result::transpose).collect::<io::Result<Vec<Entry>>>()
         });
@@ -300,17 +290,9 @@ impl Folder {
         for (at, _) in name.match_indices('/') {
             let (above, _) = name.split_at(at);
             let found = fs::symlink_metadata(self.path(above));
-            self.check_is_folder(shown, &found.map_err(|error| failed("looking", shown, &error))?)?;
+            check_is_folder(shown, &found.map_err(|error| failed("looking", shown, &error))?)?;
         }
         Ok(())
-    }
-
-    fn check_is_folder(&self, shown: &impl fmt::Display, metadata: &Metadata) -> Result<()> {
-        match () {
-            () if metadata.is_dir() => Ok(()),
-            () if metadata.is_file() => Err(missing(shown)),
-            () => Err(Error::corrupt(shown, "a folder above is a symbolic link, which is not followed")),
-        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -348,7 +330,7 @@ impl Folder {
 struct Entry {
     name: String,
     kind: fs::FileType,
-    entry: fs::DirEntry,
+    found: fs::DirEntry,
 }
 
 /// Makes the root, with its name on disk.
@@ -366,6 +348,16 @@ fn make_root(path: &Path) -> io::Result<PathBuf> {
         }
     }
     fs::canonicalize(path)
+}
+
+/// Whether the object is there. Anything else of its name is an error.
+fn occupied(key: &ObjectKey, target: &Path) -> Result<bool> {
+    match fs::symlink_metadata(target) {
+        Ok(metadata) if metadata.is_file() => Ok(true),
+        Ok(_) => Err(Error::invalid(format!("what has this name is no plain file. key=`{key}`"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed("looking", key, &error)),
+    }
 }
 
 /// Writes a staging file, down to the disk. When it was written, by the clock of the file system.
@@ -417,6 +409,14 @@ fn info(key: ObjectKey, metadata: &Metadata) -> ObjectInfo {
     let since = metadata.modified().unwrap_or(UNIX_EPOCH).duration_since(UNIX_EPOCH).unwrap_or_default();
     let modified_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     ObjectInfo { key, size: metadata.len(), modified_ms }
+}
+
+fn check_is_folder(shown: &impl fmt::Display, metadata: &Metadata) -> Result<()> {
+    match () {
+        () if metadata.is_dir() => Ok(()),
+        () if metadata.is_file() => Err(missing(shown)),
+        () => Err(Error::corrupt(shown, "a folder above is a symbolic link, which is not followed")),
+    }
 }
 
 fn missing(shown: &impl fmt::Display) -> Error {
