@@ -93,6 +93,8 @@ impl StorageBackend for MemoryBackend {
         let below = objects.by_key.keys().filter_map(|key| key.as_str().strip_prefix(prefix.as_str()));
         let mut folders: Vec<String> =
             below.filter_map(|rest| rest.split_once('/')).map(|(folder, _)| folder.to_owned()).collect();
+        // `a-b/` comes before `a/`, but `a` before `a-b`.
+        folders.sort_unstable();
         folders.dedup();
         Ok(folders)
     }

@@ -6,13 +6,30 @@
 //! **Invariant:** only `key` spells names of objects.
 
 mod blob;
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
+mod clouds;
+#[cfg(feature = "testing")]
+pub mod conformance;
+#[cfg(feature = "testing")]
+mod counting;
 mod key;
+mod local;
+mod location;
 mod memory;
+mod object;
+mod probe;
+mod scrub;
 
 pub(crate) use blob::Blob;
+#[cfg(feature = "testing")]
+pub use counting::{CountingBackend, DelayedBackend, Request, Verb};
 pub(crate) use key::{DatabaseKeys, LifeKeys, NamespaceKeys, SegmentKeys};
 pub use key::{ObjectKey, ObjectPrefix};
+pub use local::LocalBackend;
+pub(crate) use location::open_location;
 pub use memory::MemoryBackend;
+pub use object::ObjectStoreBackend;
+pub(crate) use probe::{StoreInfo, open_store};
 
 use std::fmt;
 use std::ops::Range;
@@ -52,6 +69,7 @@ pub struct ObjectInfo {
 ///   about whether the object was written: callers read it back.
 /// - A missing object is [`ErrorKind::NotFound`](crate::ErrorKind::NotFound), never another error.
 /// - A backend may retry reads; it must not retry a put in create mode, or it may refuse its own write.
+/// - No key is a folder of another: callers never write both `a` and `a/b`, so files and folders will do.
 /// - Dropping a future may or may not cancel the request.
 ///
 /// `storage::conformance` (feature `testing`) checks a backend against it.

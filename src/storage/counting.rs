@@ -1,0 +1,282 @@
+//! Backends that measure: how many requests, how many bytes, how many dependent round trips.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use crate::env::Env;
+use crate::error::Result;
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Verb {
+    /// A put in [`PutMode::Create`].
+    Create,
+    /// A put in [`PutMode::Overwrite`].
+    Overwrite,
+    /// A whole object.
+    Get,
+    /// A range of an object.
+    GetRange,
+    /// Size and time of an object.
+    Head,
+    /// A listing.
+    List,
+    /// A listing of folders.
+    ListFolders,
+    /// A delete.
+    Delete,
+}
+
+/// A request, as it was when it was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Request {
+    /// What it asked for.
+    pub verb: Verb,
+    /// The key or the prefix.
+    pub name: String,
+}
+
+/// A backend that counts what passes through it, whatever the answer. Clones share their counts.
+#[derive(Clone, Debug)]
+pub struct CountingBackend {
+    inner: Arc<dyn StorageBackend>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    requests: Vec<Request>,
+    bytes_read: u64,
+    bytes_written: u64,
+}
+
+impl CountingBackend {
+    /// Counts what passes to `inner`.
+    pub fn new(inner: Arc<dyn StorageBackend>) -> Self {
+        Self { inner, seen: Arc::default() }
+    }
+
+    /// How many requests there were.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.seen().requests.len()
+    }
+
+    /// How many requests of a kind there were.
+    #[must_use]
+    pub fn count(&self, verb: Verb) -> usize {
+        self.seen().requests.iter().filter(|request| request.verb == verb).count()
+    }
+
+    /// How many requests of each kind there were; kinds without any are left out.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<Verb, usize> {
+        self.seen().requests.iter().fold(BTreeMap::new(), |mut counts, request| {
+            *counts.entry(request.verb).or_default() += 1;
+            counts
+        })
+    }
+
+    /// How many bytes of objects were read.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.seen().bytes_read
+    }
+
+    /// How many bytes of objects were sent to be written.
+    #[must_use]
+    pub fn bytes_written(&self) -> u64 {
+        self.seen().bytes_written
+    }
+
+    /// Every request, in the order they were sent.
+    #[must_use]
+    pub fn log(&self) -> Vec<Request> {
+        self.seen().requests.clone()
+    }
+
+    /// Starts again from nothing.
+    pub fn reset(&self) {
+        *self.seen() = Seen::default();
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sent(&self, verb: Verb, name: &impl fmt::Display) {
+        self.seen().requests.push(Request { verb, name: name.to_string() });
+    }
+
+    fn read(&self, answer: Result<Bytes>) -> Result<Bytes> {
+        if let Ok(bytes) = &answer {
+            self.seen().bytes_read += bytes.len() as u64;
+        }
+        answer
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl StorageBackend for CountingBackend {
+    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+        let verb = match mode {
+            PutMode::Create => Verb::Create,
+            PutMode::Overwrite => Verb::Overwrite,
+        };
+        self.sent(verb, key);
+        self.seen().bytes_written += bytes.len() as u64;
+        self.inner.put(key, bytes, mode).await
+    }
+
+    async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
+        self.sent(Verb::Get, key);
+        self.read(self.inner.get(key).await)
+    }
+
+    async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
+        self.sent(Verb::GetRange, key);
+        self.read(self.inner.get_range(key, range).await)
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
+        self.sent(Verb::Head, key);
+        self.inner.head(key).await
+    }
+
+    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+        self.sent(Verb::List, prefix);
+        self.inner.list(prefix, after).await
+    }
+
+    async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
+        self.sent(Verb::ListFolders, prefix);
+        self.inner.list_folders(prefix).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        self.sent(Verb::Delete, key);
+        self.inner.delete(key).await
+    }
+}
+
+impl fmt::Display for CountingBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.inner, f)
+    }
+}
+
+/// A backend that waits before each request. On a clock that tokio has paused, the time something took
+/// divided by the delay is the number of its dependent round trips: see
+/// [`round_trips`](Self::round_trips).
+#[derive(Clone, Debug)]
+pub struct DelayedBackend {
+    inner: Arc<dyn StorageBackend>,
+    env: Env,
+    delay: Duration,
+}
+
+impl DelayedBackend {
+    /// Waits for `delay` before each request to `inner`.
+    pub fn new(inner: Arc<dyn StorageBackend>, env: &Env, delay: Duration) -> Self {
+        Self { inner, env: env.clone(), delay }
+    }
+
+    /// How many dependent round trips fit in `elapsed`, by tokio's clock while it is paused.
+    #[must_use]
+    pub fn round_trips(&self, elapsed: Duration) -> u64 {
+        let trips = elapsed.as_nanos() / self.delay.as_nanos().max(1);
+        u64::try_from(trips).unwrap_or(u64::MAX)
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl StorageBackend for DelayedBackend {
+    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+        self.env.sleep(self.delay).await;
+        self.inner.put(key, bytes, mode).await
+    }
+
+    async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
+        self.env.sleep(self.delay).await;
+        self.inner.get(key).await
+    }
+
+    async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
+        self.env.sleep(self.delay).await;
+        self.inner.get_range(key, range).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
+        self.env.sleep(self.delay).await;
+        self.inner.head(key).await
+    }
+
+    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+        self.env.sleep(self.delay).await;
+        self.inner.list(prefix, after).await
+    }
+
+    async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
+        self.env.sleep(self.delay).await;
+        self.inner.list_folders(prefix).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        self.env.sleep(self.delay).await;
+        self.inner.delete(key).await
+    }
+}
+
+impl fmt::Display for DelayedBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.inner, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+
+    use super::*;
+    use crate::storage::MemoryBackend;
+
+    #[tokio::test]
+    async fn requests_and_bytes_are_counted_and_forgotten() -> Result<()> {
+        let backend = CountingBackend::new(Arc::new(MemoryBackend::new()));
+        let key = ObjectKey::new("a")?;
+        backend.put(&key, "12345".into(), PutMode::Create).await?;
+        assert!(backend.put(&key, "12345".into(), PutMode::Create).await.is_err());
+        backend.get_range(&key, 1..3).await?;
+        backend.list(&ObjectPrefix::root(), None).await?;
+        assert_eq!((backend.count(Verb::Create), backend.requests()), (2, 4));
+        assert_eq!((backend.bytes_written(), backend.bytes_read()), (10, 2));
+        assert_eq!(backend.log()[2], Request { verb: Verb::GetRange, name: "a".to_owned() });
+        backend.reset();
+        assert_eq!((backend.counts().len(), backend.bytes_read()), (0, 0));
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    #[expect(clippy::disallowed_methods, reason = "the paused clock is what is read")]
+    async fn requests_at_once_are_one_round_trip() -> Result<()> {
+        let env = Env::current()?;
+        let backend = DelayedBackend::new(Arc::new(MemoryBackend::new()), &env, Duration::from_millis(50));
+        let start = tokio::time::Instant::now();
+        let keys: Vec<_> = (0..9).map(|i| ObjectKey::new(format!("k{i}")).unwrap()).collect();
+        join_all(keys.iter().map(|key| backend.get(key))).await;
+        join_all(keys.iter().map(|key| backend.head(key))).await;
+        assert_eq!(backend.round_trips(start.elapsed()), 2);
+        Ok(())
+    }
+}

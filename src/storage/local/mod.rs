@@ -1,0 +1,255 @@
+//! Objects as files of a local folder, durable when a put returns.
+//!
+//! `object_store::local` is not used. Read in 0.14.2, with `with_fsync(true)`: it syncs the file before it
+//! publishes it by link or rename, then the folder, and reports an error of either. But
+//! - only the put that makes a folder syncs the folders above it, after making them: a second put (or a
+//!   process that finds the folder of one that was killed in between) acknowledges an object in a folder whose
+//!   own name may not be on disk yet;
+//! - a put whose folder did not sync is an error, but the object is visible: who reads it back, as every
+//!   writer here does, would take it for durable;
+//! - deletes are not synced, symbolic links are followed out of the root, and files left by a crash stay for
+//!   ever, since their numbered names do not tell them from those in use.
+//!
+//! Here:
+//! - *put*: staging file beside the object → write → sync the file → hard link (create) or rename (overwrite)
+//!   → unlink the staging file → sync the folder. A put that is late to create syncs the folder too: its
+//!   caller builds on the object it lost to.
+//! - *folders*: before this process first puts into a folder, it syncs the name of that folder and of each one
+//!   above, whoever made them.
+//! - *reads* of an object that this process has published but not synced wait for a sync: a writer whose put
+//!   timed out reads it back, and may acknowledge what it finds.
+//! - *a sync of a folder that fails* leaves what is visible in doubt, and a second sync may lie. From then on
+//!   every operation of this backend fails: open it again when the disk has been looked at.
+//! - *staging files* have names no key can have, unique across processes. The first put into a folder sweeps
+//!   those older than a day, by the clock of the file system.
+//!
+//! Folders that deletes leave empty stay: removing one could take it from under a put. Another process may
+//! read an object whose folder is not synced yet; after a power cut it may be gone, though never if its put
+//! returned. On Windows folders cannot be synced; the file system's journal stands for it.
+//!
+//! **Invariant:** no path below the root is opened through a symbolic link.
+
+mod folder;
+mod sys;
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use self::folder::{Folder, STAGING};
+use super::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use crate::env::Env;
+use crate::error::Result;
+
+/// Objects as files of a local folder. Clones share their state; any number of processes may use one folder.
+#[derive(Clone)]
+pub struct LocalBackend {
+    folder: Arc<Folder>,
+    env: Env,
+}
+
+impl LocalBackend {
+    /// A backend over the folder `path`, which is made if absent, readable by its owner only.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied) and
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) as the file system says.
+    pub fn new(path: impl AsRef<Path>, env: &Env) -> Result<Self> {
+        Ok(Self { folder: Arc::new(Folder::open_root(path.as_ref())?), env: env.clone() })
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Folder) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let folder = Arc::clone(&self.folder);
+        self.env
+            .blocking(move || {
+                folder.check_not_in_doubt()?;
+                work(&folder)
+            })
+            .await?
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl StorageBackend for LocalBackend {
+    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+        let (key, staging) = (key.clone(), format!("{STAGING}{}", self.env.uuid().simple()));
+        self.run(move |folder| folder.put(&key, &bytes, mode, &staging)).await
+    }
+
+    async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
+        let key = key.clone();
+        self.run(move |folder| folder.get(&key)).await
+    }
+
+    async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
+        let key = key.clone();
+        self.run(move |folder| folder.get_range(&key, range)).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
+        let key = key.clone();
+        self.run(move |folder| folder.head(key)).await
+    }
+
+    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+        let (prefix, after) = (prefix.clone(), after.cloned());
+        self.run(move |folder| folder.list(&prefix, after.as_ref())).await
+    }
+
+    async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
+        let prefix = prefix.clone();
+        self.run(move |folder| folder.list_folders(&prefix)).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        let key = key.clone();
+        self.run(move |folder| folder.delete(&key)).await
+    }
+}
+
+impl fmt::Debug for LocalBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LocalBackend({})", self.folder.root().display())
+    }
+}
+
+impl fmt::Display for LocalBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "file://{}", self.folder.root().display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new(name).unwrap()
+    }
+
+    fn open(root: &Path) -> LocalBackend {
+        LocalBackend::new(root, &Env::current().unwrap()).unwrap()
+    }
+
+    async fn names(backend: &LocalBackend) -> Vec<String> {
+        let found = backend.list(&ObjectPrefix::root(), None).await.unwrap();
+        found.iter().map(|info| info.key.to_string()).collect()
+    }
+
+    fn staging(root: &Path) -> usize {
+        fs::read_dir(root)
+            .unwrap()
+            .flatten()
+            .filter(|e| e.file_name().to_string_lossy().starts_with('.'))
+            .count()
+    }
+
+    #[tokio::test]
+    async fn what_a_crash_leaves_is_invisible_and_swept_after_a_day() -> Result<()> {
+        let temp = tempfile::tempdir().unwrap();
+        let root = temp.path().join("new/root");
+        let folder = root.join("wal");
+        open(&root).put(&key("wal/1"), "x".into(), PutMode::Create).await?;
+        for (name, days) in [("old", 2), ("young", 0)] {
+            let path = folder.join(format!("{STAGING}{name}"));
+            let file = File::create(path).unwrap();
+            let written = fs::metadata(folder.join("1")).unwrap().modified().unwrap();
+            file.set_modified(written - Duration::from_secs(days * 24 * 3600)).unwrap();
+        }
+        let backend = open(&root);
+        assert_eq!(names(&backend).await, ["wal/1"]);
+        assert_eq!(staging(&folder), 2);
+        backend.put(&key("wal/2"), "y".into(), PutMode::Create).await?;
+        assert_eq!(staging(&folder), 1);
+        assert_eq!(names(&backend).await, ["wal/1", "wal/2"]);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_put_leaves_one_file_whatever_its_outcome() -> Result<()> {
+        let temp = tempfile::tempdir().unwrap();
+        let backend = open(temp.path());
+        backend.put(&key("a"), "x".into(), PutMode::Create).await?;
+        let lost = backend.put(&key("a"), "y".into(), PutMode::Create).await.unwrap_err();
+        assert_eq!(lost.kind(), ErrorKind::AlreadyExists);
+        backend.put(&key("a"), "z".into(), PutMode::Overwrite).await?;
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 1);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_was_removed_is_made_again() -> Result<()> {
+        let temp = tempfile::tempdir().unwrap();
+        let backend = open(temp.path());
+        backend.put(&key("a/b/1"), "x".into(), PutMode::Create).await?;
+        fs::remove_dir_all(temp.path().join("a")).unwrap();
+        backend.put(&key("a/b/2"), "x".into(), PutMode::Create).await?;
+        assert_eq!(names(&backend).await, ["a/b/2"]);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_file_where_a_folder_should_be_hides_nothing_and_breaks_nothing() -> Result<()> {
+        let temp = tempfile::tempdir().unwrap();
+        let backend = open(temp.path());
+        backend.put(&key("a"), "x".into(), PutMode::Create).await?;
+        assert_eq!(backend.get(&key("a/b")).await.unwrap_err().kind(), ErrorKind::NotFound);
+        backend.delete(&key("a/b")).await?;
+        assert!(backend.put(&key("a/b"), "x".into(), PutMode::Create).await.is_err());
+        backend.put(&key("f/b"), "x".into(), PutMode::Create).await?;
+        assert_eq!(backend.get(&key("f")).await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(backend.put(&key("f"), "x".into(), PutMode::Create).await.is_err());
+        backend.delete(&key("f")).await?;
+        assert_eq!(names(&backend).await, ["a", "f/b"]);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn after_a_folder_failed_to_sync_nothing_is_answered() -> Result<()> {
+        let temp = tempfile::tempdir().unwrap();
+        let backend = open(temp.path());
+        backend.put(&key("a"), "x".into(), PutMode::Create).await?;
+        backend.folder.doubt();
+        assert_eq!(backend.get(&key("a")).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(open(temp.path()).get(&key("a")).await?, "x");
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn links_are_not_followed_and_files_are_their_owners() -> Result<()> {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let temp = tempfile::tempdir().unwrap();
+        let (root, outside) = (temp.path().join("root"), temp.path().join("outside"));
+        let backend = open(&root);
+        backend.put(&key("a/b"), "x".into(), PutMode::Create).await?;
+        let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(""), mode("a"), mode("a/b")), (0o700, 0o700, 0o600));
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("secret"), "s").unwrap();
+        symlink(&outside, root.join("linked")).unwrap();
+        symlink(outside.join("secret"), root.join("file")).unwrap();
+        assert_eq!(names(&backend).await, ["a/b"]);
+        assert_eq!(backend.list_folders(&ObjectPrefix::root()).await?, ["a"]);
+        for name in ["linked/secret", "file"] {
+            assert_eq!(backend.get(&key(name)).await.unwrap_err().kind(), ErrorKind::Corrupt);
+            assert!(backend.put(&key(name), "x".into(), PutMode::Create).await.is_err());
+        }
+        assert!(backend.put(&key("linked/new"), "x".into(), PutMode::Create).await.is_err());
+        assert!(backend.delete(&key("linked/secret")).await.is_err());
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+        Ok(())
+    }
+}

@@ -1,0 +1,215 @@
+//! From a location, as a user writes it, to a backend.
+//!
+//! **Invariant:** a location is never shown in an error before it is known to hold no credential; keys and
+//! tokens come from the environment alone.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{LocalBackend, MemoryBackend, StorageBackend};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::settings::Settings;
+
+/// Opens the store behind a location.
+///
+/// | location | store |
+/// |---|---|
+/// | `memory://` | memory; every call makes an empty one |
+/// | `./data`, `/srv/data`, `file:///srv/data` | a local folder, made if absent |
+/// | `s3://bucket/prefix` | S3 and its like (feature `aws`), by the usual `AWS_*` variables |
+/// | `gs://bucket/prefix` | Google Cloud Storage (feature `gcp`), by `GOOGLE_*` |
+/// | `az://container/prefix` | Azure Blob Storage (feature `azure`), by `AZURE_*` |
+///
+/// # Errors
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for another location, a missing feature, or an
+/// environment that does not say enough.
+pub(crate) fn open_location(
+    location: &str,
+    env: &Env,
+    settings: &Settings,
+) -> Result<Arc<dyn StorageBackend>> {
+    match parse(location)? {
+        Location::Memory => Ok(Arc::new(MemoryBackend::new())),
+        Location::Folder(path) => Ok(Arc::new(LocalBackend::new(path, env)?)),
+        Location::Bucket { cloud, bucket, root } => open_bucket(cloud, &bucket, &root, settings),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cloud {
+    Aws,
+    Gcp,
+    Azure,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Location {
+    Memory,
+    Folder(PathBuf),
+    Bucket { cloud: Cloud, bucket: String, root: String },
+}
+
+fn parse(location: &str) -> Result<Location> {
+    let Some((scheme, rest)) = location.split_once("://") else {
+        if location.is_empty() {
+            return Err(Error::invalid("bad location: it is empty"));
+        }
+        return Ok(Location::Folder(PathBuf::from(location)));
+    };
+    // Nothing of it is shown: it may be a key.
+    if rest.contains(['?', '#', '@']) {
+        let why = "bad location: it must hold no `?`, `#` or `@`; credentials are taken from the environment";
+        return Err(Error::invalid(why));
+    }
+    match scheme {
+        "memory" if rest.is_empty() => Ok(Location::Memory),
+        "memory" => Err(Error::invalid("bad location: nothing may follow `memory://`")),
+        "file" => folder(rest),
+        "s3" => bucket(Cloud::Aws, rest),
+        "gs" => bucket(Cloud::Gcp, rest),
+        "az" => bucket(Cloud::Azure, rest),
+        _ => Err(Error::invalid(
+            "bad location: it must be a folder, or begin with `file://`, `s3://`, `gs://`, `az://` or `memory://`",
+        )),
+    }
+}
+
+fn folder(rest: &str) -> Result<Location> {
+    let path = rest.strip_prefix("localhost").unwrap_or(rest);
+    if !path.starts_with('/') {
+        return Err(Error::invalid("bad location: `file://` takes an absolute path, as `file:///srv/data`"));
+    }
+    let path =
+        percent_decoded(path).ok_or_else(|| Error::invalid("bad location: a `%` is no `%hh` of UTF-8"))?;
+    // `file:///C:/data` is `C:/data`.
+    let drive = cfg!(windows) && path.as_bytes().get(2) == Some(&b':');
+    let path = if drive { path.trim_start_matches('/') } else { path.as_str() };
+    Ok(Location::Folder(PathBuf::from(path)))
+}
+
+fn bucket(cloud: Cloud, rest: &str) -> Result<Location> {
+    let (bucket, root) = rest.split_once('/').unwrap_or((rest, ""));
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'$');
+    if bucket.is_empty() || !bucket.bytes().all(allowed) {
+        return Err(Error::invalid("bad location: it names no bucket or container"));
+    }
+    Ok(Location::Bucket { cloud, bucket: bucket.to_owned(), root: root.trim_matches('/').to_owned() })
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut decoded = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+            let (high, low) = (digit(bytes.next())?, digit(bytes.next())?);
+            decoded.push(u8::try_from(high * 16 + low).ok()?);
+        } else {
+            decoded.push(byte);
+        }
+    }
+    String::from_utf8(decoded).ok()
+}
+
+#[cfg_attr(
+    not(any(feature = "aws", feature = "gcp", feature = "azure")),
+    expect(unused_variables, reason = "no cloud is compiled in")
+)]
+fn open_bucket(
+    cloud: Cloud,
+    bucket: &str,
+    root: &str,
+    settings: &Settings,
+) -> Result<Arc<dyn StorageBackend>> {
+    match cloud {
+        #[cfg(feature = "aws")]
+        Cloud::Aws => super::clouds::aws(bucket, root, settings),
+        #[cfg(feature = "gcp")]
+        Cloud::Gcp => super::clouds::gcp(bucket, root, settings),
+        #[cfg(feature = "azure")]
+        Cloud::Azure => super::clouds::azure(bucket, root, settings),
+        #[cfg(not(feature = "aws"))]
+        Cloud::Aws => Err(not_compiled_in("s3://", "aws")),
+        #[cfg(not(feature = "gcp"))]
+        Cloud::Gcp => Err(not_compiled_in("gs://", "gcp")),
+        #[cfg(not(feature = "azure"))]
+        Cloud::Azure => Err(not_compiled_in("az://", "azure")),
+    }
+}
+
+#[cfg(not(all(feature = "aws", feature = "gcp", feature = "azure")))]
+fn not_compiled_in(scheme: &str, feature: &str) -> Error {
+    Error::invalid(format!(
+        "bad location: `{scheme}` needs the feature `{feature}` of elacsym, which is not enabled"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn bucket(cloud: Cloud, bucket: &str, root: &str) -> Location {
+        Location::Bucket { cloud, bucket: bucket.to_owned(), root: root.to_owned() }
+    }
+
+    #[test]
+    fn locations_are_read_as_written() {
+        let folder = |path: &str| Location::Folder(PathBuf::from(path));
+        let cases = [
+            ("memory://", Location::Memory),
+            ("./data", folder("./data")),
+            ("/srv/my data", folder("/srv/my data")),
+            ("file:///srv/my%20data", folder("/srv/my data")),
+            ("file://localhost/srv", folder("/srv")),
+            ("s3://books", bucket(Cloud::Aws, "books", "")),
+            ("s3://books/a/b/", bucket(Cloud::Aws, "books", "a/b")),
+            ("gs://books/a", bucket(Cloud::Gcp, "books", "a")),
+            ("az://books/a", bucket(Cloud::Azure, "books", "a")),
+        ];
+        for (text, location) in cases {
+            assert_eq!(parse(text).unwrap(), location, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_location_is_refused_and_not_shown() {
+        let bad = [
+            "",
+            "s3://",
+            "s3:///a",
+            "s3://CANARY:CANARY@bucket/a",
+            "s3://bucket/a?sig=CANARY",
+            "http://CANARY/a",
+            "file://CANARY/a",
+            "file:///a%zz",
+            "memory://CANARY",
+        ];
+        for text in bad {
+            let error = parse(text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{text}");
+            assert!(!error.to_string().contains("CANARY"), "{error}");
+        }
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[tokio::test]
+    async fn a_cloud_that_is_not_compiled_in_names_its_feature() {
+        let env = Env::current().unwrap();
+        let error = open_location("s3://bucket", &env, &Settings::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("`aws`"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn memory_and_folders_open_and_show_where_they_are() {
+        let env = Env::current().unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("a/b");
+        let open = |location: &str| open_location(location, &env, &Settings::default()).unwrap().to_string();
+        assert_eq!(open("memory://"), "memory");
+        assert!(open(path.to_str().unwrap()).starts_with("file://"));
+        assert!(path.is_dir());
+    }
+}
