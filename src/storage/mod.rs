@@ -5,11 +5,9 @@
 //!
 //! **Invariant:** only `key` spells names of objects.
 
-mod blob;
 mod key;
 mod memory;
 
-pub(crate) use blob::Blob;
 pub(crate) use key::{DatabaseKeys, LifeKeys, NamespaceKeys, SegmentKeys};
 pub use key::{ObjectKey, ObjectPrefix};
 pub use memory::MemoryBackend;
