@@ -1,6 +1,7 @@
 //! Hybrid search as an embedded crate whose only stateful dependency is an object store.
 #![warn(missing_docs)]
 
+mod cache;
 mod codec;
 pub mod env;
 mod error;

@@ -5,7 +5,6 @@
 //!
 //! **Invariant:** only `key` spells names of objects.
 
-mod blob;
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 mod clouds;
 #[cfg(feature = "testing")]
@@ -20,7 +19,6 @@ mod object;
 mod probe;
 mod scrub;
 
-pub(crate) use blob::Blob;
 #[cfg(feature = "testing")]
 pub use counting::{CountingBackend, DelayedBackend, Request, Verb};
 pub(crate) use key::{DatabaseKeys, LifeKeys, NamespaceKeys, SegmentKeys};

@@ -1,0 +1,37 @@
+//! What is kept: a range of an object, under its exact place.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::storage::ObjectKey;
+
+/// A range with its bytes.
+pub(super) type Piece = (Range<u64>, Bytes);
+
+/// The place of a block. Two blocks of one object may overlap: a format asks for its own units, which hardly
+/// ever do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct BlockKey {
+    pub(super) object: Arc<ObjectKey>,
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
+
+impl BlockKey {
+    pub(super) fn new(object: &Arc<ObjectKey>, range: &Range<u64>) -> Self {
+        Self { object: Arc::clone(object), start: range.start, end: range.end }
+    }
+}
+
+/// The bytes of `range` among pieces in ascending order of their ranges.
+pub(super) fn find(pieces: &[Piece], range: &Range<u64>) -> Option<Bytes> {
+    let at = pieces.binary_search_by_key(&order(range), |(range, _)| order(range)).ok()?;
+    pieces.get(at).map(|(_, bytes)| bytes.clone())
+}
+
+/// Ranges in ascending order: by where they start, then by where they end.
+pub(super) fn order(range: &Range<u64>) -> (u64, u64) {
+    (range.start, range.end)
+}

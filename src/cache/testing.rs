@@ -1,0 +1,108 @@
+//! A store of one object that notes what is asked of it, and can be held up.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::{Blob, BlockCache};
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+
+#[derive(Clone, Debug)]
+pub(super) struct TestStore {
+    inner: MemoryBackend,
+    object: Bytes,
+    requests: Arc<Mutex<Vec<Range<u64>>>>,
+    held: watch::Sender<bool>,
+    fails: Arc<AtomicBool>,
+}
+
+fn key() -> ObjectKey {
+    ObjectKey::new("ns/object").unwrap()
+}
+
+impl TestStore {
+    pub(super) async fn new(size: usize) -> Result<Self> {
+        let object = Bytes::from((0..size).map(|i| (i % 251) as u8).collect::<Vec<_>>());
+        let inner = MemoryBackend::new();
+        inner.put(&key(), object.clone(), PutMode::Create).await?;
+        let held = watch::Sender::new(false);
+        Ok(Self { inner, object, requests: Arc::default(), held, fails: Arc::default() })
+    }
+
+    pub(super) fn blob(&self, cache: &BlockCache) -> Blob {
+        Blob::new(Arc::new(self.clone()), cache.clone(), key(), self.size())
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.object.len() as u64
+    }
+
+    pub(super) fn expected(&self, range: Range<u64>) -> Bytes {
+        self.object.slice(usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap())
+    }
+
+    pub(super) fn requests(&self) -> Vec<Range<u64>> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    pub(super) fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
+    pub(super) fn release(&self) {
+        self.held.send_replace(false);
+    }
+
+    pub(super) fn fail_next(&self) {
+        self.fails.store(true, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl StorageBackend for TestStore {
+    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+        self.inner.put(key, bytes, mode).await
+    }
+
+    async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
+        self.inner.get(key).await
+    }
+
+    async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
+        self.requests.lock().unwrap().push(range.clone());
+        let mut held = self.held.subscribe();
+        held.wait_for(|held| !held).await.unwrap();
+        if self.fails.swap(false, Ordering::Relaxed) {
+            return Err(Error::new(ErrorKind::Unavailable, "held up"));
+        }
+        self.inner.get_range(key, range).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
+        self.inner.head(key).await
+    }
+
+    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+        self.inner.list(prefix, after).await
+    }
+
+    async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
+        self.inner.list_folders(prefix).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        self.inner.delete(key).await
+    }
+}
+
+impl fmt::Display for TestStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("test")
+    }
+}
