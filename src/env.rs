@@ -43,6 +43,12 @@ pub(crate) struct Moment {
     wall_ms: i64,
 }
 
+impl Moment {
+    pub(crate) fn is_before(self, other: Self) -> bool {
+        self.monotonic < other.monotonic
+    }
+}
+
 impl Env {
     /// An environment over a runtime of the caller's.
     pub fn new(runtime: impl Runtime) -> Self {

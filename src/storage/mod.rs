@@ -18,6 +18,7 @@ mod memory;
 mod object;
 mod probe;
 mod scrub;
+mod steady;
 
 #[cfg(feature = "testing")]
 pub use counting::{CountingBackend, DelayedBackend, Request, Verb};
@@ -28,6 +29,7 @@ pub(crate) use location::open_location;
 pub use memory::MemoryBackend;
 pub use object::ObjectStoreBackend;
 pub(crate) use probe::{StoreInfo, open_store};
+pub(crate) use steady::SteadyBackend;
 
 use std::fmt;
 use std::ops::Range;

@@ -1,0 +1,167 @@
+//! Taking the next number of the log.
+//!
+//! The number is the lock: whoever puts entry n+1 has proved that nobody wrote after n. After anything but a
+//! clean success the number is read back: our batch there is our success, another's is a lost race, and
+//! nothing there means to send the same bytes again.
+//!
+//! **Invariants:** entry n+1 is never sent by one who has not read or written entry n; a batch keeps its id
+//! through all attempts; what cannot be known is an error of its own.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Engine;
+use crate::env::Moment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::memtable::Run;
+use crate::query::View;
+use crate::safeguard::Safeguard;
+use crate::segment::Segment;
+use crate::storage::PutMode;
+use crate::types::Sequence;
+use crate::wal::{Encoded, EntryBody, EntryHead, EntryKind};
+
+/// Entries above this size are encoded on the blocking pool.
+const INLINE_BYTES: usize = 1 << 20;
+
+/// The state that a batch was resolved against.
+#[derive(Clone, Debug)]
+pub(crate) struct Base {
+    pub(crate) view: View,
+    last_batch: Uuid,
+    verified: Moment,
+}
+
+/// How an attempt ended, short of an error.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Appended {
+    /// The batch is in the log, here.
+    Done(Sequence),
+    /// Another took the number; the state has moved on, and what depends on it must be resolved again.
+    Moved,
+}
+
+/// What to put in the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) kind: EntryKind,
+    /// Unique for the batch, and the same in every attempt.
+    pub(crate) batch: Uuid,
+    pub(crate) body: EntryBody,
+    /// The segments that the body names, opened.
+    pub(crate) linked: Vec<Arc<Segment>>,
+}
+
+impl Engine {
+    pub(crate) fn base(&self) -> Result<Base> {
+        let view = self.view()?;
+        let state = self.state();
+        if state.sequence != view.sequence {
+            // Moved on between the two looks.
+            drop(state);
+            return self.base();
+        }
+        Ok(Base { view, last_batch: state.last_batch, verified: state.verified })
+    }
+
+    /// Puts a batch that was resolved against `base` at the number after it.
+    ///
+    /// # Errors
+    /// `Indeterminate` when it cannot be known whether the batch is in the log; any other error means that
+    /// it is not and will not be.
+    pub(crate) async fn append(&self, base: &Base, draft: &Draft) -> Result<Appended> {
+        let mut head = EntryHead {
+            kind: draft.kind,
+            life: self.life.id,
+            sequence: base.view.sequence.next(),
+            batch: draft.batch,
+            previous: base.last_batch,
+            writer: self.writer,
+            created_ms: self.context.env.wall_ms(),
+        };
+        let mut bytes = self.encode(head, &draft.body).await?;
+        let first_sent = self.context.env.moment();
+        let mut failures = 0;
+        loop {
+            let key = self.keys.entry(head.sequence);
+            let error = match self.context.backend.put(&key, bytes.clone(), PutMode::Create).await {
+                Ok(()) => return self.won(base, &head, draft, first_sent).await,
+                // The store turned the first request down: no other is under way.
+                Err(e) if e.is(ErrorKind::PermissionDenied) && failures == 0 => return Err(e),
+                Err(e) => e,
+            };
+            failures += 1;
+            if error.is(ErrorKind::AlreadyExists) && !self.context.safeguards.hold(Safeguard::VerifyExists) {
+                head.sequence = head.sequence.next();
+                bytes = self.encode(head, &draft.body).await?;
+                continue;
+            }
+            match self.read_entry(head.sequence).await {
+                Ok(Some(found))
+                    if found.head.batch == draft.batch && self.context.safeguards.hold(Safeguard::OwnWrite) =>
+                {
+                    return self.won(base, &head, draft, first_sent).await;
+                }
+                Ok(Some(found)) => return self.lost(base, found).await,
+                Ok(None) if !self.trusts(base.verified, Safeguard::WriterFreshness) => {
+                    // It may have been there and been collected.
+                    self.reopen_quietly().await;
+                    return Err(Error::in_doubt(head.sequence.0, draft.batch, Some(error)));
+                }
+                Ok(None) => {}
+                Err(e) if e.is(ErrorKind::Unavailable) => {}
+                Err(e) => return Err(Error::in_doubt(head.sequence.0, draft.batch, Some(e))),
+            }
+            if self.context.env.elapsed(first_sent) > self.context.settings.write_timeout {
+                return Err(Error::in_doubt(head.sequence.0, draft.batch, Some(error)));
+            }
+            self.back_off(failures).await;
+        }
+    }
+
+    async fn encode(&self, head: EntryHead, body: &EntryBody) -> Result<bytes::Bytes> {
+        if body.rows.get_array_memory_size() < INLINE_BYTES {
+            return Ok(Encoded::new(&self.schema, head, body)?.finish());
+        }
+        let (schema, body) = (Arc::clone(&self.schema), body.clone());
+        self.context.env.blocking(move || Ok(Encoded::new(&schema, head, &body)?.finish())).await?
+    }
+
+    /// The entry is ours. It counts if its number had never been used before.
+    async fn won(&self, base: &Base, head: &EntryHead, draft: &Draft, sent: Moment) -> Result<Appended> {
+        let doubt = |cause| Error::in_doubt(head.sequence.0, draft.batch, cause);
+        if !self.trusts(base.verified, Safeguard::WriterFreshness)
+            && !self.genuine(head).await.map_err(|e| doubt(Some(e)))?
+        {
+            tracing::warn!(namespace = %self.name, sequence = %head.sequence, "an entry landed where the log had been collected");
+            self.reopen_quietly().await;
+            return Err(doubt(None));
+        }
+        let run = Run::new(&self.schema, draft.body.rows.clone(), draft.body.deletes.clone())?;
+        let layers = self.layers(run, draft.linked.clone(), head.sequence);
+        self.state().apply(head, layers, &draft.body.tokens)?;
+        // Before our put there was no entry here, so there was none behind it.
+        self.note_absent(head.sequence, sent);
+        Ok(Appended::Done(head.sequence))
+    }
+
+    /// The entry is another's. A request of ours that still travels will find the number taken.
+    async fn lost(&self, base: &Base, found: crate::wal::Entry) -> Result<Appended> {
+        match self.take_in(found, base.verified, Safeguard::WriterFreshness).await {
+            Ok(true) => {}
+            Ok(false) => self.reopen().await?,
+            // It links a segment that is gone: a newer manifest has its rows.
+            Err(e) if e.is(ErrorKind::NotFound) => self.reopen().await?,
+            Err(e) => return Err(e),
+        }
+        Ok(Appended::Moved)
+    }
+
+    /// Looks for the newest state after a write has failed: if that fails too, the next call will.
+    async fn reopen_quietly(&self) {
+        if let Err(error) = self.reopen().await {
+            tracing::debug!(namespace = %self.name, %error, "the newest state is not to be had");
+        }
+    }
+}

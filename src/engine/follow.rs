@@ -1,0 +1,205 @@
+//! Reading on from the known state: the strong read's one request, and what it takes when the log moved.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::future::join_all;
+
+use super::Engine;
+use super::load::list_entries;
+use crate::env::Moment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::safeguard::Safeguard;
+use crate::types::Sequence;
+use crate::wal::{self, Entry, EntryHead};
+
+/// Entries asked for at once after the first was there.
+const WINDOW: u64 = 4;
+/// How often a state that turns out stale is looked for anew.
+const REOPENS: u32 = 4;
+
+/// One probe serves every reader that came before it was sent.
+#[derive(Debug, Default)]
+pub(super) struct Probe {
+    started: AtomicU64,
+    last: tokio::sync::Mutex<(u64, Option<Result<()>>)>,
+}
+
+/// What became of one look at the next entry.
+enum Step {
+    /// There was none: the state is the newest.
+    Newest,
+    /// Entries were applied: there may be more.
+    Moved,
+    /// The state is too old to be read on from.
+    Stale,
+}
+
+impl Engine {
+    /// Brings the state up to every write that was acknowledged before this call.
+    pub(crate) async fn catch_up(self: &Arc<Self>) -> Result<()> {
+        let arrived = self.probe.started.load(Ordering::SeqCst);
+        let mut last = self.probe.last.lock().await;
+        if last.0 > arrived
+            && let Some(outcome) = &last.1
+        {
+            return outcome.clone();
+        }
+        let number = self.probe.started.fetch_add(1, Ordering::SeqCst) + 1;
+        let outcome = self.follow().await;
+        *last = (number, Some(outcome.clone()));
+        drop(last);
+        self.refresh_if_due();
+        outcome
+    }
+
+    async fn follow(&self) -> Result<()> {
+        let mut reopens = 0;
+        let mut last = None;
+        loop {
+            let before = last.replace(self.sequence());
+            match self.step().await {
+                Ok(Step::Newest) => return Ok(()),
+                Ok(Step::Moved) if before != Some(self.sequence()) => {}
+                // Listed, and yet not to be read: a store that contradicts itself.
+                Ok(Step::Moved) => return Err(Error::new(ErrorKind::Unavailable, "the log is listed but not read")),
+                // A state that was just found counts as read: what came later came after this call.
+                Ok(Step::Stale) if reopens < REOPENS => {
+                    reopens += 1;
+                    self.reopen().await?;
+                }
+                Ok(Step::Stale) => return Err(self.missing(&Error::internal("the log moves away"))),
+                // An entry links a segment that is gone: compaction and collection were quicker.
+                Err(e) if e.is(ErrorKind::NotFound) && reopens < REOPENS => {
+                    reopens += 1;
+                    self.reopen().await?;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    async fn step(&self) -> Result<Step> {
+        let (known, verified, sealed) = {
+            let state = self.state();
+            (state.sequence, state.verified, state.sealed)
+        };
+        if sealed {
+            return Ok(Step::Newest);
+        }
+        let sent = self.context.env.moment();
+        match self.read_entry(known.next()).await? {
+            // Asked after the answer: the process may have slept since it asked.
+            None if self.trusts(verified, Safeguard::ReaderFreshness) => {
+                self.note_absent(known, sent);
+                Ok(Step::Newest)
+            }
+            None => self.step_by_list(known).await,
+            Some(entry) => self.step_over(entry, verified).await,
+        }
+    }
+
+    /// The next entry is missing, and it may be that it was there and has been collected: then a later one,
+    /// which collection never takes, is still listed.
+    async fn step_by_list(&self, known: Sequence) -> Result<Step> {
+        let sent = self.context.env.moment();
+        let listed = list_entries(&self.context, &self.keys, known).await?;
+        if listed.is_empty() {
+            self.note_absent(known, sent);
+            return Ok(Step::Newest);
+        }
+        // Entries came meanwhile, or there is a gap: the next look tells which.
+        if listed.first() == Some(&known.next()) { Ok(Step::Moved) } else { Ok(Step::Stale) }
+    }
+
+    /// Applies an entry and those behind it.
+    async fn step_over(&self, entry: Entry, verified: Moment) -> Result<Step> {
+        if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
+            return Ok(Step::Stale);
+        }
+        loop {
+            let known = self.sequence();
+            let window = (1..=WINDOW).map(|ahead| self.read_entry(Sequence(known.0 + ahead)));
+            let window = join_all(window).await.into_iter().collect::<Result<Vec<_>>>()?;
+            let full = window.iter().all(Option::is_some);
+            for entry in window.into_iter().map_while(|entry| entry) {
+                if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
+                    return Ok(Step::Stale);
+                }
+            }
+            if !full {
+                return Ok(Step::Moved);
+            }
+            // Far behind: one list tells how far, and all is read at once.
+            let known = self.sequence();
+            let listed = list_entries(&self.context, &self.keys, known).await?;
+            let dense = listed.into_iter().zip(known.0 + 1..).take_while(|(found, next)| found.0 == *next);
+            let wanted: Vec<Sequence> = dense.map(|(found, _)| found).collect();
+            let backend = &self.context.backend;
+            for entry in wal::read_all(backend, &self.keys, &self.schema, wanted).await? {
+                if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
+                    return Ok(Step::Stale);
+                }
+            }
+        }
+    }
+
+    /// Applies the next entry if it is genuine: it names the batch before it, and it is not one that a
+    /// writer put, after a long sleep, at a number that had been collected.
+    pub(super) async fn take_in(&self, entry: Entry, verified: Moment, rule: Safeguard) -> Result<bool> {
+        self.check_life(&entry)?;
+        let head = entry.head;
+        if !self.chains(&head) {
+            return Ok(false);
+        }
+        if !self.trusts(verified, rule) && !self.genuine(&head).await? {
+            return Ok(false);
+        }
+        let layers = self.layers_of(&entry).await?;
+        // Another task may have applied it, or gone over to another state, while we looked.
+        if !self.chains(&head) {
+            return Ok(false);
+        }
+        self.state().apply(&head, layers, &entry.body.tokens)?;
+        Ok(true)
+    }
+
+    /// Whether an entry may follow the state, or is already part of it.
+    fn chains(&self, head: &EntryHead) -> bool {
+        let state = self.state();
+        if head.sequence <= state.sequence {
+            return head.sequence < state.sequence || head.batch == state.last_batch;
+        }
+        head.sequence == state.sequence.next()
+            && (head.previous == state.last_batch || !self.context.safeguards.hold(Safeguard::ChainCheck))
+    }
+
+    /// Whether an entry at this number was never put after the number had been collected: collection keeps
+    /// the entry at its boundary, so a number below it shows a gap behind it, or a successor that names
+    /// another batch. Needs no clock.
+    pub(super) async fn genuine(&self, head: &EntryHead) -> Result<bool> {
+        let before = Sequence(head.sequence.0.saturating_sub(1));
+        let listed = list_entries(&self.context, &self.keys, before).await?;
+        match listed.as_slice() {
+            [first] => Ok(*first == head.sequence),
+            [first, second, ..] if *first == head.sequence && *second == head.sequence.next() => {
+                let next = self.read_entry(*second).await?;
+                Ok(next.is_some_and(|next| next.head.previous == head.batch))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    pub(super) async fn read_entry(&self, sequence: Sequence) -> Result<Option<Entry>> {
+        wal::read(&self.context.backend, &self.keys, &self.schema, sequence).await
+    }
+
+    /// A request sent at `sent` found no entry after `known`. The state may have moved on meanwhile; then
+    /// there was none after that either.
+    pub(super) fn note_absent(&self, known: Sequence, sent: Moment) {
+        let mut state = self.state();
+        if state.sequence >= known && state.verified.is_before(sent) {
+            state.verified = sent;
+        }
+    }
+}

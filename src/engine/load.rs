@@ -1,0 +1,273 @@
+//! Finding the newest state from nothing: names, then lists and the manifest, then the tail.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use futures::try_join;
+use uuid::Uuid;
+
+use super::life::{find_life, read};
+use super::{Engine, State};
+use crate::context::Context;
+use crate::env::Moment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::{self, Hint, LifeRecord, Manifest};
+use crate::memtable::{Layer, Run, Source};
+use crate::query::Part;
+use crate::safeguard::Safeguard;
+use crate::schema::Schema;
+use crate::segment::{Deletes, Segment, SegmentMeta};
+use crate::storage::{LifeKeys, NamespaceKeys};
+use crate::types::{NamespaceName, Sequence};
+use crate::wal::{self, Entry};
+
+/// How often a state that moves away under us is looked for again.
+const ATTEMPTS: u32 = 8;
+
+impl Engine {
+    /// Opens the newest life of a name: three round trips, two when the hint is good and the tail is empty.
+    pub(crate) async fn open(context: &Context, name: &NamespaceName) -> Result<Arc<Self>> {
+        let names = NamespaceKeys::new(name);
+        let hint_key = names.hint();
+        let (newest, hint) = try_join!(find_life(context, &names), async {
+            // Only speed depends on the hint: whatever is wrong with it, there is none.
+            let bytes = context.backend.get(&hint_key).await.ok();
+            Ok(bytes.and_then(|bytes| Hint::decode(&bytes).ok()))
+        })?;
+        let missing = || Error::new(ErrorKind::NotFound, format!("no such namespace. name=`{name}`"));
+        let newest = newest.ok_or_else(missing)?;
+        let keys = names.life(newest);
+        let hint = hint.filter(|hint| hint.life == newest);
+        let (open_key, closed_key) = (keys.open(), keys.closed());
+        let records = async { try_join!(read(context, &open_key), read(context, &closed_key)) };
+        let first = look(context, &keys, hint.as_ref());
+        let ((open, closed), first) = try_join!(records, first)?;
+        let life = open.ok_or_else(missing)?;
+        let life = LifeRecord::decode(&life).map_err(|e| e.at(keys.open()))?;
+        if closed.is_some() {
+            return Err(missing());
+        }
+        Self::resume(context, name, life, hint, Some(first)).await
+    }
+
+    /// Opens a life that has just begun.
+    pub(crate) async fn begin(context: &Context, name: &NamespaceName, life: LifeRecord) -> Result<Arc<Self>> {
+        Self::resume(context, name, life, None, None).await
+    }
+
+    async fn resume(
+        context: &Context,
+        name: &NamespaceName,
+        life: LifeRecord,
+        hint: Option<Hint>,
+        first: Option<Look>,
+    ) -> Result<Arc<Self>> {
+        let names = NamespaceKeys::new(name);
+        let keys = names.life(life.number);
+        let schema = Arc::new(life.schema.clone());
+        let genesis = Arc::new(Manifest::genesis(&life));
+        let nothing = State::new(genesis, Vec::new(), context.env.moment());
+        let engine = Self {
+            context: context.clone(),
+            name: name.clone(),
+            life,
+            names,
+            keys,
+            schema,
+            writer: context.env.uuid(),
+            state: nothing.into(),
+            probe: super::Probe::default(),
+            upkeep: tokio::sync::Mutex::default(),
+            refresh: super::install::Refresh::default(),
+        };
+        let state = engine.load(hint, first).await?;
+        if state.sealed {
+            let missing = format!("no such namespace: it was deleted. name=`{name}`");
+            return Err(Error::new(ErrorKind::NotFound, missing));
+        }
+        *engine.state() = state;
+        Ok(Arc::new(engine))
+    }
+
+    /// Throws away what is known of the log and looks for the newest state.
+    pub(super) async fn reopen(&self) -> Result<()> {
+        tracing::debug!(namespace = %self.name, "the known state is stale, looking for the newest");
+        let state = self.load(None, None).await?;
+        *self.state() = state;
+        Ok(())
+    }
+
+    async fn load(&self, hint: Option<Hint>, first: Option<Look>) -> Result<State> {
+        let mut first = first;
+        let mut cause = Error::internal("no attempt was made");
+        for attempt in 0..ATTEMPTS {
+            let look = match first.take() {
+                Some(look) => look,
+                None => look(&self.context, &self.keys, None).await?,
+            };
+            match self.assemble(look, hint.as_ref().filter(|_| attempt == 0)).await {
+                Ok(state) => return Ok(state),
+                // Collection or another process moved on between our lists and our reads.
+                Err(e) if e.is(ErrorKind::NotFound) => cause = e,
+                Err(e) => return Err(e),
+            }
+            self.back_off(attempt).await;
+        }
+        Err(self.missing(&cause))
+    }
+
+    /// The state that the lists of a look speak of. `NotFound` means that they were stale.
+    async fn assemble(&self, look: Look, hint: Option<&Hint>) -> Result<State> {
+        let manifest = self.manifest_of(look.newest, hint).await?;
+        let (flushed, mut previous) = (manifest.flushed_through, manifest.flushed_batch);
+        let stale = |why: &str| Error::new(ErrorKind::NotFound, format!("stale manifest: {why}"));
+        let (listed, verified) = if look.after > flushed {
+            // The hint promised more than the manifest keeps: list again from where that ends.
+            let verified = self.context.env.moment();
+            (list_entries(&self.context, &self.keys, flushed).await?, verified)
+        } else {
+            (look.entries, look.verified)
+        };
+        let mut tail: Vec<Sequence> = listed.into_iter().filter(|sequence| *sequence > flushed).collect();
+        let dense = tail.iter().zip(flushed.0 + 1..).take_while(|(found, expected)| found.0 == *expected).count();
+        if dense < tail.len() {
+            if self.context.safeguards.hold(Safeguard::GapCheck) {
+                return Err(stale("there is a gap in the log"));
+            }
+            tail.truncate(dense);
+        }
+        let backend = &self.context.backend;
+        let (entries, segments) = try_join!(
+            wal::read_all(backend, &self.keys, &self.schema, tail),
+            self.open_parts(&manifest.segments, &look.opened)
+        )?;
+        let mut state = State::new(manifest, segments, verified);
+        for entry in entries {
+            self.check_life(&entry)?;
+            if entry.head.previous != previous && self.context.safeguards.hold(Safeguard::ChainCheck) {
+                return Err(stale("the chain of the log is broken"));
+            }
+            previous = entry.head.batch;
+            let layers = self.layers_of(&entry).await?;
+            state.apply(&entry.head, layers, &entry.body.tokens)?;
+        }
+        Ok(state)
+    }
+
+    async fn manifest_of(&self, newest: u64, hint: Option<&Hint>) -> Result<Arc<Manifest>> {
+        if newest == 0 {
+            return Ok(Arc::new(Manifest::genesis(&self.life)));
+        }
+        let copied = hint.and_then(|hint| hint.manifest.as_ref());
+        let manifest = match copied.filter(|m| m.number == newest && m.life == self.life.id) {
+            Some(copy) => copy.clone(),
+            None => manifest::read(&self.context.backend, &self.keys, newest)
+                .await?
+                .ok_or_else(|| Error::new(ErrorKind::NotFound, "stale list: the manifest is gone"))?,
+        };
+        self.check_manifest(&manifest)?;
+        Ok(Arc::new(manifest))
+    }
+
+    /// Whether a manifest belongs here and can be read with this schema.
+    pub(super) fn check_manifest(&self, manifest: &Manifest) -> Result<()> {
+        let key = self.keys.manifest(manifest.number);
+        if manifest.life != self.life.id {
+            return Err(Error::corrupt(key, "it belongs to another life of the name"));
+        }
+        manifest.segments.iter().try_for_each(|meta| meta.check(&self.schema)).map_err(|e| e.at(key))
+    }
+
+    pub(super) fn check_life(&self, entry: &Entry) -> Result<()> {
+        if entry.head.life == self.life.id {
+            return Ok(());
+        }
+        Err(Error::corrupt(self.keys.entry(entry.head.sequence), "it belongs to another life of the name"))
+    }
+
+    /// The segments of a manifest with their dead rows, all opened together. What `known` has is not opened
+    /// again.
+    pub(super) async fn open_parts(&self, metas: &[SegmentMeta], known: &[Arc<Segment>]) -> Result<Vec<Part>> {
+        let parts = metas.iter().map(|meta| async move {
+            let segment = async {
+                match known.iter().find(|segment| segment.meta().id == meta.id) {
+                    Some(segment) => Ok(Arc::clone(segment)),
+                    None => open_segment(&self.context, &self.keys, &self.schema, meta).await,
+                }
+            };
+            let files = self.keys.segment(meta.id);
+            let deletes = Deletes::read(&self.context.backend, &files, meta);
+            let (segment, deletes) = try_join!(segment, deletes)?;
+            Ok(Part { id: crate::memtable::PartId::Segment(meta.id), source: Source::Segment(segment), deletes: Arc::new(deletes) })
+        });
+        try_join_all(parts).await
+    }
+
+    /// What an entry adds to the tail.
+    pub(super) async fn layers_of(&self, entry: &Entry) -> Result<Vec<Layer>> {
+        let sequence = entry.head.sequence;
+        let metas = &entry.body.segments;
+        let key = self.keys.entry(sequence);
+        metas.iter().try_for_each(|meta| meta.check(&self.schema)).map_err(|e| e.at(&key))?;
+        let run = Run::new(&self.schema, entry.body.rows.clone(), entry.body.deletes.clone())?;
+        let segments = try_join_all(
+            metas.iter().map(|meta| open_segment(&self.context, &self.keys, &self.schema, meta)),
+        )
+        .await?;
+        Ok(self.layers(run, segments, sequence))
+    }
+
+    pub(super) fn layers(&self, run: Run, linked: Vec<Arc<Segment>>, sequence: Sequence) -> Vec<Layer> {
+        let id: Uuid = self.context.env.uuid();
+        let run = (!run.is_empty()).then(|| Layer::run(id, run, sequence, sequence));
+        run.into_iter().chain(linked.into_iter().map(|segment| Layer::linked(segment, sequence))).collect()
+    }
+}
+
+/// What the lists of a life show at one time.
+struct Look {
+    /// The newest manifest; 0 if there is none yet.
+    newest: u64,
+    /// The entries above `after`.
+    entries: Vec<Sequence>,
+    after: Sequence,
+    /// Just before the entries were listed.
+    verified: Moment,
+    /// Segments opened meanwhile because the hint named them.
+    opened: Vec<Arc<Segment>>,
+}
+
+async fn look(context: &Context, keys: &LifeKeys, hint: Option<&Hint>) -> Result<Look> {
+    let after = hint.map_or(Sequence::ZERO, |hint| hint.flushed_through);
+    let verified = context.env.moment();
+    let copied = hint.and_then(|hint| hint.manifest.as_ref());
+    let speculate = async {
+        let Some(manifest) = copied else { return Ok(Vec::new()) };
+        let schema = Arc::new(manifest.schema.clone());
+        let metas = manifest.segments.iter();
+        let sound = metas.filter(|meta| meta.check(&schema).is_ok());
+        let opened = sound.map(|meta| open_segment(context, keys, &schema, meta));
+        // The hint may be stale: what it names may be gone, and then it is no error.
+        Ok(futures::future::join_all(opened).await.into_iter().filter_map(Result::ok).collect())
+    };
+    let newest = async { Ok(manifest::latest(&context.backend, keys, 0).await?.unwrap_or(0)) };
+    let (newest, entries, opened) = try_join!(newest, list_entries(context, keys, after), speculate)?;
+    Ok(Look { newest, entries, after, verified, opened })
+}
+
+pub(super) async fn list_entries(context: &Context, keys: &LifeKeys, after: Sequence) -> Result<Vec<Sequence>> {
+    let listed = context.backend.list(&keys.wal(), Some(&keys.entry(after))).await?;
+    let mut entries: Vec<Sequence> =
+        listed.iter().filter_map(|info| LifeKeys::number_of(&info.key)).map(Sequence).collect();
+    entries.sort_unstable();
+    Ok(entries)
+}
+
+pub(super) async fn open_segment(
+    context: &Context,
+    keys: &LifeKeys,
+    schema: &Arc<Schema>,
+    meta: &SegmentMeta,
+) -> Result<Arc<Segment>> {
+    Segment::open(&context.env, &context.backend, &context.cache, keys, schema, meta).await.map(Arc::new)
+}

@@ -1,0 +1,116 @@
+//! One incarnation of a namespace as a process sees it: the manifest, the tail, and how far the log is read.
+//!
+//! `load` finds the newest state, `follow` reads on from there, `append` takes the next number of the log,
+//! `install` goes over to a newer manifest. All of them move one [`State`], which only ever grows.
+//!
+//! **Invariants:** the state is a prefix of the log; an entry is applied once, in order, and only when it
+//! names the batch before it; `verified` is a time at which no entry beyond the state existed.
+
+mod append;
+mod follow;
+mod install;
+mod life;
+mod load;
+mod state;
+
+pub(crate) use append::{Appended, Base, Draft};
+pub(crate) use life::{close_life, create_life, find_life, lives};
+pub(crate) use state::State;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::LifeRecord;
+use crate::query::View;
+use crate::safeguard::Safeguard;
+use crate::schema::Schema;
+use crate::storage::{LifeKeys, NamespaceKeys};
+use crate::types::{NamespaceName, Sequence};
+
+use self::follow::Probe;
+
+/// One incarnation of a namespace, opened.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) context: Context,
+    pub(crate) name: NamespaceName,
+    pub(crate) life: LifeRecord,
+    pub(crate) names: NamespaceKeys,
+    pub(crate) keys: LifeKeys,
+    pub(crate) schema: Arc<Schema>,
+    /// This process, in entries.
+    writer: Uuid,
+    state: Mutex<State>,
+    probe: Probe,
+    /// Held while this process flushes or compacts: two at once would waste work.
+    pub(crate) upkeep: tokio::sync::Mutex<()>,
+    refresh: install::Refresh,
+}
+
+impl Engine {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // Each change of the state is made whole before the lock is let go.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state as it stands in this process.
+    ///
+    /// # Errors
+    /// `Deleted` after the seal.
+    pub(crate) fn view(&self) -> Result<View> {
+        let state = self.state();
+        if state.sealed {
+            return Err(self.deleted());
+        }
+        Ok(View {
+            env: self.context.env.clone(),
+            schema: Arc::clone(&self.schema),
+            settings: Arc::clone(&self.context.settings),
+            segments: Arc::clone(&state.segments),
+            layers: state.tail.layers().to_vec(),
+            sequence: state.sequence,
+        })
+    }
+
+    pub(crate) fn deleted(&self) -> Error {
+        Error::new(ErrorKind::Deleted, format!("the namespace was deleted. name=`{}`", self.name))
+    }
+
+    /// Whether a look at the log from `verified` may still be built upon: nothing that was there then can
+    /// have been collected since. Asked after the answer of the store is in.
+    fn trusts(&self, verified: crate::env::Moment, rule: Safeguard) -> bool {
+        use crate::settings::Durability;
+        if !self.context.safeguards.hold(rule) {
+            return true;
+        }
+        let settings = &self.context.settings;
+        settings.durability == Durability::Standard
+            && self.context.env.elapsed(verified) < settings.trust()
+    }
+
+    /// How much of the tail is not flushed: bytes and entries.
+    pub(crate) fn backlog(&self) -> (usize, usize) {
+        let state = self.state();
+        let entries = state.sequence.0.saturating_sub(state.manifest.flushed_through.0);
+        (state.tail.bytes(), usize::try_from(entries).unwrap_or(usize::MAX))
+    }
+
+    /// A random pause before the attempt after `failures` of them.
+    async fn back_off(&self, failures: u32) {
+        let pause = Duration::from_millis(20 << failures.min(6));
+        self.context.env.sleep(pause + self.context.env.jitter(pause)).await;
+    }
+
+    /// The error of a file that should be there and is not, after every newer state has been tried.
+    fn missing(&self, cause: &Error) -> Error {
+        Error::corrupt(self.keys.manifests(), format!("the newest state lacks an object ({cause})"))
+    }
+
+    pub(crate) fn sequence(&self) -> Sequence {
+        self.state().sequence
+    }
+}

@@ -1,0 +1,85 @@
+//! What a process knows of a namespace.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::env::Moment;
+use crate::error::Result;
+use crate::manifest::Manifest;
+use crate::memtable::{Layer, Tail};
+use crate::query::Part;
+use crate::types::{Sequence, TokenRecord, WriteReceipt};
+use crate::wal::{EntryHead, EntryKind};
+
+/// A manifest, its segments, and the log up to `sequence`.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) segments: Arc<Vec<Part>>,
+    pub(crate) tail: Tail,
+    pub(crate) sequence: Sequence,
+    /// The batch of the entry at `sequence`.
+    pub(crate) last_batch: Uuid,
+    /// Just before a request that proved the entry after `sequence` absent.
+    pub(crate) verified: Moment,
+    pub(crate) sealed: bool,
+    /// Writes with a token since the manifest, oldest first.
+    pub(crate) tokens: Vec<TokenRecord>,
+}
+
+impl State {
+    /// The state of a manifest, before any entry of its tail.
+    pub(super) fn new(manifest: Arc<Manifest>, segments: Vec<Part>, verified: Moment) -> Self {
+        Self {
+            sequence: manifest.flushed_through,
+            last_batch: manifest.flushed_batch,
+            manifest,
+            segments: Arc::new(segments),
+            tail: Tail::default(),
+            verified,
+            sealed: false,
+            tokens: Vec::new(),
+        }
+    }
+
+    /// Applies the entry after `sequence`. One that was applied already, by a reader that was quicker, is no
+    /// news.
+    pub(super) fn apply(&mut self, head: &EntryHead, layers: Vec<Layer>, tokens: &[TokenRecord]) -> Result<()> {
+        if head.sequence != self.sequence.next() {
+            return Ok(());
+        }
+        let mut tail = self.tail.clone();
+        for layer in layers {
+            tail.push(layer)?;
+        }
+        self.tail = tail;
+        self.sequence = head.sequence;
+        self.last_batch = head.batch;
+        self.sealed |= head.kind == EntryKind::Seal;
+        self.tokens.extend(tokens.iter().cloned());
+        Ok(())
+    }
+
+    /// Goes over to a newer manifest. The log may be known further than it reaches, or less far.
+    pub(super) fn install(&mut self, manifest: Arc<Manifest>, segments: Vec<Part>) {
+        if manifest.number <= self.manifest.number {
+            return;
+        }
+        let flushed = manifest.flushed_through;
+        self.tail.drop_through(flushed);
+        self.tokens.retain(|record| record.receipt.sequence > flushed);
+        if flushed > self.sequence {
+            self.sequence = flushed;
+            self.last_batch = manifest.flushed_batch;
+        }
+        self.manifest = manifest;
+        self.segments = Arc::new(segments);
+    }
+
+    /// The receipt of the write with this token, if it is remembered.
+    pub(crate) fn receipt(&self, token: Uuid) -> Option<&WriteReceipt> {
+        let mut records = self.tokens.iter().chain(&self.manifest.tokens);
+        records.find(|record| record.token == token).map(|record| &record.receipt)
+    }
+}

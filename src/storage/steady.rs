@@ -1,0 +1,176 @@
+//! A backend that does not give up at once: each request has a time limit, and requests that can be sent
+//! again without harm are, when the store says that it is busy.
+//!
+//! **Invariant:** a put is sent once: whoever puts must read back after an unclean answer anyway, and a
+//! hidden second put could refuse our own first.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use crate::env::Env;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How often a request is sent, at most.
+const ATTEMPTS: u32 = 5;
+/// The pause before the second attempt; it doubles from there, and as much again is added by chance.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Limits and repeats the requests to another backend.
+#[derive(Debug)]
+pub(crate) struct SteadyBackend {
+    inner: Arc<dyn StorageBackend>,
+    env: Env,
+    timeout: Duration,
+}
+
+impl SteadyBackend {
+    /// `timeout` limits each single request.
+    pub(crate) fn new(inner: Arc<dyn StorageBackend>, env: Env, timeout: Duration) -> Self {
+        Self { inner, env, timeout }
+    }
+
+    async fn once<T>(&self, what: impl fmt::Display, request: impl Future<Output = Result<T>>) -> Result<T> {
+        let late = || {
+            let limit = self.timeout.as_millis();
+            Error::new(ErrorKind::Unavailable, format!("no answer from the store in {limit} ms. key=`{what}`"))
+        };
+        self.env.timeout(self.timeout, request).await.unwrap_or_else(|| Err(late()))
+    }
+
+    async fn again<T, F>(&self, what: impl fmt::Display, request: impl Fn() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut pause = PAUSE;
+        for _ in 1..ATTEMPTS {
+            match self.once(&what, request()).await {
+                Err(e) if e.is(ErrorKind::Unavailable) => self.env.sleep(pause + self.env.jitter(pause)).await,
+                answer => return answer,
+            }
+            pause *= 2;
+        }
+        self.once(what, request()).await
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl StorageBackend for SteadyBackend {
+    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+        self.once(key, self.inner.put(key, bytes, mode)).await
+    }
+
+    async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
+        self.again(key, || self.inner.get(key)).await
+    }
+
+    async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
+        self.again(key, || self.inner.get_range(key, range.clone())).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
+        self.again(key, || self.inner.head(key)).await
+    }
+
+    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+        self.again(prefix, || self.inner.list(prefix, after)).await
+    }
+
+    async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
+        self.again(prefix, || self.inner.list_folders(prefix)).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        self.again(key, || self.inner.delete(key)).await
+    }
+}
+
+impl fmt::Display for SteadyBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryBackend;
+
+    /// Says that it is busy some times, then answers.
+    #[derive(Debug)]
+    struct Busy(MemoryBackend, std::sync::atomic::AtomicU32);
+
+    impl Busy {
+        fn refuse(&self) -> Result<()> {
+            let left = self.1.load(std::sync::atomic::Ordering::Relaxed);
+            if left == 0 {
+                return Ok(());
+            }
+            self.1.store(left - 1, std::sync::atomic::Ordering::Relaxed);
+            Err(Error::new(ErrorKind::Unavailable, "busy"))
+        }
+    }
+
+    impl fmt::Display for Busy {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("busy")
+        }
+    }
+
+    #[async_trait]
+    impl StorageBackend for Busy {
+        async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+            self.refuse()?;
+            self.0.put(key, bytes, mode).await
+        }
+        async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
+            self.refuse()?;
+            self.0.get(key).await
+        }
+        async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
+            self.0.get_range(key, range).await
+        }
+        async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
+            self.0.head(key).await
+        }
+        async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+            self.0.list(prefix, after).await
+        }
+        async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
+            self.0.list_folders(prefix).await
+        }
+        async fn delete(&self, _: &ObjectKey) -> Result<()> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_are_repeated_and_puts_are_not() -> Result<()> {
+        let key = ObjectKey::new("a")?;
+        let busy = Arc::new(Busy(MemoryBackend::new(), 1.into()));
+        let steady = SteadyBackend::new(busy.clone(), Env::current()?, Duration::from_secs(1));
+        let error = steady.put(&key, "x".into(), PutMode::Create).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        steady.put(&key, "x".into(), PutMode::Create).await?;
+        busy.1.store(4, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(steady.get(&key).await?, "x");
+        busy.1.store(5, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(steady.get(&key).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_does_not_answer_is_an_error_in_the_end() -> Result<()> {
+        let silent = Arc::new(Busy(MemoryBackend::new(), 0.into()));
+        let steady = SteadyBackend::new(silent, Env::current()?, Duration::from_secs(1));
+        let error = steady.delete(&ObjectKey::new("a")?).await.unwrap_err();
+        assert!(error.to_string().contains("no answer"), "{error}");
+        Ok(())
+    }
+}
