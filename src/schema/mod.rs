@@ -5,10 +5,12 @@
 mod arrow;
 mod builder;
 mod check;
+mod convert;
 mod ids;
 
 pub use builder::SchemaBuilder;
 pub(crate) use check::{coerce, coerce_vector};
+pub(crate) use convert::Cells;
 pub(crate) use ids::Ids;
 
 use std::fmt;
