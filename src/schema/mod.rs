@@ -5,11 +5,15 @@
 mod arrow;
 mod builder;
 mod check;
+mod convert;
 mod ids;
+mod row;
 
 pub use builder::SchemaBuilder;
 pub(crate) use check::{coerce, coerce_vector};
+pub(crate) use convert::Cells;
 pub(crate) use ids::Ids;
+pub(crate) use row::{Cell, RowDeserializer, RowError};
 
 use std::fmt;
 

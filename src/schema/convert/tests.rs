@@ -1,0 +1,503 @@
+//! Conversions: by example, and over random schemas and documents.
+
+use std::sync::Arc;
+
+use arrow::array::*;
+use arrow::compute::cast;
+use arrow::datatypes::*;
+use half::f16;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use uuid::Uuid;
+
+use crate::error::{ErrorKind, Result};
+use crate::schema::{AttributeType, ColumnKind, Schema, VectorColumn};
+use crate::types::{Document, DocumentId, IdKind, Metric, VALUE_BYTES_MAX, Value, Vector, VectorType};
+
+const SCALARS: [AttributeType; 8] = [
+    AttributeType::String,
+    AttributeType::Int,
+    AttributeType::Uint,
+    AttributeType::Float,
+    AttributeType::Bool,
+    AttributeType::Uuid,
+    AttributeType::Datetime,
+    AttributeType::Bytes,
+];
+
+fn kinds() -> impl Strategy<Value = ColumnKind> {
+    let scalar = select(&SCALARS[..]).prop_map(ColumnKind::Attribute);
+    let array = select(&SCALARS[..]).prop_map(|s| ColumnKind::Attribute(AttributeType::array(s)));
+    let element = select(vec![VectorType::F32, VectorType::F16, VectorType::I8]);
+    let metric = select(vec![Metric::Cosine, Metric::L2Squared, Metric::Dot]);
+    let vector = (element, 1..5usize, metric).prop_map(|(element, dimension, metric)| {
+        ColumnKind::Vector(VectorColumn { element, dimension, metric })
+    });
+    prop_oneof![scalar, array, vector]
+}
+
+fn schema_of(id: IdKind, kinds: &[ColumnKind]) -> Schema {
+    let mut builder = Schema::builder(id);
+    for (place, kind) in kinds.iter().enumerate() {
+        let name = format!("c{place}");
+        builder = match *kind {
+            ColumnKind::Attribute(kind) => builder.attribute(name, kind),
+            ColumnKind::Vector(v) => builder.vector(name, v.element, v.dimension, v.metric),
+        };
+    }
+    builder.build().unwrap()
+}
+
+fn scalars(kind: AttributeType) -> BoxedStrategy<Value> {
+    // Small numbers often: they fit other types.
+    match kind {
+        AttributeType::String => ".{0,6}".prop_map(Value::String).boxed(),
+        AttributeType::Int => prop_oneof![any::<i64>(), -9..200i64, -9..200i64].prop_map(Value::Int).boxed(),
+        AttributeType::Uint => prop_oneof![any::<u64>(), 0..200u64].prop_map(Value::Uint).boxed(),
+        AttributeType::Float => {
+            let number = any::<f64>().prop_filter("NaN", |x| !x.is_nan());
+            prop_oneof![number, Just(-0.0), Just(f64::INFINITY)].prop_map(Value::Float).boxed()
+        }
+        AttributeType::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
+        AttributeType::Uuid => any::<u128>().prop_map(|x| Value::Uuid(Uuid::from_u128(x))).boxed(),
+        AttributeType::Datetime => prop_oneof![any::<i64>(), 0..1i64 << 41].prop_map(Value::Datetime).boxed(),
+        _ => vec(any::<u8>(), 0..6).prop_map(|x| Value::Bytes(x.into())).boxed(),
+    }
+}
+
+fn values(kind: ColumnKind) -> BoxedStrategy<Value> {
+    match kind {
+        ColumnKind::Attribute(kind) => match kind.element() {
+            Some(element) => vec(scalars(element), 0..4).prop_map(Value::Array).boxed(),
+            None => scalars(kind),
+        },
+        ColumnKind::Vector(shape) => {
+            // Never all zero.
+            let component = (1..100i8).prop_flat_map(|x| prop_oneof![Just(x), Just(-x)]);
+            let vector = vec(component, shape.dimension);
+            let exact = move |v: Vec<i8>| match shape.element {
+                VectorType::F32 => Vector::F32(v.iter().map(|x| f32::from(*x) / 7.0).collect()),
+                VectorType::F16 => {
+                    Vector::F16(v.iter().map(|x| f16::from_f32(f32::from(*x) / 8.0)).collect())
+                }
+                VectorType::I8 => Vector::I8(v),
+            };
+            vector.prop_map(move |v| Value::Vector(exact(v))).boxed()
+        }
+    }
+}
+
+fn ids(kind: IdKind) -> BoxedStrategy<DocumentId> {
+    match kind {
+        IdKind::U64 => any::<u64>().prop_map(Into::into).boxed(),
+        IdKind::Uuid => any::<u128>().prop_map(|x| Uuid::from_u128(x).into()).boxed(),
+        IdKind::String => ".{1,8}".prop_map(DocumentId::from).boxed(),
+    }
+}
+
+/// A schema, and documents that it accepts.
+fn worlds() -> impl Strategy<Value = (Schema, Vec<Document>)> {
+    let id = select(vec![IdKind::U64, IdKind::Uuid, IdKind::String]);
+    (id, vec(kinds(), 0..8)).prop_flat_map(|(id, kinds)| {
+        let schema = schema_of(id, &kinds);
+        let cells: Vec<_> = kinds.iter().map(|kind| prop::option::of(values(*kind))).collect();
+        let row = (ids(id), cells).prop_map(|(id, cells)| {
+            cells.into_iter().enumerate().fold(Document::new(id), |d, (i, v)| d.with(format!("c{i}"), v))
+        });
+        vec(row, 0..10).prop_map(move |rows| (schema.clone(), rows))
+    })
+}
+
+fn without_nulls(schema: &Schema, documents: &[Document]) -> Vec<Document> {
+    let checked = documents.iter().map(|d| schema.check(d.clone()).unwrap());
+    let stripped = checked.map(|document| {
+        let (id, values) = document.into_parts();
+        let values = values.into_iter().filter(|(_, value)| !value.is_null());
+        values.fold(Document::new(id), |d, (column, value)| d.with(column, value))
+    });
+    stripped.collect()
+}
+
+/// Other types that hold the same, where every value fits.
+fn alternatives(kind: &DataType) -> Vec<DataType> {
+    use DataType as T;
+    let list = |element: DataType| Arc::new(Field::new("element", element, true));
+    match kind {
+        T::Utf8 => vec![T::LargeUtf8, T::Utf8View, T::Dictionary(Box::new(T::Int8), Box::new(T::LargeUtf8))],
+        T::Binary => vec![T::LargeBinary, T::BinaryView],
+        T::Int64 => {
+            vec![
+                T::Int8,
+                T::Int16,
+                T::UInt8,
+                T::UInt64,
+                T::Dictionary(Box::new(T::UInt32), Box::new(T::Int64)),
+            ]
+        }
+        T::UInt64 => vec![T::UInt8, T::UInt32, T::Int16, T::Int64],
+        T::Timestamp(..) => [TimeUnit::Microsecond, TimeUnit::Nanosecond, TimeUnit::Millisecond]
+            .map(|unit| T::Timestamp(unit, Some("+02:00".into())))
+            .to_vec(),
+        T::List(field) => {
+            let mut lists: Vec<_> =
+                alternatives(field.data_type()).into_iter().map(|t| T::List(list(t))).collect();
+            lists.push(T::LargeList(list(field.data_type().clone())));
+            lists
+        }
+        T::FixedSizeList(field, size) => {
+            let wider = match field.data_type() {
+                T::Float32 => T::Float64,
+                T::Float16 => T::Float32,
+                _ => T::Int32,
+            };
+            vec![
+                T::FixedSizeList(list(wider.clone()), *size),
+                T::LargeList(list(wider)),
+                T::List(list(field.data_type().clone())),
+            ]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The batch with columns in other types and another order.
+fn disguise(batch: &RecordBatch, choices: &[Index]) -> RecordBatch {
+    let mut columns: Vec<_> = batch
+        .schema_ref()
+        .fields()
+        .iter()
+        .zip(batch.columns())
+        .zip(choices)
+        .map(|((field, array), choice)| {
+            let mut kinds = alternatives(field.data_type());
+            kinds.push(field.data_type().clone());
+            let kind = choice.get(&kinds);
+            let safe = arrow::compute::CastOptions { safe: false, ..Default::default() };
+            let cast = arrow::compute::cast_with_options(array, kind, &safe);
+            (field.name().clone(), cast.unwrap_or_else(|_| array.clone()))
+        })
+        .collect();
+    columns.reverse();
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn documents_come_back_from_a_batch((schema, documents) in worlds()) {
+        let batch = schema.to_batch(&documents).unwrap();
+        prop_assert_eq!(batch.schema(), schema.arrow());
+        prop_assert_eq!(schema.documents(&batch).unwrap(), without_nulls(&schema, &documents));
+        prop_assert_eq!(schema.check_batch(batch.clone()).unwrap(), batch);
+    }
+
+    #[test]
+    fn a_batch_in_other_types_is_the_same_batch(
+        (schema, documents) in worlds(),
+        choices in vec(any::<Index>(), 9),
+        (from, to) in (any::<Index>(), any::<Index>()),
+    ) {
+        let batch = schema.to_batch(&documents).unwrap();
+        let disguised = disguise(&batch, &choices);
+        prop_assert_eq!(&schema.check_batch(disguised.clone()).unwrap(), &batch);
+        let rows = batch.num_rows();
+        let start = from.index(rows + 1);
+        let length = to.index(rows - start + 1);
+        let slice = schema.check_batch(disguised.slice(start, length)).unwrap();
+        prop_assert_eq!(schema.documents(&slice).unwrap(), &without_nulls(&schema, &documents)[start..start + length]);
+        prop_assert_eq!(slice, batch.slice(start, length));
+    }
+
+    /// Values that one schema takes, put to another: both ways refuse the same.
+    #[test]
+    fn batches_and_documents_are_refused_alike(
+        numbers in vec((any::<i64>(), prop_oneof![Just(f64::NAN), any::<f64>()]), 1..3),
+        vectors in vec(vec(select(vec![0.0f32, 0.5, -0.0, 3.0, 1e6, f32::NAN, f32::INFINITY, 200.0]), 2), 1..3),
+        small in any::<bool>(),
+        element in select(vec![VectorType::F32, VectorType::F16, VectorType::I8]),
+        metric in select(vec![Metric::Cosine, Metric::Dot]),
+    ) {
+        let loose = Schema::builder(IdKind::U64)
+            .attribute("u", AttributeType::Int)
+            .attribute("fs", AttributeType::IntArray)
+            .attribute("f", AttributeType::Float)
+            .vector("v", VectorType::F32, 2, Metric::Dot)
+            .build()
+            .unwrap();
+        let strict = Schema::builder(IdKind::U64)
+            .attribute("u", AttributeType::Uint)
+            .attribute("fs", AttributeType::FloatArray)
+            .attribute("f", AttributeType::Float)
+            .vector("v", element, 2, metric)
+            .build()
+            .unwrap();
+        let rows: Vec<_> = numbers.iter().zip(&vectors).zip(1u64..).map(|(((x, f), v), id)| {
+            let x = if small { x.rem_euclid(100) } else { *x };
+            let row = Document::new(id).with("u", x).with("fs", vec![x, 1]);
+            row.with("f", *f).with("v", Vector::F32(v.clone()))
+        }).collect();
+        let by_document = rows.iter().map(|d| strict.check(d.clone())).collect::<Result<Vec<_>>>();
+        let by_batch = strict.check_batch(loose.encode(&rows).unwrap());
+        match (by_document, by_batch) {
+            (Ok(documents), Ok(batch)) => prop_assert_eq!(strict.encode(&documents).unwrap(), batch),
+            (Err(one), Err(other)) => prop_assert_eq!(one.kind(), other.kind()),
+            (one, other) => prop_assert!(false, "{one:?} against {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn every_type_goes_in_and_out() {
+    let time = Value::Datetime(1_700_000_000_123);
+    let uuid = Uuid::from_u128(7);
+    let schema = Schema::builder(IdKind::String);
+    let schema = SCALARS.iter().fold(schema, |s, kind| s.attribute(kind.to_string(), *kind));
+    let arrays = SCALARS.iter().filter(|kind| **kind != AttributeType::Bytes);
+    let schema = arrays.fold(schema, |s, k| s.attribute(format!("[]{k}"), AttributeType::array(*k)));
+    let schema = schema
+        .vector("f32", VectorType::F32, 2, Metric::Cosine)
+        .vector("f16", VectorType::F16, 2, Metric::Dot)
+        .vector("i8", VectorType::I8, 2, Metric::L2Squared)
+        .build()
+        .unwrap();
+    let whole = Document::new("a")
+        .with("string", "é")
+        .with("int", i64::MIN)
+        .with("uint", u64::MAX)
+        .with("float", 0.1)
+        .with("bool", true)
+        .with("uuid", uuid)
+        .with("datetime", time.clone())
+        .with("bytes", Value::Bytes(vec![0, 255].into()))
+        .with("[]string", vec!["", "b"])
+        .with("[]int", vec![-1i64])
+        .with("[]uint", vec![1u64, 2])
+        .with("[]float", Vec::<f64>::new())
+        .with("[]bool", vec![true, false])
+        .with("[]uuid", vec![uuid])
+        .with("[]datetime", vec![time.clone(), time])
+        .with("f32", Vector::from([0.1, -0.2]))
+        .with("f16", Vector::from(vec![f16::from_f32(0.1), f16::ZERO]))
+        .with("i8", Vector::from(vec![-128i8, 127]));
+    assert_eq!(whole.iter().count(), schema.columns().len());
+    let documents = [Document::new("0"), whole, Document::new("z")];
+    let batch = schema.to_batch(&documents).unwrap();
+    assert_eq!(schema.documents(&batch).unwrap(), documents);
+    assert_eq!(schema.check_batch(batch.clone()).unwrap(), batch);
+    // Any subset, in any order.
+    let some = batch.project(&[5, 0, 16]).unwrap();
+    assert_eq!(
+        schema.documents(&some).unwrap()[1].iter().map(|(c, _)| c).collect::<Vec<_>>(),
+        ["bool", "f32"]
+    );
+    assert!(schema.documents(&batch.project(&[1]).unwrap()).is_err());
+}
+
+fn schema() -> Schema {
+    schema_of(
+        IdKind::U64,
+        &[
+            ColumnKind::Attribute(AttributeType::Int),
+            ColumnKind::Attribute(AttributeType::Datetime),
+            ColumnKind::Attribute(AttributeType::Uuid),
+            ColumnKind::Attribute(AttributeType::StringArray),
+            ColumnKind::Vector(VectorColumn {
+                element: VectorType::F32,
+                dimension: 2,
+                metric: Metric::Cosine,
+            }),
+            ColumnKind::Attribute(AttributeType::String),
+            ColumnKind::Attribute(AttributeType::Float),
+        ],
+    )
+}
+
+/// A batch with ids 10, 11, … and one more column.
+fn batch(column: &str, array: ArrayRef) -> RecordBatch {
+    let ids = Int8Array::from_iter_values((0..array.len()).map(|row| 10 + i8::try_from(row).unwrap()));
+    RecordBatch::try_from_iter_with_nullable([("id", Arc::new(ids) as _, true), (column, array, true)])
+        .unwrap()
+}
+
+fn imported(column: &str, array: impl Array + 'static) -> Vec<Option<Value>> {
+    let checked = schema().check_batch(batch(column, Arc::new(array))).unwrap();
+    schema().documents(&checked).unwrap().iter().map(|d| d.get(column).cloned()).collect()
+}
+
+fn refused(column: &str, array: impl Array + 'static, words: &str) {
+    let error = schema().check_batch(batch(column, Arc::new(array))).unwrap_err();
+    assert!(error.is(ErrorKind::Invalid) || error.is(ErrorKind::LimitExceeded), "{error:?}");
+    let error = error.to_string();
+    assert!(error.contains(words) && error.contains(&format!("column=`{column}`")), "{error}");
+}
+
+#[test]
+fn times_dates_and_uuids_come_in() {
+    let time = |x| Some(Value::Datetime(x));
+    assert_eq!(imported("c1", TimestampSecondArray::from(vec![Some(3), None])), [time(3_000), None]);
+    let micro = TimestampMicrosecondArray::from(vec![-5_000]).with_timezone("Europe/Berlin");
+    assert_eq!(imported("c1", micro), [time(-5)]);
+    assert_eq!(imported("c1", Date32Array::from(vec![-1])), [time(-86_400_000)]);
+    assert_eq!(imported("c1", Date64Array::from(vec![86_400_000])), [time(86_400_000)]);
+    refused("c1", TimestampNanosecondArray::from(vec![0, 1]), "round it first. column=`c1` id=`11`");
+    refused("c1", TimestampSecondArray::from(vec![i64::MAX]), "out of range");
+    refused("c1", Int64Array::from(vec![1]), "datetime is expected");
+    let uuid = Uuid::from_u128(77);
+    let text = StringViewArray::from(vec![Some(uuid.to_string()), None]);
+    assert_eq!(imported("c2", text), [Some(Value::Uuid(uuid)), None]);
+    refused("c2", StringArray::from(vec![Some("x")]), "not a uuid. column=`c2` id=`10`");
+}
+
+#[test]
+fn numbers_that_do_not_fit_name_column_and_id() {
+    let wide = UInt64Array::from(vec![Some(1), Some(u64::MAX), None]);
+    refused("c0", wide, "does not fit an int. column=`c0` id=`11`");
+    refused("c0", Float64Array::from(vec![1.0]), "int is expected");
+    refused("c6", Int64Array::from(vec![0, i64::MAX]), "exactly. column=`c6` id=`11`");
+    refused(
+        "c6",
+        Float32Array::from(vec![Some(1.0), None, Some(f32::NAN)]),
+        "NaN is not a value. column=`c6` id=`12`",
+    );
+    assert_eq!(imported("c6", Float32Array::from(vec![0.5])), [Some(Value::Float(0.5))]);
+    assert_eq!(imported("c0", NullArray::new(2)), [None, None]);
+    // What lies under a null is not looked at.
+    let hidden = Float64Array::new(vec![f64::NAN].into(), Some(vec![false].into()));
+    assert_eq!(imported("c6", hidden), [None]);
+}
+
+#[test]
+fn lists_and_vectors_keep_their_rules() {
+    let strings = |rows: Vec<Option<Vec<Option<&str>>>>| {
+        let mut builder = ListBuilder::new(StringBuilder::new());
+        builder.extend(rows);
+        builder.finish()
+    };
+    refused(
+        "c3",
+        strings(vec![None, Some(vec![Some("a"), None])]),
+        "null inside an array. column=`c3` id=`11`",
+    );
+    refused("c3", StringArray::from(vec!["a"]), "[]string is expected");
+    let floats = |rows: Vec<Option<Vec<Option<f64>>>>| {
+        let rows = ListArray::from_iter_primitive::<Float64Type, _, _>(rows);
+        Arc::new(rows) as ArrayRef
+    };
+    let vectors = floats(vec![None, Some(vec![Some(0.1), Some(1e30)]), None]);
+    let vector = Some(Value::Vector(Vector::from([0.1, 1e30])));
+    assert_eq!(imported("c4", vectors), [None, vector, None]);
+    let bad = |vector: Vec<Option<f64>>, words: &str| {
+        refused("c4", floats(vec![None, Some(vec![Some(1.0); 2]), Some(vector)]), words);
+    };
+    bad(vec![Some(1.0)], "wrong dimension: 2 is expected, this is 1. column=`c4` id=`12`");
+    bad(vec![Some(1.0), None], "null inside a vector. column=`c4` id=`12`");
+    bad(vec![Some(1.0), Some(f64::NAN)], "NaN, infinite or too large. column=`c4` id=`12`");
+    bad(vec![Some(1.0), Some(1e300)], "too large. column=`c4` id=`12`");
+    bad(vec![Some(-0.0), Some(0.0)], "no cosine. column=`c4` id=`12`");
+    refused("c4", strings(vec![Some(vec![Some("a")])]), "a vector is expected");
+    let nested = cast(
+        &floats(vec![Some(vec![Some(1.0)])]),
+        &DataType::LargeList(Arc::new(Field::new(
+            "x",
+            DataType::List(Arc::new(Field::new("y", DataType::Float64, true))),
+            true,
+        ))),
+    );
+    refused("c4", nested.unwrap(), "a vector is expected");
+}
+
+#[test]
+fn fixed_size_lists_may_hold_nulls_where_the_row_is_null() {
+    let mut builder = FixedSizeListBuilder::new(Float32Builder::new(), 2);
+    builder.values().append_nulls(2);
+    builder.append(false);
+    builder.values().append_slice(&[f32::NAN, 1.0]);
+    builder.append(false);
+    builder.values().append_slice(&[0.5, 1.0]);
+    builder.append(true);
+    let vectors = builder.finish();
+    let vector = Some(Value::Vector(Vector::from([0.5, 1.0])));
+    assert_eq!(imported("c4", vectors.clone()), [None, None, vector]);
+    let checked = schema().check_batch(batch("c4", Arc::new(vectors))).unwrap();
+    let flat = checked.column(5).as_fixed_size_list().values().as_primitive::<Float32Type>().clone();
+    assert_eq!(flat.values(), &[0.0, 0.0, 0.0, 0.0, 0.5, 1.0]);
+}
+
+#[test]
+fn dictionaries_are_measured_before_they_are_unpacked() {
+    let keys = Int32Array::from(vec![0; 300]);
+    let large = StringArray::from(vec!["x".repeat(8 << 20)]);
+    let dictionary = DictionaryArray::new(keys, Arc::new(large));
+    let ids = UInt64Array::from_iter_values(0..300);
+    let batch = RecordBatch::try_from_iter([("id", Arc::new(ids) as ArrayRef), ("c5", Arc::new(dictionary))]);
+    let error = schema().check_batch(batch.unwrap()).unwrap_err();
+    assert!(error.is(ErrorKind::LimitExceeded), "{error:?}");
+}
+
+#[test]
+fn limits_hold_in_batches() {
+    refused(
+        "c5",
+        StringArray::from(vec![String::new(), "x".repeat(VALUE_BYTES_MAX + 1)]),
+        "column=`c5` id=`11`",
+    );
+    let schema =
+        (0..9).fold(Schema::builder(IdKind::U64), |s, i| s.attribute(format!("c{i}"), AttributeType::String));
+    let schema = schema.build().unwrap();
+    let text: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(VALUE_BYTES_MAX)]));
+    let id: ArrayRef = Arc::new(UInt64Array::from(vec![1]));
+    let columns = |count: usize| {
+        let texts = (0..count).map(|i| (format!("c{i}"), text.clone()));
+        RecordBatch::try_from_iter(std::iter::once(("id".to_owned(), id.clone())).chain(texts)).unwrap()
+    };
+    assert!(schema.check_batch(columns(8)).is_ok());
+    assert!(schema.check_batch(columns(9)).unwrap_err().is(ErrorKind::LimitExceeded));
+    // Null vectors take room: a batch that would need terabytes of them is refused.
+    let wide =
+        Schema::builder(IdKind::U64).vector("v", VectorType::F32, 16_384, Metric::Dot).build().unwrap();
+    let ids: ArrayRef = Arc::new(UInt64Array::from_iter_values(0..40_000));
+    let batch = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    assert!(wide.check_batch(batch).unwrap_err().is(ErrorKind::LimitExceeded));
+    let documents: Vec<_> = (0..40_000u64).map(Document::new).collect();
+    assert!(wide.to_batch(&documents).unwrap_err().is(ErrorKind::LimitExceeded));
+}
+
+#[test]
+fn ids_and_names_of_a_batch_are_checked() {
+    let refused = |schema: &Schema, columns: Vec<(&str, ArrayRef)>, words: &str| {
+        let columns = columns.into_iter().map(|(name, array)| (name, array, true));
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let error = schema.check_batch(batch).unwrap_err();
+        assert!(error.is(ErrorKind::Invalid) && error.to_string().contains(words), "{error}");
+    };
+    let ids = |ids: Vec<Option<i64>>| Arc::new(Int64Array::from(ids)) as ArrayRef;
+    refused(&schema(), vec![("c0", ids(vec![Some(1)]))], "no id column");
+    refused(&schema(), vec![("id", ids(vec![Some(1), None]))], "an id is null. column=`id` row=`1`");
+    refused(&schema(), vec![("id", ids(vec![Some(-1)]))], "does not fit a uint. column=`id` row=`0`");
+    refused(
+        &schema(),
+        vec![("id", ids(vec![Some(1)])), ("x", ids(vec![None]))],
+        "unknown column. column=`x`",
+    );
+    refused(&schema(), vec![("id", ids(vec![])), ("id", ids(vec![]))], "a column comes twice");
+    let strings = Schema::builder(IdKind::String).build().unwrap();
+    let id = |text: &str| vec![("id", Arc::new(StringArray::from(vec![text])) as ArrayRef)];
+    refused(&strings, id(""), "empty string id");
+    refused(&strings, id(&"x".repeat(65)), "at most 64");
+    let uuids = Schema::builder(IdKind::Uuid).build().unwrap();
+    refused(&uuids, id("7"), "not a uuid");
+}
+
+#[test]
+fn unchecked_documents_are_an_error_not_a_panic() {
+    for value in [Value::from("x"), vec![1].into(), Vector::from([1.0; 3]).into()] {
+        for column in schema().columns() {
+            let document = Document::new(1).with(&column.name, value.clone());
+            let _ = schema().encode(&[document]);
+        }
+    }
+    let error = schema().encode(&[Document::new(1).with("c0", "x")]).unwrap_err();
+    assert!(error.is(ErrorKind::Internal) && error.to_string().contains("c0"));
+}
