@@ -10,7 +10,7 @@ mod layer;
 mod run;
 
 pub(crate) use layer::{Layer, PartId, Source};
-pub(crate) use run::Run;
+pub(crate) use run::{Run, batch_bytes};
 
 use std::sync::Arc;
 

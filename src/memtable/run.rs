@@ -21,6 +21,7 @@ pub(crate) struct Run {
     ids: Ids,
     /// In ascending order, none of them in `rows`.
     deletes: Arc<Vec<DocumentId>>,
+    bytes: usize,
 }
 
 impl Run {
@@ -29,7 +30,8 @@ impl Run {
         let column = rows.columns().first().ok_or_else(|| Error::internal("a batch without ids"))?;
         let ids = Ids::new(schema.id(), column)?;
         debug_assert!(ids.is_ascending() && deletes.is_sorted_by(|a, b| a < b), "a run is sorted");
-        Ok(Self { rows, ids, deletes: Arc::new(deletes) })
+        let bytes = batch_bytes(&rows) + deletes.len() * ID_BYTES;
+        Ok(Self { rows, ids, deletes: Arc::new(deletes), bytes })
     }
 
     /// Rows in any order with unique ids, and deletes in any order, none of them among the rows.
@@ -82,7 +84,11 @@ impl Run {
 
     /// Memory held, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.rows.get_array_memory_size() + self.deletes.len() * ID_BYTES
+        self.bytes
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ids.len() + self.deletes.len()
     }
 
     /// This run and then `newer`, as one.
@@ -116,8 +122,35 @@ impl Run {
         deletes.dedup();
         let column = rows.columns().first().ok_or_else(|| Error::internal("a batch without ids"))?;
         let ids = Ids::new(self.ids.kind(), column)?;
-        Ok(Self { rows, ids, deletes: Arc::new(deletes) })
+        let bytes = batch_bytes(&rows) + deletes.len() * ID_BYTES;
+        Ok(Self { rows, ids, deletes: Arc::new(deletes), bytes })
     }
+
+    /// Adds a run to a stack whose runs shrink towards its end, so that adding n of them costs n log n.
+    pub(crate) fn stack(runs: &mut Vec<Self>, newer: Self) -> Result<()> {
+        let mut newer = newer;
+        while let Some(last) = runs.last().filter(|last| newer.len() * 2 >= last.len()) {
+            newer = last.then(&newer)?;
+            runs.pop();
+        }
+        runs.push(newer);
+        Ok(())
+    }
+
+    /// The runs of a stack as one.
+    pub(crate) fn unstack(schema: &Schema, mut runs: Vec<Self>) -> Result<Self> {
+        let Some(mut whole) = runs.pop() else { return Self::empty(schema) };
+        while let Some(older) = runs.pop() {
+            whole = older.then(&whole)?;
+        }
+        Ok(whole)
+    }
+}
+
+/// The bytes of the rows themselves: the buffers they lie in may be larger and shared.
+pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
+    let size = |column: &arrow::array::ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(usize::MAX);
+    batch.columns().iter().map(size).fold(0, usize::saturating_add)
 }
 
 #[cfg(test)]

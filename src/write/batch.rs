@@ -1,0 +1,194 @@
+//! A caller's batch.
+
+use arrow::array::RecordBatch;
+
+use crate::query::Filter;
+use crate::types::{Document, DocumentId, Value};
+
+/// What a conditional upsert does where the document does not exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IfMissing {
+    /// It inserts the document, whatever the condition.
+    #[default]
+    Insert,
+    /// It does nothing.
+    Skip,
+}
+
+/// When a write by id is to take effect.
+///
+/// The filter is asked of the document as it is. [`Operand::New`](crate::Operand::New) stands for a value of
+/// the document as it would become; for deletes every new value is null.
+///
+/// | write | document exists, condition true | exists, false | does not exist |
+/// |---|---|---|---|
+/// | upsert | overwritten | skipped | inserted, or skipped with [`IfMissing::Skip`] |
+/// | patch | patched | skipped | skipped |
+/// | delete | deleted | skipped | skipped |
+///
+/// ```
+/// use elacsym::{Condition, Filter, Operand};
+///
+/// // The later version wins, whichever order they arrive in.
+/// let newer = Condition::new(Filter::lt("version", Operand::new_value("version")));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    pub(crate) filter: Filter,
+    pub(crate) missing: IfMissing,
+}
+
+impl Condition {
+    /// A condition; an upsert of a document that does not exist inserts it.
+    #[must_use]
+    pub fn new(filter: Filter) -> Self {
+        Self { filter, missing: IfMissing::default() }
+    }
+
+    /// What an upsert does where the document does not exist. Patches and deletes do nothing there.
+    #[must_use]
+    pub fn if_missing(mut self, missing: IfMissing) -> Self {
+        self.missing = missing;
+        self
+    }
+}
+
+impl From<Filter> for Condition {
+    fn from(filter: Filter) -> Self {
+        Self::new(filter)
+    }
+}
+
+/// Changes that happen together or not at all.
+///
+/// Whatever the order of the calls, deletes by filter come first, then patches by filter in the order they
+/// were given, then everything by id. An id may occur once: twice is an error.
+///
+/// ```
+/// use elacsym::{Document, Filter, WriteBatch};
+///
+/// let batch = WriteBatch::new()
+///     .delete_by_filter(Filter::eq("source", "old"))
+///     .upsert(Document::new(1).with("title", "One"))
+///     .insert(Document::new(2).with("title", "Two, if it is not there yet"))
+///     .patch(Document::new(3).with("title", "Only the title of three"))
+///     .delete(4);
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct WriteBatch {
+    pub(super) operations: Vec<Operation>,
+    pub(super) delete_filters: Vec<Filter>,
+    pub(super) patch_filters: Vec<(Filter, Vec<(String, Value)>)>,
+    pub(super) token: Option<u128>,
+    pub(super) ids: bool,
+    pub(super) partial: bool,
+}
+
+/// A change by id.
+#[derive(Clone, Debug)]
+pub(super) enum Operation {
+    Upsert(Document),
+    Rows(RecordBatch),
+    UpsertIf(Document, Condition),
+    Insert(Document),
+    Patch(Document, Option<Condition>),
+    Delete(DocumentId),
+    DeleteIf(DocumentId, Condition),
+}
+
+impl WriteBatch {
+    /// No changes yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn push(mut self, operation: Operation) -> Self {
+        self.operations.push(operation);
+        self
+    }
+
+    /// Writes a document whole: columns it does not name become null.
+    pub fn upsert(self, document: Document) -> Self {
+        self.push(Operation::Upsert(document))
+    }
+
+    /// Writes many documents whole.
+    pub fn upsert_all(mut self, documents: impl IntoIterator<Item = Document>) -> Self {
+        self.operations.extend(documents.into_iter().map(Operation::Upsert));
+        self
+    }
+
+    /// Writes the rows of an Arrow batch whole: columns by name, `id` among them, cast to the schema's types
+    /// where nothing is lost. The quickest way in.
+    pub fn upsert_batch(self, rows: RecordBatch) -> Self {
+        self.push(Operation::Rows(rows))
+    }
+
+    /// Writes a document whole if a condition on the present one holds.
+    pub fn upsert_if(self, document: Document, condition: impl Into<Condition>) -> Self {
+        self.push(Operation::UpsertIf(document, condition.into()))
+    }
+
+    /// Writes a document if its id is not there yet.
+    pub fn insert(self, document: Document) -> Self {
+        self.push(Operation::Insert(document))
+    }
+
+    /// Writes only the columns that the document names, vectors too; a null clears. A document that does not
+    /// exist is skipped.
+    pub fn patch(self, document: Document) -> Self {
+        self.push(Operation::Patch(document, None))
+    }
+
+    /// A patch under a condition.
+    pub fn patch_if(self, document: Document, condition: impl Into<Condition>) -> Self {
+        self.push(Operation::Patch(document, Some(condition.into())))
+    }
+
+    /// Deletes a document, if it is there.
+    pub fn delete(self, id: impl Into<DocumentId>) -> Self {
+        self.push(Operation::Delete(id.into()))
+    }
+
+    /// Deletes a document under a condition.
+    pub fn delete_if(self, id: impl Into<DocumentId>, condition: impl Into<Condition>) -> Self {
+        self.push(Operation::DeleteIf(id.into(), condition.into()))
+    }
+
+    /// Deletes every document that matches.
+    pub fn delete_by_filter(mut self, filter: Filter) -> Self {
+        self.delete_filters.push(filter);
+        self
+    }
+
+    /// Writes these columns of every document that matches; a null clears.
+    pub fn patch_by_filter<C: Into<String>, V: Into<Value>>(
+        mut self,
+        filter: Filter,
+        values: impl IntoIterator<Item = (C, V)>,
+    ) -> Self {
+        let values = values.into_iter().map(|(column, value)| (column.into(), value.into()));
+        self.patch_filters.push((filter, values.collect()));
+        self
+    }
+
+    /// Lets writes by filter stop at their limit of rows instead of failing; the receipt says so.
+    pub fn allow_partial(mut self) -> Self {
+        self.partial = true;
+        self
+    }
+
+    /// An idempotency token of your choice, unique for the write: sent again after a failure of any kind, a
+    /// batch with the same token is applied once. The last 10,000 tokens of a namespace are remembered.
+    pub fn with_token(mut self, token: u128) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// Asks for the ids of the documents that changed.
+    pub fn with_ids(mut self) -> Self {
+        self.ids = true;
+        self
+    }
+}
