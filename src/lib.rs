@@ -5,6 +5,7 @@ mod codec;
 pub mod env;
 mod error;
 pub mod schema;
+mod segment;
 mod settings;
 pub mod storage;
 mod types;
