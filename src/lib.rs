@@ -7,6 +7,7 @@ pub mod env;
 mod error;
 pub mod query;
 pub mod schema;
+mod segment;
 mod settings;
 pub mod storage;
 mod types;

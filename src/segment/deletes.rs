@@ -1,0 +1,127 @@
+//! Dead rows: a bitmap as of a manifest.
+//!
+//! ```text
+//! "EDEL" | version u16 | zero u16 | length u64 | portable roaring bitmap | XXH3-64 of all before
+//! ```
+
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+use uuid::Uuid;
+
+use std::sync::Arc;
+
+use super::meta::{DeletesMeta, SegmentMeta};
+use crate::codec::{CodecError, Reader, checksum};
+use crate::error::{Error, Result};
+use crate::storage::{Blob, PutMode, SegmentKeys, StorageBackend};
+
+const WHAT: &str = "deletes";
+const MAGIC: [u8; 4] = *b"EDEL";
+const VERSION: u16 = 1;
+/// The most bytes beside the bitmap, and of a bitmap of one container: 65,536 rows.
+const CONTAINER_BYTES_MAX: u64 = 8_192 + 64;
+
+/// Dead rows on their way to and from the store.
+#[derive(Debug)]
+pub(crate) struct Deletes;
+
+impl Deletes {
+    /// Writes the dead rows of a segment, for the manifest to name.
+    pub(crate) async fn write(
+        backend: &Arc<dyn StorageBackend>,
+        keys: &SegmentKeys,
+        manifest: u64,
+        nonce: Uuid,
+        rows: &RoaringBitmap,
+    ) -> Result<DeletesMeta> {
+        let bytes = encode(rows)?;
+        let count = u32::try_from(rows.len()).map_err(|_| Error::internal("too many dead rows"))?;
+        let size = bytes.len() as u64;
+        let checksum = trailer(&bytes).map_or(0, |(_, sum)| sum);
+        backend.put(&keys.deletes(manifest, nonce), bytes, PutMode::Overwrite).await?;
+        Ok(DeletesMeta { manifest, nonce, count, size, checksum })
+    }
+
+    /// Reads the dead rows of a segment: none, if its meta names no file. One round trip.
+    pub(crate) async fn read(
+        backend: &Arc<dyn StorageBackend>,
+        keys: &SegmentKeys,
+        meta: &SegmentMeta,
+    ) -> Result<RoaringBitmap> {
+        let Some(deletes) = &meta.deletes else { return Ok(RoaringBitmap::new()) };
+        let key = keys.deletes(deletes.manifest, deletes.nonce);
+        if deletes.size > CONTAINER_BYTES_MAX * (2 + u64::from(meta.rows >> 16)) {
+            return Err(Error::corrupt(key, "the file of dead rows is too large"));
+        }
+        let bytes = Blob::new(Arc::clone(backend), key.clone(), deletes.size).read(0..deletes.size).await?;
+        decode(&bytes, deletes, meta.rows).map_err(|e| e.at(key))
+    }
+}
+
+fn encode(rows: &RoaringBitmap) -> Result<Bytes> {
+    let length = rows.serialized_size();
+    let mut bytes = Vec::with_capacity(length + 24);
+    bytes.extend(MAGIC);
+    bytes.extend(VERSION.to_le_bytes());
+    bytes.extend([0; 2]);
+    bytes.extend((length as u64).to_le_bytes());
+    rows.serialize_into(&mut bytes).map_err(|e| Error::internal(format!("roaring: {e}")))?;
+    let sum = checksum(&bytes);
+    bytes.extend(sum.to_le_bytes());
+    Ok(bytes.into())
+}
+
+fn decode(bytes: &[u8], meta: &DeletesMeta, rows: u32) -> Result<RoaringBitmap, CodecError> {
+    let (body, sum) = trailer(bytes).ok_or(CodecError::Truncated { what: WHAT })?;
+    let mut reader = Reader::new(WHAT, body);
+    reader.magic(MAGIC)?;
+    reader.version(VERSION)?;
+    if checksum(body) != sum || sum != meta.checksum {
+        return Err(CodecError::Checksum { what: WHAT });
+    }
+    reader.u16()?;
+    let length = reader.len()?;
+    let dead = bitmap(WHAT, reader.take(length)?)?;
+    reader.end()?;
+    if dead.len() != u64::from(meta.count) || dead.max().is_some_and(|row| row >= rows) {
+        return Err(CodecError::malformed(WHAT, "the dead rows are not those the manifest counts"));
+    }
+    Ok(dead)
+}
+
+fn trailer(bytes: &[u8]) -> Option<(&[u8], u64)> {
+    bytes.split_last_chunk().map(|(body, sum)| (body, u64::from_le_bytes(*sum)))
+}
+
+/// A portable roaring bitmap, and nothing behind it.
+pub(super) fn bitmap(what: &'static str, mut bytes: &[u8]) -> Result<RoaringBitmap, CodecError> {
+    let bitmap = RoaringBitmap::deserialize_from(&mut bytes).map_err(|e| CodecError::malformed(what, e))?;
+    if bytes.is_empty() { Ok(bitmap) } else { Err(CodecError::malformed(what, "bytes behind a bitmap")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_rows_read_back_and_every_damage_is_noticed() {
+        for rows in [RoaringBitmap::new(), (0..70_000).step_by(3).collect(), [5, 9, 99_999].into()] {
+            let bytes = encode(&rows).unwrap();
+            let (checksum, size) = (trailer(&bytes).unwrap().1, bytes.len() as u64);
+            let count = rows.len() as u32;
+            let meta = DeletesMeta { manifest: 1, nonce: Uuid::nil(), count, size, checksum };
+            assert!(size <= CONTAINER_BYTES_MAX * 3);
+            assert_eq!(decode(&bytes, &meta, 100_000).unwrap(), rows);
+            for at in (0..bytes.len()).step_by(1 + bytes.len() / 100) {
+                let mut bad = bytes.to_vec();
+                bad[at] ^= 0x10;
+                assert!(decode(&bad, &meta, 100_000).is_err(), "byte {at}");
+                assert!(decode(&bytes[..at], &meta, 100_000).is_err());
+            }
+            if !rows.is_empty() {
+                assert!(decode(&bytes, &meta, 60_000).is_err(), "rows beyond the segment");
+                assert!(decode(&bytes, &DeletesMeta { count: count - 1, ..meta }, 100_000).is_err());
+            }
+        }
+    }
+}

@@ -1,0 +1,516 @@
+//! The id index: every id with its row, in id order, whatever the order of the rows.
+//!
+//! Two sections of `attributes`. `id.blocks` is a run of blocks of at most 32 KiB:
+//! ```text
+//! entries u32 | row u32 × entries | ids
+//! ```
+//! where ids are 8 bytes little-endian each, 16 bytes each, or for strings all lengths (u16), then all bytes.
+//! `id.head` tells where the blocks lie and with which id each begins (its fence):
+//! ```text
+//! "EIDX" | version u16 | kind u16 | blocks u32 | (offset u64, length u32, entries u32, XXH3-64) × blocks | ids
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{FixedSizeBinaryArray, StringArray, UInt64Array};
+use arrow::buffer::{Buffer, OffsetBuffer};
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+
+use super::compute;
+use crate::codec::{CodecError, Reader, checksum};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::schema::Ids;
+use crate::storage::Blob;
+use crate::types::{DocumentId, IdKind};
+
+const WHAT: &str = "id index";
+const MAGIC: [u8; 4] = *b"EIDX";
+const VERSION: u16 = 1;
+const BLOCK_BYTES_MAX: usize = 32 << 10;
+
+/// Encodes an id index; ids come in ascending order.
+#[derive(Debug)]
+pub(super) struct IdIndexBuilder {
+    kind: IdKind,
+    blocks: Vec<u8>,
+    fences: IdBytes,
+    directory: Vec<u8>,
+    count: u32,
+    rows: Vec<u8>,
+    ids: IdBytes,
+}
+
+/// Ids as bytes: lengths for strings alone, and the ids.
+#[derive(Debug, Default)]
+struct IdBytes {
+    lengths: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl IdBytes {
+    fn push(&mut self, ids: &Ids, at: usize) {
+        match ids {
+            Ids::U64(ids) => self.bytes.extend(ids.value(at).to_le_bytes()),
+            Ids::Uuid(ids) => self.bytes.extend(ids.value(at)),
+            Ids::String(ids) => {
+                let id = ids.value(at);
+                // At most `ID_BYTES_MAX`.
+                self.lengths.extend(u16::try_from(id.len()).unwrap_or(u16::MAX).to_le_bytes());
+                self.bytes.extend(id.as_bytes());
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.lengths.len() + self.bytes.len()
+    }
+
+    fn drain(&mut self, to: &mut Vec<u8>) {
+        to.append(&mut self.lengths);
+        to.append(&mut self.bytes);
+    }
+}
+
+impl IdIndexBuilder {
+    pub(super) fn new(kind: IdKind) -> Self {
+        let (fences, ids) = (IdBytes::default(), IdBytes::default());
+        Self { kind, blocks: Vec::new(), fences, directory: Vec::new(), count: 0, rows: Vec::new(), ids }
+    }
+
+    /// Adds the id at `at`, which lies in `row`.
+    pub(super) fn push(&mut self, ids: &Ids, at: usize, row: u32) {
+        if self.rows.is_empty() {
+            self.fences.push(ids, at);
+        }
+        self.ids.push(ids, at);
+        self.rows.extend(row.to_le_bytes());
+        // The longest id with its length and row, and the number of entries, must still fit.
+        if 4 + self.rows.len() + self.ids.len() + 80 > BLOCK_BYTES_MAX {
+            self.close_block();
+        }
+    }
+
+    fn close_block(&mut self) {
+        if self.rows.is_empty() {
+            return;
+        }
+        let start = self.blocks.len();
+        let entries = u32::try_from(self.rows.len() / 4).unwrap_or(u32::MAX);
+        self.blocks.extend(entries.to_le_bytes());
+        self.blocks.append(&mut self.rows);
+        self.ids.drain(&mut self.blocks);
+        let block = self.blocks.get(start..).unwrap_or_default();
+        self.directory.extend((start as u64).to_le_bytes());
+        self.directory.extend(u32::try_from(block.len()).unwrap_or(u32::MAX).to_le_bytes());
+        self.directory.extend(entries.to_le_bytes());
+        self.directory.extend(checksum(block).to_le_bytes());
+        self.count += 1;
+    }
+
+    /// The head and the blocks.
+    pub(super) fn finish(mut self) -> (Vec<u8>, Vec<u8>) {
+        self.close_block();
+        let mut head = Vec::new();
+        head.extend(MAGIC);
+        head.extend(VERSION.to_le_bytes());
+        head.extend(code(self.kind).to_le_bytes());
+        head.extend(self.count.to_le_bytes());
+        head.append(&mut self.directory);
+        self.fences.drain(&mut head);
+        (head, self.blocks)
+    }
+}
+
+fn code(kind: IdKind) -> u16 {
+    match kind {
+        IdKind::U64 => 1,
+        IdKind::Uuid => 2,
+        IdKind::String => 3,
+    }
+}
+
+/// An id index, its blocks in memory or on the store.
+#[derive(Debug)]
+pub(super) struct IdIndex {
+    head: IdHead,
+    blob: Blob,
+    resident: Option<Vec<Block>>,
+}
+
+#[derive(Debug)]
+pub(super) struct IdHead {
+    kind: IdKind,
+    rows: u32,
+    /// The least id of each block.
+    fences: Ids,
+    blocks: Vec<BlockPlace>,
+}
+
+#[derive(Clone, Debug)]
+struct BlockPlace {
+    range: Range<u64>,
+    entries: u32,
+    checksum: u64,
+}
+
+/// A decoded block: cheap to clone.
+#[derive(Clone, Debug)]
+struct Block {
+    ids: Ids,
+    rows: Arc<[u32]>,
+}
+
+impl IdHead {
+    /// Reads a head; `blocks` is where the section `id.blocks` lies.
+    pub(super) fn decode(
+        kind: IdKind,
+        rows: u32,
+        blocks: &Range<u64>,
+        head: &[u8],
+    ) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(WHAT, head);
+        reader.magic(MAGIC)?;
+        reader.version(VERSION)?;
+        if reader.u16()? != code(kind) {
+            return Err(CodecError::malformed(WHAT, "another kind of id"));
+        }
+        let count = reader.u32()? as usize;
+        let mut places = Vec::new();
+        let (mut entries, mut end) = (0u64, blocks.start);
+        for _ in 0..count {
+            let start = blocks.start.saturating_add(reader.u64()?);
+            let place = BlockPlace {
+                range: start..start.saturating_add(reader.u32()?.into()),
+                entries: reader.u32()?,
+                checksum: reader.u64()?,
+            };
+            if place.range.start != end || place.entries == 0 {
+                return Err(CodecError::malformed(WHAT, "blocks do not follow each other"));
+            }
+            end = place.range.end;
+            entries += u64::from(place.entries);
+            places.push(place);
+        }
+        let fences = decode_ids(kind, count, &mut reader)?;
+        reader.end()?;
+        if entries != u64::from(rows) || end != blocks.end || !ascending(&fences) {
+            return Err(CodecError::malformed(WHAT, "blocks and rows do not agree"));
+        }
+        Ok(Self { kind, rows, fences, blocks: places })
+    }
+
+    /// The block that holds `id`, if any does.
+    fn block_of(&self, id: &DocumentId) -> Option<usize> {
+        match self.fences.search(id) {
+            Ok(block) => Some(block),
+            Err(next) => next.checked_sub(1),
+        }
+    }
+
+    fn decode_block(&self, number: usize, bytes: &[u8]) -> Result<Block, CodecError> {
+        let bad = |why| CodecError::malformed(WHAT, why);
+        let place = self.blocks.get(number).ok_or_else(|| bad("no such block"))?;
+        if checksum(bytes) != place.checksum {
+            return Err(CodecError::Checksum { what: WHAT });
+        }
+        let mut reader = Reader::new(WHAT, bytes);
+        let entries = reader.u32()?;
+        if entries != place.entries {
+            return Err(bad("wrong number of entries"));
+        }
+        let entries = entries as usize;
+        let (rows, _) = reader.take(entries.saturating_mul(4))?.as_chunks::<4>();
+        let rows: Arc<[u32]> = rows.iter().map(|row| u32::from_le_bytes(*row)).collect();
+        let ids = decode_ids(self.kind, entries, &mut reader)?;
+        reader.end()?;
+        let first = ids.get(0) == self.fences.get(number);
+        let last =
+            number + 1 >= self.fences.len() || ids.compare(entries - 1, &self.fences.get(number + 1)).is_lt();
+        if !first || !last || !ascending(&ids) || rows.iter().any(|row| *row >= self.rows) {
+            return Err(bad("ids are not where they belong"));
+        }
+        Ok(Block { ids, rows })
+    }
+}
+
+impl IdIndex {
+    /// An index over a head. With `blocks`, the whole section of that name, it needs no store.
+    pub(super) fn new(head: IdHead, blob: Blob, blocks: Option<Bytes>) -> Result<Self, CodecError> {
+        let start = head.blocks.first().map_or(0, |place| place.range.start);
+        let decode = |blocks: Bytes| {
+            let slice = |place: &BlockPlace| {
+                let at = |position: u64| usize::try_from(position - start).ok();
+                blocks.get(at(place.range.start)?..at(place.range.end)?)
+            };
+            let block = |(number, place)| {
+                let bytes = slice(place).ok_or(CodecError::Truncated { what: WHAT })?;
+                head.decode_block(number, bytes)
+            };
+            head.blocks.iter().enumerate().map(block).collect::<Result<Vec<_>, _>>()
+        };
+        let resident = blocks.map(decode).transpose()?;
+        Ok(Self { head, blob, resident })
+    }
+
+    /// The rows of `ids`, in their order. At most one round trip.
+    pub(super) async fn find(
+        self: &Arc<Self>,
+        env: &Env,
+        ids: Arc<[DocumentId]>,
+    ) -> Result<Vec<Option<u32>>> {
+        let index = Arc::clone(self);
+        let wanted = Arc::clone(&ids);
+        let places: Vec<Option<usize>> =
+            compute(env, ids.len(), move || wanted.iter().map(|id| index.head.block_of(id)).collect())
+                .await?;
+        let blocks = self.load(env, places.iter().flatten().copied().collect()).await?;
+        compute(env, ids.len(), move || {
+            let row = |(id, place): (&DocumentId, Option<usize>)| blocks.get(&place?)?.row(id);
+            ids.iter().zip(places).map(row).collect()
+        })
+        .await
+    }
+
+    /// The rows of `ids`, which are in ascending order. At most one round trip.
+    pub(super) async fn find_all(self: &Arc<Self>, env: &Env, ids: &Ids) -> Result<RoaringBitmap> {
+        let (index, wanted) = (Arc::clone(self), ids.clone());
+        let spans = compute(env, ids.len(), move || index.head.spans(&wanted)).await?;
+        let blocks = self.load(env, spans.iter().map(|(block, _)| *block).collect()).await?;
+        let ids = ids.clone();
+        compute(env, ids.len(), move || {
+            let rows = |(block, span): (usize, Range<usize>)| {
+                let block = blocks.get(&block);
+                span.filter_map(|at| block?.row(&ids.get(at))).collect::<Vec<_>>()
+            };
+            spans.into_iter().flat_map(rows).collect()
+        })
+        .await
+    }
+
+    /// Up to `limit` ids greater than `after` with their rows, in id order. At most one round trip.
+    pub(super) async fn next(
+        self: &Arc<Self>,
+        env: &Env,
+        after: Option<&DocumentId>,
+        limit: usize,
+    ) -> Result<Vec<(DocumentId, u32)>> {
+        let first = after.and_then(|id| self.head.block_of(id)).unwrap_or(0);
+        // Of the first block any number of entries may lie before `after`.
+        let mut wanted = BTreeSet::from([first]);
+        let mut entries = 0;
+        for (number, place) in self.head.blocks.iter().enumerate().skip(first + 1) {
+            if entries >= limit {
+                break;
+            }
+            wanted.insert(number);
+            entries += place.entries as usize;
+        }
+        let blocks = self.load(env, wanted).await?;
+        let after = after.cloned();
+        compute(env, entries.min(limit), move || {
+            let entries = blocks.values().flat_map(|block| block.after(after.as_ref()));
+            entries.take(limit).collect()
+        })
+        .await
+    }
+
+    async fn load(self: &Arc<Self>, env: &Env, wanted: BTreeSet<usize>) -> Result<BTreeMap<usize, Block>> {
+        if let Some(resident) = &self.resident {
+            let block = |number: usize| Some((number, resident.get(number)?.clone()));
+            return Ok(wanted.into_iter().filter_map(block).collect());
+        }
+        let place = |number: &usize| Some(self.head.blocks.get(*number)?.range.clone());
+        let ranges: Vec<_> = wanted.iter().filter_map(place).collect();
+        if ranges.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let bytes = self.blob.read_many(&ranges).await?;
+        let index = Arc::clone(self);
+        let decode = move || {
+            let block =
+                |(number, bytes): (usize, Bytes)| Ok((number, index.head.decode_block(number, &bytes)?));
+            wanted.into_iter().zip(bytes).map(block).collect::<Result<_, CodecError>>()
+        };
+        env.blocking(decode).await?.map_err(|e| e.at(self.blob.key()))
+    }
+}
+
+impl IdHead {
+    /// Which of `ids`, in ascending order, each block may hold.
+    fn spans(&self, ids: &Ids) -> Vec<(usize, Range<usize>)> {
+        let at = |ids: &Ids, id: &DocumentId| ids.search(id).unwrap_or_else(|at| at);
+        let mut spans = Vec::new();
+        let mut start = if self.fences.len() == 0 { ids.len() } else { at(ids, &self.fences.get(0)) };
+        while start < ids.len() {
+            let Some(block) = self.block_of(&ids.get(start)) else { break };
+            let next = (block + 1 < self.fences.len()).then(|| at(ids, &self.fences.get(block + 1)));
+            let end = next.unwrap_or(ids.len()).max(start + 1);
+            spans.push((block, start..end));
+            start = end;
+        }
+        spans
+    }
+}
+
+impl Block {
+    fn row(&self, id: &DocumentId) -> Option<u32> {
+        self.rows.get(self.ids.search(id).ok()?).copied()
+    }
+
+    fn after(&self, id: Option<&DocumentId>) -> impl Iterator<Item = (DocumentId, u32)> {
+        let from = id.map_or(0, |id| self.ids.search(id).map_or_else(|at| at, |at| at + 1));
+        self.rows.iter().enumerate().skip(from).map(|(at, row)| (self.ids.get(at), *row))
+    }
+}
+
+fn ascending(ids: &Ids) -> bool {
+    match ids {
+        Ids::U64(ids) => ids.values().is_sorted_by(|a, b| a < b),
+        Ids::Uuid(ids) => ids.iter().is_sorted_by(|a, b| a < b),
+        Ids::String(ids) => ids.iter().is_sorted_by(|a, b| a < b),
+    }
+}
+
+fn decode_ids(kind: IdKind, count: usize, reader: &mut Reader<'_>) -> Result<Ids, CodecError> {
+    let bad = |e: arrow::error::ArrowError| CodecError::malformed(WHAT, e);
+    Ok(match kind {
+        IdKind::U64 => {
+            let (ids, _) = reader.take(count.saturating_mul(8))?.as_chunks::<8>();
+            Ids::U64(UInt64Array::from_iter_values(ids.iter().map(|id| u64::from_le_bytes(*id))))
+        }
+        IdKind::Uuid => {
+            let ids = Buffer::from(reader.take(count.saturating_mul(16))?);
+            Ids::Uuid(FixedSizeBinaryArray::try_new(16, ids, None).map_err(bad)?)
+        }
+        IdKind::String => {
+            let (lengths, _) = reader.take(count.saturating_mul(2))?.as_chunks::<2>();
+            let lengths = || lengths.iter().map(|length| usize::from(u16::from_le_bytes(*length)));
+            // The lengths lie in memory, so their sum is far from the end of `usize`; that of an `i32` is
+            // passed only by a head of 30,000 times the largest segment.
+            let bytes = reader.take(lengths().sum())?;
+            if i32::try_from(bytes.len()).is_err() {
+                return Err(CodecError::malformed(WHAT, "too many bytes of ids"));
+            }
+            let offsets = OffsetBuffer::from_lengths(lengths());
+            Ids::String(StringArray::try_new(offsets, Buffer::from(bytes), None).map_err(bad)?)
+        }
+    })
+}
+
+/// Ids of a batch that is written, checked to ascend from `last` on.
+pub(super) fn check_order(ids: &Ids, last: Option<&DocumentId>) -> Result<()> {
+    let first = ids.len() == 0 || last.is_none_or(|last| ids.compare(0, last).is_gt());
+    if first && ascending(ids) { Ok(()) } else { Err(Error::internal("ids of a segment do not ascend")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::storage::{MemoryBackend, ObjectKey, PutMode, StorageBackend};
+
+    fn ids(kind: IdKind, count: u64) -> Vec<DocumentId> {
+        let id = |n: u64| match kind {
+            IdKind::U64 => DocumentId::U64(n * 3),
+            IdKind::Uuid => Uuid::from_u128(u128::from(n) << 70).into(),
+            IdKind::String => format!("{n:05}{}", "é".repeat((n % 20) as usize)).into(),
+        };
+        (1..=count).map(id).collect()
+    }
+
+    async fn index(all: &[DocumentId], resident: bool) -> Arc<IdIndex> {
+        let kind = all[0].kind();
+        let array = Ids::new(kind, &Ids::array(kind, all).unwrap()).unwrap();
+        check_order(&array, None).unwrap();
+        let mut builder = IdIndexBuilder::new(kind);
+        for at in 0..array.len() {
+            // Rows in another order than ids.
+            builder.push(&array, at, (all.len() - 1 - at) as u32);
+        }
+        let (head, blocks) = builder.finish();
+        let range = 0..blocks.len() as u64;
+        let head = IdHead::decode(kind, all.len() as u32, &range, &head).unwrap();
+        assert!(head.blocks.iter().all(|b| b.range.end - b.range.start <= BLOCK_BYTES_MAX as u64));
+        let (backend, key) = (Arc::new(MemoryBackend::new()), ObjectKey::new("x").unwrap());
+        let blocks = Bytes::from(blocks);
+        backend.put(&key, blocks.clone(), PutMode::Create).await.unwrap();
+        let blob = Blob::new(backend, key, range.end);
+        Arc::new(IdIndex::new(head, blob, resident.then_some(blocks)).unwrap())
+    }
+
+    #[tokio::test]
+    async fn every_id_is_found_in_its_row_and_no_other() -> Result<()> {
+        let env = Env::current()?;
+        for kind in [IdKind::U64, IdKind::Uuid, IdKind::String] {
+            for (count, resident) in [(1, true), (5_000, false), (5_000, true)] {
+                let all = ids(kind, count);
+                let (present, absent): (Vec<_>, Vec<_>) =
+                    all.into_iter().enumerate().partition(|(i, _)| i % 2 == 0);
+                let present: Vec<_> = present.into_iter().map(|(_, id)| id).collect();
+                let absent: Vec<_> = absent.into_iter().map(|(_, id)| id).collect();
+                let index = index(&present, resident).await;
+                let rows: Vec<_> = (0..present.len() as u32).rev().map(Some).collect();
+                assert_eq!(index.find(&env, present.clone().into()).await?, rows);
+                assert!(index.find(&env, absent.clone().into()).await?.iter().all(Option::is_none));
+                let array = |some: &[DocumentId]| Ids::new(kind, &Ids::array(kind, some).unwrap()).unwrap();
+                let found = index.find_all(&env, &array(&present)).await?;
+                assert_eq!(found, (0..present.len() as u32).collect());
+                assert!(index.find_all(&env, &array(&absent)).await?.is_empty());
+                assert!(index.find_all(&env, &array(&[])).await?.is_empty());
+                assert!(index.find(&env, [].into()).await?.is_empty());
+            }
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn pages_of_any_size_walk_all_ids() -> Result<()> {
+        let env = Env::current()?;
+        let all = ids(IdKind::String, 3_000);
+        let index = index(&all, false).await;
+        for limit in [7, 1_000, 10_000] {
+            let mut seen: Vec<DocumentId> = Vec::new();
+            loop {
+                let page = index.next(&env, seen.last(), limit).await?;
+                assert!(page.len() == limit || seen.len() + page.len() == all.len());
+                assert!(page.iter().all(|(id, row)| all[all.len() - 1 - *row as usize] == *id));
+                if page.is_empty() {
+                    break;
+                }
+                seen.extend(page.into_iter().map(|(id, _)| id));
+            }
+            assert_eq!(seen, all);
+        }
+        let between = DocumentId::from("00001éz");
+        assert_eq!(index.next(&env, Some(&between), 1).await?[0].0, all[1]);
+        Ok(())
+    }
+
+    #[test]
+    fn hostile_heads_are_errors() {
+        let mut builder = IdIndexBuilder::new(IdKind::String);
+        let array = StringArray::from(vec!["a", "b", "c"]);
+        (0..3).for_each(|at| builder.push(&Ids::String(array.clone()), at, at as u32));
+        let (head, blocks) = builder.finish();
+        let range = 0..blocks.len() as u64;
+        let read = |head: &[u8], rows| IdHead::decode(IdKind::String, rows, &range, head);
+        assert!(read(&head, 3).is_ok() && read(&head, 4).is_err());
+        assert!(IdHead::decode(IdKind::U64, 3, &range, &head).is_err());
+        for at in 0..head.len() {
+            assert!(read(&head[..at], 3).is_err());
+            for mask in [0x01, 0x80, 0xff] {
+                let mut bad = head.clone();
+                bad[at] ^= mask;
+                if let Ok(head) = read(&bad, 3) {
+                    // Only the checksum and the fence may differ, and then the block does not fit.
+                    assert!(head.decode_block(0, &blocks).is_err(), "byte {at}");
+                }
+            }
+        }
+    }
+}

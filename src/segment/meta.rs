@@ -1,0 +1,289 @@
+//! What a manifest says of a segment: enough to read any part of it at once, and to know if it was damaged.
+//!
+//! Decoding is strict: a field that this version does not know is an error, since rewriting the manifest
+//! would lose it. Sections are looked up by name, and unknown ones are carried along.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::codec::{CodecError, checksum};
+use crate::schema::Schema;
+use crate::types::{DocumentId, SegmentId, Sequence};
+
+const WHAT: &str = "segment meta";
+
+/// A section is read whole: none may be larger.
+const SECTION_BYTES_MAX: u64 = 1 << 30;
+
+/// The order in which the rows of a segment lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RowOrder {
+    /// By id, ascending.
+    Id,
+}
+
+/// A part of a file that is read whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Section {
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+    #[serde(with = "hex")]
+    pub(crate) checksum: u64,
+}
+
+/// A file of a segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileMeta {
+    pub(crate) size: u64,
+    pub(crate) sections: BTreeMap<String, Section>,
+}
+
+/// The file of dead rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeletesMeta {
+    /// The manifest the file was written for: with the nonce, its name.
+    pub(crate) manifest: u64,
+    #[serde(with = "uuid_text")]
+    pub(crate) nonce: Uuid,
+    /// How many rows are dead.
+    pub(crate) count: u32,
+    pub(crate) size: u64,
+    #[serde(with = "hex")]
+    pub(crate) checksum: u64,
+}
+
+/// A segment as its manifest describes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SegmentMeta {
+    pub(crate) id: SegmentId,
+    pub(crate) order: RowOrder,
+    pub(crate) rows: u32,
+    /// The first and the last sequence whose entries the rows came from.
+    pub(crate) sequences: (Sequence, Sequence),
+    #[serde(with = "id_text")]
+    pub(crate) id_min: DocumentId,
+    #[serde(with = "id_text")]
+    pub(crate) id_max: DocumentId,
+    /// `rows.parquet`.
+    pub(crate) parquet: FileMeta,
+    /// `attributes`.
+    pub(crate) attributes: FileMeta,
+    /// `vector.<column>`, by column.
+    pub(crate) vectors: BTreeMap<String, FileMeta>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) deletes: Option<DeletesMeta>,
+}
+
+impl Section {
+    pub(crate) fn range(&self) -> Range<u64> {
+        self.offset..self.offset.saturating_add(self.length)
+    }
+
+    /// Checks the bytes of the section, which `what` names in the error.
+    pub(super) fn verify(&self, what: &'static str, bytes: &[u8]) -> Result<(), CodecError> {
+        if bytes.len() as u64 != self.length {
+            return Err(CodecError::Truncated { what });
+        }
+        if checksum(bytes) == self.checksum { Ok(()) } else { Err(CodecError::Checksum { what }) }
+    }
+}
+
+impl FileMeta {
+    /// The section of a name.
+    pub(super) fn section(&self, name: &str) -> Result<Section, CodecError> {
+        let missing = || CodecError::malformed(WHAT, format!("no section {name}"));
+        self.sections.get(name).copied().ok_or_else(missing)
+    }
+
+    fn check(&self) -> Result<(), CodecError> {
+        let sound = |section: &Section| {
+            section.length <= SECTION_BYTES_MAX
+                && section.offset.checked_add(section.length).is_some_and(|end| end <= self.size)
+        };
+        match self.sections.iter().find(|(_, section)| !sound(section)) {
+            Some((name, _)) => Err(CodecError::malformed(WHAT, format!("section {name} is out of bounds"))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl SegmentMeta {
+    /// Rows that are not dead.
+    pub(crate) fn live_rows(&self) -> u32 {
+        self.rows.saturating_sub(self.deletes.as_ref().map_or(0, |d| d.count))
+    }
+
+    /// The size of all files, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        let sizes = self.vectors.values().chain([&self.parquet, &self.attributes]).map(|file| file.size);
+        sizes.chain(self.deletes.as_ref().map(|d| d.size)).fold(0, u64::saturating_add)
+    }
+
+    /// Whether a row of this segment may have this id.
+    pub(crate) fn may_hold(&self, id: &DocumentId) -> bool {
+        (&self.id_min..=&self.id_max).contains(&id)
+    }
+
+    /// Checks what can be checked without the files.
+    pub(crate) fn check(&self, schema: &Schema) -> Result<(), CodecError> {
+        let bad = |why: &str| Err(CodecError::malformed(WHAT, why));
+        if self.rows == 0 {
+            return bad("no rows");
+        }
+        if self.sequences.0 > self.sequences.1 {
+            return bad("sequences run backwards");
+        }
+        let kind = schema.id();
+        if self.id_min.check(kind).is_err() || self.id_max.check(kind).is_err() || self.id_min > self.id_max {
+            return bad("the range of ids is wrong");
+        }
+        if !self.vectors.keys().map(String::as_str).eq(sorted(schema.vectors().map(|(name, _)| name))) {
+            return bad("the vector columns are not those of the schema");
+        }
+        if self.deletes.as_ref().is_some_and(|d| d.count > self.rows) {
+            return bad("more rows are dead than there are");
+        }
+        self.vectors.values().chain([&self.parquet, &self.attributes]).try_for_each(FileMeta::check)
+    }
+}
+
+fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    names.into_iter()
+}
+
+/// 64 bits as sixteen hexadecimal digits: JSON readers that know only doubles would round a number.
+mod hex {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    pub(super) fn serialize<S: Serializer>(bits: &u64, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{bits:016x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(from)?;
+        let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let bits = digits.then(|| u64::from_str_radix(&text, 16).ok()).flatten();
+        bits.ok_or_else(|| D::Error::custom("not 16 hexadecimal digits"))
+    }
+}
+
+mod uuid_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use uuid::Uuid;
+
+    pub(super) fn serialize<S: Serializer>(uuid: &Uuid, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&uuid.simple())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Uuid, D::Error> {
+        Uuid::try_parse(&String::deserialize(from)?).map_err(D::Error::custom)
+    }
+}
+
+/// An id with its kind: `{"u64": 7}`, `{"uuid": "…"}`, `{"string": "…"}`.
+mod id_text {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use uuid::Uuid;
+
+    use crate::types::DocumentId;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Stored {
+        U64(u64),
+        Uuid(String),
+        String(String),
+    }
+
+    pub(super) fn serialize<S: Serializer>(id: &DocumentId, to: S) -> Result<S::Ok, S::Error> {
+        let stored = match id {
+            DocumentId::U64(id) => Stored::U64(*id),
+            DocumentId::Uuid(id) => Stored::Uuid(id.simple().to_string()),
+            DocumentId::String(id) => Stored::String(id.to_string()),
+        };
+        stored.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DocumentId, D::Error> {
+        Ok(match Stored::deserialize(from)? {
+            Stored::U64(id) => id.into(),
+            Stored::Uuid(id) => Uuid::try_parse(&id).map_err(D::Error::custom)?.into(),
+            Stored::String(id) => id.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{IdKind, Metric, VectorType};
+
+    fn schema() -> Schema {
+        Schema::builder(IdKind::String).vector("v", VectorType::F32, 2, Metric::Dot).build().unwrap()
+    }
+
+    fn meta() -> SegmentMeta {
+        let section = Section { offset: 10, length: 20, checksum: u64::MAX - 1 };
+        let file = FileMeta { size: 30, sections: [("a".to_owned(), section)].into() };
+        SegmentMeta {
+            id: SegmentId { birth: 7, uuid: Uuid::from_u128(9) },
+            order: RowOrder::Id,
+            rows: 10,
+            sequences: (Sequence(3), Sequence(5)),
+            id_min: "a".into(),
+            id_max: "é\"".into(),
+            parquet: file.clone(),
+            attributes: file.clone(),
+            vectors: [("v".to_owned(), file)].into(),
+            deletes: Some(DeletesMeta { manifest: 8, nonce: Uuid::max(), count: 4, size: 5, checksum: 6 }),
+        }
+    }
+
+    #[test]
+    fn a_meta_reads_back_and_counts() {
+        let meta = meta();
+        assert_eq!(meta.check(&schema()).map_err(|e| e.to_string()), Ok(()));
+        assert_eq!((meta.live_rows(), meta.bytes()), (6, 95));
+        let json = serde_json::to_string(&meta).unwrap();
+        assert_eq!(serde_json::from_str::<SegmentMeta>(&json).unwrap(), meta);
+        for (from, to) in [
+            ("\"rows\":10", "\"rows\":-1"),
+            ("\"rows\":10", "\"rows\":10,\"x\":1"),
+            ("\"id\":\"0", "\"id\":\"x"),
+            ("fffe\"", "fff\""),
+            ("\"order\":\"id\"", "\"order\":\"cluster\""),
+        ] {
+            let bad = json.replace(from, to);
+            assert!(bad != json && serde_json::from_str::<SegmentMeta>(&bad).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let bad = |change: fn(&mut SegmentMeta)| {
+            let mut meta = meta();
+            change(&mut meta);
+            meta.check(&schema()).is_err()
+        };
+        assert!(bad(|m| m.rows = 0));
+        assert!(bad(|m| m.rows = 3));
+        assert!(bad(|m| m.sequences = (Sequence(2), Sequence(1))));
+        assert!(bad(|m| m.id_min = 7.into()));
+        assert!(bad(|m| m.id_max = "A".into()));
+        assert!(bad(|m| m.vectors.clear()));
+        assert!(bad(|m| m.parquet.size = 29));
+        assert!(bad(|m| m.attributes.sections.get_mut("a").unwrap().offset = u64::MAX));
+        assert!(bad(|m| m.attributes.sections.get_mut("a").unwrap().length = u64::MAX));
+    }
+}

@@ -1,0 +1,48 @@
+//! Segments: immutable sets of rows with what finds them.
+//!
+//! A segment is a folder of files that a manifest names, with a [`SegmentMeta`] that tells where in them
+//! everything lies, so no footer is ever looked for:
+//!
+//! | file | holds |
+//! |---|---|
+//! | `rows.parquet` | the id and the attributes in row order: plain Parquet, for any engine |
+//! | `vector.<column>` | exact vectors in row order at a fixed stride, each with its checksum |
+//! | `attributes` | the id index, the block sums of `rows.parquet`, the weights of its rows |
+//! | `deletes.<manifest>-<nonce>` | the rows that are dead as of a manifest |
+//!
+//! **Invariants:** a file never changes once it is written; every byte that is read from one is checked
+//! against a checksum that the meta states, or that a section so checked states, before it is parsed; and
+//! nothing but [`RowOrder`] says in which order rows lie.
+
+mod deletes;
+mod ids;
+mod meta;
+mod reader;
+mod rows;
+mod sums;
+mod vectors;
+mod weights;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use deletes::Deletes;
+pub(crate) use meta::{DeletesMeta, FileMeta, RowOrder, Section, SegmentMeta};
+pub(crate) use reader::Segment;
+pub(crate) use writer::{SegmentBuilder, SegmentFiles};
+
+use crate::env::Env;
+use crate::error::Result;
+
+/// Work on more items than this leaves the async task for the blocking pool.
+const INLINE_ITEMS_MAX: usize = 1_024;
+
+/// Runs `work` here if it is small, and on the blocking pool otherwise.
+async fn compute<T: Send + 'static>(
+    env: &Env,
+    items: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    if items <= INLINE_ITEMS_MAX { Ok(work()) } else { env.blocking(work).await }
+}

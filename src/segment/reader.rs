@@ -1,0 +1,264 @@
+//! Reading a segment: what is always needed is read once, when it is opened; the rest in one round trip.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use futures::future::{try_join, try_join_all, try_join3};
+use roaring::RoaringBitmap;
+
+use super::ids::{IdHead, IdIndex};
+use super::meta::{FileMeta, Section, SegmentMeta};
+use super::rows::{FOOTER, Rows};
+use super::sums::Summed;
+use super::vectors::{HEAD, Vectors};
+use super::weights::Weights;
+use super::writer::{ID_BLOCKS, ID_HEAD, SUMS, WEIGHTS};
+use crate::codec::CodecError;
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::schema::{ColumnKind, Ids, Schema, VectorColumn};
+use crate::storage::{Blob, LifeKeys, SegmentKeys, StorageBackend};
+use crate::types::DocumentId;
+
+/// An id index up to this size is kept in memory whole.
+const RESIDENT_BYTES_MAX: u64 = 1 << 20;
+
+/// An open segment.
+pub(crate) struct Segment {
+    env: Env,
+    schema: Arc<Schema>,
+    meta: SegmentMeta,
+    ids: Arc<IdIndex>,
+    rows: Arc<Rows>,
+    weights: Weights,
+    /// For each column of the schema, its vectors if it is a vector column.
+    vectors: Vec<Option<Vectors>>,
+}
+
+/// The files of a segment, with what of them is read first.
+struct Files {
+    parquet: Blob,
+    footer: Section,
+    attributes: Blob,
+    id_head: Section,
+    id_blocks: Section,
+    sums: Section,
+    weights: Section,
+    vectors: Vec<(usize, VectorColumn, Blob, Section)>,
+}
+
+impl Segment {
+    /// Opens a segment that a manifest describes. One round trip.
+    pub(crate) async fn open(
+        env: &Env,
+        backend: &Arc<dyn StorageBackend>,
+        keys: &LifeKeys,
+        schema: &Arc<Schema>,
+        meta: &SegmentMeta,
+    ) -> Result<Self> {
+        let keys = keys.segment(meta.id);
+        let checked = meta.check(schema).and_then(|()| Files::locate(backend, &keys, schema, meta));
+        let files = checked.map_err(|e| e.at(keys.attributes()))?;
+        let (attributes, footer, heads) = try_join3(
+            files.read_attributes(),
+            files.parquet.read(files.footer.range()),
+            try_join_all(files.vectors.iter().map(|(_, _, blob, head)| blob.read(head.range()))),
+        )
+        .await?;
+        let (env, schema, meta) = (env.clone(), Arc::clone(schema), meta.clone());
+        env.clone().blocking(move || files.decode(env, schema, meta, &attributes, footer, &heads)).await?
+    }
+
+    pub(crate) fn meta(&self) -> &SegmentMeta {
+        &self.meta
+    }
+
+    /// The rows of these ids, in their order, dead or not. At most one round trip.
+    pub(crate) async fn find(&self, ids: &[DocumentId]) -> Result<Vec<Option<u32>>> {
+        if !ids.iter().any(|id| self.meta.may_hold(id)) {
+            return Ok(vec![None; ids.len()]);
+        }
+        self.ids.find(&self.env, ids.into()).await
+    }
+
+    /// The rows of these ids, which are in ascending order. At most one round trip.
+    pub(crate) async fn find_all(&self, ids: &Ids) -> Result<RoaringBitmap> {
+        let apart = ids.len() == 0
+            || ids.compare(0, &self.meta.id_max).is_gt()
+            || ids.compare(ids.len() - 1, &self.meta.id_min).is_lt();
+        if apart { Ok(RoaringBitmap::new()) } else { self.ids.find_all(&self.env, ids).await }
+    }
+
+    /// Up to `limit` ids greater than `after` with their rows, in id order, dead or not. At most one round
+    /// trip.
+    pub(crate) async fn next_ids(
+        &self,
+        after: Option<&DocumentId>,
+        limit: usize,
+    ) -> Result<Vec<(DocumentId, u32)>> {
+        if limit == 0 || after.is_some_and(|id| *id >= self.meta.id_max) {
+            return Ok(Vec::new());
+        }
+        self.ids.next(&self.env, after, limit).await
+    }
+
+    /// The id and these columns, by their place in [`Schema::columns`], of these rows: ascending rows, columns
+    /// in the order of the schema. One round trip.
+    pub(crate) async fn fetch(&self, columns: &[usize], rows: &RoaringBitmap) -> Result<RecordBatch> {
+        let columns: BTreeSet<usize> = columns.iter().copied().collect();
+        let roots = self.roots(&columns)?;
+        let wanted: Vec<_> = columns.iter().filter_map(|at| self.vectors.get(*at)?.as_ref()).collect();
+        let vectors = try_join_all(wanted.iter().map(|vectors| vectors.fetch(&self.env, rows)));
+        let (batch, vectors) = try_join(self.rows.fetch(&self.env, roots, rows), vectors).await?;
+        self.assemble(&columns, &batch, vectors)
+    }
+
+    /// As [`Self::fetch`], of a run of rows: with [`Self::window`], a scan.
+    pub(crate) async fn fetch_range(&self, columns: &[usize], rows: Range<u32>) -> Result<RecordBatch> {
+        let mut bitmap = RoaringBitmap::new();
+        bitmap.insert_range(rows);
+        self.fetch(columns, &bitmap).await
+    }
+
+    /// The rows from `from` on that a scan of `columns` reads together: about 32 MiB of them. Empty past the
+    /// last row.
+    pub(crate) fn window(&self, columns: &[usize], from: u32) -> Range<u32> {
+        self.weights.window(columns, from)
+    }
+
+    /// The vectors of a run of rows, each checked. One request.
+    pub(crate) async fn vectors(&self, column: usize, rows: Range<u32>) -> Result<ArrayRef> {
+        let vectors = self.vectors.get(column).and_then(Option::as_ref);
+        vectors.ok_or_else(|| Error::internal("not a vector column"))?.range(&self.env, rows).await
+    }
+
+    /// The columns of `rows.parquet` that hold the id and the attributes among `columns`.
+    fn roots(&self, columns: &BTreeSet<usize>) -> Result<Vec<usize>> {
+        if columns.last().is_some_and(|at| *at >= self.vectors.len()) {
+            return Err(Error::internal("no such column"));
+        }
+        let attributes = self.vectors.iter().enumerate().filter(|(_, vectors)| vectors.is_none());
+        let wanted = attributes.enumerate().filter(|(_, (at, _))| columns.contains(at));
+        Ok(std::iter::once(0).chain(wanted.map(|(root, _)| root + 1)).collect())
+    }
+
+    fn assemble(
+        &self,
+        columns: &BTreeSet<usize>,
+        batch: &RecordBatch,
+        vectors: Vec<ArrayRef>,
+    ) -> Result<RecordBatch> {
+        let schema = Arc::new(
+            self.schema
+                .arrow()
+                .project(&std::iter::once(0).chain(columns.iter().map(|at| at + 1)).collect::<Vec<_>>())?,
+        );
+        let (mut attributes, mut vectors) = (batch.columns().iter().cloned(), vectors.into_iter());
+        let column = |at: &usize| match self.vectors.get(*at) {
+            Some(Some(_)) => vectors.next(),
+            _ => attributes.next(),
+        };
+        // The id comes first, as an attribute would.
+        let arrays: Option<Vec<_>> = std::iter::once(&usize::MAX).chain(columns).map(column).collect();
+        let arrays = arrays.ok_or_else(|| Error::internal("a column was not read"))?;
+        Ok(RecordBatch::try_new(schema, arrays)?)
+    }
+}
+
+impl Files {
+    fn locate(
+        backend: &Arc<dyn StorageBackend>,
+        keys: &SegmentKeys,
+        schema: &Schema,
+        meta: &SegmentMeta,
+    ) -> Result<Self, CodecError> {
+        let blob = |key, file: &FileMeta| Blob::new(Arc::clone(backend), key, file.size);
+        let vector = |(at, name, shape): (usize, &str, VectorColumn)| {
+            let missing = || CodecError::malformed("segment meta", "no such vector column");
+            let file = meta.vectors.get(name).ok_or_else(missing)?;
+            Ok((at, shape, blob(keys.vector(name), file), file.section(HEAD)?))
+        };
+        let columns = schema.columns().iter().enumerate();
+        let vectors = columns.filter_map(|(at, column)| match column.kind {
+            ColumnKind::Vector(shape) => Some((at, column.name.as_str(), shape)),
+            ColumnKind::Attribute(_) => None,
+        });
+        Ok(Self {
+            parquet: blob(keys.rows(), &meta.parquet),
+            footer: meta.parquet.section(FOOTER)?,
+            attributes: blob(keys.attributes(), &meta.attributes),
+            id_head: meta.attributes.section(ID_HEAD)?,
+            id_blocks: meta.attributes.section(ID_BLOCKS)?,
+            sums: meta.attributes.section(SUMS)?,
+            weights: meta.attributes.section(WEIGHTS)?,
+            vectors: vectors.map(vector).collect::<Result<_, CodecError>>()?,
+        })
+    }
+
+    /// The sections of `attributes`: id head, sums, weights, and the id blocks if they are kept.
+    async fn read_attributes(&self) -> Result<Vec<Bytes>> {
+        let mut sections = vec![self.id_head.range(), self.sums.range(), self.weights.range()];
+        sections.extend((self.id_blocks.length <= RESIDENT_BYTES_MAX).then(|| self.id_blocks.range()));
+        self.attributes.read_many(&sections).await
+    }
+
+    fn decode(
+        self,
+        env: Env,
+        schema: Arc<Schema>,
+        meta: SegmentMeta,
+        attributes: &[Bytes],
+        footer: Bytes,
+        heads: &[Bytes],
+    ) -> Result<Segment> {
+        let attributes_key = self.attributes.key().clone();
+        let parquet_key = self.parquet.key().clone();
+        let (ids, file, weights) =
+            self.decode_attributes(&schema, &meta, attributes).map_err(|e| e.at(attributes_key))?;
+        self.footer.verify("footer", &footer).map_err(|e| e.at(parquet_key))?;
+        let rows = Rows::decode(file, self.footer.range(), footer, &schema, meta.rows)?;
+        let mut vectors = vec![None; schema.columns().len()];
+        for ((at, shape, blob, section), head) in self.vectors.into_iter().zip(heads) {
+            let key = blob.key().clone();
+            let decode = || Vectors::decode(blob, shape, meta.rows, head);
+            let decoded = section.verify("vectors", head).and_then(|()| decode()).map_err(|e| e.at(key))?;
+            if let Some(column) = vectors.get_mut(at) {
+                *column = Some(decoded);
+            }
+        }
+        Ok(Segment { env, schema, meta, ids: Arc::new(ids), rows: Arc::new(rows), weights, vectors })
+    }
+
+    fn decode_attributes(
+        &self,
+        schema: &Schema,
+        meta: &SegmentMeta,
+        bytes: &[Bytes],
+    ) -> Result<(IdIndex, Summed, Weights), CodecError> {
+        let [head, sums, weights, blocks @ ..] = bytes else {
+            return Err(CodecError::Truncated { what: "attributes" });
+        };
+        self.id_head.verify("id index", head)?;
+        self.sums.verify("block sums", sums)?;
+        self.weights.verify("weights", weights)?;
+        let blocks = blocks.first();
+        if let Some(blocks) = blocks {
+            self.id_blocks.verify("id index", blocks)?;
+        }
+        let head = IdHead::decode(schema.id(), meta.rows, &self.id_blocks.range(), head)?;
+        let ids = IdIndex::new(head, self.attributes.clone(), blocks.cloned())?;
+        let file = Summed::decode(self.parquet.clone(), sums)?;
+        Ok((ids, file, Weights::decode(schema, meta.rows, weights)?))
+    }
+}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Segment({}, {} rows)", self.meta.id, self.meta.rows)
+    }
+}

@@ -1,0 +1,270 @@
+//! `rows.parquet`: the id and the attributes, for us and for any other engine.
+//!
+//! Plain Parquet, format 1.0, zstd, in pages of at most 256 rows with their index, so that a few rows are a
+//! few pages. The section `footer` of the meta spans the offset indexes and the footer; pages are checked by
+//! block sums (see [`super::sums`]). The Arrow schema is never taken from the file: ours decides.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use parquet::DecodeResult;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
+use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
+use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder, SortingColumn};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use roaring::RoaringBitmap;
+
+use super::meta::{FileMeta, Section};
+use super::sums::{Blocks, Summed};
+use super::vectors::runs;
+use crate::codec::checksum;
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::schema::{ColumnKind, ID_COLUMN, Schema};
+use crate::storage::ObjectKey;
+
+/// The section that a reader needs first.
+pub(super) const FOOTER: &str = "footer";
+
+const PAGE_ROWS: usize = 256;
+const ROW_GROUP_ROWS: usize = 1 << 20;
+/// A point read of a column with a dictionary reads the dictionary too: it may not cost more than a block.
+const DICTIONARY_BYTES: usize = 16 << 10;
+/// Statistics are cut to this many bytes.
+const STATISTICS_BYTES: usize = 64;
+
+/// The columns of the file: the id and the attributes.
+pub(super) fn arrow_schema(schema: &Schema) -> SchemaRef {
+    schema.arrow_of(|column| matches!(column.kind, ColumnKind::Attribute(_)))
+}
+
+/// Encodes rows, in memory.
+pub(super) struct RowsWriter(ArrowWriter<Vec<u8>>);
+
+impl RowsWriter {
+    /// A writer of rows in id order.
+    pub(super) fn new(schema: &Schema) -> Result<Self> {
+        let options = ArrowWriterOptions::new()
+            .with_properties(properties(schema)?)
+            // Parquet's own types say it all, and nobody may trust an Arrow schema from a file.
+            .with_skip_arrow_metadata(true);
+        ArrowWriter::try_new_with_options(Vec::new(), arrow_schema(schema), options).map(Self).map_err(failed)
+    }
+
+    /// Adds rows: a batch of [`arrow_schema`].
+    pub(super) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.0.write(batch).map_err(failed)
+    }
+
+    pub(super) fn finish(mut self) -> Result<(Bytes, FileMeta)> {
+        let metadata = self.0.finish().map_err(failed)?;
+        let bytes = Bytes::from(std::mem::take(self.0.inner_mut()));
+        let columns = metadata.row_groups().iter().flat_map(|group| group.columns());
+        let offset = columns.filter_map(|c| u64::try_from(c.offset_index_offset()?).ok()).min();
+        let footer = offset.and_then(|offset| bytes.get(usize::try_from(offset).ok()?..));
+        let (Some(offset), Some(footer)) = (offset, footer) else {
+            return Err(Error::internal("parquet was written without its page index"));
+        };
+        let section = Section { offset, length: footer.len() as u64, checksum: checksum(footer) };
+        let meta = FileMeta { size: bytes.len() as u64, sections: [(FOOTER.to_owned(), section)].into() };
+        Ok((bytes, meta))
+    }
+}
+
+impl std::fmt::Debug for RowsWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RowsWriter({} bytes)", self.0.bytes_written())
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(error: ParquetError) -> Error {
+    Error::internal(format!("parquet: {error}"))
+}
+
+fn properties(schema: &Schema) -> Result<WriterProperties> {
+    let mut properties = WriterProperties::builder()
+        .set_created_by(concat!("elacsym version ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(failed)?))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        // The writer looks at the limit of a page only after each such batch.
+        .set_write_batch_size(PAGE_ROWS)
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        .set_column_dictionary_enabled(ColumnPath::from(ID_COLUMN), false)
+        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_statistics_truncate_length(Some(STATISTICS_BYTES))
+        .set_column_index_truncate_length(Some(STATISTICS_BYTES))
+        .set_sorting_columns(Some(vec![SortingColumn {
+            column_idx: 0,
+            descending: false,
+            nulls_first: true,
+        }]));
+    for (name, kind) in schema.attributes() {
+        let path = match kind.arrow_type() {
+            DataType::List(_) => vec![name.to_owned(), "list".to_owned(), "item".to_owned()],
+            DataType::Binary => vec![name.to_owned()],
+            _ => continue,
+        };
+        properties = properties.set_column_statistics_enabled(ColumnPath::new(path), EnabledStatistics::None);
+    }
+    Ok(properties.build())
+}
+
+/// The rows of a segment: its footer in memory, its pages on the store.
+#[derive(Debug)]
+pub(super) struct Rows {
+    file: Summed,
+    schema: SchemaRef,
+    metadata: ArrowReaderMetadata,
+    rows: u32,
+}
+
+impl Rows {
+    /// Reads a footer, which must be that of `rows` rows of `schema`.
+    pub(super) fn decode(
+        file: Summed,
+        footer: Range<u64>,
+        bytes: Bytes,
+        schema: &Schema,
+        rows: u32,
+    ) -> Result<Self> {
+        let key = file.blob().key().clone();
+        let size = file.blob().size();
+        guard(&key, || {
+            let metadata = decode_footer(size, footer, bytes)?;
+            let schema = arrow_schema(schema);
+            let names = metadata.file_metadata().schema().get_fields().iter().map(|field| field.name());
+            if !names.eq(schema.fields().iter().map(|field| field.name().as_str())) {
+                return Err(ParquetError::General("the columns are not those of the schema".to_owned()));
+            }
+            if metadata.file_metadata().num_rows() != i64::from(rows)
+                || metadata.row_groups().iter().map(|group| i128::from(group.num_rows())).sum::<i128>()
+                    != i128::from(rows)
+            {
+                return Err(ParquetError::General("the rows are not those of the segment".to_owned()));
+            }
+            let options = ArrowReaderOptions::new().with_schema(Arc::clone(&schema));
+            let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), options)?;
+            Ok(Self { file, schema, metadata, rows })
+        })
+    }
+
+    /// The columns at `columns` of [`arrow_schema`], in ascending order, of `rows`. One round trip.
+    pub(super) async fn fetch(
+        self: &Arc<Self>,
+        env: &Env,
+        columns: Vec<usize>,
+        rows: &RoaringBitmap,
+    ) -> Result<RecordBatch> {
+        let schema = Arc::new(self.schema.project(&columns)?);
+        if rows.is_empty() {
+            return Ok(RecordBatch::new_empty(schema));
+        }
+        if rows.max().is_some_and(|row| row >= self.rows) {
+            return Err(Error::internal("rows that are not in the segment"));
+        }
+        let (this, rows) = (Arc::clone(self), rows.clone());
+        let (decoder, ranges) = env.blocking(move || this.plan(&columns, &rows)).await??;
+        let blocks = self.file.fetch(&ranges).await?;
+        let key = self.file.blob().key().clone();
+        env.blocking(move || {
+            let blocks = blocks.verify()?;
+            guard(&key, || decode_rows(decoder, &blocks, &schema))
+        })
+        .await?
+    }
+
+    /// What decodes the rows, and every range that it will ask for.
+    fn plan(&self, columns: &[usize], rows: &RoaringBitmap) -> Result<(ParquetPushDecoder, Vec<Range<u64>>)> {
+        let size = self.file.blob().size();
+        guard(self.file.blob().key(), || {
+            let spans = runs(rows).into_iter().map(|run| run.start as usize..run.end as usize);
+            let selection = RowSelection::from_consecutive_ranges(spans, self.rows as usize);
+            let projection = ProjectionMask::roots(self.metadata.parquet_schema(), columns.iter().copied());
+            let decoder = ParquetPushDecoderBuilder::new_with_metadata(self.metadata.clone())
+                .with_projection(projection)
+                .with_row_selection(selection)
+                .with_batch_size(usize::try_from(rows.len()).unwrap_or(usize::MAX))
+                .build()?;
+            let mut ranges: Vec<Range<u64>> = Vec::new();
+            for planned in decoder.scan_plan() {
+                if planned.range.start > planned.range.end || planned.range.end > size {
+                    return Err(ParquetError::General(format!("a page at {:?}", planned.range)));
+                }
+                ranges.push(planned.range);
+            }
+            Ok((decoder, ranges))
+        })
+    }
+}
+
+fn decode_footer(size: u64, range: Range<u64>, bytes: Bytes) -> Result<ParquetMetaData, ParquetError> {
+    // Page statistics are for other engines.
+    let mut decoder = ParquetMetaDataPushDecoder::try_new(size)?
+        .with_column_index_policy(PageIndexPolicy::Skip)
+        .with_offset_index_policy(PageIndexPolicy::Required);
+    decoder.push_range(range, bytes)?;
+    match decoder.try_decode()? {
+        DecodeResult::Data(metadata) => Ok(metadata),
+        DecodeResult::NeedsData(_) | DecodeResult::Finished => {
+            Err(ParquetError::General("the footer is not where the segment says".to_owned()))
+        }
+    }
+}
+
+fn decode_rows(
+    mut decoder: ParquetPushDecoder,
+    blocks: &Blocks,
+    schema: &SchemaRef,
+) -> Result<RecordBatch, ParquetError> {
+    let mut batches = Vec::new();
+    // It asks once for a row group, if it asks for what it planned.
+    let mut asks = decoder.row_groups_remaining() + 1;
+    loop {
+        match decoder.try_decode()? {
+            DecodeResult::Data(batch) => batches.push(batch),
+            DecodeResult::Finished => break,
+            DecodeResult::NeedsData(ranges) => {
+                let bytes = ranges.iter().map(|range| blocks.read(range)).collect::<Option<Vec<_>>>();
+                let (true, Some(bytes)) = (asks > 0, bytes) else {
+                    return Err(ParquetError::General(format!("unplanned reads {ranges:?}")));
+                };
+                asks -= 1;
+                decoder.push_ranges(ranges, bytes)?;
+            }
+        }
+    }
+    let same = batches.iter().all(|batch| {
+        let types = batch.columns().iter().map(|column| column.data_type());
+        types.eq(schema.fields().iter().map(|field| field.data_type()))
+    });
+    if !same {
+        return Err(ParquetError::General("other types than those of the schema".to_owned()));
+    }
+    let batches: Result<Vec<_>, _> =
+        batches.into_iter().map(|b| RecordBatch::try_new(Arc::clone(schema), b.columns().to_vec())).collect();
+    let batches = batches?;
+    match batches.as_slice() {
+        [batch] => Ok(batch.clone()),
+        many => Ok(concat_batches(schema, many)?),
+    }
+}
+
+/// Runs a parser of bytes from the store. It may panic on damaged ones: that is an error of the object.
+fn guard<T>(key: &ObjectKey, parse: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(parse)) {
+        Ok(parsed) => parsed.map_err(|e| Error::corrupt(key, e)),
+        Err(_) => Err(Error::corrupt(key, "the parquet decoder panicked")),
+    }
+}

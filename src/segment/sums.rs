@@ -1,0 +1,157 @@
+//! Sums of blocks: how bytes that we do not lay out ourselves are checked before a parser sees them.
+//!
+//! Parquet pages carry no checksums. So each aligned block of 16 KiB of `rows.parquet` has its XXH3-64 in a
+//! section of `attributes`, and the file is read in whole blocks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::codec::{CodecError, checksum};
+use crate::error::{Error, Result};
+use crate::storage::{Blob, ObjectKey};
+
+const WHAT: &str = "block sums";
+
+/// The size of a block in bytes; the last one is shorter.
+const BLOCK: usize = 16 << 10;
+
+/// The section for a file: a little-endian XXH3-64 for each block.
+pub(super) fn encode(file: &[u8]) -> Vec<u8> {
+    file.chunks(BLOCK).flat_map(|block| checksum(block).to_le_bytes()).collect()
+}
+
+/// A file with the sums of its blocks.
+#[derive(Debug)]
+pub(super) struct Summed {
+    blob: Blob,
+    sums: Vec<u64>,
+}
+
+/// Blocks as the store gave them, with the sums they must have.
+#[derive(Debug)]
+pub(super) struct Unverified {
+    key: ObjectKey,
+    blocks: Vec<(u64, Bytes, u64)>,
+}
+
+/// Blocks that are what was written.
+#[derive(Debug)]
+pub(super) struct Blocks(BTreeMap<u64, Bytes>);
+
+impl Summed {
+    pub(super) fn decode(blob: Blob, section: &[u8]) -> Result<Self, CodecError> {
+        let (sums, rest) = section.as_chunks::<8>();
+        if !rest.is_empty() || sums.len() as u64 != blob.size().div_ceil(BLOCK as u64) {
+            return Err(CodecError::malformed(WHAT, "wrong number of sums"));
+        }
+        Ok(Self { blob, sums: sums.iter().map(|sum| u64::from_le_bytes(*sum)).collect() })
+    }
+
+    pub(super) fn blob(&self) -> &Blob {
+        &self.blob
+    }
+
+    /// The blocks that cover `ranges`, in one round trip.
+    pub(super) async fn fetch(&self, ranges: &[Range<u64>]) -> Result<Unverified> {
+        let mut wanted = BTreeSet::new();
+        for range in ranges.iter().filter(|range| !range.is_empty()) {
+            if range.end > self.blob.size() {
+                let cause = format!("range {range:?} of {} bytes", self.blob.size());
+                return Err(Error::corrupt(self.blob.key(), cause));
+            }
+            wanted.extend(covering(range));
+        }
+        let sums: Vec<_> = wanted.iter().filter_map(|&block| Some((block, self.sum(block)?))).collect();
+        let spans: Vec<_> = sums.iter().map(|(block, _)| self.span(*block)).collect();
+        let bytes = self.blob.read_many(&spans).await?;
+        let blocks = sums.into_iter().zip(bytes).map(|((block, sum), bytes)| (block, bytes, sum)).collect();
+        Ok(Unverified { key: self.blob.key().clone(), blocks })
+    }
+
+    fn sum(&self, block: u64) -> Option<u64> {
+        self.sums.get(usize::try_from(block).ok()?).copied()
+    }
+
+    fn span(&self, block: u64) -> Range<u64> {
+        let start = block.saturating_mul(BLOCK as u64);
+        start..start.saturating_add(BLOCK as u64).min(self.blob.size())
+    }
+}
+
+/// The blocks that hold the bytes of a range that is not empty.
+fn covering(range: &Range<u64>) -> Range<u64> {
+    range.start / BLOCK as u64..range.end.div_ceil(BLOCK as u64)
+}
+
+impl Unverified {
+    /// Checks every block. This hashes all bytes: not for an async task.
+    pub(super) fn verify(self) -> Result<Blocks> {
+        let mut blocks = BTreeMap::new();
+        for (block, bytes, sum) in self.blocks {
+            if checksum(&bytes) != sum {
+                let what = "block";
+                let cause = format!("{}, offset {}", CodecError::Checksum { what }, block * BLOCK as u64);
+                return Err(Error::corrupt(&self.key, cause));
+            }
+            blocks.insert(block, bytes);
+        }
+        Ok(Blocks(blocks))
+    }
+}
+
+impl Blocks {
+    /// The bytes of a range, or `None` if they were not fetched.
+    pub(super) fn read(&self, range: &Range<u64>) -> Option<Bytes> {
+        if range.is_empty() {
+            return Some(Bytes::new());
+        }
+        let pieces = covering(range).map(|block| {
+            let (bytes, start) = (self.0.get(&block)?, block * BLOCK as u64);
+            let from = usize::try_from(range.start.saturating_sub(start)).ok()?;
+            let to = usize::try_from(range.end - start).ok()?.min(BLOCK);
+            (from <= to && to <= bytes.len()).then(|| bytes.slice(from..to))
+        });
+        let pieces: Vec<Bytes> = pieces.collect::<Option<_>>()?;
+        if let [piece] = pieces.as_slice() {
+            return Some(piece.clone());
+        }
+        let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+        pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+        Some(whole.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::storage::{MemoryBackend, PutMode, StorageBackend};
+
+    #[tokio::test]
+    async fn ranges_read_back_and_damage_is_noticed_where_it_is_read() -> Result<()> {
+        let file: Vec<u8> = (0..3 * BLOCK + 100).map(|i| (i % 251) as u8).collect();
+        let backend = Arc::new(MemoryBackend::new());
+        let key = ObjectKey::new("file")?;
+        let mut damaged = file.clone();
+        damaged[2 * BLOCK] ^= 1;
+        backend.put(&key, damaged.into(), PutMode::Create).await?;
+        let blob = Blob::new(backend, key, file.len() as u64);
+        let summed = Summed::decode(blob, &encode(&file)).unwrap();
+        let ranges = [5..20, 0..2 * BLOCK as u64, 3 * BLOCK as u64 + 1..3 * BLOCK as u64 + 100];
+        let blocks = summed.fetch(&ranges).await?.verify()?;
+        for range in ranges {
+            let expected = &file[range.start as usize..range.end as usize];
+            assert_eq!(blocks.read(&range).as_deref(), Some(expected));
+        }
+        assert_eq!(blocks.read(&(0..2 * BLOCK as u64 + 1)), None);
+        let bad = summed.fetch(&[2 * BLOCK as u64 + 9..2 * BLOCK as u64 + 10]).await?.verify();
+        assert_eq!(bad.unwrap_err().kind(), ErrorKind::Corrupt);
+        let outside = summed.fetch(&[0..u64::MAX]).await;
+        assert_eq!(outside.unwrap_err().kind(), ErrorKind::Corrupt);
+        Ok(())
+    }
+}

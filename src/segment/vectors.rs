@@ -1,0 +1,257 @@
+//! Exact vectors of a column: a row is read by itself and checked by itself.
+//!
+//! ```text
+//! header, 64 bytes | row × rows | head = header again, then the null rows as a portable roaring bitmap
+//!
+//! header: "EVEC" | version u16 | element u16 | dimension u32 | rows u32 | stride u32 | zero u32
+//!         | offset of the rows u64 | offset of the head u64 | length of the head u64 | zeros
+//! row:    components, little-endian | zeros up to 4 bytes | low 32 bits of the XXH3-64 of the components
+//! ```
+//! A null row is all zeros before its checksum. The head lies behind the rows, so that they are written as
+//! they come; the meta of the segment says where. Other sections may follow it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float16Array, Float32Array, Int8Array};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{DataType, Float16Type, Float32Type, Int8Type};
+use bytes::Bytes;
+use half::f16;
+use roaring::RoaringBitmap;
+
+use super::compute;
+use super::deletes::bitmap;
+use super::meta::{FileMeta, Section};
+use crate::codec::{CodecError, Reader, checksum};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::schema::VectorColumn;
+use crate::storage::Blob;
+use crate::types::VectorType;
+
+const WHAT: &str = "vectors";
+const MAGIC: [u8; 4] = *b"EVEC";
+const VERSION: u16 = 1;
+const HEADER: usize = 64;
+
+/// The section that a reader needs first.
+pub(super) const HEAD: &str = "head";
+
+/// Encodes the vectors of a column as they come.
+#[derive(Debug)]
+pub(super) struct VectorWriter {
+    shape: VectorColumn,
+    bytes: Vec<u8>,
+    nulls: RoaringBitmap,
+    rows: u32,
+}
+
+impl VectorWriter {
+    pub(super) fn new(shape: VectorColumn) -> Self {
+        Self { shape, bytes: vec![0; HEADER], nulls: RoaringBitmap::new(), rows: 0 }
+    }
+
+    /// Adds rows: an array of the column's Arrow type.
+    pub(super) fn push(&mut self, array: &ArrayRef) -> Result<()> {
+        let list = array.as_fixed_size_list_opt().filter(|list| *list.data_type() == self.shape.arrow_type());
+        let list = list.ok_or_else(|| Error::internal("vectors are not of the type of their column"))?;
+        self.bytes.reserve(list.len().saturating_mul(stride(self.shape)));
+        let width = self.shape.dimension * self.shape.element.size();
+        for row in 0..list.len() {
+            let start = self.bytes.len();
+            if list.is_null(row) {
+                self.nulls.insert(self.rows);
+                self.bytes.resize(start + width, 0);
+            } else {
+                append(&list.value(row), self.shape.element, &mut self.bytes);
+            }
+            let sum = row_sum(self.bytes.get(start..).unwrap_or_default());
+            self.bytes.resize(start + stride(self.shape) - 4, 0);
+            self.bytes.extend(sum);
+            self.rows += 1;
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<(Bytes, FileMeta)> {
+        let offset = self.bytes.len() as u64;
+        let length = (HEADER + self.nulls.serialized_size()) as u64;
+        let header = self.header(offset, length);
+        let mut head = header.clone();
+        self.nulls.serialize_into(&mut head).map_err(|e| Error::internal(format!("roaring: {e}")))?;
+        self.bytes.splice(..HEADER, header);
+        self.bytes.extend(&head);
+        let section = Section { offset, length, checksum: checksum(&head) };
+        let meta = FileMeta { size: self.bytes.len() as u64, sections: [(HEAD.to_owned(), section)].into() };
+        Ok((self.bytes.into(), meta))
+    }
+
+    fn header(&self, head: u64, head_length: u64) -> Vec<u8> {
+        let mut header = Vec::with_capacity(HEADER);
+        header.extend(MAGIC);
+        header.extend(VERSION.to_le_bytes());
+        header.extend(code(self.shape.element).to_le_bytes());
+        for number in [self.shape.dimension, self.rows as usize, stride(self.shape), 0] {
+            header.extend(u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+        }
+        for number in [HEADER as u64, head, head_length] {
+            header.extend(number.to_le_bytes());
+        }
+        header.resize(HEADER, 0);
+        header
+    }
+}
+
+fn code(element: VectorType) -> u16 {
+    match element {
+        VectorType::F32 => 1,
+        VectorType::F16 => 2,
+        VectorType::I8 => 3,
+    }
+}
+
+/// The bytes of a row: components, padding, checksum.
+fn stride(shape: VectorColumn) -> usize {
+    (shape.dimension * shape.element.size()).next_multiple_of(4) + 4
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low bits are what is kept")]
+fn row_sum(components: &[u8]) -> [u8; 4] {
+    (checksum(components) as u32).to_le_bytes()
+}
+
+fn append(vector: &ArrayRef, element: VectorType, to: &mut Vec<u8>) {
+    match element {
+        VectorType::F32 => {
+            to.extend(vector.as_primitive::<Float32Type>().values().iter().flat_map(|x| x.to_le_bytes()));
+        }
+        VectorType::F16 => {
+            to.extend(vector.as_primitive::<Float16Type>().values().iter().flat_map(|x| x.to_le_bytes()));
+        }
+        VectorType::I8 => {
+            to.extend(vector.as_primitive::<Int8Type>().values().iter().flat_map(|x| x.to_le_bytes()));
+        }
+    }
+}
+
+/// The vectors of a column.
+#[derive(Clone, Debug)]
+pub(super) struct Vectors {
+    blob: Blob,
+    shape: VectorColumn,
+    rows: u32,
+    base: u64,
+    nulls: Arc<RoaringBitmap>,
+}
+
+impl Vectors {
+    /// Reads a head, which must be that of `rows` rows of `shape`.
+    pub(super) fn decode(
+        blob: Blob,
+        shape: VectorColumn,
+        rows: u32,
+        head: &[u8],
+    ) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(WHAT, head);
+        let mut header = Reader::new(WHAT, reader.take(HEADER)?);
+        header.magic(MAGIC)?;
+        header.version(VERSION)?;
+        let found = (header.u16()?, header.u32()? as usize, header.u32()?, header.u32()? as usize);
+        if found != (code(shape.element), shape.dimension, rows, stride(shape)) {
+            return Err(CodecError::malformed(WHAT, "the header is not of this column and segment"));
+        }
+        header.u32()?;
+        let base = header.u64()?;
+        let length = u64::from(rows) * stride(shape) as u64;
+        if base.checked_add(length).is_none_or(|end| end > blob.size()) {
+            return Err(CodecError::Truncated { what: WHAT });
+        }
+        let nulls = bitmap(WHAT, reader.rest())?;
+        if nulls.max().is_some_and(|row| row >= rows) {
+            return Err(CodecError::malformed(WHAT, "a null row beyond the last"));
+        }
+        Ok(Self { blob, shape, rows, base, nulls: Arc::new(nulls) })
+    }
+
+    /// The vectors of a run of rows, in one request.
+    pub(super) async fn range(&self, env: &Env, rows: Range<u32>) -> Result<ArrayRef> {
+        self.runs(env, vec![rows]).await
+    }
+
+    /// The vectors of `rows`, in one round trip.
+    pub(super) async fn fetch(&self, env: &Env, rows: &RoaringBitmap) -> Result<ArrayRef> {
+        self.runs(env, runs(rows)).await
+    }
+
+    async fn runs(&self, env: &Env, runs: Vec<Range<u32>>) -> Result<ArrayRef> {
+        if runs.iter().any(|run| run.end > self.rows) {
+            return Err(Error::internal("vectors of rows that are not"));
+        }
+        let stride = stride(self.shape) as u64;
+        let at = |row: u32| self.base + u64::from(row) * stride;
+        let ranges: Vec<_> = runs.iter().map(|run| at(run.start)..at(run.end)).collect();
+        let bytes = self.blob.read_many(&ranges).await?;
+        // In units of a small vector.
+        let items = bytes.iter().map(Bytes::len).sum::<usize>() / 64;
+        let this = self.clone();
+        let array = compute(env, items, move || this.array(&runs, &bytes)).await?;
+        array.map_err(|e| e.at(self.blob.key()))
+    }
+
+    /// Checks the rows and makes them an array.
+    fn array(&self, runs: &[Range<u32>], bytes: &[Bytes]) -> Result<ArrayRef, CodecError> {
+        let stride = stride(self.shape);
+        let expected = runs.iter().map(|run| run.len() * stride);
+        if !expected.eq(bytes.iter().map(Bytes::len)) {
+            return Err(CodecError::Truncated { what: WHAT });
+        }
+        let rows = || bytes.iter().flat_map(|run| run.chunks_exact(stride));
+        let width = self.shape.dimension * self.shape.element.size();
+        if rows().any(|row| row.get(..width).map(row_sum).as_ref() != row.last_chunk()) {
+            return Err(CodecError::Checksum { what: WHAT });
+        }
+        let count = rows().count();
+        let values = self.values(rows().filter_map(|row| row.get(..width)), count);
+        let valid: Vec<bool> = runs.iter().cloned().flatten().map(|row| !self.nulls.contains(row)).collect();
+        let nulls = Some(NullBuffer::from(valid)).filter(|nulls| nulls.null_count() > 0);
+        let DataType::FixedSizeList(field, dimension) = self.shape.arrow_type() else {
+            return Err(CodecError::malformed(WHAT, "not a list"));
+        };
+        let list = FixedSizeListArray::try_new(field, dimension, values, nulls);
+        list.map(|list| Arc::new(list) as ArrayRef).map_err(|e| CodecError::malformed(WHAT, e))
+    }
+
+    fn values<'a>(&self, rows: impl Iterator<Item = &'a [u8]>, count: usize) -> ArrayRef {
+        let capacity = count * self.shape.dimension;
+        match self.shape.element {
+            VectorType::F32 => {
+                let mut values = Vec::with_capacity(capacity);
+                rows.for_each(|row| values.extend(row.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))));
+                Arc::new(Float32Array::from(values))
+            }
+            VectorType::F16 => {
+                let mut values = Vec::with_capacity(capacity);
+                rows.for_each(|row| values.extend(row.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b))));
+                Arc::new(Float16Array::from(values))
+            }
+            VectorType::I8 => {
+                let mut values = Vec::with_capacity(capacity);
+                rows.for_each(|row| values.extend(row.iter().map(|b| i8::from_le_bytes([*b]))));
+                Arc::new(Int8Array::from(values))
+            }
+        }
+    }
+}
+
+/// The runs of consecutive rows of a bitmap.
+pub(super) fn runs(rows: &RoaringBitmap) -> Vec<Range<u32>> {
+    let mut runs: Vec<Range<u32>> = Vec::new();
+    for row in rows {
+        match runs.last_mut() {
+            Some(run) if run.end == row => run.end += 1,
+            _ => runs.push(row..row.saturating_add(1)),
+        }
+    }
+    runs
+}
