@@ -14,12 +14,13 @@ use uuid::Uuid;
 use super::Engine;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::Manifest;
 use crate::memtable::Run;
 use crate::query::View;
 use crate::safeguard::Safeguard;
 use crate::segment::Segment;
 use crate::storage::PutMode;
-use crate::types::Sequence;
+use crate::types::{Sequence, TokenRecord};
 use crate::wal::{Encoded, EntryBody, EntryHead, EntryKind};
 
 /// Entries above this size are encoded on the blocking pool.
@@ -29,7 +30,10 @@ const INLINE_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Base {
     pub(crate) view: View,
-    last_batch: Uuid,
+    pub(crate) manifest: Arc<Manifest>,
+    /// Writes with a token since the manifest.
+    pub(crate) tokens: Vec<TokenRecord>,
+    pub(crate) last_batch: Uuid,
     verified: Moment,
 }
 
@@ -54,15 +58,16 @@ pub(crate) struct Draft {
 }
 
 impl Engine {
+    /// The state as it stands, to resolve a batch against or to flush.
     pub(crate) fn base(&self) -> Result<Base> {
-        let view = self.view()?;
         let state = self.state();
-        if state.sequence != view.sequence {
-            // Moved on between the two looks.
-            drop(state);
-            return self.base();
-        }
-        Ok(Base { view, last_batch: state.last_batch, verified: state.verified })
+        Ok(Base {
+            view: self.view_of(&state)?,
+            manifest: Arc::clone(&state.manifest),
+            tokens: state.tokens.clone(),
+            last_batch: state.last_batch,
+            verified: state.verified,
+        })
     }
 
     /// Puts a batch that was resolved against `base` at the number after it.

@@ -192,7 +192,7 @@ impl Engine {
             let segment = async {
                 match known.iter().find(|segment| segment.meta().id == meta.id) {
                     Some(segment) => Ok(Arc::clone(segment)),
-                    None => open_segment(&self.context, &self.keys, &self.schema, meta).await,
+                    None => self.open_segment(meta).await,
                 }
             };
             let files = self.keys.segment(meta.id);
@@ -210,10 +210,7 @@ impl Engine {
         let key = self.keys.entry(sequence);
         metas.iter().try_for_each(|meta| meta.check(&self.schema)).map_err(|e| e.at(&key))?;
         let run = Run::new(&self.schema, entry.body.rows.clone(), entry.body.deletes.clone())?;
-        let segments = try_join_all(
-            metas.iter().map(|meta| open_segment(&self.context, &self.keys, &self.schema, meta)),
-        )
-        .await?;
+        let segments = try_join_all(metas.iter().map(|meta| self.open_segment(meta))).await?;
         Ok(self.layers(run, segments, sequence))
     }
 
@@ -246,9 +243,10 @@ async fn look(context: &Context, keys: &LifeKeys, hint: Option<&Hint>) -> Result
         let schema = Arc::new(manifest.schema.clone());
         let metas = manifest.segments.iter();
         let sound = metas.filter(|meta| meta.check(&schema).is_ok());
-        let opened = sound.map(|meta| open_segment(context, keys, &schema, meta));
+        let Context { env, backend, cache, .. } = context;
+        let opened = sound.map(|meta| Segment::open(env, backend, cache, keys, &schema, meta));
         // The hint may be stale: what it names may be gone, and then it is no error.
-        Ok(futures::future::join_all(opened).await.into_iter().filter_map(Result::ok).collect())
+        Ok(futures::future::join_all(opened).await.into_iter().filter_map(Result::ok).map(Arc::new).collect())
     };
     let newest = async { Ok(manifest::latest(&context.backend, keys, 0).await?.unwrap_or(0)) };
     let (newest, entries, opened) = try_join!(newest, list_entries(context, keys, after), speculate)?;
@@ -261,13 +259,4 @@ pub(super) async fn list_entries(context: &Context, keys: &LifeKeys, after: Sequ
         listed.iter().filter_map(|info| LifeKeys::number_of(&info.key)).map(Sequence).collect();
     entries.sort_unstable();
     Ok(entries)
-}
-
-pub(super) async fn open_segment(
-    context: &Context,
-    keys: &LifeKeys,
-    schema: &Arc<Schema>,
-    meta: &SegmentMeta,
-) -> Result<Arc<Segment>> {
-    Segment::open(&context.env, &context.backend, &context.cache, keys, schema, meta).await.map(Arc::new)
 }

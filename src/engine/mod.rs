@@ -28,6 +28,7 @@ use crate::manifest::LifeRecord;
 use crate::query::View;
 use crate::safeguard::Safeguard;
 use crate::schema::Schema;
+use crate::segment::{Segment, SegmentMeta};
 use crate::storage::{LifeKeys, NamespaceKeys};
 use crate::types::{NamespaceName, Sequence};
 
@@ -62,7 +63,10 @@ impl Engine {
     /// # Errors
     /// `Deleted` after the seal.
     pub(crate) fn view(&self) -> Result<View> {
-        let state = self.state();
+        self.view_of(&self.state())
+    }
+
+    fn view_of(&self, state: &State) -> Result<View> {
         if state.sealed {
             return Err(self.deleted());
         }
@@ -74,6 +78,11 @@ impl Engine {
             layers: state.tail.layers().to_vec(),
             sequence: state.sequence,
         })
+    }
+
+    pub(crate) async fn open_segment(&self, meta: &SegmentMeta) -> Result<Arc<Segment>> {
+        let Context { env, backend, cache, .. } = &self.context;
+        Segment::open(env, backend, cache, &self.keys, &self.schema, meta).await.map(Arc::new)
     }
 
     pub(crate) fn deleted(&self) -> Error {

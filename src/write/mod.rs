@@ -13,4 +13,4 @@ mod resolve;
 
 pub use batch::{Condition, IfMissing, WriteBatch};
 pub(crate) use check::Checked;
-pub(crate) use committer::Committer;
+pub(crate) use committer::{Committer, seal};

@@ -1,0 +1,251 @@
+//! Compaction: many segments become few, without their dead rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::interleave_record_batch;
+use futures::future::try_join_all;
+use roaring::RoaringBitmap;
+
+use super::{ATTEMPTS, BATCH_ROWS, with_deletes};
+use crate::engine::{Base, Engine};
+use crate::error::{Error, ErrorKind, Result};
+use crate::memtable::{PartId, Source, batch_bytes};
+use crate::query::Part;
+use crate::segment::{Segment, SegmentBuilder, SegmentMeta};
+use crate::types::{DocumentId, SegmentId, Sequence};
+
+/// Above this a segment is closed and the next begun: it is built in memory.
+const SEGMENT_BYTES_MAX: usize = 512 << 20;
+/// How much of each segment is read at a time.
+const PAGE_BYTES: u64 = 8 << 20;
+
+/// What a compaction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CompactReport {
+    /// Segments that were merged; 0 if there was nothing to do or another process was quicker.
+    pub merged: usize,
+    /// Segments that they became.
+    pub written: usize,
+    /// Rows in these.
+    pub rows: u64,
+}
+
+/// Merges all segments of the newest manifest.
+pub(crate) async fn compact(engine: &Arc<Engine>) -> Result<CompactReport> {
+    let _one_at_a_time = engine.upkeep.lock().await;
+    engine.newest_manifest().await?;
+    let start = engine.base()?;
+    let inputs = &start.view.segments;
+    let clean = inputs.iter().all(|part| part.deletes.is_empty());
+    if inputs.is_empty() || (inputs.len() == 1 && clean) {
+        return Ok(CompactReport::default());
+    }
+    let merge = Merge::run(engine, &start).await?;
+    for _ in 0..ATTEMPTS {
+        engine.newest_manifest().await?;
+        let newest = engine.base()?;
+        let there = |part: &Part| newest.view.segments.iter().any(|now| now.id == part.id);
+        if !inputs.iter().all(there) {
+            // Another merged some of these: what it did stands, and ours is garbage.
+            return Ok(CompactReport::default());
+        }
+        if merge.commit(engine, inputs, &newest).await? {
+            let rows = merge.outputs.iter().map(|output| u64::from(output.meta.rows)).sum();
+            return Ok(CompactReport { merged: inputs.len(), written: merge.outputs.len(), rows });
+        }
+    }
+    Err(Error::new(ErrorKind::Unavailable, "other processes keep committing manifests: try again later"))
+}
+
+/// Segments merged and uploaded, and where each old row went.
+struct Merge {
+    outputs: Vec<Output>,
+    /// For each input, for each of its rows, the place among the rows of all outputs.
+    moved: Vec<Vec<Option<u64>>>,
+}
+
+struct Output {
+    meta: SegmentMeta,
+    /// The place of its first row among the rows of all outputs.
+    start: u64,
+}
+
+impl Merge {
+    async fn run(engine: &Arc<Engine>, start: &Base) -> Result<Self> {
+        let mut inputs: Vec<Input> = start.view.segments.iter().filter_map(Input::new).collect();
+        let mut merge = Self {
+            outputs: Vec::new(),
+            moved: inputs.iter().map(|input| vec![None; input.segment.meta().rows as usize]).collect(),
+        };
+        let columns = start.view.all_columns();
+        let (mut builder, mut bytes, mut place) = (None, 0, 0);
+        loop {
+            try_join_all(inputs.iter_mut().map(|input| input.fill(&columns))).await?;
+            // Up to the least of the ends, the order of all inputs is known.
+            let known = inputs.iter().filter(|i| !i.finished).filter_map(|i| i.after.clone()).min();
+            let picks = take_through(&mut inputs, known.as_ref());
+            if picks.is_empty() && inputs.iter().all(Input::is_done) {
+                break;
+            }
+            for picks in picks.chunks(BATCH_ROWS) {
+                let batch = merge.gather(&inputs, picks, &mut place)?;
+                bytes += batch_bytes(&batch);
+                let open = match builder.take() {
+                    Some(open) => open,
+                    None => SegmentBuilder::new(Arc::clone(&engine.schema), new_id(engine, start), sequences(start))?,
+                };
+                let push = move || {
+                    let mut open = open;
+                    open.push(&batch).map(|()| open)
+                };
+                builder = Some(engine.context.env.blocking(push).await??);
+            }
+            if bytes > SEGMENT_BYTES_MAX {
+                bytes = 0;
+                merge.close(engine, &mut builder, place).await?;
+            }
+        }
+        merge.close(engine, &mut builder, place).await?;
+        Ok(merge)
+    }
+
+    /// The picked rows as one batch, and a note of where each went.
+    fn gather(&mut self, inputs: &[Input], picks: &[Pick], place: &mut u64) -> Result<RecordBatch> {
+        for pick in picks {
+            if let Some(slot) = self.moved.get_mut(pick.input).and_then(|rows| rows.get_mut(pick.row as usize)) {
+                *slot = Some(*place);
+            }
+            *place += 1;
+        }
+        let batches: Vec<&RecordBatch> = inputs.iter().map(|input| &input.batch).collect();
+        let indices: Vec<(usize, usize)> = picks.iter().map(|pick| (pick.input, pick.at)).collect();
+        Ok(interleave_record_batch(&batches, &indices)?)
+    }
+
+    /// Finishes and uploads the open segment, whose rows end at `place`.
+    async fn close(&mut self, engine: &Engine, builder: &mut Option<SegmentBuilder>, place: u64) -> Result<()> {
+        let Some(open) = builder.take() else { return Ok(()) };
+        let files = engine.context.env.blocking(move || open.finish()).await??;
+        let meta = files.upload(&engine.context.backend, &engine.keys).await?;
+        let start = place - u64::from(meta.rows);
+        self.outputs.push(Output { meta, start });
+        Ok(())
+    }
+
+    /// Commits the outputs in place of the inputs. Rows that died meanwhile are dead where they went.
+    async fn commit(&self, engine: &Arc<Engine>, inputs: &[Part], newest: &Base) -> Result<bool> {
+        let env = &engine.context.env;
+        let mut dead: BTreeMap<SegmentId, RoaringBitmap> = BTreeMap::new();
+        for (input, moved) in inputs.iter().zip(&self.moved) {
+            let now = newest.view.segments.iter().find(|part| part.id == input.id);
+            let now = now.map_or_else(RoaringBitmap::new, |part| part.deletes.as_ref() - input.deletes.as_ref());
+            for place in now.iter().filter_map(|row| moved.get(row as usize).copied().flatten()) {
+                let after = self.outputs.partition_point(|output| output.start <= place);
+                if let Some(output) = after.checked_sub(1).and_then(|at| self.outputs.get(at))
+                    && let Ok(row) = u32::try_from(place - output.start)
+                {
+                    dead.entry(output.meta.id).or_default().insert(row);
+                }
+            }
+        }
+        let mut next = newest.manifest.successor(env.uuid(), env.wall_ms());
+        next.segments.retain(|meta| inputs.iter().all(|input| input.id != PartId::Segment(meta.id)));
+        next.segments.extend(self.outputs.iter().map(|output| output.meta.clone()));
+        next.segments = with_deletes(engine, next.number, next.segments, &dead).await?;
+        engine.commit(next).await
+    }
+}
+
+fn new_id(engine: &Engine, start: &Base) -> SegmentId {
+    SegmentId { birth: start.manifest.number, uuid: engine.context.env.uuid() }
+}
+
+fn sequences(start: &Base) -> (Sequence, Sequence) {
+    let all = start.manifest.segments.iter().map(|meta| meta.sequences);
+    all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or_default()
+}
+
+/// A segment that is merged, read in order of its ids, some at a time.
+struct Input {
+    segment: Arc<Segment>,
+    dead: Arc<RoaringBitmap>,
+    page: usize,
+    /// The last id that was looked at.
+    after: Option<DocumentId>,
+    finished: bool,
+    /// Live rows in order of ids: id and row; `at` of them are taken. `batch` has them in row order.
+    ready: Vec<(DocumentId, u32)>,
+    at: usize,
+    rows: RoaringBitmap,
+    batch: RecordBatch,
+}
+
+/// A row in the order of the output.
+struct Pick {
+    id: DocumentId,
+    input: usize,
+    row: u32,
+    /// Its place in the batch of its input.
+    at: usize,
+}
+
+impl Input {
+    fn new(part: &Part) -> Option<Self> {
+        let Source::Segment(segment) = &part.source else { return None };
+        let meta = segment.meta();
+        let page = PAGE_BYTES / (meta.bytes() / u64::from(meta.rows.max(1))).max(1);
+        Some(Self {
+            segment: Arc::clone(segment),
+            dead: Arc::clone(&part.deletes),
+            page: usize::try_from(page).unwrap_or(BATCH_ROWS).clamp(1, BATCH_ROWS),
+            after: None,
+            finished: false,
+            ready: Vec::new(),
+            at: 0,
+            rows: RoaringBitmap::new(),
+            batch: RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty())),
+        })
+    }
+
+    fn is_done(&self) -> bool {
+        self.finished && self.at == self.ready.len()
+    }
+
+    async fn fill(&mut self, columns: &[usize]) -> Result<()> {
+        let first = self.batch.num_columns() == 0;
+        while self.at == self.ready.len() && !self.finished {
+            let ids = self.segment.next_ids(self.after.as_ref(), self.page).await?;
+            self.finished = ids.len() < self.page;
+            if let Some((last, _)) = ids.last() {
+                self.after = Some(last.clone());
+            }
+            self.ready = ids.into_iter().filter(|(_, row)| !self.dead.contains(*row)).collect();
+            self.at = 0;
+        }
+        if first || self.at == 0 {
+            self.rows = self.ready.iter().map(|(_, row)| *row).collect();
+            self.batch = self.segment.fetch(columns, &self.rows).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes the ready rows of all inputs up to `known`, in order of ids; all if it is `None`.
+fn take_through(inputs: &mut [Input], known: Option<&DocumentId>) -> Vec<Pick> {
+    let mut picks = Vec::new();
+    for (input, source) in inputs.iter_mut().enumerate() {
+        let rest = source.ready.get(source.at..).unwrap_or_default();
+        let taken = rest.iter().take_while(|(id, _)| known.is_none_or(|known| id <= known));
+        let before = picks.len();
+        picks.extend(taken.map(|(id, row)| {
+            let at = usize::try_from(source.rows.rank(*row)).unwrap_or(usize::MAX).saturating_sub(1);
+            Pick { id: id.clone(), input, row: *row, at }
+        }));
+        source.at += picks.len() - before;
+    }
+    picks.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    picks
+}

@@ -1,0 +1,128 @@
+//! Flush: the tail becomes a segment, and the manifest goes on to where the tail ended.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::interleave_record_batch;
+use futures::future::try_join_all;
+use roaring::RoaringBitmap;
+
+use super::{ATTEMPTS, BATCH_ROWS, with_deletes};
+use crate::engine::{Base, Engine};
+use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::Manifest;
+use crate::memtable::{PartId, Source};
+use crate::query::View;
+use crate::schema::Ids;
+use crate::segment::{SegmentBuilder, SegmentMeta};
+use crate::types::{SegmentId, Sequence};
+
+/// What a flush did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlushReport {
+    /// Everything up to here is in segments.
+    pub flushed_through: Sequence,
+    /// Rows that this flush wrote or adopted; 0 if there was nothing to do or another process was quicker.
+    pub rows: u64,
+}
+
+/// Flushes everything that was acknowledged before this call.
+pub(crate) async fn flush(engine: &Arc<Engine>) -> Result<FlushReport> {
+    let _one_at_a_time = engine.upkeep.lock().await;
+    engine.catch_up().await?;
+    engine.newest_manifest().await?;
+    let tail = engine.base()?;
+    let (flushed, through) = (tail.manifest.flushed_through, tail.view.sequence);
+    if through <= flushed {
+        return Ok(FlushReport { flushed_through: flushed, rows: 0 });
+    }
+    let written = write(engine, &tail).await?;
+    let rows = written.iter().map(|(meta, dead)| u64::from(meta.rows) - dead.len()).sum();
+    for _ in 0..ATTEMPTS {
+        engine.newest_manifest().await?;
+        let newest = engine.base()?;
+        if newest.manifest.flushed_through != flushed {
+            // Another flushed: what it did stands, and ours is garbage.
+            return Ok(FlushReport { flushed_through: newest.manifest.flushed_through, rows: 0 });
+        }
+        let next = next_manifest(engine, &newest, &tail, &written).await?;
+        if engine.commit(next).await? {
+            return Ok(FlushReport { flushed_through: through, rows });
+        }
+    }
+    Err(Error::new(ErrorKind::Unavailable, "other processes keep committing manifests: try again later"))
+}
+
+/// The segments of the tail with their dead rows: one of all its runs, and those that entries link.
+async fn write(engine: &Arc<Engine>, tail: &Base) -> Result<Vec<(SegmentMeta, RoaringBitmap)>> {
+    let view = &tail.view;
+    let first = view.segments.len();
+    let layers = view.parts().into_iter().enumerate().skip(first).map(|(at, part)| async move {
+        let dead = view.dead(at, &part).await?;
+        Ok::<_, Error>((part, dead))
+    });
+    let (mut runs, mut segments) = (Vec::new(), Vec::new());
+    for (part, dead) in try_join_all(layers).await? {
+        match part.source {
+            Source::Run(run) => runs.push((run, dead)),
+            Source::Segment(segment) => segments.push((segment.meta().clone(), dead)),
+        }
+    }
+    let (env, schema) = (&engine.context.env, Arc::clone(&engine.schema));
+    let id = SegmentId { birth: tail.manifest.number, uuid: env.uuid() };
+    let sequences = (tail.manifest.flushed_through.next(), view.sequence);
+    let build = move || -> Result<_> {
+        let mut picks: Vec<(usize, usize)> = Vec::new();
+        for (at, (run, dead)) in runs.iter().enumerate() {
+            let rows = 0..u32::try_from(run.rows().num_rows()).unwrap_or(u32::MAX);
+            picks.extend(rows.filter(|row| !dead.contains(*row)).map(|row| (at, row as usize)));
+        }
+        if picks.is_empty() {
+            return Ok(None);
+        }
+        let ids: Vec<&Ids> = runs.iter().map(|(run, _)| run.ids()).collect();
+        picks.sort_by_cached_key(|(at, row)| ids.get(*at).map(|ids| ids.get(*row)));
+        let batches: Vec<&RecordBatch> = runs.iter().map(|(run, _)| run.rows()).collect();
+        let mut builder = SegmentBuilder::new(schema, id, sequences)?;
+        // In pieces: a column of an Arrow batch holds 2 GiB at most.
+        for picks in picks.chunks(BATCH_ROWS) {
+            builder.push(&interleave_record_batch(&batches, picks)?)?;
+        }
+        builder.finish().map(Some)
+    };
+    if let Some(files) = env.blocking(build).await?? {
+        let meta = files.upload(&engine.context.backend, &engine.keys).await?;
+        segments.push((meta, RoaringBitmap::new()));
+    }
+    Ok(segments)
+}
+
+/// The manifest after the newest, with the tail in it. Compaction may have replaced segments since the flush
+/// began: what the tail hides is asked of those that are there now.
+async fn next_manifest(
+    engine: &Arc<Engine>,
+    newest: &Base,
+    tail: &Base,
+    written: &[(SegmentMeta, RoaringBitmap)],
+) -> Result<Manifest> {
+    let env = &engine.context.env;
+    let mut next = newest.manifest.successor(env.uuid(), env.wall_ms());
+    let below = View { segments: Arc::clone(&newest.view.segments), ..tail.view.clone() };
+    let hidden = below.segments.iter().enumerate().map(|(at, part)| {
+        let below = &below;
+        async move { Ok::<_, Error>((part.id, below.dead(at, part).await?)) }
+    });
+    let hidden = try_join_all(hidden).await?.into_iter();
+    let own = written.iter().map(|(meta, dead)| (PartId::Segment(meta.id), dead.clone()));
+    let dead = hidden.chain(own).filter_map(|(part, dead)| match part {
+        PartId::Segment(id) => Some((id, dead)),
+        PartId::Run(_) => None,
+    });
+    next.segments.extend(written.iter().map(|(meta, _)| meta.clone()));
+    next.segments = with_deletes(engine, next.number, next.segments, &dead.collect()).await?;
+    next.flushed_through = tail.view.sequence;
+    next.flushed_batch = tail.last_batch;
+    next.remember(tail.tokens.iter().cloned());
+    Ok(next)
+}

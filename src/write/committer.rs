@@ -1,0 +1,307 @@
+//! Group commit: one put in flight, and all who wait ride in the next.
+//!
+//! A write leaves its batch in the queue and waits for an answer. The first to come starts a task that
+//! commits group after group until the queue is empty: no task idles, and a caller who drops its future
+//! neither stops nor halves a batch.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow::array::RecordBatch;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::Checked;
+use super::resolve::resolve;
+use crate::engine::{Appended, Base, Draft, Engine};
+use crate::error::{Error, ErrorKind, Result};
+use crate::memtable::{Run, batch_bytes};
+use crate::query::View;
+use crate::segment::{Segment, SegmentBuilder, SegmentMeta};
+use crate::types::{SegmentId, Sequence, TokenRecord, WriteReceipt};
+use crate::wal::{EntryBody, EntryKind};
+
+/// How much rides in one entry, about.
+const GROUP_BYTES: usize = 8 << 20;
+const GROUP_OPERATIONS: usize = 10_000;
+
+/// Batches on their way to the log of one namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Committer {
+    queue: Mutex<Queue>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Pending>,
+    running: bool,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    batch: Checked,
+    answer: oneshot::Sender<Result<WriteReceipt>>,
+}
+
+impl Committer {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commits a batch. It goes on even if this future is dropped.
+    pub(crate) async fn write(self: &Arc<Self>, engine: &Arc<Engine>, batch: Checked) -> Result<WriteReceipt> {
+        let (answer, answered) = oneshot::channel();
+        let start = {
+            let mut queue = self.queue();
+            if queue.closed {
+                return Err(Error::new(ErrorKind::Closed, "the namespace was closed"));
+            }
+            queue.waiting.push_back(Pending { batch, answer });
+            !std::mem::replace(&mut queue.running, true)
+        };
+        if start {
+            let run = Running { committer: Arc::clone(self) };
+            let engine = Arc::clone(engine);
+            engine.context.env.clone().spawn(async move { run.commit_all(&engine).await });
+        }
+        // The task answers unless the runtime stops under it.
+        answered.await.unwrap_or_else(|_| Err(Error::internal("the runtime stopped during the write")))
+    }
+
+    /// Refuses what comes from now on, and waits for what is under way.
+    pub(crate) async fn close(&self, engine: &Engine) {
+        self.queue().closed = true;
+        while self.queue().running {
+            engine.context.env.sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The batches of the next entry, in the order they came.
+    fn next_group(&self, engine: &Engine) -> Vec<Pending> {
+        let mut queue = self.queue();
+        let alone = engine.context.settings.reference_bytes_min;
+        let (mut group, mut bytes, mut operations) = (Vec::new(), 0, 0);
+        while let Some(next) = queue.waiting.front() {
+            bytes += next.batch.bytes;
+            operations += next.batch.operations;
+            let full = bytes > GROUP_BYTES || operations > GROUP_OPERATIONS || next.batch.bytes >= alone;
+            if full && !group.is_empty() {
+                break;
+            }
+            group.extend(queue.waiting.pop_front());
+            if full {
+                break;
+            }
+        }
+        queue.running = !group.is_empty();
+        group
+    }
+}
+
+/// The task that commits. If it ends before the queue is empty, whoever waits is told.
+struct Running {
+    committer: Arc<Committer>,
+}
+
+impl Running {
+    async fn commit_all(self, engine: &Arc<Engine>) {
+        loop {
+            let group = self.committer.next_group(engine);
+            if group.is_empty() {
+                return;
+            }
+            commit(engine, group).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut queue = self.committer.queue();
+        if queue.running {
+            queue.running = false;
+            queue.waiting.clear();
+        }
+    }
+}
+
+/// A group resolved against one state.
+struct Group {
+    run: Run,
+    receipts: Vec<WriteReceipt>,
+    tokens: Vec<TokenRecord>,
+}
+
+/// Rows that were uploaded as a segment, for an entry to link.
+struct Linked {
+    meta: SegmentMeta,
+    segment: Arc<Segment>,
+}
+
+/// Commits a group: resolves it, appends it, and if another was quicker resolves it again.
+async fn commit(engine: &Arc<Engine>, mut group: Vec<Pending>) {
+    let batch = engine.context.env.uuid();
+    let mut linked = None;
+    loop {
+        match attempt(engine, batch, &mut group, &mut linked).await {
+            Ok(Some(receipts)) => {
+                for (pending, receipt) in group.into_iter().zip(receipts) {
+                    // Nobody waits if the caller dropped its future: it is written all the same.
+                    let _ = pending.answer.send(Ok(receipt));
+                }
+                return;
+            }
+            Ok(None) => {}
+            Err(error) => {
+                for pending in group {
+                    let _ = pending.answer.send(Err(error.clone()));
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// One attempt: the receipts, or `None` if the state moved on.
+async fn attempt(
+    engine: &Arc<Engine>,
+    batch: Uuid,
+    group: &mut Vec<Pending>,
+    linked: &mut Option<Linked>,
+) -> Result<Option<Vec<WriteReceipt>>> {
+    let base = engine.base()?;
+    replay(engine, group);
+    let resolved = resolve_group(&base.view, group).await?;
+    if group.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    let at = |sequence: Sequence, receipts: Vec<WriteReceipt>| {
+        receipts.into_iter().map(|receipt| WriteReceipt { sequence, ..receipt }).collect()
+    };
+    if resolved.run.is_empty() && resolved.tokens.is_empty() {
+        // Nothing to write. That holds if the state it was read from is the newest.
+        engine.catch_up().await?;
+        let newest = engine.sequence() == base.view.sequence;
+        return Ok(newest.then(|| at(base.view.sequence, resolved.receipts)));
+    }
+    let sequence = base.view.sequence.next();
+    let draft = draft(engine, batch, group, &resolved, sequence, linked).await?;
+    match engine.append(&base, &draft).await? {
+        Appended::Done(sequence) => Ok(Some(at(sequence, resolved.receipts))),
+        Appended::Moved => Ok(None),
+    }
+}
+
+/// Answers the batches whose token is remembered.
+fn replay(engine: &Engine, group: &mut Vec<Pending>) {
+    let known = |pending: &Pending| engine.state().receipt(pending.batch.token?).cloned();
+    let (mut fresh, mut replays) = (Vec::new(), Vec::new());
+    for pending in group.drain(..) {
+        match known(&pending) {
+            Some(receipt) => replays.push((pending, receipt)),
+            None => fresh.push(pending),
+        }
+    }
+    for (pending, receipt) in replays {
+        let _ = pending.answer.send(Ok(WriteReceipt { replayed: true, ..receipt }));
+    }
+    *group = fresh;
+}
+
+/// Resolves batch after batch, each against the state with those before it. One that is refused by the state
+/// is answered and leaves the group.
+async fn resolve_group(view: &View, group: &mut Vec<Pending>) -> Result<Group> {
+    let (mut kept, mut stack) = (Vec::new(), Vec::new());
+    let mut done = Group { run: Run::empty(&view.schema)?, receipts: Vec::new(), tokens: Vec::new() };
+    for pending in group.drain(..) {
+        let token = pending.batch.token;
+        let twin = done.tokens.iter().find(|record| Some(record.token) == token);
+        if let Some(twin) = twin {
+            done.receipts.push(WriteReceipt { replayed: true, ..twin.receipt.clone() });
+            kept.push(pending);
+            continue;
+        }
+        let state = if pending.batch.is_blind() {
+            view.clone()
+        } else {
+            stack.iter().cloned().fold(view.clone(), |view, run| view.with(run))
+        };
+        match resolve(&state, &pending.batch).await {
+            Ok(resolved) => {
+                Run::stack(&mut stack, resolved.run)?;
+                let receipt = WriteReceipt { sequence: view.sequence.next(), ..resolved.receipt };
+                done.tokens.extend(token.map(|token| TokenRecord { token, receipt: receipt.clone() }));
+                done.receipts.push(receipt);
+                kept.push(pending);
+            }
+            Err(error) => {
+                let _ = pending.answer.send(Err(error));
+            }
+        }
+    }
+    *group = kept;
+    done.run = Run::unstack(&view.schema, stack)?;
+    Ok(done)
+}
+
+/// The entry of a group: with its rows, or with a link to a segment of them if they are many.
+async fn draft(
+    engine: &Arc<Engine>,
+    batch: Uuid,
+    group: &[Pending],
+    resolved: &Group,
+    sequence: Sequence,
+    linked: &mut Option<Linked>,
+) -> Result<Draft> {
+    let rows = resolved.run.rows();
+    let deletes = resolved.run.deletes().as_ref().clone();
+    let tokens = resolved.tokens.clone();
+    let kind = EntryKind::Data;
+    if batch_bytes(rows) < engine.context.settings.reference_bytes_min || rows.num_rows() == 0 {
+        let body = EntryBody { rows: rows.clone(), deletes, segments: Vec::new(), tokens };
+        return Ok(Draft { kind, batch, body, linked: Vec::new() });
+    }
+    // Rows that do not depend on the state are the same as in the last attempt.
+    let same = group.iter().all(|pending| pending.batch.is_blind());
+    let upload = match linked.take().filter(|_| same) {
+        Some(upload) => upload,
+        None => link(engine, rows, sequence).await?,
+    };
+    let meta = SegmentMeta { sequences: (sequence, sequence), ..upload.meta.clone() };
+    let segment = Arc::clone(&upload.segment);
+    *linked = Some(upload);
+    let rows = RecordBatch::new_empty(rows.schema());
+    let body = EntryBody { rows, deletes, segments: vec![meta], tokens };
+    Ok(Draft { kind, batch, body, linked: vec![segment] })
+}
+
+/// Uploads rows as a segment.
+async fn link(engine: &Arc<Engine>, rows: &RecordBatch, sequence: Sequence) -> Result<Linked> {
+    let context = &engine.context;
+    let id = SegmentId { birth: engine.state().manifest.number, uuid: context.env.uuid() };
+    let (schema, rows) = (Arc::clone(&engine.schema), rows.clone());
+    let build = move || {
+        let mut builder = SegmentBuilder::new(schema, id, (sequence, sequence))?;
+        builder.push(&rows)?;
+        builder.finish()
+    };
+    let files = context.env.blocking(build).await??;
+    let meta = files.upload(&context.backend, &engine.keys).await?;
+    let segment = engine.open_segment(&meta).await?;
+    Ok(Linked { meta, segment })
+}
+
+/// Seals the namespace: the last entry of its life.
+pub(crate) async fn seal(engine: &Arc<Engine>) -> Result<Sequence> {
+    let batch = engine.context.env.uuid();
+    loop {
+        let base: Base = engine.base()?;
+        let rows = RecordBatch::new_empty(engine.schema.arrow());
+        let body = EntryBody { rows, deletes: Vec::new(), segments: Vec::new(), tokens: Vec::new() };
+        let draft = Draft { kind: EntryKind::Seal, batch, body, linked: Vec::new() };
+        if let Appended::Done(sequence) = engine.append(&base, &draft).await? {
+            return Ok(sequence);
+        }
+    }
+}
