@@ -237,7 +237,7 @@ mod fake_s3 {
             let server = &self.0;
             let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
             let create = request.headers().get("if-none-match").is_some_and(|value| value == "*");
-            let body = request.body().as_bytes().cloned().unwrap_or_default();
+            let body = HttpResponseBody::new(request.into_body()).bytes().await?;
             server.requests.lock().unwrap().push(format!("{method} {path}"));
             let fault = server.faults.lock().unwrap().pop_front();
             if let Some(Fault::Refuse(status)) = fault {
