@@ -273,9 +273,11 @@ mod s3 {
             .with_secret_access_key(variable("SECRET_KEY", "testtest"))
             .with_client_options(ClientOptions::new().with_allow_http(true));
         let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-        let retrying = Arc::new(builder.clone().build().unwrap());
-        let backend =
-            ObjectStoreBackend::new(Arc::new(builder.with_retry(once).build().unwrap()), "contract")?;
-        Ok(Some(Arc::new(backend.with_retrying(retrying))))
+        let build = |builder: AmazonS3Builder| {
+            let built = builder.build().map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()));
+            built.map(Arc::new)
+        };
+        let backend = ObjectStoreBackend::new(build(builder.clone().with_retry(once))?, "contract")?;
+        Ok(Some(Arc::new(backend.with_retrying(build(builder)?))))
     }
 }

@@ -89,10 +89,12 @@ pub trait StorageBackend: fmt::Debug + fmt::Display + Send + Sync + 'static {
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo>;
 
     /// Every object below a prefix whose key is greater than `after`, in ascending order. An answer is whole:
-    /// if any page of it fails, all of it is an error.
+    /// if any page of it fails, all of it is an error. `after` need not exist, but it is no folder of other
+    /// keys: some servers would leave them out.
     async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>>;
 
-    /// The names directly below a prefix that have objects below them, in ascending order.
+    /// The names directly below a prefix that have objects below them, in ascending order. A folder whose
+    /// last object was deleted may still be named: some servers clear it away later.
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>>;
 
     /// Deletes an object. One that does not exist is no error.

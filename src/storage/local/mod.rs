@@ -227,6 +227,19 @@ mod tests {
         Ok(())
     }
 
+    #[tokio::test]
+    async fn a_folder_without_objects_is_not_named() -> Result<()> {
+        let temp = tempfile::tempdir().unwrap();
+        let backend = open(temp.path());
+        for name in ["a/b/c", "d/e"] {
+            backend.put(&key(name), "x".into(), PutMode::Create).await?;
+        }
+        backend.delete(&key("a/b/c")).await?;
+        assert!(temp.path().join("a/b").is_dir());
+        assert_eq!(backend.list_folders(&ObjectPrefix::root()).await?, ["d"]);
+        Ok(())
+    }
+
     #[cfg(unix)]
     #[tokio::test]
     async fn links_are_not_followed_and_files_are_their_owners() -> Result<()> {

@@ -34,13 +34,14 @@ mod imp {
     use std::io;
     use std::path::Path;
 
-    pub(crate) type FolderHandle = ();
+    #[derive(Debug)]
+    pub(crate) struct FolderHandle;
 
     pub(crate) fn open_folder(path: &Path) -> io::Result<FolderHandle> {
-        fs::metadata(path).map(|_| ())
+        fs::metadata(path).map(|_| FolderHandle)
     }
 
-    #[expect(clippy::trivially_copy_pass_by_ref, clippy::unnecessary_wraps, reason = "as on unix")]
+    #[expect(clippy::unnecessary_wraps, reason = "as on unix")]
     pub(crate) fn sync_folder(_: &FolderHandle) -> io::Result<()> {
         Ok(())
     }
