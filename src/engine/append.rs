@@ -104,7 +104,8 @@ impl Engine {
             }
             match self.read_entry(head.sequence).await {
                 Ok(Some(found))
-                    if found.head.batch == draft.batch && self.context.safeguards.hold(Safeguard::OwnWrite) =>
+                    if found.head.batch == draft.batch
+                        && self.context.safeguards.hold(Safeguard::OwnWrite) =>
                 {
                     return self.won(base, &head, draft, first_sent).await;
                 }

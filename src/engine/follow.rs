@@ -62,7 +62,9 @@ impl Engine {
                 Ok(Step::Newest) => return Ok(()),
                 Ok(Step::Moved) if before != Some(self.sequence()) => {}
                 // Listed, and yet not to be read: a store that contradicts itself.
-                Ok(Step::Moved) => return Err(Error::new(ErrorKind::Unavailable, "the log is listed but not read")),
+                Ok(Step::Moved) => {
+                    return Err(Error::new(ErrorKind::Unavailable, "the log is listed but not read"));
+                }
                 // A state that was just found counts as read: what came later came after this call.
                 Ok(Step::Stale) if reopens < REOPENS => {
                     reopens += 1;

@@ -26,11 +26,11 @@ pub(crate) async fn lives(context: &Context) -> Result<Vec<NamespaceName>> {
     let names = folders.iter().filter_map(|folder| DatabaseKeys::namespace_of(folder));
     let open = |name: NamespaceName| async move {
         let names = NamespaceKeys::new(&name);
-        let Some(life) = find_life(context, &names).await? else { return Ok(None) };
+        let Some(life) = find_life(context, &names).await? else { return Ok::<_, Error>(None) };
         Ok(read(context, &names.life(life).closed()).await?.is_none().then_some(name))
     };
-    let mut open: Vec<NamespaceName> =
-        stream::iter(names).map(open).buffered(16).try_filter_map(|name| async { Ok(name) }).try_collect().await?;
+    let found: Vec<Option<NamespaceName>> = stream::iter(names).map(open).buffered(16).try_collect().await?;
+    let mut open: Vec<NamespaceName> = found.into_iter().flatten().collect();
     open.sort_unstable();
     Ok(open)
 }

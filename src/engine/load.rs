@@ -15,7 +15,6 @@ use crate::manifest::{self, Hint, LifeRecord, Manifest};
 use crate::memtable::{Layer, Run, Source};
 use crate::query::Part;
 use crate::safeguard::Safeguard;
-use crate::schema::Schema;
 use crate::segment::{Deletes, Segment, SegmentMeta};
 use crate::storage::{LifeKeys, NamespaceKeys};
 use crate::types::{NamespaceName, Sequence};
@@ -51,7 +50,11 @@ impl Engine {
     }
 
     /// Opens a life that has just begun.
-    pub(crate) async fn begin(context: &Context, name: &NamespaceName, life: LifeRecord) -> Result<Arc<Self>> {
+    pub(crate) async fn begin(
+        context: &Context,
+        name: &NamespaceName,
+        life: LifeRecord,
+    ) -> Result<Arc<Self>> {
         Self::resume(context, name, life, None, None).await
     }
 
@@ -129,7 +132,8 @@ impl Engine {
             (look.entries, look.verified)
         };
         let mut tail: Vec<Sequence> = listed.into_iter().filter(|sequence| *sequence > flushed).collect();
-        let dense = tail.iter().zip(flushed.0 + 1..).take_while(|(found, expected)| found.0 == *expected).count();
+        let dense =
+            tail.iter().zip(flushed.0 + 1..).take_while(|(found, expected)| found.0 == *expected).count();
         if dense < tail.len() {
             if self.context.safeguards.hold(Safeguard::GapCheck) {
                 return Err(stale("there is a gap in the log"));
@@ -187,7 +191,11 @@ impl Engine {
 
     /// The segments of a manifest with their dead rows, all opened together. What `known` has is not opened
     /// again.
-    pub(super) async fn open_parts(&self, metas: &[SegmentMeta], known: &[Arc<Segment>]) -> Result<Vec<Part>> {
+    pub(super) async fn open_parts(
+        &self,
+        metas: &[SegmentMeta],
+        known: &[Arc<Segment>],
+    ) -> Result<Vec<Part>> {
         let parts = metas.iter().map(|meta| async move {
             let segment = async {
                 match known.iter().find(|segment| segment.meta().id == meta.id) {
@@ -198,7 +206,11 @@ impl Engine {
             let files = self.keys.segment(meta.id);
             let deletes = Deletes::read(&self.context.backend, &files, meta);
             let (segment, deletes) = try_join!(segment, deletes)?;
-            Ok(Part { id: crate::memtable::PartId::Segment(meta.id), source: Source::Segment(segment), deletes: Arc::new(deletes) })
+            Ok(Part {
+                id: crate::memtable::PartId::Segment(meta.id),
+                source: Source::Segment(segment),
+                deletes: Arc::new(deletes),
+            })
         });
         try_join_all(parts).await
     }
@@ -253,7 +265,11 @@ async fn look(context: &Context, keys: &LifeKeys, hint: Option<&Hint>) -> Result
     Ok(Look { newest, entries, after, verified, opened })
 }
 
-pub(super) async fn list_entries(context: &Context, keys: &LifeKeys, after: Sequence) -> Result<Vec<Sequence>> {
+pub(super) async fn list_entries(
+    context: &Context,
+    keys: &LifeKeys,
+    after: Sequence,
+) -> Result<Vec<Sequence>> {
     let listed = context.backend.list(&keys.wal(), Some(&keys.entry(after))).await?;
     let mut entries: Vec<Sequence> =
         listed.iter().filter_map(|info| LifeKeys::number_of(&info.key)).map(Sequence).collect();

@@ -97,8 +97,7 @@ impl Engine {
             return true;
         }
         let settings = &self.context.settings;
-        settings.durability == Durability::Standard
-            && self.context.env.elapsed(verified) < settings.trust()
+        settings.durability == Durability::Standard && self.context.env.elapsed(verified) < settings.trust()
     }
 
     /// How much of the tail is not flushed: bytes and entries.

@@ -45,7 +45,12 @@ impl State {
 
     /// Applies the entry after `sequence`. One that was applied already, by a reader that was quicker, is no
     /// news.
-    pub(super) fn apply(&mut self, head: &EntryHead, layers: Vec<Layer>, tokens: &[TokenRecord]) -> Result<()> {
+    pub(super) fn apply(
+        &mut self,
+        head: &EntryHead,
+        layers: Vec<Layer>,
+        tokens: &[TokenRecord],
+    ) -> Result<()> {
         if head.sequence != self.sequence.next() {
             return Ok(());
         }

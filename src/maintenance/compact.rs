@@ -95,7 +95,11 @@ impl Merge {
                 bytes += batch_bytes(&batch);
                 let open = match builder.take() {
                     Some(open) => open,
-                    None => SegmentBuilder::new(Arc::clone(&engine.schema), new_id(engine, start), sequences(start))?,
+                    None => SegmentBuilder::new(
+                        Arc::clone(&engine.schema),
+                        new_id(engine, start),
+                        sequences(start),
+                    )?,
                 };
                 let push = move || {
                     let mut open = open;
@@ -115,7 +119,9 @@ impl Merge {
     /// The picked rows as one batch, and a note of where each went.
     fn gather(&mut self, inputs: &[Input], picks: &[Pick], place: &mut u64) -> Result<RecordBatch> {
         for pick in picks {
-            if let Some(slot) = self.moved.get_mut(pick.input).and_then(|rows| rows.get_mut(pick.row as usize)) {
+            if let Some(slot) =
+                self.moved.get_mut(pick.input).and_then(|rows| rows.get_mut(pick.row as usize))
+            {
                 *slot = Some(*place);
             }
             *place += 1;
@@ -126,7 +132,12 @@ impl Merge {
     }
 
     /// Finishes and uploads the open segment, whose rows end at `place`.
-    async fn close(&mut self, engine: &Engine, builder: &mut Option<SegmentBuilder>, place: u64) -> Result<()> {
+    async fn close(
+        &mut self,
+        engine: &Engine,
+        builder: &mut Option<SegmentBuilder>,
+        place: u64,
+    ) -> Result<()> {
         let Some(open) = builder.take() else { return Ok(()) };
         let files = engine.context.env.blocking(move || open.finish()).await??;
         let meta = files.upload(&engine.context.backend, &engine.keys).await?;
@@ -141,7 +152,8 @@ impl Merge {
         let mut dead: BTreeMap<SegmentId, RoaringBitmap> = BTreeMap::new();
         for (input, moved) in inputs.iter().zip(&self.moved) {
             let now = newest.view.segments.iter().find(|part| part.id == input.id);
-            let now = now.map_or_else(RoaringBitmap::new, |part| part.deletes.as_ref() - input.deletes.as_ref());
+            let now =
+                now.map_or_else(RoaringBitmap::new, |part| part.deletes.as_ref() - input.deletes.as_ref());
             for place in now.iter().filter_map(|row| moved.get(row as usize).copied().flatten()) {
                 let after = self.outputs.partition_point(|output| output.start <= place);
                 if let Some(output) = after.checked_sub(1).and_then(|at| self.outputs.get(at))

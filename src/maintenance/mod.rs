@@ -6,10 +6,10 @@
 mod compact;
 mod flush;
 
-pub(crate) use compact::compact;
 pub use compact::CompactReport;
-pub(crate) use flush::flush;
+pub(crate) use compact::compact;
 pub use flush::FlushReport;
+pub(crate) use flush::flush;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::segment::{Deletes, SegmentMeta};
 use crate::types::SegmentId;
 
@@ -36,7 +36,7 @@ async fn with_deletes(
     dead: &BTreeMap<SegmentId, RoaringBitmap>,
 ) -> Result<Vec<SegmentMeta>> {
     let updates = segments.into_iter().map(|mut meta| async move {
-        let Some(dead) = dead.get(&meta.id) else { return Ok(Some(meta)) };
+        let Some(dead) = dead.get(&meta.id) else { return Ok::<_, Error>(Some(meta)) };
         if dead.len() == u64::from(meta.rows) {
             return Ok(None);
         }

@@ -76,7 +76,7 @@ impl Layer {
     pub(crate) fn bytes(&self) -> usize {
         match &self.source {
             Source::Run(run) => run.bytes(),
-            Source::Segment(segment) => usize::try_from(segment.meta().bytes).unwrap_or(usize::MAX),
+            Source::Segment(segment) => usize::try_from(segment.meta().bytes()).unwrap_or(usize::MAX),
         }
     }
 

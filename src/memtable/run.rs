@@ -149,7 +149,8 @@ impl Run {
 
 /// The bytes of the rows themselves: the buffers they lie in may be larger and shared.
 pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
-    let size = |column: &arrow::array::ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(usize::MAX);
+    let size =
+        |column: &arrow::array::ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(usize::MAX);
     batch.columns().iter().map(size).fold(0, usize::saturating_add)
 }
 

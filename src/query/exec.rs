@@ -105,7 +105,11 @@ impl View {
     }
 
     /// The nearest of the candidates of all parts, ties by id. Ids are read of those alone that may tie.
-    async fn nearest_of_all(&self, mut near: Vec<(f32, Place)>, limit: usize) -> Result<(Vec<Place>, Vec<f32>)> {
+    async fn nearest_of_all(
+        &self,
+        mut near: Vec<(f32, Place)>,
+        limit: usize,
+    ) -> Result<(Vec<Place>, Vec<f32>)> {
         near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         if let Some((last, _)) = near.get(limit.saturating_sub(1)) {
             let last = *last;

@@ -65,21 +65,26 @@ impl Part {
             Source::Segment(segment) => segment,
         };
         let columns = places(schema, bound.columns());
-        let window = segment.window_rows();
-        let windows = (0..segment.meta().rows).step_by(window as usize).filter_map(|start| {
-            let rows = start..start.saturating_add(window);
+        let mut windows = Vec::new();
+        let mut from = 0;
+        while from < segment.meta().rows {
+            let rows = segment.window(&columns, from);
+            from = rows.end.max(from + 1);
             let picked = within(among, rows);
-            (!picked.is_empty()).then_some(picked)
-        });
+            if !picked.is_empty() {
+                windows.push(picked);
+            }
+        }
         let columns = &columns;
         let one = |picked: RoaringBitmap| async move {
             let batch = segment.fetch(columns, &picked).await?;
             evaluate(env, bound, batch, picked).await
         };
-        stream::iter(windows).map(one).buffered(PARALLEL).try_fold(RoaringBitmap::new(), |all, some| async move {
-            Ok(all | some)
-        })
-        .await
+        stream::iter(windows)
+            .map(one)
+            .buffered(PARALLEL)
+            .try_fold(RoaringBitmap::new(), |all, some| async move { Ok(all | some) })
+            .await
     }
 
     /// The id and these columns of some rows, in ascending order of the rows.
@@ -95,7 +100,11 @@ impl Part {
                 let picked: BooleanBuffer = mask(0..self.source.rows(), rows);
                 let places: Vec<usize> =
                     std::iter::once(0).chain(columns.iter().map(|column| column + 1)).collect();
-                debug_assert_eq!(run.rows().num_columns(), schema.columns().len() + 1, "a run has all columns");
+                debug_assert_eq!(
+                    run.rows().num_columns(),
+                    schema.columns().len() + 1,
+                    "a run has all columns"
+                );
                 Ok(filter_record_batch(&run.rows().project(&places)?, &picked.into())?)
             }
         }
@@ -145,8 +154,10 @@ impl Part {
         let window = (VECTOR_WINDOW_BYTES / search.row_bytes.max(1)).clamp(1, 1 << 20);
         let rows = segment.meta().rows;
         let window = u32::try_from(window).unwrap_or(u32::MAX);
-        let windows = (0..rows).step_by(window as usize).map(|start| start..rows.min(start.saturating_add(window)));
-        let read = |rows: Range<u32>| async move { Ok((segment.vectors(search.column, rows.clone()).await?, rows)) };
+        let windows =
+            (0..rows).step_by(window as usize).map(|start| start..rows.min(start.saturating_add(window)));
+        let read =
+            |rows: Range<u32>| async move { Ok((segment.vectors(search.column, rows.clone()).await?, rows)) };
         let mut arrays = stream::iter(windows).map(read).buffered(PARALLEL);
         while let Some((array, rows)) = arrays.try_next().await.map_err(|e: Error| e)? {
             let picked = within(&allowed, rows.clone());
@@ -211,7 +222,12 @@ async fn score(
 }
 
 /// Evaluates a filter on the batch of these rows: which of them match.
-async fn evaluate(env: &Env, bound: &Arc<Bound>, batch: RecordBatch, rows: RoaringBitmap) -> Result<RoaringBitmap> {
+async fn evaluate(
+    env: &Env,
+    bound: &Arc<Bound>,
+    batch: RecordBatch,
+    rows: RoaringBitmap,
+) -> Result<RoaringBitmap> {
     let bound = Arc::clone(bound);
     let inline = batch.num_rows() < INLINE_ROWS;
     let work = move || {

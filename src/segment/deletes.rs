@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::meta::{DeletesMeta, SegmentMeta};
 use crate::codec::{CodecError, Reader, checksum};
 use crate::error::{Error, Result};
-use crate::storage::{Blob, PutMode, SegmentKeys, StorageBackend};
+use crate::storage::{PutMode, SegmentKeys, StorageBackend};
 
 const WHAT: &str = "deletes";
 const MAGIC: [u8; 4] = *b"EDEL";
@@ -53,7 +53,7 @@ impl Deletes {
         if deletes.size > CONTAINER_BYTES_MAX * (2 + u64::from(meta.rows >> 16)) {
             return Err(Error::corrupt(key, "the file of dead rows is too large"));
         }
-        let bytes = Blob::new(Arc::clone(backend), key.clone(), deletes.size).read(0..deletes.size).await?;
+        let bytes = backend.get_range(&key, 0..deletes.size).await?;
         decode(&bytes, deletes, meta.rows).map_err(|e| e.at(key))
     }
 }

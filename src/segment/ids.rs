@@ -20,11 +20,11 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::compute;
+use crate::cache::Blob;
 use crate::codec::{CodecError, Reader, checksum};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::schema::Ids;
-use crate::storage::Blob;
 use crate::types::{DocumentId, IdKind};
 
 const WHAT: &str = "id index";
@@ -439,7 +439,7 @@ mod tests {
         let (backend, key) = (Arc::new(MemoryBackend::new()), ObjectKey::new("x").unwrap());
         let blocks = Bytes::from(blocks);
         backend.put(&key, blocks.clone(), PutMode::Create).await.unwrap();
-        let blob = Blob::new(backend, key, range.end);
+        let blob = Blob::new(backend, crate::cache::BlockCache::off(), key, range.end);
         Arc::new(IdIndex::new(head, blob, resident.then_some(blocks)).unwrap())
     }
 

@@ -18,11 +18,12 @@ use super::sums::Summed;
 use super::vectors::{HEAD, Vectors};
 use super::weights::Weights;
 use super::writer::{ID_BLOCKS, ID_HEAD, SUMS, WEIGHTS};
+use crate::cache::{Blob, BlockCache};
 use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::schema::{ColumnKind, Ids, Schema, VectorColumn};
-use crate::storage::{Blob, LifeKeys, SegmentKeys, StorageBackend};
+use crate::storage::{LifeKeys, SegmentKeys, StorageBackend};
 use crate::types::DocumentId;
 
 /// An id index up to this size is kept in memory whole.
@@ -57,12 +58,13 @@ impl Segment {
     pub(crate) async fn open(
         env: &Env,
         backend: &Arc<dyn StorageBackend>,
+        cache: &BlockCache,
         keys: &LifeKeys,
         schema: &Arc<Schema>,
         meta: &SegmentMeta,
     ) -> Result<Self> {
         let keys = keys.segment(meta.id);
-        let checked = meta.check(schema).and_then(|()| Files::locate(backend, &keys, schema, meta));
+        let checked = meta.check(schema).and_then(|()| Files::locate(backend, cache, &keys, schema, meta));
         let files = checked.map_err(|e| e.at(keys.attributes()))?;
         let (attributes, footer, heads) = try_join3(
             files.read_attributes(),
@@ -173,11 +175,12 @@ impl Segment {
 impl Files {
     fn locate(
         backend: &Arc<dyn StorageBackend>,
+        cache: &BlockCache,
         keys: &SegmentKeys,
         schema: &Schema,
         meta: &SegmentMeta,
     ) -> Result<Self, CodecError> {
-        let blob = |key, file: &FileMeta| Blob::new(Arc::clone(backend), key, file.size);
+        let blob = |key, file: &FileMeta| Blob::new(Arc::clone(backend), cache.clone(), key, file.size);
         let vector = |(at, name, shape): (usize, &str, VectorColumn)| {
             let missing = || CodecError::malformed("segment meta", "no such vector column");
             let file = meta.vectors.get(name).ok_or_else(missing)?;

@@ -8,9 +8,10 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::cache::Blob;
 use crate::codec::{CodecError, checksum};
 use crate::error::{Error, Result};
-use crate::storage::{Blob, ObjectKey};
+use crate::storage::ObjectKey;
 
 const WHAT: &str = "block sums";
 
@@ -139,7 +140,7 @@ mod tests {
         let mut damaged = file.clone();
         damaged[2 * BLOCK] ^= 1;
         backend.put(&key, damaged.into(), PutMode::Create).await?;
-        let blob = Blob::new(backend, key, file.len() as u64);
+        let blob = Blob::new(backend, crate::cache::BlockCache::off(), key, file.len() as u64);
         let summed = Summed::decode(blob, &encode(&file)).unwrap();
         let ranges = [5..20, 0..2 * BLOCK as u64, 3 * BLOCK as u64 + 1..3 * BLOCK as u64 + 100];
         let blocks = summed.fetch(&ranges).await?.verify()?;

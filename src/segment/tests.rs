@@ -18,6 +18,7 @@ use roaring::RoaringBitmap;
 use uuid::Uuid;
 
 use super::*;
+use crate::cache::BlockCache;
 use crate::error::ErrorKind;
 use crate::schema::{AttributeType, Ids, Schema};
 use crate::storage::{
@@ -185,7 +186,7 @@ async fn write(kind: IdKind, rows: usize) -> Written {
 
 impl Written {
     async fn open_on(&self, backend: &Arc<dyn StorageBackend>) -> Result<Segment> {
-        Segment::open(&Env::current()?, backend, &keys(), &self.schema, &self.meta).await
+        Segment::open(&Env::current()?, backend, &BlockCache::off(), &keys(), &self.schema, &self.meta).await
     }
 
     async fn open(&self) -> Result<Segment> {
@@ -300,7 +301,8 @@ async fn large_values_read_back_and_are_scanned_in_small_windows() -> Result<()>
     builder.push(&source)?;
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
     let meta = builder.finish()?.upload(&backend, &keys()).await?;
-    let segment = Segment::open(&Env::current()?, &backend, &keys(), &schema, &meta).await?;
+    let segment =
+        Segment::open(&Env::current()?, &backend, &BlockCache::off(), &keys(), &schema, &meta).await?;
     assert!(segment.window(&[0], 0).len() < 40);
     assert_eq!(segment.window(&[], 0), 0..40);
     assert_eq!(

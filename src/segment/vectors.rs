@@ -23,11 +23,11 @@ use roaring::RoaringBitmap;
 use super::compute;
 use super::deletes::bitmap;
 use super::meta::{FileMeta, Section};
+use crate::cache::Blob;
 use crate::codec::{CodecError, Reader, checksum};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::schema::VectorColumn;
-use crate::storage::Blob;
 use crate::types::VectorType;
 
 const WHAT: &str = "vectors";

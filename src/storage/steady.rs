@@ -38,7 +38,10 @@ impl SteadyBackend {
     async fn once<T>(&self, what: impl fmt::Display, request: impl Future<Output = Result<T>>) -> Result<T> {
         let late = || {
             let limit = self.timeout.as_millis();
-            Error::new(ErrorKind::Unavailable, format!("no answer from the store in {limit} ms. key=`{what}`"))
+            Error::new(
+                ErrorKind::Unavailable,
+                format!("no answer from the store in {limit} ms. key=`{what}`"),
+            )
         };
         self.env.timeout(self.timeout, request).await.unwrap_or_else(|| Err(late()))
     }
@@ -50,7 +53,9 @@ impl SteadyBackend {
         let mut pause = PAUSE;
         for _ in 1..ATTEMPTS {
             match self.once(&what, request()).await {
-                Err(e) if e.is(ErrorKind::Unavailable) => self.env.sleep(pause + self.env.jitter(pause)).await,
+                Err(e) if e.is(ErrorKind::Unavailable) => {
+                    self.env.sleep(pause + self.env.jitter(pause)).await
+                }
                 answer => return answer,
             }
             pause *= 2;

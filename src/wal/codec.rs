@@ -53,8 +53,7 @@ pub(crate) struct Encoded {
 
 impl Encoded {
     pub(crate) fn new(schema: &Schema, head: EntryHead, body: &EntryBody) -> Result<Self> {
-        let extension =
-            Extension { schema: 1, tokens: body.tokens.clone(), segments: body.segments.clone() };
+        let extension = Extension { schema: 1, tokens: body.tokens.clone(), segments: body.segments.clone() };
         let mut bytes = vec![0; HEAD];
         serde_json::to_writer(&mut bytes, &extension).map_err(|e| Error::internal(e.to_string()))?;
         // Blanks after JSON are JSON.

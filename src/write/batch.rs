@@ -103,6 +103,15 @@ impl WriteBatch {
         Self::default()
     }
 
+    /// Whether checking it is quickly done.
+    pub(crate) fn is_small(&self, operations: usize) -> bool {
+        let quick = |operation: &Operation| match operation {
+            Operation::Rows(rows) => rows.num_rows() <= operations,
+            _ => true,
+        };
+        self.operations.len() <= operations && self.operations.iter().all(quick)
+    }
+
     fn push(mut self, operation: Operation) -> Self {
         self.operations.push(operation);
         self

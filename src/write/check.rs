@@ -54,6 +54,24 @@ pub(super) enum Change {
     Delete(Vec<DocumentId>),
 }
 
+impl Change {
+    fn inserts(&mut self) -> Option<&mut Vec<Document>> {
+        if let Self::Insert(documents) = self { Some(documents) } else { None }
+    }
+
+    fn upserts(&mut self) -> Option<&mut Vec<Document>> {
+        if let Self::Upsert(documents, _) = self { Some(documents) } else { None }
+    }
+
+    fn patches(&mut self) -> Option<&mut Vec<Document>> {
+        if let Self::Patch(documents) = self { Some(documents) } else { None }
+    }
+
+    fn deletes(&mut self) -> Option<&mut Vec<DocumentId>> {
+        if let Self::Delete(ids) = self { Some(ids) } else { None }
+    }
+}
+
 impl Checked {
     pub(crate) fn new(schema: &Schema, settings: &Settings, batch: WriteBatch) -> Result<Self> {
         let mut check = Check::new(schema, settings);
@@ -139,27 +157,17 @@ impl<'a> Check<'a> {
             Operation::UpsertIf(document, condition) => {
                 let document = self.document(document)?;
                 let missing = condition.missing;
-                let same = |change: &mut Change| match change {
-                    Change::Upsert(documents, _) => Some(documents),
-                    _ => None,
-                };
-                self.guard(document, Some(condition), same, |first| Change::Upsert(vec![first], missing))?;
+                self.guard(document, Some(condition), Change::upserts, |first| {
+                    Change::Upsert(vec![first], missing)
+                })?;
             }
             Operation::Insert(document) => {
                 let document = self.document(document)?;
-                let same = |change: &mut Change| match change {
-                    Change::Insert(documents) => Some(documents),
-                    _ => None,
-                };
-                self.guard(document, None, same, |first| Change::Insert(vec![first]))?;
+                self.guard(document, None, Change::inserts, |first| Change::Insert(vec![first]))?;
             }
             Operation::Patch(document, condition) => {
                 let document = self.document(document)?;
-                let same = |change: &mut Change| match change {
-                    Change::Patch(documents) => Some(documents),
-                    _ => None,
-                };
-                self.guard(document, condition, same, |first| Change::Patch(vec![first]))?;
+                self.guard(document, condition, Change::patches, |first| Change::Patch(vec![first]))?;
             }
             Operation::Delete(id) => {
                 self.id(&id)?;
@@ -167,11 +175,7 @@ impl<'a> Check<'a> {
             }
             Operation::DeleteIf(id, condition) => {
                 self.id(&id)?;
-                let same = |change: &mut Change| match change {
-                    Change::Delete(ids) => Some(ids),
-                    _ => None,
-                };
-                self.guard(id, Some(condition), same, |first| Change::Delete(vec![first]))?;
+                self.guard(id, Some(condition), Change::deletes, |first| Change::Delete(vec![first]))?;
             }
         }
         Ok(())
@@ -254,6 +258,7 @@ fn check_values(schema: &Schema, values: Vec<(String, Value)>) -> Result<Vec<(St
         IdKind::Uuid => Uuid::nil().into(),
         IdKind::String => "(every match)".into(),
     };
-    let document = values.into_iter().fold(Document::new(id), |document, (column, value)| document.with(column, value));
+    let document =
+        values.into_iter().fold(Document::new(id), |document, (column, value)| document.with(column, value));
     Ok(schema.check(document)?.into_parts().1.into_iter().collect())
 }

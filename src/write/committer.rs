@@ -50,7 +50,11 @@ impl Committer {
     }
 
     /// Commits a batch. It goes on even if this future is dropped.
-    pub(crate) async fn write(self: &Arc<Self>, engine: &Arc<Engine>, batch: Checked) -> Result<WriteReceipt> {
+    pub(crate) async fn write(
+        self: &Arc<Self>,
+        engine: &Arc<Engine>,
+        batch: Checked,
+    ) -> Result<WriteReceipt> {
         let (answer, answered) = oneshot::channel();
         let start = {
             let mut queue = self.queue();
@@ -67,6 +71,10 @@ impl Committer {
         }
         // The task answers unless the runtime stops under it.
         answered.await.unwrap_or_else(|_| Err(Error::internal("the runtime stopped during the write")))
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.queue().closed
     }
 
     /// Refuses what comes from now on, and waits for what is under way.

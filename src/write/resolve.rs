@@ -24,7 +24,14 @@ pub(super) struct Resolved {
 
 /// Resolves a batch against a view, and says what it does to it.
 pub(super) async fn resolve(view: &View, batch: &Checked) -> Result<Resolved> {
-    let mut resolution = Resolution { view: view.clone(), runs: Vec::new(), ids: AffectedIds::default(), skipped: 0, remaining: false, partial: batch.partial };
+    let mut resolution = Resolution {
+        view: view.clone(),
+        runs: Vec::new(),
+        ids: AffectedIds::default(),
+        skipped: 0,
+        remaining: false,
+        partial: batch.partial,
+    };
     for filter in &batch.delete_filters {
         resolution.delete_by_filter(filter).await?;
     }
@@ -103,7 +110,8 @@ impl Resolution {
                 document.set(column, value.clone());
             }
         }
-        let documents = documents.into_iter().map(|d| self.view.schema.check(d)).collect::<Result<Vec<_>>>()?;
+        let documents =
+            documents.into_iter().map(|d| self.view.schema.check(d)).collect::<Result<Vec<_>>>()?;
         self.ids.patched.extend(documents.iter().map(|d| d.id().clone()));
         let rows = self.view.schema.encode(&documents)?;
         self.add(Run::sort(&self.view.schema, &rows, Vec::new())?);
@@ -121,7 +129,10 @@ impl Resolution {
             )));
         }
         self.remaining |= over;
-        let places = parts.iter().enumerate().flat_map(|(part, (_, rows))| rows.iter().map(move |row| Place { part, row }));
+        let places = parts
+            .iter()
+            .enumerate()
+            .flat_map(|(part, (_, rows))| rows.iter().map(move |row| Place { part, row }));
         Ok(places.take(most).collect())
     }
 
@@ -179,7 +190,8 @@ impl Resolution {
         let holds = self.holds(condition, &places, Some(&new)).await?;
         let mut holds = holds.values().iter();
         let insert = missing == IfMissing::Insert;
-        let chosen = places.iter().map(|place| if place.is_some() { holds.next() == Some(true) } else { insert });
+        let chosen =
+            places.iter().map(|place| if place.is_some() { holds.next() == Some(true) } else { insert });
         let chosen: Vec<&Document> = pick(documents, chosen);
         self.skipped += (documents.len() - chosen.len()) as u64;
         self.put(&chosen, effects)
@@ -191,7 +203,12 @@ impl Resolution {
         Ok(())
     }
 
-    async fn patch(&mut self, patches: &[Document], condition: Option<&Bound>, effects: &mut Effects) -> Result<()> {
+    async fn patch(
+        &mut self,
+        patches: &[Document],
+        condition: Option<&Bound>,
+        effects: &mut Effects,
+    ) -> Result<()> {
         let places = self.locate(patches).await?;
         let found: Vec<&Document> = pick(patches, places.iter().map(Option::is_some));
         let old = self.whole(&places.iter().flatten().copied().collect::<Vec<_>>()).await?;

@@ -1,0 +1,74 @@
+//! Opening a database with settings and parts of the caller's.
+
+use std::sync::Arc;
+
+use super::Database;
+use crate::cache::BlockCache;
+use crate::context::Context;
+use crate::env::Env;
+use crate::error::Result;
+use crate::safeguard::Safeguards;
+use crate::settings::Settings;
+use crate::storage::{SteadyBackend, StorageBackend, open_location, open_store};
+
+/// What a database is opened with.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct DatabaseBuilder {
+    settings: Settings,
+    env: Option<Env>,
+    safeguards: Safeguards,
+}
+
+impl DatabaseBuilder {
+    /// Replaces the settings. Default: [`Settings::default`].
+    pub fn with_settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Replaces the environment: time, chance and tasks. Default: the tokio runtime that `open` is called
+    /// on.
+    pub fn with_env(mut self, env: Env) -> Self {
+        self.env = Some(env);
+        self
+    }
+
+    /// Switches a safeguard of the commit protocol off, to see a test fail without it.
+    #[cfg(feature = "testing")]
+    pub fn without(mut self, safeguard: crate::testing::Safeguard) -> Self {
+        self.safeguards = Safeguards::without(safeguard);
+        self
+    }
+
+    /// Opens a location, as [`Database::open`].
+    ///
+    /// # Errors
+    /// As [`Database::open`]; and [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for bad settings.
+    pub async fn open(self, location: &str) -> Result<Database> {
+        self.settings.validate()?;
+        let env = self.env.clone().map_or_else(Env::current, Ok)?;
+        let backend = open_location(location, &env, &self.settings)?;
+        self.open_backend(backend).await
+    }
+
+    /// Opens a backend of yours.
+    ///
+    /// # Errors
+    /// As [`DatabaseBuilder::open`].
+    pub async fn open_backend(self, backend: Arc<dyn StorageBackend>) -> Result<Database> {
+        self.settings.validate()?;
+        let env = self.env.map_or_else(Env::current, Ok)?;
+        let backend: Arc<dyn StorageBackend> =
+            Arc::new(SteadyBackend::new(backend, env.clone(), self.settings.request_timeout));
+        open_store(&backend, &env).await?;
+        let context = Context {
+            cache: BlockCache::memory(self.settings.cache_bytes),
+            env,
+            backend,
+            settings: Arc::new(self.settings),
+            safeguards: self.safeguards,
+        };
+        Ok(Database { context, open: Arc::default() })
+    }
+}

@@ -1,0 +1,163 @@
+//! A database: namespaces below one prefix of a store.
+
+mod builder;
+
+pub use builder::DatabaseBuilder;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::context::Context;
+use crate::engine::{Engine, create_life, find_life, lives};
+use crate::error::{Error, ErrorKind, Result};
+use crate::namespace::Namespace;
+use crate::schema::Schema;
+use crate::storage::NamespaceKeys;
+use crate::types::NamespaceName;
+
+/// A database. Clones share it.
+///
+/// ```
+/// use elacsym::schema::AttributeType;
+/// use elacsym::{Database, Document, Filter, IdKind, Scan, Schema, WriteBatch};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// let db = Database::open("memory://").await?;
+/// let schema = Schema::builder(IdKind::U64).attribute("title", AttributeType::String).build()?;
+/// let docs = db.create_namespace("docs", schema).await?;
+/// docs.write(WriteBatch::new().upsert(Document::new(1).with("title", "Cold reads"))).await?;
+/// let page = docs.scan(Scan::new().filter(Filter::iglob("title", "cold*"))).await?;
+/// assert_eq!(page.rows.documents()?.len(), 1);
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Database {
+    context: Context,
+    /// Handles that are in use: one process opens a namespace once.
+    open: Arc<Mutex<BTreeMap<NamespaceName, Namespace>>>,
+}
+
+impl Database {
+    /// Opens a database with default settings: `s3://bucket/prefix`, `gs://bucket/prefix`,
+    /// `az://container/prefix` (each with its feature and the store's usual environment variables), a local
+    /// folder such as `./data`, or `memory://`.
+    ///
+    /// A store that is opened for the first time is probed: whether a second create of an object really
+    /// fails, and what else the protocol needs. Later it costs one request.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a location that is none, or outside a tokio runtime;
+    /// [`ErrorKind::UnsupportedStore`] for a store that fails the probe.
+    pub async fn open(location: &str) -> Result<Self> {
+        Self::builder().open(location).await
+    }
+
+    /// Begins a database with settings or parts of yours.
+    #[must_use]
+    pub fn builder() -> DatabaseBuilder {
+        DatabaseBuilder::default()
+    }
+
+    /// Creates a namespace.
+    ///
+    /// # Errors
+    /// [`ErrorKind::AlreadyExists`] if it exists, [`ErrorKind::Invalid`] for a bad name.
+    pub async fn create_namespace(&self, name: &str, schema: Schema) -> Result<Namespace> {
+        let name = NamespaceName::new(name)?;
+        let names = NamespaceKeys::new(&name);
+        let next = match find_life(&self.context, &names).await? {
+            None => 1,
+            Some(newest) => {
+                let alive = match Engine::open(&self.context, &name).await {
+                    Ok(_) => true,
+                    Err(e) if e.is(ErrorKind::NotFound) => false,
+                    Err(e) => return Err(e),
+                };
+                if alive {
+                    let exists = format!("the namespace exists. name=`{name}`");
+                    return Err(Error::new(ErrorKind::AlreadyExists, exists));
+                }
+                newest.checked_add(1).ok_or_else(|| Error::limit("a name has no more lives"))?
+            }
+        };
+        let life = create_life(&self.context, &name, next, schema).await?;
+        let engine = Engine::begin(&self.context, &name, life).await?;
+        Ok(self.keep(Namespace::new(engine)))
+    }
+
+    /// Opens a namespace: three round trips, or two when little is in its tail. Opened again in the same
+    /// process, it costs nothing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it does not exist, [`ErrorKind::Invalid`] for a bad name.
+    pub async fn namespace(&self, name: &str) -> Result<Namespace> {
+        let name = NamespaceName::new(name)?;
+        if let Some(open) = self.handles().get(&name).filter(|open| open.is_open()) {
+            return Ok(open.clone());
+        }
+        let engine = Engine::open(&self.context, &name).await?;
+        Ok(self.keep(Namespace::new(engine)))
+    }
+
+    /// Opens a namespace, or creates it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] if it exists with another schema.
+    pub async fn open_or_create(&self, name: &str, schema: Schema) -> Result<Namespace> {
+        let same = |namespace: Namespace| {
+            if *namespace.schema() == schema {
+                return Ok(namespace);
+            }
+            Err(Error::invalid(format!("the namespace exists with another schema. name=`{name}`")))
+        };
+        match self.namespace(name).await {
+            Err(e) if e.is(ErrorKind::NotFound) => {}
+            outcome => return outcome.and_then(same),
+        }
+        match self.create_namespace(name, schema.clone()).await {
+            // Another was quicker.
+            Err(e) if e.is(ErrorKind::AlreadyExists) => self.namespace(name).await.and_then(same),
+            outcome => outcome,
+        }
+    }
+
+    /// Deletes a namespace: no write comes after this in any process, and the name is free again. Its
+    /// objects stay on the store until collection.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if it does not exist.
+    pub async fn delete_namespace(&self, name: &str) -> Result<()> {
+        let namespace = self.namespace(name).await?;
+        let deleted = namespace.delete().await;
+        self.handles().remove(namespace.name());
+        match deleted {
+            Ok(_) => Ok(()),
+            Err(e) if e.is(ErrorKind::Deleted) => {
+                Err(Error::new(ErrorKind::NotFound, format!("no such namespace. name=`{name}`")))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The names of all namespaces, ascending. Costs one list and two small requests a name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if the store does not answer.
+    pub async fn list_namespaces(&self) -> Result<Vec<NamespaceName>> {
+        lives(&self.context).await
+    }
+
+    fn handles(&self) -> std::sync::MutexGuard<'_, BTreeMap<NamespaceName, Namespace>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a handle for whoever opens the namespace next, unless another was quicker.
+    fn keep(&self, namespace: Namespace) -> Namespace {
+        let mut handles = self.handles();
+        if let Some(open) = handles.get(namespace.name()).filter(|open| open.is_open()) {
+            return open.clone();
+        }
+        handles.insert(namespace.name().clone(), namespace.clone());
+        namespace
+    }
+}

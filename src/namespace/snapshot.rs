@@ -1,0 +1,80 @@
+//! Reads of one state.
+
+use crate::error::Result;
+use crate::query::{Page, Query, QueryResponse, Scan, Select, View};
+use crate::types::{Document, DocumentId, Sequence};
+
+/// Which state a snapshot shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Consistency {
+    /// Every write that was acknowledged, in any process, before the call. Costs one request.
+    #[default]
+    Strong,
+    /// What this process knows. Costs nothing.
+    Eventual,
+    /// At least this write: read-your-writes across processes. Costs nothing if it is known here.
+    AtLeast(Sequence),
+}
+
+/// One state of a namespace. It holds what it needs in memory; the files it names stay on the store for
+/// [`Settings::grace`](crate::Settings::grace) after newer ones took their place.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    view: View,
+}
+
+impl Snapshot {
+    pub(crate) fn new(view: View) -> Self {
+        Self { view }
+    }
+
+    /// The newest write that this shows.
+    #[must_use]
+    pub fn sequence(&self) -> Sequence {
+        self.view.sequence
+    }
+
+    /// How many documents there are.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
+    pub async fn count(&self) -> Result<u64> {
+        Ok(self.view.live().await?.iter().map(|(_, rows)| rows.len()).sum())
+    }
+
+    /// The documents of these ids, whole, in their order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for ids of another kind than the namespace's.
+    pub async fn get(&self, ids: &[DocumentId]) -> Result<Vec<Option<Document>>> {
+        self.get_columns(ids, &Select::All).await
+    }
+
+    /// The documents of these ids with some of their columns.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`], and for a column that does not exist.
+    pub async fn get_columns(&self, ids: &[DocumentId], select: &Select) -> Result<Vec<Option<Document>>> {
+        ids.iter().try_for_each(|id| id.check(self.view.schema.id()))?;
+        self.view.get(ids, &select.places(&self.view.schema)?).await
+    }
+
+    /// One page of documents in order of their ids.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a wrong filter, selection or cursor,
+    /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for a wrong limit.
+    pub async fn scan(&self, scan: Scan) -> Result<Page> {
+        self.view.scan(&scan).await
+    }
+
+    /// The nearest documents, by exact distance.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a wrong column, vector, filter or selection,
+    /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for a wrong limit.
+    pub async fn query(&self, query: Query) -> Result<QueryResponse> {
+        self.view.query(&query).await
+    }
+}
