@@ -73,12 +73,12 @@ fn encode(rows: &RoaringBitmap) -> Result<Bytes> {
 
 fn decode(bytes: &[u8], meta: &DeletesMeta, rows: u32) -> Result<RoaringBitmap, CodecError> {
     let (body, sum) = trailer(bytes).ok_or(CodecError::Truncated { what: WHAT })?;
-    let mut reader = Reader::new(WHAT, body);
-    reader.magic(MAGIC)?;
-    reader.version(VERSION)?;
     if checksum(body) != sum || sum != meta.checksum {
         return Err(CodecError::Checksum { what: WHAT });
     }
+    let mut reader = Reader::new(WHAT, body);
+    reader.magic(MAGIC)?;
+    reader.version(VERSION)?;
     reader.u16()?;
     let length = reader.len()?;
     let dead = bitmap(WHAT, reader.take(length)?)?;
@@ -108,7 +108,7 @@ mod tests {
         for rows in [RoaringBitmap::new(), (0..70_000).step_by(3).collect(), [5, 9, 99_999].into()] {
             let bytes = encode(&rows).unwrap();
             let (checksum, size) = (trailer(&bytes).unwrap().1, bytes.len() as u64);
-            let count = rows.len() as u32;
+            let count = u32::try_from(rows.len()).unwrap();
             let meta = DeletesMeta { manifest: 1, nonce: Uuid::nil(), count, size, checksum };
             assert!(size <= CONTAINER_BYTES_MAX * 3);
             assert_eq!(decode(&bytes, &meta, 100_000).unwrap(), rows);

@@ -408,6 +408,7 @@ pub(super) fn check_order(ids: &Ids, last: Option<&DocumentId>) -> Result<()> {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "numbers of tests are small")]
 mod tests {
     use uuid::Uuid;
 

@@ -25,6 +25,12 @@ mod weights;
 mod writer;
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    reason = "numbers of tests are small"
+)]
 mod tests;
 
 pub(crate) use deletes::Deletes;

@@ -1,8 +1,9 @@
 //! `rows.parquet`: the id and the attributes, for us and for any other engine.
 //!
-//! Plain Parquet, format 1.0, zstd, in pages of at most 256 rows with their index, so that a few rows are a
-//! few pages. The section `footer` of the meta spans the offset indexes and the footer; pages are checked by
-//! block sums (see [`super::sums`]). The Arrow schema is never taken from the file: ours decides.
+//! Plain Parquet, format 1.0, zstd, in pages of 256 rows (fewer where they are large, and never twice as
+//! many) with their index, so that a few rows are a few pages. The section `footer` of the meta spans the
+//! offset indexes and the footer; pages are checked by block sums (see [`super::sums`]). The Arrow schema is
+//! never taken from the file: ours decides.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +20,9 @@ use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder, SortingColumn};
+use parquet::file::metadata::{
+    PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder, RowGroupMetaData, SortingColumn,
+};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use roaring::RoaringBitmap;
@@ -49,7 +52,10 @@ pub(super) fn arrow_schema(schema: &Schema) -> SchemaRef {
 }
 
 /// Encodes rows, in memory.
-pub(super) struct RowsWriter(ArrowWriter<Vec<u8>>);
+pub(super) struct RowsWriter {
+    writer: ArrowWriter<Vec<u8>>,
+    rows: usize,
+}
 
 impl RowsWriter {
     /// A writer of rows in id order.
@@ -58,18 +64,25 @@ impl RowsWriter {
             .with_properties(properties(schema)?)
             // Parquet's own types say it all, and nobody may trust an Arrow schema from a file.
             .with_skip_arrow_metadata(true);
-        ArrowWriter::try_new_with_options(Vec::new(), arrow_schema(schema), options).map(Self).map_err(failed)
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), arrow_schema(schema), options);
+        Ok(Self { writer: writer.map_err(failed)?, rows: 0 })
     }
 
     /// Adds rows: a batch of [`arrow_schema`].
     pub(super) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.0.write(batch).map_err(failed)
+        // The writer closes a page only between the pieces it cuts a batch into: let them start with pages.
+        let first = batch.num_rows().min(PAGE_ROWS - self.rows % PAGE_ROWS);
+        for piece in [batch.slice(0, first), batch.slice(first, batch.num_rows() - first)] {
+            self.writer.write(&piece).map_err(failed)?;
+        }
+        self.rows += batch.num_rows();
+        Ok(())
     }
 
     pub(super) fn finish(mut self) -> Result<(Bytes, FileMeta)> {
-        let metadata = self.0.finish().map_err(failed)?;
-        let bytes = Bytes::from(std::mem::take(self.0.inner_mut()));
-        let columns = metadata.row_groups().iter().flat_map(|group| group.columns());
+        let metadata = self.writer.finish().map_err(failed)?;
+        let bytes = Bytes::from(std::mem::take(self.writer.inner_mut()));
+        let columns = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
         let offset = columns.filter_map(|c| u64::try_from(c.offset_index_offset()?).ok()).min();
         let footer = offset.and_then(|offset| bytes.get(usize::try_from(offset).ok()?..));
         let (Some(offset), Some(footer)) = (offset, footer) else {
@@ -83,7 +96,7 @@ impl RowsWriter {
 
 impl std::fmt::Debug for RowsWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RowsWriter({} bytes)", self.0.bytes_written())
+        write!(f, "RowsWriter({} rows)", self.rows)
     }
 }
 
@@ -127,7 +140,7 @@ pub(super) struct Rows {
     file: Summed,
     schema: SchemaRef,
     metadata: ArrowReaderMetadata,
-    rows: u32,
+    count: u32,
 }
 
 impl Rows {
@@ -156,7 +169,7 @@ impl Rows {
             }
             let options = ArrowReaderOptions::new().with_schema(Arc::clone(&schema));
             let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), options)?;
-            Ok(Self { file, schema, metadata, rows })
+            Ok(Self { file, schema, metadata, count: rows })
         })
     }
 
@@ -171,7 +184,7 @@ impl Rows {
         if rows.is_empty() {
             return Ok(RecordBatch::new_empty(schema));
         }
-        if rows.max().is_some_and(|row| row >= self.rows) {
+        if rows.max().is_some_and(|row| row >= self.count) {
             return Err(Error::internal("rows that are not in the segment"));
         }
         let (this, rows) = (Arc::clone(self), rows.clone());
@@ -190,7 +203,7 @@ impl Rows {
         let size = self.file.blob().size();
         guard(self.file.blob().key(), || {
             let spans = runs(rows).into_iter().map(|run| run.start as usize..run.end as usize);
-            let selection = RowSelection::from_consecutive_ranges(spans, self.rows as usize);
+            let selection = RowSelection::from_consecutive_ranges(spans, self.count as usize);
             let projection = ProjectionMask::roots(self.metadata.parquet_schema(), columns.iter().copied());
             let decoder = ParquetPushDecoderBuilder::new_with_metadata(self.metadata.clone())
                 .with_projection(projection)
@@ -266,5 +279,59 @@ fn guard<T>(key: &ObjectKey, parse: impl FnOnce() -> Result<T, ParquetError>) ->
     match catch_unwind(AssertUnwindSafe(parse)) {
         Ok(parsed) => parsed.map_err(|e| Error::corrupt(key, e)),
         Err(_) => Err(Error::corrupt(key, "the parquet decoder panicked")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, ListArray, StringArray, UInt64Array};
+    use arrow::datatypes::Int64Type;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    use super::*;
+    use crate::schema::AttributeType;
+    use crate::types::IdKind;
+
+    #[test]
+    fn the_file_is_plain_parquet_in_small_indexed_pages() -> Result<()> {
+        let schema = Schema::builder(IdKind::U64)
+            .attribute("n", AttributeType::Int)
+            .attribute("text", AttributeType::String)
+            .attribute("many", AttributeType::IntArray)
+            .build()?;
+        let DataType::List(item) = AttributeType::IntArray.arrow_type() else { panic!("an array is a list") };
+        let list = |n: i64| Some([Some(n), Some(n + 1)]);
+        let lists = ListArray::from_iter_primitive::<Int64Type, _, _>((0..1_000).map(list));
+        let lists = ListArray::new(item, lists.offsets().clone(), Arc::clone(lists.values()), None);
+        let batch = RecordBatch::try_new(
+            arrow_schema(&schema),
+            vec![
+                Arc::new(UInt64Array::from_iter_values(0..1_000)),
+                Arc::new(Int64Array::from_iter_values(0..1_000)),
+                Arc::new(StringArray::from_iter_values((0..1_000).map(|n| format!("{n:>100}")))),
+                Arc::new(lists),
+            ],
+        )?;
+        let mut writer = RowsWriter::new(&schema)?;
+        writer.push(&batch.slice(0, 100))?;
+        writer.push(&batch.slice(100, 900))?;
+        let (bytes, meta) = writer.finish()?;
+        assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+        assert_eq!(meta.section(FOOTER).unwrap().range().end, bytes.len() as u64);
+
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).unwrap();
+        assert!(builder.metadata().file_metadata().key_value_metadata().is_none());
+        let pages = builder.metadata().page_index_for_row_group(0);
+        assert!(pages.column_index(0).is_some() && pages.column_index(2).is_some());
+        for column in 0..4 {
+            let rows: Vec<_> =
+                pages.page_locations(column).unwrap().iter().map(|p| p.first_row_index).collect();
+            assert!(rows.windows(2).all(|pair| pair[1] - pair[0] < 512), "{column}: {rows:?}");
+            assert!(rows.len() <= 8 + 2, "{column}: {rows:?}");
+        }
+        let read: Vec<_> = builder.with_batch_size(1_000).build().unwrap().map(|b| b.unwrap()).collect();
+        assert_eq!(read[0].columns()[..3], batch.columns()[..3]);
+        Ok(())
     }
 }

@@ -119,12 +119,19 @@ impl Blocks {
             return Some(piece.clone());
         }
         let mut whole = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-        pieces.iter().for_each(|piece| whole.extend_from_slice(piece));
+        for piece in &pieces {
+            whole.extend_from_slice(piece);
+        }
         Some(whole.freeze())
     }
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::single_range_in_vec_init,
+    reason = "numbers of tests are small"
+)]
 mod tests {
     use std::sync::Arc;
 

@@ -99,7 +99,7 @@ impl Dice {
                 let times = picks.iter().map(|p| p.map(|p| times[pick(p, 4)]));
                 Arc::new(times.collect::<TimestampMillisecondArray>().with_timezone("UTC"))
             }
-            _ => Arc::new(picks.iter().map(|p| p.map(|p| p.to_le_bytes())).collect::<BinaryArray>()),
+            _ => Arc::new(picks.iter().map(|p| p.map(u64::to_le_bytes)).collect::<BinaryArray>()),
         }
     }
 
@@ -177,7 +177,9 @@ async fn write(kind: IdKind, rows: usize) -> Written {
     let schema = schema(kind);
     let mut builder = builder(&schema);
     let batches = [batch(&schema, 1, rows / 3), batch(&schema, 1 + rows as u64 / 3, rows - rows / 3)];
-    batches.iter().for_each(|batch| builder.push(batch).unwrap());
+    for batch in &batches {
+        builder.push(batch).unwrap();
+    }
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
     let meta = builder.finish().unwrap().upload(&backend, &keys()).await.unwrap();
     let source = concat_batches(&schema.arrow(), &batches).unwrap();
@@ -312,14 +314,53 @@ async fn large_values_read_back_and_are_scanned_in_small_windows() -> Result<()>
     Ok(())
 }
 
-/// A store whose reads take a second each, so that the time shows how many depended on each other; it can
-/// damage what it reads.
+#[tokio::test(start_paused = true)]
+async fn a_segment_of_two_row_groups_reads_a_few_pages_at_once() -> Result<()> {
+    let schema = Arc::new(Schema::builder(IdKind::U64).attribute("n", AttributeType::Int).build()?);
+    let rows = (1 << 20) + 1_000;
+    let numbers = Int64Array::from_iter_values(
+        (0..rows).map(|n: i64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64)),
+    );
+    let ids = UInt64Array::from_iter_values(0..rows.cast_unsigned());
+    let source = RecordBatch::try_new(schema.arrow(), vec![Arc::new(ids), Arc::new(numbers)])?;
+    let mut builder = builder(&schema);
+    builder.push(&source)?;
+    let memory: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
+    let meta = builder.finish()?.upload(&memory, &keys()).await?;
+    let slow = Arc::new(Slow::over(&memory));
+    let backend: Arc<dyn StorageBackend> = slow.clone();
+    let (env, keys) = (Env::current()?, keys());
+    let (opening, segment) = trips(Segment::open(&env, &backend, &keys, &schema, &meta)).await?;
+    assert_eq!(opening, 1);
+
+    slow.bytes.store(0, Ordering::Relaxed);
+    let wanted: RoaringBitmap = [0, 500_000, (1 << 20) - 1, 1 << 20, rows.cast_unsigned() as u32 - 1].into();
+    let (fetching, read) = trips(segment.fetch(&[0], &wanted)).await?;
+    assert_eq!(read, take_record_batch(&source, &UInt32Array::from_iter_values(wanted.iter()))?);
+    let bytes = slow.bytes.load(Ordering::Relaxed);
+    assert!(fetching == 1 && bytes < 1 << 20, "{fetching} round trips, {bytes} bytes");
+
+    // The id index is too large to stay in memory.
+    let ids: Vec<DocumentId> = [3, 700_000, 1 << 30].map(Into::into).into();
+    assert_eq!(trips(segment.find(&ids)).await?, (1, vec![Some(3), Some(700_000), None]));
+    let (walking, page) = trips(segment.next_ids(Some(&500_000.into()), 10_000)).await?;
+    assert_eq!((walking, page.len(), page[9_999].1), (1, 10_000, 510_000));
+    Ok(())
+}
+
+/// A store whose reads take a second each, so that the time shows how many depended on each other.
 struct Slow {
     inner: Arc<dyn StorageBackend>,
     requests: AtomicUsize,
+    bytes: AtomicUsize,
 }
 
 impl Slow {
+    fn over(inner: &Arc<dyn StorageBackend>) -> Self {
+        let (requests, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { inner: Arc::clone(inner), requests, bytes }
+    }
+
     async fn wait(&self) -> Result<()> {
         self.requests.fetch_add(1, Ordering::Relaxed);
         Env::current()?.sleep(Duration::from_secs(1)).await;
@@ -350,6 +391,7 @@ impl StorageBackend for Slow {
     }
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
         self.wait().await?;
+        self.bytes.fetch_add((range.end - range.start) as usize, Ordering::Relaxed);
         self.inner.get_range(key, range).await
     }
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
@@ -376,7 +418,7 @@ async fn trips<T>(work: impl Future<Output = Result<T>>) -> Result<(u64, T)> {
 #[tokio::test(start_paused = true)]
 async fn everything_takes_one_round_trip_at_most() -> Result<()> {
     let written = write(IdKind::String, 2_000).await;
-    let slow = Arc::new(Slow { inner: Arc::clone(&written.backend), requests: AtomicUsize::new(0) });
+    let slow = Arc::new(Slow::over(&written.backend));
     let backend: Arc<dyn StorageBackend> = slow.clone();
     let (opening, segment) = trips(written.open_on(&backend)).await?;
     // One for attributes, one for Parquet's footer, one for each vector column.
@@ -439,9 +481,9 @@ async fn every_damage_is_an_error_of_its_object_or_harmless() -> Result<()> {
 
 #[tokio::test]
 async fn a_hostile_meta_is_an_error() -> Result<()> {
+    type Change = fn(&mut SegmentMeta);
     let mut written = write(IdKind::U64, 300).await;
     let sound = written.meta.clone();
-    type Change = fn(&mut SegmentMeta);
     let changes: [Change; 10] = [
         |m| m.rows = u32::MAX,
         |m| m.rows -= 1,
