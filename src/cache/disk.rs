@@ -203,19 +203,23 @@ impl Layout {
         let mut lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("LOCK"))?;
         lock.try_lock().map_err(|why| io::Error::other(format!("another cache has the folder: {why}")))?;
         lock.write_all(b"elacsym block cache\n")?;
-        for file in (0..self.files).map(|n| dir.join(format!("{FILE_PREFIX}{n:08}"))) {
-            let file = OpenOptions::new().create(true).truncate(false).write(true).open(file)?;
-            file.set_len(self.file_bytes)?;
-            file.allocate(self.file_bytes)?;
-        }
-        for file in (self.files..).map(|n| dir.join(format!("{FILE_PREFIX}{n:08}"))) {
-            // Of an earlier, larger cache, as long as there are any.
-            if std::fs::remove_file(file).is_err() {
-                break;
-            }
-        }
-        Ok(lock)
+        let reserved = (0..self.files).try_for_each(|n| self.reserve(&file_name(dir, n)));
+        // Beyond them are those of an earlier, larger cache. A disk that is too small gets all of it back.
+        let surplus = if reserved.is_ok() { self.files } else { 0 };
+        let removed = |n: &u64| std::fs::remove_file(file_name(dir, *n)).is_ok();
+        let _ = (surplus..).take_while(removed).count();
+        reserved.map(|()| lock)
     }
+
+    fn reserve(self, file: &Path) -> io::Result<()> {
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(file)?;
+        file.set_len(self.file_bytes)?;
+        file.allocate(self.file_bytes)
+    }
+}
+
+fn file_name(dir: &Path, n: u64) -> PathBuf {
+    dir.join(format!("{FILE_PREFIX}{n:08}"))
 }
 
 /// A folder that only its owner may enter: it holds contents of documents.
@@ -385,6 +389,19 @@ mod tests {
         first.close().await;
         assert!(Disk::open(options(dir.path(), STORE), &env).await.is_some());
         Ok(())
+    }
+
+    #[test]
+    fn a_smaller_cache_gives_back_its_space_and_so_does_one_that_cannot_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = || std::fs::read_dir(dir.path()).unwrap().count();
+        drop(Layout { files: 9, file_bytes: 4096 }.prepare(dir.path()).unwrap());
+        assert_eq!(files(), 10);
+        drop(Layout { files: 3, file_bytes: 8192 }.prepare(dir.path()).unwrap());
+        assert_eq!(files(), 4);
+        // No file system has as much.
+        assert!(Layout { files: 8, file_bytes: 1 << 62 }.prepare(dir.path()).is_err());
+        assert_eq!(files(), 1);
     }
 
     #[tokio::test]

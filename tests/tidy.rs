@@ -1,0 +1,150 @@
+//! The shape of the source: imports go down one list of layers, files are short and say what they are, and
+//! nothing is left lying about.
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The top-level modules, lowest first: a module imports only from those before its own, and from itself.
+const LAYERS: &str = "error codec settings env types schema storage cache index segment \
+    manifest wal memtable query maintenance namespace database";
+const LINES_MAX: usize = 600;
+/// Files that may say `unsafe`, each for a reason it states.
+const UNSAFE_ALLOWED: [&str; 0] = [];
+/// What must not be in the source, and what to do instead.
+const FORBIDDEN: [(&str, &str); 5] = [
+    ("#[ignore", "an ignored test proves nothing: make it run, or remove it"),
+    ("todo!", "write it, or return an error"),
+    ("unimplemented!", "write it, or return an error"),
+    ("dbg!", "remove it, or say it through `tracing`"),
+    ("println!", "a library does not print: say it through `tracing`"),
+];
+
+#[test]
+fn the_source_is_tidy() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut faults = Vec::new();
+    for path in rust_files(&root.join("src")) {
+        let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+        faults.extend(check(&name, &fs::read_to_string(&path).unwrap()));
+        if !path.with_file_name("mod.rs").exists() && !path.with_file_name("lib.rs").exists() {
+            faults.push(format!("{name}:1: its folder has no mod.rs: add one that says what the folder is"));
+        }
+    }
+    assert!(faults.is_empty(), "{} faults\n{}\n", faults.len(), faults.join("\n"));
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The faults of one file, each as `file:line: what is wrong: what to do`.
+fn check(file: &str, text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let module = file.split('/').nth(1).unwrap_or_default().trim_end_matches(".rs");
+    let layer = layer_of(module);
+    if !text.starts_with("//!") {
+        faults.push((1, "no header: begin with `//!` and what this file is about".into()));
+    }
+    if text.lines().count() > LINES_MAX {
+        faults.push((LINES_MAX + 1, format!("more than {LINES_MAX} lines: it holds two nouns, split it")));
+    }
+    if layer.is_none() && module != "lib" {
+        faults.push((1, format!("`{module}` is in no layer: put it into `LAYERS` of tests/tidy.rs")));
+    }
+    // How many `super::` lead out of the module at hand: one more within a `mod tests`.
+    let mut depth = file.trim_end_matches("/mod.rs").matches('/').count();
+    for (line, code) in (1..).zip(text.lines().map(code_of)) {
+        depth += usize::from(!code.starts_with(' ') && code.contains("mod ") && code.ends_with('{'));
+        if code.contains(&"super::".repeat(depth)) {
+            faults.push((line, "`super` as the crate's root: write `crate`, so that the layer shows".into()));
+        }
+        if words(&code, "unsafe").any(|rest| rest.starts_with(' ')) && !UNSAFE_ALLOWED.contains(&file) {
+            faults.push((line, "`unsafe` outside the files of `UNSAFE_ALLOWED`: find a safe way".into()));
+        }
+        let forbidden = FORBIDDEN.iter().filter(|(word, _)| code.contains(word));
+        faults.extend(forbidden.map(|(word, advice)| (line, format!("`{word}`: {advice}"))));
+        if let Some(layer) = layer {
+            faults.extend(upward(&code, layer).map(|what| (line, what)));
+        }
+    }
+    faults.into_iter().map(|(line, what)| format!("{file}:{line}: {what}")).collect()
+}
+
+fn layer_of(module: &str) -> Option<usize> {
+    LAYERS.split(' ').position(|layer| layer == module)
+}
+
+/// The imports of a line that do not go down from `layer`.
+fn upward(code: &str, layer: usize) -> impl Iterator<Item = String> {
+    words(code, "crate::").filter_map(move |path| {
+        let module = path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+        match layer_of(module) {
+            Some(imported) if imported <= layer => None,
+            Some(_) => Some(format!("`{module}` is a layer above this one: move what both need down")),
+            None => Some("a path through the crate's root: name the module, one a line".into()),
+        }
+    })
+}
+
+/// What follows each place where `word` begins, not as the end of a longer word.
+fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
+    let begins = |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    code.match_indices(word).filter(move |(at, _)| begins(*at)).map(move |(at, _)| &code[at + word.len()..])
+}
+
+/// A line without its comment and without what its strings say.
+fn code_of(line: &str) -> String {
+    let line = line.replace("'\"'", "").replace("\\\"", "");
+    let mut code = String::new();
+    for (position, part) in line.split('"').enumerate() {
+        if position % 2 == 1 {
+            continue;
+        }
+        let comment = part.find("//");
+        code.push_str(&part[..comment.unwrap_or(part.len())]);
+        if comment.is_some() {
+            break;
+        }
+    }
+    code
+}
+
+#[test]
+fn every_rule_bites() {
+    let fault = |file: &str, code: &str, words: &str| {
+        let faults = check(file, &format!("//! Header.\n{code}\n"));
+        assert!(matches!(&faults[..], [one] if one.contains(words)), "{code}: {faults:?}");
+        assert!(faults[0].starts_with(&format!("{file}:2: ")) || words == "no layer", "{faults:?}");
+    };
+    fault("src/cache/blob.rs", "use crate::segment::Reader;", "a layer above");
+    fault("src/error.rs", "fn f(key: crate::storage::ObjectKey) {}", "a layer above");
+    fault("src/wal/mod.rs", "use crate::Error;", "root");
+    fault("src/wal/mod.rs", "use crate::{codec, error};", "root");
+    fault("src/wal/mod.rs", "use super::query::Query;", "root");
+    fault("src/helper.rs", "", "no layer");
+    fault("src/lib.rs", "unsafe { f() }", "`unsafe`");
+    fault("src/lib.rs", "    #[ignore = \"slow\"]", "ignored test");
+    for (word, advice) in FORBIDDEN {
+        fault("src/query/mod.rs", &format!("    x({word}(1))"), advice);
+    }
+    assert!(check("src/env.rs", "fn f() {}")[0].contains("no header"));
+    assert!(check("src/env.rs", &"//!\n".repeat(601))[0].contains("src/env.rs:601: more than"));
+}
+
+#[test]
+fn what_is_allowed_is_left_alone() {
+    let code = "//! See [`crate::Database`].\nmod tests {\nuse super::{x, y};\n}\nuse crate::error::Error;\nuse crate::wal::Entry; // crate::query::Q\n\
+        pub(crate) fn f() { log(\"crate::query todo! \\\" unsafe \", '\"') }\n#![deny(unsafe_code)]\n";
+    assert_eq!(check("src/wal/mod.rs", code), Vec::<String>::new());
+}
