@@ -330,7 +330,7 @@ async fn a_segment_of_two_row_groups_reads_a_few_pages_at_once() -> Result<()> {
     let slow = Arc::new(Slow::over(&memory));
     let backend: Arc<dyn StorageBackend> = slow.clone();
     let (env, keys) = (Env::current()?, keys());
-    let (opening, segment) = trips(Segment::open(&env, &backend, &keys, &schema, &meta)).await?;
+    let (opening, segment) = trips(Segment::open(&env, &backend, &BlockCache::off(), &keys, &schema, &meta)).await?;
     assert_eq!(opening, 1);
 
     slow.bytes.store(0, Ordering::Relaxed);
