@@ -25,12 +25,15 @@ mod types;
 mod wal;
 mod write;
 
+pub use cache::CacheStats;
 pub use database::{Database, DatabaseBuilder};
 pub use error::{Error, ErrorKind, Indeterminate, Outcome, Result};
 pub use maintenance::{CompactReport, FlushReport};
 pub use namespace::{Consistency, Namespace, Snapshot};
 pub use query::{Cursor, Filter, Operand, Query, Scan, Select};
 pub use schema::Schema;
+#[cfg(feature = "disk-cache")]
+pub use settings::DiskCache;
 pub use settings::{Backpressure, Durability, Settings};
 pub use types::{
     AffectedIds, COLUMN_NAME_BYTES_MAX, DIMENSION_MAX, DOCUMENT_BYTES_MAX, Document, DocumentId,

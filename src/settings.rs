@@ -27,6 +27,17 @@ pub enum Durability {
     Paranoid,
 }
 
+/// A folder for the on-disk tier of the block cache (feature `disk-cache`). One process uses it at a time:
+/// another that names the same folder goes without.
+#[cfg(feature = "disk-cache")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskCache {
+    /// The folder; it is made if need be.
+    pub dir: std::path::PathBuf,
+    /// How many bytes it may take. They are reserved when the database is opened.
+    pub bytes: u64,
+}
+
 /// Settings of a database. Every process may use its own but for `grace`, which all must share.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -65,6 +76,9 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// How many bytes of immutable blocks are kept in memory. Default 256 MiB; 0 keeps none.
     pub cache_bytes: usize,
+    /// Where blocks are kept beyond memory. Default: nowhere.
+    #[cfg(feature = "disk-cache")]
+    pub disk_cache: Option<DiskCache>,
     /// The largest `limit` of a query or page of a scan. Default 10,000.
     pub limit_max: usize,
     /// How deep a filter may nest. Default 32.
@@ -90,10 +104,12 @@ impl Default for Settings {
             tail_entries_max: 4_096,
             backpressure: Backpressure::default(),
             durability: Durability::default(),
-            grace: Duration::from_secs(24 * 3600),
+            grace: Duration::from_hours(24),
             request_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_mins(1),
             cache_bytes: 256 << 20,
+            #[cfg(feature = "disk-cache")]
+            disk_cache: None,
             limit_max: 10_000,
             filter_depth_max: 32,
             filter_nodes_max: 4_096,
@@ -105,12 +121,12 @@ impl Default for Settings {
 impl Settings {
     /// How long after a look at the store its answer may be built upon without another look.
     pub(crate) fn trust(&self) -> Duration {
-        (self.grace / 8).min(Duration::from_secs(3600))
+        (self.grace / 8).min(Duration::from_hours(1))
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
         let bad = |why: &str| Err(Error::invalid(format!("bad setting: {why}")));
-        if self.grace < Duration::from_secs(3600) {
+        if self.grace < Duration::from_hours(1) {
             return bad("grace is below one hour");
         }
         if self.request_timeout.is_zero() || self.write_timeout.is_zero() {
@@ -144,7 +160,7 @@ mod tests {
     #[test]
     fn the_defaults_are_sound_and_contradictions_are_not() {
         assert!(Settings::default().validate().is_ok());
-        let short = Settings { grace: Duration::from_secs(60), ..Settings::default() };
+        let short = Settings { grace: Duration::from_mins(1), ..Settings::default() };
         assert!(short.validate().is_err());
         let upside = Settings { tail_bytes_flush: usize::MAX, ..Settings::default() };
         assert!(upside.validate().is_err());

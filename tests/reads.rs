@@ -11,11 +11,25 @@ async fn smoke() -> Result<()> {
         .vector("v", VectorType::F32, 2, Metric::L2Squared)
         .build()?;
     let ns = db.create_namespace("docs", schema).await?;
-    for i in 0..100u64 {
-        ns.write(WriteBatch::new().upsert(Document::new(i).with("n", i).with("t", format!("t{i}")).with("v", Vector::from([i as f32, 0.0])))).await?;
+    for i in 0..100u16 {
+        ns.write(
+            WriteBatch::new().upsert(
+                Document::new(u64::from(i))
+                    .with("n", i)
+                    .with("t", format!("t{i}"))
+                    .with("v", Vector::from([f32::from(i), 0.0])),
+            ),
+        )
+        .await?;
     }
     ns.flush().await?;
-    ns.write(WriteBatch::new().delete(3).patch(Document::new(4).with("n", 400)).insert(Document::new(1000).with("n", 1))).await?;
+    ns.write(
+        WriteBatch::new()
+            .delete(3)
+            .patch(Document::new(4).with("n", 400))
+            .insert(Document::new(1000).with("n", 1)),
+    )
+    .await?;
     for round in 0..3 {
         let got = ns.get(&[3.into(), 4.into(), 1000.into(), 7.into()]).await?;
         assert!(got[0].is_none());
@@ -29,9 +43,16 @@ async fn smoke() -> Result<()> {
         assert_eq!(next.rows.len(), 2);
         assert!(next.cursor.is_none());
         let hits = ns.query(Query::nearest("v", Vector::from([3.2, 0.0])).limit(3)).await?.hits()?;
-        assert_eq!(hits.iter().map(|h| h.document.id().clone()).collect::<Vec<_>>(), [4.into(), 2.into(), 5.into()]);
-        if round == 0 { println!("{:?}", ns.flush().await?); }
-        if round == 1 { println!("{:?}", ns.compact().await?); }
+        assert_eq!(
+            hits.iter().map(|h| h.document.id().clone()).collect::<Vec<_>>(),
+            [4.into(), 2.into(), 5.into()]
+        );
+        if round == 0 {
+            println!("{:?}", ns.flush().await?);
+        }
+        if round == 1 {
+            println!("{:?}", ns.compact().await?);
+        }
     }
     Ok(())
 }

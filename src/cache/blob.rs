@@ -90,7 +90,7 @@ impl Blob {
 
     /// Through the lower tiers, in the order of `missing`.
     async fn through(&self, tiers: &Arc<Tiers>, mut missing: Vec<Range<u64>>) -> Result<Vec<Piece>> {
-        let mut pieces = tiers.from_disk(missing.iter().map(|range| self.block(range)).collect()).await;
+        let mut pieces = tiers.read_disk(missing.iter().map(|range| self.block(range)).collect()).await;
         missing.retain(|range| find(&pieces, range).is_none());
         let keys: Vec<_> = missing.iter().map(|range| self.block(range)).collect();
         let seats = tiers.flights.board(&keys, |key| tiers.get(key), |keys| self.depart(tiers, &keys));

@@ -44,7 +44,8 @@ pub(crate) struct BlockCache(Option<Arc<Tiers>>);
 
 /// What a cache did since it was opened, and what it holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CacheStats {
+#[non_exhaustive]
+pub struct CacheStats {
     /// Ranges found in memory.
     pub memory_hits: u64,
     /// Ranges found on the disk.
@@ -135,7 +136,7 @@ impl Tiers {
     }
 
     /// Those of `keys` that are on the disk. They are in memory from here on.
-    async fn from_disk(&self, keys: Vec<BlockKey>) -> Vec<Piece> {
+    async fn read_disk(&self, keys: Vec<BlockKey>) -> Vec<Piece> {
         let Some(disk) = &self.disk else { return Vec::new() };
         let reads = keys.into_iter().map(async |key| {
             let block = disk.get(&key).await?;

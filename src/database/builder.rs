@@ -9,7 +9,7 @@ use crate::env::Env;
 use crate::error::Result;
 use crate::safeguard::Safeguards;
 use crate::settings::Settings;
-use crate::storage::{SteadyBackend, StorageBackend, open_location, open_store};
+use crate::storage::{SteadyBackend, StorageBackend, StoreInfo, open_location, open_store};
 
 /// What a database is opened with.
 #[derive(Clone, Debug, Default)]
@@ -61,9 +61,9 @@ impl DatabaseBuilder {
         let env = self.env.map_or_else(Env::current, Ok)?;
         let backend: Arc<dyn StorageBackend> =
             Arc::new(SteadyBackend::new(backend, env.clone(), self.settings.request_timeout));
-        open_store(&backend, &env).await?;
+        let store = open_store(&backend, &env).await?;
         let context = Context {
-            cache: BlockCache::memory(self.settings.cache_bytes),
+            cache: open_cache(&self.settings, &store, &env).await,
             env,
             backend,
             settings: Arc::new(self.settings),
@@ -71,4 +71,20 @@ impl DatabaseBuilder {
         };
         Ok(Database { context, open: Arc::default() })
     }
+}
+
+/// The cache that the settings ask for. A disk that cannot be had is no error: there is memory.
+#[cfg(feature = "disk-cache")]
+async fn open_cache(settings: &Settings, store: &StoreInfo, env: &Env) -> BlockCache {
+    use crate::cache::DiskOptions;
+    let Some(disk) = settings.disk_cache.clone() else { return BlockCache::memory(settings.cache_bytes) };
+    let disk = DiskOptions { dir: disk.dir, bytes: disk.bytes, store: store.id };
+    BlockCache::with_disk(settings.cache_bytes, disk, env).await
+}
+
+#[cfg(not(feature = "disk-cache"))]
+#[expect(clippy::unused_async, reason = "the same call in both builds")]
+async fn open_cache(settings: &Settings, store: &StoreInfo, _: &Env) -> BlockCache {
+    tracing::debug!(store = %store.id, "the cache is in memory alone");
+    BlockCache::memory(settings.cache_bytes)
 }

@@ -7,6 +7,7 @@ pub use builder::DatabaseBuilder;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::cache::CacheStats;
 use crate::context::Context;
 use crate::engine::{Engine, create_life, find_life, lives};
 use crate::error::{Error, ErrorKind, Result};
@@ -53,7 +54,6 @@ impl Database {
     }
 
     /// Begins a database with settings or parts of yours.
-    #[must_use]
     pub fn builder() -> DatabaseBuilder {
         DatabaseBuilder::default()
     }
@@ -145,6 +145,22 @@ impl Database {
     /// [`ErrorKind::Unavailable`] if the store does not answer.
     pub async fn list_namespaces(&self) -> Result<Vec<NamespaceName>> {
         lives(&self.context).await
+    }
+
+    /// What the block cache did since the database was opened.
+    #[must_use]
+    pub fn cache_stats(&self) -> CacheStats {
+        self.context.cache.stats()
+    }
+
+    /// Closes every namespace that was opened through this database, and writes what the cache has for its
+    /// disk. Without it nothing acknowledged is lost.
+    pub async fn close(&self) {
+        let open: Vec<Namespace> = std::mem::take(&mut *self.handles()).into_values().collect();
+        for namespace in open {
+            namespace.close().await;
+        }
+        self.context.cache.close().await;
     }
 
     fn handles(&self) -> std::sync::MutexGuard<'_, BTreeMap<NamespaceName, Namespace>> {

@@ -37,11 +37,11 @@ impl Engine {
         let newest = newest.ok_or_else(missing)?;
         let keys = names.life(newest);
         let hint = hint.filter(|hint| hint.life == newest);
-        let (open_key, closed_key) = (keys.open(), keys.closed());
-        let records = async { try_join!(read(context, &open_key), read(context, &closed_key)) };
+        let (begins, ends) = (keys.open(), keys.closed());
+        let records = async { try_join!(read(context, &begins), read(context, &ends)) };
         let first = look(context, &keys, hint.as_ref());
-        let ((open, closed), first) = try_join!(records, first)?;
-        let life = open.ok_or_else(missing)?;
+        let ((opened, closed), first) = try_join!(records, first)?;
+        let life = opened.ok_or_else(missing)?;
         let life = LifeRecord::decode(&life).map_err(|e| e.at(keys.open()))?;
         if closed.is_some() {
             return Err(missing());
@@ -141,11 +141,11 @@ impl Engine {
             tail.truncate(dense);
         }
         let backend = &self.context.backend;
-        let (entries, segments) = try_join!(
+        let (entries, parts) = try_join!(
             wal::read_all(backend, &self.keys, &self.schema, tail),
             self.open_parts(&manifest.segments, &look.opened)
         )?;
-        let mut state = State::new(manifest, segments, verified);
+        let mut known = State::new(manifest, parts, verified);
         for entry in entries {
             self.check_life(&entry)?;
             if entry.head.previous != previous && self.context.safeguards.hold(Safeguard::ChainCheck) {
@@ -153,9 +153,9 @@ impl Engine {
             }
             previous = entry.head.batch;
             let layers = self.layers_of(&entry).await?;
-            state.apply(&entry.head, layers, &entry.body.tokens)?;
+            known.apply(&entry.head, layers, &entry.body.tokens)?;
         }
-        Ok(state)
+        Ok(known)
     }
 
     async fn manifest_of(&self, newest: u64, hint: Option<&Hint>) -> Result<Arc<Manifest>> {

@@ -80,6 +80,12 @@ macro_rules! framed {
 
 framed! {
     LifeRecord, "life";
-    Closed, "closed";
     Hint, "hint";
+}
+
+impl Closed {
+    /// Nobody reads it back: that it is there says all.
+    pub(crate) fn encode(&self) -> Result<Bytes, CodecError> {
+        Frame { what: "closed", version: 1 }.encode(self)
+    }
 }

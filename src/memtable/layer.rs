@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::Run;
 use crate::error::Result;
+use crate::schema::Ids;
 use crate::segment::Segment;
 use crate::types::{DocumentId, SegmentId, Sequence};
 
@@ -64,7 +65,7 @@ impl Layer {
     /// Whether this layer deletes `id`.
     pub(crate) fn deletes(&self, id: &DocumentId) -> bool {
         match &self.source {
-            Source::Run(run) => run.deletes().binary_search(id).is_ok(),
+            Source::Run(run) => run.has_deleted(id),
             Source::Segment(_) => false,
         }
     }
@@ -115,8 +116,8 @@ impl Layer {
         let mut mask = RoaringBitmap::new();
         match &self.source {
             Source::Run(run) => {
-                let ids: Vec<_> = run.touched().collect();
-                mask.extend(source.find(&ids).await?.into_iter().flatten());
+                mask |= source.find_all(run.ids()).await?;
+                mask.extend(source.find(run.deletes()).await?.into_iter().flatten());
             }
             Source::Segment(segment) => {
                 let mut after = None;
@@ -141,8 +142,16 @@ impl Source {
     /// The rows of these ids, if they are here.
     pub(crate) async fn find(&self, ids: &[DocumentId]) -> Result<Vec<Option<u32>>> {
         match self {
-            Self::Run(run) => Ok(ids.iter().map(|id| run.find(id).flatten()).collect()),
+            Self::Run(run) => Ok(ids.iter().map(|id| run.find(id)).collect()),
             Self::Segment(segment) => segment.find(ids).await,
+        }
+    }
+
+    /// The rows of these ids, which are in ascending order.
+    async fn find_all(&self, ids: &Ids) -> Result<RoaringBitmap> {
+        match self {
+            Self::Run(run) => Ok((0..ids.len()).filter_map(|row| run.find(&ids.get(row))).collect()),
+            Self::Segment(segment) => segment.find_all(ids).await,
         }
     }
 

@@ -69,6 +69,7 @@ impl Prepared {
     }
 
     /// Appends the distance of every row to `out`; that of a null row is NaN, which sorts behind all others.
+    #[cfg(test)]
     pub(crate) fn distances(&self, rows: &ArrayRef, out: &mut Vec<f32>) -> Result<()> {
         let start = out.len();
         out.resize(start + rows.len(), f32::NAN);

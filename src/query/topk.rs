@@ -43,16 +43,19 @@ impl<T: Ord> TopK<T> {
         }
     }
 
-    /// Whether an entry of this distance could still enter: a cheap question to ask before its key is made.
-    pub(crate) fn admits(&self, distance: f32) -> bool {
+    /// Whether an entry of this distance could still enter.
+    #[cfg(test)]
+    fn admits(&self, distance: f32) -> bool {
         self.limit > 0 && self.threshold().is_none_or(|greatest| distance.total_cmp(&greatest).is_le())
     }
 
     /// When full: the greatest distance held. What is farther cannot enter; what is as far may, by its key.
+    #[cfg(test)]
     pub(crate) fn threshold(&self) -> Option<f32> {
         if self.heap.len() < self.limit { None } else { self.heap.peek().map(|entry| entry.distance) }
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }

@@ -86,10 +86,9 @@ impl View {
             for ((id, place), row) in ids.iter().zip(&mut places).zip(rows) {
                 match row {
                     Some(row) if !part.deletes.contains(row) => *place = Some(Place { part: at, row }),
-                    Some(_) => {}
                     // A newer layer has the last word, be it a delete.
                     None if layer.is_some_and(|layer| layer.deletes(id)) => *place = None,
-                    None => {}
+                    Some(_) | None => {}
                 }
             }
         }

@@ -11,9 +11,7 @@ mod row;
 
 pub use builder::SchemaBuilder;
 pub(crate) use check::{coerce, coerce_vector};
-pub(crate) use convert::Cells;
 pub(crate) use ids::Ids;
-pub(crate) use row::{Cell, RowDeserializer, RowError};
 
 use std::fmt;
 

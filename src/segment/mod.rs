@@ -34,9 +34,9 @@ mod writer;
 mod tests;
 
 pub(crate) use deletes::Deletes;
-pub(crate) use meta::{DeletesMeta, FileMeta, RowOrder, Section, SegmentMeta};
+pub(crate) use meta::SegmentMeta;
 pub(crate) use reader::Segment;
-pub(crate) use writer::{SegmentBuilder, SegmentFiles};
+pub(crate) use writer::SegmentBuilder;
 
 use crate::env::Env;
 use crate::error::Result;

@@ -121,6 +121,7 @@ impl Segment {
     }
 
     /// As [`Self::fetch`], of a run of rows: with [`Self::window`], a scan.
+    #[cfg(test)]
     pub(crate) async fn fetch_range(&self, columns: &[usize], rows: Range<u32>) -> Result<RecordBatch> {
         let mut bitmap = RoaringBitmap::new();
         bitmap.insert_range(rows);

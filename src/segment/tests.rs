@@ -290,7 +290,7 @@ fn a_segment_is_neither_empty_nor_out_of_order() {
     assert_eq!(twice.push(&batch(&schema, 5, 2)).unwrap_err().kind(), ErrorKind::Internal);
     let other = batch(&schema, 9, 2).project(&[0, 1]).unwrap();
     assert_eq!(twice.push(&other).unwrap_err().kind(), ErrorKind::Internal);
-    assert_eq!((twice.rows(), twice.finish().unwrap().meta().rows), (5, 5));
+    assert_eq!(twice.finish().unwrap().meta.rows, 5);
 }
 
 #[tokio::test]
@@ -330,7 +330,8 @@ async fn a_segment_of_two_row_groups_reads_a_few_pages_at_once() -> Result<()> {
     let slow = Arc::new(Slow::over(&memory));
     let backend: Arc<dyn StorageBackend> = slow.clone();
     let (env, keys) = (Env::current()?, keys());
-    let (opening, segment) = trips(Segment::open(&env, &backend, &BlockCache::off(), &keys, &schema, &meta)).await?;
+    let (opening, segment) =
+        trips(Segment::open(&env, &backend, &BlockCache::off(), &keys, &schema, &meta)).await?;
     assert_eq!(opening, 1);
 
     slow.bytes.store(0, Ordering::Relaxed);

@@ -47,7 +47,7 @@ pub(crate) struct SegmentBuilder {
 /// The files of a segment, not yet on the store.
 #[derive(Debug)]
 pub(crate) struct SegmentFiles {
-    meta: SegmentMeta,
+    pub(super) meta: SegmentMeta,
     parquet: Bytes,
     attributes: Bytes,
     vectors: BTreeMap<String, Bytes>,
@@ -107,11 +107,6 @@ impl SegmentBuilder {
         std::iter::once(0).chain(attributes.map(|(at, _)| at + 1)).collect()
     }
 
-    /// Rows so far.
-    pub(crate) fn rows(&self) -> u32 {
-        self.rows
-    }
-
     /// The files. A segment without rows is an error.
     pub(crate) fn finish(self) -> Result<SegmentFiles> {
         let (id_min, id_max) = self.bounds.ok_or_else(|| Error::internal("a segment without rows"))?;
@@ -146,10 +141,6 @@ impl SegmentBuilder {
 }
 
 impl SegmentFiles {
-    pub(crate) fn meta(&self) -> &SegmentMeta {
-        &self.meta
-    }
-
     /// Writes all files, together. The segment exists once a manifest names it.
     pub(crate) async fn upload(
         self,

@@ -220,10 +220,14 @@ fn encode(name: &str) -> String {
     name.bytes().fold(String::with_capacity(name.len()), |mut out, byte| {
         match byte {
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("~{byte:02x}")),
+            _ => out.extend(['~', hex_digit(byte >> 4), hex_digit(byte & 15)]),
         }
         out
     })
+}
+
+fn hex_digit(nibble: u8) -> char {
+    char::from_digit(u32::from(nibble), 16).unwrap_or('0')
 }
 
 fn decode(name: &str) -> Option<Vec<u8>> {

@@ -35,7 +35,11 @@ impl SteadyBackend {
         Self { inner, env, timeout }
     }
 
-    async fn once<T>(&self, what: impl fmt::Display, request: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn once<T>(
+        &self,
+        what: &(impl fmt::Display + Sync),
+        request: impl Future<Output = Result<T>> + Send,
+    ) -> Result<T> {
         let late = || {
             let limit = self.timeout.as_millis();
             Error::new(
@@ -46,15 +50,19 @@ impl SteadyBackend {
         self.env.timeout(self.timeout, request).await.unwrap_or_else(|| Err(late()))
     }
 
-    async fn again<T, F>(&self, what: impl fmt::Display, request: impl Fn() -> F) -> Result<T>
+    async fn again<T, F>(
+        &self,
+        what: &(impl fmt::Display + Sync),
+        request: impl Fn() -> F + Send + Sync,
+    ) -> Result<T>
     where
-        F: Future<Output = Result<T>>,
+        F: Future<Output = Result<T>> + Send,
     {
         let mut pause = PAUSE;
         for _ in 1..ATTEMPTS {
-            match self.once(&what, request()).await {
+            match self.once(what, request()).await {
                 Err(e) if e.is(ErrorKind::Unavailable) => {
-                    self.env.sleep(pause + self.env.jitter(pause)).await
+                    self.env.sleep(pause + self.env.jitter(pause)).await;
                 }
                 answer => return answer,
             }

@@ -24,7 +24,7 @@ use crate::codec::{CodecError, Reader, checksum};
 use crate::error::{Error, Result};
 use crate::schema::{Ids, Schema};
 use crate::segment::SegmentMeta;
-use crate::types::{DocumentId, IdKind, Sequence, TokenRecord};
+use crate::types::{IdKind, Sequence, TokenRecord};
 
 const WHAT: &str = "log entry";
 const MAGIC: [u8; 4] = *b"EWAL";
@@ -139,7 +139,7 @@ impl Entry {
         };
         sorted_ids(schema.id(), &rows)?;
         let body = EntryBody { rows, deletes, segments: extension.segments, tokens: extension.tokens };
-        Ok(Self { head, body, bytes: object.len() })
+        Ok(Self { head, body })
     }
 }
 

@@ -58,6 +58,4 @@ pub(crate) struct EntryBody {
 pub(crate) struct Entry {
     pub(crate) head: EntryHead,
     pub(crate) body: EntryBody,
-    /// The size of the object.
-    pub(crate) bytes: usize,
 }

@@ -28,13 +28,16 @@ pub(crate) struct Checked {
     pub(super) deletes: Vec<DocumentId>,
     pub(super) guarded: Vec<Guarded>,
     pub(super) delete_filters: Vec<Arc<Bound>>,
-    pub(super) patch_filters: Vec<(Arc<Bound>, Vec<(String, Value)>)>,
+    pub(super) patch_filters: Vec<PatchFilter>,
     pub(crate) token: Option<Uuid>,
     pub(super) ids: bool,
     pub(super) partial: bool,
     pub(crate) bytes: usize,
     pub(crate) operations: usize,
 }
+
+/// Which rows to patch, and with what.
+pub(super) type PatchFilter = (Arc<Bound>, Vec<(String, Value)>);
 
 /// Operations of one kind under one condition: they are resolved together.
 #[derive(Debug)]

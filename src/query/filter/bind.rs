@@ -103,6 +103,7 @@ impl Bound {
     }
 
     /// The columns it needs of the new values.
+    #[cfg(test)]
     pub(crate) fn new_columns(&self) -> impl Iterator<Item = &str> {
         self.new_columns.iter().map(|c| c.name.as_str())
     }

@@ -12,8 +12,6 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use decode::Cells;
-
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, FixedSizeListArray, new_null_array};

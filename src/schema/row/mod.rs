@@ -11,7 +11,6 @@ mod ser;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use de::{Cell, RowDeserializer};
 pub(crate) use error::RowError;
 
 use arrow::array::timezone::Tz;

@@ -8,7 +8,8 @@ use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use super::{Cell, RowDeserializer, format_datetime, parse_datetime};
+use super::de::{Cell, RowDeserializer};
+use super::{format_datetime, parse_datetime};
 use crate::error::ErrorKind;
 use crate::schema::{AttributeType, Schema};
 use crate::types::{Document, IdKind, Metric, Value, Vector, VectorType};
