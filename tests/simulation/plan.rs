@@ -1,0 +1,91 @@
+//! What a history is like, drawn from its seed: who takes part, how busy they are, and what fails.
+
+use std::time::Duration;
+
+use super::actors::Role;
+use crate::common::api::{Options, Safeguard};
+use crate::common::rng::Rng;
+use crate::world::Faults;
+
+/// The grace period of every history: the shortest there is.
+pub const GRACE: Duration = Duration::from_secs(3600);
+
+/// What a history is like.
+#[derive(Debug)]
+pub struct Plan {
+    pub options: Options,
+    pub roles: Vec<Role>,
+    /// Documents have ids from 1 to this.
+    pub ids: u64,
+    /// Requests to the store after which it ends.
+    pub requests: u64,
+    /// Time after which it ends.
+    pub length: Duration,
+    /// Somebody deletes the namespace and creates it again.
+    pub undertaker: bool,
+    /// The usual pause between two calls of a task.
+    tempo: Duration,
+    /// The part of pauses that are as good as none.
+    bursts: f64,
+    /// The part of pauses that outlast a window of freshness.
+    idle: f64,
+    /// The part of pauses that end together with those of others: then writers race.
+    meet: f64,
+}
+
+impl Plan {
+    pub fn draw(rng: &mut Rng, without: Option<Safeguard>) -> Self {
+        let undertaker = rng.chance(0.15);
+        let mut options = Options { without, ..Options::default() };
+        options.settings.grace = GRACE;
+        options.settings.cache_bytes = 0;
+        options.settings.auto_flush = rng.chance(0.5);
+        options.settings.tail_entries_flush = usize::try_from(rng.between(4, 30)).unwrap_or(8);
+        let mut roles = Vec::new();
+        let mut slot = 0;
+        for _ in 0..rng.between(1, 4) {
+            let tasks = rng.between(1, 2);
+            roles.push(Role::Writer { first: slot, tasks });
+            slot += tasks;
+        }
+        roles.extend((0..rng.between(1, 2)).map(|_| Role::Reader));
+        roles.extend((0..rng.between(0, 2)).map(|_| Role::Opener));
+        roles.extend((0..rng.between(1, 2)).map(|_| Role::Upkeep));
+        roles.extend(undertaker.then_some(Role::Undertaker));
+        Self {
+            options,
+            roles,
+            ids: rng.between(20, 60),
+            requests: rng.between(300, 800),
+            length: GRACE * u32::try_from(rng.between(8, 30)).unwrap_or(8),
+            undertaker,
+            tempo: Duration::from_secs(*rng.pick(&[20, 120, 400, 900])),
+            bursts: *rng.pick(&[0.2, 0.5]),
+            idle: *rng.pick(&[0.02, 0.1, 0.2]),
+            meet: *rng.pick(&[0.0, 0.2, 0.5]),
+        }
+    }
+
+    pub fn faults(&self, rng: &mut Rng) -> Faults {
+        Faults::draw(rng, GRACE, self.length)
+    }
+
+    /// How long a task waits before its next call.
+    pub fn gap(&self, rng: &mut Rng, now: Duration) -> Duration {
+        if rng.chance(self.bursts) {
+            return Duration::from_millis(rng.below(500));
+        }
+        if rng.chance(self.idle) {
+            return match rng.below(3) {
+                0 => (GRACE / 8).mul_f64(0.9 + 0.4 * rng.unit()),
+                1 => GRACE.mul_f64(1.0 + 0.8 * rng.unit()),
+                _ => GRACE.mul_f64(3.0 * rng.unit()),
+            };
+        }
+        if rng.chance(self.meet) {
+            let ahead = self.tempo.as_millis() - now.as_millis() % self.tempo.as_millis();
+            return Duration::from_millis(u64::try_from(ahead).unwrap_or(0) + rng.below(40));
+        }
+        self.tempo.mul_f64(2.0 * rng.unit())
+    }
+}
