@@ -36,7 +36,7 @@ impl DatabaseBuilder {
 
     /// Switches a safeguard of the commit protocol off, to see a test fail without it.
     #[cfg(feature = "testing")]
-    pub fn without(mut self, safeguard: crate::testing::Safeguard) -> Self {
+    pub fn without(mut self, safeguard: crate::safeguard::Safeguard) -> Self {
         self.safeguards = Safeguards::without(safeguard);
         self
     }

@@ -78,7 +78,7 @@ pub async fn check(backend: Arc<dyn StorageBackend>, env: &Env) -> Result<(), Ve
 ///
 /// # Errors
 /// [`ErrorKind::UnsupportedStore`] says which check the store failed; others are errors of the backend.
-pub async fn probe(backend: &Arc<dyn StorageBackend>, env: &Env) -> crate::Result<()> {
+pub async fn probe(backend: &Arc<dyn StorageBackend>, env: &Env) -> crate::error::Result<()> {
     super::open_store(backend, env).await.map(|_| ())
 }
 
@@ -150,8 +150,9 @@ impl Suite {
         let root = ObjectPrefix::folder(&ObjectKey::new(self.root.as_str())?);
         let left = self.backend.list(&root, None).await?;
         let deletes = left.iter().map(|info| self.backend.delete(&info.key));
-        let done: Vec<crate::Result<()>> = stream::iter(deletes).buffer_unordered(AT_ONCE).collect().await;
-        done.into_iter().collect::<crate::Result<()>>()?;
+        let done: Vec<crate::error::Result<()>> =
+            stream::iter(deletes).buffer_unordered(AT_ONCE).collect().await;
+        done.into_iter().collect::<crate::error::Result<()>>()?;
         let left = self.backend.list(&root, None).await?.len();
         ensure(left == 0, || format!("{left} objects are listed after they were deleted"))
     }

@@ -42,7 +42,7 @@ impl Document {
     /// names the column.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T> {
         let row = T::deserialize(RowDeserializer::new(Cell::of(self)));
-        row.map_err(|error| crate::Error::from(error).context(format!("document `{}`", self.id())))
+        row.map_err(|error| crate::error::Error::from(error).context(format!("document `{}`", self.id())))
     }
 }
 

@@ -141,7 +141,7 @@ fn a_row_of_all_kinds_comes_back() {
     assert_eq!(document.deserialize::<Row>().unwrap(), row());
 }
 
-fn one<T: Serialize>(column: &'static str, value: T) -> Result<Value, crate::Error> {
+fn one<T: Serialize>(column: &'static str, value: T) -> Result<Value, crate::error::Error> {
     #[derive(Serialize)]
     struct Two<T> {
         id: u64,
@@ -175,7 +175,7 @@ fn columns_take_what_their_type_allows() {
 
 #[test]
 fn what_a_column_does_not_take_names_it() {
-    let refused = |result: Result<Value, crate::Error>, words: &str| {
+    let refused = |result: Result<Value, crate::error::Error>, words: &str| {
         let error = result.unwrap_err();
         assert!(error.is(ErrorKind::Invalid) && error.to_string().contains(words), "{error}");
     };
@@ -212,7 +212,7 @@ fn ids_are_of_the_kind_the_schema_says() {
         id: T,
     }
     let uuid = Uuid::from_u128(5);
-    let make = |kind, row: &dyn Fn(&Schema) -> crate::Result<Document>| {
+    let make = |kind, row: &dyn Fn(&Schema) -> crate::error::Result<Document>| {
         row(&schema_with(kind)).map(|d| d.id().clone())
     };
     assert_eq!(make(IdKind::U64, &|s| Document::from_serialize(s, &Id { id: 7i32 })).unwrap(), 7.into());
