@@ -1,4 +1,5 @@
 //! Damage on the store: a read is right or an error that names the object, never wrong and never a panic.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test panics")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -125,13 +126,13 @@ fn noticed(error: &Error, key: &str, what: &str) {
 async fn every_damage_is_noticed_or_harmless() -> Result<()> {
     let objects = objects().await?;
     let sound = read(&objects).await?;
-    let bare = without_hints(&objects);
-    assert_eq!(read(&bare).await?, sound);
+    let unhinted = without_hints(&objects);
+    assert_eq!(read(&unhinted).await?, sound);
     // For each kind: how often it was read all the same, and how often noticed.
     let mut tally: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for (key, bytes) in &objects {
         let kind = kind_of(key);
-        let base = if kind == "HINT" { &objects } else { &bare };
+        let base = if kind == "HINT" { &objects } else { &unhinted };
         for (what, bytes) in damaged(bytes) {
             let count = tally.entry(kind).or_default();
             if survives(base, key, bytes, &sound, &what).await { count.0 += 1 } else { count.1 += 1 }

@@ -1,9 +1,9 @@
 //! Our Parquet read by an implementation that is not ours.
 //!
 //! Needs `python3` and pyarrow: set `ELACSYM_TEST_PYARROW` to the folder it is installed in.
+#![expect(clippy::unwrap_used, reason = "a test panics")]
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -132,15 +132,10 @@ fn plain(value: &Value) -> Json {
         Value::Bool(yes) => (*yes).into(),
         Value::Uuid(id) => id.simple().to_string().into(),
         Value::Datetime(ms) => time(*ms).into(),
-        Value::Bytes(bytes) => bytes.iter().fold(String::new(), hex).into(),
+        Value::Bytes(bytes) => format!("{bytes:x}").into(),
         Value::Array(values) => values.iter().map(plain).collect(),
         _ => Json::Null,
     }
-}
-
-fn hex(mut text: String, byte: &u8) -> String {
-    let _ = write!(text, "{byte:02x}");
-    text
 }
 
 /// A time as Python prints it.

@@ -3,6 +3,7 @@
 //! Every request takes a fixed time on a clock that stands still otherwise, so the time that passed counts the
 //! dependent round trips.
 #![expect(clippy::disallowed_methods, reason = "the paused clock is what is read")]
+#![expect(clippy::unwrap_used, reason = "a test panics")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,9 +11,7 @@ use std::time::Duration;
 
 use elacsym::env::Env;
 use elacsym::schema::AttributeType;
-use elacsym::storage::{
-    CountingBackend, DelayedBackend, MemoryBackend, ObjectPrefix, StorageBackend, Verb,
-};
+use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, ObjectPrefix, StorageBackend, Verb};
 use elacsym::{
     Condition, Consistency, Database, Document, DocumentId, Filter, IdKind, Metric, Namespace, Operand,
     Query, Result, Schema, Value, Vector, VectorType, WriteBatch,
@@ -204,8 +203,7 @@ async fn snapshots_cost_what_their_consistency_says() -> Result<()> {
     let (_, strong) = store.cost(docs.snapshot(Consistency::Strong)).await?;
     assert_eq!((strong.trips, strong.requests), (1, 1), "{strong:?}");
     for free in [Consistency::Eventual, Consistency::AtLeast(receipt.sequence)] {
-        let (found, cost) =
-            store.cost(async { docs.snapshot(free).await?.get(&[1.into()]).await }).await?;
+        let (found, cost) = store.cost(async { docs.snapshot(free).await?.get(&[1.into()]).await }).await?;
         assert_eq!((found, cost.requests), (vec![Some(document(1))], 0), "{free:?}");
     }
     Ok(())
@@ -254,7 +252,7 @@ async fn an_idle_namespace_asks_nothing() -> Result<()> {
     let docs = db.create_namespace("docs", schema()?).await?;
     Before::Everything.make(&docs).await?;
     store.counting.reset();
-    tokio::time::sleep(Duration::from_secs(24 * 3600)).await;
+    tokio::time::sleep(Duration::from_hours(24)).await;
     assert_eq!(store.counting.log(), []);
     assert_eq!(docs.get(&[7.into()]).await?, [Some(document(7))]);
     Ok(())
@@ -269,8 +267,7 @@ async fn a_cold_search_takes_few_round_trips() -> Result<()> {
         [(query(), "plain", 6), (query().filter(Filter::lt("n", 150)), "filtered", 7)]
     {
         let db = store.open().await?;
-        let (answer, cost) =
-            store.cost(async { db.namespace("docs").await?.query(query).await }).await?;
+        let (answer, cost) = store.cost(async { db.namespace("docs").await?.query(query).await }).await?;
         println!("{words}: {} trips, {} requests", cost.trips, cost.requests);
         let ids: Vec<_> = answer.hits()?.iter().map(|hit| hit.document.id().clone()).collect();
         assert_eq!(ids, [8.into(), 9.into(), 7.into()], "{words}");

@@ -211,11 +211,7 @@ impl Engine {
 
     /// The segments of a manifest with their dead rows, all opened together. What `known` has is not opened
     /// again.
-    pub(super) async fn open_parts(
-        &self,
-        metas: &[SegmentMeta],
-        known: &[Opened],
-    ) -> Result<Vec<Part>> {
+    pub(super) async fn open_parts(&self, metas: &[SegmentMeta], known: &[Opened]) -> Result<Vec<Part>> {
         let parts = metas.iter().map(|meta| async move {
             let found = known.iter().find(|(segment, _)| segment.meta().id == meta.id);
             let segment = async {
@@ -276,12 +272,7 @@ struct Look {
 }
 
 /// Looks at a life. If `listed` tells the newest manifest already, that is read meanwhile.
-async fn look(
-    context: &Context,
-    keys: &LifeKeys,
-    hint: Option<&Hint>,
-    listed: Option<u64>,
-) -> Result<Look> {
+async fn look(context: &Context, keys: &LifeKeys, hint: Option<&Hint>, listed: Option<u64>) -> Result<Look> {
     let after = hint.map_or(Sequence::ZERO, |hint| hint.flushed_through);
     let verified = context.env.moment();
     let copied = hint.and_then(|hint| hint.manifest.as_ref());
