@@ -85,7 +85,7 @@ impl Database {
         Ok(self.keep(Namespace::new(engine)))
     }
 
-    /// Opens a namespace: three round trips, or two when little is in its tail. Opened again in the same
+    /// Opens a namespace: three round trips, or two when nothing is in its tail. Opened again in the same
     /// process, it costs nothing.
     ///
     /// # Errors

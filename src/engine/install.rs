@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Engine;
+use super::load::Opened;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{self, Commit, Hint, Manifest};
 use crate::memtable::Source;
-use crate::segment::Segment;
 use crate::storage::PutMode;
 
 /// A tail of this size makes it worth asking whether another process has flushed it.
@@ -40,12 +40,12 @@ impl Engine {
 
     /// Goes over to a manifest, if it is newer than the known one. Returns what is known then.
     pub(crate) async fn install(&self, manifest: Arc<Manifest>) -> Result<Arc<Manifest>> {
-        let known: Vec<Arc<Segment>> = {
+        let known: Vec<Opened> = {
             let state = self.state();
             let parts = state.segments.iter().map(|part| &part.source);
             let layers = state.tail.layers().iter().map(|layer| layer.source());
             let segment = |source: &Source| match source {
-                Source::Segment(segment) => Some(Arc::clone(segment)),
+                Source::Segment(segment) => Some((Arc::clone(segment), None)),
                 Source::Run(_) => None,
             };
             parts.chain(layers).filter_map(segment).collect()

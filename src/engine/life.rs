@@ -23,7 +23,8 @@ pub(crate) async fn lives(context: &Context) -> Result<Vec<NamespaceName>> {
     use crate::storage::DatabaseKeys;
     use futures::{StreamExt, TryStreamExt, stream};
     let folders = context.backend.list_folders(&DatabaseKeys::namespaces()).await?;
-    let names = folders.iter().filter_map(|folder| DatabaseKeys::namespace_of(folder));
+    // Collected: a borrowing iterator held across an await would make the future of a caller not `Send`.
+    let names: Vec<_> = folders.iter().filter_map(|folder| DatabaseKeys::namespace_of(folder)).collect();
     let open = |name: NamespaceName| async move {
         let names = NamespaceKeys::new(&name);
         let Some(life) = find_life(context, &names).await? else { return Ok::<_, Error>(None) };

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use futures::try_join;
+use roaring::RoaringBitmap;
 use uuid::Uuid;
 
 use super::life::{find_life, read};
@@ -22,27 +23,40 @@ use crate::wal::{self, Entry};
 
 /// How often a state that moves away under us is looked for again.
 const ATTEMPTS: u32 = 8;
+/// The life that most names have: its manifests are listed before it is known to be the newest.
+const FIRST_LIFE: u32 = 1;
+
+/// A segment, and the dead rows as of its own meta if they have been read.
+pub(super) type Opened = (Arc<Segment>, Option<Arc<RoaringBitmap>>);
 
 impl Engine {
-    /// Opens the newest life of a name: three round trips, two when the hint is good and the tail is empty.
+    /// Opens the newest life of a name: three round trips, two when the hint is good and the tail is empty,
+    /// four for a name that was deleted before and has no hint.
     pub(crate) async fn open(context: &Context, name: &NamespaceName) -> Result<Arc<Self>> {
         let names = NamespaceKeys::new(name);
         let hint_key = names.hint();
-        let (newest, hint) = try_join!(find_life(context, &names), async {
+        let hint = async {
             // Only speed depends on the hint: whatever is wrong with it, there is none.
             let bytes = context.backend.get(&hint_key).await.ok();
             Ok(bytes.and_then(|bytes| Hint::decode(&bytes).ok()))
-        })?;
+        };
+        let first_life = names.life(FIRST_LIFE);
+        let listed = manifest::latest(&context.backend, &first_life, 0);
+        let (newest, hint, listed) = try_join!(find_life(context, &names), hint, listed)?;
         let missing = || Error::new(ErrorKind::NotFound, format!("no such namespace. name=`{name}`"));
         let newest = newest.ok_or_else(missing)?;
         let keys = names.life(newest);
         let hint = hint.filter(|hint| hint.life == newest);
         let (begins, ends) = (keys.open(), keys.closed());
         let records = async { try_join!(read(context, &begins), read(context, &ends)) };
-        let first = look(context, &keys, hint.as_ref());
+        let listed = (newest == FIRST_LIFE).then_some(listed.unwrap_or(0));
+        let first = look(context, &keys, hint.as_ref(), listed);
         let ((opened, closed), first) = try_join!(records, first)?;
         let life = opened.ok_or_else(missing)?;
         let life = LifeRecord::decode(&life).map_err(|e| e.at(keys.open()))?;
+        if life.name != name.as_str() || life.number != newest {
+            return Err(Error::corrupt(keys.open(), "it belongs to another name or life"));
+        }
         if closed.is_some() {
             return Err(missing());
         }
@@ -106,7 +120,7 @@ impl Engine {
         for attempt in 0..ATTEMPTS {
             let look = match first.take() {
                 Some(look) => look,
-                None => look(&self.context, &self.keys, None).await?,
+                None => look(&self.context, &self.keys, None, None).await?,
             };
             match self.assemble(look, hint.as_ref().filter(|_| attempt == 0)).await {
                 Ok(state) => return Ok(state),
@@ -121,7 +135,7 @@ impl Engine {
 
     /// The state that the lists of a look speak of. `NotFound` means that they were stale.
     async fn assemble(&self, look: Look, hint: Option<&Hint>) -> Result<State> {
-        let manifest = self.manifest_of(look.newest, hint).await?;
+        let manifest = self.manifest_of(look.newest, look.manifest, hint).await?;
         let (flushed, mut previous) = (manifest.flushed_through, manifest.flushed_batch);
         let stale = |why: &str| Error::new(ErrorKind::NotFound, format!("stale manifest: {why}"));
         let (listed, verified) = if look.after > flushed {
@@ -158,13 +172,19 @@ impl Engine {
         Ok(known)
     }
 
-    async fn manifest_of(&self, newest: u64, hint: Option<&Hint>) -> Result<Arc<Manifest>> {
+    async fn manifest_of(
+        &self,
+        newest: u64,
+        read: Option<Manifest>,
+        hint: Option<&Hint>,
+    ) -> Result<Arc<Manifest>> {
         if newest == 0 {
             return Ok(Arc::new(Manifest::genesis(&self.life)));
         }
         let copied = hint.and_then(|hint| hint.manifest.as_ref());
-        let manifest = match copied.filter(|m| m.number == newest && m.life == self.life.id) {
-            Some(copy) => copy.clone(),
+        let copied = copied.filter(|m| m.number == newest && m.life == self.life.id);
+        let manifest = match read.or_else(|| copied.cloned()) {
+            Some(manifest) => manifest,
             None => manifest::read(&self.context.backend, &self.keys, newest)
                 .await?
                 .ok_or_else(|| Error::new(ErrorKind::NotFound, "stale list: the manifest is gone"))?,
@@ -191,25 +211,28 @@ impl Engine {
 
     /// The segments of a manifest with their dead rows, all opened together. What `known` has is not opened
     /// again.
-    pub(super) async fn open_parts(
-        &self,
-        metas: &[SegmentMeta],
-        known: &[Arc<Segment>],
-    ) -> Result<Vec<Part>> {
+    pub(super) async fn open_parts(&self, metas: &[SegmentMeta], known: &[Opened]) -> Result<Vec<Part>> {
         let parts = metas.iter().map(|meta| async move {
+            let found = known.iter().find(|(segment, _)| segment.meta().id == meta.id);
             let segment = async {
-                match known.iter().find(|segment| segment.meta().id == meta.id) {
-                    Some(segment) => Ok(Arc::clone(segment)),
+                match found {
+                    Some((segment, _)) => Ok(Arc::clone(segment)),
                     None => self.open_segment(meta).await,
                 }
             };
-            let files = self.keys.segment(meta.id);
-            let deletes = Deletes::read(&self.context.backend, &files, meta);
+            let deletes = async {
+                match found {
+                    Some((segment, Some(dead))) if segment.meta().deletes == meta.deletes => {
+                        Ok(Arc::clone(dead))
+                    }
+                    _ => read_deletes(&self.context, &self.keys, meta).await,
+                }
+            };
             let (segment, deletes) = try_join!(segment, deletes)?;
             Ok(Part {
                 id: crate::memtable::PartId::Segment(meta.id),
                 source: Source::Segment(segment),
-                deletes: Arc::new(deletes),
+                deletes,
             })
         });
         try_join_all(parts).await
@@ -242,27 +265,48 @@ struct Look {
     after: Sequence,
     /// Just before the entries were listed.
     verified: Moment,
+    /// The newest manifest, if there was time to read it.
+    manifest: Option<Manifest>,
     /// Segments opened meanwhile because the hint named them.
-    opened: Vec<Arc<Segment>>,
+    opened: Vec<Opened>,
 }
 
-async fn look(context: &Context, keys: &LifeKeys, hint: Option<&Hint>) -> Result<Look> {
+/// Looks at a life. If `listed` tells the newest manifest already, that is read meanwhile.
+async fn look(context: &Context, keys: &LifeKeys, hint: Option<&Hint>, listed: Option<u64>) -> Result<Look> {
     let after = hint.map_or(Sequence::ZERO, |hint| hint.flushed_through);
     let verified = context.env.moment();
     let copied = hint.and_then(|hint| hint.manifest.as_ref());
-    let speculate = async {
-        let Some(manifest) = copied else { return Ok(Vec::new()) };
-        let schema = Arc::new(manifest.schema.clone());
-        let metas = manifest.segments.iter();
-        let sound = metas.filter(|meta| meta.check(&schema).is_ok());
-        let Context { env, backend, cache, .. } = context;
-        let opened = sound.map(|meta| Segment::open(env, backend, cache, keys, &schema, meta));
-        // The hint may be stale: what it names may be gone, and then it is no error.
-        Ok(futures::future::join_all(opened).await.into_iter().filter_map(Result::ok).map(Arc::new).collect())
+    let newest = async {
+        let Some(newest) = listed else {
+            return Ok((manifest::latest(&context.backend, keys, 0).await?.unwrap_or(0), None));
+        };
+        if newest == 0 || copied.is_some_and(|manifest| manifest.number == newest) {
+            return Ok((newest, None));
+        }
+        Ok((newest, manifest::read(&context.backend, keys, newest).await?))
     };
-    let newest = async { Ok(manifest::latest(&context.backend, keys, 0).await?.unwrap_or(0)) };
-    let (newest, entries, opened) = try_join!(newest, list_entries(context, keys, after), speculate)?;
-    Ok(Look { newest, entries, after, verified, opened })
+    let speculate = async { Ok(open_named(context, keys, copied).await) };
+    let ((newest, manifest), entries, opened) =
+        try_join!(newest, list_entries(context, keys, after), speculate)?;
+    Ok(Look { newest, entries, after, verified, manifest, opened })
+}
+
+/// Opens what the manifest in the hint names. The hint may be stale and what it names gone: that is no error.
+async fn open_named(context: &Context, keys: &LifeKeys, manifest: Option<&Manifest>) -> Vec<Opened> {
+    let Some(manifest) = manifest else { return Vec::new() };
+    let schema = &Arc::new(manifest.schema.clone());
+    let sound = manifest.segments.iter().filter(|meta| meta.check(schema).is_ok());
+    let opened = sound.map(|meta| async move {
+        let Context { env, backend, cache, .. } = context;
+        let segment = Segment::open(env, backend, cache, keys, schema, meta);
+        let (segment, dead) = try_join!(segment, read_deletes(context, keys, meta))?;
+        Ok::<_, Error>((Arc::new(segment), Some(dead)))
+    });
+    join_all(opened).await.into_iter().filter_map(Result::ok).collect()
+}
+
+async fn read_deletes(context: &Context, keys: &LifeKeys, meta: &SegmentMeta) -> Result<Arc<RoaringBitmap>> {
+    Deletes::read(&context.backend, &keys.segment(meta.id), meta).await.map(Arc::new)
 }
 
 pub(super) async fn list_entries(

@@ -1,6 +1,7 @@
 //! Rows and deletes in memory, sorted by id.
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
@@ -14,7 +15,7 @@ use crate::types::DocumentId;
 const ID_BYTES: usize = 40;
 
 /// Rows to put and ids to delete, as one step of the log or several.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Run {
     /// In the layout of `Schema::arrow`, in ascending order of unique ids.
     rows: RecordBatch,
@@ -22,6 +23,13 @@ pub(crate) struct Run {
     /// In ascending order, none of them in `rows`.
     deletes: Arc<Vec<DocumentId>>,
     bytes: usize,
+}
+
+/// Values of documents are not shown: handles show their state, and may be logged.
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Run({} rows, {} deletes)", self.rows.num_rows(), self.deletes.len())
+    }
 }
 
 impl Run {

@@ -4,6 +4,7 @@ mod snapshot;
 
 pub use snapshot::{Consistency, Snapshot};
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::engine::{Engine, close_life};
@@ -22,7 +23,7 @@ const INLINE_OPERATIONS: usize = 256;
 ///
 /// Reads are strong unless said otherwise: they see every write that was acknowledged, in any process,
 /// before they were called. See [`Namespace::snapshot`] for others.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Namespace {
     engine: Arc<Engine>,
     committer: Arc<Committer>,
@@ -217,5 +218,12 @@ impl Namespace {
         let sequence = seal(&self.engine).await?;
         close_life(&self.engine.context, &self.engine.keys, sequence).await?;
         Ok(sequence)
+    }
+}
+
+/// Nothing of a document is shown, whatever waits to be written.
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namespace").field("name", self.name()).finish_non_exhaustive()
     }
 }

@@ -1,5 +1,7 @@
 //! Reads of one state.
 
+use std::fmt;
+
 use crate::error::Result;
 use crate::query::{Page, Query, QueryResponse, Scan, Select, View};
 use crate::types::{Document, DocumentId, Sequence};
@@ -19,7 +21,7 @@ pub enum Consistency {
 
 /// One state of a namespace. It holds what it needs in memory; the files it names stay on the store for
 /// [`Settings::grace`](crate::Settings::grace) after newer ones took their place.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Snapshot {
     view: View,
 }
@@ -76,5 +78,12 @@ impl Snapshot {
     /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for a wrong limit.
     pub async fn query(&self, query: Query) -> Result<QueryResponse> {
         self.view.query(&query).await
+    }
+}
+
+/// Nothing of a document is shown.
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("sequence", &self.sequence()).finish_non_exhaustive()
     }
 }

@@ -104,10 +104,10 @@ pub(crate) fn coerce(kind: AttributeType, value: Value) -> Result<Value, String>
         (AttributeType::Float, Value::Int(x)) => exact_float(i128::from(x)),
         (AttributeType::Float, Value::Uint(x)) => exact_float(i128::from(x)),
         (AttributeType::Int, Value::Uint(x)) => {
-            i64::try_from(x).map(Value::Int).map_err(|_| format!("{x} does not fit an int"))
+            i64::try_from(x).map(Value::Int).map_err(|_| "the number does not fit an int".into())
         }
         (AttributeType::Uint, Value::Int(x)) => {
-            u64::try_from(x).map(Value::Uint).map_err(|_| format!("{x} does not fit a uint"))
+            u64::try_from(x).map(Value::Uint).map_err(|_| "the number does not fit a uint".into())
         }
         (_, other) => Err(wrong(other.kind_name())),
     }
@@ -119,7 +119,7 @@ fn exact_float(x: i128) -> Result<Value, String> {
     if float as i128 == x {
         Ok(Value::Float(float))
     } else {
-        Err(format!("{x} does not fit a float exactly"))
+        Err("the number does not fit a float exactly".into())
     }
 }
 

@@ -15,7 +15,7 @@ use super::ids::{IdHead, IdIndex};
 use super::meta::{FileMeta, Section, SegmentMeta};
 use super::rows::{FOOTER, Rows};
 use super::sums::Summed;
-use super::vectors::{HEAD, Vectors};
+use super::vectors::{HEAD, Vectors, seed};
 use super::weights::Weights;
 use super::writer::{ID_BLOCKS, ID_HEAD, SUMS, WEIGHTS};
 use crate::cache::{Blob, BlockCache};
@@ -229,7 +229,8 @@ impl Files {
         let mut vectors = vec![None; schema.columns().len()];
         for ((at, shape, blob, section), head) in self.vectors.into_iter().zip(heads) {
             let key = blob.key().clone();
-            let decode = || Vectors::decode(blob, shape, meta.rows, head);
+            let name = schema.columns().get(at).map_or("", |column| column.name.as_str());
+            let decode = || Vectors::decode(blob, shape, seed(meta.id, name), meta.rows, head);
             let decoded = section.verify("vectors", head).and_then(|()| decode()).map_err(|e| e.at(key))?;
             if let Some(column) = vectors.get_mut(at) {
                 *column = Some(decoded);

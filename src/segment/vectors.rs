@@ -5,9 +5,11 @@
 //!
 //! header: "EVEC" | version u16 | element u16 | dimension u32 | rows u32 | stride u32 | zero u32
 //!         | offset of the rows u64 | offset of the head u64 | length of the head u64 | zeros
-//! row:    components, little-endian | zeros up to 4 bytes | low 32 bits of the XXH3-64 of the components
+//! row:    components, little-endian | zeros up to 4 bytes | sum of the row u32
 //! ```
-//! A null row is all zeros before its checksum. The head lies behind the rows, so that they are written as
+//! The sum of a row is the low 32 bits of the XXH3-64 of its components, xor (seed + row). The seed is the low
+//! 32 bits of the XXH3-64 of the segment's name and the column's, so a row that lies where another belongs, in
+//! this file or another, is noticed as surely as a damaged one. A null row is all zeros before its checksum. The head lies behind the rows, so that they are written as
 //! they come; the meta of the segment says where. Other sections may follow it.
 
 use std::ops::Range;
@@ -28,7 +30,7 @@ use crate::codec::{CodecError, Reader, checksum};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::schema::VectorColumn;
-use crate::types::VectorType;
+use crate::types::{SegmentId, VectorType};
 
 const WHAT: &str = "vectors";
 const MAGIC: [u8; 4] = *b"EVEC";
@@ -42,14 +44,16 @@ pub(super) const HEAD: &str = "head";
 #[derive(Debug)]
 pub(super) struct VectorWriter {
     shape: VectorColumn,
+    seed: u32,
     bytes: Vec<u8>,
     nulls: RoaringBitmap,
     rows: u32,
 }
 
 impl VectorWriter {
-    pub(super) fn new(shape: VectorColumn) -> Self {
-        Self { shape, bytes: vec![0; HEADER], nulls: RoaringBitmap::new(), rows: 0 }
+    /// `seed` is that of [`seed`].
+    pub(super) fn new(shape: VectorColumn, seed: u32) -> Self {
+        Self { shape, seed, bytes: vec![0; HEADER], nulls: RoaringBitmap::new(), rows: 0 }
     }
 
     /// Adds rows: an array of the column's Arrow type.
@@ -66,7 +70,7 @@ impl VectorWriter {
             } else {
                 append(&list.value(row), self.shape.element, &mut self.bytes);
             }
-            let sum = row_sum(self.bytes.get(start..).unwrap_or_default());
+            let sum = row_sum(self.seed, self.rows, self.bytes.get(start..).unwrap_or_default());
             self.bytes.resize(start + stride(self.shape) - 4, 0);
             self.bytes.extend(sum);
             self.rows += 1;
@@ -116,9 +120,18 @@ fn stride(shape: VectorColumn) -> usize {
     (shape.dimension * shape.element.size()).next_multiple_of(4) + 4
 }
 
+/// What ties rows to the segment and the column they are of.
+pub(super) fn seed(segment: SegmentId, column: &str) -> u32 {
+    low_sum(format!("{segment} {column}").as_bytes())
+}
+
+fn row_sum(seed: u32, row: u32, components: &[u8]) -> [u8; 4] {
+    (low_sum(components) ^ seed.wrapping_add(row)).to_le_bytes()
+}
+
 #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is kept")]
-fn row_sum(components: &[u8]) -> [u8; 4] {
-    (checksum(components) as u32).to_le_bytes()
+fn low_sum(bytes: &[u8]) -> u32 {
+    checksum(bytes) as u32
 }
 
 fn append(vector: &ArrayRef, element: VectorType, to: &mut Vec<u8>) {
@@ -140,16 +153,18 @@ fn append(vector: &ArrayRef, element: VectorType, to: &mut Vec<u8>) {
 pub(super) struct Vectors {
     blob: Blob,
     shape: VectorColumn,
+    seed: u32,
     rows: u32,
     base: u64,
     nulls: Arc<RoaringBitmap>,
 }
 
 impl Vectors {
-    /// Reads a head, which must be that of `rows` rows of `shape`.
+    /// Reads a head, which must be that of `rows` rows of `shape`. `seed` is that of [`seed`].
     pub(super) fn decode(
         blob: Blob,
         shape: VectorColumn,
+        seed: u32,
         rows: u32,
         head: &[u8],
     ) -> Result<Self, CodecError> {
@@ -171,7 +186,7 @@ impl Vectors {
         if nulls.max().is_some_and(|row| row >= rows) {
             return Err(CodecError::malformed(WHAT, "a null row beyond the last"));
         }
-        Ok(Self { blob, shape, rows, base, nulls: Arc::new(nulls) })
+        Ok(Self { blob, shape, seed, rows, base, nulls: Arc::new(nulls) })
     }
 
     /// The vectors of a run of rows, in one request.
@@ -208,7 +223,10 @@ impl Vectors {
         }
         let rows = || bytes.iter().flat_map(|run| run.chunks_exact(stride));
         let width = self.shape.dimension * self.shape.element.size();
-        if rows().any(|row| row.get(..width).map(row_sum).as_ref() != row.last_chunk()) {
+        let sound = |(at, row): (u32, &[u8])| {
+            row.get(..width).map(|components| row_sum(self.seed, at, components)).as_ref() == row.last_chunk()
+        };
+        if !runs.iter().cloned().flatten().zip(rows()).all(sound) {
             return Err(CodecError::Checksum { what: WHAT });
         }
         let count = rows().count();

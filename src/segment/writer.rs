@@ -12,7 +12,7 @@ use super::ids::{IdIndexBuilder, check_order};
 use super::meta::{FileMeta, RowOrder, Section, SegmentMeta};
 use super::rows::RowsWriter;
 use super::sums;
-use super::vectors::VectorWriter;
+use super::vectors::{VectorWriter, seed};
 use super::weights::Weights;
 use crate::codec::checksum;
 use crate::error::{Error, Result};
@@ -56,7 +56,8 @@ pub(crate) struct SegmentFiles {
 impl SegmentBuilder {
     /// A segment of rows that came from entries of these sequences, first and last.
     pub(crate) fn new(schema: Arc<Schema>, id: SegmentId, sequences: (Sequence, Sequence)) -> Result<Self> {
-        let vectors = schema.vectors().map(|(name, shape)| (name.to_owned(), VectorWriter::new(shape)));
+        let writer = |(name, shape): (&str, _)| (name.to_owned(), VectorWriter::new(shape, seed(id, name)));
+        let vectors = schema.vectors().map(writer);
         Ok(Self {
             arrow: schema.arrow(),
             id,

@@ -1,0 +1,407 @@
+//! Bad requests: each is an error that says what is wrong and where, and leaves nothing behind.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test panics")]
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use elacsym::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, UInt64Array};
+use elacsym::schema::AttributeType;
+use elacsym::storage::{MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use elacsym::{
+    Consistency, Database, Document, DocumentId, Error, ErrorKind, Filter, IdKind, Metric, Namespace,
+    Operand, Outcome, Query, Result, Scan, Schema, Select, Sequence, Settings, VALUE_BYTES_MAX, Value,
+    Vector, VectorType, WriteBatch,
+};
+
+/// A namespace with one document on a store that can be looked into.
+struct Fixture {
+    memory: MemoryBackend,
+    db: Database,
+    docs: Namespace,
+}
+
+impl Fixture {
+    async fn new(id: IdKind, settings: Settings) -> Result<Self> {
+        let memory = MemoryBackend::new();
+        let builder = Database::builder().with_settings(settings);
+        let db = builder.open_backend(Arc::new(memory.clone())).await?;
+        let docs = db.create_namespace("docs", schema(id)?).await?;
+        let first: DocumentId = if id == IdKind::U64 { 1.into() } else { "one".into() };
+        docs.write(WriteBatch::new().upsert(Document::new(first).with("n", 1))).await?;
+        Ok(Self { memory, db, docs })
+    }
+
+    /// Every object with its bytes.
+    async fn objects(&self) -> Result<BTreeMap<String, Bytes>> {
+        let mut objects = BTreeMap::new();
+        for info in self.memory.list(&ObjectPrefix::root(), None).await? {
+            objects.insert(info.key.to_string(), self.memory.get(&info.key).await?);
+        }
+        Ok(objects)
+    }
+
+    /// A batch is refused in these words, nothing is written, and the next good one is.
+    async fn refuses(&self, batch: WriteBatch, kind: ErrorKind, words: &[&str]) -> Result<()> {
+        let before = self.objects().await?;
+        let sequence = self.docs.snapshot(Consistency::Strong).await?.sequence();
+        let error = self.docs.write(batch).await.expect_err(words[0]);
+        says(&error, kind, words);
+        assert_eq!(error.outcome(), Outcome::NotApplied, "{error}");
+        assert!(self.objects().await? == before, "{error}: something was left behind");
+        assert_eq!(self.docs.snapshot(Consistency::Strong).await?.sequence(), sequence);
+        Ok(())
+    }
+
+    async fn still_writes(&self) -> Result<()> {
+        let id: DocumentId = match self.docs.schema().id() {
+            IdKind::U64 => 99.into(),
+            _ => "ninety-nine".into(),
+        };
+        self.docs.write(WriteBatch::new().upsert(Document::new(id.clone()).with("n", 99))).await?;
+        let found = self.docs.get(&[id]).await?;
+        assert_eq!(found[0].as_ref().and_then(|found| found.get("n")), Some(&Value::Int(99)));
+        Ok(())
+    }
+}
+
+fn schema(id: IdKind) -> Result<Schema> {
+    let schema = Schema::builder(id)
+        .attribute("n", AttributeType::Int)
+        .attribute("u", AttributeType::Uint)
+        .attribute("f", AttributeType::Float)
+        .attribute("text", AttributeType::String)
+        .attribute("tags", AttributeType::StringArray)
+        .vector("v", VectorType::F32, 2, Metric::Cosine);
+    (0..9).fold(schema, |schema, at| schema.attribute(format!("long{at}"), AttributeType::String)).build()
+}
+
+fn says(error: &Error, kind: ErrorKind, words: &[&str]) {
+    assert_eq!(error.kind(), kind, "{error}");
+    for word in words {
+        assert!(error.to_string().contains(word), "{word:?} is not in {:?}", error.to_string());
+    }
+}
+
+fn upsert(document: Document) -> WriteBatch {
+    WriteBatch::new().upsert(document)
+}
+
+fn rows(columns: Vec<(&str, ArrayRef)>) -> WriteBatch {
+    WriteBatch::new().upsert_batch(RecordBatch::try_from_iter(columns).unwrap())
+}
+
+#[tokio::test]
+async fn a_bad_document_is_refused_with_its_column_and_id() -> Result<()> {
+    use ErrorKind::{Invalid, LimitExceeded};
+    let fixture = Fixture::new(IdKind::U64, Settings::default()).await?;
+    let seven = || Document::new(7);
+    let long = "x".repeat(VALUE_BYTES_MAX);
+    let huge = (0..9).fold(seven(), |document, at| document.with(format!("long{at}"), long.clone()));
+    let (column, id) = (|name: &str| format!("column=`{name}`"), "id=`7`");
+    let cases: Vec<(Document, ErrorKind, &str, String)> = vec![
+        (seven().with("v", Vector::from([1.0])), Invalid, "wrong dimension: 2", column("v")),
+        (seven().with("v", Vector::from([1.0, f32::NAN])), Invalid, "NaN", column("v")),
+        (seven().with("v", Vector::from([f32::INFINITY, 0.0])), Invalid, "infinite", column("v")),
+        (seven().with("v", Vector::from([0.0, 0.0])), Invalid, "length zero", column("v")),
+        (seven().with("v", "text"), Invalid, "a vector is expected", column("v")),
+        (seven().with("f", f64::NAN), Invalid, "NaN", column("f")),
+        (seven().with("absent", 1), Invalid, "unknown column", column("absent")),
+        (seven().with("id", 8), Invalid, "unknown column", column("id")),
+        (seven().with("n", "text"), Invalid, "int is expected, this is string", column("n")),
+        (seven().with("u", -1), Invalid, "does not fit a uint", column("u")),
+        (seven().with("tags", "one"), Invalid, "[]string is expected", column("tags")),
+        (seven().with("tags", vec![Value::Null]), Invalid, "null inside an array", column("tags")),
+        (seven().with("text", format!("{long}x")), LimitExceeded, "at most 8388608", column("text")),
+        (huge, LimitExceeded, "at most 67108864", "document of 75497472 bytes".to_owned()),
+    ];
+    for (document, kind, what, place) in cases {
+        fixture.refuses(upsert(document.clone()), kind, &[what, &place, id]).await?;
+        // As good as the rest of a batch may be.
+        let batch = upsert(Document::new(8).with("n", 8)).delete(1).patch(document);
+        fixture.refuses(batch, kind, &[what, &place, id]).await?;
+    }
+    assert_eq!(fixture.docs.get(&[7.into(), 8.into()]).await?, [None, None]);
+    fixture.still_writes().await
+}
+
+#[tokio::test]
+async fn a_bad_record_batch_is_refused_with_its_column_and_row() -> Result<()> {
+    let fixture = Fixture::new(IdKind::U64, Settings::default()).await?;
+    let ids = |ids: &[u64]| -> ArrayRef { Arc::new(UInt64Array::from(ids.to_vec())) };
+    let floats: ArrayRef = Arc::new(Float64Array::from(vec![1.0, f64::NAN]));
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+    let negative: ArrayRef = Arc::new(Int64Array::from(vec![1, -1]));
+    let cases: Vec<(WriteBatch, &[&str])> = vec![
+        (rows(vec![("id", ids(&[5, 5]))]), &["the same id twice", "id=`5`"]),
+        (rows(vec![("id", ids(&[5, 7]))]).delete(7), &["the same id twice", "id=`7`"]),
+        (rows(vec![("n", ids(&[5]))]), &["no id column"]),
+        (rows(vec![("id", ids(&[5])), ("absent", ids(&[1]))]), &["unknown column", "column=`absent`"]),
+        (rows(vec![("id", ids(&[5, 7])), ("f", floats)]), &["NaN", "column=`f`", "id=`7`"]),
+        (rows(vec![("id", ids(&[5, 7])), ("n", texts)]), &["int is expected", "column=`n`"]),
+        (rows(vec![("id", negative)]), &["column=`id`", "row=`1`"]),
+        (rows(vec![("id", ids(&[5])), ("v", ids(&[5]))]), &["column=`v`"]),
+    ];
+    for (batch, words) in cases {
+        fixture.refuses(batch, ErrorKind::Invalid, words).await?;
+    }
+    fixture.still_writes().await
+}
+
+#[tokio::test]
+async fn a_bad_id_or_one_that_comes_twice_is_refused() -> Result<()> {
+    let fixture = Fixture::new(IdKind::U64, Settings::default()).await?;
+    let twice = "the same id twice in a batch. id=`7`";
+    let seven = || Document::new(7).with("n", 7);
+    for batch in [
+        upsert(seven()).upsert(seven()),
+        upsert(seven()).delete(7),
+        upsert(seven()).patch(seven()),
+        upsert(seven()).insert(seven()),
+        WriteBatch::new().delete(7).delete_if(7, Filter::eq("n", 1)),
+    ] {
+        fixture.refuses(batch, ErrorKind::Invalid, &[twice]).await?;
+    }
+    let kind: &[&str] = &["wrong kind of id", "uses u64", "this is string", "id=`seven`"];
+    fixture.refuses(upsert(Document::new("seven")), ErrorKind::Invalid, kind).await?;
+    fixture.refuses(WriteBatch::new().delete("seven"), ErrorKind::Invalid, kind).await?;
+    says(&fixture.docs.get(&["seven".into()]).await.unwrap_err(), ErrorKind::Invalid, kind);
+    fixture.still_writes().await?;
+
+    let fixture = Fixture::new(IdKind::String, Settings::default()).await?;
+    let long = &["string id of 65 bytes: at most 64"];
+    let id = "x".repeat(65);
+    fixture.refuses(upsert(Document::new(id.clone())), ErrorKind::Invalid, long).await?;
+    fixture.refuses(WriteBatch::new().delete(id.clone()), ErrorKind::Invalid, long).await?;
+    let array: ArrayRef = Arc::new(StringArray::from(vec![id.clone()]));
+    fixture.refuses(rows(vec![("id", array)]), ErrorKind::Invalid, &["row 0", long[0]]).await?;
+    fixture.refuses(upsert(Document::new("")), ErrorKind::Invalid, &["empty string id"]).await?;
+    says(&fixture.docs.get(&[id.into()]).await.unwrap_err(), ErrorKind::Invalid, long);
+    fixture.still_writes().await
+}
+
+#[tokio::test]
+async fn a_batch_over_a_limit_is_refused() -> Result<()> {
+    let mut settings = Settings::default();
+    settings.batch_bytes_max = 4_096;
+    settings.batch_operations_max = 8;
+    let fixture = Fixture::new(IdKind::U64, settings).await?;
+    let long = upsert(Document::new(7).with("text", "x".repeat(5_000)));
+    fixture.refuses(long, ErrorKind::LimitExceeded, &["batch of", "4096"]).await?;
+    let many = WriteBatch::new().upsert_all((10..20).map(Document::new));
+    fixture.refuses(many, ErrorKind::LimitExceeded, &["more than 8 operations"]).await?;
+    let patch = WriteBatch::new().patch_by_filter(Filter::eq("n", 1), [("text", "x".repeat(5_000))]);
+    fixture.refuses(patch, ErrorKind::LimitExceeded, &["batch of", "4096"]).await?;
+    fixture.still_writes().await
+}
+
+fn deep(levels: usize) -> Filter {
+    (0..levels).fold(Filter::eq("n", 1), |filter, _| Filter::and([filter]))
+}
+
+#[tokio::test]
+async fn a_bad_filter_is_refused_wherever_it_is_given() -> Result<()> {
+    use ErrorKind::{Invalid, LimitExceeded};
+    let fixture = Fixture::new(IdKind::U64, Settings::default()).await?;
+    let cases: Vec<(Filter, ErrorKind, &[&str])> = vec![
+        (Filter::eq("absent", 1), Invalid, &["unknown column", "column=`absent`"]),
+        (Filter::eq("n", "text"), Invalid, &["int is expected", "column=`n`"]),
+        (Filter::lt("tags", "a"), Invalid, &["column=`tags`"]),
+        (Filter::contains("n", 1), Invalid, &["an array is expected", "column=`n`"]),
+        (Filter::eq("v", 1), Invalid, &["whether it is null", "column=`v`"]),
+        (Filter::regex("text", "(a"), Invalid, &["bad pattern"]),
+        (Filter::regex("text", "x".repeat(2_000)), LimitExceeded, &["1024"]),
+        (Filter::glob("n", "a*"), Invalid, &["column=`n`"]),
+        (Filter::eq("n", Operand::new_value("n")), Invalid, &["column=`n`"]),
+        (deep(40), LimitExceeded, &["at most 32"]),
+        (deep(100_000), LimitExceeded, &["at most 32"]),
+        (Filter::or((0..5_000).map(|n| Filter::eq("n", n))), LimitExceeded, &["at most 4096"]),
+        (Filter::is_in("n", 0..100_001), LimitExceeded, &["at most 100000"]),
+    ];
+    let near = || Query::nearest("v", Vector::from([1.0, 0.0]));
+    for (filter, kind, words) in cases {
+        let shallow = words != ["at most 32"];
+        if shallow {
+            says(&fixture.docs.query(near().filter(filter.clone())).await.unwrap_err(), kind, words);
+            says(&fixture.docs.scan(Scan::new().filter(filter.clone())).await.unwrap_err(), kind, words);
+            let patch = WriteBatch::new().patch_by_filter(filter.clone(), [("n", 2)]);
+            fixture.refuses(patch, kind, words).await?;
+        }
+        fixture.refuses(WriteBatch::new().delete_by_filter(filter), kind, words).await?;
+    }
+    // A condition may name new values, and no others.
+    let condition = Filter::eq("n", Operand::new_value("absent"));
+    let batch = WriteBatch::new().upsert_if(Document::new(1).with("n", 2), condition);
+    fixture.refuses(batch, Invalid, &["unknown column", "column=`absent`"]).await?;
+    let patch = WriteBatch::new().patch_by_filter(Filter::eq("n", 1), [("id", 2)]);
+    fixture.refuses(patch, Invalid, &["cannot change the id"]).await?;
+    fixture.still_writes().await
+}
+
+#[tokio::test]
+async fn a_bad_query_is_refused() -> Result<()> {
+    use ErrorKind::{Invalid, LimitExceeded};
+    let Fixture { docs, .. } = Fixture::new(IdKind::U64, Settings::default()).await?;
+    let near = |column: &str, vector: &[f32]| Query::nearest(column, vector.to_vec());
+    let good = || near("v", &[1.0, 0.0]);
+    let queries: Vec<(Query, ErrorKind, &[&str])> = vec![
+        (near("absent", &[1.0, 0.0]), Invalid, &["no such vector column", "column=`absent`"]),
+        (near("n", &[1.0, 0.0]), Invalid, &["no such vector column", "column=`n`"]),
+        (near("v", &[1.0]), Invalid, &["wrong dimension: 2", "column=`v`"]),
+        (near("v", &[1.0, f32::NAN]), Invalid, &["NaN", "column=`v`"]),
+        (near("v", &[0.0, 0.0]), Invalid, &["length zero", "column=`v`"]),
+        (good().limit(0), LimitExceeded, &["1 to 10000", "limit=`0`"]),
+        (good().limit(10_001), LimitExceeded, &["1 to 10000", "limit=`10001`"]),
+        (good().select(Select::only(["absent"])), Invalid, &["unknown column", "column=`absent`"]),
+    ];
+    for (query, kind, words) in queries {
+        says(&docs.query(query).await.unwrap_err(), kind, words);
+    }
+    says(&docs.scan(Scan::new().limit(0)).await.unwrap_err(), LimitExceeded, &["limit=`0`"]);
+    let absent = Scan::new().select(Select::except(["absent"]));
+    says(&docs.scan(absent).await.unwrap_err(), Invalid, &["column=`absent`"]);
+    let future = docs.snapshot(Consistency::AtLeast(Sequence(99))).await.unwrap_err();
+    says(&future, Invalid, &["sequence=`99`"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hostile_name_reaches_no_object() -> Result<()> {
+    let fixture = Fixture::new(IdKind::U64, Settings::default()).await?;
+    let before = fixture.objects().await?;
+    let long = "x".repeat(300);
+    for name in ["", ".", "..", "../x", "a/b", "/etc", "a\\b", "a\0b", "a\nb", "~", "a%2fb", "é", &long] {
+        let db = &fixture.db;
+        let schema = schema(IdKind::U64)?;
+        for error in [
+            db.create_namespace(name, schema.clone()).await.unwrap_err(),
+            db.open_or_create(name, schema).await.unwrap_err(),
+            db.namespace(name).await.unwrap_err(),
+            db.delete_namespace(name).await.unwrap_err(),
+        ] {
+            says(&error, ErrorKind::Invalid, &["bad namespace name", "name=`"]);
+            assert!(error.to_string().len() < 200 && !error.to_string().contains('\n'), "{error}");
+        }
+    }
+    assert!(fixture.objects().await? == before);
+    let missing = fixture.db.namespace("absent").await.unwrap_err();
+    says(&missing, ErrorKind::NotFound, &["name=`absent`"]);
+    let taken = fixture.db.create_namespace("docs", schema(IdKind::U64)?).await.unwrap_err();
+    says(&taken, ErrorKind::AlreadyExists, &["name=`docs`"]);
+    let other = Schema::builder(IdKind::Uuid).build()?;
+    let other = fixture.db.open_or_create("docs", other).await.unwrap_err();
+    says(&other, ErrorKind::Invalid, &["another schema", "name=`docs`"]);
+    assert!(fixture.objects().await? == before);
+    fixture.still_writes().await
+}
+
+#[test]
+fn a_bad_schema_is_refused_with_its_column() {
+    let attribute = |name: &str| Schema::builder(IdKind::U64).attribute(name, AttributeType::Int).build();
+    for (name, why) in [("", "empty"), ("id", "reserved"), ("$score", "reserved"), ("a\0", "control")] {
+        says(&attribute(name).unwrap_err(), ErrorKind::Invalid, &["bad column name", why]);
+    }
+    says(&attribute(&"x".repeat(129)).unwrap_err(), ErrorKind::Invalid, &["longer than 128"]);
+    for dimension in [0, 16_385] {
+        let schema = Schema::builder(IdKind::U64).vector("v", VectorType::F32, dimension, Metric::Dot);
+        says(&schema.build().unwrap_err(), ErrorKind::Invalid, &["bad dimension", "column=`v`"]);
+    }
+}
+
+type Change = fn(&mut Settings);
+
+#[tokio::test]
+async fn bad_settings_are_refused_before_the_store_is_touched() -> Result<()> {
+    let cases: [(Change, &str); 6] = [
+        (|s| s.grace = Duration::from_mins(1), "grace is below one hour"),
+        (|s| s.request_timeout = Duration::ZERO, "a timeout is zero"),
+        (|s| s.write_timeout = Duration::from_hours(24), "a timeout is above"),
+        (|s| s.batch_bytes_max = 0, "a limit is zero"),
+        (|s| s.limit_max = 0, "a limit is zero"),
+        (|s| s.tail_bytes_flush = usize::MAX, "a tail flushes only above"),
+    ];
+    for (change, words) in cases {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        let memory = MemoryBackend::new();
+        let open = Database::builder().with_settings(settings).open_backend(Arc::new(memory.clone()));
+        says(&open.await.unwrap_err(), ErrorKind::Invalid, &["bad setting", words]);
+        assert_eq!(memory.list(&ObjectPrefix::root(), None).await?, []);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bad_location_is_refused() {
+    for location in ["", "s3://", "s3:///a", "ftp://host/a", "memory://x", "file://host/a", "file:///a%zz"] {
+        let error = Database::open(location).await.expect_err(location);
+        says(&error, ErrorKind::Invalid, &["bad location"]);
+    }
+    let missing = [
+        ("s3://bucket/a", "aws", cfg!(feature = "aws")),
+        ("gs://bucket/a", "gcp", cfg!(feature = "gcp")),
+        ("az://container/a", "azure", cfg!(feature = "azure")),
+    ];
+    for (location, feature, _) in missing.into_iter().filter(|(.., compiled)| !compiled) {
+        let error = Database::open(location).await.expect_err(location);
+        says(&error, ErrorKind::Invalid, &["needs the feature", &format!("`{feature}`")]);
+    }
+}
+
+#[test]
+fn without_a_runtime_opening_is_an_error_and_no_panic() {
+    let mut open = Box::pin(Database::open("memory://"));
+    let Poll::Ready(opened) = open.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("it waits for a runtime that is not there");
+    };
+    says(&opened.unwrap_err(), ErrorKind::Invalid, &["no tokio runtime"]);
+}
+
+#[tokio::test]
+async fn a_store_without_conditional_puts_is_refused_and_left_empty() -> Result<()> {
+    let memory = MemoryBackend::new();
+    let error = Database::builder().open_backend(Arc::new(Overwriting(memory.clone()))).await.unwrap_err();
+    says(&error, ErrorKind::UnsupportedStore, &["If-None-Match", "check=`"]);
+    assert_eq!(memory.list(&ObjectPrefix::root(), None).await?, []);
+    Ok(())
+}
+
+/// Memory that takes every put, as a store does that does not know of conditions.
+#[derive(Debug)]
+struct Overwriting(MemoryBackend);
+
+#[async_trait]
+impl StorageBackend for Overwriting {
+    async fn put(&self, key: &ObjectKey, bytes: Bytes, _: PutMode) -> Result<()> {
+        self.0.put(key, bytes, PutMode::Overwrite).await
+    }
+    async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
+        self.0.get(key).await
+    }
+    async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
+        self.0.get_range(key, range).await
+    }
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
+        self.0.head(key).await
+    }
+    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+        self.0.list(prefix, after).await
+    }
+    async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
+        self.0.list_folders(prefix).await
+    }
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        self.0.delete(key).await
+    }
+}
+
+impl fmt::Display for Overwriting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("overwriting")
+    }
+}

@@ -1,0 +1,245 @@
+//! Damage on the store: a read is right or an error that names the object, never wrong and never a panic.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test panics")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use elacsym::schema::AttributeType;
+use elacsym::storage::{MemoryBackend, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use elacsym::{
+    Consistency, Database, Document, Error, ErrorKind, Filter, IdKind, Metric, Query, Result, Scan, Schema,
+    Vector, VectorType, WriteBatch,
+};
+use twox_hash::XxHash3_64;
+
+type Objects = BTreeMap<String, Bytes>;
+
+/// A database with one of everything: a segment with dead rows and one without, a tail, a deleted namespace.
+async fn objects() -> Result<Objects> {
+    let memory = MemoryBackend::new();
+    let db = Database::builder().open_backend(Arc::new(memory.clone())).await?;
+    let schema = Schema::builder(IdKind::U64)
+        .attribute("n", AttributeType::Int)
+        .attribute("text", AttributeType::String)
+        .vector("v", VectorType::F32, 2, Metric::L2Squared)
+        .build()?;
+    let docs = db.create_namespace("docs", schema.clone()).await?;
+    docs.write(documents(0..20)).await?;
+    docs.flush().await?;
+    docs.write(documents(20..40).delete(3)).await?;
+    docs.flush().await?;
+    docs.write(documents(40..45)).await?;
+    docs.write(documents(45..50).delete(4)).await?;
+    db.create_namespace("old", schema.clone()).await?.write(documents(0..2)).await?;
+    db.delete_namespace("old").await?;
+    db.create_namespace("other", schema).await?.write(documents(0..2)).await?;
+    let mut objects = Objects::new();
+    for info in memory.list(&ObjectPrefix::root(), None).await? {
+        objects.insert(info.key.to_string(), memory.get(&info.key).await?);
+    }
+    Ok(objects)
+}
+
+fn documents(ids: std::ops::Range<i64>) -> WriteBatch {
+    WriteBatch::new().upsert_all(ids.map(|n| {
+        let x = f32::from(i16::try_from(n).unwrap());
+        let document = Document::new(n.unsigned_abs()).with("n", n).with("text", format!("text {n}"));
+        document.with("v", Vector::from([x, 1.0]))
+    }))
+}
+
+/// Opens the objects as a new process does and reads all there is.
+async fn read(objects: &Objects) -> Result<String> {
+    let memory = MemoryBackend::new();
+    for (key, bytes) in objects {
+        memory.put(&ObjectKey::new(key.as_str())?, bytes.clone(), PutMode::Create).await?;
+    }
+    let db = Database::builder().open_backend(Arc::new(memory)).await?;
+    let names = db.list_namespaces().await?;
+    let old = db.namespace("old").await.map(|_| ());
+    let old = if let Err(error) = old { error } else { Error::new(ErrorKind::Internal, "it is back") };
+    if old.kind() != ErrorKind::NotFound {
+        return Err(old);
+    }
+    let other = db.namespace("other").await?.scan(Scan::new()).await?.rows.documents()?;
+    let docs = db.namespace("docs").await?;
+    let snapshot = docs.snapshot(Consistency::Strong).await?;
+    let all = snapshot.scan(Scan::new()).await?.rows.documents()?;
+    let ids: Vec<_> = (0..50).map(elacsym::DocumentId::U64).collect();
+    let got = snapshot.get(&ids).await?;
+    let some = snapshot.scan(Scan::new().filter(Filter::gt("n", 17))).await?.rows.documents()?;
+    let near = snapshot.query(Query::nearest("v", Vector::from([21.2, 1.0])).limit(5)).await?.hits()?;
+    let count = snapshot.count().await?;
+    Ok(format!("{names:?} {other:?} {all:?} {got:?} {some:?} {near:?} {count}"))
+}
+
+/// What a key names: the last part of it, without numbers.
+fn kind_of(key: &str) -> &'static str {
+    let kinds = ["STORE", "OPEN", "CLOSED", "HINT", "rows.parquet", "attributes", "vector.", "deletes."];
+    let file = key.rsplit('/').next().unwrap_or_default();
+    let kind = kinds.into_iter().find(|kind| file.starts_with(kind));
+    kind.unwrap_or(if key.contains("/wal/") { "wal" } else { "manifest" })
+}
+
+fn without_hints(objects: &Objects) -> Objects {
+    objects.iter().filter(|(key, _)| kind_of(key) != "HINT").map(|(k, v)| (k.clone(), v.clone())).collect()
+}
+
+/// Some damaged forms of an object.
+fn damaged(bytes: &Bytes) -> Vec<(String, Bytes)> {
+    let mut forms = vec![("emptied".to_owned(), Bytes::new())];
+    for at in [bytes.len() / 2, bytes.len() - 1] {
+        forms.push((format!("cut at {at}"), bytes.slice(..at)));
+    }
+    forms.push(("longer".to_owned(), [bytes.as_ref(), b"x"].concat().into()));
+    for at in (0..bytes.len()).step_by(1 + bytes.len() / 7).chain([bytes.len() - 1]) {
+        let mut flipped = bytes.to_vec();
+        flipped[at] ^= 0x10;
+        forms.push((format!("flipped at {at}"), flipped.into()));
+    }
+    forms
+}
+
+/// Reads with one object replaced. `Ok(false)`: the damage was noticed.
+async fn survives(objects: &Objects, key: &str, bytes: Bytes, sound: &str, what: &str) -> bool {
+    let mut objects = objects.clone();
+    objects.insert(key.to_owned(), bytes);
+    match read(&objects).await {
+        Ok(answer) => {
+            assert!(answer == sound, "{key} {what}: wrong data");
+            true
+        }
+        Err(error) => {
+            noticed(&error, key, what);
+            false
+        }
+    }
+}
+
+fn noticed(error: &Error, key: &str, what: &str) {
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{key} {what}: {error:?}");
+    assert!(error.to_string().contains(key), "{key} {what}: the error does not name it: {error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_damage_is_noticed_or_harmless() -> Result<()> {
+    let objects = objects().await?;
+    let sound = read(&objects).await?;
+    let unhinted = without_hints(&objects);
+    assert_eq!(read(&unhinted).await?, sound);
+    // For each kind: how often it was read all the same, and how often noticed.
+    let mut tally: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for (key, bytes) in &objects {
+        let kind = kind_of(key);
+        let base = if kind == "HINT" { &objects } else { &unhinted };
+        for (what, bytes) in damaged(bytes) {
+            let count = tally.entry(kind).or_default();
+            if survives(base, key, bytes, &sound, &what).await { count.0 += 1 } else { count.1 += 1 }
+        }
+    }
+    println!("kind: (harmless, noticed) {tally:?}");
+    assert_eq!(tally["HINT"].1, 0, "the hint is only a hint");
+    assert_eq!(tally["CLOSED"].1, 0, "that it is there is all that counts");
+    assert_eq!(tally["STORE"].0, 0);
+    for kind in ["OPEN", "manifest", "wal", "rows.parquet", "attributes", "vector.", "deletes."] {
+        assert!(tally[kind].1 > 5, "{kind} {:?}", tally[kind]);
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn damage_is_noticed_with_the_hint_in_place_too() -> Result<()> {
+    let objects = objects().await?;
+    let sound = read(&objects).await?;
+    for (key, bytes) in &objects {
+        let mut flipped = bytes.to_vec();
+        flipped[bytes.len() / 2] ^= 1;
+        survives(&objects, key, flipped.into(), &sound, "flipped").await;
+        survives(&objects, key, Bytes::new(), &sound, "emptied").await;
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_in_the_place_of_another_is_noticed() -> Result<()> {
+    let objects = objects().await?;
+    let sound = read(&objects).await?;
+    for base in [&objects, &without_hints(&objects)] {
+        for (key, bytes) in base {
+            let others = base.iter().filter(|(other, _)| kind_of(other) == kind_of(key));
+            for (other, foreign) in others.filter(|(_, foreign)| *foreign != bytes) {
+                let what = format!("replaced by {other}");
+                let mut objects = base.clone();
+                objects.insert(key.clone(), foreign.clone());
+                match read(&objects).await {
+                    Ok(answer) => assert!(answer == sound, "{key} {what}: wrong data"),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Corrupt, "{key} {what}: {error:?}");
+                        assert!(error.to_string().contains("key=`"), "{key} {what}: {error}");
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_object_is_noticed() -> Result<()> {
+    let objects = objects().await?;
+    let sound = read(&objects).await?;
+    for key in objects.keys().filter(|key| !matches!(kind_of(key), "STORE" | "OPEN" | "CLOSED")) {
+        let mut rest = objects.clone();
+        rest.remove(key);
+        match read(&rest).await {
+            Ok(answer) if kind_of(key) == "HINT" => assert!(answer == sound, "{key}"),
+            // A log that ends early, a manifest older than the newest: what is lost cannot be told from what
+            // was never there. All else is.
+            Ok(answer) => assert!(answer == sound || matches!(kind_of(key), "wal" | "manifest"), "{key}"),
+            Err(error) => {
+                let kinds = [ErrorKind::Corrupt, ErrorKind::NotFound];
+                assert!(kinds.contains(&error.kind()), "{key}: {error:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_format_says_so() -> Result<()> {
+    let objects = without_hints(&objects().await?);
+    let mut kinds = BTreeMap::new();
+    for (key, bytes) in objects.iter().filter(|(key, _)| key.starts_with("ns/n-docs/") || *key == "STORE") {
+        // The newest of a kind is the one that is read.
+        kinds.insert(kind_of(key), (key.clone(), bytes.clone()));
+    }
+    for kind in ["STORE", "OPEN", "manifest", "wal"] {
+        let (key, bytes) = &kinds[kind];
+        let mut newer = objects.clone();
+        newer.insert(key.clone(), if kind == "wal" { newer_entry(bytes) } else { newer_frame(bytes) });
+        let error = read(&newer).await.expect_err(kind);
+        assert_eq!(error.kind(), ErrorKind::UnsupportedVersion, "{kind}: {error:?}");
+        assert!(error.to_string().contains(key.as_str()), "{kind}: {error}");
+    }
+    Ok(())
+}
+
+/// `elacsym <what> 1 …` as version 2.
+fn newer_frame(bytes: &Bytes) -> Bytes {
+    let text = std::str::from_utf8(bytes).unwrap();
+    let mut words: Vec<&str> = text.splitn(4, ' ').collect();
+    assert_eq!((words[0], words[2]), ("elacsym", "1"));
+    words[2] = "2";
+    words.join(" ").into()
+}
+
+/// An entry whose version is 2 and whose checksum is right.
+fn newer_entry(bytes: &Bytes) -> Bytes {
+    let mut entry = bytes[..bytes.len() - 8].to_vec();
+    assert_eq!(entry[4..6], [1, 0]);
+    entry[4] = 2;
+    let sum = XxHash3_64::oneshot(&entry);
+    entry.extend(sum.to_le_bytes());
+    entry.into()
+}

@@ -1,0 +1,176 @@
+//! Our Parquet read by an implementation that is not ours.
+//!
+//! Needs `python3` and pyarrow: set `ELACSYM_TEST_PYARROW` to the folder it is installed in.
+#![expect(clippy::unwrap_used, reason = "a test panics")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use bytes::Bytes;
+use elacsym::schema::AttributeType;
+use elacsym::{
+    Database, Document, DocumentId, Filter, IdKind, Metric, Namespace, Result, Schema, Value, Vector,
+    VectorType, WriteBatch,
+};
+use serde_json::Value as Json;
+use uuid::Uuid;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pyarrow_reads_what_was_written() -> Result<()> {
+    let Ok(pyarrow) = std::env::var("ELACSYM_TEST_PYARROW") else {
+        println!("skipped: set ELACSYM_TEST_PYARROW to a folder with pyarrow in it");
+        return Ok(());
+    };
+    let temp = tempfile::tempdir().unwrap();
+    let db = Database::open(temp.path().to_str().unwrap()).await?;
+    let docs = db.create_namespace("docs", schema()?).await?;
+    let mut expected: BTreeMap<String, Json> = BTreeMap::new();
+    for documents in [first(), second()] {
+        docs.write(WriteBatch::new().upsert_all(documents.clone())).await?;
+        docs.flush().await?;
+        expected.extend(documents.iter().map(|document| (id_of(document.id()), row(&docs, document))));
+    }
+    let files = files(temp.path());
+    assert_eq!(files.len(), 2, "{files:?}");
+    let mut found = BTreeMap::new();
+    for file in files {
+        found.extend(read(&pyarrow, &file).into_iter().map(|row| (text(&row["id"]), row)));
+    }
+    assert_eq!(found, expected);
+    // And what is deleted is not in a merged file.
+    docs.write(WriteBatch::new().delete_by_filter(Filter::is_null("text"))).await?;
+    docs.flush().await?;
+    docs.compact().await?;
+    expected.retain(|_, row| !row["text"].is_null());
+    let merged = newest(temp.path());
+    let rows: BTreeMap<_, _> =
+        read(&pyarrow, &merged).into_iter().map(|row| (text(&row["id"]), row)).collect();
+    assert_eq!(rows, expected);
+    Ok(())
+}
+
+fn schema() -> Result<Schema> {
+    use AttributeType as T;
+    let scalars = [
+        ("text", T::String),
+        ("int", T::Int),
+        ("uint", T::Uint),
+        ("float", T::Float),
+        ("bool", T::Bool),
+        ("uuid", T::Uuid),
+        ("time", T::Datetime),
+        ("bytes", T::Bytes),
+    ];
+    let mut schema = Schema::builder(IdKind::String);
+    for (name, kind) in scalars {
+        schema = schema.attribute(name, kind);
+        if kind != T::Bytes {
+            schema = schema.attribute(format!("{name}s"), T::array(kind));
+        }
+    }
+    schema.attribute("Ünï/cödé 名", T::String).vector("v", VectorType::F32, 2, Metric::Dot).build()
+}
+
+fn first() -> Vec<Document> {
+    let uuid = Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+    let time = |ms| Value::Datetime(ms);
+    vec![
+        Document::new("all")
+            .with("text", "naïve 😀 \"quoted\"\n名前")
+            .with("int", i64::MIN)
+            .with("uint", u64::MAX)
+            .with("float", 0.1)
+            .with("bool", true)
+            .with("uuid", uuid)
+            .with("time", time(1_700_000_000_123))
+            .with("bytes", Bytes::from_static(b"\x00\xff\x80"))
+            .with("texts", vec!["", "ä", "😀"])
+            .with("ints", vec![i64::MIN, 0, i64::MAX])
+            .with("uints", vec![0, u64::MAX])
+            .with("floats", vec![-1.5, 1e300])
+            .with("bools", vec![true, false])
+            .with("uuids", vec![uuid, Uuid::nil()])
+            .with("times", vec![time(0), time(1)])
+            .with("Ünï/cödé 名", "x")
+            .with("v", Vector::from([1.0, 2.0])),
+        Document::new("none"),
+    ]
+}
+
+fn second() -> Vec<Document> {
+    let some = |n: i64| Document::new(format!("ü{n}")).with("text", format!("row {n}")).with("int", n);
+    let mut documents: Vec<_> = (0..600).map(some).collect();
+    let empty: Vec<&str> = Vec::new();
+    documents.push(Document::new("empty").with("text", "").with("texts", empty).with("bytes", Bytes::new()));
+    documents
+}
+
+fn id_of(id: &DocumentId) -> String {
+    id.to_string()
+}
+
+fn text(value: &Json) -> String {
+    value.as_str().unwrap().to_owned()
+}
+
+/// The row as the script prints it.
+fn row(docs: &Namespace, document: &Document) -> Json {
+    let attributes = docs.schema().attributes();
+    let mut row: serde_json::Map<String, Json> =
+        attributes.map(|(name, _)| (name.to_owned(), document.get(name).map_or(Json::Null, plain))).collect();
+    row.insert("id".to_owned(), id_of(document.id()).into());
+    row.into()
+}
+
+fn plain(value: &Value) -> Json {
+    match value {
+        Value::String(text) => text.as_str().into(),
+        Value::Int(n) => (*n).into(),
+        Value::Uint(n) => (*n).into(),
+        Value::Float(x) => (*x).into(),
+        Value::Bool(yes) => (*yes).into(),
+        Value::Uuid(id) => id.simple().to_string().into(),
+        Value::Datetime(ms) => time(*ms).into(),
+        Value::Bytes(bytes) => format!("{bytes:x}").into(),
+        Value::Array(values) => values.iter().map(plain).collect(),
+        _ => Json::Null,
+    }
+}
+
+/// A time as Python prints it.
+fn time(ms: i64) -> String {
+    match ms {
+        0 => "1970-01-01 00:00:00+00:00",
+        1 => "1970-01-01 00:00:00.001000+00:00",
+        _ => "2023-11-14 22:13:20.123000+00:00",
+    }
+    .to_owned()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.ends_with("rows.parquet") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Segments are named by when they began: the last is the newest.
+fn newest(folder: &Path) -> PathBuf {
+    files(folder).pop().unwrap()
+}
+
+fn read(pyarrow: &str, file: &Path) -> Vec<Json> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/parquet_interop.py");
+    let python = Command::new("python3").arg(script).arg(file).env("PYTHONPATH", pyarrow).output().unwrap();
+    assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
+    let lines = String::from_utf8(python.stdout).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
