@@ -1,0 +1,87 @@
+//! Writes that depend on what is there: insert if absent, last writer wins, a counter, exactly once.
+//!
+//! `cargo run --example conditional_writes`
+#![expect(clippy::print_stdout, reason = "an example prints")]
+
+use std::error::Error;
+
+use elacsym::schema::AttributeType;
+use elacsym::{
+    Condition, Database, Document, Filter, IdKind, IfMissing, Namespace, Operand, Schema, Value, WriteBatch,
+};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let schema = Schema::builder(IdKind::String)
+        .attribute("owner", AttributeType::String)
+        .attribute("version", AttributeType::Int)
+        .attribute("count", AttributeType::Int)
+        .build()?;
+    let db = Database::open("memory://").await?;
+    let items = db.create_namespace("items", schema).await?;
+    insert_if_absent(&items).await?;
+    last_writer_wins(&items).await?;
+    count(&items).await?;
+    exactly_once(&items).await?;
+    Ok(())
+}
+
+/// Of all who try, in any process, one owns the id.
+async fn insert_if_absent(items: &Namespace) -> elacsym::Result<()> {
+    for owner in ["ann", "ben"] {
+        let claim = Document::new("seat-1").with("owner", owner);
+        let receipt = items.write(WriteBatch::new().insert(claim)).await?;
+        println!("{owner} {} the seat", if receipt.upserted == 1 { "has" } else { "does not get" });
+    }
+    Ok(())
+}
+
+/// Messages may come late or twice: the highest version stays.
+async fn last_writer_wins(items: &Namespace) -> elacsym::Result<()> {
+    for version in [1, 3, 2, 3] {
+        let document = Document::new("profile").with("version", version);
+        let newer = Filter::lt("version", Operand::new_value("version"));
+        let receipt = items.write(WriteBatch::new().upsert_if(document, newer)).await?;
+        println!("version {version}: {}", if receipt.upserted == 1 { "written" } else { "too old" });
+    }
+    // The same, but never to bring back what was deleted.
+    let known =
+        Condition::new(Filter::lt("version", Operand::new_value("version"))).if_missing(IfMissing::Skip);
+    let late = Document::new("deleted").with("version", 9);
+    let receipt = items.write(WriteBatch::new().upsert_if(late, known)).await?;
+    println!("version 9 of what is not there: {} skipped", receipt.skipped);
+    Ok(())
+}
+
+/// Read, add one, write if nobody was quicker, else again: no increment is lost.
+async fn count(items: &Namespace) -> elacsym::Result<()> {
+    items.write(WriteBatch::new().insert(Document::new("counter").with("count", 0))).await?;
+    let increments = (0..10).map(|_| async {
+        loop {
+            let found = items.get(&["counter".into()]).await?;
+            let count =
+                match found.first().and_then(Option::as_ref).and_then(|document| document.get("count")) {
+                    Some(Value::Int(count)) => *count,
+                    _ => 0,
+                };
+            let next = Document::new("counter").with("count", count + 1);
+            if items.write(WriteBatch::new().patch_if(next, Filter::eq("count", count))).await?.patched == 1 {
+                return Ok::<(), elacsym::Error>(());
+            }
+        }
+    });
+    futures::future::try_join_all(increments).await?;
+    println!("ten increments at once: {:?}", items.get(&["counter".into()]).await?);
+    Ok(())
+}
+
+/// A request that is sent again, after a timeout or a crash, counts once if it carries a token of its own.
+async fn exactly_once(items: &Namespace) -> elacsym::Result<()> {
+    let request = 0x0b5e_55ed_u128; // a random number of the caller's, kept with the request
+    for _ in 0..2 {
+        let order = WriteBatch::new().upsert(Document::new("order").with("count", 1)).with_token(request);
+        let receipt = items.write(order).await?;
+        println!("entry {}, replayed: {}", receipt.sequence, receipt.replayed);
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! A backend of your own: any store with a put-if-absent will do. This one wraps another and counts requests.
+//!
+//! `cargo run --example custom_backend`
+#![expect(clippy::print_stdout, reason = "an example prints")]
+
+use std::error::Error;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use elacsym::env::Env;
+use elacsym::schema::AttributeType;
+use elacsym::storage::{
+    MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend, conformance,
+};
+use elacsym::{Database, Document, IdKind, Result, Schema, WriteBatch};
+
+/// Counts what goes to the store behind it.
+#[derive(Debug)]
+struct Metered {
+    store: MemoryBackend,
+    puts: AtomicU64,
+    others: AtomicU64,
+}
+
+impl fmt::Display for Metered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "metered {}", self.store)
+    }
+}
+
+#[async_trait::async_trait]
+impl StorageBackend for Metered {
+    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+        self.puts.fetch_add(1, Ordering::Relaxed);
+        self.store.put(key, bytes, mode).await
+    }
+
+    async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
+        self.others.fetch_add(1, Ordering::Relaxed);
+        self.store.get(key).await
+    }
+
+    async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
+        self.others.fetch_add(1, Ordering::Relaxed);
+        self.store.get_range(key, range).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
+        self.others.fetch_add(1, Ordering::Relaxed);
+        self.store.head(key).await
+    }
+
+    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+        self.others.fetch_add(1, Ordering::Relaxed);
+        self.store.list(prefix, after).await
+    }
+
+    async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
+        self.others.fetch_add(1, Ordering::Relaxed);
+        self.store.list_folders(prefix).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        self.others.fetch_add(1, Ordering::Relaxed);
+        self.store.delete(key).await
+    }
+}
+
+impl Metered {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { store: MemoryBackend::new(), puts: AtomicU64::new(0), others: AtomicU64::new(0) })
+    }
+
+    fn report(&self, what: &str) {
+        let (puts, others) = (self.puts.swap(0, Ordering::Relaxed), self.others.swap(0, Ordering::Relaxed));
+        println!("{what}: {puts} puts, {others} other requests");
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    // First the contract: every clause that a backend breaks is named. Run this in the tests of yours, often.
+    match conformance::check(Metered::new(), &Env::current()?).await {
+        Ok(()) => println!("the backend keeps the contract"),
+        Err(violations) => violations.iter().for_each(|violation| println!("broken: {violation}")),
+    }
+
+    // Then it serves a database like any other.
+    let backend = Metered::new();
+    let db = Database::builder().open_backend(Arc::clone(&backend) as Arc<dyn StorageBackend>).await?;
+    backend.report("the probe of a new store");
+    let schema = Schema::builder(IdKind::U64).attribute("n", AttributeType::Int).build()?;
+    let numbers = db.create_namespace("numbers", schema).await?;
+    backend.report("creating a namespace");
+    numbers.write(WriteBatch::new().upsert(Document::new(1).with("n", 1))).await?;
+    backend.report("a write");
+    numbers.get(&[1.into()]).await?;
+    backend.report("a strong read");
+    numbers.flush().await?;
+    backend.report("a flush");
+    Ok(())
+}

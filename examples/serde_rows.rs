@@ -1,0 +1,89 @@
+//! Structs of your own in and out, by serde.
+//!
+//! `cargo run --example serde_rows`
+#![expect(clippy::print_stdout, reason = "an example prints")]
+
+use std::error::Error;
+
+use elacsym::schema::AttributeType;
+use elacsym::{
+    Database, Document, Filter, IdKind, Metric, Query, Scan, Schema, Select, VectorType, WriteBatch,
+};
+use serde::{Deserialize, Serialize};
+
+/// A whole row: fields are named as the columns. `Option` is for columns that may be null.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Article {
+    id: String,
+    title: String,
+    kind: Kind,
+    published: Option<String>,
+    tags: Vec<String>,
+    embedding: Vec<f32>,
+}
+
+/// Enums without data are strings.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Essay,
+    Report,
+}
+
+/// A view of a row: what an answer selects.
+#[derive(Debug, Deserialize)]
+struct Title {
+    id: String,
+    title: String,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let schema = Schema::builder(IdKind::String)
+        .attribute("title", AttributeType::String)
+        .attribute("kind", AttributeType::String)
+        .attribute("published", AttributeType::Datetime)
+        .attribute("tags", AttributeType::StringArray)
+        .vector("embedding", VectorType::F32, 2, Metric::Cosine)
+        .build()?;
+    let articles = [
+        Article {
+            id: "cold".into(),
+            title: "Cold reads".into(),
+            kind: Kind::Essay,
+            published: Some("2024-02-29T12:00:00.000Z".into()),
+            tags: vec!["storage".into(), "search".into()],
+            embedding: vec![0.6, 0.8],
+        },
+        Article {
+            id: "warm".into(),
+            title: "Warm reads".into(),
+            kind: Kind::Report,
+            published: None,
+            tags: vec!["cache".into()],
+            embedding: vec![1.0, 0.0],
+        },
+    ];
+
+    let db = Database::open("memory://").await?;
+    let ns = db.create_namespace("articles", schema).await?;
+    let documents = articles.iter().map(|article| Document::from_serialize(ns.schema(), article));
+    ns.write(WriteBatch::new().upsert_all(documents.collect::<elacsym::Result<Vec<_>>>()?)).await?;
+
+    // Whole rows come back as they went in.
+    let page = ns.scan(Scan::new()).await?;
+    assert_eq!(page.rows.deserialize::<Article>()?, articles);
+
+    // Answers may be of a type that has only what they select.
+    let query = Query::nearest("embedding", vec![0.0, 1.0]).filter(Filter::contains("tags", "search"));
+    let answer = ns.query(query.select(Select::only(["title"]))).await?;
+    for Title { id, title } in answer.rows.deserialize()? {
+        println!("{id}: {title}");
+    }
+
+    // One document by itself.
+    if let Some(Some(document)) = ns.get(&["warm".into()]).await?.first() {
+        println!("{:?}", document.deserialize::<Article>()?);
+    }
+    Ok(())
+}
