@@ -11,10 +11,13 @@ use crate::cache::CacheStats;
 use crate::context::Context;
 use crate::engine::{Engine, create_life, find_life, lives};
 use crate::error::{Error, ErrorKind, Result};
-use crate::namespace::Namespace;
+use crate::namespace::{Consistency, Namespace};
 use crate::schema::Schema;
 use crate::storage::NamespaceKeys;
 use crate::types::NamespaceName;
+
+/// How often a name that others create and delete is looked up.
+const OPENS: u32 = 8;
 
 /// A database. Clones share it.
 ///
@@ -104,21 +107,28 @@ impl Database {
     /// # Errors
     /// [`ErrorKind::Invalid`] if it exists with another schema.
     pub async fn open_or_create(&self, name: &str, schema: Schema) -> Result<Namespace> {
-        let same = |namespace: Namespace| {
-            if *namespace.schema() == schema {
-                return Ok(namespace);
-            }
-            Err(Error::invalid(format!("the namespace exists with another schema. name=`{name}`")))
-        };
-        match self.namespace(name).await {
-            Err(e) if e.is(ErrorKind::NotFound) => {}
-            outcome => return outcome.and_then(same),
+        let differs = || Error::invalid(format!("the namespace exists with another schema. name=`{name}`"));
+        for _ in 0..OPENS {
+            let found = match self.namespace(name).await {
+                // A handle of this process may be of a life that another has ended.
+                Ok(known) => match known.snapshot(Consistency::Strong).await {
+                    Ok(_) => Ok(known),
+                    Err(e) if e.is(ErrorKind::Deleted) => continue,
+                    Err(e) => Err(e),
+                },
+                Err(e) if e.is(ErrorKind::NotFound) => {
+                    match self.create_namespace(name, schema.clone()).await {
+                        // Another was quicker.
+                        Err(e) if e.is(ErrorKind::AlreadyExists) => continue,
+                        outcome => outcome,
+                    }
+                }
+                Err(e) => Err(e),
+            };
+            return found
+                .and_then(|found| if *found.schema() == schema { Ok(found) } else { Err(differs()) });
         }
-        match self.create_namespace(name, schema.clone()).await {
-            // Another was quicker.
-            Err(e) if e.is(ErrorKind::AlreadyExists) => self.namespace(name).await.and_then(same),
-            outcome => outcome,
-        }
+        Err(Error::new(ErrorKind::Unavailable, "the namespace comes and goes: try again later"))
     }
 
     /// Deletes a namespace: no write comes after this in any process, and the name is free again. Its
@@ -127,16 +137,18 @@ impl Database {
     /// # Errors
     /// [`ErrorKind::NotFound`] if it does not exist.
     pub async fn delete_namespace(&self, name: &str) -> Result<()> {
-        let namespace = self.namespace(name).await?;
-        let deleted = namespace.delete().await;
-        self.handles().remove(namespace.name());
-        match deleted {
-            Ok(_) => Ok(()),
+        let known = self.namespace(name).await?;
+        self.handles().remove(known.name());
+        let deleted = match known.delete().await {
+            // Another deleted that life. There may be a newer one.
             Err(e) if e.is(ErrorKind::Deleted) => {
-                Err(Error::new(ErrorKind::NotFound, format!("no such namespace. name=`{name}`")))
+                let newer = self.namespace(name).await?;
+                self.handles().remove(newer.name());
+                newer.delete().await
             }
-            Err(e) => Err(e),
-        }
+            outcome => outcome,
+        };
+        deleted.map(drop)
     }
 
     /// The names of all namespaces, ascending. Costs one list and two small requests a name.
@@ -170,7 +182,8 @@ impl Database {
     /// Keeps a handle for whoever opens the namespace next, unless another was quicker.
     fn keep(&self, namespace: Namespace) -> Namespace {
         let mut handles = self.handles();
-        if let Some(open) = handles.get(namespace.name()).filter(|open| open.is_open()) {
+        let same = |open: &&Namespace| open.is_open() && open.life() >= namespace.life();
+        if let Some(open) = handles.get(namespace.name()).filter(same) {
             return open.clone();
         }
         handles.insert(namespace.name().clone(), namespace.clone());

@@ -20,8 +20,8 @@ use crate::query::View;
 use crate::safeguard::Safeguard;
 use crate::segment::Segment;
 use crate::storage::PutMode;
-use crate::types::{Sequence, TokenRecord};
-use crate::wal::{Encoded, EntryBody, EntryHead, EntryKind};
+use crate::types::{Sequence, TokenRecord, WriteReceipt};
+use crate::wal::{Encoded, Entry, EntryBody, EntryHead, EntryKind};
 
 /// Entries above this size are encoded on the blocking pool.
 const INLINE_BYTES: usize = 1 << 20;
@@ -55,6 +55,14 @@ pub(crate) struct Draft {
     pub(crate) body: EntryBody,
     /// The segments that the body names, opened.
     pub(crate) linked: Vec<Arc<Segment>>,
+}
+
+impl Base {
+    /// The receipt of the write with this token, if it is remembered.
+    pub(crate) fn receipt(&self, token: Uuid) -> Option<&WriteReceipt> {
+        let mut records = self.tokens.iter().chain(&self.manifest.tokens);
+        records.find(|record| record.token == token).map(|record| &record.receipt)
+    }
 }
 
 impl Engine {
@@ -109,7 +117,7 @@ impl Engine {
                 {
                     return self.won(base, &head, draft, first_sent).await;
                 }
-                Ok(Some(found)) => return self.lost(base, found).await,
+                Ok(Some(found)) => return self.lost(base, draft, found).await,
                 Ok(None) if !self.trusts(base.verified, Safeguard::WriterFreshness) => {
                     // It may have been there and been collected.
                     self.reopen_quietly().await;
@@ -153,9 +161,15 @@ impl Engine {
     }
 
     /// The entry is another's. A request of ours that still travels will find the number taken.
-    async fn lost(&self, base: &Base, found: crate::wal::Entry) -> Result<Appended> {
+    async fn lost(&self, base: &Base, draft: &Draft, found: Entry) -> Result<Appended> {
+        let sequence = found.head.sequence;
         match self.take_in(found, base.verified, Safeguard::WriterFreshness).await {
             Ok(true) => {}
+            // The number may have been ours, been collected, and been taken by one who slept as long as we.
+            outcome if !self.trusts(base.verified, Safeguard::WriterFreshness) => {
+                self.reopen_quietly().await;
+                return Err(Error::in_doubt(sequence.0, draft.batch, outcome.err()));
+            }
             Ok(false) => self.reopen().await?,
             // It links a segment that is gone: a newer manifest has its rows.
             Err(e) if e.is(ErrorKind::NotFound) => self.reopen().await?,

@@ -10,11 +10,14 @@ use super::load::list_entries;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::safeguard::Safeguard;
+use crate::settings::Durability;
 use crate::types::Sequence;
 use crate::wal::{self, Entry, EntryHead};
 
 /// Entries asked for at once after the first was there.
 const WINDOW: u64 = 4;
+/// Entries of a long way that are held in memory at a time.
+const PAGE: usize = 64;
 /// How often a state that turns out stale is looked for anew.
 const REOPENS: u32 = 4;
 
@@ -97,6 +100,13 @@ impl Engine {
                 Ok(Step::Newest)
             }
             None => self.step_by_list(known).await,
+            // Long behind: to look anew costs three round trips, to check each entry two.
+            Some(_)
+                if self.context.settings.durability == Durability::Standard
+                    && !self.trusts(verified, Safeguard::ReaderFreshness) =>
+            {
+                Ok(Step::Stale)
+            }
             Some(entry) => self.step_over(entry, verified).await,
         }
     }
@@ -132,15 +142,19 @@ impl Engine {
             if !full {
                 return Ok(Step::Moved);
             }
-            // Far behind: one list tells how far, and all is read at once.
+            // Far behind: a newer manifest may cover most of it, and one list tells the rest.
+            self.refresh().await?;
             let known = self.sequence();
             let listed = list_entries(&self.context, &self.keys, known).await?;
             let dense = listed.into_iter().zip(known.0 + 1..).take_while(|(found, next)| found.0 == *next);
             let wanted: Vec<Sequence> = dense.map(|(found, _)| found).collect();
             let backend = &self.context.backend;
-            for entry in wal::read_all(backend, &self.keys, &self.schema, wanted).await? {
-                if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
-                    return Ok(Step::Stale);
+            for some in wanted.chunks(PAGE) {
+                let page = wal::read_all(backend, &self.keys, &self.schema, some.iter().copied()).await?;
+                for entry in page {
+                    if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
+                        return Ok(Step::Stale);
+                    }
                 }
             }
         }

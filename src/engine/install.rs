@@ -26,6 +26,15 @@ pub(super) struct Refresh {
     last: Mutex<Option<Moment>>,
 }
 
+/// Takes the flag back however the task ends.
+struct Running<'a>(&'a AtomicBool);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
 impl Engine {
     /// Goes over to the newest manifest.
     pub(crate) async fn refresh(&self) -> Result<Arc<Manifest>> {
@@ -110,12 +119,12 @@ impl Engine {
         }
         let engine = Arc::clone(self);
         env.spawn(async move {
+            let _running = Running(&engine.refresh.running);
             match engine.refresh().await {
                 Ok(_) => {}
                 Err(error) if error.is(ErrorKind::NotFound) => {}
                 Err(error) => tracing::debug!(namespace = %engine.name, %error, "no newer manifest was had"),
             }
-            engine.refresh.running.store(false, Ordering::SeqCst);
         });
     }
 

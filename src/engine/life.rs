@@ -10,7 +10,7 @@ use crate::storage::{LifeKeys, NamespaceKeys, PutMode};
 use crate::types::{NamespaceName, Sequence};
 
 /// How often a put without a clear answer is sent.
-const ATTEMPTS: u32 = 6;
+const ATTEMPTS: usize = 6;
 
 /// The number of the newest life of a name, if it ever had one.
 pub(crate) async fn find_life(context: &Context, names: &NamespaceKeys) -> Result<Option<u32>> {
@@ -78,10 +78,10 @@ pub(crate) async fn close_life(context: &Context, keys: &LifeKeys, sealed: Seque
 async fn create(context: &Context, key: &crate::storage::ObjectKey, bytes: Bytes) -> Result<Option<Bytes>> {
     let mut last = Error::internal("no attempt was made");
     let mut pause = std::time::Duration::from_millis(20);
-    for _ in 0..ATTEMPTS {
+    for first in std::iter::once(true).chain(std::iter::repeat_n(false, ATTEMPTS)) {
         match context.backend.put(key, bytes.clone(), PutMode::Create).await {
             Ok(()) => return Ok(None),
-            Err(e) if e.is(ErrorKind::PermissionDenied) => return Err(e),
+            Err(e) if e.is(ErrorKind::PermissionDenied) && first => return Err(e),
             Err(e) => last = e,
         }
         if let Some(found) = read(context, key).await? {
@@ -90,5 +90,6 @@ async fn create(context: &Context, key: &crate::storage::ObjectKey, bytes: Bytes
         context.env.sleep(pause + context.env.jitter(pause)).await;
         pause *= 2;
     }
-    Err(last)
+    // A request may still be on its way.
+    Err(Error::new(ErrorKind::Indeterminate, format!("the object may or may not be written: {last}")))
 }

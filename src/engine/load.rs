@@ -38,7 +38,7 @@ impl Engine {
         let hint = async {
             // Only speed depends on the hint: whatever is wrong with it, there is none.
             let bytes = context.backend.get(&hint_key).await.ok();
-            Ok(bytes.and_then(|bytes| Hint::decode(&bytes).ok()))
+            Ok(bytes.and_then(|bytes| Hint::decode(&bytes).ok()).map(Hint::checked))
         };
         let first_life = names.life(FIRST_LIFE);
         let listed = manifest::latest(&context.backend, &first_life, 0);
@@ -99,6 +99,10 @@ impl Engine {
         };
         let state = engine.load(hint, first).await?;
         if state.sealed {
+            // Whoever sealed it may have died before it could say so.
+            if let Err(error) = super::close_life(context, &engine.keys, state.sequence).await {
+                tracing::debug!(namespace = %name, %error, "a sealed life was not marked as closed");
+            }
             let missing = format!("no such namespace: it was deleted. name=`{name}`");
             return Err(Error::new(ErrorKind::NotFound, missing));
         }
@@ -109,8 +113,12 @@ impl Engine {
     /// Throws away what is known of the log and looks for the newest state.
     pub(super) async fn reopen(&self) -> Result<()> {
         tracing::debug!(namespace = %self.name, "the known state is stale, looking for the newest");
-        let state = self.load(None, None).await?;
-        *self.state() = state;
+        let found = self.load(None, None).await?;
+        let mut known = self.state();
+        // Another task may have read or written further while we looked.
+        if found.sequence >= known.sequence {
+            *known = found;
+        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::manifest::Manifest;
 use crate::memtable::{Layer, Tail};
 use crate::query::Part;
-use crate::types::{Sequence, TokenRecord, WriteReceipt};
+use crate::types::{Sequence, TokenRecord};
 use crate::wal::{EntryHead, EntryKind};
 
 /// A manifest, its segments, and the log up to `sequence`.
@@ -80,11 +80,5 @@ impl State {
         }
         self.manifest = manifest;
         self.segments = Arc::new(segments);
-    }
-
-    /// The receipt of the write with this token, if it is remembered.
-    pub(crate) fn receipt(&self, token: Uuid) -> Option<&WriteReceipt> {
-        let mut records = self.tokens.iter().chain(&self.manifest.tokens);
-        records.find(|record| record.token == token).map(|record| &record.receipt)
     }
 }

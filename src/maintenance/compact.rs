@@ -227,7 +227,7 @@ impl Input {
     }
 
     async fn fill(&mut self, columns: &[usize]) -> Result<()> {
-        let first = self.batch.num_columns() == 0;
+        let mut turned = self.batch.num_columns() == 0;
         while self.at == self.ready.len() && !self.finished {
             let ids = self.segment.next_ids(self.after.as_ref(), self.page).await?;
             self.finished = ids.len() < self.page;
@@ -236,8 +236,9 @@ impl Input {
             }
             self.ready = ids.into_iter().filter(|(_, row)| !self.dead.contains(*row)).collect();
             self.at = 0;
+            turned = true;
         }
-        if first || self.at == 0 {
+        if turned {
             self.rows = self.ready.iter().map(|(_, row)| *row).collect();
             self.batch = self.segment.fetch(columns, &self.rows).await?;
         }

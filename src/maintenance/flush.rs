@@ -29,13 +29,35 @@ pub struct FlushReport {
 
 /// Flushes everything that was acknowledged before this call.
 pub(crate) async fn flush(engine: &Arc<Engine>) -> Result<FlushReport> {
+    flush_while(engine, || true).await
+}
+
+/// The same, if it is still due when it is our turn: of many who find it due at once, one flushes.
+pub(crate) async fn flush_while(engine: &Arc<Engine>, due: impl Fn() -> bool + Send) -> Result<FlushReport> {
     let _one_at_a_time = engine.upkeep.lock().await;
+    if !due() {
+        let flushed_through = engine.base()?.manifest.flushed_through;
+        return Ok(FlushReport { flushed_through, rows: 0 });
+    }
     engine.catch_up().await?;
+    let through = engine.sequence();
+    for _ in 0..ATTEMPTS {
+        if let Some(report) = flush_once(engine).await?
+            && report.flushed_through >= through
+        {
+            return Ok(report);
+        }
+    }
+    Err(Error::new(ErrorKind::Unavailable, "other processes keep committing manifests: try again later"))
+}
+
+/// One attempt; `None` if another process was quicker.
+async fn flush_once(engine: &Arc<Engine>) -> Result<Option<FlushReport>> {
     engine.newest_manifest().await?;
     let tail = engine.base()?;
     let (flushed, through) = (tail.manifest.flushed_through, tail.view.sequence);
     if through <= flushed {
-        return Ok(FlushReport { flushed_through: flushed, rows: 0 });
+        return Ok(Some(FlushReport { flushed_through: flushed, rows: 0 }));
     }
     let written = write(engine, &tail).await?;
     let rows = written.iter().map(|(meta, dead)| u64::from(meta.rows) - dead.len()).sum();
@@ -44,14 +66,14 @@ pub(crate) async fn flush(engine: &Arc<Engine>) -> Result<FlushReport> {
         let newest = engine.base()?;
         if newest.manifest.flushed_through != flushed {
             // Another flushed: what it did stands, and ours is garbage.
-            return Ok(FlushReport { flushed_through: newest.manifest.flushed_through, rows: 0 });
+            return Ok(None);
         }
         let next = next_manifest(engine, &newest, &tail, &written).await?;
         if engine.commit(next).await? {
-            return Ok(FlushReport { flushed_through: through, rows });
+            return Ok(Some(FlushReport { flushed_through: through, rows }));
         }
     }
-    Err(Error::new(ErrorKind::Unavailable, "other processes keep committing manifests: try again later"))
+    Ok(None)
 }
 
 /// The segments of the tail with their dead rows: one of all its runs, and those that entries link.

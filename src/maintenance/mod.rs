@@ -9,7 +9,7 @@ mod flush;
 pub use compact::CompactReport;
 pub(crate) use compact::compact;
 pub use flush::FlushReport;
-pub(crate) use flush::flush;
+pub(crate) use flush::{flush, flush_while};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

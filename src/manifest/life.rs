@@ -50,6 +50,12 @@ impl LifeRecord {
 }
 
 impl Hint {
+    /// Without the copy of the manifest, if that is not one we can read.
+    pub(crate) fn checked(mut self) -> Self {
+        self.manifest = self.manifest.filter(|manifest| manifest.validate().is_ok());
+        self
+    }
+
     pub(crate) fn new(life: u32, manifest: &Manifest, encoded: &Bytes) -> Self {
         let small = encoded.len() <= HINT_BYTES_MAX;
         Self {

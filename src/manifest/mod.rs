@@ -25,6 +25,8 @@ use crate::types::{Sequence, TokenRecord};
 const FRAME: Frame = Frame { what: "manifest", version: 1 };
 /// Ancestors a manifest remembers: by them a committer that was slow learns whether its commit counts.
 const RING: usize = 64;
+/// Nothing counts this far: beyond it, adding to a number could overflow.
+const NUMBER_MAX: u64 = u64::MAX / 2;
 /// Idempotency tokens a manifest remembers.
 const TOKENS: usize = 10_000;
 
@@ -123,11 +125,24 @@ impl Manifest {
             return Err(CodecError::Feature { what, bits: features.len() as u64 });
         }
         let manifest: Self = FRAME.decode(bytes)?;
+        manifest.validate()?;
+        Ok(manifest)
+    }
+
+    /// What the shape alone does not hold.
+    pub(crate) fn validate(&self) -> Result<(), CodecError> {
+        let what = FRAME.what;
+        if !self.features.is_empty() {
+            return Err(CodecError::Feature { what, bits: self.features.len() as u64 });
+        }
+        if self.number > NUMBER_MAX || self.flushed_through.0 > NUMBER_MAX {
+            return Err(CodecError::malformed(what, "a number beyond all counting"));
+        }
         let mut seen = HashSet::new();
-        if !manifest.segments.iter().all(|s| seen.insert(s.id)) {
+        if !self.segments.iter().all(|s| seen.insert(s.id)) {
             return Err(CodecError::malformed(what, "a segment is named twice"));
         }
-        Ok(manifest)
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::engine::{Engine, close_life};
 use crate::error::{Error, ErrorKind, Result};
-use crate::maintenance::{CompactReport, FlushReport, compact, flush};
+use crate::maintenance::{CompactReport, FlushReport, compact, flush, flush_while};
 use crate::query::{Page, Query, QueryResponse, Scan};
 use crate::schema::Schema;
 use crate::settings::Backpressure;
@@ -44,6 +44,11 @@ impl Namespace {
     #[must_use]
     pub fn schema(&self) -> &Schema {
         &self.engine.schema
+    }
+
+    /// Which life of its name this is.
+    pub(crate) fn life(&self) -> u32 {
+        self.engine.life.number
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -117,20 +122,23 @@ impl Namespace {
             }
             return Ok(());
         }
-        flush(&self.engine).await.map(drop)
+        flush_while(&self.engine, over).await.map(drop)
     }
 
     fn flush_if_due(&self) {
-        let settings = &self.engine.context.settings;
-        let (bytes, entries) = self.engine.backlog();
-        let due = bytes > settings.tail_bytes_flush || entries > settings.tail_entries_flush;
-        // One that runs already will be followed by another write that finds this due again.
-        if !settings.auto_flush || !due || self.engine.upkeep.try_lock().is_err() {
+        let engine = Arc::clone(&self.engine);
+        let due = move || {
+            let settings = &engine.context.settings;
+            let (bytes, entries) = engine.backlog();
+            settings.auto_flush
+                && (bytes > settings.tail_bytes_flush || entries > settings.tail_entries_flush)
+        };
+        if !due() {
             return;
         }
         let engine = Arc::clone(&self.engine);
         self.engine.context.env.spawn(async move {
-            if let Err(error) = flush(&engine).await {
+            if let Err(error) = flush_while(&engine, due).await {
                 tracing::warn!(namespace = %engine.name, %error, "a flush failed; the next write tries again");
             }
         });
@@ -168,7 +176,7 @@ impl Namespace {
         let (newest, early) = futures::join!(self.engine.catch_up(), before.get(ids));
         newest?;
         let now = Snapshot::new(self.engine.view()?);
-        if now.sequence() == before.sequence() {
+        if now.sequence() == before.sequence() && early.is_ok() {
             return early;
         }
         now.get(ids).await
@@ -216,7 +224,10 @@ impl Namespace {
     /// Seals the log: no write comes after this in any process.
     pub(crate) async fn delete(&self) -> Result<Sequence> {
         let sequence = seal(&self.engine).await?;
-        close_life(&self.engine.context, &self.engine.keys, sequence).await?;
+        // The seal decides; this only lets a listing tell, and whoever opens the name next can do it.
+        if let Err(error) = close_life(&self.engine.context, &self.engine.keys, sequence).await {
+            tracing::debug!(namespace = %self.engine.name, %error, "a sealed life was not marked as closed");
+        }
         Ok(sequence)
     }
 }

@@ -1,7 +1,7 @@
 //! A backend that does not give up at once: each request has a time limit, and requests that can be sent
 //! again without harm are, when the store says that it is busy.
 //!
-//! **Invariant:** a put is sent once: whoever puts must read back after an unclean answer anyway, and a
+//! **Invariant:** a put in create mode is sent once: whoever puts must read back after an unclean answer anyway, and a
 //! hidden second put could refuse our own first.
 
 use std::fmt;
@@ -35,19 +35,20 @@ impl SteadyBackend {
         Self { inner, env, timeout }
     }
 
-    async fn once<T>(
+    async fn within<T>(
         &self,
+        limit: Duration,
         what: &(impl fmt::Display + Sync),
         request: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
         let late = || {
-            let limit = self.timeout.as_millis();
+            let limit = limit.as_millis();
             Error::new(
                 ErrorKind::Unavailable,
                 format!("no answer from the store in {limit} ms. key=`{what}`"),
             )
         };
-        self.env.timeout(self.timeout, request).await.unwrap_or_else(|| Err(late()))
+        self.env.timeout(limit, request).await.unwrap_or_else(|| Err(late()))
     }
 
     async fn again<T, F>(
@@ -58,9 +59,16 @@ impl SteadyBackend {
     where
         F: Future<Output = Result<T>> + Send,
     {
+        self.repeat(|| self.within(self.timeout, what, request())).await
+    }
+
+    async fn repeat<T, F>(&self, request: impl Fn() -> F + Send + Sync) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
         let mut pause = PAUSE;
         for _ in 1..ATTEMPTS {
-            match self.once(what, request()).await {
+            match request().await {
                 Err(e) if e.is(ErrorKind::Unavailable) => {
                     self.env.sleep(pause + self.env.jitter(pause)).await;
                 }
@@ -68,7 +76,7 @@ impl SteadyBackend {
             }
             pause *= 2;
         }
-        self.once(what, request()).await
+        request().await
     }
 }
 
@@ -76,7 +84,17 @@ impl SteadyBackend {
 #[deny(clippy::missing_trait_methods)]
 impl StorageBackend for SteadyBackend {
     async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
-        self.once(key, self.inner.put(key, bytes, mode)).await
+        // Below this bandwidth, in bytes a millisecond, a large object is given up.
+        let slow = u64::try_from(bytes.len()).unwrap_or(u64::MAX) / 1_000;
+        let timeout = self.timeout + Duration::from_millis(slow);
+        match mode {
+            PutMode::Create => self.within(timeout, key, self.inner.put(key, bytes, mode)).await,
+            // The same bytes under a name of their own: once more does no harm.
+            PutMode::Overwrite => {
+                let put = || self.within(timeout, key, self.inner.put(key, bytes.clone(), mode));
+                self.repeat(put).await
+            }
+        }
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {

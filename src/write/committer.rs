@@ -65,7 +65,7 @@ impl Committer {
             !std::mem::replace(&mut queue.running, true)
         };
         if start {
-            let run = Running { committer: Arc::clone(self) };
+            let run = Running { committer: Arc::clone(self), done: false };
             let engine = Arc::clone(engine);
             engine.context.env.clone().spawn(async move { run.commit_all(&engine).await });
         }
@@ -92,7 +92,8 @@ impl Committer {
         let (mut group, mut bytes, mut operations) = (Vec::new(), 0, 0);
         while let Some(next) = queue.waiting.front() {
             bytes += next.batch.bytes;
-            operations += next.batch.operations;
+            // A batch of filters alone counts as one: what it comes to is not known yet.
+            operations += next.batch.operations.max(1);
             let full = bytes > GROUP_BYTES || operations > GROUP_OPERATIONS || next.batch.bytes >= alone;
             if full && !group.is_empty() {
                 break;
@@ -110,13 +111,16 @@ impl Committer {
 /// The task that commits. If it ends before the queue is empty, whoever waits is told.
 struct Running {
     committer: Arc<Committer>,
+    /// The queue was found empty: what is in it now belongs to a task after this one.
+    done: bool,
 }
 
 impl Running {
-    async fn commit_all(self, engine: &Arc<Engine>) {
+    async fn commit_all(mut self, engine: &Arc<Engine>) {
         loop {
             let group = self.committer.next_group(engine);
             if group.is_empty() {
+                self.done = true;
                 return;
             }
             commit(engine, group).await;
@@ -126,11 +130,12 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut queue = self.committer.queue();
-        if queue.running {
-            queue.running = false;
-            queue.waiting.clear();
+        if self.done {
+            return;
         }
+        let mut queue = self.committer.queue();
+        queue.running = false;
+        queue.waiting.clear();
     }
 }
 
@@ -147,12 +152,22 @@ struct Linked {
     segment: Arc<Segment>,
 }
 
+/// What attempts at one group leave to those after them.
+#[derive(Default)]
+struct Progress {
+    linked: Option<Linked>,
+    /// How often another was quicker.
+    moved: u32,
+    /// The log was proved to end here at some time after the group was taken.
+    proved: Option<Sequence>,
+}
+
 /// Commits a group: resolves it, appends it, and if another was quicker resolves it again.
 async fn commit(engine: &Arc<Engine>, mut group: Vec<Pending>) {
     let batch = engine.context.env.uuid();
-    let mut linked = None;
+    let mut progress = Progress::default();
     loop {
-        match attempt(engine, batch, &mut group, &mut linked).await {
+        match attempt(engine, batch, &mut group, &mut progress).await {
             Ok(Some(receipts)) => {
                 for (pending, receipt) in group.into_iter().zip(receipts) {
                     // Nobody waits if the caller dropped its future: it is written all the same.
@@ -176,11 +191,20 @@ async fn attempt(
     engine: &Arc<Engine>,
     batch: Uuid,
     group: &mut Vec<Pending>,
-    linked: &mut Option<Linked>,
+    progress: &mut Progress,
 ) -> Result<Option<Vec<WriteReceipt>>> {
+    if progress.moved > 1 {
+        // Far behind: reading on is quicker than losing one number after another.
+        engine.catch_up().await?;
+    }
     let base = engine.base()?;
-    replay(engine, group);
+    let before = group.len();
+    replay(&base, group);
     let resolved = resolve_group(&base.view, group).await?;
+    if group.len() != before {
+        // What was uploaded has rows of batches that are answered.
+        progress.linked = None;
+    }
     if group.is_empty() {
         return Ok(Some(Vec::new()));
     }
@@ -188,22 +212,28 @@ async fn attempt(
         receipts.into_iter().map(|receipt| WriteReceipt { sequence, ..receipt }).collect()
     };
     if resolved.run.is_empty() && resolved.tokens.is_empty() {
-        // Nothing to write. That holds if the state it was read from is the newest.
-        engine.catch_up().await?;
-        let newest = engine.sequence() == base.view.sequence;
+        // Nothing to write. That holds if the state it was read from was the newest after the call.
+        if progress.proved.is_none_or(|proved| base.view.sequence < proved) {
+            engine.catch_up().await?;
+            progress.proved = Some(engine.sequence());
+        }
+        let newest = progress.proved.is_some_and(|proved| base.view.sequence >= proved);
         return Ok(newest.then(|| at(base.view.sequence, resolved.receipts)));
     }
     let sequence = base.view.sequence.next();
-    let draft = draft(engine, batch, group, &resolved, sequence, linked).await?;
+    let draft = draft(engine, batch, group, &resolved, sequence, &mut progress.linked).await?;
     match engine.append(&base, &draft).await? {
         Appended::Done(sequence) => Ok(Some(at(sequence, resolved.receipts))),
-        Appended::Moved => Ok(None),
+        Appended::Moved => {
+            progress.moved += 1;
+            Ok(None)
+        }
     }
 }
 
 /// Answers the batches whose token is remembered.
-fn replay(engine: &Engine, group: &mut Vec<Pending>) {
-    let known = |pending: &Pending| engine.state().receipt(pending.batch.token?).cloned();
+fn replay(base: &Base, group: &mut Vec<Pending>) {
+    let known = |pending: &Pending| base.receipt(pending.batch.token?).cloned();
     let (mut fresh, mut replays) = (Vec::new(), Vec::new());
     for pending in group.drain(..) {
         match known(&pending) {
@@ -239,7 +269,8 @@ async fn resolve_group(view: &View, group: &mut Vec<Pending>) -> Result<Group> {
             Ok(resolved) => {
                 Run::stack(&mut stack, resolved.run)?;
                 let receipt = WriteReceipt { sequence: view.sequence.next(), ..resolved.receipt };
-                done.tokens.extend(token.map(|token| TokenRecord { token, receipt: receipt.clone() }));
+                let kept_receipt = WriteReceipt { ids: None, ..receipt.clone() };
+                done.tokens.extend(token.map(|token| TokenRecord { token, receipt: kept_receipt }));
                 done.receipts.push(receipt);
                 kept.push(pending);
             }
@@ -304,12 +335,13 @@ async fn link(engine: &Arc<Engine>, rows: &RecordBatch, sequence: Sequence) -> R
 pub(crate) async fn seal(engine: &Arc<Engine>) -> Result<Sequence> {
     let batch = engine.context.env.uuid();
     loop {
-        let base: Base = engine.base()?;
+        let base = engine.base()?;
         let rows = RecordBatch::new_empty(engine.schema.arrow());
         let body = EntryBody { rows, deletes: Vec::new(), segments: Vec::new(), tokens: Vec::new() };
         let draft = Draft { kind: EntryKind::Seal, batch, body, linked: Vec::new() };
         if let Appended::Done(sequence) = engine.append(&base, &draft).await? {
             return Ok(sequence);
         }
+        engine.catch_up().await?;
     }
 }
