@@ -62,8 +62,8 @@
 //! | know how it works | [`_docs::architecture`], [`_docs::protocol`], [`_docs::format`] |
 //!
 //! # Features
-//! `aws`, `gcp` and `azure` add the stores, `disk-cache` the on-disk tier of the cache (which no setting turns on
-//! yet), `testing` what authors of backends need. None is on by default.
+//! `aws`, `gcp` and `azure` add the stores, `disk-cache` the on-disk tier of the cache, `testing` what authors of
+//! backends need. None is on by default.
 //!
 //! # Runtime
 //! Everything runs on the caller's tokio runtime, with time and, for stores over the network, I/O enabled. The

@@ -19,19 +19,6 @@ pub enum Consistency {
 
 /// One state of a namespace. It holds what it needs in memory; the files it names stay on the store for
 /// [`Settings::grace`](crate::Settings::grace) after newer ones took their place.
-///
-/// ```
-/// # use elacsym::{Consistency, Database, Document, IdKind, Scan, Schema, WriteBatch};
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
-/// # let db = Database::open("memory://").await?;
-/// # let docs = db.create_namespace("docs", Schema::builder(IdKind::U64).build()?).await?;
-/// docs.write(WriteBatch::new().upsert(Document::new(1))).await?;
-/// let snapshot = docs.snapshot(Consistency::Strong).await?;
-/// docs.write(WriteBatch::new().delete(1).upsert(Document::new(2))).await?;
-/// assert_eq!(snapshot.scan(Scan::new()).await?.rows.documents()?, [Document::new(1)]);
-/// assert_eq!(docs.scan(Scan::new()).await?.rows.documents()?, [Document::new(2)]);
-/// # Ok(()) }
-/// ```
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     view: View,
