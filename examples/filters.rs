@@ -79,9 +79,10 @@ async fn load() -> Result<Namespace, Box<dyn Error>> {
         .attribute("lengths", AttributeType::IntArray)
         .vector("embedding", VectorType::F16, DIMENSION, Metric::Cosine)
         .build()?;
+    let documents = Collection::load()?.documents;
     let db = Database::open("memory://").await?;
     let papers = db.create_namespace("papers", schema).await?;
-    papers.write(WriteBatch::new().upsert_batch(Collection::load()?.documents)).await?;
+    papers.write(WriteBatch::new().upsert_batch(documents)).await?;
 
     let page = papers.scan(Scan::new().select(Select::only(["title"])).limit(2_000)).await?;
     let mut batch = WriteBatch::new();

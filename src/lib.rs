@@ -1,4 +1,73 @@
-//! Hybrid search as an embedded crate whose only stateful dependency is an object store.
+//! A search database that runs inside your process; its only stateful dependency is an object store.
+//!
+//! A [`Database`] is a place on a store: a bucket with a prefix, a local folder, or memory. A [`Namespace`] is
+//! one searchable collection in it, with a [`Schema`] of its own. Any number of processes may open, write and
+//! read the same ones at the same time; they meet on the store alone, without a server, a lock or a leader.
+//!
+//! Today a query compares every vector that its filter lets through, exactly. Approximate search (RaBitQ),
+//! BM25 and the fusion of both are to come.
+//!
+//! ```
+//! use elacsym::schema::AttributeType;
+//! use elacsym::{Database, Document, Filter, IdKind, Metric, Query, Schema, Vector, VectorType, WriteBatch};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+//! let db = Database::open("memory://").await?; // or "./data", "s3://bucket/prefix", …
+//! let schema = Schema::builder(IdKind::U64)
+//!     .attribute("title", AttributeType::String)
+//!     .attribute("year", AttributeType::Int)
+//!     .vector("embedding", VectorType::F32, 2, Metric::Cosine)
+//!     .build()?;
+//! let papers = db.create_namespace("papers", schema).await?;
+//!
+//! let cold = Document::new(1).with("title", "Cold reads").with("year", 2024);
+//! let tea = Document::new(2).with("title", "Tea leaves").with("year", 1998);
+//! let batch = WriteBatch::new()
+//!     .upsert(cold.with("embedding", Vector::from([0.6, 0.8])))
+//!     .insert(tea.with("embedding", Vector::from([1.0, 0.0])));
+//! let receipt = papers.write(batch).await?;
+//! assert_eq!(receipt.upserted, 2);
+//!
+//! let query = Query::nearest("embedding", vec![0.0, 1.0]).filter(Filter::gte("year", 2000)).limit(10);
+//! let hits = papers.query(query).await?.hits()?;
+//! assert_eq!(hits[0].document.get("title"), Some(&"Cold reads".into()));
+//! # Ok(()) }
+//! ```
+//!
+//! # Promises
+//! - **Durable.** When [`Namespace::write`] returns, the batch is on the store. An outcome that cannot be known
+//!   is an error of its own, [`ErrorKind::Indeterminate`], and [`WriteBatch::with_token`] makes sending it again
+//!   safe.
+//! - **Atomic and serializable.** A batch happens whole or not at all. Conditions, patches and writes by filter
+//!   are decided and written as one step, across processes.
+//! - **Strong reads.** A read sees every write that was acknowledged, in any process, before it was called;
+//!   [`Consistency`] asks for less.
+//! - **Open formats.** Rows are plain Parquet, the rest is documented in [`_docs::format`].
+//!
+//! # Where to go
+//! | to | see |
+//! |---|---|
+//! | open a store, make and delete namespaces | [`Database`], [`DatabaseBuilder`], [`Settings`] |
+//! | declare columns | [`Schema`], [`schema`] |
+//! | write: upserts, patches, deletes, conditions, tokens | [`WriteBatch`], [`Condition`], [`WriteReceipt`] |
+//! | search | [`Query`], [`query::QueryResponse`] |
+//! | walk over documents | [`Scan`], [`Cursor`] |
+//! | say which documents | [`Filter`] |
+//! | read several things from one state | [`Snapshot`], [`Consistency`] |
+//! | use Arrow or structs of your own | [`WriteBatch::upsert_batch`], [`query::Rows`], [`Document::from_serialize`] |
+//! | keep it fast: flush, compact | [`Namespace::flush`], [`Namespace::compact`] |
+//! | know what to do about an error | [`ErrorKind`] |
+//! | bring a store of your own | [`storage`] |
+//! | bring a runtime of your own | [`env`](mod@env) |
+//! | know how it works | [`_docs::architecture`], [`_docs::protocol`], [`_docs::format`] |
+//!
+//! # Features
+//! `aws`, `gcp` and `azure` add the stores, `disk-cache` the on-disk tier of the cache, `testing` what authors of
+//! backends need. None is on by default.
+//!
+//! # Runtime
+//! Everything runs on the caller's tokio runtime, with time and, for stores over the network, I/O enabled. The
+//! crate starts no thread and leaves no task behind that idles.
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
@@ -43,3 +112,18 @@ pub use types::{
 pub use write::{Condition, IfMissing, WriteBatch};
 
 pub use arrow;
+
+/// How it works, for those who want to know or to change it.
+pub mod _docs {
+    #[doc = include_str!("docs/architecture.md")]
+    pub mod architecture {}
+    #[doc = include_str!("docs/format.md")]
+    pub mod format {}
+    #[doc = include_str!("docs/protocol.md")]
+    pub mod protocol {}
+}
+
+/// The examples of the README are run as those of the documentation are.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

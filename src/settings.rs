@@ -39,6 +39,17 @@ pub struct DiskCache {
 }
 
 /// Settings of a database. Every process may use its own but for `grace`, which all must share.
+///
+/// ```
+/// use elacsym::{Backpressure, Database, Settings};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// let mut settings = Settings::default();
+/// settings.cache_bytes = 1 << 30;
+/// settings.backpressure = Backpressure::Refuse;
+/// let db = Database::builder().with_settings(settings).open("memory://").await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Settings {

@@ -146,6 +146,19 @@ impl Namespace {
 
     /// A snapshot: all reads of it see one state.
     ///
+    /// ```
+    /// # use elacsym::{Consistency, Database, Document, IdKind, Scan, Schema, WriteBatch};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+    /// # let db = Database::open("memory://").await?;
+    /// # let docs = db.create_namespace("docs", Schema::builder(IdKind::U64).build()?).await?;
+    /// docs.write(WriteBatch::new().upsert(Document::new(1))).await?;
+    /// let snapshot = docs.snapshot(Consistency::Strong).await?;
+    /// docs.write(WriteBatch::new().delete(1).upsert(Document::new(2))).await?;
+    /// assert_eq!(snapshot.scan(Scan::new()).await?.rows.documents()?, [Document::new(1)]);
+    /// assert_eq!(docs.scan(Scan::new()).await?.rows.documents()?, [Document::new(2)]);
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer, [`ErrorKind::Deleted`] after a deletion.
     pub async fn snapshot(&self, consistency: Consistency) -> Result<Snapshot> {

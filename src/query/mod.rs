@@ -1,6 +1,6 @@
 //! Queries: which documents, how near, in what order.
 //!
-//! A [`View`] is a set of parts at one sequence: segments, and the layers of the tail that hide what is
+//! A `View` is a set of parts at one sequence: segments, and the layers of the tail that hide what is
 //! older. Everything here works on any part alike and never sees a manifest.
 
 mod cursor;
