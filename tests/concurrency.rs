@@ -111,7 +111,7 @@ async fn of_many_who_create_a_namespace_one_does() -> Result<()> {
     });
     let outcomes = join_all(create).await;
     assert_eq!(outcomes.iter().filter(|o| o.is_ok()).count(), 1);
-    assert!(outcomes.iter().flat_map(|o| o.as_ref().err()).all(|e| e.kind() == ErrorKind::AlreadyExists));
+    assert!(outcomes.iter().filter_map(|o| o.as_ref().err()).all(|e| e.kind() == ErrorKind::AlreadyExists));
     Ok(())
 }
 
