@@ -1,8 +1,15 @@
 //! What the test crates share: chance, filters and a namespace done the naive way, and the one door to the
 //! library's API.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses its part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    clippy::allow_attributes,
+    reason = "each test crate uses its part of this"
+)]
 
 pub mod api;
 pub mod model;
 pub mod predicate;
 pub mod rng;
+pub mod seeds;

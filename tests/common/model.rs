@@ -93,7 +93,9 @@ impl Model {
                 }
             }
         }
-        ops.iter().for_each(|op| self.apply_by_id(op, &mut counts, &mut patched));
+        for op in ops {
+            self.apply_by_id(op, &mut counts, &mut patched);
+        }
         counts.patched = patched.len() as u64;
         counts
     }
@@ -101,9 +103,8 @@ impl Model {
     fn apply_by_id(&mut self, op: &Op, counts: &mut Counts, patched: &mut BTreeSet<DocumentId>) {
         match op {
             Op::DeleteByFilter(_) | Op::PatchByFilter(..) => {}
-            Op::Upsert(document) => self.upsert(document, counts),
             Op::Insert(document) if self.documents.contains_key(document.id()) => counts.skipped += 1,
-            Op::Insert(document) => self.upsert(document, counts),
+            Op::Upsert(document) | Op::Insert(document) => self.upsert(document, counts),
             Op::UpsertIf(document, condition) => match self.documents.get(document.id()) {
                 Some(old) if !condition.matches(old) => counts.skipped += 1,
                 _ => self.upsert(document, counts),

@@ -292,16 +292,16 @@ impl Actor {
 
     /// Writes several batches at once: they ride in few entries.
     async fn rush(&mut self, space: &Space, writer: &mut Writer) -> bool {
-        let mut writes = Vec::new();
+        let mut rush = Vec::new();
         for _ in 0..self.rng.between(2, 4) {
             let batch = self.batch(writer);
             let mut actor = self.clone();
             actor.rng = self.rng.fork();
             let mut alone = Writer { dropped: u64::MAX, ..*writer };
             writer.written += 1;
-            writes.push(async move { (actor.write(space, &mut alone, batch).await, alone.acknowledged) });
+            rush.push(async move { (actor.write(space, &mut alone, batch).await, alone.acknowledged) });
         }
-        let ended = join_all(writes).await;
+        let ended = join_all(rush).await;
         writer.dropped = 0;
         writer.acknowledged = ended.iter().map(|(_, acknowledged)| *acknowledged).max().unwrap_or_default();
         ended.iter().all(|(going, _)| *going)

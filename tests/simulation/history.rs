@@ -45,7 +45,7 @@ pub enum Told {
     /// Surely not applied.
     Refused(ErrorKind),
     /// Applied or not.
-    Doubt(ErrorKind),
+    Doubt,
 }
 
 /// A read of everything at one sequence.
@@ -104,7 +104,7 @@ impl History {
         let returned = self.now();
         let told = match outcome {
             Ok(receipt) => Told::Done(receipt),
-            Err(error) if error.outcome() == Outcome::Unknown => Told::Doubt(error.kind()),
+            Err(error) if error.outcome() == Outcome::Unknown => Told::Doubt,
             Err(error) => Told::Refused(error.kind()),
         };
         let mut events = self.events();

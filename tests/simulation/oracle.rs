@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 
-use elacsym::{Document, Schema, Value};
+use elacsym::{Document, ErrorKind, Schema, Value};
 
 use super::history::{Events, Told};
 use crate::common::api::{self, Entry, Level};
@@ -161,9 +161,12 @@ fn check_writes(events: &Events, places: &BTreeMap<usize, Place>) -> Result<Summ
             return Err(format!("batch {} went to another life", write.batch));
         }
         match &write.told {
+            Told::Refused(ErrorKind::Invalid | ErrorKind::LimitExceeded) => {
+                return Err(format!("batch {} was called wrong", write.batch));
+            }
             Told::Refused(_) => continue,
             Told::Nothing => {}
-            Told::Doubt(_) => summary.doubtful += 1,
+            Told::Doubt => summary.doubtful += 1,
             Told::Done(receipt) => {
                 summary.acknowledged += 1;
                 let there = place.filter(|place| Some(place.tick) < write.returned);

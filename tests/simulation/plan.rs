@@ -8,7 +8,7 @@ use crate::common::rng::Rng;
 use crate::world::Faults;
 
 /// The grace period of every history: the shortest there is.
-pub const GRACE: Duration = Duration::from_secs(3600);
+pub const GRACE: Duration = Duration::from_hours(1);
 
 /// What a history is like.
 #[derive(Debug)]
@@ -57,9 +57,9 @@ impl Plan {
             roles,
             ids: rng.between(20, 60),
             requests: rng.between(300, 800),
-            length: GRACE * u32::try_from(rng.between(8, 30)).unwrap_or(8),
+            length: GRACE * u32::try_from(rng.between(12, 48)).unwrap_or(12),
             undertaker,
-            tempo: Duration::from_secs(*rng.pick(&[20, 120, 400, 900])),
+            tempo: Duration::from_secs(*rng.pick(&[60, 400, 900, 1_800])),
             bursts: *rng.pick(&[0.2, 0.5]),
             idle: *rng.pick(&[0.02, 0.1, 0.2]),
             meet: *rng.pick(&[0.0, 0.2, 0.5]),
@@ -76,10 +76,11 @@ impl Plan {
             return Duration::from_millis(rng.below(500));
         }
         if rng.chance(self.idle) {
-            return match rng.below(3) {
+            return match rng.below(4) {
                 0 => (GRACE / 8).mul_f64(0.9 + 0.4 * rng.unit()),
                 1 => GRACE.mul_f64(1.0 + 0.8 * rng.unit()),
-                _ => GRACE.mul_f64(3.0 * rng.unit()),
+                // Long enough for others to flush, and for collection to follow.
+                _ => GRACE.mul_f64(1.5 + 3.5 * rng.unit()),
             };
         }
         if rng.chance(self.meet) {

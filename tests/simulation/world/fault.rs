@@ -26,7 +26,7 @@ pub struct Faults {
 
 /// One thing that goes wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub enum Fault {
     /// It never reaches the store.
     Lost,
     /// It takes effect, but the answer is an error.
@@ -41,6 +41,27 @@ pub(super) enum Fault {
     Throttle,
     /// The answer is cut short or has a bit flipped.
     Damage,
+}
+
+impl Fault {
+    pub const ALL: [Self; 7] = [
+        Self::Lost,
+        Self::LostResponse,
+        Self::Late,
+        Self::SentTwice,
+        Self::FalseExists,
+        Self::Throttle,
+        Self::Damage,
+    ];
+
+    /// Whether it can befall a request.
+    pub fn suits(self, request: &Request) -> bool {
+        match self {
+            Self::SentTwice | Self::FalseExists => request.is_create(),
+            Self::Damage => request.reads_bytes(),
+            Self::Lost | Self::LostResponse | Self::Late | Self::Throttle => true,
+        }
+    }
 }
 
 /// When a process dies, as seen from one of its requests.
@@ -86,7 +107,7 @@ impl Faults {
             crash: 0.0,
             slow_start: 0.0,
             brownouts: Vec::new(),
-            grace: Duration::from_secs(3600),
+            grace: Duration::from_hours(1),
         }
     }
 

@@ -5,7 +5,13 @@
 //!
 //! **Invariant:** nothing here reads a real clock, draws from a generator that is not seeded, or walks a map
 //! whose order is not fixed.
-#![allow(dead_code, clippy::allow_attributes, reason = "each test crate uses its part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    clippy::allow_attributes,
+    reason = "each test crate uses its part of this"
+)]
 
 mod backend;
 mod fault;
@@ -14,7 +20,7 @@ mod store;
 mod trace;
 
 pub use backend::SimBackend;
-pub use fault::{Crash, Faults};
+pub use fault::{Crash, Fault, Faults};
 pub use process::{SimProcess, SimRuntime};
 pub use store::{Life, Logged, Request, Store};
 

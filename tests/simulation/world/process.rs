@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::backend::SimBackend;
-use super::fault::{Crash, Fate};
+use super::fault::{Crash, Fate, Fault};
 use super::store::Request;
 use super::{World, sleep};
 use crate::common::rng::Rng;
@@ -41,6 +41,7 @@ struct State {
     requests: u64,
     crash_at: Option<(u64, Crash)>,
     freeze_at: Option<(u64, Duration)>,
+    fault_at: Option<(u64, Fault)>,
     tasks: Vec<AbortHandle>,
     /// Tasks that were to be spawned when the process was dead. To drop one at once would tell those who wait
     /// for it, and the dead are told nothing.
@@ -64,6 +65,7 @@ impl SimProcess {
             requests: 0,
             crash_at: None,
             freeze_at,
+            fault_at: None,
             tasks: Vec::new(),
             unborn: Vec::new(),
             rng,
@@ -93,6 +95,11 @@ impl SimProcess {
     /// The process dies at its `request`-th request, counted from 1.
     pub fn crash_at(&self, request: u64, how: Crash) {
         self.state().crash_at = Some((request, how));
+    }
+
+    /// The `request`-th request of the process, counted from 1, meets a fault.
+    pub fn fault_at(&self, request: u64, fault: Fault) {
+        self.state().fault_at = Some((request, fault));
     }
 
     /// How many requests it has sent.
@@ -173,6 +180,9 @@ impl SimProcess {
         if let Some((_, still)) = state.freeze_at.filter(|(at, _)| *at == state.requests) {
             fate.freeze_before = Some(still);
         }
+        if let Some((_, fault)) = state.fault_at.filter(|(at, _)| *at == state.requests) {
+            fate.fault = fault.suits(request).then_some(fault);
+        }
         world.counts.faults += u64::from(fate.fault.is_some());
         world.counts.crashes += u64::from(fate.crash.is_some());
         world.counts.freezes += u64::from(fate.freeze_before.or(fate.freeze_after).is_some());
@@ -208,7 +218,7 @@ impl Future for Gate {
             if thaws <= now {
                 break;
             }
-            let still = this.still.get_or_insert_with(|| Box::pin(sleep(thaws - now)));
+            let still = this.still.get_or_insert_with(|| Box::pin(sleep(thaws.saturating_sub(now))));
             if still.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
