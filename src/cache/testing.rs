@@ -28,7 +28,7 @@ fn key() -> ObjectKey {
 
 impl TestStore {
     pub(super) async fn new(size: usize) -> Result<Self> {
-        let object = Bytes::from((0..size).map(|i| (i % 251) as u8).collect::<Vec<_>>());
+        let object = Bytes::from((0..=250u8).cycle().take(size).collect::<Vec<_>>());
         let inner = MemoryBackend::new();
         inner.put(&key(), object.clone(), PutMode::Create).await?;
         let held = watch::Sender::new(false);
