@@ -1,0 +1,123 @@
+//! Measures ingestion of 768-dimensional rows, acknowledged durable: rows a second by batch size and by
+//! writers, and beside each the same number of bytes in as many bare puts to the same store, in the same run.
+//!
+//! Leaves out flushing and network latency. `cargo bench --bench ingest`.
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use elacsym::arrow::array::RecordBatch;
+use elacsym::env::Env;
+use elacsym::schema::AttributeType;
+use elacsym::storage::{
+    CountingBackend, LocalBackend, MemoryBackend, ObjectKey, PutMode, StorageBackend, Verb,
+};
+use elacsym::{Database, Document, IdKind, Metric, Result, Schema, Settings, Vector, VectorType, WriteBatch};
+use futures::future::try_join_all;
+
+const DIMENSION: usize = 768;
+/// Rows, and writers that share them.
+const CASES: [(usize, usize, usize); 5] =
+    [(1, 1, 200), (1, 16, 1_600), (100, 1, 10_000), (100, 8, 40_000), (10_000, 1, 60_000)];
+/// Each case is run this often; the median is told.
+const RUNS: usize = 3;
+
+fn schema() -> Result<Schema> {
+    Schema::builder(IdKind::U64)
+        .attribute("title", AttributeType::String)
+        .vector("embedding", VectorType::F32, DIMENSION, Metric::Cosine)
+        .build()
+}
+
+/// Rows with vectors that no compression shortens.
+fn rows(first: usize, count: usize) -> Result<RecordBatch> {
+    let mut state = first as u64 + 1;
+    let mut component = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        f32::from(u16::try_from(state >> 48).unwrap_or_default()) / 32_768.0 - 1.0
+    };
+    let mut document = |id: usize| {
+        let vector: Vec<f32> = (0..DIMENSION).map(|_| component()).collect();
+        Document::new(id as u64).with("title", format!("row {id}")).with("embedding", Vector::F32(vector))
+    };
+    schema()?.to_batch(&(first..first + count).map(&mut document).collect::<Vec<_>>())
+}
+
+/// Writes all rows in batches, by some writers of one process. Returns the time, the puts and their bytes.
+async fn ingest(
+    store: Arc<dyn StorageBackend>,
+    batches: &[RecordBatch],
+    writers: usize,
+) -> Result<(Duration, usize, u64)> {
+    let counting = Arc::new(CountingBackend::new(store));
+    let mut settings = Settings::default();
+    settings.auto_flush = false;
+    let db = Database::builder().with_settings(settings).open_backend(counting.clone()).await?;
+    let docs = db.create_namespace("docs", schema()?).await?;
+    counting.reset();
+    let start = Instant::now();
+    let writer = |number: usize| {
+        let docs = docs.clone();
+        async move {
+            for batch in batches.iter().skip(number).step_by(writers) {
+                docs.write(WriteBatch::new().upsert_batch(batch.clone())).await?;
+            }
+            Ok::<_, elacsym::Error>(())
+        }
+    };
+    try_join_all((0..writers).map(writer)).await?;
+    let time = start.elapsed();
+    Ok((time, counting.count(Verb::Create) + counting.count(Verb::Overwrite), counting.bytes_written()))
+}
+
+/// The same bytes in as many puts, one after another as the log's are.
+async fn bare(store: Arc<dyn StorageBackend>, puts: usize, bytes: u64) -> Result<Duration> {
+    let size = usize::try_from(bytes).unwrap_or(usize::MAX) / puts.max(1);
+    let object = Bytes::from((0..=250u8).cycle().take(size).collect::<Vec<_>>());
+    let start = Instant::now();
+    for number in 0..puts {
+        store.put(&ObjectKey::new(format!("bare/{number:08}"))?, object.clone(), PutMode::Create).await?;
+    }
+    Ok(start.elapsed())
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    println!(
+        "| store | batch | writers | rows/s | MB/s | bare puts, MB/s | of bare puts |\n|---|---|---|---|---|---|---|"
+    );
+    for local in [true, false] {
+        for (batch, writers, total) in CASES {
+            let batches = (0..total / batch).map(|n| rows(n * batch, batch)).collect::<Result<Vec<_>>>()?;
+            let mut runs = Vec::new();
+            for _ in 0..RUNS {
+                let folders =
+                    (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+                let store = |folder: &tempfile::TempDir| -> Result<Arc<dyn StorageBackend>> {
+                    if local {
+                        return Ok(Arc::new(LocalBackend::new(folder.path(), &Env::current()?)?));
+                    }
+                    Ok(Arc::new(MemoryBackend::new()))
+                };
+                let (time, puts, bytes) = ingest(store(&folders.0)?, &batches, writers).await?;
+                let bare = bare(store(&folders.1)?, puts, bytes).await?;
+                runs.push((time.as_secs_f64(), bare.as_secs_f64(), bytes));
+            }
+            runs.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
+            let Some((time, bare, bytes)) = runs.get(RUNS / 2).copied() else { continue };
+            let megabytes = f64::from(u32::try_from(bytes >> 10).unwrap_or(u32::MAX)) / 1024.0;
+            let name = if local { "local folder" } else { "memory" };
+            let rate = f64::from(u32::try_from(total).unwrap_or(u32::MAX)) / time;
+            println!(
+                "| {name} | {batch} | {writers} | {rate:.0} | {:.0} | {:.0} | {:.2} |",
+                megabytes / time,
+                megabytes / bare,
+                bare / time
+            );
+        }
+    }
+    Ok(())
+}
