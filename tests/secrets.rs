@@ -193,7 +193,7 @@ async fn fails_silently(store: Arc<dyn object_store::ObjectStore>) -> Result<()>
     let mut settings = elacsym::Settings::default();
     settings.request_timeout = std::time::Duration::from_millis(500);
     let builder = Database::builder().with_settings(settings);
-    let error = builder.open_backend(Arc::new(backend)).await.unwrap_err();
+    let error = builder.open_backend(Arc::new(backend)).await.expect_err("nothing listens there");
     assert_eq!(error.kind(), elacsym::ErrorKind::Unavailable, "{error}");
     tells_nothing(&error);
     Ok(())

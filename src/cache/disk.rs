@@ -206,8 +206,10 @@ impl Layout {
         let reserved = (0..self.files).try_for_each(|n| self.reserve(&file_name(dir, n)));
         // Beyond them are those of an earlier, larger cache. A disk that is too small gets all of it back.
         let surplus = if reserved.is_ok() { self.files } else { 0 };
-        let removed = |n: &u64| std::fs::remove_file(file_name(dir, *n)).is_ok();
-        let _ = (surplus..).take_while(removed).count();
+        let mut next = surplus;
+        while std::fs::remove_file(file_name(dir, next)).is_ok() {
+            next += 1;
+        }
         reserved.map(|()| lock)
     }
 
