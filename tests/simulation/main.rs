@@ -107,9 +107,7 @@ mod tests {
             (Safeguard::VerifyExists, true),
             (Safeguard::WriterFreshness, true),
             (Safeguard::ReaderFreshness, true),
-            // A state that was opened on stale lists counts as read before they were sent: what this one
-            // would miss, the freshness of the first read finds.
-            (Safeguard::GapCheck, false),
+            (Safeguard::GapCheck, true),
             // What the others leave to it takes damage, not crashes.
             (Safeguard::ChainCheck, false),
         ];
