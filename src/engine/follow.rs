@@ -73,7 +73,11 @@ impl Engine {
                     reopens += 1;
                     self.reopen().await?;
                 }
-                Ok(Step::Stale) => return Err(self.missing(&Error::internal("the log moves away"))),
+                // Nothing is known to be missing: we were too slow each time.
+                Ok(Step::Stale) => {
+                    let why = "the log moves on faster than it can be read: try again";
+                    return Err(Error::new(ErrorKind::Unavailable, why));
+                }
                 // An entry links a segment that is gone: compaction and collection were quicker.
                 Err(e) if e.is(ErrorKind::NotFound) && reopens < REOPENS => {
                     reopens += 1;
