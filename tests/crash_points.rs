@@ -91,15 +91,11 @@ mod script {
         Ok(requests)
     }
 
-    /// Upkeep may leave a fault to the next call, and nobody need believe damaged bytes.
+    /// Upkeep may leave a fault to the next call.
     fn is_excused(error: &Error, step: Option<&Step>, blow: Blow) -> bool {
-        match blow {
-            Blow::Nothing | Blow::Crash(..) => false,
-            Blow::Fault(_, Fault::Damage) => {
-                matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Indeterminate)
-            }
-            Blow::Fault(..) => error.is_retryable() && matches!(step, Some(Step::Flush | Step::Compact)),
-        }
+        matches!(blow, Blow::Fault(..))
+            && error.is_retryable()
+            && matches!(step, Some(Step::Flush | Step::Compact))
     }
 
     /// What was acknowledged.

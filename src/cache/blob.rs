@@ -10,10 +10,11 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::try_join_all;
 
-use super::block::{BlockKey, Piece, find, order};
+use super::block::{BlockKey, Piece, Span, find, order};
 use super::flight::{Seat, Trip};
 use super::{BlockCache, Tiers};
-use crate::error::{Error, Result};
+use crate::codec::checksum;
+use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{ObjectKey, StorageBackend};
 
 /// Ranges closer than this become one request: at an object store's bandwidth the bytes between cost less
@@ -29,6 +30,8 @@ pub(crate) struct Blob {
     cache: BlockCache,
     key: Arc<ObjectKey>,
     size: u64,
+    /// Reads go past what is cached and what is under way; what they bring is kept.
+    fresh: bool,
 }
 
 impl Blob {
@@ -38,7 +41,7 @@ impl Blob {
         key: impl Into<Arc<ObjectKey>>,
         size: u64,
     ) -> Self {
-        Self { backend, cache, key: key.into(), size }
+        Self { backend, cache, key: key.into(), size, fresh: false }
     }
 
     pub(crate) fn key(&self) -> &ObjectKey {
@@ -49,74 +52,117 @@ impl Blob {
         self.size
     }
 
-    pub(crate) async fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        let tiers = self.cache.0.as_ref();
-        if let Some(block) = tiers.and_then(|tiers| tiers.get(&self.block(&range))) {
-            return Ok(block);
+    /// The same object, read from the store itself. What it brings replaces what is cached.
+    fn fresh(&self) -> Self {
+        Self { fresh: true, ..self.clone() }
+    }
+
+    pub(crate) async fn read(&self, span: Span) -> Result<Bytes> {
+        match self.in_memory(&span) {
+            Some(block) => Ok(block),
+            None => Ok(pick(&self.bring(std::slice::from_ref(&span)).await?, &span)),
         }
-        self.bring(std::slice::from_ref(&range)).await.map(|pieces| pick(&pieces, &range))
     }
 
-    /// The bytes of each range, in their order, in one round trip: near ranges are joined into one request,
-    /// and all requests are issued together.
-    pub(crate) async fn read_many(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let tiers = self.cache.0.as_ref();
-        let in_memory = |range| tiers.and_then(|tiers| tiers.get(&self.block(range)));
-        let found: Vec<Option<Bytes>> = ranges.iter().map(in_memory).collect();
-        let missing = ranges.iter().zip(&found).filter(|(_, found)| found.is_none());
-        let missing: Vec<_> = missing.map(|(range, _)| range.clone()).collect();
+    /// The bytes of each span, in their order, in one round trip: near ones are joined into one request, and
+    /// all requests are issued together. Bytes with the wrong sum are asked for once more, for the damage may
+    /// be on the way; then they are an error.
+    pub(crate) async fn read_many(&self, spans: &[Span]) -> Result<Vec<Bytes>> {
+        let found: Vec<Option<Bytes>> = spans.iter().map(|span| self.in_memory(span)).collect();
+        let missing = spans.iter().zip(&found).filter(|(_, found)| found.is_none());
+        let missing: Vec<_> = missing.map(|(span, _)| span.clone()).collect();
         let pieces = self.bring(&missing).await?;
-        let found = found.into_iter().zip(ranges);
-        Ok(found.map(|(found, range)| found.unwrap_or_else(|| pick(&pieces, range))).collect())
+        let found = found.into_iter().zip(spans);
+        Ok(found.map(|(found, span)| found.unwrap_or_else(|| pick(&pieces, span))).collect())
     }
 
-    /// What is not in memory, in ascending order and each range once.
-    async fn bring(&self, ranges: &[Range<u64>]) -> Result<Vec<Piece>> {
-        let mut missing: Vec<_> = ranges.iter().filter(|range| !range.is_empty()).cloned().collect();
-        missing.sort_unstable_by_key(order);
-        missing.dedup();
-        if let Some(beyond) = missing.iter().find(|range| range.end > self.size) {
-            return Err(Error::corrupt(&self.key, format!("range {beyond:?} of {} bytes", self.size)));
+    /// What `decode` makes of the bytes of each span, for formats with sums of their own. If it finds them
+    /// damaged they are read once more, past the cache.
+    pub(crate) async fn read_decoded<T, F>(
+        &self,
+        spans: &[Span],
+        decode: impl Fn(Vec<Bytes>) -> F + Send + Sync,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        match decode(self.read_many(spans).await?).await {
+            Err(e) if e.is(ErrorKind::Corrupt) => decode(self.fresh().read_many(spans).await?).await,
+            outcome => outcome,
+        }
+    }
+
+    fn in_memory(&self, span: &Span) -> Option<Bytes> {
+        let tiers = self.cache.0.as_ref().filter(|_| !self.fresh)?;
+        tiers.get(&self.block(span))
+    }
+
+    /// What is not in memory, in ascending order and each span once.
+    async fn bring(&self, spans: &[Span]) -> Result<Vec<Piece>> {
+        let mut missing: Vec<_> = spans.iter().filter(|span| !span.range().is_empty()).cloned().collect();
+        missing.sort_unstable_by_key(Span::order);
+        missing.dedup_by_key(|span| span.order());
+        if let Some(beyond) = missing.iter().find(|span| span.end > self.size) {
+            let cause = format!("range {:?} of {} bytes", beyond.range(), self.size);
+            return Err(Error::corrupt(&self.key, cause));
         }
         match &self.cache.0 {
             _ if missing.is_empty() => Ok(Vec::new()),
-            Some(tiers) => self.through(tiers, missing).await,
-            None => {
-                let requests = join(&missing).into_iter().map(|request| self.send(request));
-                Ok(try_join_all(requests).await?.concat())
-            }
+            Some(tiers) if !self.fresh => match self.through(tiers, missing.clone()).await {
+                Err(e) if e.is(ErrorKind::Corrupt) => self.direct(&missing).await,
+                outcome => outcome,
+            },
+            _ => match self.direct(&missing).await {
+                Err(e) if e.is(ErrorKind::Corrupt) => self.direct(&missing).await,
+                outcome => outcome,
+            },
         }
     }
 
+    /// From the store, whatever is cached or under way.
+    async fn direct(&self, missing: &[Span]) -> Result<Vec<Piece>> {
+        let requests = join(missing).into_iter().map(|request| self.send(request));
+        let pieces = try_join_all(requests).await?.concat();
+        if let Some(tiers) = &self.cache.0 {
+            for (range, fetched) in &pieces {
+                tiers.keep(BlockKey::new(&self.key, range), fetched.clone());
+            }
+        }
+        Ok(pieces)
+    }
+
     /// Through the lower tiers, in the order of `missing`.
-    async fn through(&self, tiers: &Arc<Tiers>, mut missing: Vec<Range<u64>>) -> Result<Vec<Piece>> {
-        let mut pieces = tiers.read_disk(missing.iter().map(|range| self.block(range)).collect()).await;
-        missing.retain(|range| find(&pieces, range).is_none());
-        let keys: Vec<_> = missing.iter().map(|range| self.block(range)).collect();
-        let seats = tiers.flights.board(&keys, |key| tiers.get(key), |keys| self.depart(tiers, &keys));
-        let waits = missing.into_iter().zip(seats).map(async |(range, seat)| {
+    async fn through(&self, tiers: &Arc<Tiers>, mut missing: Vec<Span>) -> Result<Vec<Piece>> {
+        let mut pieces = tiers.read_disk(missing.iter().map(|span| self.block(span)).collect()).await;
+        missing.retain(|span| find(&pieces, &span.range()).is_none());
+        let keys: Vec<_> = missing.iter().map(|span| self.block(span)).collect();
+        let depart = |open: Vec<BlockKey>| {
+            let wanted = |span: &&Span| open.iter().any(|key| (key.start, key.end) == span.order());
+            self.depart(tiers, &missing.iter().filter(wanted).cloned().collect::<Vec<_>>())
+        };
+        let seats = tiers.flights.board(&keys, |key| tiers.get(key), depart);
+        let waits = missing.iter().zip(seats).map(async |(span, seat)| {
             let (flight, counter) = match seat {
-                Seat::Here(block) => return Ok((range, block)),
+                Seat::Here(block) => return Ok((span.range(), block)),
                 Seat::Joined(flight) => (flight, &tiers.counters.joined),
                 Seat::Own(flight) => {
-                    tiers.counters.miss_bytes.fetch_add(range.end - range.start, Ordering::Relaxed);
+                    tiers.counters.miss_bytes.fetch_add(span.end - span.start, Ordering::Relaxed);
                     (flight, &tiers.counters.misses)
                 }
             };
             counter.fetch_add(1, Ordering::Relaxed);
             let brought = flight.await?;
-            Ok::<_, Error>((range.clone(), pick(&brought, &range)))
+            Ok::<_, Error>((span.range(), pick(&brought, span)))
         });
         pieces.extend(try_join_all(waits).await?);
         pieces.sort_unstable_by_key(|(range, _)| order(range));
         Ok(pieces)
     }
 
-    /// The requests for blocks in ascending order, each with what it brings. They keep what they bring.
-    fn depart(&self, tiers: &Arc<Tiers>, keys: &[BlockKey]) -> Vec<(Vec<BlockKey>, Trip)> {
-        let ranges: Vec<_> = keys.iter().map(|key| key.start..key.end).collect();
+    /// The requests for spans in ascending order, each with what it brings. They keep what they bring.
+    fn depart(&self, tiers: &Arc<Tiers>, spans: &[Span]) -> Vec<(Vec<BlockKey>, Trip)> {
         let depart = |request: Request| {
-            let brings = request.ranges.iter().map(|range| self.block(range)).collect();
+            let brings = request.spans.iter().map(|span| self.block(span)).collect();
             let (tiers, object, sent) = (Arc::clone(tiers), Arc::clone(&self.key), self.send(request));
             let trip = async move {
                 let keep = |(range, fetched)| {
@@ -127,36 +173,44 @@ impl Blob {
             };
             (brings, trip.boxed())
         };
-        join(&ranges).into_iter().map(depart).collect()
+        join(spans).into_iter().map(depart).collect()
     }
 
-    /// The pieces of one request.
+    /// The pieces of one request, each with its sum checked.
     fn send(&self, request: Request) -> impl Future<Output = Result<Vec<Piece>>> + Send + use<> {
         let (backend, key) = (Arc::clone(&self.backend), Arc::clone(&self.key));
         async move {
             let bytes = backend.get_range(&key, request.whole.clone()).await?;
-            let cut = |range: Range<u64>| request.cut(&bytes, &range).map(|piece| (range, piece));
-            let pieces: Option<Vec<Piece>> = request.ranges.iter().cloned().map(cut).collect();
-            let short = || format!("{} bytes came for the range {:?}", bytes.len(), request.whole);
-            pieces.ok_or_else(|| Error::corrupt(&key, short()))
+            let cut = |span: &Span| {
+                let piece = request.cut(&bytes, &span.range()).ok_or_else(|| {
+                    let cause = format!("{} bytes came for the range {:?}", bytes.len(), request.whole);
+                    Error::corrupt(&key, cause)
+                })?;
+                if span.sum.is_some_and(|sum| checksum(&piece) != sum) {
+                    let cause = format!("checksum mismatch of the range {:?}", span.range());
+                    return Err(Error::corrupt(&key, cause));
+                }
+                Ok((span.range(), piece))
+            };
+            request.spans.iter().map(cut).collect()
         }
     }
 
-    fn block(&self, range: &Range<u64>) -> BlockKey {
-        BlockKey::new(&self.key, range)
+    fn block(&self, span: &Span) -> BlockKey {
+        BlockKey::new(&self.key, &span.range())
     }
 }
 
-fn pick(pieces: &[Piece], range: &Range<u64>) -> Bytes {
+fn pick(pieces: &[Piece], span: &Span) -> Bytes {
     // Only an empty range was not asked for.
-    find(pieces, range).unwrap_or_default()
+    find(pieces, &span.range()).unwrap_or_default()
 }
 
-/// One request to the store, and the ranges it is for, in ascending order.
+/// One request to the store, and the spans it is for, in ascending order.
 #[derive(Debug, PartialEq)]
 struct Request {
     whole: Range<u64>,
-    ranges: Vec<Range<u64>>,
+    spans: Vec<Span>,
 }
 
 impl Request {
@@ -168,19 +222,19 @@ impl Request {
     }
 }
 
-/// The requests that cover `ranges`, which are in ascending order and not empty.
-fn join(ranges: &[Range<u64>]) -> Vec<Request> {
+/// The requests that cover `spans`, which are in ascending order and not empty.
+fn join(spans: &[Span]) -> Vec<Request> {
     let mut requests: Vec<Request> = Vec::new();
-    for range in ranges {
+    for span in spans {
         match requests.last_mut() {
-            Some(Request { whole, ranges })
-                if range.start <= whole.end
-                    || (range.start - whole.end <= GAP && range.end - whole.start <= JOINED_MAX) =>
+            Some(Request { whole, spans })
+                if span.start <= whole.end
+                    || (span.start - whole.end <= GAP && span.end - whole.start <= JOINED_MAX) =>
             {
-                whole.end = whole.end.max(range.end);
-                ranges.push(range.clone());
+                whole.end = whole.end.max(span.end);
+                spans.push(span.clone());
             }
-            _ => requests.push(Request { whole: range.clone(), ranges: vec![range.clone()] }),
+            _ => requests.push(Request { whole: span.range(), spans: vec![span.clone()] }),
         }
     }
     requests
@@ -194,12 +248,15 @@ mod tests {
 
     use super::*;
     use crate::cache::testing::TestStore;
-    use crate::error::ErrorKind;
 
     const MIB: usize = 1 << 20;
 
+    fn spans(ranges: &[Range<u64>]) -> Vec<Span> {
+        ranges.iter().cloned().map(Span::from).collect()
+    }
+
     fn wholes(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
-        join(ranges).into_iter().map(|request| request.whole).collect()
+        join(&spans(ranges)).into_iter().map(|request| request.whole).collect()
     }
 
     #[test]
@@ -214,11 +271,11 @@ mod tests {
         let store = TestStore::new(MIB).await?;
         let cache = BlockCache::memory(8 * MIB);
         let blob = store.blob(&cache);
-        assert_eq!(blob.read(100..200).await?, store.expected(100..200));
+        assert_eq!(blob.read((100..200).into()).await?, store.expected(100..200));
         let ranges = [300..400, 100..200, 7..7, 50..60, 300..400];
         let expected: Vec<_> = ranges.iter().map(|range| store.expected(range.clone())).collect();
-        assert_eq!(blob.read_many(&ranges).await?, expected);
-        assert_eq!(blob.read_many(&ranges).await?, expected);
+        assert_eq!(blob.read_many(&spans(&ranges)).await?, expected);
+        assert_eq!(blob.read_many(&spans(&ranges)).await?, expected);
         assert_eq!(store.requests(), [100..200, 50..400]);
         let stats = cache.stats();
         assert_eq!((stats.memory_hits, stats.misses, stats.miss_bytes), (5, 3, 210));
@@ -232,8 +289,8 @@ mod tests {
         let blob = store.blob(&cache);
         for start in (0..8 * MIB as u64).step_by(10_000) {
             let range = start..(start + 10_000).min(blob.size());
-            blob.read(range).await?;
-            blob.read(0..10_000).await?;
+            blob.read(range.into()).await?;
+            blob.read((0..10_000).into()).await?;
             assert!(cache.stats().memory_bytes <= MIB as u64);
         }
         assert_eq!(store.requests().iter().filter(|range| range.start == 0).count(), 1);
@@ -246,11 +303,11 @@ mod tests {
         let store = TestStore::new(2 * MIB).await?;
         let cache = BlockCache::memory(MIB);
         let blob = store.blob(&cache);
-        blob.read(0..100).await?;
+        blob.read((0..100).into()).await?;
         for _ in 0..2 {
-            assert_eq!(blob.read(0..MIB as u64).await?, store.expected(0..MIB as u64));
+            assert_eq!(blob.read((0..MIB as u64).into()).await?, store.expected(0..MIB as u64));
         }
-        blob.read(0..100).await?;
+        blob.read((0..100).into()).await?;
         assert_eq!(store.requests().len(), 3);
         Ok(())
     }
@@ -261,7 +318,8 @@ mod tests {
         let cache = BlockCache::memory(8 * MIB);
         let blob = store.blob(&cache);
         store.hold();
-        let mut all = std::pin::pin!(join_all((0..50).map(|_| blob.read_many(&[0..10, 500_000..500_010]))));
+        let both = spans(&[0..10, 500_000..500_010]);
+        let mut all = std::pin::pin!(join_all((0..50).map(|_| blob.read_many(&both))));
         assert!(poll!(&mut all).is_pending());
         store.release();
         for read in all.await {
@@ -278,15 +336,16 @@ mod tests {
         let cache = BlockCache::memory(8 * MIB);
         let blob = store.blob(&cache);
         store.hold();
-        let mut leader = Box::pin(blob.read_many(&[0..10, 20..30]));
-        let mut follower = Box::pin(blob.read(20..30));
+        let both = spans(&[0..10, 20..30]);
+        let mut leader = Box::pin(blob.read_many(&both));
+        let mut follower = Box::pin(blob.read((20..30).into()));
         assert!(poll!(&mut leader).is_pending() && poll!(&mut follower).is_pending());
         drop(leader);
         assert!(poll!(&mut follower).is_pending());
         store.release();
         assert_eq!(follower.await?, store.expected(20..30));
         // The request went on, and what the leader wanted is there too.
-        assert_eq!(blob.read(0..10).await?, store.expected(0..10));
+        assert_eq!(blob.read((0..10).into()).await?, store.expected(0..10));
         assert_eq!(store.requests().as_slice(), std::slice::from_ref(&(0..30)));
         Ok(())
     }
@@ -296,11 +355,11 @@ mod tests {
         let store = TestStore::new(MIB).await?;
         let blob = store.blob(&BlockCache::memory(8 * MIB));
         store.hold();
-        let mut read = Box::pin(blob.read(0..10));
+        let mut read = Box::pin(blob.read((0..10).into()));
         assert!(poll!(&mut read).is_pending());
         drop(read);
         store.release();
-        assert_eq!(blob.read(0..10).await?, store.expected(0..10));
+        assert_eq!(blob.read((0..10).into()).await?, store.expected(0..10));
         assert_eq!(store.requests().len(), 2);
         Ok(())
     }
@@ -310,14 +369,14 @@ mod tests {
         let store = TestStore::new(MIB).await?;
         let blob = store.blob(&BlockCache::memory(8 * MIB));
         store.hold();
-        let mut reads = std::pin::pin!(join_all((0..3).map(|_| blob.read(0..10))));
+        let mut reads = std::pin::pin!(join_all((0..3).map(|_| blob.read((0..10).into()))));
         assert!(poll!(&mut reads).is_pending());
         store.fail_next();
         store.release();
         for read in reads.await {
             assert_eq!(read.unwrap_err().kind(), ErrorKind::Unavailable);
         }
-        assert_eq!(blob.read(0..10).await?, store.expected(0..10));
+        assert_eq!(blob.read((0..10).into()).await?, store.expected(0..10));
         Ok(())
     }
 
@@ -325,11 +384,51 @@ mod tests {
     async fn a_range_past_the_end_is_damage_and_not_a_panic() -> Result<()> {
         let store = TestStore::new(100).await?;
         let blob = store.blob(&BlockCache::memory(MIB));
-        assert_eq!(blob.read(50..101).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(blob.read((50..101).into()).await.unwrap_err().kind(), ErrorKind::Corrupt);
         // The store holds less than was promised.
         let backend = Arc::new(store.clone());
         let longer = Blob::new(backend, BlockCache::off(), blob.key().clone(), 1 << 40);
-        assert_eq!(longer.read(50..1 << 39).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(longer.read((50..1 << 39).into()).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn damaged_bytes_are_read_once_more_and_do_not_stay_in_the_cache() -> Result<()> {
+        let store = TestStore::new(MIB).await?;
+        let blob = store.blob(&BlockCache::memory(8 * MIB));
+        let decode = |bytes: Vec<Bytes>| {
+            let sound = bytes == [store.expected(5..10), store.expected(20..30)];
+            futures::future::ready(if sound { Ok(()) } else { Err(Error::corrupt("object", "bad")) })
+        };
+        store.damage_next();
+        blob.read_decoded(&spans(&[5..10, 20..30]), decode).await?;
+        assert_eq!(store.requests().len(), 2);
+        blob.read_decoded(&spans(&[5..10, 20..30]), decode).await?;
+        assert_eq!(store.requests().len(), 2, "the sound bytes are cached");
+
+        let refuse = |_: Vec<Bytes>| async { Err::<(), _>(Error::corrupt("object", "always")) };
+        assert_eq!(blob.read_decoded(&spans(&[5..10]), refuse).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(store.requests().len(), 3, "once more and no more");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_sum_is_checked_where_bytes_come_in() -> Result<()> {
+        let store = TestStore::new(MIB).await?;
+        for cache in [BlockCache::memory(8 * MIB), BlockCache::off()] {
+            let blob = store.blob(&cache);
+            let span = |range: Range<u64>| Span {
+                sum: Some(checksum(&store.expected(range.clone()))),
+                ..range.into()
+            };
+            let before = store.requests().len();
+            store.damage_next();
+            assert_eq!(blob.read(span(5..10)).await?, store.expected(5..10));
+            assert_eq!(store.requests().len() - before, 2, "once more, and it was right");
+            let wrong = Span { sum: Some(7), ..(20..30).into() };
+            assert_eq!(blob.read(wrong).await.unwrap_err().kind(), ErrorKind::Corrupt);
+            assert_eq!(store.requests().len() - before, 4, "once more and no more");
+        }
         Ok(())
     }
 
@@ -339,7 +438,7 @@ mod tests {
         let cache = BlockCache::memory(0);
         let blob = store.blob(&cache);
         for _ in 0..2 {
-            assert_eq!(blob.read(0..10).await?, store.expected(0..10));
+            assert_eq!(blob.read((0..10).into()).await?, store.expected(0..10));
         }
         assert_eq!(store.requests().len(), 2);
         assert_eq!(cache.stats(), crate::cache::CacheStats::default());
@@ -357,7 +456,7 @@ mod tests {
             for ranges in reads {
                 let ranges: Vec<_> = ranges.iter().map(|(start, len)| *start..start + len).collect();
                 let expected: Vec<_> = ranges.iter().map(|r| store.expected(r.clone())).collect();
-                prop_assert_eq!(runtime.block_on(blob.read_many(&ranges)).unwrap(), expected);
+                prop_assert_eq!(runtime.block_on(blob.read_many(&spans(&ranges))).unwrap(), expected);
             }
         });
     }

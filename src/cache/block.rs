@@ -7,6 +7,32 @@ use bytes::Bytes;
 
 use crate::storage::ObjectKey;
 
+/// Bytes of an object that are read together: what a format asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Their XXH3-64, if it is known. It is checked when they come from the store; what is cached is sound.
+    pub(crate) sum: Option<u64>,
+}
+
+impl Span {
+    pub(crate) fn range(&self) -> Range<u64> {
+        self.start..self.end
+    }
+
+    /// Spans in ascending order: by where they start, then by where they end.
+    pub(super) fn order(&self) -> (u64, u64) {
+        (self.start, self.end)
+    }
+}
+
+impl From<Range<u64>> for Span {
+    fn from(range: Range<u64>) -> Self {
+        Self { start: range.start, end: range.end, sum: None }
+    }
+}
+
 /// A range with its bytes.
 pub(super) type Piece = (Range<u64>, Bytes);
 

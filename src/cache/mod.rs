@@ -17,6 +17,7 @@ mod flight;
 mod testing;
 
 pub(crate) use blob::Blob;
+pub(crate) use block::Span;
 #[cfg(feature = "disk-cache")]
 pub(crate) use disk::DiskOptions;
 

@@ -20,6 +20,7 @@ pub(super) struct TestStore {
     requests: Arc<Mutex<Vec<Range<u64>>>>,
     held: watch::Sender<bool>,
     fails: Arc<AtomicBool>,
+    damages: Arc<AtomicBool>,
 }
 
 fn key() -> ObjectKey {
@@ -32,7 +33,14 @@ impl TestStore {
         let inner = MemoryBackend::new();
         inner.put(&key(), object.clone(), PutMode::Create).await?;
         let held = watch::Sender::new(false);
-        Ok(Self { inner, object, requests: Arc::default(), held, fails: Arc::default() })
+        Ok(Self {
+            inner,
+            object,
+            requests: Arc::default(),
+            held,
+            fails: Arc::default(),
+            damages: Arc::default(),
+        })
     }
 
     pub(super) fn blob(&self, cache: &BlockCache) -> Blob {
@@ -62,6 +70,10 @@ impl TestStore {
     pub(super) fn fail_next(&self) {
         self.fails.store(true, Ordering::Relaxed);
     }
+
+    pub(super) fn damage_next(&self) {
+        self.damages.store(true, Ordering::Relaxed);
+    }
 }
 
 #[async_trait]
@@ -81,7 +93,11 @@ impl StorageBackend for TestStore {
         if self.fails.swap(false, Ordering::Relaxed) {
             return Err(Error::new(ErrorKind::Unavailable, "held up"));
         }
-        self.inner.get_range(key, range).await
+        let bytes = self.inner.get_range(key, range).await?;
+        if self.damages.swap(false, Ordering::Relaxed) {
+            return Ok(bytes.iter().map(|byte| !byte).collect());
+        }
+        Ok(bytes)
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {

@@ -63,28 +63,23 @@ impl Engine {
             let before = last.replace(self.sequence());
             match self.step().await {
                 Ok(Step::Newest) => return Ok(()),
-                Ok(Step::Moved) if before != Some(self.sequence()) => {}
+                Ok(Step::Moved) if before != Some(self.sequence()) => continue,
                 // Listed, and yet not to be read: a store that contradicts itself.
                 Ok(Step::Moved) => {
                     return Err(Error::new(ErrorKind::Unavailable, "the log is listed but not read"));
                 }
-                // A state that was just found counts as read: what came later came after this call.
-                Ok(Step::Stale) if reopens < REOPENS => {
-                    reopens += 1;
-                    self.reopen().await?;
-                }
-                // Nothing is known to be missing: we were too slow each time.
-                Ok(Step::Stale) => {
-                    let why = "the log moves on faster than it can be read: try again";
-                    return Err(Error::new(ErrorKind::Unavailable, why));
-                }
+                Ok(Step::Stale) => {}
                 // An entry links a segment that is gone: compaction and collection were quicker.
-                Err(e) if e.is(ErrorKind::NotFound) && reopens < REOPENS => {
-                    reopens += 1;
-                    self.reopen().await?;
-                }
+                Err(e) if e.is(ErrorKind::NotFound) => {}
                 Err(e) => return Err(e),
             }
+            // Nothing is known to be missing: we were too slow each time.
+            if reopens == REOPENS {
+                return Err(self.too_slow());
+            }
+            // A state that was just found counts as read: what came later came after this call.
+            reopens += 1;
+            self.reopen().await?;
         }
     }
 

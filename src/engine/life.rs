@@ -1,16 +1,11 @@
 //! Lives of a name: which is the newest, how one begins, how one ends.
 
-use bytes::Bytes;
-
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Closed, LifeRecord};
 use crate::schema::Schema;
-use crate::storage::{LifeKeys, NamespaceKeys, PutMode};
+use crate::storage::{Created, LifeKeys, NamespaceKeys, ObjectKey, create_whole, read_whole};
 use crate::types::{NamespaceName, Sequence};
-
-/// How often a put without a clear answer is sent.
-const ATTEMPTS: usize = 6;
 
 /// The number of the newest life of a name, if it ever had one.
 pub(crate) async fn find_life(context: &Context, names: &NamespaceKeys) -> Result<Option<u32>> {
@@ -28,21 +23,13 @@ pub(crate) async fn lives(context: &Context) -> Result<Vec<NamespaceName>> {
     let open = |name: NamespaceName| async move {
         let names = NamespaceKeys::new(&name);
         let Some(life) = find_life(context, &names).await? else { return Ok::<_, Error>(None) };
-        Ok(read(context, &names.life(life).closed()).await?.is_none().then_some(name))
+        let closed = read_whole(&context.backend, &names.life(life).closed(), |_| Ok(())).await?;
+        Ok(closed.is_none().then_some(name))
     };
     let found: Vec<Option<NamespaceName>> = stream::iter(names).map(open).buffered(16).try_collect().await?;
     let mut open: Vec<NamespaceName> = found.into_iter().flatten().collect();
     open.sort_unstable();
     Ok(open)
-}
-
-/// The object's bytes, or `None` if there is none.
-pub(super) async fn read(context: &Context, key: &crate::storage::ObjectKey) -> Result<Option<Bytes>> {
-    match context.backend.get(key).await {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.is(ErrorKind::NotFound) => Ok(None),
-        Err(e) => Err(e),
-    }
 }
 
 /// Begins the life `number` of a name. Another's life at that number is `AlreadyExists`.
@@ -57,12 +44,11 @@ pub(crate) async fn create_life(
     let key = NamespaceKeys::new(name).life(number).open();
     let bytes = record.encode().map_err(|e| e.at(&key))?;
     let taken = || Error::new(ErrorKind::AlreadyExists, format!("the namespace exists. name=`{name}`"));
-    match create(context, &key, bytes).await? {
-        None => Ok(record),
-        Some(found) => {
-            let found = LifeRecord::decode(&found).map_err(|e| e.at(&key))?;
-            if found.id == record.id { Ok(record) } else { Err(taken()) }
-        }
+    match create_whole(env, &context.backend, &key, bytes, |bytes| LifeRecord::decode(bytes)).await? {
+        Created::Written => Ok(record),
+        Created::Found(found) if found.id == record.id => Ok(record),
+        Created::Found(_) => Err(taken()),
+        Created::Unknown(error) => Err(unknown(&key, &error)),
     }
 }
 
@@ -70,26 +56,16 @@ pub(crate) async fn create_life(
 pub(crate) async fn close_life(context: &Context, keys: &LifeKeys, sealed: Sequence) -> Result<()> {
     let key = keys.closed();
     let bytes = Closed { sealed }.encode().map_err(|e| e.at(&key))?;
-    create(context, &key, bytes).await.map(drop)
+    // Whoever wrote it, and whatever it holds: that it is there says all.
+    match create_whole(&context.env, &context.backend, &key, bytes, |_| Ok(())).await? {
+        Created::Written | Created::Found(()) => Ok(()),
+        Created::Unknown(error) => Err(unknown(&key, &error)),
+    }
 }
 
-/// Puts an object if it is absent. After an unclean answer the object is read back and returned, whoever
-/// wrote it.
-async fn create(context: &Context, key: &crate::storage::ObjectKey, bytes: Bytes) -> Result<Option<Bytes>> {
-    let mut last = Error::internal("no attempt was made");
-    let mut pause = std::time::Duration::from_millis(20);
-    for first in std::iter::once(true).chain(std::iter::repeat_n(false, ATTEMPTS)) {
-        match context.backend.put(key, bytes.clone(), PutMode::Create).await {
-            Ok(()) => return Ok(None),
-            Err(e) if e.is(ErrorKind::PermissionDenied) && first => return Err(e),
-            Err(e) => last = e,
-        }
-        if let Some(found) = read(context, key).await? {
-            return Ok(Some(found));
-        }
-        context.env.sleep(pause + context.env.jitter(pause)).await;
-        pause *= 2;
-    }
-    // A request may still be on its way.
-    Err(Error::new(ErrorKind::Indeterminate, format!("the object may or may not be written: {last}")))
+fn unknown(key: &ObjectKey, cause: &Error) -> Error {
+    Error::new(
+        ErrorKind::Indeterminate,
+        format!("the object may or may not be written: {cause}. key=`{key}`"),
+    )
 }

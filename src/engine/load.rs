@@ -7,7 +7,7 @@ use futures::try_join;
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
-use super::life::{find_life, read};
+use super::life::find_life;
 use super::{Engine, State};
 use crate::context::Context;
 use crate::env::Moment;
@@ -17,7 +17,7 @@ use crate::memtable::{Layer, Run, Source};
 use crate::query::Part;
 use crate::safeguard::Safeguard;
 use crate::segment::{Deletes, Segment, SegmentMeta};
-use crate::storage::{LifeKeys, NamespaceKeys};
+use crate::storage::{LifeKeys, NamespaceKeys, read_whole};
 use crate::types::{NamespaceName, Sequence};
 use crate::wal::{self, Entry};
 
@@ -48,12 +48,13 @@ impl Engine {
         let keys = names.life(newest);
         let hint = hint.filter(|hint| hint.life == newest);
         let (begins, ends) = (keys.open(), keys.closed());
-        let records = async { try_join!(read(context, &begins), read(context, &ends)) };
+        let opened = read_whole(&context.backend, &begins, |bytes| LifeRecord::decode(bytes));
+        let closed = read_whole(&context.backend, &ends, |_| Ok(()));
+        let records = async { try_join!(opened, closed) };
         let listed = (newest == FIRST_LIFE).then_some(listed.unwrap_or(0));
         let first = look(context, &keys, hint.as_ref(), listed);
         let ((opened, closed), first) = try_join!(records, first)?;
         let life = opened.ok_or_else(missing)?;
-        let life = LifeRecord::decode(&life).map_err(|e| e.at(keys.open()))?;
         if life.name != name.as_str() || life.number != newest {
             return Err(Error::corrupt(keys.open(), "it belongs to another name or life"));
         }
@@ -124,21 +125,27 @@ impl Engine {
 
     async fn load(&self, hint: Option<Hint>, first: Option<Look>) -> Result<State> {
         let mut first = first;
-        let mut cause = Error::internal("no attempt was made");
+        let mut seen = None;
+        let mut failure = self.too_slow();
         for attempt in 0..ATTEMPTS {
             let look = match first.take() {
                 Some(look) => look,
                 None => look(&self.context, &self.keys, None, None).await?,
             };
+            let newest = look.newest;
             match self.assemble(look, hint.as_ref().filter(|_| attempt == 0)).await {
                 Ok(state) => return Ok(state),
-                // Collection or another process moved on between our lists and our reads.
-                Err(e) if e.is(ErrorKind::NotFound) => cause = e,
+                // Collection or another process moved on between our lists and our reads. Where no manifest
+                // came in between nothing may have been collected.
+                Err(e) if e.is(ErrorKind::NotFound) => {
+                    failure = if seen == Some(newest) { self.missing(&e) } else { self.too_slow() };
+                    seen = Some(newest);
+                }
                 Err(e) => return Err(e),
             }
             self.back_off(attempt).await;
         }
-        Err(self.missing(&cause))
+        Err(failure)
     }
 
     /// The state that the lists of a look speak of. `NotFound` means that they were stale.

@@ -113,7 +113,13 @@ impl Engine {
         self.context.env.sleep(pause + self.context.env.jitter(pause)).await;
     }
 
-    /// The error of a file that should be there and is not, after every newer state has been tried.
+    /// The error of one who is always overtaken, as a process that is put to sleep for hours may be.
+    fn too_slow(&self) -> Error {
+        let why = format!("`{}` moves on faster than it can be read: try again", self.name);
+        Error::new(ErrorKind::Unavailable, why)
+    }
+
+    /// The error of a file that should be there and is not, though nothing came that could have replaced it.
     fn missing(&self, cause: &Error) -> Error {
         Error::corrupt(self.keys.manifests(), format!("the newest state lacks an object ({cause})"))
     }

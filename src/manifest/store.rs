@@ -1,15 +1,12 @@
 //! Manifests on the store: the newest, one by number, and the commit of the next.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Manifest;
+use crate::codec::CodecError;
 use crate::env::Env;
-use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{LifeKeys, PutMode, StorageBackend};
-
-/// How often a commit is tried again when the store gives no clear answer.
-const ATTEMPTS: u32 = 6;
+use crate::error::Result;
+use crate::storage::{Created, LifeKeys, StorageBackend, create_whole, read_whole};
 
 /// How a commit ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,33 +27,16 @@ pub(crate) async fn latest(
     Ok(listed.iter().filter_map(|info| LifeKeys::number_of(&info.key)).max())
 }
 
-/// The manifest of a number, or `None` if there is none. Bytes that do not read are fetched once more.
+/// The manifest of a number, or `None` if there is none.
 pub(crate) async fn read(
     backend: &Arc<dyn StorageBackend>,
     keys: &LifeKeys,
     number: u64,
 ) -> Result<Option<Manifest>> {
-    let key = keys.manifest(number);
-    let mut second = false;
-    loop {
-        let bytes = match backend.get(&key).await {
-            Ok(bytes) => bytes,
-            Err(e) if e.is(ErrorKind::NotFound) => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        match Manifest::decode(&bytes) {
-            Ok(manifest) if manifest.number == number => return Ok(Some(manifest)),
-            Ok(manifest) => {
-                return Err(Error::corrupt(&key, format!("it holds manifest {}", manifest.number)));
-            }
-            Err(e) if second => return Err(e.at(&key)),
-            Err(_) => second = true,
-        }
-    }
+    read_whole(backend, &keys.manifest(number), |bytes| decode(bytes, number)).await
 }
 
-/// Puts a manifest at its number if that is free. Whatever the store answers, the number is read back unless
-/// the answer is a clean success.
+/// Puts a manifest at its number if that is free.
 pub(crate) async fn commit(
     env: &Env,
     backend: &Arc<dyn StorageBackend>,
@@ -65,20 +45,18 @@ pub(crate) async fn commit(
 ) -> Result<Commit> {
     let key = keys.manifest(manifest.number);
     let bytes = manifest.encode().map_err(|e| e.at(&key))?;
-    let mut pause = Duration::from_millis(20);
-    let mut last = None;
-    for _ in 0..ATTEMPTS {
-        match backend.put(&key, bytes.clone(), PutMode::Create).await {
-            Ok(()) => return Ok(Commit::Done),
-            Err(e) if e.is(ErrorKind::PermissionDenied) => return Err(e),
-            Err(e) => last = Some(e),
-        }
-        match read(backend, keys, manifest.number).await? {
-            Some(found) if found.nonce == manifest.nonce => return Ok(Commit::Done),
-            Some(_) => return Ok(Commit::Lost),
-            None => env.sleep(pause + env.jitter(pause)).await,
-        }
-        pause *= 2;
+    match create_whole(env, backend, &key, bytes, |bytes| decode(bytes, manifest.number)).await? {
+        Created::Written => Ok(Commit::Done),
+        Created::Found(found) if found.nonce == manifest.nonce => Ok(Commit::Done),
+        Created::Found(_) => Ok(Commit::Lost),
+        Created::Unknown(error) => Err(error),
     }
-    Err(last.unwrap_or_else(|| Error::internal("no attempt was made")))
+}
+
+fn decode(bytes: &[u8], number: u64) -> Result<Manifest, CodecError> {
+    let manifest = Manifest::decode(bytes)?;
+    if manifest.number == number {
+        return Ok(manifest);
+    }
+    Err(CodecError::malformed("manifest", format!("it holds manifest {}", manifest.number)))
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::meta::{DeletesMeta, SegmentMeta};
 use crate::codec::{CodecError, Reader, checksum};
 use crate::error::{Error, Result};
-use crate::storage::{PutMode, SegmentKeys, StorageBackend};
+use crate::storage::{PutMode, SegmentKeys, StorageBackend, read_decoded};
 
 const WHAT: &str = "deletes";
 const MAGIC: [u8; 4] = *b"EDEL";
@@ -53,8 +53,8 @@ impl Deletes {
         if deletes.size > CONTAINER_BYTES_MAX * (2 + u64::from(meta.rows >> 16)) {
             return Err(Error::corrupt(key, "the file of dead rows is too large"));
         }
-        let bytes = backend.get_range(&key, 0..deletes.size).await?;
-        decode(&bytes, deletes, meta.rows).map_err(|e| e.at(key))
+        let fetch = || backend.get_range(&key, 0..deletes.size);
+        read_decoded(&key, fetch, |bytes| decode(bytes, deletes, meta.rows)).await
     }
 }
 

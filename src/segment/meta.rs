@@ -9,7 +9,8 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::codec::{CodecError, checksum};
+use crate::cache::Span;
+use crate::codec::CodecError;
 use crate::schema::Schema;
 use crate::types::{DocumentId, SegmentId, Sequence};
 
@@ -87,12 +88,10 @@ impl Section {
         self.offset..self.offset.saturating_add(self.length)
     }
 
-    /// Checks the bytes of the section, which `what` names in the error.
-    pub(super) fn verify(&self, what: &'static str, bytes: &[u8]) -> Result<(), CodecError> {
-        if bytes.len() as u64 != self.length {
-            return Err(CodecError::Truncated { what });
-        }
-        if checksum(bytes) == self.checksum { Ok(()) } else { Err(CodecError::Checksum { what }) }
+    /// Where it lies, with the sum it must have.
+    pub(super) fn span(&self) -> Span {
+        let Range { start, end } = self.range();
+        Span { start, end, sum: Some(self.checksum) }
     }
 }
 

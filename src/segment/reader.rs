@@ -41,7 +41,7 @@ pub(crate) struct Segment {
     vectors: Vec<Option<Vectors>>,
 }
 
-/// The files of a segment, with what of them is read first.
+/// The files of a segment, and where in them lies what is read first.
 struct Files {
     parquet: Blob,
     footer: Section,
@@ -51,6 +51,15 @@ struct Files {
     sums: Section,
     weights: Section,
     vectors: Vec<(usize, VectorColumn, Blob, Section)>,
+}
+
+/// What of the files is read first.
+struct Heads {
+    /// The sections of `attributes`: id head, sums, weights, and the id blocks if they are kept.
+    attributes: Vec<Bytes>,
+    footer: Bytes,
+    /// Of each vector file.
+    vectors: Vec<Bytes>,
 }
 
 impl Segment {
@@ -66,14 +75,9 @@ impl Segment {
         let keys = keys.segment(meta.id);
         let checked = meta.check(schema).and_then(|()| Files::locate(backend, cache, &keys, schema, meta));
         let files = checked.map_err(|e| e.at(keys.attributes()))?;
-        let (attributes, footer, heads) = try_join3(
-            files.read_attributes(),
-            files.parquet.read(files.footer.range()),
-            try_join_all(files.vectors.iter().map(|(_, _, blob, head)| blob.read(head.range()))),
-        )
-        .await?;
+        let heads = files.read().await?;
         let (env, schema, meta) = (env.clone(), Arc::clone(schema), meta.clone());
-        env.clone().blocking(move || files.decode(env, schema, meta, &attributes, footer, &heads)).await?
+        env.clone().blocking(move || files.decode(env, schema, meta, heads)).await?
     }
 
     pub(crate) fn meta(&self) -> &SegmentMeta {
@@ -204,34 +208,30 @@ impl Files {
         })
     }
 
-    /// The sections of `attributes`: id head, sums, weights, and the id blocks if they are kept.
-    async fn read_attributes(&self) -> Result<Vec<Bytes>> {
-        let mut sections = vec![self.id_head.range(), self.sums.range(), self.weights.range()];
-        sections.extend((self.id_blocks.length <= RESIDENT_BYTES_MAX).then(|| self.id_blocks.range()));
-        self.attributes.read_many(&sections).await
+    /// What is always needed.
+    async fn read(&self) -> Result<Heads> {
+        let mut sections = vec![self.id_head.span(), self.sums.span(), self.weights.span()];
+        sections.extend((self.id_blocks.length <= RESIDENT_BYTES_MAX).then(|| self.id_blocks.span()));
+        let (attributes, footer, vectors) = try_join3(
+            self.attributes.read_many(&sections),
+            self.parquet.read(self.footer.span()),
+            try_join_all(self.vectors.iter().map(|(_, _, blob, head)| blob.read(head.span()))),
+        )
+        .await?;
+        Ok(Heads { attributes, footer, vectors })
     }
 
-    fn decode(
-        self,
-        env: Env,
-        schema: Arc<Schema>,
-        meta: SegmentMeta,
-        attributes: &[Bytes],
-        footer: Bytes,
-        heads: &[Bytes],
-    ) -> Result<Segment> {
+    fn decode(self, env: Env, schema: Arc<Schema>, meta: SegmentMeta, heads: Heads) -> Result<Segment> {
         let attributes_key = self.attributes.key().clone();
-        let parquet_key = self.parquet.key().clone();
         let (ids, file, weights) =
-            self.decode_attributes(&schema, &meta, attributes).map_err(|e| e.at(attributes_key))?;
-        self.footer.verify("footer", &footer).map_err(|e| e.at(parquet_key))?;
-        let rows = Rows::decode(file, self.footer.range(), footer, &schema, meta.rows)?;
+            self.decode_attributes(&schema, &meta, &heads.attributes).map_err(|e| e.at(attributes_key))?;
+        let rows = Rows::decode(file, self.footer.range(), heads.footer, &schema, meta.rows)?;
         let mut vectors = vec![None; schema.columns().len()];
-        for ((at, shape, blob, section), head) in self.vectors.into_iter().zip(heads) {
+        for ((at, shape, blob, _), head) in self.vectors.into_iter().zip(&heads.vectors) {
             let key = blob.key().clone();
             let name = schema.columns().get(at).map_or("", |column| column.name.as_str());
-            let decode = || Vectors::decode(blob, shape, seed(meta.id, name), meta.rows, head);
-            let decoded = section.verify("vectors", head).and_then(|()| decode()).map_err(|e| e.at(key))?;
+            let decoded = Vectors::decode(blob, shape, seed(meta.id, name), meta.rows, head);
+            let decoded = decoded.map_err(|e| e.at(key))?;
             if let Some(column) = vectors.get_mut(at) {
                 *column = Some(decoded);
             }
@@ -248,15 +248,8 @@ impl Files {
         let [head, sums, weights, blocks @ ..] = bytes else {
             return Err(CodecError::Truncated { what: "attributes" });
         };
-        self.id_head.verify("id index", head)?;
-        self.sums.verify("block sums", sums)?;
-        self.weights.verify("weights", weights)?;
-        let blocks = blocks.first();
-        if let Some(blocks) = blocks {
-            self.id_blocks.verify("id index", blocks)?;
-        }
         let head = IdHead::decode(schema.id(), meta.rows, &self.id_blocks.range(), head)?;
-        let ids = IdIndex::new(head, self.attributes.clone(), blocks.cloned())?;
+        let ids = IdIndex::new(head, self.attributes.clone(), blocks.first().cloned())?;
         let file = Summed::decode(self.parquet.clone(), sums)?;
         Ok((ids, file, Weights::decode(schema, meta.rows, weights)?))
     }

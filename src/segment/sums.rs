@@ -8,10 +8,9 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::cache::Blob;
+use crate::cache::{Blob, Span};
 use crate::codec::{CodecError, checksum};
 use crate::error::{Error, Result};
-use crate::storage::ObjectKey;
 
 const WHAT: &str = "block sums";
 
@@ -30,14 +29,7 @@ pub(super) struct Summed {
     sums: Vec<u64>,
 }
 
-/// Blocks as the store gave them, with the sums they must have.
-#[derive(Debug)]
-pub(super) struct Unverified {
-    key: ObjectKey,
-    blocks: Vec<(u64, Bytes, u64)>,
-}
-
-/// Blocks that are what was written.
+/// Blocks with their numbers.
 #[derive(Debug)]
 pub(super) struct Blocks(BTreeMap<u64, Bytes>);
 
@@ -55,7 +47,7 @@ impl Summed {
     }
 
     /// The blocks that cover `ranges`, in one round trip.
-    pub(super) async fn fetch(&self, ranges: &[Range<u64>]) -> Result<Unverified> {
+    pub(super) async fn fetch(&self, ranges: &[Range<u64>]) -> Result<Blocks> {
         let mut wanted = BTreeSet::new();
         for range in ranges.iter().filter(|range| !range.is_empty()) {
             if range.end > self.blob.size() {
@@ -64,42 +56,22 @@ impl Summed {
             }
             wanted.extend(covering(range));
         }
-        let sums: Vec<_> = wanted.iter().filter_map(|&block| Some((block, self.sum(block)?))).collect();
-        let spans: Vec<_> = sums.iter().map(|(block, _)| self.span(*block)).collect();
+        let spans: Vec<Span> = wanted.iter().map(|block| self.span(*block)).collect();
         let bytes = self.blob.read_many(&spans).await?;
-        let blocks = sums.into_iter().zip(bytes).map(|((block, sum), bytes)| (block, bytes, sum)).collect();
-        Ok(Unverified { key: self.blob.key().clone(), blocks })
+        Ok(Blocks(wanted.into_iter().zip(bytes).collect()))
     }
 
-    fn sum(&self, block: u64) -> Option<u64> {
-        self.sums.get(usize::try_from(block).ok()?).copied()
-    }
-
-    fn span(&self, block: u64) -> Range<u64> {
+    fn span(&self, block: u64) -> Span {
         let start = block.saturating_mul(BLOCK as u64);
-        start..start.saturating_add(BLOCK as u64).min(self.blob.size())
+        let end = start.saturating_add(BLOCK as u64).min(self.blob.size());
+        let sum = usize::try_from(block).ok().and_then(|block| self.sums.get(block)).copied();
+        Span { start, end, sum }
     }
 }
 
 /// The blocks that hold the bytes of a range that is not empty.
 fn covering(range: &Range<u64>) -> Range<u64> {
     range.start / BLOCK as u64..range.end.div_ceil(BLOCK as u64)
-}
-
-impl Unverified {
-    /// Checks every block. This hashes all bytes: not for an async task.
-    pub(super) fn verify(self) -> Result<Blocks> {
-        let mut blocks = BTreeMap::new();
-        for (block, bytes, sum) in self.blocks {
-            if checksum(&bytes) != sum {
-                let what = "block";
-                let cause = format!("{}, offset {}", CodecError::Checksum { what }, block * BLOCK as u64);
-                return Err(Error::corrupt(&self.key, cause));
-            }
-            blocks.insert(block, bytes);
-        }
-        Ok(Blocks(blocks))
-    }
 }
 
 impl Blocks {
@@ -137,7 +109,7 @@ mod tests {
 
     use super::*;
     use crate::error::ErrorKind;
-    use crate::storage::{MemoryBackend, PutMode, StorageBackend};
+    use crate::storage::{MemoryBackend, ObjectKey, PutMode, StorageBackend};
 
     #[tokio::test]
     async fn ranges_read_back_and_damage_is_noticed_where_it_is_read() -> Result<()> {
@@ -150,13 +122,13 @@ mod tests {
         let blob = Blob::new(backend, crate::cache::BlockCache::off(), key, file.len() as u64);
         let summed = Summed::decode(blob, &encode(&file)).unwrap();
         let ranges = [5..20, 0..2 * BLOCK as u64, 3 * BLOCK as u64 + 1..3 * BLOCK as u64 + 100];
-        let blocks = summed.fetch(&ranges).await?.verify()?;
+        let blocks = summed.fetch(&ranges).await?;
         for range in ranges {
             let expected = &file[range.start as usize..range.end as usize];
             assert_eq!(blocks.read(&range).as_deref(), Some(expected));
         }
         assert_eq!(blocks.read(&(0..2 * BLOCK as u64 + 1)), None);
-        let bad = summed.fetch(&[2 * BLOCK as u64 + 9..2 * BLOCK as u64 + 10]).await?.verify();
+        let bad = summed.fetch(&[2 * BLOCK as u64 + 9..2 * BLOCK as u64 + 10]).await;
         assert_eq!(bad.unwrap_err().kind(), ErrorKind::Corrupt);
         let outside = summed.fetch(&[0..u64::MAX]).await;
         assert_eq!(outside.unwrap_err().kind(), ErrorKind::Corrupt);

@@ -25,7 +25,7 @@ use roaring::RoaringBitmap;
 use super::compute;
 use super::deletes::bitmap;
 use super::meta::{FileMeta, Section};
-use crate::cache::Blob;
+use crate::cache::{Blob, Span};
 use crate::codec::{CodecError, Reader, checksum};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -205,13 +205,16 @@ impl Vectors {
         }
         let stride = stride(self.shape) as u64;
         let at = |row: u32| self.base + u64::from(row) * stride;
-        let ranges: Vec<_> = runs.iter().map(|run| at(run.start)..at(run.end)).collect();
-        let bytes = self.blob.read_many(&ranges).await?;
-        // In units of a small vector.
-        let items = bytes.iter().map(Bytes::len).sum::<usize>() / 64;
-        let this = self.clone();
-        let array = compute(env, items, move || this.array(&runs, &bytes)).await?;
-        array.map_err(|e| e.at(self.blob.key()))
+        let spans: Vec<Span> = runs.iter().map(|run| (at(run.start)..at(run.end)).into()).collect();
+        let runs: Arc<[Range<u32>]> = runs.into();
+        let decode = |bytes: Vec<Bytes>| {
+            // In units of a small vector.
+            let items = bytes.iter().map(Bytes::len).sum::<usize>() / 64;
+            let (this, runs) = (self.clone(), Arc::clone(&runs));
+            let array = compute(env, items, move || this.array(&runs, &bytes));
+            async { array.await?.map_err(|e| e.at(self.blob.key())) }
+        };
+        self.blob.read_decoded(&spans, decode).await
     }
 
     /// Checks the rows and makes them an array.

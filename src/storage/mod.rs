@@ -19,6 +19,7 @@ mod object;
 mod probe;
 mod scrub;
 mod steady;
+mod whole;
 
 #[cfg(feature = "testing")]
 pub use counting::{CountingBackend, DelayedBackend, Request, Verb};
@@ -30,6 +31,7 @@ pub use memory::MemoryBackend;
 pub use object::ObjectStoreBackend;
 pub(crate) use probe::{StoreInfo, open_store};
 pub(crate) use steady::SteadyBackend;
+pub(crate) use whole::{Created, create_whole, read_decoded, read_whole};
 
 use std::fmt;
 use std::ops::Range;

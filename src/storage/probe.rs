@@ -65,7 +65,7 @@ pub(crate) async fn open_store(backend: &Arc<dyn StorageBackend>, env: &Env) -> 
     let probe = Probe::new(backend, env);
     let found = probe.get_missing(&key).await.map_err(|error| error.context("opening the store"))?;
     if let Some(bytes) = found {
-        return decode(&bytes);
+        return settle(backend, &bytes).await;
     }
     probe.run().await?;
     create(backend, env).await
@@ -83,7 +83,15 @@ async fn create(backend: &Arc<dyn StorageBackend>, env: &Env) -> Result<StoreInf
     };
     let bytes = FRAME.encode(&record).map_err(|error| error.at(&key))?;
     let found = Probe::new(backend, env).create(&key, &bytes).await?;
-    decode(&found)
+    settle(backend, &found).await
+}
+
+/// What the object says; if that does not read it is fetched once more, for the damage may be on the way.
+async fn settle(backend: &Arc<dyn StorageBackend>, found: &[u8]) -> Result<StoreInfo> {
+    match decode(found) {
+        Ok(info) => Ok(info),
+        Err(_) => decode(&backend.get(&DatabaseKeys::store()).await?),
+    }
 }
 
 fn decode(bytes: &[u8]) -> Result<StoreInfo> {

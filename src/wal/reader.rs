@@ -2,42 +2,34 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::Entry;
+use crate::codec::CodecError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Schema;
-use crate::storage::{LifeKeys, StorageBackend};
+use crate::storage::{LifeKeys, StorageBackend, read_whole};
 use crate::types::Sequence;
 
 /// Entries fetched at a time: enough to fill a connection, few enough to bound memory.
 const PARALLEL: usize = 32;
 
-/// The entry of a number, or `None` if there is none. Bytes that do not read are fetched once more, for the
-/// damage may be on the way; then it is an error.
+/// The entry of a number, or `None` if there is none.
 pub(crate) async fn read(
     backend: &Arc<dyn StorageBackend>,
     keys: &LifeKeys,
     schema: &Schema,
     sequence: Sequence,
 ) -> Result<Option<Entry>> {
-    let key = keys.entry(sequence);
-    let mut second = false;
-    loop {
-        let bytes = match backend.get(&key).await {
-            Ok(bytes) => bytes,
-            Err(e) if e.is(ErrorKind::NotFound) => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        match Entry::decode(schema, &bytes) {
-            Ok(entry) if entry.head.sequence == sequence => return Ok(Some(entry)),
-            Ok(entry) => {
-                return Err(Error::corrupt(&key, format!("it holds entry {}", entry.head.sequence)));
-            }
-            Err(e) if second => return Err(e.at(&key)),
-            Err(_) => second = true,
+    let decode = |bytes: &Bytes| {
+        let entry = Entry::decode(schema, bytes)?;
+        if entry.head.sequence == sequence {
+            return Ok(entry);
         }
-    }
+        Err(CodecError::malformed("log entry", format!("it holds entry {}", entry.head.sequence)))
+    };
+    read_whole(backend, &keys.entry(sequence), decode).await
 }
 
 /// The entries of these numbers, in order, fetched together. One that is missing is an error of kind

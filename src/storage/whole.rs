@@ -1,0 +1,90 @@
+//! Objects that are read and written whole.
+//!
+//! **Invariants:** bytes that do not decode are fetched once more before they are called damaged, for the
+//! damage may be on the way; after an unclean answer to a create, what is there is read back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{ObjectKey, PutMode, StorageBackend};
+use crate::codec::CodecError;
+use crate::env::Env;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How often a create without a clear answer is sent.
+const ATTEMPTS: u32 = 6;
+/// The pause before the second attempt; it doubles from there, and as much again is added by chance.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How a create ended, short of an error.
+#[derive(Debug)]
+pub(crate) enum Created<T> {
+    /// The store said that the object is written.
+    Written,
+    /// An object is there: ours, if only the answer was lost, or another's.
+    Found(T),
+    /// No attempt had a clear answer, and nothing was there after any. A request may still be on its way.
+    Unknown(Error),
+}
+
+/// The object, or `None` if there is none.
+pub(crate) async fn read_whole<T>(
+    backend: &Arc<dyn StorageBackend>,
+    key: &ObjectKey,
+    decode: impl Fn(&Bytes) -> Result<T, CodecError>,
+) -> Result<Option<T>> {
+    match read_decoded(key, || backend.get(key), decode).await {
+        Ok(object) => Ok(Some(object)),
+        Err(e) if e.is(ErrorKind::NotFound) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// What `decode` makes of the bytes that `fetch` brings for an object.
+pub(crate) async fn read_decoded<T, F>(
+    key: &ObjectKey,
+    fetch: impl Fn() -> F,
+    decode: impl Fn(&Bytes) -> Result<T, CodecError>,
+) -> Result<T>
+where
+    F: Future<Output = Result<Bytes>>,
+{
+    match decode(&fetch().await?) {
+        Ok(object) => Ok(object),
+        Err(error) => {
+            tracing::debug!(%key, %error, "an object is fetched once more");
+            decode(&fetch().await?).map_err(|e| e.at(key))
+        }
+    }
+}
+
+/// Puts an object if there is none.
+pub(crate) async fn create_whole<T>(
+    env: &Env,
+    backend: &Arc<dyn StorageBackend>,
+    key: &ObjectKey,
+    bytes: Bytes,
+    decode: impl Fn(&Bytes) -> Result<T, CodecError>,
+) -> Result<Created<T>> {
+    let mut last = Error::internal("no attempt was made");
+    let mut pause = PAUSE;
+    for attempt in 0..ATTEMPTS {
+        match backend.put(key, bytes.clone(), PutMode::Create).await {
+            Ok(()) => return Ok(Created::Written),
+            // The store turned the first request down: no other is under way.
+            Err(e) if e.is(ErrorKind::PermissionDenied) && attempt == 0 => return Err(e),
+            Err(e) => last = e,
+        }
+        match read_whole(backend, key, &decode).await {
+            Ok(Some(found)) => return Ok(Created::Found(found)),
+            Ok(None) => {}
+            Err(e) if e.is(ErrorKind::Unavailable) => last = e,
+            Err(e) => return Err(e),
+        }
+        env.sleep(pause + env.jitter(pause)).await;
+        pause *= 2;
+    }
+    Ok(Created::Unknown(last))
+}
