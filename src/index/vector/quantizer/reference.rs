@@ -49,8 +49,7 @@ pub(crate) struct Estimate {
 
 /// ⟨b,q⟩: the components of `query` whose sign bit is set.
 pub(crate) fn sign_dot(code: &Code, query: &[f32]) -> f64 {
-    let bit = |i: usize| f64::from(code.signs[i / 8] >> (i % 8) & 1);
-    query.iter().enumerate().map(|(i, q)| bit(i) * f64::from(*q)).sum()
+    query.iter().enumerate().map(|(i, q)| f64::from(sign(code, i)) * f64::from(*q)).sum()
 }
 
 /// ⟨x_u,q⟩ with x_u = 2^(bits−1)·b + e.
@@ -59,23 +58,33 @@ pub(crate) fn code_dot(code: &Code, bits: u8, query: &[f32]) -> f64 {
     f64::from(1_u32 << (bits - 1)) * sign_dot(code, query) + low
 }
 
-/// ⟨y,q⟩ = ⟨x_u,q⟩ − (2^bits − 1)/2 · Σq.
-pub(crate) fn direction_dot(code: &Code, bits: u8, stage: Stage, query: &[f32]) -> f64 {
-    let sum: f64 = query.iter().map(|q| f64::from(*q)).sum();
-    match stage {
-        Stage::Coarse => sign_dot(code, query) - 0.5 * sum,
-        Stage::Fine => code_dot(code, bits, query) - f64::from((1_u32 << bits) - 1) / 2.0 * sum,
-    }
+/// y: x_u − (2^bits − 1)/2 of every dimension, or b − ½.
+pub(crate) fn direction(code: &Code, bits: u8, stage: Stage) -> Vec<f64> {
+    let middle = f64::from((1_u32 << bits) - 1) / 2.0;
+    let one = |(i, e): (usize, &u8)| match stage {
+        Stage::Coarse => f64::from(sign(code, i)) - 0.5,
+        Stage::Fine => f64::from((u32::from(sign(code, i)) << (bits - 1)) + u32::from(*e)) - middle,
+    };
+    code.levels.iter().enumerate().map(one).collect()
+}
+
+fn sign(code: &Code, dimension: usize) -> u8 {
+    code.signs[dimension / 8] >> (dimension % 8) & 1
 }
 
 /// What the code says of the vector's distance from the query; see [`Relation::new`] for what is passed.
 pub(crate) fn estimate(code: &Code, bits: u8, stage: Stage, relation: &Relation, query: &[f32]) -> Estimate {
+    let direction = direction(code, bits, stage);
+    combine(code, stage, relation, direction.iter().zip(query).map(|(y, q)| y * f64::from(*q)).sum())
+}
+
+/// The estimate of a code, given ⟨y,q⟩.
+pub(crate) fn combine(code: &Code, stage: Stage, relation: &Relation, direction_dot: f64) -> Estimate {
     let Factors { add, mul, err } = match stage {
         Stage::Coarse => code.coarse,
         Stage::Fine => code.fine,
     };
-    let direction = f64::from(mul) * direction_dot(code, bits, stage, query);
-    let est = relation.add + relation.weight * f64::from(add) + direction;
+    let est = relation.add + relation.weight * f64::from(add) + f64::from(mul) * direction_dot;
     Estimate { est, std: f64::from(err) * relation.err }
 }
 
@@ -142,16 +151,19 @@ mod tests {
                     .map(|_| {
                         let vector = spiky(&mut random, dimension, query);
                         // A query lies around the centroid where distances are asked for.
-                        rotated(&rotation, &if form == Form::L2 { plus(&vector, &mean) } else { vector })
+                        let query = if form == Form::L2 { plus(&vector, &mean) } else { vector };
+                        let query = rotated(&rotation, &query);
+                        (Relation::new(form, &query, &c), query)
                     })
                     .collect();
                 for _ in 0..50 {
                     let r = rotated(&rotation, &spiky(&mut random, dimension, residual));
                     let mut code = Code::default();
                     quantizer.encode(&r, &c, &mut code);
-                    for q in &queries {
-                        let relation = Relation::new(form, q, &c);
-                        let Estimate { est, std } = estimate(&code, bits, stage, &relation, q);
+                    let y = direction(&code, bits, stage);
+                    for (relation, q) in &queries {
+                        let dot = y.iter().zip(q).map(|(y, q)| y * f64::from(*q)).sum();
+                        let Estimate { est, std } = combine(&code, stage, relation, dot);
                         let error = est - truth(form, &r, &c, q);
                         errors.scores.push(error / std);
                         let unit = residual * relation.err / (r.len() as f64).sqrt();
@@ -221,6 +233,27 @@ mod tests {
             let scene = Scene { form: Form::Dot, centroid, residual: 1.0, query };
             let found = Errors::of(scene, 256, 1, Stage::Coarse).root_mean_square();
             assert!((0.72..0.79).contains(&found), "{centroid}, {query}: {found}");
+        }
+    }
+
+    #[test]
+    fn all_ways_to_a_dot_product_agree() {
+        let mut random = SplitMix64(17);
+        let mut vector = || (0..128).map(|_| random.normal()).collect::<Vec<_>>();
+        let (r, c, q) = (vector(), vector(), vector());
+        let sum: f64 = q.iter().map(|q| f64::from(*q)).sum();
+        for bits in 1..=8 {
+            let mut code = Code::default();
+            Quantizer::new(128, bits, Form::L2).encode(&r, &c, &mut code);
+            let relation = Relation::new(Form::L2, &q, &c);
+            let middle = f64::from((1_u32 << bits) - 1) / 2.0;
+            let coarse = combine(&code, Stage::Coarse, &relation, sign_dot(&code, &q) - 0.5 * sum);
+            let fine = combine(&code, Stage::Fine, &relation, code_dot(&code, bits, &q) - middle * sum);
+            for (stage, one) in [(Stage::Coarse, coarse), (Stage::Fine, fine)] {
+                let other = estimate(&code, bits, stage, &relation, &q);
+                assert!((one.est - other.est).abs() <= 1e-9 * one.est.abs().max(relation.add), "{bits}");
+                assert_eq!(one.std, other.std);
+            }
         }
     }
 }
