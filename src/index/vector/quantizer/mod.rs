@@ -359,6 +359,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_residual_too_short_to_encode_has_its_length_for_error() {
+        for (form, times) in FORMS.into_iter().zip([2.0, 1.0]) {
+            let r = vector(&mut SplitMix64(43), 64, 1e-31);
+            let code = encoded(&Quantizer::new(64, 5, form), &r, &[1.0; 64]);
+            for factors in [code.coarse, code.fine] {
+                assert_eq!(factors.mul, 0.0);
+                near(factors.err, times * 1e-31, 1e-36);
+            }
+        }
+    }
+
     /// From where f16 holds nothing to where it overflows: a bound of 2.5 deviations is kept.
     #[test]
     fn bounds_hold_at_any_scale() {

@@ -192,11 +192,14 @@ mod tests {
     }
 
     const L2: Scene = Scene { form: Form::L2, centroid: 1.0, residual: 0.7, query: 1.2 };
+    /// Far from the mean of the index: what the centroid adds is a hundred times what is estimated.
+    const FAR_L2: Scene = Scene { form: Form::L2, centroid: 60.0, residual: 0.7, query: 1.2 };
     const DOT: Scene = Scene { form: Form::Dot, centroid: 1.0, residual: 0.7, query: 1.0 };
-    const FAR: Scene = Scene { form: Form::Dot, centroid: 3.0, residual: 0.7, query: 0.1 };
+    /// Where the inner product with the centroid is far larger than the query.
+    const FAR_DOT: Scene = Scene { form: Form::Dot, centroid: 3.0, residual: 0.7, query: 0.1 };
 
     fn errors_are_normal(dimension: usize) {
-        for scene in [L2, DOT, FAR] {
+        for scene in [L2, FAR_L2, DOT, FAR_DOT] {
             for bits in [1, 2, 5, 8] {
                 let errors = Errors::of(scene, dimension, bits, Stage::Fine);
                 errors.assert_normal(&format!("{scene:?}, {dimension} dimensions, {bits} bits"));
