@@ -156,6 +156,7 @@ fn hadamard_64(block: &mut [f32; 64]) {
     }
 }
 
+#[expect(clippy::many_single_char_names, reason = "they are the places of a row")]
 fn hadamard_8([a, b, c, d, e, f, g, h]: [f32; 8]) -> [f32; 8] {
     let [a, b, c, d, e, f, g, h] = [a + b, a - b, c + d, c - d, e + f, e - f, g + h, g - h];
     let [a, b, c, d, e, f, g, h] = [a + c, b + d, a - c, b - d, e + g, f + h, e - g, f - h];
@@ -180,12 +181,14 @@ fn double_butterfly(values: &mut [f32], half: usize) {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_precision_loss, reason = "the numbers are small")]
+#[expect(clippy::many_single_char_names, reason = "they are those of the header")]
 mod tests {
     use super::*;
 
     const DIMENSIONS: [usize; 13] = [1, 2, 63, 64, 65, 100, 128, 192, 384, 768, 784, 1536, 3072];
 
-    /// SplitMix64.
+    /// `SplitMix64`.
     fn words(mut state: u64) -> impl FnMut() -> u64 {
         move || {
             state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -276,7 +279,8 @@ mod tests {
             let mut found = values.clone();
             hadamard(&mut found);
             for (row, found) in found.iter().enumerate() {
-                let sign = |column: usize| if (row & column).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+                let sign =
+                    |column: usize| if (row & column).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 };
                 let expected: f64 = values.iter().enumerate().map(|(i, v)| sign(i) * f64::from(*v)).sum();
                 assert!((f64::from(*found) - expected).abs() < 1e-4, "{length}: row {row}");
             }
@@ -302,7 +306,9 @@ mod tests {
                 let start = if round % 2 == 0 { 0 } else { d - p };
                 let old = x[start..start + p].to_vec();
                 for row in 0..p {
-                    let sign = |column: usize| if (row & column).count_ones() % 2 == 0 { 1.0 } else { -1.0 };
+                    let sign = |column: usize| {
+                        if (row & column).count_ones().is_multiple_of(2) { 1.0 } else { -1.0 }
+                    };
                     let sum: f64 = old.iter().enumerate().map(|(i, v)| sign(i) * v).sum();
                     x[start + row] = sum / (p as f64).sqrt();
                 }

@@ -8,9 +8,9 @@
 //! With n = ‖r‖, a = ⟨r,y⟩, g = ⟨y,y⟩, ⟨r,v⟩ ≈ (n²/a)·⟨y,v⟩ for any v, without bias, with an error that is
 //! normally distributed with deviation n·κ·‖v‖, κ² = (n²g/a² − 1)/(D − 1). From that come [`Factors`].
 //!
-//! **Invariant:** factors bound the error of what they estimate, whatever the residual: one that is zero has no
-//! error, and where a factor cannot be represented its loss is added to the error. What is not finite yields
-//! factors that are not finite, and so no bound.
+//! **Invariant:** an estimate is off by a normally distributed error of the deviation it states, besides the
+//! rounding of its own sums to f32. That of a residual of zero is exact; what a stored factor loses is in the
+//! deviation; of numbers that are not finite there is no bound, rather than a wrong one.
 
 #[cfg(test)]
 pub(crate) mod reference;
@@ -36,8 +36,8 @@ pub(crate) enum Form {
 
 /// What an estimate is made of: `g_add + weight·add + mul·⟨y,q'⟩`, with a deviation of `err·g_err`.
 ///
-/// For [`Form::L2`], q' is the rotated query, g_add = ‖q' − c'‖², g_err its root, and the weight is 1. For
-/// [`Form::Dot`], the weight is α = ⟨c,q⟩/‖c‖², g_add = −⟨c,q⟩, and g_err = ‖q − αc‖.
+/// For [`Form::L2`], q' is the rotated query, `g_add` = ‖q' − c'‖², `g_err` its root, and the weight is 1. For
+/// [`Form::Dot`], the weight is α = ⟨c,q⟩/‖c‖², `g_add` = −⟨c,q⟩, and `g_err` = ‖q − αc‖.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Factors {
     pub(crate) add: f32,
@@ -265,6 +265,9 @@ fn as_f64(dimension: usize) -> f64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "the numbers are small")]
+#[expect(clippy::float_cmp, reason = "what is exact is compared exactly")]
+#[expect(clippy::many_single_char_names, reason = "they are those of the formulas")]
 mod tests {
     use super::reference::{Estimate, Relation, Stage, direction, estimate, truth};
     use super::step::SplitMix64;

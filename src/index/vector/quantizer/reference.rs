@@ -52,13 +52,13 @@ pub(crate) fn sign_dot(code: &Code, query: &[f32]) -> f64 {
     query.iter().enumerate().map(|(i, q)| f64::from(sign(code, i)) * f64::from(*q)).sum()
 }
 
-/// ⟨x_u,q⟩ with x_u = 2^(bits−1)·b + e.
+/// `⟨x_u,q⟩` with `x_u = 2^(bits−1)·b + e`.
 pub(crate) fn code_dot(code: &Code, bits: u8, query: &[f32]) -> f64 {
     let low: f64 = query.iter().zip(&code.levels).map(|(q, e)| f64::from(*q) * f64::from(*e)).sum();
     f64::from(1_u32 << (bits - 1)) * sign_dot(code, query) + low
 }
 
-/// y: x_u − (2^bits − 1)/2 of every dimension, or b − ½.
+/// y: `x_u − (2^bits − 1)/2` of every dimension, or b − ½.
 pub(crate) fn direction(code: &Code, bits: u8, stage: Stage) -> Vec<f64> {
     let middle = f64::from((1_u32 << bits) - 1) / 2.0;
     let one = |(i, e): (usize, &u8)| match stage {
@@ -98,6 +98,8 @@ pub(crate) fn truth(form: Form, residual: &[f32], centroid: &[f32], query: &[f32
     }
 }
 
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "the numbers are small")]
+#[expect(clippy::float_cmp, reason = "the same numbers, by two ways")]
 mod tests {
     use super::super::step::SplitMix64;
     use super::*;
@@ -133,7 +135,7 @@ mod tests {
     struct Errors {
         /// In deviations.
         scores: Vec<f64>,
-        /// In units of n·g_err/√D.
+        /// In units of `n·g_err/√D`.
         square: f64,
     }
 

@@ -35,13 +35,13 @@ impl Steps {
         steps
     }
 
-    pub(super) fn top(&self) -> u8 {
+    pub(super) fn top(self) -> u8 {
         self.top
     }
 
     /// The best step for `vector` times `scale`, which makes it a unit vector; `largest` is its largest
     /// magnitude then.
-    pub(super) fn choose(&self, vector: &[f32], scale: f32, largest: f32) -> f32 {
+    pub(super) fn choose(self, vector: &[f32], scale: f32, largest: f32) -> f32 {
         if self.top == 0 {
             return 0.0;
         }
@@ -56,12 +56,12 @@ impl Steps {
     }
 
     /// The step at which a magnitude would go beyond the largest level.
-    fn clipping(&self, largest: f32) -> f32 {
+    fn clipping(self, largest: f32) -> f32 {
         (f32::from(self.top) + 1.0) / largest
     }
 
     /// The largest cosine, but for a factor, and the candidate that has it.
-    fn best(&self, vector: &[f32], scale: f32, candidates: [f32; CANDIDATES]) -> (f32, f32) {
+    fn best(self, vector: &[f32], scale: f32, candidates: [f32; CANDIDATES]) -> (f32, f32) {
         let mut sums = [([0.0; LANES], [0.0; LANES]); CANDIDATES];
         for group in vector.as_chunks::<64>().0 {
             let mut magnitudes = [0.0; 64];
@@ -80,7 +80,7 @@ impl Steps {
 
     /// The mean of the best steps of random unit vectors; fewer of them where there are many dimensions, as
     /// they differ less. Each is searched on a grid of 2.5 %.
-    fn measured(&self, padded: usize) -> f32 {
+    fn measured(self, padded: usize) -> f32 {
         let count = (49_152 / padded.max(1)).clamp(8, 64);
         let mut random = SplitMix64(0x656c_6163_7379_6d00);
         let mut total = 0.0;
@@ -166,6 +166,8 @@ impl SplitMix64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_precision_loss, reason = "the numbers are small")]
+#[expect(clippy::float_cmp, reason = "a power of two changes no digit")]
 mod tests {
     use super::*;
 
