@@ -8,7 +8,7 @@
 //!
 //! Unless p = D, the second round ends with a turn of every pair (i, i + D/2) by π/4: (u, v) becomes
 //! ((u + v)/√2, (u − v)/√2). It evens out what the two halves hold. A turn in every round, as is done elsewhere,
-//! would carry a coordinate around the transforms: an eighth of its length could come out in one place.
+//! would carry a coordinate around the transforms: a quarter of its length could come out in one place.
 //!
 //! On storage it is the 4·D signs, one bit each, round after round, low bits first; a one is a minus. They are
 //! stored rather than the seed, so that no generator has to stay what it is.
