@@ -78,6 +78,7 @@ mod database;
 mod engine;
 pub mod env;
 mod error;
+mod index;
 mod maintenance;
 mod manifest;
 mod memtable;

@@ -1,0 +1,3 @@
+//! Indexes over the columns of a segment.
+
+mod vector;
