@@ -1,0 +1,402 @@
+//! The kernels for AVX2, which every x86-64 processor of the last ten years has, with F16C for halves.
+//!
+//! The sums of a scan are FastScan: a byte shuffle looks up 32 nibbles in two tables of 16 at once. Narrow
+//! entries are added four at a time before they are widened to 16 bits, wide ones are widened each.
+
+#![expect(unsafe_code, reason = "registers are loaded through pointers, and a feature is needed to call")]
+
+use std::arch::x86_64::{
+    __m128i, __m256, __m256i, _CMP_NGT_UQ, _mm_add_epi16, _mm_add_ps, _mm_add_ss, _mm_cvtsi64_si128,
+    _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_epi8, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_broadcastsi128_si256,
+    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi8_epi32,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps,
+    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
+    _mm256_movemask_ps, _mm256_mul_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi64x,
+    _mm256_set1_ps, _mm256_setr_epi32, _mm256_setr_epi64x, _mm256_setzero_ps, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16, _mm256_srlv_epi32, _mm256_srlv_epi64,
+    _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi16, _mm256_sub_ps,
+};
+
+use half::f16;
+
+use super::layout::{GROUP, PADDING, SignBlock, split_planes};
+use super::tables::{Integers, LevelTable, NARROW_GROUPS, SignTable, WIDE_GROUPS};
+use super::{BLOCK, Bounds, Kernels, LANES, Scan, portable};
+
+/// These kernels, where the processor can run them.
+pub(super) fn kernels() -> Option<&'static Kernels> {
+    (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c")).then_some(&KERNELS)
+}
+
+/// Calls a function that needs the features.
+macro_rules! call {
+    ($function:ident($($argument:ident),*)) => {
+        // SAFETY: all that hands out the functions in `KERNELS` is `kernels`, which has found AVX2 and F16C, and
+        // `avx512::kernels`, which has found them too.
+        |$($argument),*| unsafe { $function($($argument),*) }
+    };
+}
+
+pub(super) const KERNELS: Kernels = Kernels {
+    name: "avx2",
+    scan: call!(scan(block, table, scan_, out)),
+    sign_dot: portable::sign_dot,
+    level_dot: call!(level_dot(extra, table)),
+    dot: call!(dot_f32(query, row)),
+    l2: call!(l2_f32(query, row)),
+    dot_f16: call!(dot_f16(query, row)),
+    l2_f16: call!(l2_f16(query, row)),
+    dot_i8: call!(dot_i8(query, row)),
+    l2_i8: call!(l2_i8(query, row)),
+};
+
+/// What may be read as bytes: numbers without padding.
+trait Number: Copy {}
+impl Number for u8 {}
+impl Number for i8 {}
+impl Number for i16 {}
+impl Number for f16 {}
+impl Number for f32 {}
+
+/// 32 bytes, wherever they lie.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load<T: Number, const N: usize>(values: &[T; N]) -> __m256i {
+    const { assert!(size_of::<[T; N]>() == 32) }
+    // SAFETY: the array has the 32 bytes that are read, and the load needs no alignment.
+    unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
+}
+
+/// 16 bytes, wherever they lie.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_half<T: Number, const N: usize>(values: &[T; N]) -> __m128i {
+    const { assert!(size_of::<[T; N]>() == 16) }
+    // SAFETY: the array has the 16 bytes that are read, and the load needs no alignment.
+    unsafe { _mm_loadu_si128(values.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store(values: &mut [f32; 8], register: __m256) {
+    // SAFETY: the array has the 32 bytes that are written, and the store needs no alignment.
+    unsafe { _mm256_storeu_ps(values.as_mut_ptr(), register) }
+}
+
+#[target_feature(enable = "avx2,f16c")]
+fn scan(block: &SignBlock<'_>, table: &SignTable, scan: &Scan, out: &mut Bounds) -> u32 {
+    let sums = if table.wide {
+        sums_wide(block.groups, &table.entries)
+    } else {
+        sums_narrow(block.groups, &table.entries)
+    };
+    finish(sums, block, table, scan, out)
+}
+
+/// Sums of 16 bits: of vectors 0–7, 8–15, 16–23 and 24–31, in each half of a register for itself.
+///
+/// The first and third also hold 256 times the next, which is taken off at the end.
+type Wide = [__m256i; 4];
+
+/// The sums of the 32 vectors, by eights.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sums_narrow(groups: &[u8], entries: &[u8]) -> [__m256i; 4] {
+    const CHUNK: usize = NARROW_GROUPS * GROUP;
+    let mut totals = [_mm256_setzero_si256(); 4];
+    for (groups, entries) in groups.chunks(CHUNK).zip(entries.chunks(CHUNK)) {
+        let mut wide = [_mm256_setzero_si256(); 4];
+        for (groups, entries) in groups.as_chunks::<128>().0.iter().zip(entries.as_chunks::<128>().0) {
+            let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+            for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
+                let (more_low, more_high) = look_up(load::<u8, 32>(groups), load::<u8, 32>(entries));
+                (low, high) = (_mm256_add_epi8(low, more_low), _mm256_add_epi8(high, more_high));
+            }
+            wide = widen(wide, low, high);
+        }
+        totals = carry(totals, wide);
+    }
+    totals
+}
+
+/// The same where four entries do not fit a byte.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sums_wide(groups: &[u8], entries: &[u8]) -> [__m256i; 4] {
+    const CHUNK: usize = WIDE_GROUPS * GROUP;
+    let mut totals = [_mm256_setzero_si256(); 4];
+    for (groups, entries) in groups.chunks(CHUNK).zip(entries.chunks(CHUNK)) {
+        let mut wide = [_mm256_setzero_si256(); 4];
+        for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
+            let (low, high) = look_up(load::<u8, 32>(groups), load::<u8, 32>(entries));
+            wide = widen(wide, low, high);
+        }
+        totals = carry(totals, wide);
+    }
+    totals
+}
+
+/// The entries of the low and of the high nibbles.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn look_up(groups: __m256i, entries: __m256i) -> (__m256i, __m256i) {
+    let mask = _mm256_set1_epi8(15);
+    let low = _mm256_and_si256(groups, mask);
+    let high = _mm256_and_si256(_mm256_srli_epi16::<4>(groups), mask);
+    (_mm256_shuffle_epi8(entries, low), _mm256_shuffle_epi8(entries, high))
+}
+
+/// Adds bytes to sums of 16 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn widen([a, b, c, d]: Wide, low: __m256i, high: __m256i) -> Wide {
+    [
+        _mm256_add_epi16(a, low),
+        _mm256_add_epi16(b, _mm256_srli_epi16::<8>(low)),
+        _mm256_add_epi16(c, high),
+        _mm256_add_epi16(d, _mm256_srli_epi16::<8>(high)),
+    ]
+}
+
+/// Adds sums of 16 bits to those of 32.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn carry([w, x, y, z]: [__m256i; 4], [a, b, c, d]: Wide) -> [__m256i; 4] {
+    let a = _mm256_sub_epi16(a, _mm256_slli_epi16::<8>(b));
+    let c = _mm256_sub_epi16(c, _mm256_slli_epi16::<8>(d));
+    [add_halves(w, a), add_halves(x, b), add_halves(y, c), add_halves(z, d)]
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_halves(total: __m256i, sums: __m256i) -> __m256i {
+    let sums = _mm_add_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+    _mm256_add_epi32(total, _mm256_cvtepu16_epi32(sums))
+}
+
+/// From sums to bounds: the operations of [`portable`]'s, in their order.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn finish(
+    sums: [__m256i; 4],
+    block: &SignBlock<'_>,
+    table: &SignTable,
+    scan: &Scan,
+    out: &mut Bounds,
+) -> u32 {
+    let all = _mm256_set1_ps;
+    let sign = _mm256_set1_ps(-0.0);
+    let outs = out.lower.as_chunks_mut().0.iter_mut().zip(out.estimates.as_chunks_mut().0);
+    let halves = block.muls.as_chunks().0.iter().zip(block.errs.as_chunks().0);
+    let factors = block.adds.as_chunks().0.iter().zip(halves);
+    let mut mask = 0;
+    for (position, ((sums, (add, (mul, err))), (lower, estimate))) in
+        sums.into_iter().zip(factors).zip(outs).enumerate()
+    {
+        let add = _mm256_castsi256_ps(load::<u8, 32>(add));
+        let (mul, err) =
+            (_mm256_cvtph_ps(load_half::<u8, 16>(mul)), _mm256_cvtph_ps(load_half::<u8, 16>(err)));
+        let product =
+            _mm256_add_ps(_mm256_mul_ps(all(table.step), _mm256_cvtepi32_ps(sums)), all(table.base));
+        let least = _mm256_add_ps(all(scan.g_add), _mm256_mul_ps(all(scan.add_weight), add));
+        let estimates = _mm256_add_ps(least, _mm256_mul_ps(mul, product));
+        let bounds = _mm256_sub_ps(estimates, _mm256_mul_ps(err, all(scan.g_err)));
+        let slack = _mm256_mul_ps(_mm256_andnot_ps(sign, mul), all(scan.lut_err));
+        let bounds = _mm256_sub_ps(bounds, slack);
+        store(estimate, estimates);
+        store(lower, bounds);
+        let kept = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NGT_UQ>(bounds, all(scan.threshold)));
+        mask |= kept.cast_unsigned() << (8 * position);
+    }
+    mask
+}
+
+#[target_feature(enable = "avx2")]
+fn level_dot(extra: &[u8], table: &LevelTable) -> i64 {
+    let mut total = 0;
+    for (plane, bytes) in split_planes(extra, table.padded(), table.bits) {
+        let sum = match (&table.query, plane.width) {
+            (Integers::I8(query), 4) => narrow_4(bytes, query),
+            (Integers::I8(query), 2) => narrow_2(bytes, query),
+            (Integers::I8(query), _) => narrow_1(bytes, query),
+            (Integers::I16(query), 4) => broad_4(bytes, query),
+            (Integers::I16(query), 2) => broad_2(bytes, query),
+            (Integers::I16(query), _) => broad_1(bytes, query),
+        };
+        total += sum << plane.shift;
+    }
+    total
+}
+
+/// 64 levels of a plane, each a byte, in the order of their dimensions.
+type Levels = [__m256i; 2];
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn levels_4(bytes: &[u8; 32]) -> Levels {
+    let (mask, bytes) = (_mm256_set1_epi8(15), load(bytes));
+    [_mm256_and_si256(bytes, mask), _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask)]
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn levels_2(bytes: &[u8; 16]) -> Levels {
+    let mask = _mm256_set1_epi8(3);
+    let both = _mm256_broadcastsi128_si256(load_half(bytes));
+    let bytes = _mm256_srlv_epi32(both, _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2));
+    [_mm256_and_si256(bytes, mask), _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask)]
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn levels_1(bytes: &[u8; 8]) -> Levels {
+    let mask = _mm256_set1_epi8(1);
+    let all = _mm256_set1_epi64x(i64::from_le_bytes(*bytes));
+    let bytes = _mm256_srlv_epi64(all, _mm256_setr_epi64x(0, 1, 2, 3));
+    [_mm256_and_si256(bytes, mask), _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask)]
+}
+
+/// The sums over planes, for a query of 8 bits and one of 16.
+///
+/// Four products of 8 bits are at most 4 · 15 · 127 and fit 16 bits; per 64 dimensions a lane of 32 bits grows
+/// by 8 · 15 · 127 or, of 16 bits, 8 · 15 · 2¹⁵, so 16,384 dimensions are far from overflowing it.
+macro_rules! planes {
+    ($narrow:ident, $broad:ident, $levels:ident, $chunk:literal) => {
+        #[target_feature(enable = "avx2")]
+        fn $narrow(bytes: &[u8], query: &[i8]) -> i64 {
+            let ones = _mm256_set1_epi16(1);
+            let mut sums = _mm256_setzero_si256();
+            for (bytes, query) in bytes.as_chunks::<$chunk>().0.iter().zip(query.as_chunks::<PADDING>().0) {
+                let [low, high] = $levels(bytes);
+                if let [first, second] = query.as_chunks::<32>().0 {
+                    let low = _mm256_maddubs_epi16(low, load(first));
+                    let high = _mm256_maddubs_epi16(high, load(second));
+                    let four = _mm256_madd_epi16(_mm256_add_epi16(low, high), ones);
+                    sums = _mm256_add_epi32(sums, four);
+                }
+            }
+            add_lanes(sums)
+        }
+
+        #[target_feature(enable = "avx2")]
+        fn $broad(bytes: &[u8], query: &[i16]) -> i64 {
+            let mut sums = _mm256_setzero_si256();
+            for (bytes, query) in bytes.as_chunks::<$chunk>().0.iter().zip(query.as_chunks::<PADDING>().0) {
+                for (levels, query) in $levels(bytes).into_iter().zip(query.as_chunks::<32>().0) {
+                    if let [first, second] = query.as_chunks::<16>().0 {
+                        let low = _mm256_cvtepu8_epi16(_mm256_castsi256_si128(levels));
+                        let high = _mm256_cvtepu8_epi16(_mm256_extracti128_si256::<1>(levels));
+                        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(low, load(first)));
+                        sums = _mm256_add_epi32(sums, _mm256_madd_epi16(high, load(second)));
+                    }
+                }
+            }
+            add_lanes(sums)
+        }
+    };
+}
+
+planes!(narrow_4, broad_4, levels_4, 32);
+planes!(narrow_2, broad_2, levels_2, 16);
+planes!(narrow_1, broad_1, levels_1, 8);
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_lanes(sums: __m256i) -> i64 {
+    let mut lanes = [0_i32; 8];
+    // SAFETY: the array has the 32 bytes that are written, and the store needs no alignment.
+    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sums) };
+    lanes.into_iter().map(i64::from).sum()
+}
+
+/// 32 components, widened.
+type Components = [__m256; 4];
+
+/// Loads of rows, eight components at a time.
+macro_rules! loads {
+    ($load:ident, $row:ty, $eight:ident => $widened:expr) => {
+        #[inline]
+        #[target_feature(enable = "avx2,f16c")]
+        fn $load(row: &[$row; LANES]) -> Components {
+            let mut wide = [_mm256_setzero_ps(); 4];
+            for (wide, $eight) in wide.iter_mut().zip(row.as_chunks::<8>().0) {
+                *wide = $widened;
+            }
+            wide
+        }
+    };
+}
+
+loads!(load_f32, f32, eight => _mm256_castsi256_ps(load(eight)));
+loads!(load_f16, f16, eight => _mm256_cvtph_ps(load_half(eight)));
+loads!(load_i8, i8, eight => {
+    // Eight bytes as one number: there is no load of their own.
+    let bytes = _mm_cvtsi64_si128(i64::from_le_bytes(eight.map(i8::cast_unsigned)));
+    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
+});
+
+/// Terms of a sum.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn product(a: __m256, b: __m256) -> __m256 {
+    _mm256_mul_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn square(a: __m256, b: __m256) -> __m256 {
+    let difference = _mm256_sub_ps(a, b);
+    _mm256_mul_ps(difference, difference)
+}
+
+/// Exact sums, in the order of [`portable`]'s.
+macro_rules! sums {
+    ($name:ident, $row:ty, $load:ident, $term:ident) => {
+        #[target_feature(enable = "avx2,f16c")]
+        fn $name(query: &[f32], row: &[$row]) -> f64 {
+            let mut total = 0.0;
+            for (query, row) in query.chunks(BLOCK).zip(row.chunks(BLOCK)) {
+                let mut sums = [_mm256_setzero_ps(); 4];
+                let ((query, query_rest), (row, row_rest)) = (query.as_chunks(), row.as_chunks());
+                for (query, row) in query.iter().zip(row) {
+                    for ((sum, a), b) in sums.iter_mut().zip(load_f32(query)).zip($load(row)) {
+                        *sum = _mm256_add_ps(*sum, $term(a, b));
+                    }
+                }
+                if !query_rest.is_empty() {
+                    // Terms of zeros add nothing.
+                    let (query, row) = (filled(query_rest), filled(row_rest));
+                    for ((sum, a), b) in sums.iter_mut().zip(load_f32(&query)).zip($load(&row)) {
+                        *sum = _mm256_add_ps(*sum, $term(a, b));
+                    }
+                }
+                total += f64::from(reduce(sums));
+            }
+            total
+        }
+    };
+}
+
+sums!(dot_f32, f32, load_f32, product);
+sums!(l2_f32, f32, load_f32, square);
+sums!(dot_f16, f16, load_f16, product);
+sums!(l2_f16, f16, load_f16, square);
+sums!(dot_i8, i8, load_i8, product);
+sums!(l2_i8, i8, load_i8, square);
+
+fn filled<T: Copy + Default>(rest: &[T]) -> [T; LANES] {
+    let mut all = [T::default(); LANES];
+    all.iter_mut().zip(rest).for_each(|(all, rest)| *all = *rest);
+    all
+}
+
+/// The sum of all lanes, by halves.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn reduce([a, b, c, d]: Components) -> f32 {
+    let eight = _mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, d));
+    let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
