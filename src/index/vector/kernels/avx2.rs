@@ -5,24 +5,13 @@
 
 #![expect(unsafe_code, reason = "registers are loaded through pointers, and a feature is needed to call")]
 
-use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_NGT_UQ, _mm_add_epi16, _mm_add_ps, _mm_add_ss, _mm_cvtsi64_si128,
-    _mm_cvtss_f32, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm256_add_epi8, _mm256_add_epi16,
-    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps, _mm256_broadcastsi128_si256,
-    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi8_epi32,
-    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps,
-    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
-    _mm256_movemask_ps, _mm256_mul_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi64x,
-    _mm256_set1_ps, _mm256_setr_epi32, _mm256_setr_epi64x, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srli_epi16, _mm256_srlv_epi32, _mm256_srlv_epi64,
-    _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi16, _mm256_sub_ps,
-};
+use std::arch::x86_64::*;
 
 use half::f16;
 
-use super::layout::{GROUP, PADDING, SignBlock, split_planes};
-use super::tables::{Integers, LevelTable, NARROW_GROUPS, SignTable, WIDE_GROUPS};
-use super::{BLOCK, Bounds, Kernels, LANES, Scan, portable};
+use super::layout::{PADDING, SignBlock, place, split_planes};
+use super::tables::{Aligned, Integers, LevelTable, NARROW_STRIDES, STRIDE, SignTable, WIDE_STRIDES};
+use super::{BLOCK, Bounds, Kernels, LANES, Scan};
 
 /// These kernels, where the processor can run them.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -41,7 +30,7 @@ macro_rules! call {
 pub(super) const KERNELS: Kernels = Kernels {
     name: "avx2",
     scan: call!(scan(block, table, scan_, out)),
-    sign_dot: portable::sign_dot,
+    sign_dot: call!(sign_dot(block, vector, table)),
     level_dot: call!(level_dot(extra, table)),
     dot: call!(dot_f32(query, row)),
     l2: call!(l2_f32(query, row)),
@@ -102,18 +91,20 @@ type Wide = [__m256i; 4];
 /// The sums of the 32 vectors, by eights.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn sums_narrow(groups: &[u8], entries: &[u8]) -> [__m256i; 4] {
-    const CHUNK: usize = NARROW_GROUPS * GROUP;
+fn sums_narrow(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>]) -> [__m256i; 4] {
     let mut totals = [_mm256_setzero_si256(); 4];
-    for (groups, entries) in groups.chunks(CHUNK).zip(entries.chunks(CHUNK)) {
+    let strides = groups.as_chunks::<STRIDE>().0;
+    for (strides, entries) in strides.chunks(NARROW_STRIDES).zip(entries.chunks(NARROW_STRIDES)) {
         let mut wide = [_mm256_setzero_si256(); 4];
-        for (groups, entries) in groups.as_chunks::<128>().0.iter().zip(entries.as_chunks::<128>().0) {
-            let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-            for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
-                let (more_low, more_high) = look_up(load::<u8, 32>(groups), load::<u8, 32>(entries));
-                (low, high) = (_mm256_add_epi8(low, more_low), _mm256_add_epi8(high, more_high));
+        for (groups, Aligned(entries)) in strides.iter().zip(entries) {
+            for (groups, entries) in groups.as_chunks::<128>().0.iter().zip(entries.as_chunks::<128>().0) {
+                let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+                for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
+                    let (more_low, more_high) = look_up(load::<u8, 32>(groups), load::<u8, 32>(entries));
+                    (low, high) = (_mm256_add_epi8(low, more_low), _mm256_add_epi8(high, more_high));
+                }
+                wide = widen(wide, low, high);
             }
-            wide = widen(wide, low, high);
         }
         totals = carry(totals, wide);
     }
@@ -123,14 +114,16 @@ fn sums_narrow(groups: &[u8], entries: &[u8]) -> [__m256i; 4] {
 /// The same where four entries do not fit a byte.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn sums_wide(groups: &[u8], entries: &[u8]) -> [__m256i; 4] {
-    const CHUNK: usize = WIDE_GROUPS * GROUP;
+fn sums_wide(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>]) -> [__m256i; 4] {
     let mut totals = [_mm256_setzero_si256(); 4];
-    for (groups, entries) in groups.chunks(CHUNK).zip(entries.chunks(CHUNK)) {
+    let strides = groups.as_chunks::<STRIDE>().0;
+    for (strides, entries) in strides.chunks(WIDE_STRIDES).zip(entries.chunks(WIDE_STRIDES)) {
         let mut wide = [_mm256_setzero_si256(); 4];
-        for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
-            let (low, high) = look_up(load::<u8, 32>(groups), load::<u8, 32>(entries));
-            wide = widen(wide, low, high);
+        for (groups, Aligned(entries)) in strides.iter().zip(entries) {
+            for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
+                let (low, high) = look_up(load::<u8, 32>(groups), load::<u8, 32>(entries));
+                wide = widen(wide, low, high);
+            }
         }
         totals = carry(totals, wide);
     }
@@ -212,17 +205,133 @@ pub(super) fn finish(
     mask
 }
 
+/// Byte m of each half takes the sign bits of a vector out of register m, byte m + 8 takes them again; where
+/// the vector lies in a group is still to be filled in.
+static TAKE: [Aligned<[u8; 32]>; 8] = {
+    const NOTHING: u8 = 0x80;
+    let mut take = [Aligned([NOTHING; 32]); 8];
+    let mut m = 0;
+    while m < 8 {
+        take[m].0[m] = 0;
+        take[m].0[m + 8] = 0;
+        take[m].0[m + 16] = 0;
+        take[m].0[m + 24] = 0;
+        m += 1;
+    }
+    take
+};
+
+/// The signs of 64 dimensions of a vector, as nibbles: those of groups 0, 2, … 14 twice, then 1, 3, … 15 twice.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn nibbles(groups: &[u8; STRIDE], take: &[__m256i; 8], shift: __m128i) -> __m256i {
+    let mut nibbles = _mm256_setzero_si256();
+    for (groups, take) in groups.as_chunks::<32>().0.iter().zip(take) {
+        nibbles = _mm256_or_si256(nibbles, _mm256_shuffle_epi8(load(groups), *take));
+    }
+    _mm256_srl_epi16(nibbles, shift)
+}
+
+#[target_feature(enable = "avx2")]
+fn sign_dot(block: &SignBlock<'_>, vector: usize, table: &LevelTable) -> i32 {
+    let (byte, shift) = place(vector);
+    let byte = _mm256_set1_epi8(byte.to_le_bytes()[0].cast_signed());
+    let shift = _mm_cvtsi32_si128(shift.cast_signed());
+    let mut take = [byte; 8];
+    for (take, Aligned(bytes)) in take.iter_mut().zip(&TAKE) {
+        *take = _mm256_or_si256(*take, load(bytes));
+    }
+    let strides = block.groups.as_chunks().0;
+    match &table.query {
+        Integers::I8(query) => signs_narrow(strides, &take, shift, &query.signs),
+        Integers::I16(query) => signs_broad(strides, &take, shift, &query.signs),
+    }
+}
+
+/// Sets the bits of the first or second, and in every other eight bytes of the third or fourth dimension.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sign_masks() -> [__m256i; 2] {
+    let (first, third) = (0x0101_0101_0101_0101, 0x0404_0404_0404_0404);
+    let even = _mm256_setr_epi64x(first, third, first, third);
+    [even, _mm256_slli_epi16::<1>(even)]
+}
+
+/// Products are of bits where they stand, so that the sums are shifted at the end. Of 64 dimensions a sum of 16
+/// bits gets at most 2 · 8 · 127, so that of 1,024 it does not overflow.
+#[target_feature(enable = "avx2")]
+fn signs_narrow(
+    strides: &[[u8; STRIDE]],
+    take: &[__m256i; 8],
+    shift: __m128i,
+    query: &[Aligned<[i8; PADDING]>],
+) -> i32 {
+    let ([even, odd], ones) = (sign_masks(), _mm256_set1_epi16(1));
+    let places = _mm256_setr_epi32(0, 0, 2, 2, 0, 0, 2, 2);
+    let mut total = _mm256_setzero_si256();
+    for (strides, query) in strides.chunks(16).zip(query.chunks(16)) {
+        let mut sums = [_mm256_setzero_si256(); 2];
+        for (groups, Aligned(query)) in strides.iter().zip(query) {
+            let nibbles = nibbles(groups, take, shift);
+            if let [first, second] = query.as_chunks::<32>().0 {
+                let low = _mm256_maddubs_epi16(_mm256_and_si256(nibbles, even), load(first));
+                let high = _mm256_maddubs_epi16(_mm256_and_si256(nibbles, odd), load(second));
+                sums = [_mm256_add_epi16(sums[0], low), _mm256_add_epi16(sums[1], high)];
+            }
+        }
+        let [low, high] = sums;
+        let high = _mm256_srai_epi32::<1>(_mm256_madd_epi16(high, ones));
+        let both = _mm256_add_epi32(_mm256_madd_epi16(low, ones), high);
+        total = _mm256_add_epi32(total, _mm256_srav_epi32(both, places));
+    }
+    add_small_lanes(total)
+}
+
+/// The same for a query of 16 bits, whose products are with 0 or -1: the sum is negated at the end.
+#[target_feature(enable = "avx2")]
+fn signs_broad(
+    strides: &[[u8; STRIDE]],
+    take: &[__m256i; 8],
+    shift: __m128i,
+    query: &[Aligned<[i16; PADDING]>],
+) -> i32 {
+    let masks = sign_masks();
+    let mut total = _mm256_setzero_si256();
+    for (groups, Aligned(query)) in strides.iter().zip(query) {
+        let nibbles = nibbles(groups, take, shift);
+        for (mask, query) in masks.into_iter().zip(query.as_chunks::<32>().0) {
+            let set = _mm256_cmpeq_epi8(_mm256_and_si256(nibbles, mask), mask);
+            if let [first, second] = query.as_chunks::<16>().0 {
+                let low = _mm256_cvtepi8_epi16(_mm256_castsi256_si128(set));
+                let high = _mm256_cvtepi8_epi16(_mm256_extracti128_si256::<1>(set));
+                total = _mm256_add_epi32(total, _mm256_madd_epi16(low, load(first)));
+                total = _mm256_add_epi32(total, _mm256_madd_epi16(high, load(second)));
+            }
+        }
+    }
+    -add_small_lanes(total)
+}
+
+/// Adds lanes whose sum fits one.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_small_lanes(sums: __m256i) -> i32 {
+    let four = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+    let two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+    _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_srli_epi64::<32>(two)))
+}
+
 #[target_feature(enable = "avx2")]
 fn level_dot(extra: &[u8], table: &LevelTable) -> i64 {
     let mut total = 0;
     for (plane, bytes) in split_planes(extra, table.padded(), table.bits) {
         let sum = match (&table.query, plane.width) {
-            (Integers::I8(query), 4) => narrow_4(bytes, query),
-            (Integers::I8(query), 2) => narrow_2(bytes, query),
-            (Integers::I8(query), _) => narrow_1(bytes, query),
-            (Integers::I16(query), 4) => broad_4(bytes, query),
-            (Integers::I16(query), 2) => broad_2(bytes, query),
-            (Integers::I16(query), _) => broad_1(bytes, query),
+            (Integers::I8(query), 4) => narrow_4(bytes, &query.plain),
+            (Integers::I8(query), 2) => narrow_2(bytes, &query.plain),
+            (Integers::I8(query), _) => narrow_1(bytes, &query.plain),
+            (Integers::I16(query), 4) => broad_4(bytes, &query.plain),
+            (Integers::I16(query), 2) => broad_2(bytes, &query.plain),
+            (Integers::I16(query), _) => broad_1(bytes, &query.plain),
         };
         total += sum << plane.shift;
     }
@@ -264,10 +373,10 @@ fn levels_1(bytes: &[u8; 8]) -> Levels {
 macro_rules! planes {
     ($narrow:ident, $broad:ident, $levels:ident, $chunk:literal) => {
         #[target_feature(enable = "avx2")]
-        fn $narrow(bytes: &[u8], query: &[i8]) -> i64 {
+        fn $narrow(bytes: &[u8], query: &[Aligned<[i8; PADDING]>]) -> i64 {
             let ones = _mm256_set1_epi16(1);
             let mut sums = _mm256_setzero_si256();
-            for (bytes, query) in bytes.as_chunks::<$chunk>().0.iter().zip(query.as_chunks::<PADDING>().0) {
+            for (bytes, Aligned(query)) in bytes.as_chunks::<$chunk>().0.iter().zip(query) {
                 let [low, high] = $levels(bytes);
                 if let [first, second] = query.as_chunks::<32>().0 {
                     let low = _mm256_maddubs_epi16(low, load(first));
@@ -280,9 +389,9 @@ macro_rules! planes {
         }
 
         #[target_feature(enable = "avx2")]
-        fn $broad(bytes: &[u8], query: &[i16]) -> i64 {
+        fn $broad(bytes: &[u8], query: &[Aligned<[i16; PADDING]>]) -> i64 {
             let mut sums = _mm256_setzero_si256();
-            for (bytes, query) in bytes.as_chunks::<$chunk>().0.iter().zip(query.as_chunks::<PADDING>().0) {
+            for (bytes, Aligned(query)) in bytes.as_chunks::<$chunk>().0.iter().zip(query) {
                 for (levels, query) in $levels(bytes).into_iter().zip(query.as_chunks::<32>().0) {
                     if let [first, second] = query.as_chunks::<16>().0 {
                         let low = _mm256_cvtepu8_epi16(_mm256_castsi256_si128(levels));
@@ -304,10 +413,10 @@ planes!(narrow_1, broad_1, levels_1, 8);
 #[inline]
 #[target_feature(enable = "avx2")]
 fn add_lanes(sums: __m256i) -> i64 {
-    let mut lanes = [0_i32; 8];
-    // SAFETY: the array has the 32 bytes that are written, and the store needs no alignment.
-    unsafe { _mm256_storeu_si256(lanes.as_mut_ptr().cast(), sums) };
-    lanes.into_iter().map(i64::from).sum()
+    let low = _mm256_cvtepi32_epi64(_mm256_castsi256_si128(sums));
+    let four = _mm256_add_epi64(low, _mm256_cvtepi32_epi64(_mm256_extracti128_si256::<1>(sums)));
+    let two = _mm_add_epi64(_mm256_castsi256_si128(four), _mm256_extracti128_si256::<1>(four));
+    _mm_cvtsi128_si64(two) + _mm_extract_epi64::<1>(two)
 }
 
 /// 32 components, widened.

@@ -11,8 +11,8 @@ use std::arch::x86_64::{
 };
 
 use super::avx2::{self, finish};
-use super::layout::{GROUP, SignBlock};
-use super::tables::{NARROW_GROUPS, SignTable, WIDE_GROUPS};
+use super::layout::SignBlock;
+use super::tables::{Aligned, NARROW_STRIDES, STRIDE, SignTable, WIDE_STRIDES};
 use super::{Bounds, Kernels, Scan};
 
 /// These kernels, where the processor can run them.
@@ -47,12 +47,12 @@ fn load(bytes: &[u8; 64]) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw")]
-fn sums_narrow(groups: &[u8], entries: &[u8]) -> [__m256i; 4] {
-    const CHUNK: usize = NARROW_GROUPS * GROUP;
+fn sums_narrow(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>]) -> [__m256i; 4] {
     let mut totals = [_mm256_setzero_si256(); 4];
-    for (groups, entries) in groups.chunks(CHUNK).zip(entries.chunks(CHUNK)) {
+    let strides = groups.as_chunks::<STRIDE>().0;
+    for (strides, entries) in strides.chunks(NARROW_STRIDES).zip(entries.chunks(NARROW_STRIDES)) {
         let mut wide = [_mm512_setzero_si512(); 4];
-        for (groups, entries) in groups.as_chunks::<256>().0.iter().zip(entries.as_chunks::<256>().0) {
+        for (groups, Aligned(entries)) in strides.iter().zip(entries) {
             let (mut low, mut high) = (_mm512_setzero_si512(), _mm512_setzero_si512());
             for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
                 let (more_low, more_high) = look_up(load(groups), load(entries));
@@ -67,14 +67,16 @@ fn sums_narrow(groups: &[u8], entries: &[u8]) -> [__m256i; 4] {
 
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw")]
-fn sums_wide(groups: &[u8], entries: &[u8]) -> [__m256i; 4] {
-    const CHUNK: usize = WIDE_GROUPS * GROUP;
+fn sums_wide(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>]) -> [__m256i; 4] {
     let mut totals = [_mm256_setzero_si256(); 4];
-    for (groups, entries) in groups.chunks(CHUNK).zip(entries.chunks(CHUNK)) {
+    let strides = groups.as_chunks::<STRIDE>().0;
+    for (strides, entries) in strides.chunks(WIDE_STRIDES).zip(entries.chunks(WIDE_STRIDES)) {
         let mut wide = [_mm512_setzero_si512(); 4];
-        for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
-            let (low, high) = look_up(load(groups), load(entries));
-            wide = widen(wide, low, high);
+        for (groups, Aligned(entries)) in strides.iter().zip(entries) {
+            for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
+                let (low, high) = look_up(load(groups), load(entries));
+                wide = widen(wide, low, high);
+            }
         }
         totals = carry(totals, wide);
     }

@@ -115,7 +115,7 @@ impl Kernels {
         scan: &Scan,
         out: &mut Bounds,
     ) -> u32 {
-        debug_assert_eq!(block.groups.len(), table.entries.len());
+        debug_assert_eq!(block.groups.len(), table.padded() * 4);
         (self.scan)(block, table, scan, out)
     }
 

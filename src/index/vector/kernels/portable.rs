@@ -10,7 +10,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::layout::{BLOCK_VECTORS, GROUP, PADDING, Plane, SignBlock, place, split_planes};
-use super::tables::{Integers, LevelTable, SignTable};
+use super::tables::{Aligned, Integers, LevelTable, STRIDE, SignTable};
 use super::{BLOCK, Bounds, Kernels, LANES, Scan};
 
 pub(super) static KERNELS: Kernels = Kernels {
@@ -43,14 +43,16 @@ fn scan(block: &SignBlock<'_>, table: &SignTable, scan: &Scan, out: &mut Bounds)
 }
 
 /// The sums of the vectors in four bytes of each group.
-fn quarter_sums(groups: &[u8], entries: &[u8], quarter: usize) -> ([u32; 4], [u32; 4]) {
+fn quarter_sums(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>], quarter: usize) -> ([u32; 4], [u32; 4]) {
     let (mut lows, mut highs) = ([0; 4], [0; 4]);
-    for (group, entries) in groups.as_chunks::<GROUP>().0.iter().zip(entries.as_chunks::<GROUP>().0) {
-        let entry = |nibble: u8| u32::from(entries.get(usize::from(nibble & 15)).copied().unwrap_or(0));
-        let Some(bytes) = group.as_chunks::<4>().0.get(quarter) else { continue };
-        for ((low, high), byte) in lows.iter_mut().zip(&mut highs).zip(bytes) {
-            *low += entry(*byte);
-            *high += entry(byte >> 4);
+    for (groups, Aligned(entries)) in groups.as_chunks::<STRIDE>().0.iter().zip(entries) {
+        for (group, entries) in groups.as_chunks::<GROUP>().0.iter().zip(entries.as_chunks::<GROUP>().0) {
+            let entry = |nibble: u8| u32::from(entries.get(usize::from(nibble & 15)).copied().unwrap_or(0));
+            let Some(bytes) = group.as_chunks::<4>().0.get(quarter) else { continue };
+            for ((low, high), byte) in lows.iter_mut().zip(&mut highs).zip(bytes) {
+                *low += entry(*byte);
+                *high += entry(byte >> 4);
+            }
         }
     }
     (lows, highs)
@@ -91,12 +93,28 @@ fn halves(bytes: &[u8; 2 * BLOCK_VECTORS]) -> [f32; BLOCK_VECTORS] {
     wide
 }
 
-pub(super) fn sign_dot(block: &SignBlock<'_>, vector: usize, table: &LevelTable) -> i32 {
+fn sign_dot(block: &SignBlock<'_>, vector: usize, table: &LevelTable) -> i32 {
+    match &table.query {
+        Integers::I8(query) => sign_sum(block, vector, &query.plain),
+        Integers::I16(query) => sign_sum(block, vector, &query.plain),
+    }
+}
+
+fn sign_sum<T: Copy + Into<i32>>(
+    block: &SignBlock<'_>,
+    vector: usize,
+    query: &[Aligned<[T; PADDING]>],
+) -> i32 {
     let (byte, shift) = place(vector);
     let mut sum = 0;
-    for (group, sums) in block.groups.as_chunks::<GROUP>().0.iter().zip(&table.groups) {
-        let nibble = group.get(byte).map_or(0, |byte| byte >> shift & 15);
-        sum += sums.get(usize::from(nibble)).copied().unwrap_or(0);
+    for (groups, Aligned(query)) in block.groups.as_chunks::<STRIDE>().0.iter().zip(query) {
+        for (group, query) in groups.as_chunks::<GROUP>().0.iter().zip(query.as_chunks::<4>().0) {
+            let nibble = group.get(byte).map_or(0, |byte| i32::from(byte >> shift));
+            for (bit, query) in query.iter().enumerate() {
+                // All ones where the bit is set.
+                sum += -(nibble >> bit & 1) & (*query).into();
+            }
+        }
     }
     sum
 }
@@ -105,23 +123,34 @@ fn level_dot(extra: &[u8], table: &LevelTable) -> i64 {
     let planes = split_planes(extra, table.padded(), table.bits);
     let sums = planes.map(|(plane, bytes)| {
         let sum = match &table.query {
-            Integers::I8(query) => plane_dot(plane, bytes, query),
-            Integers::I16(query) => plane_dot(plane, bytes, query),
+            Integers::I8(query) => plane_dot(plane, bytes, &query.plain),
+            Integers::I16(query) => plane_dot(plane, bytes, &query.plain),
         };
         sum << plane.shift
     });
     sums.sum()
 }
 
+fn plane_dot<T: Copy + Into<i32>>(plane: Plane, bytes: &[u8], query: &[Aligned<[T; PADDING]>]) -> i64 {
+    match plane.width {
+        4 => plane_sum::<T, 4, 32>(bytes, query),
+        2 => plane_sum::<T, 2, 16>(bytes, query),
+        _ => plane_sum::<T, 1, 8>(bytes, query),
+    }
+}
+
 /// The sum over one plane. Of 64 dimensions it fits 32 bits: 64 · 15 · 2¹⁵ < 2³¹.
-fn plane_dot<T: Copy + Into<i32>>(plane: Plane, bytes: &[u8], query: &[T]) -> i64 {
-    let (chunk, mask) = (8 * plane.width, (1_u8 << plane.width) - 1);
+fn plane_sum<T: Copy + Into<i32>, const WIDTH: usize, const CHUNK: usize>(
+    bytes: &[u8],
+    query: &[Aligned<[T; PADDING]>],
+) -> i64 {
+    let mask = (1_u8 << WIDTH) - 1;
     let mut total = 0;
-    for (bytes, query) in bytes.chunks_exact(chunk).zip(query.as_chunks::<PADDING>().0) {
+    for (bytes, Aligned(query)) in bytes.as_chunks::<CHUNK>().0.iter().zip(query) {
         let mut sum = 0;
-        for (position, query) in query.chunks_exact(chunk).enumerate() {
+        for (position, query) in query.as_chunks::<CHUNK>().0.iter().enumerate() {
             for (byte, query) in bytes.iter().zip(query) {
-                sum += i32::from(byte >> (position * plane.width) & mask) * (*query).into();
+                sum += i32::from(byte >> (position * WIDTH) & mask) * (*query).into();
             }
         }
         total += i64::from(sum);

@@ -3,7 +3,15 @@
 //! Both tables are rounded queries, and both sums over them are exact, so an estimate depends on the query
 //! and the code alone, never on the processor.
 
-use super::layout::GROUP;
+use super::layout::{GROUP, PADDING};
+
+/// At the start of a cache line, so that no load of a register takes two.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(super) struct Aligned<T>(pub(super) T);
+
+/// The bytes of the groups of 64 dimensions, and so of their entries.
+pub(super) const STRIDE: usize = PADDING * 4;
 
 /// What the four signs of a group and their dimensions add up to, for every group and all 16 cases, rounded
 /// to 6 or 8 bits.
@@ -12,7 +20,7 @@ use super::layout::GROUP;
 #[derive(Clone, Debug)]
 pub(crate) struct SignTable {
     /// 16 to a group, none above [`NARROW_MAX`] unless `wide`.
-    pub(super) entries: Vec<u8>,
+    pub(super) entries: Vec<Aligned<[u8; STRIDE]>>,
     pub(super) wide: bool,
     pub(super) step: f32,
     /// What no signs at all stand for, less half the sum of the query: `<y,q> ≈ step · Σ entries + base`.
@@ -21,54 +29,61 @@ pub(crate) struct SignTable {
 
 /// The largest entry of a table of 6 bits: four of them fit a byte.
 pub(super) const NARROW_MAX: u8 = 63;
-/// How many groups of narrow and wide entries a sum of 16 bits holds.
-pub(super) const NARROW_GROUPS: usize = 1024;
-pub(super) const WIDE_GROUPS: usize = 256;
-const _: () = assert!(NARROW_GROUPS * NARROW_MAX as usize <= u16::MAX as usize);
-const _: () = assert!(WIDE_GROUPS * u8::MAX as usize <= u16::MAX as usize);
+/// Of how many times 64 dimensions a sum of 16 bits holds the entries, narrow and wide.
+pub(super) const NARROW_STRIDES: usize = 64;
+pub(super) const WIDE_STRIDES: usize = 16;
+const _: () = assert!(NARROW_STRIDES * STRIDE / GROUP * NARROW_MAX as usize <= u16::MAX as usize);
+const _: () = assert!(WIDE_STRIDES * STRIDE / GROUP * u8::MAX as usize <= u16::MAX as usize);
 
 impl SignTable {
-    /// `query` is rotated and padded. A wide table is four times as precise and takes a third longer to use.
+    /// `query` is rotated and padded. A wide table is four times as precise and takes a quarter longer to use.
     pub(crate) fn new(query: &[f32], wide: bool) -> Self {
-        let groups = query.as_chunks::<4>().0;
+        let strides = query.as_chunks::<PADDING>().0;
         let most = if wide { u8::MAX } else { NARROW_MAX };
-        let (mut range, mut base) = (0.0_f32, 0.0_f64);
-        for group in groups {
-            range = range.max(group.iter().map(|q| q.abs()).sum());
-            // The least sum less half the sum is half the sum of the absolutes, negated.
-            base -= group.iter().map(|q| f64::from(q.abs())).sum::<f64>() / 2.0;
+        let (mut range, mut total) = (0.0_f32, 0.0_f64);
+        for [a, b, c, d] in strides.as_flattened().as_chunks().0 {
+            let sum = (a.abs() + b.abs()) + (c.abs() + d.abs());
+            range = range.max(sum);
+            total += f64::from(sum);
         }
         let step = range / f32::from(most);
         let scale = if step > 0.0 { f32::from(most) / range } else { 0.0 };
-        let mut entries = vec![0; groups.len() * GROUP];
-        for (entries, group) in entries.as_chunks_mut::<GROUP>().0.iter_mut().zip(groups) {
-            *entries = round(group, scale, most);
+        let mut entries = vec![Aligned([0; STRIDE]); strides.len()];
+        for (Aligned(entries), stride) in entries.iter_mut().zip(strides) {
+            for (entries, group) in entries.as_chunks_mut().0.iter_mut().zip(stride.as_chunks().0) {
+                *entries = round(group, scale, most);
+            }
         }
-        Self { entries, wide, step, base: narrowed(base) }
+        // The least sum less half the sum is half the sum of the absolutes, negated.
+        Self { entries, wide, step, base: narrowed(-total / 2.0) }
     }
 
     /// The standard deviation of what rounding adds to `<y,q>`: `step · √(padded / 48)`.
     #[expect(clippy::cast_precision_loss, reason = "a dimension is small")]
     pub(crate) fn error(&self) -> f32 {
-        narrowed(f64::from(self.step) * ((self.entries.len() / 4) as f64 / 48.0).sqrt())
+        narrowed(f64::from(self.step) * (self.padded() as f64 / 48.0).sqrt())
     }
 
     pub(crate) fn padded(&self) -> usize {
-        self.entries.len() / 4
+        self.entries.len() * PADDING
     }
 }
 
 /// The 16 sums of a group above the least, in steps.
 ///
 /// A set bit counts where its dimension is positive, a clear one where it is negative: no sum cancels.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates, NaN to 0")]
 fn round(group: &[f32; 4], scale: f32, most: u8) -> [u8; GROUP] {
-    let [a, b, c, d] = group.map(|q| if q > 0.0 { [0.0, q * scale] } else { [-q * scale, 0.0] });
+    /// Added to a small number, it leaves the nearest integer in the low bits, in any vector register.
+    const MAGIC: f32 = 8_388_608.0;
+    let [a, b, c, d] = group.map(|q| (q.min(0.0) * -scale, q.max(0.0) * scale));
+    let low = [a.0 + b.0, a.1 + b.0, a.0 + b.1, a.1 + b.1];
+    let high = [c.0 + d.0, c.1 + d.0, c.0 + d.1, c.1 + d.1];
     let mut entries = [0; GROUP];
-    for (case, entry) in entries.iter_mut().enumerate() {
-        let pick = |pair: [f32; 2], bit: usize| if case >> bit & 1 == 0 { pair[0] } else { pair[1] };
-        let sum = (pick(a, 0) + pick(b, 1)) + (pick(c, 2) + pick(d, 3));
-        *entry = ((sum + 0.5) as u8).min(most);
+    for (entries, high) in entries.as_chunks_mut::<4>().0.iter_mut().zip(high) {
+        for (entry, low) in entries.iter_mut().zip(low) {
+            let [entry_byte, ..] = (low + high + MAGIC).to_bits().to_le_bytes();
+            *entry = entry_byte.min(most);
+        }
     }
     entries
 }
@@ -83,8 +98,6 @@ fn narrowed(value: f64) -> f32 {
 pub(crate) struct LevelTable {
     pub(super) bits: u32,
     pub(super) query: Integers,
-    /// What the four signs of a group and their dimensions add up to.
-    pub(super) groups: Vec<[i32; GROUP]>,
     scale: f64,
     sum: i64,
 }
@@ -92,26 +105,34 @@ pub(crate) struct LevelTable {
 /// Codes of up to 6 bits are coarser than a query of 8; those of 7 and 8 bits need one of 16.
 #[derive(Clone, Debug)]
 pub(super) enum Integers {
-    I8(Vec<i8>),
-    I16(Vec<i16>),
+    I8(Orders<i8>),
+    I16(Orders<i16>),
+}
+
+/// A query by 64 dimensions, for both planes.
+#[derive(Clone, Debug)]
+pub(super) struct Orders<T> {
+    /// As they come, for the levels.
+    pub(super) plain: Vec<Aligned<[T; PADDING]>>,
+    /// For signs: of each 8 dimensions the first, then of each the third, fifth, seventh, second, and so on.
+    pub(super) signs: Vec<Aligned<[T; PADDING]>>,
 }
 
 impl LevelTable {
     /// `query` is rotated and padded, `bits` between 1 and 8.
-    #[expect(clippy::cast_possible_truncation, reason = "rounding is the point, and the cast saturates")]
     pub(crate) fn new(query: &[f32], bits: u32) -> Self {
-        let most = query.iter().fold(0.0_f64, |most, q| most.max(f64::from(q.abs())));
-        let limit = if bits <= 6 { f64::from(i8::MAX) } else { f64::from(i16::MAX) };
+        let strides = query.as_chunks::<PADDING>().0;
+        let most = strides.as_flattened().iter().fold(0.0_f32, |most, q| most.max(q.abs()));
+        let limit = if bits <= 6 { f32::from(i8::MAX) } else { f32::from(i16::MAX) };
         let inverse = if most > 0.0 { limit / most } else { 0.0 };
-        let integer = |q: &f32| (f64::from(*q) * inverse).round_ties_even() as i16;
-        let all: Vec<i16> = query.iter().map(integer).collect();
-        let groups = all.as_chunks().0.iter().map(sums).collect();
-        let sum = all.iter().map(|q| i64::from(*q)).sum();
+        let all: Vec<_> = strides.iter().map(|stride| stride.map(|q| integer(q * inverse))).collect();
+        let sum = all.as_flattened().iter().map(|q| i64::from(*q)).sum();
+        #[expect(clippy::cast_possible_truncation, reason = "none is above 127")]
         let query = match bits {
-            ..=6 => Integers::I8(all.into_iter().map(|q| q as i8).collect()),
-            _ => Integers::I16(all),
+            ..=6 => Integers::I8(Orders::new(all.iter().map(|stride| stride.map(|q| q as i8)))),
+            _ => Integers::I16(Orders::new(all.into_iter())),
         };
-        Self { bits, query, groups, scale: most / limit, sum }
+        Self { bits, query, scale: f64::from(most) / f64::from(limit), sum }
     }
 
     /// `<y,q>` of a code whose sums over the signs and the levels are these.
@@ -125,20 +146,41 @@ impl LevelTable {
     }
 
     pub(crate) fn padded(&self) -> usize {
-        self.groups.len() * 4
+        PADDING
+            * match &self.query {
+                Integers::I8(query) => query.plain.len(),
+                Integers::I16(query) => query.plain.len(),
+            }
     }
 }
 
-/// The sums of all subsets of a group.
-fn sums(group: &[i16; 4]) -> [i32; GROUP] {
-    let [a, b, c, d] = group.map(i32::from);
-    let low = [0, a, b, a + b];
-    let [c0, c1, c2, c3] = [0, c, d, c + d].map(|high| low.map(|low| low + high));
-    let mut all = [0; GROUP];
-    for (all, part) in all.as_chunks_mut::<4>().0.iter_mut().zip([c0, c1, c2, c3]) {
-        *all = part;
+impl<T: Copy + Default> Orders<T> {
+    fn new(strides: impl Iterator<Item = [T; PADDING]>) -> Self {
+        let plain: Vec<_> = strides.map(Aligned).collect();
+        let signs = plain.iter().map(|Aligned(stride)| Aligned(sign_order(stride))).collect();
+        Self { plain, signs }
     }
-    all
+}
+
+fn sign_order<T: Copy + Default>(stride: &[T; PADDING]) -> [T; PADDING] {
+    let mut ordered = [T::default(); PADDING];
+    let (even, odd) = ordered.split_at_mut(PADDING / 2);
+    for (part, first) in [(even, 0), (odd, 1)] {
+        for (eight, dimension) in part.as_chunks_mut::<8>().0.iter_mut().zip((first..8).step_by(2)) {
+            for (place, eighth) in eight.iter_mut().zip(stride.as_chunks::<8>().0) {
+                *place = eighth.get(dimension).copied().unwrap_or_default();
+            }
+        }
+    }
+    ordered
+}
+
+/// The nearest integer of up to 16 bits; of what is not finite, any.
+fn integer(value: f32) -> i16 {
+    /// Added to such a number, it leaves the integer in the low bits, in any vector register.
+    const MAGIC: f32 = 12_582_912.0;
+    let [low, high, ..] = (value + MAGIC).to_bits().to_le_bytes();
+    i16::from_le_bytes([low, high])
 }
 
 #[cfg(test)]
@@ -164,7 +206,9 @@ mod tests {
                 let table = SignTable::new(&query, wide);
                 let signs = draw.bytes(padded / 8);
                 let nibble = |j: usize| usize::from(signs[j / 2] >> (j % 2 * 4) & 15);
-                let sum: u32 = (0..padded / 4).map(|j| u32::from(table.entries[j * 16 + nibble(j)])).sum();
+                let sum: u32 = (0..padded / 4)
+                    .map(|j| u32::from(table.entries[j / 16].0[j % 16 * 16 + nibble(j)]))
+                    .sum();
                 let found = table.step * sum as f32 + table.base;
                 let error = f64::from(found) - exact(&query, &signs);
                 sigma = f64::from(table.error());
@@ -185,11 +229,11 @@ mod tests {
         );
         for query in queries {
             let table = SignTable::new(&query, false);
-            assert!(table.entries.iter().all(|e| *e <= NARROW_MAX));
+            assert!(table.entries.iter().flat_map(|e| e.0).all(|e| e <= NARROW_MAX));
             // Of a group of positive dimensions, no bits are the least and all bits the most.
             if query.iter().all(|q| *q == 1.0) {
-                assert_eq!((table.entries[0], table.entries[15]), (0, NARROW_MAX));
-                assert_eq!(SignTable::new(&query, true).entries[15], u8::MAX);
+                assert_eq!((table.entries[0].0[0], table.entries[0].0[15]), (0, NARROW_MAX));
+                assert_eq!(SignTable::new(&query, true).entries[0].0[15], u8::MAX);
             }
         }
     }
@@ -198,7 +242,7 @@ mod tests {
     fn a_query_of_zeros_estimates_zero() {
         for wide in [false, true] {
             let table = SignTable::new(&[0.0; 128], wide);
-            assert!(table.entries.iter().all(|e| *e == 0) && table.padded() == 128);
+            assert!(table.entries.iter().all(|e| e.0 == [0; STRIDE]) && table.padded() == 128);
             assert_eq!((table.step, table.base, table.error()), (0.0, 0.0, 0.0));
         }
         let table = LevelTable::new(&[0.0; 128], 5);
@@ -215,8 +259,8 @@ mod tests {
             let (mut signs, mut levels, mut wanted, mut lengths) = (0, 0, 0.0, 0.0);
             for (i, (q, code)) in query.iter().zip(codes.iter().map(|code| code & mask)).enumerate() {
                 let integer = match &table.query {
-                    Integers::I8(query) => i64::from(query[i]),
-                    Integers::I16(query) => i64::from(query[i]),
+                    Integers::I8(query) => i64::from(query.plain[i / 64].0[i % 64]),
+                    Integers::I16(query) => i64::from(query.plain[i / 64].0[i % 64]),
                 };
                 let (sign, level) = (i64::from(code >> (bits - 1)), i64::from(code & (mask >> 1)));
                 signs += i32::try_from(sign * integer).unwrap();
@@ -229,6 +273,13 @@ mod tests {
             // Each dimension is rounded by a twelfth of a step squared.
             assert!(error < 6.0 * table.scale * (lengths / 12.0).sqrt(), "{bits}: {error}");
         }
-        assert_eq!(sums(&[1, 2, 4, 8]), std::array::from_fn(|i| i32::try_from(i).unwrap()));
+    }
+
+    #[test]
+    fn signs_have_an_order_of_their_own() {
+        let ordered = sign_order(&std::array::from_fn::<_, 64, _>(|i| i));
+        assert_eq!(ordered[..10], [0, 8, 16, 24, 32, 40, 48, 56, 2, 10]);
+        assert_eq!((ordered[24], ordered[32], ordered[63]), (6, 1, 63));
+        assert_eq!([0.4, 126.6, -126.6, 32_767.01].map(integer), [0, 127, -127, 32_767]);
     }
 }

@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::layout::{BLOCK_VECTORS, GROUP};
-use super::tables::Integers;
+use super::tables::{Aligned, Integers, STRIDE};
 use super::testing::Draw;
 use super::*;
 
@@ -29,7 +29,8 @@ fn block(draw: &mut Draw, padded: usize, factor: impl Fn(&mut Draw) -> f32) -> V
 
 /// The estimate and its bound, one vector at a time, as the brief of a scan says.
 fn reference(block: &SignBlock<'_>, vector: usize, table: &SignTable, scan: &Scan) -> (f32, f32) {
-    let entry = |j: usize| u32::from(table.entries[j * GROUP + usize::from(block.nibble(j, vector))]);
+    let entry =
+        |j: usize| u32::from(table.entries[j / 16].0[j % 16 * GROUP + usize::from(block.nibble(j, vector))]);
     let sum: u32 = (0..table.padded() / 4).map(entry).sum();
     let product = table.step * sum as f32 + table.base;
     let factors = block.factors(vector);
@@ -88,7 +89,7 @@ fn scans_agree_on_the_worst_sums() {
                 let mut bytes = block(&mut draw, padded, Draw::float);
                 bytes[..padded * 4].fill(byte);
                 check_scan(&bytes, &table, &scan);
-                table.entries.fill(if wide { 255 } else { 63 });
+                table.entries.fill(Aligned([if wide { 255 } else { 63 }; STRIDE]));
                 check_scan(&bytes, &table, &scan);
             }
         }
@@ -151,8 +152,8 @@ fn sums_of_codes_are_exact() {
 
 fn integers(table: &LevelTable) -> Vec<i64> {
     match &table.query {
-        Integers::I8(query) => query.iter().map(|q| i64::from(*q)).collect(),
-        Integers::I16(query) => query.iter().map(|q| i64::from(*q)).collect(),
+        Integers::I8(query) => query.plain.iter().flat_map(|q| q.0.map(i64::from)).collect(),
+        Integers::I16(query) => query.plain.iter().flat_map(|q| q.0.map(i64::from)).collect(),
     }
 }
 
