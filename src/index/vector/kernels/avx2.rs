@@ -88,46 +88,58 @@ fn scan(block: &SignBlock<'_>, table: &SignTable, scan: &Scan, out: &mut Bounds)
 /// The first and third also hold 256 times the next, which is taken off at the end.
 type Wide = [__m256i; 4];
 
-/// The sums of the 32 vectors, by eights.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn sums_narrow(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>]) -> [__m256i; 4] {
-    let mut totals = [_mm256_setzero_si256(); 4];
-    let strides = groups.as_chunks::<STRIDE>().0;
-    for (strides, entries) in strides.chunks(NARROW_STRIDES).zip(entries.chunks(NARROW_STRIDES)) {
-        let mut wide = [_mm256_setzero_si256(); 4];
-        for (groups, Aligned(entries)) in strides.iter().zip(entries) {
-            for (groups, entries) in groups.as_chunks::<128>().0.iter().zip(entries.as_chunks::<128>().0) {
-                let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-                for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
-                    let (more_low, more_high) = look_up(load::<u8, 32>(groups), load::<u8, 32>(entries));
-                    (low, high) = (_mm256_add_epi8(low, more_low), _mm256_add_epi8(high, more_high));
-                }
-                wide = widen(wide, low, high);
+/// Sums of 64 dimensions at a time, in 32 bits as soon as 16 may overflow.
+macro_rules! sums_of_entries {
+    ($name:ident, $most:ident, $add:ident) => {
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn $name(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>]) -> [__m256i; 4] {
+            let mut totals = [_mm256_setzero_si256(); 4];
+            let strides = groups.as_chunks::<STRIDE>().0;
+            if strides.len() <= $most {
+                return carry(totals, $add(strides, entries));
             }
+            for (strides, entries) in strides.chunks($most).zip(entries.chunks($most)) {
+                totals = carry(totals, $add(strides, entries));
+            }
+            totals
         }
-        totals = carry(totals, wide);
-    }
-    totals
+    };
 }
 
-/// The same where four entries do not fit a byte.
+sums_of_entries!(sums_narrow, NARROW_STRIDES, add_narrow);
+sums_of_entries!(sums_wide, WIDE_STRIDES, add_wide);
+
+/// Adds entries of 6 bits, of which four fit a byte.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn sums_wide(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>]) -> [__m256i; 4] {
-    let mut totals = [_mm256_setzero_si256(); 4];
-    let strides = groups.as_chunks::<STRIDE>().0;
-    for (strides, entries) in strides.chunks(WIDE_STRIDES).zip(entries.chunks(WIDE_STRIDES)) {
-        let mut wide = [_mm256_setzero_si256(); 4];
-        for (groups, Aligned(entries)) in strides.iter().zip(entries) {
+fn add_narrow(strides: &[[u8; STRIDE]], entries: &[Aligned<[u8; STRIDE]>]) -> Wide {
+    let mut wide = [_mm256_setzero_si256(); 4];
+    for (groups, Aligned(entries)) in strides.iter().zip(entries) {
+        for (groups, entries) in groups.as_chunks::<128>().0.iter().zip(entries.as_chunks::<128>().0) {
+            let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
             for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
-                let (low, high) = look_up(load::<u8, 32>(groups), load::<u8, 32>(entries));
-                wide = widen(wide, low, high);
+                let (more_low, more_high) = look_up(load::<u8, 32>(groups), load::<u8, 32>(entries));
+                (low, high) = (_mm256_add_epi8(low, more_low), _mm256_add_epi8(high, more_high));
             }
+            wide = widen(wide, low, high);
         }
-        totals = carry(totals, wide);
     }
-    totals
+    wide
+}
+
+/// Adds entries of 8 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_wide(strides: &[[u8; STRIDE]], entries: &[Aligned<[u8; STRIDE]>]) -> Wide {
+    let mut wide = [_mm256_setzero_si256(); 4];
+    for (groups, Aligned(entries)) in strides.iter().zip(entries) {
+        for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
+            let (low, high) = look_up(load::<u8, 32>(groups), load::<u8, 32>(entries));
+            wide = widen(wide, low, high);
+        }
+    }
+    wide
 }
 
 /// The entries of the low and of the high nibbles.

@@ -1,8 +1,8 @@
 //! The kernels in plain Rust: what the others must agree with, and what runs where there are no others.
 //!
 //! What is arithmetic on lanes is written over arrays of lanes, which compilers turn into vector registers on
-//! any target. Looking up in a table is what they cannot: that loop keeps independent sums in scalar registers
-//! instead, eight of them, as many as hide the latency of a load.
+//! any target. Looking up in a table is what they cannot: that loop keeps its sums in scalar registers, which
+//! measures faster than choosing among 16 entries by masks.
 
 use std::cmp::Ordering;
 
@@ -29,33 +29,25 @@ pub(super) static KERNELS: Kernels = Kernels {
 fn scan(block: &SignBlock<'_>, table: &SignTable, scan: &Scan, out: &mut Bounds) -> u32 {
     let mut sums = [0; BLOCK_VECTORS];
     let (low, high) = sums.split_at_mut(BLOCK_VECTORS / 2);
-    // Four bytes of a group at a time: vectors v, v + 8, v + 1, v + 9, and those 16 further.
-    for quarter in 0..4 {
-        let (lows, highs) = quarter_sums(block.groups, &table.entries, quarter);
-        for (position, (low_sum, high_sum)) in lows.into_iter().zip(highs).enumerate() {
-            let vector = 2 * quarter + position / 2 + position % 2 * 8;
-            if let (Some(low), Some(high)) = (low.get_mut(vector), high.get_mut(vector)) {
-                (*low, *high) = (low_sum, high_sum);
-            }
-        }
+    for (vector, (low, high)) in low.iter_mut().zip(high).enumerate() {
+        let (byte, _) = place(vector);
+        (*low, *high) = byte_sums(block.groups, &table.entries, byte);
     }
     finish(&sums, block, table, scan, out)
 }
 
-/// The sums of the vectors in four bytes of each group.
-fn quarter_sums(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>], quarter: usize) -> ([u32; 4], [u32; 4]) {
-    let (mut lows, mut highs) = ([0; 4], [0; 4]);
+/// The sums of the two vectors in a byte of each group.
+fn byte_sums(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>], byte: usize) -> (u32, u32) {
+    let (mut low, mut high) = (0, 0);
     for (groups, Aligned(entries)) in groups.as_chunks::<STRIDE>().0.iter().zip(entries) {
         for (group, entries) in groups.as_chunks::<GROUP>().0.iter().zip(entries.as_chunks::<GROUP>().0) {
             let entry = |nibble: u8| u32::from(entries.get(usize::from(nibble & 15)).copied().unwrap_or(0));
-            let Some(bytes) = group.as_chunks::<4>().0.get(quarter) else { continue };
-            for ((low, high), byte) in lows.iter_mut().zip(&mut highs).zip(bytes) {
-                *low += entry(*byte);
-                *high += entry(byte >> 4);
-            }
+            let byte = group.get(byte).copied().unwrap_or(0);
+            low += entry(byte);
+            high += entry(byte >> 4);
         }
     }
-    (lows, highs)
+    (low, high)
 }
 
 /// From sums to bounds, in the order of operations that every implementation keeps.

@@ -50,9 +50,7 @@ impl SignTable {
         let scale = if step > 0.0 { f32::from(most) / range } else { 0.0 };
         let mut entries = vec![Aligned([0; STRIDE]); strides.len()];
         for (Aligned(entries), stride) in entries.iter_mut().zip(strides) {
-            for (entries, group) in entries.as_chunks_mut().0.iter_mut().zip(stride.as_chunks().0) {
-                *entries = round(group, scale, most);
-            }
+            *entries = round(stride, scale, f32::from(most));
         }
         // The least sum less half the sum is half the sum of the absolutes, negated.
         Self { entries, wide, step, base: narrowed(-total / 2.0) }
@@ -69,21 +67,26 @@ impl SignTable {
     }
 }
 
-/// The 16 sums of a group above the least, in steps.
+/// The 16 sums of each group above the least, in steps.
 ///
 /// A set bit counts where its dimension is positive, a clear one where it is negative: no sum cancels.
-fn round(group: &[f32; 4], scale: f32, most: u8) -> [u8; GROUP] {
+fn round(stride: &[f32; PADDING], scale: f32, most: f32) -> [u8; STRIDE] {
     /// Added to a small number, it leaves the nearest integer in the low bits, in any vector register.
     const MAGIC: f32 = 8_388_608.0;
-    let [a, b, c, d] = group.map(|q| (q.min(0.0) * -scale, q.max(0.0) * scale));
-    let low = [a.0 + b.0, a.1 + b.0, a.0 + b.1, a.1 + b.1];
-    let high = [c.0 + d.0, c.1 + d.0, c.0 + d.1, c.1 + d.1];
-    let mut entries = [0; GROUP];
-    for (entries, high) in entries.as_chunks_mut::<4>().0.iter_mut().zip(high) {
-        for (entry, low) in entries.iter_mut().zip(low) {
-            let [entry_byte, ..] = (low + high + MAGIC).to_bits().to_le_bytes();
-            *entry = entry_byte.min(most);
+    let mut sums = [0.0; STRIDE];
+    for (sums, group) in sums.as_chunks_mut::<GROUP>().0.iter_mut().zip(stride.as_chunks::<4>().0) {
+        let [a, b, c, d] = group.map(|q| if q < 0.0 { (-q * scale, 0.0) } else { (0.0, q * scale) });
+        let low = [a.0 + b.0, a.1 + b.0, a.0 + b.1, a.1 + b.1];
+        let high = [c.0 + d.0, c.1 + d.0, c.0 + d.1, c.1 + d.1];
+        for (sums, high) in sums.as_chunks_mut().0.iter_mut().zip(high) {
+            *sums = low.map(|low| low + high);
         }
+    }
+    let mut entries = [0; STRIDE];
+    for (entry, sum) in entries.iter_mut().zip(sums) {
+        // What is NaN becomes the most: the estimate is NaN through the base.
+        let [byte, ..] = (if sum < most { sum } else { most } + MAGIC).to_bits().to_le_bytes();
+        *entry = byte;
     }
     entries
 }
