@@ -1,11 +1,25 @@
 //! The kernels for AVX2, which every x86-64 processor of the last ten years has, with F16C for halves.
 //!
-//! The sums of a scan are FastScan: a byte shuffle looks up 32 nibbles in two tables of 16 at once. Narrow
+//! The sums of a scan are look-ups by shuffles of bytes, 32 nibbles in two tables of 16 at once. Narrow
 //! entries are added four at a time before they are widened to 16 bits, wide ones are widened each.
 
 #![expect(unsafe_code, reason = "registers are loaded through pointers, and a feature is needed to call")]
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m128i, __m256, __m256i, _CMP_NGT_UQ, _mm_add_epi16, _mm_add_epi32, _mm_add_epi64, _mm_add_ps,
+    _mm_add_ss, _mm_cvtsi32_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si32, _mm_cvtsi128_si64, _mm_cvtss_f32,
+    _mm_extract_epi64, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_srli_epi64, _mm_unpackhi_epi64,
+    _mm256_add_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_epi64, _mm256_add_ps, _mm256_and_si256,
+    _mm256_andnot_ps, _mm256_andnot_si256, _mm256_broadcastsi128_si256, _mm256_castps256_ps128,
+    _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cmpeq_epi8, _mm256_cvtepi8_epi16,
+    _mm256_cvtepi8_epi32, _mm256_cvtepi32_epi64, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16,
+    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_extracti128_si256,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_ps, _mm256_mul_ps,
+    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi64x, _mm256_set1_ps,
+    _mm256_setr_epi32, _mm256_setr_epi64x, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8,
+    _mm256_slli_epi16, _mm256_srai_epi32, _mm256_srav_epi32, _mm256_srl_epi16, _mm256_srli_epi16,
+    _mm256_srlv_epi32, _mm256_srlv_epi64, _mm256_storeu_ps, _mm256_sub_epi16, _mm256_sub_ps,
+};
 
 use half::f16;
 
@@ -167,17 +181,14 @@ fn widen([a, b, c, d]: Wide, low: __m256i, high: __m256i) -> Wide {
 /// Adds sums of 16 bits to those of 32.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn carry([w, x, y, z]: [__m256i; 4], [a, b, c, d]: Wide) -> [__m256i; 4] {
-    let a = _mm256_sub_epi16(a, _mm256_slli_epi16::<8>(b));
-    let c = _mm256_sub_epi16(c, _mm256_slli_epi16::<8>(d));
-    [add_halves(w, a), add_halves(x, b), add_halves(y, c), add_halves(z, d)]
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-fn add_halves(total: __m256i, sums: __m256i) -> __m256i {
-    let sums = _mm_add_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-    _mm256_add_epi32(total, _mm256_cvtepu16_epi32(sums))
+fn carry(mut totals: [__m256i; 4], [low, low_next, high, high_next]: Wide) -> [__m256i; 4] {
+    let low = _mm256_sub_epi16(low, _mm256_slli_epi16::<8>(low_next));
+    let high = _mm256_sub_epi16(high, _mm256_slli_epi16::<8>(high_next));
+    for (total, sums) in totals.iter_mut().zip([low, low_next, high, high_next]) {
+        let sums = _mm_add_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+        *total = _mm256_add_epi32(*total, _mm256_cvtepu16_epi32(sums));
+    }
+    totals
 }
 
 /// From sums to bounds: the operations of [`portable`]'s, in their order.
@@ -217,22 +228,6 @@ pub(super) fn finish(
     mask
 }
 
-/// Byte m of each half takes the sign bits of a vector out of register m, byte m + 8 takes them again; where
-/// the vector lies in a group is still to be filled in.
-static TAKE: [Aligned<[u8; 32]>; 8] = {
-    const NOTHING: u8 = 0x80;
-    let mut take = [Aligned([NOTHING; 32]); 8];
-    let mut m = 0;
-    while m < 8 {
-        take[m].0[m] = 0;
-        take[m].0[m + 8] = 0;
-        take[m].0[m + 16] = 0;
-        take[m].0[m + 24] = 0;
-        m += 1;
-    }
-    take
-};
-
 /// The signs of 64 dimensions of a vector, as nibbles: those of groups 0, 2, … 14 twice, then 1, 3, … 15 twice.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -249,9 +244,13 @@ fn sign_dot(block: &SignBlock<'_>, vector: usize, table: &LevelTable) -> i32 {
     let (byte, shift) = place(vector);
     let byte = _mm256_set1_epi8(byte.to_le_bytes()[0].cast_signed());
     let shift = _mm_cvtsi32_si128(shift.cast_signed());
+    // Bytes m and m + 8 of each half take their bits out of register m, the others nothing.
+    let places = _mm256_set1_epi64x(0x0706_0504_0302_0100);
     let mut take = [byte; 8];
-    for (take, Aligned(bytes)) in take.iter_mut().zip(&TAKE) {
-        *take = _mm256_or_si256(*take, load(bytes));
+    for (take, m) in take.iter_mut().zip(0..) {
+        let others =
+            _mm256_andnot_si256(_mm256_cmpeq_epi8(places, _mm256_set1_epi8(m)), _mm256_set1_epi8(-128));
+        *take = _mm256_or_si256(*take, others);
     }
     let strides = block.groups.as_chunks().0;
     match &table.query {
@@ -371,6 +370,7 @@ fn levels_2(bytes: &[u8; 16]) -> Levels {
 
 #[inline]
 #[target_feature(enable = "avx2")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as those of wider planes")]
 fn levels_1(bytes: &[u8; 8]) -> Levels {
     let mask = _mm256_set1_epi8(1);
     let all = _mm256_set1_epi64x(i64::from_le_bytes(*bytes));
@@ -516,7 +516,7 @@ fn filled<T: Copy + Default>(rest: &[T]) -> [T; LANES] {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn reduce([a, b, c, d]: Components) -> f32 {
-    let eight = _mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, d));
+    let eight = _mm256_add_ps(_mm256_add_ps(a, c), _mm256_add_ps(b, d));
     let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))

@@ -105,16 +105,13 @@ fn widen([a, b, c, d]: [__m512i; 4], low: __m512i, high: __m512i) -> [__m512i; 4
 
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw")]
-fn carry([w, x, y, z]: [__m256i; 4], [a, b, c, d]: [__m512i; 4]) -> [__m256i; 4] {
-    let a = _mm512_sub_epi16(a, _mm512_slli_epi16::<8>(b));
-    let c = _mm512_sub_epi16(c, _mm512_slli_epi16::<8>(d));
-    [add_quarters(w, a), add_quarters(x, b), add_quarters(y, c), add_quarters(z, d)]
-}
-
-#[inline]
-#[target_feature(enable = "avx2,avx512f,avx512bw")]
-fn add_quarters(total: __m256i, sums: __m512i) -> __m256i {
-    let sums = _mm256_add_epi16(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64::<1>(sums));
-    let sums = _mm_add_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-    _mm256_add_epi32(total, _mm256_cvtepu16_epi32(sums))
+fn carry(mut totals: [__m256i; 4], [low, low_next, high, high_next]: [__m512i; 4]) -> [__m256i; 4] {
+    let low = _mm512_sub_epi16(low, _mm512_slli_epi16::<8>(low_next));
+    let high = _mm512_sub_epi16(high, _mm512_slli_epi16::<8>(high_next));
+    for (total, sums) in totals.iter_mut().zip([low, low_next, high, high_next]) {
+        let sums = _mm256_add_epi16(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64::<1>(sums));
+        let sums = _mm_add_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+        *total = _mm256_add_epi32(*total, _mm256_cvtepu16_epi32(sums));
+    }
+    totals
 }

@@ -26,12 +26,14 @@ mod tables;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
+#[expect(clippy::cast_precision_loss, reason = "sums of tests are exact in f32")]
 mod tests;
 
 use std::sync::OnceLock;
 
 use half::f16;
 
+#[expect(unused_imports, reason = "the searcher comes next")]
 pub(crate) use layout::{
     BLOCK_VECTORS, Factors, SignBlock, block_len, extra_len, levels, push_block, push_levels,
 };

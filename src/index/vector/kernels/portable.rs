@@ -203,16 +203,9 @@ fn block_sum(query: &[f32], row: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 
     for ((lane, a), b) in lanes.iter_mut().zip(query_rest).zip(row_rest) {
         *lane += term(*a, *b);
     }
-    let mut quarters = lanes.as_chunks::<8>().0.iter();
-    let mut next = || quarters.next().copied().unwrap_or_default();
-    let [a, b, c, d] = [next(), next(), next(), next()];
-    let [p, q, r, s, t, u, v, w] = add(add(a, b), add(c, d));
-    let [p, q, r, s] = add([p, q, r, s], [t, u, v, w]);
-    let [p, q] = add([p, q], [r, s]);
-    p + q
-}
-
-fn add<const N: usize>(mut a: [f32; N], b: [f32; N]) -> [f32; N] {
-    a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
-    a
+    for half in [16, 8, 4, 2, 1] {
+        let (low, high) = lanes.split_at_mut(half);
+        low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+    }
+    lanes.first().copied().unwrap_or_default()
 }

@@ -212,8 +212,8 @@ mod tests {
                 let sum: u32 = (0..padded / 4)
                     .map(|j| u32::from(table.entries[j / 16].0[j % 16 * 16 + nibble(j)]))
                     .sum();
-                let found = table.step * sum as f32 + table.base;
-                let error = f64::from(found) - exact(&query, &signs);
+                let found = f64::from(table.step) * f64::from(sum) + f64::from(table.base);
+                let error = found - exact(&query, &signs);
                 sigma = f64::from(table.error());
                 assert!(error.abs() < 6.0 * sigma);
                 squares += (error / sigma).powi(2);
@@ -233,11 +233,13 @@ mod tests {
         for query in queries {
             let table = SignTable::new(&query, false);
             assert!(table.entries.iter().flat_map(|e| e.0).all(|e| e <= NARROW_MAX));
-            // Of a group of positive dimensions, no bits are the least and all bits the most.
-            if query.iter().all(|q| *q == 1.0) {
-                assert_eq!((table.entries[0].0[0], table.entries[0].0[15]), (0, NARROW_MAX));
-                assert_eq!(SignTable::new(&query, true).entries[0].0[15], u8::MAX);
-            }
+        }
+        // Of a group of positive dimensions, no bits are the least and all bits the most.
+        for (wide, most) in [(false, NARROW_MAX), (true, u8::MAX)] {
+            let entries = SignTable::new(&[1.0; 64], wide).entries[0].0;
+            assert_eq!((entries[0], entries[15]), (0, most));
+            let entries = SignTable::new(&[-1.0; 64], wide).entries[0].0;
+            assert_eq!((entries[0], entries[15]), (most, 0));
         }
     }
 

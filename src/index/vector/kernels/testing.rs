@@ -2,7 +2,7 @@
 
 use half::f16;
 
-/// SplitMix64.
+/// `SplitMix64`.
 pub(super) struct Draw(pub(super) u64);
 
 impl Draw {
@@ -19,9 +19,9 @@ impl Draw {
 
     /// Nearly normal: a sum of four even ones.
     pub(super) fn float(&mut self) -> f32 {
-        let bits = self.next();
-        let even = |i: u32| f32::from((bits >> (16 * i)) as u16) / 65_536.0 - 0.5;
-        (even(0) + even(1) + even(2) + even(3)) * 1.732
+        let bytes = self.next().to_le_bytes();
+        let even = |bytes: &[u8; 2]| f32::from(u16::from_le_bytes(*bytes)) / 65_536.0 - 0.5;
+        bytes.as_chunks().0.iter().map(even).sum::<f32>() * 1.732
     }
 
     pub(super) fn floats(&mut self, count: usize) -> Vec<f32> {
