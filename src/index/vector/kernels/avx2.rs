@@ -191,7 +191,7 @@ fn carry(mut totals: [__m256i; 4], [low, low_next, high, high_next]: Wide) -> [_
     totals
 }
 
-/// From sums to bounds: the operations of [`portable`]'s, in their order.
+/// From sums to bounds: the operations of [`portable`](super::portable)'s, in their order.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn finish(
@@ -431,31 +431,25 @@ fn add_lanes(sums: __m256i) -> i64 {
     _mm_cvtsi128_si64(two) + _mm_extract_epi64::<1>(two)
 }
 
-/// 32 components, widened.
-type Components = [__m256; 4];
-
-/// Loads of rows, eight components at a time.
-macro_rules! loads {
-    ($load:ident, $row:ty, $eight:ident => $widened:expr) => {
-        #[inline]
-        #[target_feature(enable = "avx2,f16c")]
-        fn $load(row: &[$row; LANES]) -> Components {
-            let mut wide = [_mm256_setzero_ps(); 4];
-            for (wide, $eight) in wide.iter_mut().zip(row.as_chunks::<8>().0) {
-                *wide = $widened;
-            }
-            wide
-        }
-    };
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_f32(eight: &[f32; 8]) -> __m256 {
+    _mm256_castsi256_ps(load(eight))
 }
 
-loads!(load_f32, f32, eight => _mm256_castsi256_ps(load(eight)));
-loads!(load_f16, f16, eight => _mm256_cvtph_ps(load_half(eight)));
-loads!(load_i8, i8, eight => {
-    // Eight bytes as one number: there is no load of their own.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn load_f16(eight: &[f16; 8]) -> __m256 {
+    _mm256_cvtph_ps(load_half(eight))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as those of wider numbers")]
+fn load_i8(eight: &[i8; 8]) -> __m256 {
     let bytes = _mm_cvtsi64_si128(i64::from_le_bytes(eight.map(i8::cast_unsigned)));
     _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
-});
+}
 
 /// Terms of a sum.
 #[inline]
@@ -471,7 +465,7 @@ fn square(a: __m256, b: __m256) -> __m256 {
     _mm256_mul_ps(difference, difference)
 }
 
-/// Exact sums, in the order of [`portable`]'s.
+/// Exact sums, in the order of [`portable`](super::portable)'s.
 macro_rules! sums {
     ($name:ident, $row:ty, $load:ident, $term:ident) => {
         #[target_feature(enable = "avx2,f16c")]
@@ -479,17 +473,21 @@ macro_rules! sums {
             let mut total = 0.0;
             for (query, row) in query.chunks(BLOCK).zip(row.chunks(BLOCK)) {
                 let mut sums = [_mm256_setzero_ps(); 4];
-                let ((query, query_rest), (row, row_rest)) = (query.as_chunks(), row.as_chunks());
+                let ((query, query_rest), (row, row_rest)) =
+                    (query.as_chunks::<LANES>(), row.as_chunks::<LANES>());
                 for (query, row) in query.iter().zip(row) {
-                    for ((sum, a), b) in sums.iter_mut().zip(load_f32(query)).zip($load(row)) {
-                        *sum = _mm256_add_ps(*sum, $term(a, b));
+                    let eights = query.as_chunks().0.iter().zip(row.as_chunks().0);
+                    for (sum, (query, row)) in sums.iter_mut().zip(eights) {
+                        *sum = _mm256_add_ps(*sum, $term(load_f32(query), $load(row)));
                     }
                 }
                 if !query_rest.is_empty() {
-                    // Terms of zeros add nothing.
-                    let (query, row) = (filled(query_rest), filled(row_rest));
-                    for ((sum, a), b) in sums.iter_mut().zip(load_f32(&query)).zip($load(&row)) {
-                        *sum = _mm256_add_ps(*sum, $term(a, b));
+                    // All four sums each time, so that they stay in registers.
+                    let mut eights = query_rest.chunks(8).zip(row_rest.chunks(8));
+                    for sum in &mut sums {
+                        if let Some((query, row)) = eights.next() {
+                            *sum = _mm256_add_ps(*sum, $term(load_f32(&eight(query)), $load(&eight(row))));
+                        }
                     }
                 }
                 total += f64::from(reduce(sums));
@@ -506,16 +504,19 @@ sums!(l2_f16, f16, load_f16, square);
 sums!(dot_i8, i8, load_i8, product);
 sums!(l2_i8, i8, load_i8, square);
 
-fn filled<T: Copy + Default>(rest: &[T]) -> [T; LANES] {
-    let mut all = [T::default(); LANES];
-    all.iter_mut().zip(rest).for_each(|(all, rest)| *all = *rest);
-    all
+/// The last components, filled up with zeros: terms of zeros add nothing.
+#[inline]
+fn eight<T: Copy + Default>(rest: &[T]) -> [T; 8] {
+    match rest.first_chunk() {
+        Some(eight) => *eight,
+        None => std::array::from_fn(|i| rest.get(i).copied().unwrap_or_default()),
+    }
 }
 
 /// The sum of all lanes, by halves.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn reduce([a, b, c, d]: Components) -> f32 {
+fn reduce([a, b, c, d]: [__m256; 4]) -> f32 {
     let eight = _mm256_add_ps(_mm256_add_ps(a, c), _mm256_add_ps(b, d));
     let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));

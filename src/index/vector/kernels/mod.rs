@@ -99,10 +99,11 @@ pub(crate) fn kernels() -> &'static Kernels {
 impl Kernels {
     /// All that this processor can run, the fastest last.
     pub(crate) fn supported() -> Vec<&'static Self> {
-        let mut all = vec![&portable::KERNELS];
         #[cfg(target_arch = "x86_64")]
-        all.extend([avx2::kernels(), avx512::kernels()].into_iter().flatten());
-        all
+        let wider = [avx2::kernels(), avx512::kernels()];
+        #[cfg(not(target_arch = "x86_64"))]
+        let wider: [Option<&'static Self>; 0] = [];
+        std::iter::once(&portable::KERNELS).chain(wider.into_iter().flatten()).collect()
     }
 
     pub(crate) fn name(&self) -> &'static str {
