@@ -43,7 +43,7 @@ macro_rules! call {
 
 pub(super) const KERNELS: Kernels = Kernels {
     name: "avx2",
-    scan: call!(scan(block, table, scan_, out)),
+    scan: call!(scan(block, table, factors, out)),
     sign_dot: call!(sign_dot(block, vector, table)),
     level_dot: call!(level_dot(extra, table)),
     dot: call!(dot_f32(query, row)),
