@@ -1,6 +1,6 @@
-//! The approximate index over a vector column: clusters of RaBitQ codes.
+//! The vector index: clusters of short codes that tell which exact vectors are worth reading.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the builder comes next"))]
+mod kernels;
+mod kmeans;
 mod quantizer;
-#[cfg_attr(not(test), expect(dead_code, reason = "the builder comes next"))]
 mod rotation;
