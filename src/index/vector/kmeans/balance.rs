@@ -1,0 +1,133 @@
+//! Leaves of bounded size: those too small are dissolved, those too large are cut in two.
+
+use super::arithmetic::Mean;
+use super::order::{bisect, order};
+use super::{Centroids, Points, Progress, Result, Training};
+
+/// The leaves of a column, in the order in which they are to lie on disk: neighbours in space are neighbours.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Leaves {
+    /// The mean of the rows of each leaf, leaf by leaf.
+    pub(crate) centroids: Vec<f32>,
+    /// How many rows each leaf has.
+    pub(crate) sizes: Vec<u32>,
+    /// The leaf of each row.
+    pub(crate) assignment: Vec<u32>,
+}
+
+impl Leaves {
+    /// Trains centroids, assigns all rows and builds the leaves, on one thread.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`](crate::error::ErrorKind::Closed) if it was cancelled.
+    pub(crate) fn train(points: Points<'_>, training: &Training, progress: &Progress) -> Result<Self> {
+        let centroids = Centroids::train(points, training, progress)?;
+        let assignment = centroids.assign(points, progress)?;
+        Self::build(points, &centroids, &assignment, training, progress)
+    }
+
+    /// Builds leaves from the nearest centroid of each row. Rows of leaves that are too small go to the nearest of the
+    /// others; then what is too large is cut in two, until nothing is. No rows make no leaves.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Closed`](crate::error::ErrorKind::Closed) if it was cancelled.
+    pub(crate) fn build(
+        points: Points<'_>,
+        centroids: &Centroids,
+        assignment: &[u32],
+        training: &Training,
+        progress: &Progress,
+    ) -> Result<Self> {
+        let members = dissolve(points, centroids, members(assignment, centroids.len()), training, progress)?;
+        let members = split(points, members, training.most(), progress)?;
+        let mut centroids = Vec::with_capacity(members.len() * points.dim());
+        for members in &members {
+            centroids.extend(Mean::of_rows(points, members));
+            progress.advance(0)?;
+        }
+        let centroids = Points::new(&centroids, points.dim())?;
+        Ok(Self::ordered(points.rows(), centroids, &members, &order(centroids, progress)?))
+    }
+
+    fn ordered(rows: usize, centroids: Points<'_>, members: &[Vec<u32>], order: &[u32]) -> Self {
+        let mut leaves = Self {
+            centroids: Vec::with_capacity(centroids.values.len()),
+            sizes: Vec::with_capacity(order.len()),
+            assignment: vec![0; rows],
+        };
+        for (leaf, old) in (0..).zip(order) {
+            let members = members.get(*old as usize).map_or(&[][..], Vec::as_slice);
+            leaves.centroids.extend_from_slice(centroids.row(*old as usize));
+            leaves.sizes.push(u32::try_from(members.len()).unwrap_or(u32::MAX));
+            for row in members {
+                if let Some(place) = leaves.assignment.get_mut(*row as usize) {
+                    *place = leaf;
+                }
+            }
+        }
+        leaves
+    }
+}
+
+/// The rows of each leaf, in their order.
+fn members(assignment: &[u32], leaves: usize) -> Vec<Vec<u32>> {
+    let mut members = vec![Vec::new(); leaves];
+    for (row, leaf) in (0..).zip(assignment) {
+        if let Some(members) = members.get_mut(*leaf as usize) {
+            members.push(row);
+        }
+    }
+    members
+}
+
+/// Moves the rows of leaves that are too small to the nearest of the others.
+fn dissolve(
+    points: Points<'_>,
+    centroids: &Centroids,
+    members: Vec<Vec<u32>>,
+    training: &Training,
+    progress: &Progress,
+) -> Result<Vec<Vec<u32>>> {
+    let largest = members.iter().map(Vec::len).max().unwrap_or(0);
+    let least = training.least().clamp(1, largest.max(1));
+    let (mut stays, mut values, mut moved) = (Vec::new(), Vec::new(), Vec::new());
+    for (members, centroid) in members.into_iter().zip(centroids.points().iter()) {
+        if members.len() >= least {
+            stays.push(members);
+            values.extend_from_slice(centroid);
+        } else {
+            moved.extend(members);
+        }
+    }
+    let rows = moved.iter().map(|row| *row as usize);
+    let nearest = Centroids::new(values, points.dim())?.nearest(points, rows, progress)?;
+    for (row, leaf) in moved.into_iter().zip(nearest) {
+        if let Some(members) = stays.get_mut(leaf as usize) {
+            members.push(row);
+        }
+    }
+    Ok(stays)
+}
+
+/// Cuts what is larger than `most` until nothing is. A cut leaves a quarter on each side, so no piece is too small.
+fn split(
+    points: Points<'_>,
+    members: Vec<Vec<u32>>,
+    most: usize,
+    progress: &Progress,
+) -> Result<Vec<Vec<u32>>> {
+    let mut done = Vec::with_capacity(members.len());
+    let mut open = members;
+    while let Some(mut rows) = open.pop() {
+        if rows.len() > most {
+            progress.advance(0)?;
+            let cut = bisect(points, &mut rows, None);
+            open.push(rows.split_off(cut));
+            open.push(rows);
+        } else {
+            rows.sort_unstable();
+            done.push(rows);
+        }
+    }
+    Ok(done)
+}
