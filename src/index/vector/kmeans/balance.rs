@@ -2,18 +2,7 @@
 
 use super::arithmetic::Mean;
 use super::order::{bisect, order};
-use super::{Centroids, Points, Progress, Result, Training};
-
-/// The leaves of a column, in the order in which they are to lie on disk: neighbours in space are neighbours.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Leaves {
-    /// The mean of the rows of each leaf, leaf by leaf.
-    pub(crate) centroids: Vec<f32>,
-    /// How many rows each leaf has.
-    pub(crate) sizes: Vec<u32>,
-    /// The leaf of each row.
-    pub(crate) assignment: Vec<u32>,
-}
+use super::{Centroids, Leaves, Points, Progress, Result, Training};
 
 impl Leaves {
     /// Trains centroids, assigns all rows and builds the leaves, on one thread.

@@ -81,7 +81,10 @@ fn pack(centroids: Points<'_>, offset: &[f32]) -> Panels {
                 square += f64::from(value) * f64::from(value);
                 set(component, lane, -2.0 * value);
             }
-            #[expect(clippy::cast_possible_truncation, reason = "what is too large is infinite, so never near")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "what is too large is infinite, so never near"
+            )]
             set(squares, lane, square as f32);
         }
     }

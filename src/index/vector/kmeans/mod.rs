@@ -30,8 +30,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub(crate) use balance::Leaves;
 pub(crate) use centroids::Centroids;
+
+/// The leaves of a column, in the order in which they are to lie on disk: neighbours in space are neighbours.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Leaves {
+    /// The mean of the rows of each leaf, leaf by leaf.
+    pub(crate) centroids: Vec<f32>,
+    /// How many rows each leaf has.
+    pub(crate) sizes: Vec<u32>,
+    /// The leaf of each row.
+    pub(crate) assignment: Vec<u32>,
+}
 
 /// A borrowed matrix of f32, row by row: the vectors of a column, or centroids.
 #[derive(Clone, Copy, Debug)]

@@ -98,13 +98,7 @@ fn scan_avx2(
 
 #[expect(clippy::inline_always, reason = "it is compiled with the features of its caller")]
 #[inline(always)]
-fn scan(
-    panels: &Panels,
-    dim: usize,
-    values: &[f32],
-    scores: &mut [Lanes<f32>],
-    nearest: &mut [Lanes<u32>],
-) {
+fn scan(panels: &Panels, dim: usize, values: &[f32], scores: &mut [Lanes<f32>], nearest: &mut [Lanes<u32>]) {
     for (number, (panel, squares)) in (0..).zip(panels.components.chunks_exact(dim).zip(&panels.squares)) {
         let kept = scores.chunks_exact_mut(GROUP).zip(nearest.chunks_exact_mut(GROUP));
         for (rows, (scores, nearest)) in values.chunks_exact(GROUP * dim).zip(kept) {

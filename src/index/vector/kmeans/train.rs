@@ -182,9 +182,9 @@ mod tests {
 
     #[test]
     fn seats_follow_weights() {
-        assert_eq!(seats(&[53, 24, 23], 7), [4, 2, 1]);
+        assert_eq!(seats(&[53, 24, 23], 7), [3, 2, 2]);
         assert_eq!(seats(&[1000, 1, 0], 5), [5, 0, 0]);
         assert_eq!(seats(&[1, 1, 1], 2), [1, 1, 0]);
-        assert_eq!(seats(&[], 3), []);
+        assert!(seats(&[], 3).is_empty());
     }
 }
