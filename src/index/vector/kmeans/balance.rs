@@ -1,5 +1,7 @@
 //! Leaves of bounded size: those too small are dissolved, those too large are cut in two.
 
+use std::ops::RangeInclusive;
+
 use super::arithmetic::Mean;
 use super::order::{bisect, order};
 use super::{Centroids, Leaves, Points, Progress, Result, Training};
@@ -27,13 +29,9 @@ impl Leaves {
         training: &Training,
         progress: &Progress,
     ) -> Result<Self> {
-        let members = dissolve(points, centroids, members(assignment, centroids.len()), training, progress)?;
-        let members = split(points, members, training.most(), progress)?;
-        let mut centroids = Vec::with_capacity(members.len() * points.dim());
-        for members in &members {
-            centroids.extend(Mean::of_rows(points, members));
-            progress.advance(0)?;
-        }
+        let members = members(0..=u32::MAX, assignment, centroids.len());
+        let members = bound(points, centroids, members, training.least()..=training.most(), progress)?;
+        let centroids = means(points, &members, progress)?;
         let centroids = Points::new(&centroids, points.dim())?;
         Ok(Self::ordered(points.rows(), centroids, &members, &order(centroids, progress)?))
     }
@@ -58,10 +56,14 @@ impl Leaves {
     }
 }
 
-/// The rows of each leaf, in their order.
-fn members(assignment: &[u32], leaves: usize) -> Vec<Vec<u32>> {
+/// The rows of each leaf, in the order of `rows`.
+pub(super) fn members(
+    rows: impl IntoIterator<Item = u32>,
+    assignment: &[u32],
+    leaves: usize,
+) -> Vec<Vec<u32>> {
     let mut members = vec![Vec::new(); leaves];
-    for (row, leaf) in (0..).zip(assignment) {
+    for (leaf, row) in assignment.iter().zip(rows) {
         if let Some(members) = members.get_mut(*leaf as usize) {
             members.push(row);
         }
@@ -69,16 +71,38 @@ fn members(assignment: &[u32], leaves: usize) -> Vec<Vec<u32>> {
     members
 }
 
+/// The mean of the rows of each leaf.
+pub(super) fn means(points: Points<'_>, members: &[Vec<u32>], progress: &Progress) -> Result<Vec<f32>> {
+    let mut means = Vec::with_capacity(members.len() * points.dim());
+    for members in members {
+        means.extend(Mean::of_rows(points, members));
+        progress.advance(0)?;
+    }
+    Ok(means)
+}
+
+/// Brings the sizes of leaves within bounds; the greater is to be at least twice the lesser.
+pub(super) fn bound(
+    points: Points<'_>,
+    centroids: &Centroids,
+    members: Vec<Vec<u32>>,
+    sizes: RangeInclusive<usize>,
+    progress: &Progress,
+) -> Result<Vec<Vec<u32>>> {
+    let members = dissolve(points, centroids, members, *sizes.start(), progress)?;
+    split(points, members, *sizes.end(), progress)
+}
+
 /// Moves the rows of leaves that are too small to the nearest of the others.
 fn dissolve(
     points: Points<'_>,
     centroids: &Centroids,
     members: Vec<Vec<u32>>,
-    training: &Training,
+    least: usize,
     progress: &Progress,
 ) -> Result<Vec<Vec<u32>>> {
     let largest = members.iter().map(Vec::len).max().unwrap_or(0);
-    let least = training.least().clamp(1, largest.max(1));
+    let least = least.clamp(1, largest.max(1));
     let (mut stays, mut values, mut moved) = (Vec::new(), Vec::new(), Vec::new());
     for (members, centroid) in members.into_iter().zip(centroids.points().iter()) {
         if members.len() >= least {

@@ -5,7 +5,7 @@ use super::arithmetic::{Mean, dot, square_distance};
 use super::{Points, Progress, Result};
 
 /// How many rows, at most, a direction is found by.
-const DIRECTION_ROWS: usize = 4096;
+const DIRECTION_ROWS: usize = 2048;
 const DIRECTION_ROUNDS: usize = 10;
 
 /// An order of the points in which neighbours in space are neighbours.
@@ -61,9 +61,9 @@ impl Direction {
         let step = rows.len().div_ceil(DIRECTION_ROWS).max(1);
         let rows: Vec<_> = rows.iter().step_by(step).map(|row| points.row(*row as usize)).collect();
         let center = Mean::of(points.dim(), rows.iter().copied());
-        let far = |row: &&&[f32]| square_distance(row, &center);
-        let farthest = rows.iter().max_by(|a, b| far(a).total_cmp(&far(b)));
-        let axis = farthest.map(|row| row.iter().zip(&center).map(|(a, b)| a - b).collect());
+        let far = rows.iter().map(|row| (square_distance(row, &center), row));
+        let farthest = far.max_by(|(a, _), (b, _)| a.total_cmp(b));
+        let axis = farthest.map(|(_, row)| row.iter().zip(&center).map(|(a, b)| a - b).collect());
         let mut direction = Self { axis: axis.unwrap_or_default(), center };
         let mut sides = Vec::new();
         for _ in 0..DIRECTION_ROUNDS {

@@ -4,6 +4,7 @@
 //! places them: so no step compares a row with more than about √k centroids, but for the last few.
 
 use super::arithmetic::{Mean, square_distance};
+use super::balance::{bound, means, members};
 use super::random::Random;
 use super::{Centroids, Points, Progress, Result, Training};
 
@@ -35,8 +36,7 @@ impl Centroids {
             1 => run.place(&rows, leaves)?.0,
             cells => run.two_levels(&rows, leaves, cells)?,
         };
-        run.iterations = training.refinements;
-        Ok(run.improve(&rows, centroids)?.0)
+        (0..training.refinements).try_fold(centroids, |centroids, _| run.together(&rows, leaves, &centroids))
     }
 }
 
@@ -50,13 +50,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn two_levels(&mut self, rows: &[u32], leaves: usize, cells: usize) -> Result<Centroids> {
         let (coarse, nearest) = self.place(rows, cells)?;
-        let mut members = vec![Vec::new(); coarse.len()];
-        for (row, cell) in rows.iter().zip(nearest) {
-            if let Some(members) = members.get_mut(cell as usize) {
-                members.push(*row);
-            }
-        }
-        drop(coarse);
+        let members = members(rows.iter().copied(), &nearest, coarse.len());
         let weights: Vec<_> = members.iter().map(Vec::len).collect();
         let mut centroids = Vec::with_capacity(leaves * self.points.dim());
         for (members, seats) in members.iter().zip(seats(&weights, leaves)) {
@@ -65,6 +59,18 @@ impl Run<'_> {
             }
         }
         Centroids::new(centroids, self.points.dim())
+    }
+
+    /// Moves all centroids at once, with sizes bounded as far as a sample tells: what is far from all else, and small,
+    /// gives its centroid to where there are too few.
+    fn together(&self, rows: &[u32], leaves: usize, centroids: &Centroids) -> Result<Centroids> {
+        let places = rows.iter().map(|row| *row as usize);
+        let nearest = centroids.nearest(self.points, places, self.progress)?;
+        let members = members(rows.iter().copied(), &nearest, centroids.len());
+        let share = rows.len() / leaves;
+        let sizes = share / 4..=(2 * share).max(2);
+        let members = bound(self.points, centroids, members, sizes, self.progress)?;
+        Centroids::new(means(self.points, &members, self.progress)?, self.points.dim())
     }
 
     /// k-means from the start: at most `count` centroids, and the nearest of each row.
@@ -111,7 +117,7 @@ impl Run<'_> {
             let found = centroids.nearest(self.points, places, self.progress)?;
             let changed = if round == 0 { rows.len() } else { differences(&found, &nearest) };
             nearest = found;
-            centroids = self.means(rows, &nearest, &centroids)?;
+            centroids = self.follow(rows, &nearest, &centroids)?;
             if changed <= rows.len() / SETTLED {
                 let saved = self.iterations - round - 1;
                 self.progress.advance(rows.len() * centroids.len() * saved)?;
@@ -121,7 +127,7 @@ impl Run<'_> {
         Ok((centroids, nearest))
     }
 
-    fn means(&mut self, rows: &[u32], nearest: &[u32], before: &Centroids) -> Result<Centroids> {
+    fn follow(&mut self, rows: &[u32], nearest: &[u32], before: &Centroids) -> Result<Centroids> {
         let dim = self.points.dim();
         let mut means = vec![Mean::new(dim); before.len()];
         for (row, leaf) in rows.iter().zip(nearest) {
