@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::arithmetic::Mean;
 use super::order::{bisect, order};
-use super::{Centroids, Leaves, Points, Progress, Result, Training};
+use super::{Centroids, Error, Leaves, Points, Progress, Result, Training};
 
 impl Leaves {
     /// Trains centroids, assigns all rows and builds the leaves, on one thread.
@@ -21,7 +21,8 @@ impl Leaves {
     /// others; then what is too large is cut in two, until nothing is. No rows make no leaves.
     ///
     /// # Errors
-    /// [`ErrorKind::Closed`](crate::error::ErrorKind::Closed) if it was cancelled.
+    /// [`ErrorKind::Internal`](crate::error::ErrorKind::Internal) if the assignment is not one of all rows to these
+    /// centroids, [`ErrorKind::Closed`](crate::error::ErrorKind::Closed) if it was cancelled.
     pub(crate) fn build(
         points: Points<'_>,
         centroids: &Centroids,
@@ -29,6 +30,10 @@ impl Leaves {
         training: &Training,
         progress: &Progress,
     ) -> Result<Self> {
+        let known = |leaf: &u32| (*leaf as usize) < centroids.len();
+        if assignment.len() != points.rows() || !assignment.iter().all(known) {
+            return Err(Error::internal("rows are assigned to leaves that are not there"));
+        }
         let members = members(0..=u32::MAX, assignment, centroids.len());
         let members = bound(points, centroids, members, training.least()..=training.most(), progress)?;
         let centroids = means(points, &members, progress)?;

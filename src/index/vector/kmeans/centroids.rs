@@ -2,7 +2,7 @@
 
 use super::arithmetic::Mean;
 use super::tile::{LANES, Panels, Tile};
-use super::{Points, Progress, Result};
+use super::{Error, Points, Progress, Result};
 
 /// Centroids, and which of them is nearest to a row.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Centroids {
         if points.dim() != self.dim {
             let (of, found) = (self.dim, points.dim());
             let message = format!("centroids do not fit the rows. dimension=`{of}` rows=`{found}`");
-            return Err(super::Error::internal(message));
+            return Err(Error::internal(message));
         }
         let mut rows = rows;
         let mut nearest = Vec::with_capacity(rows.len());

@@ -94,7 +94,7 @@ pub(crate) struct Training {
     pub(crate) leaf_rows: usize,
     /// How many rows are sampled for each leaf. Default: 128.
     pub(crate) sample_per_leaf: usize,
-    /// How often centroids are moved, at most, at each of the two levels. Default: 10.
+    /// How often centroids are moved, at most, at each of the two levels; at least once. Default: 10.
     pub(crate) iterations: usize,
     /// How often the centroids of all leaves are moved together, after the two levels. Default: 2.
     pub(crate) refinements: usize,

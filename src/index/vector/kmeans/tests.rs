@@ -174,6 +174,10 @@ fn few_rows_make_one_leaf_and_none_make_none() {
     let leaves = train(&values, 1);
     assert!(leaves.sizes.len() >= 150);
     train(&values, 2);
+    // As little work as can be asked for.
+    let training = Training { sample_per_leaf: 0, iterations: 0, refinements: 0, ..Training::new(10, 1) };
+    let leaves = Leaves::train(points(&values), &training, &Progress::default()).unwrap();
+    check(points(&values), &training, &leaves);
 }
 
 #[test]
@@ -210,4 +214,10 @@ fn what_does_not_fit_is_an_error() {
     let centroids = Centroids::new(values.to_vec(), 3).unwrap();
     assert!(centroids.assign(Points::new(&other, 4).unwrap(), &Progress::default()).is_err());
     assert!(points(&[0.0; DIM]).row(1).is_empty());
+    for assignment in [&[0, 1][..], &[0, 2], &[0]] {
+        let rows = Points::new(&values, 3).unwrap();
+        let training = Training::new(1, 0);
+        let built = Leaves::build(rows, &centroids, assignment, &training, &Progress::default());
+        assert_eq!(built.is_ok(), assignment == [0, 1]);
+    }
 }

@@ -31,7 +31,7 @@ impl Centroids {
         let leaves = training.leaves(points.rows());
         let all = 0..u32::try_from(points.rows()).unwrap_or(u32::MAX);
         let rows = random.sample(all.into_iter(), training.sample(points.rows()));
-        let mut run = Run { points, iterations: training.iterations, random, progress };
+        let mut run = Run { points, iterations: training.iterations.max(1), random, progress };
         let centroids = match cells(leaves) {
             1 => run.place(&rows, leaves)?.0,
             cells => run.two_levels(&rows, leaves, cells)?,
