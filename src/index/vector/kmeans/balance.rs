@@ -17,12 +17,12 @@ impl Leaves {
         Self::build(points, &centroids, &assignment, training, progress)
     }
 
-    /// Builds leaves from the nearest centroid of each row. Rows of leaves that are too small go to the nearest of the
-    /// others; then what is too large is cut in two, until nothing is. No rows make no leaves.
+    /// Builds leaves from the nearest centroid of each row. Rows of leaves that are too small go to the
+    /// nearest of the others; then what is too large is cut in two, until nothing is. No rows make no leaves.
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`](crate::error::ErrorKind::Internal) if the assignment is not one of all rows to these
-    /// centroids, [`ErrorKind::Closed`](crate::error::ErrorKind::Closed) if it was cancelled.
+    /// [`ErrorKind::Internal`](crate::error::ErrorKind::Internal) if the assignment is not one of all rows to
+    /// these centroids, [`ErrorKind::Closed`](crate::error::ErrorKind::Closed) if it was cancelled.
     pub(crate) fn build(
         points: Points<'_>,
         centroids: &Centroids,
@@ -127,7 +127,8 @@ fn dissolve(
     Ok(stays)
 }
 
-/// Cuts what is larger than `most` until nothing is. A cut leaves a quarter on each side, so no piece is too small.
+/// Cuts what is larger than `most` until nothing is. A cut leaves a quarter on each side, so no piece is too
+/// small.
 fn split(
     points: Points<'_>,
     members: Vec<Vec<u32>>,

@@ -31,8 +31,8 @@ impl Centroids {
         self.points().rows()
     }
 
-    /// The nearest centroid of every row: the least ‖c‖² − 2·x·c, the first of equals. What it says of a row does not
-    /// depend on the others, so that slices may be assigned apart from one another.
+    /// The nearest centroid of every row: the least ‖c‖² − 2·x·c, the first of equals. What it says of a row
+    /// does not depend on the others, so that slices may be assigned apart from one another.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`](crate::error::ErrorKind::Internal) if the rows have another dimension,

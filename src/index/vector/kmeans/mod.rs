@@ -1,18 +1,19 @@
 //! Leaves of balanced hierarchical k-means: which rows of a vector column lie together in space.
 //!
 //! Three steps, each a pure function to be run where CPU-heavy work is:
-//! 1. [`Centroids::train`] places the centroids by a sample of the rows: about a third of the work.
-//! 2. [`Centroids::assign`] finds the nearest centroid of each row: nearly all the rest. A row's answer depends
-//!    on that row alone, so threads may take a range of rows each, of any size ([`Points::slice`]), and the
-//!    answers are put one after another.
+//! 1. [`Centroids::train`] places the centroids by a sample of the rows. With a quarter of the rows sampled it
+//!    is about half of the work.
+//! 2. [`Centroids::assign`] finds the nearest centroid of each row: nearly all the rest. A row's answer
+//!    depends on that row alone, so threads may take a range of rows each, of any size ([`Points::slice`]),
+//!    and the answers are put one after another.
 //! 3. [`Leaves::build`] bounds the sizes, takes the true means and brings the leaves into order.
 //!
 //! [`Leaves::train`] is all three on one thread.
 //!
 //! **Invariants:** a leaf has at most twice the rows asked for and, unless it is the only one, at least a
-//! quarter, whatever the data. The same rows and seed give the same leaves, bit by bit, on every processor and
-//! however the rows were divided among threads: every sum is taken in a fixed order, no multiplication is fused
-//! with an addition, and ties go to the lower number.
+//! quarter, whatever the data. The same rows and seed give the same leaves, bit by bit, on every processor
+//! and however the rows were divided among threads: every sum is taken in a fixed order, no multiplication is
+//! fused with an addition, and ties go to the lower number.
 
 mod arithmetic;
 mod balance;

@@ -1,5 +1,5 @@
-//! Cutting rows in two where they are spread most: what splits a leaf, and, cut by cut, what puts leaves that lie
-//! near each other in space near each other on disk.
+//! Cutting rows in two where they are spread most: what splits a leaf, and, cut by cut, what puts leaves that
+//! lie near each other in space near each other on disk.
 
 use super::arithmetic::{Mean, dot, square_distance};
 use super::{Points, Progress, Result};
@@ -29,9 +29,9 @@ fn arrange(points: Points<'_>, rows: &mut [u32], last: &mut Option<u32>, progres
     Ok(())
 }
 
-/// Sorts two rows or more along the direction in which they are spread most, beginning at the side that `from` lies on,
-/// and says where to cut: where the two sides are most unlike, with at least a quarter of the rows on each. Rows that
-/// cannot be told apart stay in the order of their numbers.
+/// Sorts two rows or more along the direction in which they are spread most, beginning at the side that
+/// `from` lies on, and says where to cut: where the two sides are most unlike, with at least a quarter of the
+/// rows on each. Rows that cannot be told apart stay in the order of their numbers.
 pub(super) fn bisect(points: Points<'_>, rows: &mut [u32], from: Option<&[f32]>) -> usize {
     let direction = Direction::of(points, rows);
     let sign = if from.is_some_and(|from| direction.place(from) > 0.0) { -1.0 } else { 1.0 };
@@ -54,9 +54,9 @@ struct Direction {
 }
 
 impl Direction {
-    /// The axis of the largest sum of absolute deviations, or nearly: each round adds the deviations up, turned to the
-    /// side they lie on, until none changes sides. Unlike the axis of largest variance it is not drawn to a few rows
-    /// far off.
+    /// The axis of the largest sum of absolute deviations, or nearly: each round adds the deviations up,
+    /// turned to the side they lie on, until none changes sides. Unlike the axis of largest variance it is
+    /// not drawn to a few rows far off.
     fn of(points: Points<'_>, rows: &[u32]) -> Self {
         let step = rows.len().div_ceil(DIRECTION_ROWS).max(1);
         let rows: Vec<_> = rows.iter().step_by(step).map(|row| points.row(*row as usize)).collect();
@@ -96,8 +96,8 @@ impl Direction {
     }
 }
 
-/// Where sorted places fall into two most clearly: the largest variance between the sides, nearest to the middle
-/// among equals.
+/// Where sorted places fall into two most clearly: the largest variance between the sides, nearest to the
+/// middle among equals.
 #[expect(clippy::cast_precision_loss, reason = "a row more or less does not matter among 2^52")]
 fn cut(places: &[(f32, u32)]) -> usize {
     let count = places.len();

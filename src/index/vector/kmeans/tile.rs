@@ -1,9 +1,9 @@
 //! The inner loop of k-means: a tile of rows against all centroids, keeping the least score of each row.
 //!
-//! Centroids stand in panels of sixteen, component by component, so that a component of a row meets sixteen of
-//! them in one go; four rows at a time keep their sums in registers. The compiler turns the loops into vector
-//! code by itself, twice: for the least processor, and for one with AVX2. Measured, it is as fast as the
-//! `matrixmultiply` crate with a search for the least behind it, and gives the same bits everywhere.
+//! Centroids stand in panels of sixteen, component by component, so that a component of a row meets sixteen
+//! of them in one go; four rows at a time keep their sums in registers. The compiler turns the loops into
+//! vector code by itself, twice: for the least processor, and for one with AVX2. Measured, it is as fast as
+//! the `matrixmultiply` crate with a search for the least behind it, and gives the same bits everywhere.
 
 use super::Points;
 
@@ -83,7 +83,8 @@ impl Tile {
     }
 }
 
-/// [`scan`], compiled for wider registers; additions and multiplications stay apart, so its bits are the same.
+/// [`scan`], compiled for wider registers; additions and multiplications stay apart, so its bits are the
+/// same.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn scan_avx2(

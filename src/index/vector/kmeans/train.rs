@@ -21,8 +21,9 @@ pub(super) fn cells(leaves: usize) -> usize {
 }
 
 impl Centroids {
-    /// Places centroids for leaves of about [`Training::leaf_rows`] rows. There may be fewer than the rows make
-    /// leaves, if they have fewer distinct places; sizes are bounded by [`Leaves::build`](super::Leaves::build).
+    /// Places centroids for leaves of about [`Training::leaf_rows`] rows. There may be fewer than the rows
+    /// make leaves, if they have fewer distinct places; sizes are bounded by
+    /// [`Leaves::build`](super::Leaves::build).
     ///
     /// # Errors
     /// [`ErrorKind::Closed`](crate::error::ErrorKind::Closed) if it was cancelled.
@@ -61,8 +62,8 @@ impl Run<'_> {
         Centroids::new(centroids, self.points.dim())
     }
 
-    /// Moves all centroids at once, with sizes bounded as far as a sample tells: what is far from all else, and small,
-    /// gives its centroid to where there are too few.
+    /// Moves all centroids at once, with sizes bounded as far as a sample tells: what is far from all else,
+    /// and small, gives its centroid to where there are too few.
     fn together(&self, rows: &[u32], leaves: usize, centroids: &Centroids) -> Result<Centroids> {
         let places = rows.iter().map(|row| *row as usize);
         let nearest = centroids.nearest(self.points, places, self.progress)?;
@@ -79,8 +80,8 @@ impl Run<'_> {
         self.improve(rows, Centroids::new(first, self.points.dim())?)
     }
 
-    /// First places, far from one another (k-means++): each is a row, drawn by the square of its distance to the
-    /// nearest place before. Fewer than `count` where there are not as many distinct rows.
+    /// First places, far from one another (k-means++): each is a row, drawn by the square of its distance to
+    /// the nearest place before. Fewer than `count` where there are not as many distinct rows.
     fn spread(&mut self, rows: &[u32], count: usize) -> Result<Vec<f32>> {
         let candidates = self.random.sample(rows.iter().copied(), count.saturating_mul(CANDIDATES));
         let mut gaps = vec![f64::INFINITY; candidates.len()];
