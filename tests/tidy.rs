@@ -16,7 +16,6 @@ const UNSAFE_ALLOWED: [&str; 3] = [
     "src/index/vector/kernels/avx512.rs",
     "src/index/vector/kmeans/tile.rs",
 ];
-];
 /// What must not be in the source, and what to do instead.
 const FORBIDDEN: [(&str, &str); 5] = [
     ("#[ignore", "an ignored test proves nothing: make it run, or remove it"),
