@@ -3,6 +3,7 @@
 /// A rule of the commit protocol without which acknowledged writes can be lost, doubled or missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(not(feature = "testing"), expect(unreachable_pub, reason = "only tests switch them off"))]
 pub enum Safeguard {
     /// After an unclean answer a writer knows its own entry by its batch id.
     OwnWrite,

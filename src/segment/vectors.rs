@@ -12,12 +12,13 @@
 //! this file or another, is noticed as surely as a damaged one. A null row is all zeros before its checksum. The head lies behind the rows, so that they are written as
 //! they come; the meta of the segment says where. Other sections may follow it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray, Float16Array, Float32Array, Int8Array};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Float16Type, Float32Type, Int8Type};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Float16Type, Float32Type, Int8Type};
 use bytes::Bytes;
 use half::f16;
 use roaring::RoaringBitmap;
@@ -62,13 +63,14 @@ impl VectorWriter {
         let list = list.ok_or_else(|| Error::internal("vectors are not of the type of their column"))?;
         self.bytes.reserve(list.len().saturating_mul(stride(self.shape)));
         let width = self.shape.dimension * self.shape.element.size();
-        for row in 0..list.len() {
+        let components = components(list, self.shape.element);
+        for (row, components) in components.chunks_exact(width).take(list.len()).enumerate() {
             let start = self.bytes.len();
             if list.is_null(row) {
                 self.nulls.insert(self.rows);
                 self.bytes.resize(start + width, 0);
             } else {
-                append(&list.value(row), self.shape.element, &mut self.bytes);
+                self.bytes.extend_from_slice(components);
             }
             let sum = row_sum(self.seed, self.rows, self.bytes.get(start..).unwrap_or_default());
             self.bytes.resize(start + stride(self.shape) - 4, 0);
@@ -134,17 +136,22 @@ fn low_sum(bytes: &[u8]) -> u32 {
     checksum(bytes) as u32
 }
 
-fn append(vector: &ArrayRef, element: VectorType, to: &mut Vec<u8>) {
+/// The components of all rows of an array, little-endian.
+fn components(list: &FixedSizeListArray, element: VectorType) -> Cow<'_, [u8]> {
+    fn bytes<T: ArrowPrimitiveType, const N: usize>(
+        values: &ArrayRef,
+        bytes: impl Fn(T::Native) -> [u8; N],
+    ) -> Cow<'_, [u8]> {
+        let values = values.as_primitive::<T>().values();
+        if cfg!(target_endian = "little") {
+            return values.inner().as_slice().into();
+        }
+        values.iter().flat_map(|x| bytes(*x)).collect()
+    }
     match element {
-        VectorType::F32 => {
-            to.extend(vector.as_primitive::<Float32Type>().values().iter().flat_map(|x| x.to_le_bytes()));
-        }
-        VectorType::F16 => {
-            to.extend(vector.as_primitive::<Float16Type>().values().iter().flat_map(|x| x.to_le_bytes()));
-        }
-        VectorType::I8 => {
-            to.extend(vector.as_primitive::<Int8Type>().values().iter().flat_map(|x| x.to_le_bytes()));
-        }
+        VectorType::F32 => bytes::<Float32Type, 4>(list.values(), f32::to_le_bytes),
+        VectorType::F16 => bytes::<Float16Type, 2>(list.values(), f16::to_le_bytes),
+        VectorType::I8 => bytes::<Int8Type, 1>(list.values(), i8::to_le_bytes),
     }
 }
 

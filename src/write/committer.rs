@@ -41,6 +41,8 @@ struct Queue {
 #[derive(Debug)]
 struct Pending {
     batch: Checked,
+    /// Its rows, if they were uploaded while it waited.
+    linked: Option<Linked>,
     answer: oneshot::Sender<Result<WriteReceipt>>,
 }
 
@@ -56,12 +58,43 @@ impl Committer {
         batch: Checked,
     ) -> Result<WriteReceipt> {
         let (answer, answered) = oneshot::channel();
+        let pending = Pending { batch, linked: None, answer };
+        if self.is_closed() {
+            return Err(closed());
+        }
+        if pending.batch.is_blind() && pending.batch.bytes >= engine.context.settings.reference_bytes_min {
+            let (committer, engine) = (Arc::clone(self), Arc::clone(engine));
+            let spawner = engine.context.env.clone();
+            spawner.spawn(async move { committer.upload_and_enqueue(&engine, pending).await });
+        } else {
+            self.enqueue(engine, pending);
+        }
+        // The task answers unless the runtime stops under it.
+        answered.await.unwrap_or_else(|_| Err(Error::internal("the runtime stopped during the write")))
+    }
+
+    /// A large batch whose rows are the same in every state is uploaded before its turn, beside others: only
+    /// its entry waits for the one before it.
+    async fn upload_and_enqueue(self: Arc<Self>, engine: &Arc<Engine>, mut pending: Pending) {
+        match upload_early(engine, &pending.batch).await {
+            Ok(linked) => {
+                pending.linked = linked;
+                self.enqueue(engine, pending);
+            }
+            Err(error) => {
+                let _ = pending.answer.send(Err(error));
+            }
+        }
+    }
+
+    fn enqueue(self: &Arc<Self>, engine: &Arc<Engine>, pending: Pending) {
         let start = {
             let mut queue = self.queue();
             if queue.closed {
-                return Err(Error::new(ErrorKind::Closed, "the namespace was closed"));
+                let _ = pending.answer.send(Err(closed()));
+                return;
             }
-            queue.waiting.push_back(Pending { batch, answer });
+            queue.waiting.push_back(pending);
             !std::mem::replace(&mut queue.running, true)
         };
         if start {
@@ -69,8 +102,6 @@ impl Committer {
             let engine = Arc::clone(engine);
             engine.context.env.clone().spawn(async move { run.commit_all(&engine).await });
         }
-        // The task answers unless the runtime stops under it.
-        answered.await.unwrap_or_else(|_| Err(Error::internal("the runtime stopped during the write")))
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -147,6 +178,7 @@ struct Group {
 }
 
 /// Rows that were uploaded as a segment, for an entry to link.
+#[derive(Debug)]
 struct Linked {
     meta: SegmentMeta,
     segment: Arc<Segment>,
@@ -166,6 +198,9 @@ struct Progress {
 async fn commit(engine: &Arc<Engine>, mut group: Vec<Pending>) {
     let batch = engine.context.env.uuid();
     let mut progress = Progress::default();
+    if let [only] = group.as_mut_slice() {
+        progress.linked = only.linked.take();
+    }
     loop {
         match attempt(engine, batch, &mut group, &mut progress).await {
             Ok(Some(receipts)) => {
@@ -313,6 +348,24 @@ async fn draft(
     let rows = RecordBatch::new_empty(rows.schema());
     let body = EntryBody { rows, deletes, segments: vec![meta], tokens };
     Ok(Draft { kind, batch, body, linked: vec![segment] })
+}
+
+/// Uploads the rows of a blind batch, unless it was written before or is small after all.
+async fn upload_early(engine: &Arc<Engine>, batch: &Checked) -> Result<Option<Linked>> {
+    let base = engine.base()?;
+    if batch.token.is_some_and(|token| base.receipt(token).is_some()) {
+        return Ok(None);
+    }
+    let resolved = resolve(&base.view, batch).await?;
+    let rows = resolved.run.rows();
+    if batch_bytes(rows) < engine.context.settings.reference_bytes_min {
+        return Ok(None);
+    }
+    link(engine, rows, base.view.sequence.next()).await.map(Some)
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the namespace was closed")
 }
 
 /// Uploads rows as a segment.

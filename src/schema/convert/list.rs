@@ -125,11 +125,11 @@ impl Lists {
     ) -> Result<ArrayRef, Refusal> {
         let at = |vector: usize| self.row(vector * shape.dimension);
         for (place, vector) in values.values().chunks_exact(shape.dimension).enumerate() {
-            // Folds without an early end: they run on whole registers.
+            // A fold without an early end: it runs on whole registers.
             if !vector.iter().fold(true, |all, x| all & finite(*x)) {
                 return Err(Refusal::at(at(place), "a vector component is NaN, infinite or too large"));
             }
-            if shape.metric == Metric::Cosine && vector.iter().fold(true, |all, x| all & zero(*x)) {
+            if shape.metric == Metric::Cosine && vector.iter().all(|x| zero(*x)) {
                 return Err(Refusal::at(at(place), "a vector of length zero has no cosine"));
             }
         }
