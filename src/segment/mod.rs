@@ -16,6 +16,7 @@
 
 mod deletes;
 mod ids;
+mod indexing;
 mod meta;
 mod reader;
 mod rows;
@@ -34,9 +35,10 @@ mod writer;
 mod tests;
 
 pub(crate) use deletes::Deletes;
-pub(crate) use meta::SegmentMeta;
+pub(crate) use indexing::Indexing;
+pub(crate) use meta::{RowOrder, SegmentMeta};
 pub(crate) use reader::Segment;
-pub(crate) use writer::SegmentBuilder;
+pub(crate) use writer::{SegmentBuilder, SegmentFiles};
 
 use crate::env::Env;
 use crate::error::Result;

@@ -1,7 +1,10 @@
 //! Exact vectors of a column: a row is read by itself and checked by itself.
 //!
 //! ```text
-//! header, 64 bytes | row × rows | head = header again, then the null rows as a portable roaring bitmap
+//! header, 64 bytes | row × rows | records of the index | head | index
+//!
+//! head:   header again, then the null rows as a portable roaring bitmap
+//! index:  see `crate::index::vector`; both are found by the meta of the segment
 //!
 //! header: "EVEC" | version u16 | element u16 | dimension u32 | rows u32 | stride u32 | zero u32
 //!         | offset of the rows u64 | offset of the head u64 | length of the head u64 | zeros
@@ -9,10 +12,11 @@
 //! ```
 //! The sum of a row is the low 32 bits of the XXH3-64 of its components, xor (seed + row). The seed is the low
 //! 32 bits of the XXH3-64 of the segment's name and the column's, so a row that lies where another belongs, in
-//! this file or another, is noticed as surely as a damaged one. A null row is all zeros before its checksum. The head lies behind the rows, so that they are written as
-//! they come; the meta of the segment says where. Other sections may follow it.
+//! this file or another, is noticed as surely as a damaged one. A null row is all zeros before its checksum.
+//! The head lies behind the rows, so that they are written as they come; the meta of the segment says where.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -40,6 +44,8 @@ const HEADER: usize = 64;
 
 /// The section that a reader needs first.
 pub(super) const HEAD: &str = "head";
+/// Where the records of the index lie, if there is one.
+pub(super) const INDEX: &str = "index";
 
 /// Encodes the vectors of a column as they come.
 #[derive(Debug)]
@@ -80,7 +86,15 @@ impl VectorWriter {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<(Bytes, FileMeta)> {
+    /// The file. `index` gives the records of an index and its section, for where it is told that they lie.
+    pub(super) fn finish(
+        mut self,
+        index: impl FnOnce(u64) -> Option<(Vec<u8>, Vec<u8>)>,
+    ) -> Result<(Bytes, FileMeta)> {
+        let index = index(self.bytes.len() as u64).map(|(records, section)| {
+            self.bytes.extend(records);
+            section
+        });
         let offset = self.bytes.len() as u64;
         let length = (HEADER + self.nulls.serialized_size()) as u64;
         let header = self.header(offset, length);
@@ -89,7 +103,13 @@ impl VectorWriter {
         self.bytes.splice(..HEADER, header);
         self.bytes.extend(&head);
         let section = Section { offset, length, checksum: checksum(&head) };
-        let meta = FileMeta { size: self.bytes.len() as u64, sections: [(HEAD.to_owned(), section)].into() };
+        let mut sections = BTreeMap::from([(HEAD.to_owned(), section)]);
+        if let Some(index) = index {
+            let (offset, length) = (self.bytes.len() as u64, index.len() as u64);
+            sections.insert(INDEX.to_owned(), Section { offset, length, checksum: checksum(&index) });
+            self.bytes.extend(index);
+        }
+        let meta = FileMeta { size: self.bytes.len() as u64, sections };
         Ok((self.bytes.into(), meta))
     }
 

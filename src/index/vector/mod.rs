@@ -19,6 +19,7 @@ mod query;
 mod record;
 mod rotation;
 mod space;
+mod stored;
 
 pub(crate) use build::{Built, Coded, leaf_rows, train};
 pub(crate) use centroids::CentroidSet;
@@ -26,3 +27,4 @@ pub(crate) use index::VectorIndex;
 pub(crate) use kmeans::Progress;
 pub(crate) use query::{Candidate, Query};
 pub(crate) use space::Space;
+pub(crate) use stored::{CentroidsMeta, Named};

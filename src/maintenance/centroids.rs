@@ -1,0 +1,80 @@
+//! Which centroid sets a flush or a compaction indexes by, and the end of their work when nobody waits for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+
+use crate::cache::Blob;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::index::vector::{Named, Progress};
+use crate::manifest::Manifest;
+use crate::segment::{Indexing, SegmentBuilder, SegmentFiles};
+
+/// How the segments of one flush or compaction are indexed.
+#[derive(Debug)]
+pub(super) struct Plan {
+    indexing: Arc<Indexing>,
+}
+
+impl Plan {
+    /// By the sets of a manifest, and new ones where there are none or they are outgrown.
+    pub(super) async fn new(engine: &Engine, manifest: &Manifest) -> Result<Self> {
+        let context = &engine.context;
+        let shapes: BTreeMap<&str, _> = engine.schema.vectors().collect();
+        let loads = manifest.centroids.iter().filter_map(|(column, meta)| {
+            let shape = shapes.get(column.as_str())?;
+            let blob = Blob::new(
+                Arc::clone(&context.backend),
+                context.cache.clone(),
+                engine.keys.centroids(meta.id),
+                meta.size,
+            );
+            Some(async move {
+                let of = (shape.metric, shape.dimension);
+                let named = Named::load(&context.env, &blob, context.cache.shared(), *meta, of).await?;
+                Ok::<_, Error>((column.clone(), named))
+            })
+        });
+        let sets = try_join_all(loads).await?.into_iter().collect();
+        let env = &context.env;
+        let names = shapes.keys().map(|column| ((*column).to_owned(), env.uuid())).collect();
+        let seed = u64::from_le_bytes(first_half(env.uuid().as_bytes()));
+        let rows_min = context.settings.index_rows_min;
+        let progress = Arc::new(Progress::default());
+        Ok(Self { indexing: Arc::new(Indexing { sets, names, rows_min, seed, progress }) })
+    }
+
+    /// Finishes a segment on the blocking pool. The sets it makes serve those after it.
+    pub(super) async fn finish(
+        &mut self,
+        engine: &Engine,
+        build: impl FnOnce() -> Result<Option<SegmentBuilder>> + Send + 'static,
+    ) -> Result<Option<SegmentFiles>> {
+        let indexing = Arc::clone(&self.indexing);
+        let work = move || build()?.map(|builder| builder.finish(&indexing)).transpose();
+        let files = engine.context.env.blocking(work).await??;
+        if let Some(files) = &files {
+            let indexing = Arc::make_mut(&mut self.indexing);
+            for (column, named) in files.made() {
+                indexing.names.remove(column);
+                indexing.sets.insert(column.clone(), named.clone());
+            }
+        }
+        Ok(files)
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        // Whoever waited is gone: the work on the blocking pool need not go on.
+        self.indexing.progress.cancel();
+    }
+}
+
+fn first_half(bytes: &[u8; 16]) -> [u8; 8] {
+    let mut half = [0; 8];
+    half.iter_mut().zip(bytes).for_each(|(half, byte)| *half = *byte);
+    half
+}

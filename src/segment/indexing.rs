@@ -1,0 +1,148 @@
+//! Indexing the vectors of a segment that is built: by which centroid set, and in which order rows come to lie.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::{Float16Type, Float32Type, Int8Type};
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+use crate::index::vector::{Built, CentroidSet, CentroidsMeta, Coded, Named, Progress, Space, train};
+use crate::schema::{Schema, VectorColumn};
+use crate::types::VectorType;
+
+/// A set serves until this many times the rows it was trained on are indexed at once.
+const OUTGROWN: u64 = 4;
+/// Bits of a code for each dimension.
+const CODE_BITS: u8 = 5;
+
+/// How the vector columns of a segment are indexed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Indexing {
+    /// The sets there are, by column.
+    pub(crate) sets: BTreeMap<String, Named>,
+    /// The name of a new set for each column that may get one.
+    pub(crate) names: BTreeMap<String, Uuid>,
+    /// Fewer vectors than this are not indexed: to compare them all is as fast.
+    pub(crate) rows_min: usize,
+    /// What training draws by.
+    pub(crate) seed: u64,
+    pub(crate) progress: Arc<Progress>,
+}
+
+/// The index of a column, before its rows have their places.
+#[derive(Debug)]
+pub(super) struct ColumnIndex {
+    pub(super) named: Named,
+    /// The bytes of the set, if it is new.
+    pub(super) fresh: Option<Bytes>,
+    coded: Coded,
+    built: Built,
+}
+
+impl Indexing {
+    /// No index: for rows that must be written soon.
+    pub(crate) fn none() -> Self {
+        Self { rows_min: usize::MAX, ..Self::default() }
+    }
+
+    /// The indexes of the columns that get one, in the order of the schema.
+    pub(super) fn build(&self, schema: &Schema, batches: &[RecordBatch]) -> Result<Vec<(String, ColumnIndex)>> {
+        let mut indexes = Vec::new();
+        for (name, shape) in schema.vectors() {
+            let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+            if rows < self.rows_min || !(self.sets.contains_key(name) || self.names.contains_key(name)) {
+                continue;
+            }
+            let coded = coded(shape, name, batches)?;
+            if coded.rows.len() < self.rows_min.max(1) {
+                continue;
+            }
+            let (named, fresh) = self.set(name, shape, &coded)?;
+            let built = Built::new(&named.set, &coded, &self.progress)?;
+            indexes.push((name.to_owned(), ColumnIndex { named, fresh, coded, built }));
+        }
+        Ok(indexes)
+    }
+
+    /// The set for a column: the one there is, unless it is outgrown.
+    fn set(&self, name: &str, shape: VectorColumn, coded: &Coded) -> Result<(Named, Option<Bytes>)> {
+        let there = self.sets.get(name);
+        let rows = coded.rows.len() as u64;
+        let serves = there.filter(|named| rows < named.meta.trained.saturating_mul(OUTGROWN));
+        match (serves, self.names.get(name), there) {
+            (Some(named), _, _) | (None, None, Some(named)) => Ok((named.clone(), None)),
+            (None, Some(id), _) => {
+                let mut state = self.seed;
+                let mut random = || split_mix(&mut state);
+                let set = train(shape.metric, CODE_BITS, coded, &mut random, &self.progress)?;
+                let bytes = set.encode();
+                let meta = CentroidsMeta { id: *id, size: bytes.len() as u64, trained: set.trained() };
+                Ok((Named { meta, set: Arc::new(set) }, Some(bytes)))
+            }
+            (None, None, None) => Err(Error::internal("a column without a set")),
+        }
+    }
+}
+
+impl ColumnIndex {
+    /// The rows that have a vector, leaf by leaf.
+    pub(super) fn order(&self) -> Vec<u32> {
+        self.built.order(&self.coded)
+    }
+
+    /// Records and section, see [`Built::finish`].
+    pub(super) fn finish(self, place: &[u32], listed: bool, base: u64) -> (Vec<u8>, Vec<u8>) {
+        let set: &CentroidSet = &self.named.set;
+        self.built.finish(set, &self.coded, place, listed, base)
+    }
+}
+
+/// The vectors of a column as its metric compares them.
+fn coded(shape: VectorColumn, name: &str, batches: &[RecordBatch]) -> Result<Coded> {
+    let mut coded = Coded { dimension: shape.dimension, ..Coded::default() };
+    let mut first = 0;
+    let mut vector = Vec::new();
+    for batch in batches {
+        let array = batch.column_by_name(name).and_then(|array| array.as_fixed_size_list_opt());
+        let list = array.ok_or_else(|| Error::internal("a vector column is missing"))?;
+        coded.values.reserve(list.len() * shape.dimension);
+        for row in (0..list.len()).filter(|row| !list.is_null(*row)) {
+            widen(list.values(), shape.element, row * shape.dimension, shape.dimension, &mut vector);
+            Space::normalized(shape.metric, &vector, &mut coded.values);
+            coded.rows.push(u32::try_from(first + row).unwrap_or(u32::MAX));
+        }
+        first += list.len();
+    }
+    Ok(coded)
+}
+
+/// Components as f32.
+fn widen(values: &ArrayRef, element: VectorType, from: usize, count: usize, out: &mut Vec<f32>) {
+    out.clear();
+    let range = from..from + count;
+    match element {
+        VectorType::F32 => {
+            out.extend(values.as_primitive::<Float32Type>().values().get(range).unwrap_or_default());
+        }
+        VectorType::F16 => {
+            let values = values.as_primitive::<Float16Type>().values().get(range).unwrap_or_default();
+            out.extend(values.iter().map(|x| x.to_f32()));
+        }
+        VectorType::I8 => {
+            let values = values.as_primitive::<Int8Type>().values().get(range).unwrap_or_default();
+            out.extend(values.iter().map(|x| f32::from(*x)));
+        }
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood 2014).
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
