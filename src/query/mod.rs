@@ -8,6 +8,7 @@ pub(crate) mod distance;
 mod exec;
 mod filter;
 mod part;
+mod probe;
 mod request;
 mod response;
 pub(crate) mod topk;

@@ -145,6 +145,26 @@ impl VectorIndex {
         })
     }
 
+    /// The bits of the matching rows of some leaves, of a segment of `rows` rows.
+    pub(crate) fn allowed(&self, leaves: &[u32], matching: &RoaringBitmap, rows: u64) -> Arc<[u64]> {
+        let mut bits = vec![0_u64; usize::try_from(rows.div_ceil(64)).unwrap_or_default()];
+        let mut set = |row: u32| {
+            if let Some(word) = bits.get_mut(row as usize / 64) {
+                *word |= 1 << (row % 64);
+            }
+        };
+        let entries = || leaves.iter().filter_map(|leaf| self.entry(*leaf));
+        if entries().any(|entry| entry.first.is_none()) {
+            matching.iter().for_each(&mut set);
+        } else {
+            for entry in entries() {
+                let first = entry.first.unwrap_or_default();
+                matching.range(first..first.saturating_add(entry.vectors)).for_each(&mut set);
+            }
+        }
+        bits.into()
+    }
+
     fn entry(&self, leaf: u32) -> Option<&Entry> {
         let at = self.entries.binary_search_by_key(&leaf, |entry| entry.leaf).ok()?;
         self.entries.get(at)

@@ -21,10 +21,10 @@ mod rotation;
 mod space;
 mod stored;
 
-pub(crate) use build::{Built, Coded, leaf_rows, train};
+pub(crate) use build::{Built, Coded, train};
 pub(crate) use centroids::CentroidSet;
-pub(crate) use index::VectorIndex;
+pub(crate) use index::{Found, VectorIndex};
 pub(crate) use kmeans::Progress;
-pub(crate) use query::{Candidate, Query};
+pub(crate) use query::Query;
 pub(crate) use space::Space;
 pub(crate) use stored::{CentroidsMeta, Named};
