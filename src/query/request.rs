@@ -79,7 +79,14 @@ impl Query {
     /// without a vector there are left out. Equal distances are in order of ids.
     pub fn nearest(column: impl Into<String>, vector: impl Into<Vector>) -> Self {
         let (column, vector) = (column.into(), vector.into());
-        Self { column, vector, filter: None, limit: 10, select: Select::default(), effort: Effort::Recall(RECALL) }
+        Self {
+            column,
+            vector,
+            filter: None,
+            limit: 10,
+            select: Select::default(),
+            effort: Effort::Recall(RECALL),
+        }
     }
 
     /// Only documents that match. Default: all.

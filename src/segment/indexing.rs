@@ -50,7 +50,11 @@ impl Indexing {
     }
 
     /// The indexes of the columns that get one, in the order of the schema.
-    pub(super) fn build(&self, schema: &Schema, batches: &[RecordBatch]) -> Result<Vec<(String, ColumnIndex)>> {
+    pub(super) fn build(
+        &self,
+        schema: &Schema,
+        batches: &[RecordBatch],
+    ) -> Result<Vec<(String, ColumnIndex)>> {
         let mut indexes = Vec::new();
         for (name, shape) in schema.vectors() {
             let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>();

@@ -264,9 +264,8 @@ impl Files {
             let VectorFile { at, shape, blob, .. } = file;
             let key = blob.key().clone();
             let name = schema.columns().get(at).map_or("", |column| column.name.as_str());
-            let index = index.map(|(section, named)| {
-                VectorIndex::decode(blob.clone(), named.set, meta.rows, &section)
-            });
+            let index = index
+                .map(|(section, named)| VectorIndex::decode(blob.clone(), named.set, meta.rows, &section));
             let decoded = Vectors::decode(blob, shape, seed(meta.id, name), meta.rows, &head);
             if let Some(column) = vectors.get_mut(at) {
                 *column = Some(decoded.map_err(|e| e.at(&key))?);

@@ -89,10 +89,10 @@ impl SegmentBuilder {
     /// The files. A segment without rows is an error.
     pub(crate) fn finish(self, indexing: &Indexing) -> Result<SegmentFiles> {
         let (id_min, id_max) = self.bounds.ok_or_else(|| Error::internal("a segment without rows"))?;
-        let mut indexes: BTreeMap<_, _> =
-            indexing.build(&self.schema, &self.batches)?.into_iter().collect();
+        let mut indexes: BTreeMap<_, _> = indexing.build(&self.schema, &self.batches)?.into_iter().collect();
         let leading = self.schema.vectors().map(|(name, _)| name).next();
-        let order = leading.and_then(|name| indexes.get(name)).map(|index| complete(index.order(), self.rows));
+        let order =
+            leading.and_then(|name| indexes.get(name)).map(|index| complete(index.order(), self.rows));
         let places = places(order.as_deref(), self.rows);
         let mut columns = Columns::new(&self.schema, self.id)?;
         match &order {

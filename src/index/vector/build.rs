@@ -186,4 +186,3 @@ impl<'a> Residuals<'a> {
         &self.inner
     }
 }
-

@@ -187,7 +187,8 @@ impl VectorIndex {
         let found = Found { candidates: Vec::new(), scanned, leaves: entries.len() as u64 };
         let (query, set) = (Arc::clone(query), Arc::clone(&self.set));
         let padded = set.space().padded();
-        let inline = usize::try_from(scanned).unwrap_or(usize::MAX).saturating_mul(padded) <= INLINE_DIMENSIONS;
+        let inline =
+            usize::try_from(scanned).unwrap_or(usize::MAX).saturating_mul(padded) <= INLINE_DIMENSIONS;
         let work = move || {
             let mut list = Shortlist::new(limit);
             let allowed = Allowed(allowed.as_deref());
@@ -200,7 +201,8 @@ impl VectorIndex {
             Ok(list.finish())
         };
         let candidates = if inline { work() } else { env.blocking(work).await? };
-        let mut found = Found { candidates: candidates.map_err(|e: CodecError| e.at(self.blob.key()))?, ..found };
+        let mut found =
+            Found { candidates: candidates.map_err(|e: CodecError| e.at(self.blob.key()))?, ..found };
         let loose = |row| Candidate { lower: f32::NEG_INFINITY, estimate: f32::NEG_INFINITY, row };
         found.candidates.extend(self.loose.iter().map(loose));
         Ok(found)

@@ -115,7 +115,8 @@ impl<'a> Record<'a> {
             rest = behind;
             taken
         };
-        let (block_len, extra_len) = (kernels::block_len(padded), kernels::extra_len(padded, u32::from(bits)));
+        let (block_len, extra_len) =
+            (kernels::block_len(padded), kernels::extra_len(padded, u32::from(bits)));
         Ok(Self {
             centroid: take(padded * 4).as_chunks().0,
             blocks: take(vectors.div_ceil(BLOCK_VECTORS) * block_len),

@@ -70,7 +70,9 @@ impl Space {
     pub(crate) fn enter(&self, vector: &[f32], scratch: &mut Vec<f32>, out: &mut [f32]) {
         scratch.clear();
         match self.form() {
-            Form::L2 => scratch.extend(vector.iter().zip(&self.mean).map(|(x, mean)| (x - mean) * self.scale)),
+            Form::L2 => {
+                scratch.extend(vector.iter().zip(&self.mean).map(|(x, mean)| (x - mean) * self.scale))
+            }
             Form::Dot => scratch.extend(vector.iter().map(|x| x * self.scale)),
         }
         self.rotation.apply(scratch, out);
@@ -83,7 +85,11 @@ impl Space {
         out.extend(self.rotation.encode());
     }
 
-    pub(super) fn decode(metric: Metric, dimension: usize, reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+    pub(super) fn decode(
+        metric: Metric,
+        dimension: usize,
+        reader: &mut Reader<'_>,
+    ) -> Result<Self, CodecError> {
         let bad = |why: &str| CodecError::malformed(WHAT, why);
         let [dot, bits] = *reader.take(2)? else { return Err(bad("no form")) };
         if (dot == 1) != (form(metric) == Form::Dot) || !(1..=8).contains(&bits) {
