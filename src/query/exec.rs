@@ -74,18 +74,14 @@ impl View {
         let columns = query.select.places(&self.schema)?;
         let bound = self.bind(query.filter.as_ref())?;
         let search = self.prepare(query)?;
-        let (near, stats) = self.search(&search, bound.as_ref()).await?;
+        let Near { near, stats, .. } = self.search(&search, bound.as_ref()).await?;
         let (places, distances) = self.nearest_of_all(near, query.limit).await?;
         let rows = Rows::new(Arc::clone(&self.schema), self.fetch(&places, &columns).await?);
         Ok(QueryResponse { rows, distances, sequence: self.sequence, stats })
     }
 
     /// The nearest places of every part, with their distances.
-    pub(super) async fn search(
-        &self,
-        search: &Nearest,
-        bound: Option<&Arc<Bound>>,
-    ) -> Result<(Vec<(f32, Place)>, QueryStats)> {
+    pub(super) async fn search(&self, search: &Nearest, bound: Option<&Arc<Bound>>) -> Result<Near> {
         let parts = self.matching(bound).await?;
         let mut stats = QueryStats { parts: parts.len(), ..QueryStats::default() };
         let (mut targets, mut others) = (Vec::new(), Vec::new());
@@ -109,11 +105,14 @@ impl View {
         stats.rows_scanned += probed.scanned;
         stats.rows_reranked = probed.reranked;
         stats.leaves_probed = probed.leaves;
+        // What was compared one by one was found for sure.
+        let (promised, matches) = probed.promised;
+        let expected = if matches > 0.0 { promised / matches } else { 1.0 };
         let probed = probed.near.into_iter().map(|(part, distance, row)| (distance, Place { part, row }));
-        Ok((near.into_iter().flatten().chain(probed).collect(), stats))
+        Ok(Near { near: near.into_iter().flatten().chain(probed).collect(), stats, expected })
     }
 
-    fn prepare(&self, query: &Query) -> Result<Nearest> {
+    pub(super) fn prepare(&self, query: &Query) -> Result<Nearest> {
         check_effort(query.effort)?;
         let columns = self.schema.columns().iter();
         let found = columns.enumerate().find(|(_, column)| column.name == query.column);
@@ -156,6 +155,16 @@ impl View {
         near.truncate(limit);
         Ok(near.into_iter().map(|(distance, place)| (place, distance)).unzip())
     }
+}
+
+/// What a search found in all parts.
+#[derive(Debug)]
+pub(super) struct Near {
+    /// The nearest of each part.
+    pub(super) near: Vec<(f32, Place)>,
+    pub(super) stats: QueryStats,
+    /// The recall that was expected where leaves were probed.
+    pub(super) expected: f64,
 }
 
 impl Nearest {

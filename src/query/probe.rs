@@ -15,7 +15,7 @@ use super::part::Nearest;
 use super::topk::TopK;
 use crate::env::Env;
 use crate::error::Result;
-use crate::index::vector::{CentroidSet, Found, Query as Codes, VectorIndex};
+use crate::index::vector::{CentroidSet, Curve, Found, Query as Codes, VectorIndex};
 use crate::segment::Segment;
 
 /// Up to so many matches are compared one by one: to read their vectors costs less than to probe.
@@ -38,6 +38,12 @@ pub(crate) enum Effort {
     Probes(usize),
 }
 
+impl Effort {
+    pub(super) fn of(recall: f64) -> Self {
+        if recall == 1.0 { Self::Exact } else { Self::Recall(recall) }
+    }
+}
+
 /// A segment that is probed, with the rows that may be found.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
@@ -55,6 +61,8 @@ pub(super) struct Probed {
     pub(super) leaves: u64,
     pub(super) scanned: u64,
     pub(super) reranked: u64,
+    /// The recall that the curves promise, times the matches it is promised for; and these.
+    pub(super) promised: (f64, f64),
 }
 
 /// Whether so many matches of a segment are worth probing for.
@@ -79,6 +87,8 @@ pub(super) async fn probe(env: &Env, search: &Nearest, targets: Vec<Target>) -> 
         all.leaves += probed.leaves;
         all.scanned += probed.scanned;
         all.reranked += probed.reranked;
+        all.promised.0 += probed.promised.0;
+        all.promised.1 += probed.promised.1;
     }
     Ok(all)
 }
@@ -90,9 +100,10 @@ async fn probe_group(
     targets: Vec<Target>,
 ) -> Result<Probed> {
     let codes = Arc::new(Codes::new(&set, search.metric, &search.vector));
+    let curves = Curves::new(search, &targets);
     let mut wanted = match search.effort {
         Effort::Probes(probes) => probes as f64,
-        Effort::Recall(recall) => probes_for(recall, search, &set, &targets),
+        Effort::Recall(recall) => curves.probes_for(recall, set.len()),
         Effort::Exact => set.len() as f64,
     };
     loop {
@@ -106,7 +117,8 @@ async fn probe_group(
             wanted *= 4.0;
             continue;
         }
-        let mut probed = Probed { leaves: leaves.len() as u64, ..Probed::default() };
+        let promised = (curves.recall(wanted) * curves.matches, curves.matches);
+        let mut probed = Probed { leaves: leaves.len() as u64, promised, ..Probed::default() };
         for (target, (near, found)) in targets.iter().zip(found) {
             probed.scanned += found.scanned;
             probed.reranked += found.candidates.len() as u64;
@@ -116,32 +128,43 @@ async fn probe_group(
     }
 }
 
-/// How many of the nearest leaves hold the recall, by the curves of the segments.
-fn probes_for(recall: f64, search: &Nearest, set: &CentroidSet, targets: &[Target]) -> f64 {
-    let aim = recall + (1.0 - recall) * MARGIN;
-    let total: f64 = targets.iter().map(|target| target.matching.len() as f64).sum();
-    let curves: Vec<_> = targets
-        .iter()
-        .filter_map(|target| {
+/// The curves of some segments as one.
+struct Curves<'a> {
+    /// Each with its share of the matches, and the neighbours to look up.
+    curves: Vec<(&'a Curve, f64, f64)>,
+    matches: f64,
+}
+
+impl<'a> Curves<'a> {
+    fn new(search: &Nearest, targets: &'a [Target]) -> Self {
+        let matches: f64 = targets.iter().map(|target| target.matching.len() as f64).sum();
+        let curve = |target: &'a Target| {
             let index = target.segment.index(search.column)?;
-            let matches = target.matching.len() as f64;
-            let share = (matches / index.vectors().max(1) as f64).min(1.0);
-            Some((index.curve(), matches / total.max(1.0), search.limit as f64 / share.max(1e-9)))
-        })
-        .collect();
-    let all = set.len() as f64;
-    if curves.iter().any(|(_, _, neighbours)| *neighbours > MEASURED) {
-        return all;
+            let here = target.matching.len() as f64;
+            let share = (here / index.vectors().max(1) as f64).clamp(1e-9, 1.0);
+            Some((index.curve(), here / matches.max(1.0), search.limit as f64 / share))
+        };
+        Self { curves: targets.iter().filter_map(curve).collect(), matches }
     }
-    let held = |probes: f64| -> f64 {
-        curves.iter().map(|(curve, weight, neighbours)| weight * curve.recall(probes, *neighbours)).sum()
-    };
-    let (mut low, mut high) = (1, set.len());
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        if held(middle as f64) >= aim { high = middle } else { low = middle + 1 }
+
+    /// The share of the neighbours that the nearest `probes` leaves hold.
+    fn recall(&self, probes: f64) -> f64 {
+        self.curves.iter().map(|(curve, weight, neighbours)| weight * curve.recall(probes, *neighbours)).sum()
     }
-    low as f64
+
+    /// How many of the nearest of `leaves` leaves hold the recall.
+    fn probes_for(&self, recall: f64, leaves: usize) -> f64 {
+        if self.curves.iter().any(|(_, _, neighbours)| *neighbours > MEASURED) {
+            return leaves as f64;
+        }
+        let aim = recall + (1.0 - recall) * MARGIN;
+        let (mut low, mut high) = (1, leaves);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.recall(middle as f64) >= aim { high = middle } else { low = middle + 1 }
+        }
+        low as f64
+    }
 }
 
 /// The leaves to probe, nearest first: `wanted` of those that have a match, and on until as many matches are in

@@ -99,7 +99,7 @@ impl Query {
     /// stored: above 0, and at most 1, which is [`Query::exact`]. Default 0.95. Columns without an index are
     /// searched exactly, whatever is asked.
     pub fn recall(mut self, recall: f64) -> Self {
-        self.effort = if recall == 1.0 { Effort::Exact } else { Effort::Recall(recall) };
+        self.effort = Effort::of(recall);
         self
     }
 

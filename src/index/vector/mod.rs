@@ -23,6 +23,7 @@ mod stored;
 
 pub(crate) use build::{Built, Coded, train};
 pub(crate) use centroids::CentroidSet;
+pub(crate) use curve::Curve;
 pub(crate) use index::{Found, VectorIndex};
 pub(crate) use kmeans::Progress;
 pub(crate) use query::Query;
