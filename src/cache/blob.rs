@@ -407,7 +407,10 @@ mod tests {
         assert_eq!(store.requests().len(), 2, "the sound bytes are cached");
 
         let refuse = |_: Vec<Bytes>| async { Err::<(), _>(Error::corrupt("object", "always")) };
-        assert_eq!(blob.read_decoded(&spans(&[5..10]), refuse).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        assert_eq!(
+            blob.read_decoded(&[(5..10).into()], refuse).await.unwrap_err().kind(),
+            ErrorKind::Corrupt
+        );
         assert_eq!(store.requests().len(), 3, "once more and no more");
         Ok(())
     }

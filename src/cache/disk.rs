@@ -319,7 +319,7 @@ mod tests {
         let blob = store.blob(cache);
         for start in (0..store.size()).step_by(50_000) {
             let range = start..(start + 50_000).min(store.size());
-            assert_eq!(blob.read(range.clone()).await?, store.expected(range));
+            assert_eq!(blob.read(range.clone().into()).await?, store.expected(range));
         }
         Ok(())
     }

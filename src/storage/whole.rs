@@ -30,10 +30,10 @@ pub(crate) enum Created<T> {
 }
 
 /// The object, or `None` if there is none.
-pub(crate) async fn read_whole<T>(
+pub(crate) async fn read_whole<T: Send>(
     backend: &Arc<dyn StorageBackend>,
     key: &ObjectKey,
-    decode: impl Fn(&Bytes) -> Result<T, CodecError>,
+    decode: impl Fn(&Bytes) -> Result<T, CodecError> + Send + Sync,
 ) -> Result<Option<T>> {
     match read_decoded(key, || backend.get(key), decode).await {
         Ok(object) => Ok(Some(object)),
@@ -43,13 +43,13 @@ pub(crate) async fn read_whole<T>(
 }
 
 /// What `decode` makes of the bytes that `fetch` brings for an object.
-pub(crate) async fn read_decoded<T, F>(
+pub(crate) async fn read_decoded<T: Send, F>(
     key: &ObjectKey,
-    fetch: impl Fn() -> F,
-    decode: impl Fn(&Bytes) -> Result<T, CodecError>,
+    fetch: impl Fn() -> F + Send + Sync,
+    decode: impl Fn(&Bytes) -> Result<T, CodecError> + Send + Sync,
 ) -> Result<T>
 where
-    F: Future<Output = Result<Bytes>>,
+    F: Future<Output = Result<Bytes>> + Send,
 {
     match decode(&fetch().await?) {
         Ok(object) => Ok(object),
@@ -61,12 +61,12 @@ where
 }
 
 /// Puts an object if there is none.
-pub(crate) async fn create_whole<T>(
+pub(crate) async fn create_whole<T: Send>(
     env: &Env,
     backend: &Arc<dyn StorageBackend>,
     key: &ObjectKey,
     bytes: Bytes,
-    decode: impl Fn(&Bytes) -> Result<T, CodecError>,
+    decode: impl Fn(&Bytes) -> Result<T, CodecError> + Send + Sync,
 ) -> Result<Created<T>> {
     let mut last = Error::internal("no attempt was made");
     let mut pause = PAUSE;

@@ -332,7 +332,7 @@ async fn draft(
     let deletes = resolved.run.deletes().as_ref().clone();
     let tokens = resolved.tokens.clone();
     let kind = EntryKind::Data;
-    if batch_bytes(rows) < engine.context.settings.reference_bytes_min || rows.num_rows() == 0 {
+    if !is_linked(engine, rows) {
         let body = EntryBody { rows: rows.clone(), deletes, segments: Vec::new(), tokens };
         return Ok(Draft { kind, batch, body, linked: Vec::new() });
     }
@@ -358,10 +358,15 @@ async fn upload_early(engine: &Arc<Engine>, batch: &Checked) -> Result<Option<Li
     }
     let resolved = resolve(&base.view, batch).await?;
     let rows = resolved.run.rows();
-    if batch_bytes(rows) < engine.context.settings.reference_bytes_min {
+    if !is_linked(engine, rows) {
         return Ok(None);
     }
     link(engine, rows, base.view.sequence.next()).await.map(Some)
+}
+
+/// Whether rows are so many that an entry links a segment of them.
+fn is_linked(engine: &Engine, rows: &RecordBatch) -> bool {
+    rows.num_rows() > 0 && batch_bytes(rows) >= engine.context.settings.reference_bytes_min
 }
 
 fn closed() -> Error {
