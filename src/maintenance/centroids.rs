@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 
 use crate::cache::Blob;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::index::vector::{Named, Progress};
 use crate::manifest::Manifest;
 use crate::segment::{Indexing, SegmentBuilder, SegmentFiles};
@@ -33,11 +33,18 @@ impl Plan {
             );
             Some(async move {
                 let of = (shape.metric, shape.dimension);
-                let named = Named::load(&context.env, &blob, context.cache.shared(), *meta, of).await?;
-                Ok::<_, Error>((column.clone(), named))
+                match Named::load(&context.env, &blob, context.cache.shared(), *meta, of).await {
+                    Ok(named) => Ok::<_, Error>(Some((column.clone(), named))),
+                    // Rows that are to be written need no old leaves.
+                    Err(e) if e.is(ErrorKind::Corrupt) || e.is(ErrorKind::NotFound) => {
+                        tracing::warn!(namespace = %engine.name, %column, error = %e, "centroids are lost: new ones are made");
+                        Ok(None)
+                    }
+                    Err(e) => Err(e),
+                }
             })
         });
-        let sets = try_join_all(loads).await?.into_iter().collect();
+        let sets = try_join_all(loads).await?.into_iter().flatten().collect();
         let env = &context.env;
         let names = shapes.keys().map(|column| ((*column).to_owned(), env.uuid())).collect();
         let seed = u64::from_le_bytes(first_half(env.uuid().as_bytes()));

@@ -36,14 +36,15 @@ pub struct CompactReport {
     pub rows: u64,
 }
 
-/// Merges all segments of the newest manifest.
+/// Merges all segments of the newest manifest, and indexes what is not.
 pub(crate) async fn compact(engine: &Arc<Engine>) -> Result<CompactReport> {
     let _one_at_a_time = engine.upkeep.lock().await;
     engine.newest_manifest().await?;
     let start = engine.base()?;
     let inputs = &start.view.segments;
     let clean = inputs.iter().all(|part| part.deletes.is_empty());
-    if inputs.is_empty() || (inputs.len() == 1 && clean) {
+    let indexed = start.manifest.segments.iter().all(|meta| is_indexed(engine, meta));
+    if inputs.is_empty() || (inputs.len() == 1 && clean && indexed) {
         return Ok(CompactReport::default());
     }
     let merge = Merge::run(engine, &start).await?;
@@ -61,6 +62,12 @@ pub(crate) async fn compact(engine: &Arc<Engine>) -> Result<CompactReport> {
         }
     }
     Err(Error::new(ErrorKind::Unavailable, "other processes keep committing manifests: try again later"))
+}
+
+/// Whether a segment has the indexes that it would get if it were written now.
+fn is_indexed(engine: &Engine, meta: &SegmentMeta) -> bool {
+    let few = (meta.rows as usize) < engine.context.settings.index_rows_min;
+    few || !meta.centroids.is_empty() || engine.schema.vectors().next().is_none()
 }
 
 /// Segments merged and uploaded, and where each old row went.

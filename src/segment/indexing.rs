@@ -16,8 +16,6 @@ use crate::types::VectorType;
 
 /// A set serves until this many times the rows it was trained on are indexed at once.
 const OUTGROWN: u64 = 4;
-/// Bits of a code for each dimension.
-const CODE_BITS: u8 = 5;
 
 /// How the vector columns of a segment are indexed.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +80,7 @@ impl Indexing {
             (None, Some(id), _) => {
                 let mut state = self.seed;
                 let mut random = || split_mix(&mut state);
-                let set = train(shape.metric, CODE_BITS, coded, &mut random, &self.progress)?;
+                let set = train(shape.metric, shape.code_bits, coded, &mut random, &self.progress)?;
                 let bytes = set.encode();
                 let meta = CentroidsMeta { id: *id, size: bytes.len() as u64, trained: set.trained() };
                 Ok((Named { meta, set: Arc::new(set) }, Some(bytes)))

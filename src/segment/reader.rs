@@ -13,11 +13,12 @@ use roaring::RoaringBitmap;
 
 use super::ids::{IdHead, IdIndex};
 use super::meta::{FileMeta, Section, SegmentMeta};
+use super::row_ids::RowIds;
 use super::rows::{FOOTER, Rows};
 use super::sums::Summed;
 use super::vectors::{HEAD, INDEX, Vectors, seed};
 use super::weights::Weights;
-use super::writer::{ID_BLOCKS, ID_HEAD, SUMS, WEIGHTS};
+use super::writer::{ID_BLOCKS, ID_HEAD, ROW_ID_BLOCKS, ROW_ID_HEAD, SUMS, WEIGHTS};
 use crate::cache::{Blob, BlockCache, Shared};
 use crate::codec::CodecError;
 use crate::env::Env;
@@ -37,6 +38,7 @@ pub(crate) struct Segment {
     meta: SegmentMeta,
     ids: Arc<IdIndex>,
     rows: Arc<Rows>,
+    row_ids: RowIds,
     weights: Weights,
     /// For each column of the schema, its vectors if it is a vector column.
     vectors: Vec<Option<Vectors>>,
@@ -51,6 +53,8 @@ struct Files {
     attributes: Blob,
     id_head: Section,
     id_blocks: Section,
+    row_id_head: Section,
+    row_id_blocks: Section,
     sums: Section,
     weights: Section,
     vectors: Vec<VectorFile>,
@@ -135,8 +139,14 @@ impl Segment {
         let roots = self.roots(&columns)?;
         let wanted: Vec<_> = columns.iter().filter_map(|at| self.vectors.get(*at)?.as_ref()).collect();
         let vectors = try_join_all(wanted.iter().map(|vectors| vectors.fetch(&self.env, rows)));
-        let (batch, vectors) = try_join(self.rows.fetch(&self.env, roots, rows), vectors).await?;
-        self.assemble(&columns, &batch, vectors)
+        let attributes = async {
+            if let [_] = roots.as_slice() {
+                return Ok(vec![self.row_ids.fetch(&self.env, rows).await?]);
+            }
+            Ok(self.rows.fetch(&self.env, roots, rows).await?.columns().to_vec())
+        };
+        let (attributes, vectors) = try_join(attributes, vectors).await?;
+        self.assemble(&columns, attributes, vectors)
     }
 
     /// As [`Self::fetch`], of a run of rows: with [`Self::window`], a scan.
@@ -183,7 +193,7 @@ impl Segment {
     fn assemble(
         &self,
         columns: &BTreeSet<usize>,
-        batch: &RecordBatch,
+        attributes: Vec<ArrayRef>,
         vectors: Vec<ArrayRef>,
     ) -> Result<RecordBatch> {
         let schema = Arc::new(
@@ -191,7 +201,7 @@ impl Segment {
                 .arrow()
                 .project(&std::iter::once(0).chain(columns.iter().map(|at| at + 1)).collect::<Vec<_>>())?,
         );
-        let (mut attributes, mut vectors) = (batch.columns().iter().cloned(), vectors.into_iter());
+        let (mut attributes, mut vectors) = (attributes.into_iter(), vectors.into_iter());
         let column = |at: &usize| match self.vectors.get(*at) {
             Some(Some(_)) => vectors.next(),
             _ => attributes.next(),
@@ -234,6 +244,8 @@ impl Files {
             attributes: blob(keys.attributes(), &meta.attributes),
             id_head: meta.attributes.section(ID_HEAD)?,
             id_blocks: meta.attributes.section(ID_BLOCKS)?,
+            row_id_head: meta.attributes.section(ROW_ID_HEAD)?,
+            row_id_blocks: meta.attributes.section(ROW_ID_BLOCKS)?,
             sums: meta.attributes.section(SUMS)?,
             weights: meta.attributes.section(WEIGHTS)?,
             vectors: vectors.map(vector).collect::<Result<_, CodecError>>()?,
@@ -242,7 +254,8 @@ impl Files {
 
     /// What is always needed.
     async fn read(&self, env: &Env, shared: &Shared) -> Result<Heads> {
-        let mut sections = vec![self.id_head.span(), self.sums.span(), self.weights.span()];
+        let mut sections =
+            vec![self.id_head.span(), self.row_id_head.span(), self.sums.span(), self.weights.span()];
         sections.extend((self.id_blocks.length <= RESIDENT_BYTES_MAX).then(|| self.id_blocks.span()));
         let (attributes, footer, vectors) = try_join3(
             self.attributes.read_many(&sections),
@@ -255,7 +268,7 @@ impl Files {
 
     fn decode(self, env: Env, schema: Arc<Schema>, meta: SegmentMeta, heads: Heads) -> Result<Segment> {
         let attributes_key = self.attributes.key().clone();
-        let (ids, file, weights) =
+        let (ids, row_ids, file, weights) =
             self.decode_attributes(&schema, &meta, &heads.attributes).map_err(|e| e.at(attributes_key))?;
         let rows = Rows::decode(file, self.footer.range(), heads.footer, &schema, meta.rows)?;
         let mut vectors = vec![None; schema.columns().len()];
@@ -274,7 +287,17 @@ impl Files {
                 *column = index.transpose().map_err(|e| e.at(&key))?;
             }
         }
-        Ok(Segment { env, schema, meta, ids: Arc::new(ids), rows: Arc::new(rows), weights, vectors, indexes })
+        Ok(Segment {
+            env,
+            schema,
+            meta,
+            ids: Arc::new(ids),
+            rows: Arc::new(rows),
+            row_ids,
+            weights,
+            vectors,
+            indexes,
+        })
     }
 
     fn decode_attributes(
@@ -282,14 +305,16 @@ impl Files {
         schema: &Schema,
         meta: &SegmentMeta,
         bytes: &[Bytes],
-    ) -> Result<(IdIndex, Summed, Weights), CodecError> {
-        let [head, sums, weights, blocks @ ..] = bytes else {
+    ) -> Result<(IdIndex, RowIds, Summed, Weights), CodecError> {
+        let [head, row_ids, sums, weights, blocks @ ..] = bytes else {
             return Err(CodecError::Truncated { what: "attributes" });
         };
         let head = IdHead::decode(schema.id(), meta.rows, &self.id_blocks.range(), head)?;
         let ids = IdIndex::new(head, self.attributes.clone(), blocks.first().cloned())?;
+        let section = self.row_id_blocks.span();
+        let row_ids = RowIds::decode(schema.id(), meta.rows, self.attributes.clone(), &section, row_ids)?;
         let file = Summed::decode(self.parquet.clone(), sums)?;
-        Ok((ids, file, Weights::decode(schema, meta.rows, weights)?))
+        Ok((ids, row_ids, file, Weights::decode(schema, meta.rows, weights)?))
     }
 }
 

@@ -14,6 +14,7 @@ use roaring::RoaringBitmap;
 use super::ids::{IdIndexBuilder, check_order};
 use super::indexing::Indexing;
 use super::meta::{FileMeta, RowOrder, Section, SegmentMeta};
+use super::row_ids::RowIdsBuilder;
 use super::rows::RowsWriter;
 use super::sums;
 use super::vectors::{VectorWriter, seed};
@@ -23,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::index::vector::Named;
 use crate::schema::{ColumnKind, Ids, Schema};
 use crate::storage::{LifeKeys, ObjectKey, PutMode, SegmentKeys, StorageBackend};
-use crate::types::{DocumentId, SegmentId, Sequence};
+use crate::types::{DocumentId, IdKind, SegmentId, Sequence};
 
 /// Rows that are brought into order at a time.
 const ORDERED_ROWS: usize = 4_096;
@@ -31,6 +32,8 @@ const ORDERED_ROWS: usize = 4_096;
 /// Sections of `attributes`.
 pub(super) const ID_HEAD: &str = "id.head";
 pub(super) const ID_BLOCKS: &str = "id.blocks";
+pub(super) const ROW_ID_HEAD: &str = "row_id.head";
+pub(super) const ROW_ID_BLOCKS: &str = "row_id.blocks";
 pub(super) const SUMS: &str = "sums";
 pub(super) const WEIGHTS: &str = "weights";
 
@@ -114,6 +117,9 @@ impl SegmentBuilder {
         let (head, blocks) = ids.finish();
         file.section(ID_BLOCKS, &blocks);
         file.section(ID_HEAD, &head);
+        let (head, blocks) = columns.ids.finish();
+        file.section(ROW_ID_BLOCKS, &blocks);
+        file.section(ROW_ID_HEAD, &head);
         file.section(SUMS, &sums::encode(&parquet));
         file.section(WEIGHTS, &columns.weights.encode());
         let (attributes, attributes_meta) = file.finish();
@@ -151,7 +157,9 @@ impl SegmentBuilder {
 
 /// Everything that is written in the order of the rows.
 struct Columns {
+    kind: IdKind,
     parquet: RowsWriter,
+    ids: RowIdsBuilder,
     weights: Weights,
     vectors: BTreeMap<String, VectorWriter>,
     attributes: Vec<usize>,
@@ -163,7 +171,9 @@ impl Columns {
         let columns = schema.columns().iter().enumerate();
         let attributes = columns.filter(|(_, column)| matches!(column.kind, ColumnKind::Attribute(_)));
         Ok(Self {
+            kind: schema.id(),
             parquet: RowsWriter::new(schema)?,
+            ids: RowIdsBuilder::new(schema.id()),
             weights: Weights::new(schema),
             vectors: schema.vectors().map(writer).collect(),
             // Where the id and the attributes lie in a batch.
@@ -173,6 +183,7 @@ impl Columns {
 
     fn push(&mut self, batch: &RecordBatch) -> Result<()> {
         self.parquet.push(&batch.project(&self.attributes)?)?;
+        self.ids.push(&Ids::new(self.kind, batch.column(0))?);
         self.weights.push(batch);
         for (name, writer) in &mut self.vectors {
             let array = batch.column_by_name(name);

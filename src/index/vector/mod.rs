@@ -21,6 +21,9 @@ mod rotation;
 mod space;
 mod stored;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use build::{Built, Coded, train};
 pub(crate) use centroids::CentroidSet;
 pub(crate) use curve::Curve;
