@@ -74,7 +74,7 @@ impl View {
         let columns = query.select.places(&self.schema)?;
         let bound = self.bind(query.filter.as_ref())?;
         let search = self.prepare(query)?;
-        let Near { near, stats, .. } = self.search(&search, bound.as_ref()).await?;
+        let Near { places: near, stats, .. } = self.search(&search, bound.as_ref()).await?;
         let (places, distances) = self.nearest_of_all(near, query.limit).await?;
         let rows = Rows::new(Arc::clone(&self.schema), self.fetch(&places, &columns).await?);
         Ok(QueryResponse { rows, distances, sequence: self.sequence, stats })
@@ -109,7 +109,7 @@ impl View {
         let (promised, matches) = probed.promised;
         let expected = if matches > 0.0 { promised / matches } else { 1.0 };
         let probed = probed.near.into_iter().map(|(part, distance, row)| (distance, Place { part, row }));
-        Ok(Near { near: near.into_iter().flatten().chain(probed).collect(), stats, expected })
+        Ok(Near { places: near.into_iter().flatten().chain(probed).collect(), stats, expected })
     }
 
     pub(super) fn prepare(&self, query: &Query) -> Result<Nearest> {
@@ -161,7 +161,7 @@ impl View {
 #[derive(Debug)]
 pub(super) struct Near {
     /// The nearest of each part.
-    pub(super) near: Vec<(f32, Place)>,
+    pub(super) places: Vec<(f32, Place)>,
     pub(super) stats: QueryStats,
     /// The recall that was expected where leaves were probed.
     pub(super) expected: f64,

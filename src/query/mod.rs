@@ -8,6 +8,7 @@ pub(crate) mod distance;
 mod exec;
 mod filter;
 mod part;
+#[expect(clippy::cast_precision_loss, reason = "rows and leaves are counted, and shares of them compared")]
 mod probe;
 mod recall;
 mod request;

@@ -40,7 +40,7 @@ pub(crate) enum Effort {
 
 impl Effort {
     pub(super) fn of(recall: f64) -> Self {
-        if recall == 1.0 { Self::Exact } else { Self::Recall(recall) }
+        if (1.0 - recall).abs() < f64::EPSILON { Self::Exact } else { Self::Recall(recall) }
     }
 }
 
@@ -102,22 +102,22 @@ async fn probe_group(
     let codes = Arc::new(Codes::new(&set, search.metric, &search.vector));
     let curves = Curves::new(search, &targets);
     let mut wanted = match search.effort {
-        Effort::Probes(probes) => probes as f64,
+        Effort::Probes(probes) => probes,
         Effort::Recall(recall) => curves.probes_for(recall, set.len()),
-        Effort::Exact => set.len() as f64,
+        Effort::Exact => set.len(),
     };
     loop {
         let leaves = choose(&set, &codes, wanted, search, &targets);
-        let everything = leaves.len() >= set.len() || wanted >= set.len() as f64;
+        let everything = wanted >= set.len();
         let searches = targets.iter().map(|target| probe_one(env, search, &codes, &leaves, target));
         let found = try_join_all(searches).await?;
         let hits: usize = found.iter().map(|(near, _)| near.len()).sum();
         if hits < search.limit && !everything {
             // More rows match than were found.
-            wanted *= 4.0;
+            wanted = wanted.saturating_mul(4);
             continue;
         }
-        let promised = (curves.recall(wanted) * curves.matches, curves.matches);
+        let promised = (curves.recall(wanted as f64) * curves.matches, curves.matches);
         let mut probed = Probed { leaves: leaves.len() as u64, promised, ..Probed::default() };
         for (target, (near, found)) in targets.iter().zip(found) {
             probed.scanned += found.scanned;
@@ -153,9 +153,9 @@ impl<'a> Curves<'a> {
     }
 
     /// How many of the nearest of `leaves` leaves hold the recall.
-    fn probes_for(&self, recall: f64, leaves: usize) -> f64 {
+    fn probes_for(&self, recall: f64, leaves: usize) -> usize {
         if self.curves.iter().any(|(_, _, neighbours)| *neighbours > MEASURED) {
-            return leaves as f64;
+            return leaves;
         }
         let aim = recall + (1.0 - recall) * MARGIN;
         let (mut low, mut high) = (1, leaves);
@@ -163,13 +163,13 @@ impl<'a> Curves<'a> {
             let middle = usize::midpoint(low, high);
             if self.recall(middle as f64) >= aim { high = middle } else { low = middle + 1 }
         }
-        low as f64
+        low
     }
 }
 
 /// The leaves to probe, nearest first: `wanted` of those that have a match, and on until as many matches are in
 /// them as so many leaves have on average.
-fn choose(set: &CentroidSet, codes: &Codes, wanted: f64, search: &Nearest, targets: &[Target]) -> Vec<u32> {
+fn choose(set: &CentroidSet, codes: &Codes, wanted: usize, search: &Nearest, targets: &[Target]) -> Vec<u32> {
     let scores = codes.scores();
     let mut order: Vec<u32> = (0..).take(set.len()).collect();
     let by_score = |a: &u32, b: &u32| {
@@ -182,7 +182,7 @@ fn choose(set: &CentroidSet, codes: &Codes, wanted: f64, search: &Nearest, targe
         .collect();
     let matches: u64 = indexes.iter().map(|(_, matching)| matching.len()).sum();
     let vectors: u64 = indexes.iter().map(|(index, _)| index.vectors()).sum();
-    let count = wanted.max(1.0).min(set.len() as f64) as usize;
+    let count = wanted.clamp(1, set.len().max(1));
     if matches as f64 >= vectors as f64 * DENSE {
         if count < order.len() {
             order.select_nth_unstable_by(count, by_score);
@@ -192,7 +192,7 @@ fn choose(set: &CentroidSet, codes: &Codes, wanted: f64, search: &Nearest, targe
         return order;
     }
     order.sort_unstable_by(by_score);
-    let enough = wanted * matches as f64 / set.len() as f64;
+    let enough = wanted as f64 * matches as f64 / set.len() as f64;
     let (mut chosen, mut seen) = (Vec::new(), 0);
     for leaf in order {
         if chosen.len() >= count && seen as f64 >= enough {

@@ -111,10 +111,10 @@ impl View {
                 near.truncate(check.limit);
                 near
             };
-            let truth = nearest(exact.near);
+            let truth = nearest(exact.places);
             // By distance: of documents that are as near as each other any will do.
             let last = truth.last().copied().unwrap_or(f32::NEG_INFINITY);
-            found += nearest(probed.near).iter().filter(|distance| **distance <= last).count();
+            found += nearest(probed.places).iter().filter(|distance| **distance <= last).count();
             wanted += truth.len();
             scanned += probed.stats.rows_scanned;
             expected += probed.expected;

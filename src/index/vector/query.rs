@@ -193,7 +193,7 @@ impl Shortlist {
     pub(crate) fn finish(mut self) -> Vec<Candidate> {
         let threshold = self.threshold();
         // What is no number is kept: the exact distance will tell.
-        self.candidates.retain(|candidate| !(candidate.lower > threshold));
+        self.candidates.retain(|candidate| candidate.lower.is_nan() || candidate.lower <= threshold);
         self.candidates.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.row.cmp(&b.row)));
         self.candidates
     }

@@ -71,7 +71,7 @@ impl Space {
         scratch.clear();
         match self.form() {
             Form::L2 => {
-                scratch.extend(vector.iter().zip(&self.mean).map(|(x, mean)| (x - mean) * self.scale))
+                scratch.extend(vector.iter().zip(&self.mean).map(|(x, mean)| (x - mean) * self.scale));
             }
             Form::Dot => scratch.extend(vector.iter().map(|x| x * self.scale)),
         }
