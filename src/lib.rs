@@ -98,7 +98,7 @@ mod write;
 pub use cache::CacheStats;
 pub use database::{Database, DatabaseBuilder};
 pub use error::{Error, ErrorKind, Indeterminate, Outcome, Result};
-pub use maintenance::{CompactReport, FlushReport};
+pub use maintenance::{CompactReport, FlushReport, IndexProgress};
 pub use namespace::{Consistency, Namespace, Snapshot};
 pub use query::{Cursor, Filter, Operand, Query, RecallCheck, RecallReport, Scan, Select};
 pub use schema::Schema;

@@ -2,5 +2,4 @@
 //!
 //! **Invariant:** an index only proposes rows; what it says of them is an estimate or exact, never unknown.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the searcher comes next"))]
 pub(crate) mod vector;

@@ -151,7 +151,7 @@ impl Merge {
         place: u64,
     ) -> Result<()> {
         let open = builder.take();
-        let Some(files) = plan.finish(engine, move || Ok(open)).await? else { return Ok(()) };
+        let Some(files) = plan.finish(move || Ok(open)).await? else { return Ok(()) };
         let rows = files.places().to_vec();
         let meta = files.upload(&engine.context.backend, &engine.keys).await?;
         let start = place - u64::from(meta.rows);

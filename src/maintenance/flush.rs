@@ -115,7 +115,7 @@ async fn write(engine: &Arc<Engine>, tail: &Base) -> Result<Vec<(SegmentMeta, Ro
         Ok(Some(builder))
     };
     let mut plan = Plan::new(engine, &tail.manifest).await?;
-    if let Some(files) = plan.finish(engine, build).await? {
+    if let Some(files) = plan.finish(build).await? {
         let meta = files.upload(&engine.context.backend, &engine.keys).await?;
         segments.push((meta, RoaringBitmap::new()));
     }

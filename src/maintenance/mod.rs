@@ -7,6 +7,8 @@ mod centroids;
 mod compact;
 mod flush;
 
+pub use centroids::IndexProgress;
+pub(crate) use centroids::index_progress;
 pub use compact::CompactReport;
 pub(crate) use compact::compact;
 pub use flush::FlushReport;

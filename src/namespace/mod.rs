@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::engine::{Engine, close_life};
 use crate::error::{Error, ErrorKind, Result};
-use crate::maintenance::{CompactReport, FlushReport, compact, flush, flush_while};
+use crate::maintenance::{CompactReport, FlushReport, IndexProgress};
+use crate::maintenance::{compact, flush, flush_while, index_progress};
 use crate::query::{Page, Query, QueryResponse, RecallCheck, RecallReport, Scan};
 use crate::schema::Schema;
 use crate::settings::Backpressure;
@@ -235,6 +236,12 @@ impl Namespace {
     /// [`ErrorKind::Unavailable`] if the store does not answer. Nothing is lost.
     pub async fn compact(&self) -> Result<CompactReport> {
         compact(&self.engine).await
+    }
+
+    /// How far a flush or compaction of this process, of any handle, is with indexing vectors; `None` while none
+    /// does.
+    pub fn index_progress(&self) -> Option<IndexProgress> {
+        index_progress(&self.engine)
     }
 
     /// Refuses new writes through this handle and its clones, and waits for those under way.

@@ -118,8 +118,9 @@ async fn probe_group(
             continue;
         }
         let promised = (curves.recall(wanted as f64) * curves.matches, curves.matches);
-        let mut probed = Probed { leaves: leaves.len() as u64, promised, ..Probed::default() };
+        let mut probed = Probed { promised, ..Probed::default() };
         for (target, (near, found)) in targets.iter().zip(found) {
+            probed.leaves += found.leaves;
             probed.scanned += found.scanned;
             probed.reranked += found.candidates.len() as u64;
             probed.near.extend(near.into_iter().map(|(distance, row)| (target.part, distance, row)));

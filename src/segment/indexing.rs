@@ -7,10 +7,12 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{Float16Type, Float32Type, Int8Type};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
+use roaring::RoaringBitmap;
 use uuid::Uuid;
 
+use super::vectors::RECORDS_START;
 use crate::error::{Error, Result};
-use crate::index::vector::{Built, CentroidSet, CentroidsMeta, Coded, Named, Progress, Space, train};
+use crate::index::vector::{Built, CentroidsMeta, Coded, Named, Progress, Space, train};
 use crate::schema::{Schema, VectorColumn};
 use crate::types::VectorType;
 
@@ -31,14 +33,24 @@ pub(crate) struct Indexing {
     pub(crate) progress: Arc<Progress>,
 }
 
-/// The index of a column, before its rows have their places.
+/// The indexes of a segment.
+#[derive(Debug, Default)]
+pub(super) struct Indexes {
+    /// The rows in the order of the leaves of the first vector column, if that has an index.
+    pub(super) order: Option<Vec<u32>>,
+    pub(super) columns: BTreeMap<String, ColumnIndex>,
+}
+
+/// The index of a column.
 #[derive(Debug)]
 pub(super) struct ColumnIndex {
     pub(super) named: Named,
     /// The bytes of the set, if it is new.
     pub(super) fresh: Option<Bytes>,
-    coded: Coded,
-    built: Built,
+    /// What lies in the file of the column, from [`RECORDS_START`] on.
+    pub(super) records: Vec<u8>,
+    /// The section that tells where each record is.
+    pub(super) section: Vec<u8>,
 }
 
 impl Indexing {
@@ -47,16 +59,16 @@ impl Indexing {
         Self { rows_min: usize::MAX, ..Self::default() }
     }
 
-    /// The indexes of the columns that get one, in the order of the schema.
-    pub(super) fn build(
-        &self,
-        schema: &Schema,
-        batches: &[RecordBatch],
-    ) -> Result<Vec<(String, ColumnIndex)>> {
-        let mut indexes = Vec::new();
-        for (name, shape) in schema.vectors() {
-            let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>();
-            if rows < self.rows_min || !(self.sets.contains_key(name) || self.names.contains_key(name)) {
+    /// The indexes of the columns that get one. One column at a time is in memory as its metric compares it.
+    pub(super) fn build(&self, schema: &Schema, batches: &[RecordBatch]) -> Result<Indexes> {
+        let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+        let mut indexes = Indexes::default();
+        if rows < self.rows_min {
+            return Ok(indexes);
+        }
+        let mut places = Vec::new();
+        for (number, (name, shape)) in schema.vectors().enumerate() {
+            if !(self.sets.contains_key(name) || self.names.contains_key(name)) {
                 continue;
             }
             let coded = coded(shape, name, batches)?;
@@ -65,7 +77,14 @@ impl Indexing {
             }
             let (named, fresh) = self.set(name, shape, &coded)?;
             let built = Built::new(&named.set, &coded, &self.progress)?;
-            indexes.push((name.to_owned(), ColumnIndex { named, fresh, coded, built }));
+            if number == 0 {
+                indexes.order = Some(complete(built.order(&coded), rows));
+            }
+            if places.is_empty() {
+                places = self::places(indexes.order.as_deref(), rows);
+            }
+            let (records, section) = built.finish(&named.set, &coded, &places, number > 0, RECORDS_START);
+            indexes.columns.insert(name.to_owned(), ColumnIndex { named, fresh, records, section });
         }
         Ok(indexes)
     }
@@ -90,17 +109,22 @@ impl Indexing {
     }
 }
 
-impl ColumnIndex {
-    /// The rows that have a vector, leaf by leaf.
-    pub(super) fn order(&self) -> Vec<u32> {
-        self.built.order(&self.coded)
-    }
+/// An order of some rows, and behind them the others as they come.
+fn complete(mut order: Vec<u32>, rows: usize) -> Vec<u32> {
+    let some: RoaringBitmap = order.iter().copied().collect();
+    order.extend((0..).take(rows).filter(|row| !some.contains(*row)));
+    order
+}
 
-    /// Records and section, see [`Built::finish`].
-    pub(super) fn finish(self, place: &[u32], listed: bool, base: u64) -> (Vec<u8>, Vec<u8>) {
-        let set: &CentroidSet = &self.named.set;
-        self.built.finish(set, &self.coded, place, listed, base)
+/// Where each row comes to lie.
+pub(super) fn places(order: Option<&[u32]>, rows: usize) -> Vec<u32> {
+    let mut places: Vec<u32> = (0..).take(rows).collect();
+    for (place, row) in (0..).zip(order.unwrap_or_default()) {
+        if let Some(slot) = places.get_mut(*row as usize) {
+            *slot = place;
+        }
     }
+    places
 }
 
 /// The vectors of a column as its metric compares them.

@@ -2,6 +2,7 @@
 //! vector column if that is indexed.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 
 use arrow::compute::interleave_record_batch;
@@ -9,10 +10,9 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use futures::future::try_join_all;
-use roaring::RoaringBitmap;
 
 use super::ids::{IdIndexBuilder, check_order};
-use super::indexing::Indexing;
+use super::indexing::{ColumnIndex, Indexes, Indexing, places};
 use super::meta::{FileMeta, RowOrder, Section, SegmentMeta};
 use super::row_ids::RowIdsBuilder;
 use super::rows::RowsWriter;
@@ -92,12 +92,9 @@ impl SegmentBuilder {
     /// The files. A segment without rows is an error.
     pub(crate) fn finish(self, indexing: &Indexing) -> Result<SegmentFiles> {
         let (id_min, id_max) = self.bounds.ok_or_else(|| Error::internal("a segment without rows"))?;
-        let mut indexes: BTreeMap<_, _> = indexing.build(&self.schema, &self.batches)?.into_iter().collect();
-        let leading = self.schema.vectors().map(|(name, _)| name).next();
-        let order =
-            leading.and_then(|name| indexes.get(name)).map(|index| complete(index.order(), self.rows));
-        let places = places(order.as_deref(), self.rows);
-        let mut columns = Columns::new(&self.schema, self.id)?;
+        let Indexes { order, columns: mut indexes } = indexing.build(&self.schema, &self.batches)?;
+        let places = places(order.as_deref(), self.rows as usize);
+        let mut columns = Columns::new(&self.schema, self.id, self.rows, &mut indexes)?;
         match &order {
             None => self.batches.iter().try_for_each(|batch| columns.push(batch))?,
             Some(order) => in_order(&self.batches, order, |batch| columns.push(&batch))?,
@@ -126,15 +123,13 @@ impl SegmentBuilder {
         let (mut vectors, mut vectors_meta) = (BTreeMap::new(), BTreeMap::new());
         let (mut made, mut used) = (BTreeMap::new(), BTreeMap::new());
         for (name, writer) in columns.vectors {
-            let mut index = indexes.remove(&name);
-            if let Some(index) = &mut index {
+            let index = indexes.remove(&name);
+            let section = index.map(|index| {
                 used.insert(name.clone(), index.named.meta);
-                let fresh = index.fresh.take().map(|bytes| (index.named.clone(), bytes));
-                made.extend(fresh.map(|fresh| (name.clone(), fresh)));
-            }
-            let listed = leading != Some(name.as_str());
-            let index = |base| index.map(|index| index.finish(&places, listed, base));
-            let (bytes, meta) = writer.finish(index)?;
+                made.extend(index.fresh.map(|bytes| (name.clone(), (index.named, bytes))));
+                index.section
+            });
+            let (bytes, meta) = writer.finish(section)?;
             vectors.insert(name.clone(), bytes);
             vectors_meta.insert(name, meta);
         }
@@ -166,8 +161,18 @@ struct Columns {
 }
 
 impl Columns {
-    fn new(schema: &Schema, id: SegmentId) -> Result<Self> {
-        let writer = |(name, shape): (&str, _)| (name.to_owned(), VectorWriter::new(shape, seed(id, name)));
+    /// For so many rows. Takes the records of the indexes: they lie before the vectors.
+    fn new(
+        schema: &Schema,
+        id: SegmentId,
+        rows: u32,
+        indexes: &mut BTreeMap<String, ColumnIndex>,
+    ) -> Result<Self> {
+        let writer = |(name, shape): (&str, _)| {
+            let records =
+                indexes.get_mut(name).map(|index| mem::take(&mut index.records)).unwrap_or_default();
+            (name.to_owned(), VectorWriter::new(shape, seed(id, name), rows, records))
+        };
         let columns = schema.columns().iter().enumerate();
         let attributes = columns.filter(|(_, column)| matches!(column.kind, ColumnKind::Attribute(_)));
         Ok(Self {
@@ -191,24 +196,6 @@ impl Columns {
         }
         Ok(())
     }
-}
-
-/// An order of some rows, and behind them the others as they come.
-fn complete(mut order: Vec<u32>, rows: u32) -> Vec<u32> {
-    let some: RoaringBitmap = order.iter().copied().collect();
-    order.extend((0..rows).filter(|row| !some.contains(*row)));
-    order
-}
-
-/// Where each row comes to lie.
-fn places(order: Option<&[u32]>, rows: u32) -> Vec<u32> {
-    let mut places: Vec<u32> = (0..rows).collect();
-    for (place, row) in (0..).zip(order.unwrap_or_default()) {
-        if let Some(slot) = places.get_mut(*row as usize) {
-            *slot = place;
-        }
-    }
-    places
 }
 
 /// The rows of batches in another order, some at a time: a column of an Arrow batch holds 2 GiB at most.

@@ -61,6 +61,7 @@ pub(crate) fn train(
 ) -> Result<CentroidSet> {
     let points = Points::new(&coded.values, coded.dimension)?;
     let training = Training::new(leaf_rows(coded.dimension, bits), random());
+    progress.expect(training.work(points.rows()));
     let leaves = Leaves::train(points, &training, progress)?;
     let (mean, spread) = moments(points, &leaves);
     let space = Space::new(metric, bits, mean, spread, random);
@@ -89,6 +90,7 @@ impl Built {
     /// Finds the leaf of every vector.
     pub(crate) fn new(set: &CentroidSet, coded: &Coded, progress: &Progress) -> Result<Self> {
         let points = Points::new(&coded.values, coded.dimension)?;
+        progress.expect((points.rows() as u64).saturating_mul(set.len() as u64));
         let assignment = set.plain().assign(points, progress)?;
         let space = set.space();
         let mut members: Vec<Vec<usize>> = vec![Vec::new(); set.len()];
@@ -125,7 +127,10 @@ impl Built {
         listed: bool,
         base: u64,
     ) -> (Vec<u8>, Vec<u8>) {
-        let (mut records, mut entries) = (Vec::new(), Vec::new());
+        let space = set.space();
+        let bytes = |leaf: &Leaf| length(space.padded(), space.bits(), leaf.vectors.len(), true);
+        let mut records = Vec::with_capacity(self.leaves.iter().map(bytes).sum());
+        let mut entries = Vec::new();
         let quantizer = self.quantizer.clone();
         let mut builder = RecordBuilder::new(&quantizer);
         let mut residuals = Residuals::new(set);

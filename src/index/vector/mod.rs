@@ -28,6 +28,9 @@ pub(crate) use build::{Built, Coded, train};
 pub(crate) use centroids::CentroidSet;
 pub(crate) use curve::Curve;
 pub(crate) use index::{Found, VectorIndex};
+#[cfg(feature = "testing")]
+pub use kernels::ScanTrial;
+pub(crate) use kernels::kernels;
 pub(crate) use kmeans::Progress;
 pub(crate) use query::Query;
 pub(crate) use space::Space;

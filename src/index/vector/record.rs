@@ -78,7 +78,6 @@ pub(super) fn length(padded: usize, bits: u8, vectors: usize, listed: bool) -> u
 /// A record, read in place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record<'a> {
-    centroid: &'a [[u8; 4]],
     blocks: &'a [u8],
     block_len: usize,
     adds: &'a [[u8; 4]],
@@ -115,10 +114,11 @@ impl<'a> Record<'a> {
             rest = behind;
             taken
         };
+        // The centroid is for readers without the centroid set.
+        take(padded * 4);
         let (block_len, extra_len) =
             (kernels::block_len(padded), kernels::extra_len(padded, u32::from(bits)));
         Ok(Self {
-            centroid: take(padded * 4).as_chunks().0,
             blocks: take(vectors.div_ceil(BLOCK_VECTORS) * block_len),
             block_len,
             adds: take(vectors * 4).as_chunks().0,
@@ -135,13 +135,14 @@ impl<'a> Record<'a> {
         self.adds.len()
     }
 
-    pub(super) fn centroid(&self) -> Vec<f32> {
-        self.centroid.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
-    }
-
     pub(super) fn blocks(&self) -> impl Iterator<Item = SignBlock<'a>> + use<'a> {
         let padded = self.padded;
         self.blocks.chunks_exact(self.block_len).filter_map(move |bytes| SignBlock::new(bytes, padded))
+    }
+
+    pub(super) fn block(&self, number: usize) -> Option<SignBlock<'a>> {
+        let bytes = self.blocks.get(number * self.block_len..(number + 1) * self.block_len)?;
+        SignBlock::new(bytes, self.padded)
     }
 
     pub(super) fn fine(&self, vector: usize) -> Fine {

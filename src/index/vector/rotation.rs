@@ -78,6 +78,7 @@ impl Rotation {
     }
 
     /// The dimension of the vectors that go in.
+    #[cfg(test)]
     pub(crate) fn dimension(&self) -> usize {
         self.dimension
     }

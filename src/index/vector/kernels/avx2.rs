@@ -6,30 +6,34 @@
 #![expect(unsafe_code, reason = "registers are loaded through pointers, and a feature is needed to call")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_NGT_UQ, _mm_add_epi16, _mm_add_epi32, _mm_add_epi64, _mm_add_ps,
-    _mm_add_ss, _mm_cvtsi32_si128, _mm_cvtsi64_si128, _mm_cvtsi128_si32, _mm_cvtsi128_si64, _mm_cvtss_f32,
-    _mm_extract_epi64, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_srli_epi64, _mm_unpackhi_epi64,
-    _mm256_add_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_epi64, _mm256_add_ps, _mm256_and_si256,
-    _mm256_andnot_ps, _mm256_andnot_si256, _mm256_broadcastsi128_si256, _mm256_castps256_ps128,
-    _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cmpeq_epi8, _mm256_cvtepi8_epi16,
-    _mm256_cvtepi8_epi32, _mm256_cvtepi32_epi64, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16,
+    __m128i, __m256, __m256i, _CMP_NGT_UQ, _MM_HINT_T0, _mm_add_epi16, _mm_add_epi32, _mm_add_epi64,
+    _mm_add_ps, _mm_add_ss, _mm_cvtsi32_si128, _mm_cvtsi128_si32, _mm_cvtsi128_si64, _mm_cvtss_f32,
+    _mm_extract_epi64, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm_srli_epi64,
+    _mm_unpackhi_epi64, _mm256_add_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_epi64, _mm256_add_ps,
+    _mm256_and_si256, _mm256_andnot_ps, _mm256_andnot_si256, _mm256_broadcastsi128_si256,
+    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cmpeq_epi8,
+    _mm256_cvtepi8_epi16, _mm256_cvtepi32_epi64, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16,
     _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_extracti128_si256,
     _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_ps, _mm256_mul_ps,
     _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi64x, _mm256_set1_ps,
     _mm256_setr_epi32, _mm256_setr_epi64x, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8,
     _mm256_slli_epi16, _mm256_srai_epi32, _mm256_srav_epi32, _mm256_srl_epi16, _mm256_srli_epi16,
-    _mm256_srlv_epi32, _mm256_srlv_epi64, _mm256_storeu_ps, _mm256_sub_epi16, _mm256_sub_ps,
+    _mm256_srlv_epi32, _mm256_srlv_epi64, _mm256_sub_epi16, _mm256_sub_ps,
 };
-
-use half::f16;
 
 use super::layout::{PADDING, SignBlock, place, split_planes};
 use super::tables::{Aligned, Integers, LevelTable, NARROW_STRIDES, STRIDE, SignTable, WIDE_STRIDES};
-use super::{BLOCK, Bounds, Kernels, LANES, Scan};
+use super::{BLOCK, Kernels, LANES, Scan};
 
 /// These kernels, where the processor can run them.
 pub(super) fn kernels() -> Option<&'static Kernels> {
     (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c")).then_some(&KERNELS)
+}
+
+/// Asks memory for the line that these bytes begin in.
+pub(super) fn prefetch(bytes: &[u8]) {
+    // SAFETY: all x86-64 processors have the instruction; it reads nothing and cannot fail, whatever the address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().cast()) }
 }
 
 /// Calls a function that needs the features.
@@ -43,15 +47,11 @@ macro_rules! call {
 
 pub(super) const KERNELS: Kernels = Kernels {
     name: "avx2",
-    scan: call!(scan(block, table, factors, out)),
+    scan: call!(scan(block, table, factors)),
     sign_dot: call!(sign_dot(block, vector, table)),
     level_dot: call!(level_dot(extra, table)),
-    dot: call!(dot_f32(query, row)),
-    l2: call!(l2_f32(query, row)),
-    dot_f16: call!(dot_f16(query, row)),
-    l2_f16: call!(l2_f16(query, row)),
-    dot_i8: call!(dot_i8(query, row)),
-    l2_i8: call!(l2_i8(query, row)),
+    dot: call!(dot(query, row)),
+    l2: call!(l2(query, row)),
 };
 
 /// What may be read as bytes: numbers without padding.
@@ -59,7 +59,6 @@ trait Number: Copy {}
 impl Number for u8 {}
 impl Number for i8 {}
 impl Number for i16 {}
-impl Number for f16 {}
 impl Number for f32 {}
 
 /// 32 bytes, wherever they lie.
@@ -80,21 +79,14 @@ fn load_half<T: Number, const N: usize>(values: &[T; N]) -> __m128i {
     unsafe { _mm_loadu_si128(values.as_ptr().cast()) }
 }
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn store(values: &mut [f32; 8], register: __m256) {
-    // SAFETY: the array has the 32 bytes that are written, and the store needs no alignment.
-    unsafe { _mm256_storeu_ps(values.as_mut_ptr(), register) }
-}
-
 #[target_feature(enable = "avx2,f16c")]
-fn scan(block: &SignBlock<'_>, table: &SignTable, scan: &Scan, out: &mut Bounds) -> u32 {
+fn scan(block: &SignBlock<'_>, table: &SignTable, scan: &Scan) -> u32 {
     let sums = if table.wide {
         sums_wide(block.groups, &table.entries)
     } else {
         sums_narrow(block.groups, &table.entries)
     };
-    finish(sums, block, table, scan, out)
+    finish(sums, block, table, scan)
 }
 
 /// Sums of 16 bits: of vectors 0–7, 8–15, 16–23 and 24–31, in each half of a register for itself.
@@ -194,22 +186,13 @@ fn carry(mut totals: [__m256i; 4], [low, low_next, high, high_next]: Wide) -> [_
 /// From sums to bounds: the operations of [`portable`](super::portable)'s, in their order.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn finish(
-    sums: [__m256i; 4],
-    block: &SignBlock<'_>,
-    table: &SignTable,
-    scan: &Scan,
-    out: &mut Bounds,
-) -> u32 {
+pub(super) fn finish(sums: [__m256i; 4], block: &SignBlock<'_>, table: &SignTable, scan: &Scan) -> u32 {
     let all = _mm256_set1_ps;
     let sign = _mm256_set1_ps(-0.0);
-    let outs = out.lower.as_chunks_mut().0.iter_mut().zip(out.estimates.as_chunks_mut().0);
     let halves = block.muls.as_chunks().0.iter().zip(block.errs.as_chunks().0);
     let factors = block.adds.as_chunks().0.iter().zip(halves);
     let mut mask = 0;
-    for (position, ((sums, (add, (mul, err))), (lower, estimate))) in
-        sums.into_iter().zip(factors).zip(outs).enumerate()
-    {
+    for (position, (sums, (add, (mul, err)))) in sums.into_iter().zip(factors).enumerate() {
         let add = _mm256_castsi256_ps(load::<u8, 32>(add));
         let (mul, err) =
             (_mm256_cvtph_ps(load_half::<u8, 16>(mul)), _mm256_cvtph_ps(load_half::<u8, 16>(err)));
@@ -220,8 +203,6 @@ pub(super) fn finish(
         let bounds = _mm256_sub_ps(estimates, _mm256_mul_ps(err, all(scan.g_err)));
         let slack = _mm256_mul_ps(_mm256_andnot_ps(sign, mul), all(scan.lut_err));
         let bounds = _mm256_sub_ps(bounds, slack);
-        store(estimate, estimates);
-        store(lower, bounds);
         let kept = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NGT_UQ>(bounds, all(scan.threshold)));
         mask |= kept.cast_unsigned() << (8 * position);
     }
@@ -437,20 +418,6 @@ fn load_f32(eight: &[f32; 8]) -> __m256 {
     _mm256_castsi256_ps(load(eight))
 }
 
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-fn load_f16(eight: &[f16; 8]) -> __m256 {
-    _mm256_cvtph_ps(load_half(eight))
-}
-
-#[inline]
-#[target_feature(enable = "avx2")]
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as those of wider numbers")]
-fn load_i8(eight: &[i8; 8]) -> __m256 {
-    let bytes = _mm_cvtsi64_si128(i64::from_le_bytes(eight.map(i8::cast_unsigned)));
-    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes))
-}
-
 /// Terms of a sum.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -467,9 +434,9 @@ fn square(a: __m256, b: __m256) -> __m256 {
 
 /// Exact sums, in the order of [`portable`](super::portable)'s.
 macro_rules! sums {
-    ($name:ident, $row:ty, $load:ident, $term:ident) => {
-        #[target_feature(enable = "avx2,f16c")]
-        fn $name(query: &[f32], row: &[$row]) -> f64 {
+    ($name:ident, $term:ident) => {
+        #[target_feature(enable = "avx2")]
+        fn $name(query: &[f32], row: &[f32]) -> f64 {
             let mut total = 0.0;
             for (query, row) in query.chunks(BLOCK).zip(row.chunks(BLOCK)) {
                 let mut sums = [_mm256_setzero_ps(); 4];
@@ -478,7 +445,7 @@ macro_rules! sums {
                 for (query, row) in query.iter().zip(row) {
                     let eights = query.as_chunks().0.iter().zip(row.as_chunks().0);
                     for (sum, (query, row)) in sums.iter_mut().zip(eights) {
-                        *sum = _mm256_add_ps(*sum, $term(load_f32(query), $load(row)));
+                        *sum = _mm256_add_ps(*sum, $term(load_f32(query), load_f32(row)));
                     }
                 }
                 if !query_rest.is_empty() {
@@ -486,7 +453,7 @@ macro_rules! sums {
                     let mut eights = query_rest.chunks(8).zip(row_rest.chunks(8));
                     for sum in &mut sums {
                         if let Some((query, row)) = eights.next() {
-                            *sum = _mm256_add_ps(*sum, $term(load_f32(&eight(query)), $load(&eight(row))));
+                            *sum = _mm256_add_ps(*sum, $term(load_f32(&eight(query)), load_f32(&eight(row))));
                         }
                     }
                 }
@@ -497,16 +464,12 @@ macro_rules! sums {
     };
 }
 
-sums!(dot_f32, f32, load_f32, product);
-sums!(l2_f32, f32, load_f32, square);
-sums!(dot_f16, f16, load_f16, product);
-sums!(l2_f16, f16, load_f16, square);
-sums!(dot_i8, i8, load_i8, product);
-sums!(l2_i8, i8, load_i8, square);
+sums!(dot, product);
+sums!(l2, square);
 
 /// The last components, filled up with zeros: terms of zeros add nothing.
 #[inline]
-fn eight<T: Copy + Default>(rest: &[T]) -> [T; 8] {
+fn eight(rest: &[f32]) -> [f32; 8] {
     match rest.first_chunk() {
         Some(eight) => *eight,
         None => std::array::from_fn(|i| rest.get(i).copied().unwrap_or_default()),

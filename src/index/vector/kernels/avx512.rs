@@ -13,7 +13,7 @@ use std::arch::x86_64::{
 use super::avx2::{self, finish};
 use super::layout::SignBlock;
 use super::tables::{Aligned, NARROW_STRIDES, STRIDE, SignTable, WIDE_STRIDES};
-use super::{Bounds, Kernels, Scan};
+use super::{Kernels, Scan};
 
 /// These kernels, where the processor can run them.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -24,18 +24,18 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
 static KERNELS: Kernels = Kernels {
     name: "avx512",
     // SAFETY: all that hands out this function is `kernels`, which has found AVX2, F16C and AVX-512.
-    scan: |block, table, factors, out| unsafe { scan(block, table, factors, out) },
+    scan: |block, table, factors| unsafe { scan(block, table, factors) },
     ..avx2::KERNELS
 };
 
 #[target_feature(enable = "avx2,f16c,avx512f,avx512bw")]
-fn scan(block: &SignBlock<'_>, table: &SignTable, scan: &Scan, out: &mut Bounds) -> u32 {
+fn scan(block: &SignBlock<'_>, table: &SignTable, scan: &Scan) -> u32 {
     let sums = if table.wide {
         sums_wide(block.groups, &table.entries)
     } else {
         sums_narrow(block.groups, &table.entries)
     };
-    finish(sums, block, table, scan, out)
+    finish(sums, block, table, scan)
 }
 
 #[inline]

@@ -62,6 +62,7 @@ impl<'a> SignBlock<'a> {
     }
 
     /// The signs of four dimensions of a vector: bit b is dimension 4·group + b.
+    #[cfg(test)]
     pub(crate) fn nibble(&self, group: usize, vector: usize) -> u8 {
         let (byte, shift) = place(vector);
         let group = self.groups.as_chunks::<GROUP>().0.get(group);
@@ -69,11 +70,13 @@ impl<'a> SignBlock<'a> {
     }
 
     /// The sign code of a vector, as it was packed.
+    #[cfg(test)]
     pub(crate) fn signs(&self, vector: usize) -> Vec<u8> {
         let bytes = self.groups.len() / GROUP / 2;
         (0..bytes).map(|i| self.nibble(2 * i, vector) | self.nibble(2 * i + 1, vector) << 4).collect()
     }
 
+    #[cfg(test)]
     pub(crate) fn factors(&self, vector: usize) -> Factors {
         let half =
             |bytes: &[u8; 64]| bytes.as_chunks().0.get(vector).map_or(f16::ZERO, |b| f16::from_le_bytes(*b));
@@ -173,6 +176,7 @@ pub(crate) fn push_levels(levels: &[u8], bits: u32, out: &mut Vec<u8>) {
 }
 
 /// The levels of an extra code, as they were packed.
+#[cfg(test)]
 pub(crate) fn levels(extra: &[u8], padded: usize, bits: u32) -> Vec<u8> {
     let mut levels = vec![0; padded];
     for (plane, bytes) in split_planes(extra, padded, bits) {

@@ -2,9 +2,9 @@
 //!
 //! | what | of |
 //! |---|---|
-//! | [`Kernels::scan`] | a sign block: bounds of 32 vectors, and which of them are worth a second look |
+//! | [`Kernels::scan`] | a sign block: which of its 32 vectors are worth a second look |
 //! | [`Kernels::sign_dot`], [`Kernels::level_dot`] | one vector: its code times the query in integers, exactly |
-//! | [`Kernels::dot`], [`Kernels::l2`] and their like | one vector as it was given, for the last word |
+//! | [`Kernels::dot`], [`Kernels::l2`] | one vector as it was given, for the last word |
 //!
 //! Each exists in plain Rust and, on x86-64, for AVX2 and AVX-512; the best that the processor has is chosen
 //! once. Other processors run the plain form, which leaves their vector registers to the compiler: the sums
@@ -20,6 +20,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod layout;
+#[cfg(feature = "testing")]
+mod measure;
 mod portable;
 mod tables;
 
@@ -29,14 +31,12 @@ mod testing;
 #[expect(clippy::cast_precision_loss, reason = "sums of tests are exact in f32")]
 mod tests;
 
+#[cfg(feature = "testing")]
+pub use measure::ScanTrial;
+
 use std::sync::OnceLock;
 
-use half::f16;
-
-#[expect(unused_imports, reason = "the searcher comes next")]
-pub(crate) use layout::{
-    BLOCK_VECTORS, Factors, SignBlock, block_len, extra_len, levels, push_block, push_levels,
-};
+pub(crate) use layout::{BLOCK_VECTORS, Factors, SignBlock, block_len, extra_len, push_block, push_levels};
 pub(crate) use tables::{LevelTable, SignTable};
 
 /// Independent sums of an exact distance: enough to hide the latency of an addition in the widest registers.
@@ -60,40 +60,34 @@ pub(crate) struct Scan {
     pub(crate) threshold: f32,
 }
 
-/// What a scan finds of the vectors of a block, those in unused places included.
-#[derive(Clone, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) lower: [f32; BLOCK_VECTORS],
-    pub(crate) estimates: [f32; BLOCK_VECTORS],
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { lower: [0.0; BLOCK_VECTORS], estimates: [0.0; BLOCK_VECTORS] }
-    }
-}
-
-type Sum<T> = fn(&[f32], &[T]) -> f64;
+type Sum = fn(&[f32], &[f32]) -> f64;
 
 /// One implementation of every kernel.
 #[derive(Debug)]
 pub(crate) struct Kernels {
+    #[cfg_attr(not(any(test, feature = "testing")), expect(dead_code, reason = "for those who measure"))]
     name: &'static str,
-    scan: fn(&SignBlock<'_>, &SignTable, &Scan, &mut Bounds) -> u32,
+    scan: fn(&SignBlock<'_>, &SignTable, &Scan) -> u32,
     sign_dot: fn(&SignBlock<'_>, usize, &LevelTable) -> i32,
     level_dot: fn(&[u8], &LevelTable) -> i64,
-    dot: Sum<f32>,
-    l2: Sum<f32>,
-    dot_f16: Sum<f16>,
-    l2_f16: Sum<f16>,
-    dot_i8: Sum<i8>,
-    l2_i8: Sum<i8>,
+    dot: Sum,
+    l2: Sum,
 }
 
 /// The fastest kernels of this processor.
 pub(crate) fn kernels() -> &'static Kernels {
     static CHOSEN: OnceLock<&'static Kernels> = OnceLock::new();
     CHOSEN.get_or_init(|| Kernels::supported().pop().unwrap_or(&portable::KERNELS))
+}
+
+/// Asks memory for bytes that are read soon. A hint: it changes nothing but time.
+pub(crate) fn prefetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.chunks(64) {
+        avx2::prefetch(line);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
 }
 
 impl Kernels {
@@ -106,20 +100,15 @@ impl Kernels {
         std::iter::once(&portable::KERNELS).chain(wider.into_iter().flatten()).collect()
     }
 
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn name(&self) -> &'static str {
         self.name
     }
 
-    /// Estimates the vectors of a block, and says as bits which of them have no bound above the threshold.
-    pub(crate) fn scan(
-        &self,
-        block: &SignBlock<'_>,
-        table: &SignTable,
-        scan: &Scan,
-        out: &mut Bounds,
-    ) -> u32 {
+    /// Says as bits which vectors of a block have no bound above the threshold.
+    pub(crate) fn scan(&self, block: &SignBlock<'_>, table: &SignTable, scan: &Scan) -> u32 {
         debug_assert_eq!(block.groups.len(), table.padded() * 4);
-        (self.scan)(block, table, scan, out)
+        (self.scan)(block, table, scan)
     }
 
     /// `<b,q>` of a vector of a block, with the rounded query.
@@ -145,29 +134,5 @@ impl Kernels {
     pub(crate) fn l2(&self, query: &[f32], row: &[f32]) -> f64 {
         debug_assert_eq!(query.len(), row.len());
         (self.l2)(query, row)
-    }
-
-    /// As [`Self::dot`] of the row widened.
-    pub(crate) fn dot_f16(&self, query: &[f32], row: &[f16]) -> f64 {
-        debug_assert_eq!(query.len(), row.len());
-        (self.dot_f16)(query, row)
-    }
-
-    /// As [`Self::l2`] of the row widened.
-    pub(crate) fn l2_f16(&self, query: &[f32], row: &[f16]) -> f64 {
-        debug_assert_eq!(query.len(), row.len());
-        (self.l2_f16)(query, row)
-    }
-
-    /// As [`Self::dot`] of the row widened.
-    pub(crate) fn dot_i8(&self, query: &[f32], row: &[i8]) -> f64 {
-        debug_assert_eq!(query.len(), row.len());
-        (self.dot_i8)(query, row)
-    }
-
-    /// As [`Self::l2`] of the row widened.
-    pub(crate) fn l2_i8(&self, query: &[f32], row: &[i8]) -> f64 {
-        debug_assert_eq!(query.len(), row.len());
-        (self.l2_i8)(query, row)
     }
 }

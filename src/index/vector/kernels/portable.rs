@@ -11,7 +11,7 @@ use half::slice::HalfFloatSliceExt;
 
 use super::layout::{BLOCK_VECTORS, GROUP, PADDING, Plane, SignBlock, place, split_planes};
 use super::tables::{Aligned, Integers, LevelTable, STRIDE, SignTable};
-use super::{BLOCK, Bounds, Kernels, LANES, Scan};
+use super::{BLOCK, Kernels, LANES, Scan};
 
 pub(super) static KERNELS: Kernels = Kernels {
     name: "portable",
@@ -20,20 +20,16 @@ pub(super) static KERNELS: Kernels = Kernels {
     level_dot,
     dot: |query, row| sum(query, row, product),
     l2: |query, row| sum(query, row, square),
-    dot_f16: |query, row| widened(query, row, widen_f16, product),
-    l2_f16: |query, row| widened(query, row, widen_f16, square),
-    dot_i8: |query, row| widened(query, row, widen_i8, product),
-    l2_i8: |query, row| widened(query, row, widen_i8, square),
 };
 
-fn scan(block: &SignBlock<'_>, table: &SignTable, scan: &Scan, out: &mut Bounds) -> u32 {
+fn scan(block: &SignBlock<'_>, table: &SignTable, scan: &Scan) -> u32 {
     let mut sums = [0; BLOCK_VECTORS];
     let (low, high) = sums.split_at_mut(BLOCK_VECTORS / 2);
     for (vector, (low, high)) in low.iter_mut().zip(high).enumerate() {
         let (byte, _) = place(vector);
         (*low, *high) = byte_sums(block.groups, &table.entries, byte);
     }
-    finish(&sums, block, table, scan, out)
+    finish(&sums, block, table, scan)
 }
 
 /// The sums of the two vectors in a byte of each group.
@@ -52,27 +48,19 @@ fn byte_sums(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>], byte: usize) -> (
 
 /// From sums to bounds, in the order of operations that every implementation keeps.
 #[expect(clippy::cast_precision_loss, reason = "a sum of 16,384 dimensions is below 2^24")]
-fn finish(
-    sums: &[u32; BLOCK_VECTORS],
-    block: &SignBlock<'_>,
-    table: &SignTable,
-    scan: &Scan,
-    out: &mut Bounds,
-) -> u32 {
+fn finish(sums: &[u32; BLOCK_VECTORS], block: &SignBlock<'_>, table: &SignTable, scan: &Scan) -> u32 {
     let (muls, errs) = (halves(block.muls), halves(block.errs));
     let factors = block.adds.as_chunks().0.iter().zip(muls.iter().zip(&errs));
-    for (((sum, (add, (mul, err))), estimate), lower) in
-        sums.iter().zip(factors).zip(&mut out.estimates).zip(&mut out.lower)
-    {
+    let mut mask = 0;
+    for (bit, (sum, (add, (mul, err)))) in sums.iter().zip(factors).enumerate() {
         let product = table.step * *sum as f32 + table.base;
-        *estimate = (scan.g_add + scan.add_weight * f32::from_le_bytes(*add)) + mul * product;
-        *lower = (*estimate - err * scan.g_err) - mul.abs() * scan.lut_err;
+        let estimate = (scan.g_add + scan.add_weight * f32::from_le_bytes(*add)) + mul * product;
+        let lower = (estimate - err * scan.g_err) - mul.abs() * scan.lut_err;
+        // A bound that is NaN is not above.
+        let above = matches!(lower.partial_cmp(&scan.threshold), Some(Ordering::Greater));
+        mask |= u32::from(!above) << bit;
     }
-    // A bound that is NaN is not above.
-    let kept = |(bit, lower): (usize, &f32)| {
-        u32::from(!matches!(lower.partial_cmp(&scan.threshold), Some(Ordering::Greater))) << bit
-    };
-    out.lower.iter().enumerate().map(kept).fold(0, |mask, bit| mask | bit)
+    mask
 }
 
 fn halves(bytes: &[u8; 2 * BLOCK_VECTORS]) -> [f32; BLOCK_VECTORS] {
@@ -162,33 +150,6 @@ fn sum(query: &[f32], row: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
     let blocks = query.chunks(BLOCK).zip(row.chunks(BLOCK));
     // Not `sum`: that of nothing would be minus zero.
     blocks.fold(0.0, |total, (query, row)| total + f64::from(block_sum(query, row, &term)))
-}
-
-/// The same for rows of another type, of which every value is an f32.
-fn widened<T>(
-    query: &[f32],
-    row: &[T],
-    widen: impl Fn(&[T], &mut [f32]),
-    term: impl Fn(f32, f32) -> f32,
-) -> f64 {
-    let mut wide = [0.0; BLOCK];
-    let mut total = 0.0;
-    for (query, row) in query.chunks(BLOCK).zip(row.chunks(BLOCK)) {
-        let (wide, _) = wide.split_at_mut(row.len().min(BLOCK));
-        widen(row, wide);
-        total += f64::from(block_sum(query, wide, &term));
-    }
-    total
-}
-
-fn widen_f16(row: &[f16], wide: &mut [f32]) {
-    row.convert_to_f32_slice(wide);
-}
-
-fn widen_i8(row: &[i8], wide: &mut [f32]) {
-    for (wide, narrow) in wide.iter_mut().zip(row) {
-        *wide = f32::from(*narrow);
-    }
 }
 
 /// The sum of up to [`BLOCK`] terms: by lanes, then by halves of the lanes.

@@ -1,7 +1,5 @@
 //! Chance for tests, the same on every run.
 
-use half::f16;
-
 /// `SplitMix64`.
 pub(super) struct Draw(pub(super) u64);
 
@@ -26,9 +24,5 @@ impl Draw {
 
     pub(super) fn floats(&mut self, count: usize) -> Vec<f32> {
         (0..count).map(|_| self.float()).collect()
-    }
-
-    pub(super) fn halves(&mut self, count: usize) -> Vec<f16> {
-        (0..count).map(|_| f16::from_f32(self.float())).collect()
     }
 }

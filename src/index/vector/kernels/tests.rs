@@ -7,14 +7,6 @@ use super::tables::{Aligned, Integers, STRIDE};
 use super::testing::Draw;
 use super::*;
 
-/// The same bits, or both NaN.
-fn assert_same(found: &[f32], wanted: &[f32], name: &str) {
-    for (found, wanted) in found.iter().zip(wanted) {
-        let same = found.to_bits() == wanted.to_bits() || found.is_nan() && wanted.is_nan();
-        assert!(same, "{name}: {found} instead of {wanted}");
-    }
-}
-
 /// A block of random signs and of the factors that `factor` draws.
 fn block(draw: &mut Draw, padded: usize, factor: impl Fn(&mut Draw) -> f32) -> Vec<u8> {
     let mut vectors = Vec::new();
@@ -27,8 +19,8 @@ fn block(draw: &mut Draw, padded: usize, factor: impl Fn(&mut Draw) -> f32) -> V
     bytes
 }
 
-/// The estimate and its bound, one vector at a time, as the brief of a scan says.
-fn reference(block: &SignBlock<'_>, vector: usize, table: &SignTable, scan: &Scan) -> (f32, f32) {
+/// The bound of one vector, as [`Scan`] says.
+fn reference(block: &SignBlock<'_>, vector: usize, table: &SignTable, scan: &Scan) -> f32 {
     let entry =
         |j: usize| u32::from(table.entries[j / 16].0[j % 16 * GROUP + usize::from(block.nibble(j, vector))]);
     let sum: u32 = (0..table.padded() / 4).map(entry).sum();
@@ -36,27 +28,26 @@ fn reference(block: &SignBlock<'_>, vector: usize, table: &SignTable, scan: &Sca
     let factors = block.factors(vector);
     let mul = factors.mul.to_f32();
     let estimate = scan.g_add + scan.add_weight * factors.add + mul * product;
-    (estimate, estimate - factors.err.to_f32() * scan.g_err - mul.abs() * scan.lut_err)
+    estimate - factors.err.to_f32() * scan.g_err - mul.abs() * scan.lut_err
 }
 
-/// Scans with every implementation; all must agree with the reference.
+/// Scans with every implementation; all must agree with the reference, bit by bit: each bound is also made the
+/// threshold, which does not rule its vector out, and then the next smaller number, which does.
 fn check_scan(bytes: &[u8], table: &SignTable, scan: &Scan) -> u32 {
     let block = SignBlock::new(bytes, table.padded()).unwrap();
-    let wanted: Vec<_> = (0..BLOCK_VECTORS).map(|vector| reference(&block, vector, table, scan)).collect();
-    let (estimates, lower): (Vec<_>, Vec<_>) = wanted.into_iter().unzip();
-    let mut expected = 0;
-    for (bit, lower) in lower.iter().enumerate() {
-        let above = *lower > scan.threshold;
-        expected |= u32::from(!above) << bit;
-    }
+    let lower: Vec<_> = (0..BLOCK_VECTORS).map(|vector| reference(&block, vector, table, scan)).collect();
+    let kept = |threshold: f32| {
+        let above = lower.iter().map(|lower| *lower > threshold);
+        above.enumerate().fold(0, |mask, (bit, above)| mask | u32::from(!above) << bit)
+    };
+    let edges = lower.iter().flat_map(|lower| [*lower, lower.next_down()]);
     for kernels in Kernels::supported() {
-        let mut out = Bounds { lower: [9.0; BLOCK_VECTORS], estimates: [9.0; BLOCK_VECTORS] };
-        let mask = kernels.scan(&block, table, scan, &mut out);
-        assert_same(&out.estimates, &estimates, kernels.name());
-        assert_same(&out.lower, &lower, kernels.name());
-        assert_eq!(mask, expected, "{}", kernels.name());
+        for threshold in std::iter::once(scan.threshold).chain(edges.clone()) {
+            let mask = kernels.scan(&block, table, &Scan { threshold, ..*scan });
+            assert_eq!(mask, kept(threshold), "{}, {threshold}", kernels.name());
+        }
     }
-    expected
+    kept(scan.threshold)
 }
 
 fn a_scan(draw: &mut Draw, table: &SignTable) -> Scan {
@@ -190,25 +181,16 @@ fn exact_sums_are_near_those_of_f64_and_the_same_bits_everywhere() {
     let mut draw = Draw(16);
     let unit = 2_f64.powi(-24);
     for dimension in (0..140).chain([256, 511, 512, 513, 543, 768, 1000, 1536, 16_384]) {
-        let query = draw.floats(dimension);
-        let (floats, halves) = (draw.floats(dimension), draw.halves(dimension));
-        let bytes: Vec<i8> = draw.bytes(dimension).into_iter().map(u8::cast_signed).collect();
-        let wide_halves: Vec<f32> = halves.iter().map(|half| half.to_f32()).collect();
-        let wide_bytes: Vec<f32> = bytes.iter().map(|byte| f32::from(*byte)).collect();
-        let results = |kernels: &Kernels| {
-            let floats = [kernels.dot(&query, &floats), kernels.l2(&query, &floats)];
-            let halves = [kernels.dot_f16(&query, &halves), kernels.l2_f16(&query, &halves)];
-            [floats, halves, [kernels.dot_i8(&query, &bytes), kernels.l2_i8(&query, &bytes)]]
-        };
+        let (query, row) = (draw.floats(dimension), draw.floats(dimension));
+        let results = |kernels: &Kernels| [kernels.dot(&query, &row), kernels.l2(&query, &row)];
         let plain = results(&portable::KERNELS);
-        for ([dot, l2], row) in plain.iter().zip([&floats, &wide_halves, &wide_bytes]) {
-            let (wanted, size) = exact(&query, row, |a, b| a * b);
-            assert!((dot - wanted).abs() <= 24.0 * unit * size, "{dot} for {wanted}");
-            let (wanted, _) = exact(&query, row, |a, b| (a - b) * (a - b));
-            assert!((l2 - wanted).abs() <= 24.0 * unit * wanted, "{l2} for {wanted}");
-        }
+        let [dot, l2] = plain;
+        let (wanted, size) = exact(&query, &row, |a, b| a * b);
+        assert!((dot - wanted).abs() <= 24.0 * unit * size, "{dot} for {wanted}");
+        let (wanted, _) = exact(&query, &row, |a, b| (a - b) * (a - b));
+        assert!((l2 - wanted).abs() <= 24.0 * unit * wanted, "{l2} for {wanted}");
         for kernels in Kernels::supported() {
-            for (found, wanted) in results(kernels).as_flattened().iter().zip(plain.as_flattened()) {
+            for (found, wanted) in results(kernels).iter().zip(&plain) {
                 assert_eq!(found.to_bits(), wanted.to_bits(), "{} of {dimension}", kernels.name());
             }
         }
@@ -241,7 +223,7 @@ fn lengths_that_do_not_match_do_not_panic() {
             for wide in [false, true] {
                 let table = SignTable::new(&query, wide);
                 let scan = a_scan(&mut draw, &table);
-                (kernels.scan)(&block, &table, &scan, &mut Bounds::default());
+                (kernels.scan)(&block, &table, &scan);
             }
             for bits in [0, 1, 5, 8, 9] {
                 let table = LevelTable::new(&query, bits);
@@ -249,7 +231,7 @@ fn lengths_that_do_not_match_do_not_panic() {
                 (kernels.level_dot)(&bytes[..99], &table);
             }
             (kernels.dot)(&query, &[1.0; 77]);
-            (kernels.l2_i8)(&[1.0; 77], &vec![1; padded]);
+            (kernels.l2)(&[1.0; 77], &query);
         }
     }
 }

@@ -143,6 +143,7 @@ impl Training {
 pub(crate) struct Progress {
     cancelled: AtomicBool,
     done: AtomicU64,
+    expected: AtomicU64,
 }
 
 impl Progress {
@@ -151,9 +152,19 @@ impl Progress {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// How many times a row was compared with a centroid, of about [`Training::work`].
+    /// How many times a row was compared with a centroid.
     pub(crate) fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
+    }
+
+    /// How often that will be, of the work that has begun; about.
+    pub(crate) fn expected(&self) -> u64 {
+        self.expected.load(Ordering::Relaxed)
+    }
+
+    /// Says that so much work begins.
+    pub(crate) fn expect(&self, comparisons: u64) {
+        self.expected.fetch_add(comparisons, Ordering::Relaxed);
     }
 
     /// Counts what was done.

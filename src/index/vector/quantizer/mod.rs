@@ -83,6 +83,7 @@ impl Quantizer {
         self.bits
     }
 
+    #[cfg(test)]
     pub(crate) fn form(&self) -> Form {
         self.form
     }
