@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
 use super::centroids::Plan;
-use super::{ATTEMPTS, BATCH_ROWS, with_deletes};
+use super::{ATTEMPTS, with_deletes};
 use crate::engine::{Base, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
@@ -106,12 +104,9 @@ async fn write(engine: &Arc<Engine>, tail: &Base) -> Result<Vec<(SegmentMeta, Ro
         }
         let ids: Vec<&Ids> = runs.iter().map(|(run, _)| run.ids()).collect();
         picks.sort_by_cached_key(|(at, row)| ids.get(*at).map(|ids| ids.get(*row)));
-        let batches: Vec<&RecordBatch> = runs.iter().map(|(run, _)| run.rows()).collect();
+        let batches = runs.iter().map(|(run, _)| run.rows().clone()).collect();
         let mut builder = SegmentBuilder::new(schema, id, sequences);
-        // In pieces: a column of an Arrow batch holds 2 GiB at most.
-        for picks in picks.chunks(BATCH_ROWS) {
-            builder.push(interleave_record_batch(&batches, picks)?)?;
-        }
+        builder.pick(batches, &picks)?;
         Ok(Some(builder))
     };
     let mut plan = Plan::new(engine, &tail.manifest).await?;

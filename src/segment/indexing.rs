@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray};
 use arrow::datatypes::{Float16Type, Float32Type, Int8Type};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
+use super::source::Source;
 use super::vectors::RECORDS_START;
 use crate::error::{Error, Result};
 use crate::index::vector::{Built, CentroidsMeta, Coded, Named, Progress, Space, train};
@@ -60,8 +61,8 @@ impl Indexing {
     }
 
     /// The indexes of the columns that get one. One column at a time is in memory as its metric compares it.
-    pub(super) fn build(&self, schema: &Schema, batches: &[RecordBatch]) -> Result<Indexes> {
-        let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>();
+    pub(super) fn build(&self, schema: &Schema, source: &Source) -> Result<Indexes> {
+        let rows = source.len() as usize;
         let mut indexes = Indexes::default();
         if rows < self.rows_min {
             return Ok(indexes);
@@ -71,7 +72,7 @@ impl Indexing {
             if !(self.sets.contains_key(name) || self.names.contains_key(name)) {
                 continue;
             }
-            let coded = coded(shape, name, batches)?;
+            let coded = coded(shape, name, source)?;
             if coded.rows.len() < self.rows_min.max(1) {
                 continue;
             }
@@ -128,20 +129,20 @@ pub(super) fn places(order: Option<&[u32]>, rows: usize) -> Vec<u32> {
 }
 
 /// The vectors of a column as its metric compares them.
-fn coded(shape: VectorColumn, name: &str, batches: &[RecordBatch]) -> Result<Coded> {
+fn coded(shape: VectorColumn, name: &str, source: &Source) -> Result<Coded> {
+    let list = |batch: &RecordBatch| {
+        let array = batch.column_by_name(name).and_then(|array| array.as_fixed_size_list_opt()).cloned();
+        array.ok_or_else(|| Error::internal("a vector column is missing"))
+    };
+    let lists: Vec<FixedSizeListArray> = source.batches().iter().map(list).collect::<Result<_>>()?;
     let mut coded = Coded { dimension: shape.dimension, ..Coded::default() };
-    let mut first = 0;
+    coded.values.reserve_exact(source.len() as usize * shape.dimension);
     let mut vector = Vec::new();
-    for batch in batches {
-        let array = batch.column_by_name(name).and_then(|array| array.as_fixed_size_list_opt());
-        let list = array.ok_or_else(|| Error::internal("a vector column is missing"))?;
-        coded.values.reserve(list.len() * shape.dimension);
-        for row in (0..list.len()).filter(|row| !list.is_null(*row)) {
-            widen(list.values(), shape.element, row * shape.dimension, shape.dimension, &mut vector);
-            Space::normalized(shape.metric, &vector, &mut coded.values);
-            coded.rows.push(u32::try_from(first + row).unwrap_or(u32::MAX));
-        }
-        first += list.len();
+    for (number, (batch, row)) in (0..).zip(source.rows()) {
+        let Some(list) = lists.get(batch).filter(|list| list.is_valid(row)) else { continue };
+        widen(list.values(), shape.element, row * shape.dimension, shape.dimension, &mut vector);
+        Space::normalized(shape.metric, &vector, &mut coded.values);
+        coded.rows.push(number);
     }
     Ok(coded)
 }

@@ -21,6 +21,7 @@ mod meta;
 mod reader;
 mod row_ids;
 mod rows;
+mod source;
 mod sums;
 mod vectors;
 mod weights;

@@ -440,6 +440,8 @@ async fn probe(written: &Written, backend: &Arc<dyn StorageBackend>) -> Result<(
     let columns = written.all_columns();
     let all = segment.fetch_range(&columns, 0..written.meta.rows).await?;
     assert!(all == written.source, "damage was read as data");
+    let ids = segment.fetch(&[], &(0..written.meta.rows).collect()).await?;
+    assert!(ids.column(0) == written.source.column(0), "damage was read as ids");
     let kind = written.schema.id();
     let found = segment.find_all(&Ids::new(kind, written.source.column(0))?).await?;
     assert_eq!(found.len(), u64::from(written.meta.rows));

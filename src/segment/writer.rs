@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
-use arrow::compute::interleave_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use futures::future::try_join_all;
 
-use super::ids::{IdIndexBuilder, check_order};
+use super::ids::IdIndexBuilder;
 use super::indexing::{ColumnIndex, Indexes, Indexing, places};
 use super::meta::{FileMeta, RowOrder, Section, SegmentMeta};
 use super::row_ids::RowIdsBuilder;
 use super::rows::RowsWriter;
+use super::source::Source;
 use super::sums;
 use super::vectors::{VectorWriter, seed};
 use super::weights::Weights;
@@ -24,10 +24,7 @@ use crate::error::{Error, Result};
 use crate::index::vector::Named;
 use crate::schema::{ColumnKind, Ids, Schema};
 use crate::storage::{LifeKeys, ObjectKey, PutMode, SegmentKeys, StorageBackend};
-use crate::types::{DocumentId, IdKind, SegmentId, Sequence};
-
-/// Rows that are brought into order at a time.
-const ORDERED_ROWS: usize = 4_096;
+use crate::types::{IdKind, SegmentId, Sequence};
 
 /// Sections of `attributes`.
 pub(super) const ID_HEAD: &str = "id.head";
@@ -47,9 +44,7 @@ pub(crate) struct SegmentBuilder {
     arrow: SchemaRef,
     id: SegmentId,
     sequences: (Sequence, Sequence),
-    rows: u32,
-    bounds: Option<(DocumentId, DocumentId)>,
-    batches: Vec<RecordBatch>,
+    source: Source,
 }
 
 /// The files of a segment, not yet on the store.
@@ -67,47 +62,40 @@ pub(crate) struct SegmentFiles {
 impl SegmentBuilder {
     /// A segment of rows that came from entries of these sequences, first and last.
     pub(crate) fn new(schema: Arc<Schema>, id: SegmentId, sequences: (Sequence, Sequence)) -> Self {
-        Self { arrow: schema.arrow(), id, sequences, rows: 0, bounds: None, batches: Vec::new(), schema }
+        Self { arrow: schema.arrow(), id, sequences, source: Source::default(), schema }
     }
 
     /// Adds rows, in the layout of [`Schema::arrow`]. Ids ascend, in a batch and from batch to batch.
     pub(crate) fn push(&mut self, batch: RecordBatch) -> Result<()> {
-        if batch.num_rows() == 0 {
-            return Ok(());
-        }
+        self.check(&batch)?;
+        self.source.push(self.schema.id(), batch)
+    }
+
+    /// Adds rows of batches of that layout, given by batch and row, without copying them. Ids ascend.
+    pub(crate) fn pick(&mut self, batches: Vec<RecordBatch>, rows: &[(usize, usize)]) -> Result<()> {
+        batches.iter().try_for_each(|batch| self.check(batch))?;
+        self.source.pick(self.schema.id(), batches, rows)
+    }
+
+    fn check(&self, batch: &RecordBatch) -> Result<()> {
         if batch.schema_ref().fields() != self.arrow.fields() {
             return Err(Error::internal("a batch has another layout than its segment"));
         }
-        let ids = Ids::new(self.schema.id(), batch.column(0))?;
-        check_order(&ids, self.bounds.as_ref().map(|(_, last)| last))?;
-        let end = u32::try_from(batch.num_rows()).ok().and_then(|rows| self.rows.checked_add(rows));
-        self.rows = end.ok_or_else(|| Error::limit("a segment of too many rows"))?;
-        let last = ids.get(ids.len() - 1);
-        let first = self.bounds.take().map_or_else(|| ids.get(0), |(first, _)| first);
-        self.bounds = Some((first, last));
-        self.batches.push(batch);
         Ok(())
     }
 
     /// The files. A segment without rows is an error.
     pub(crate) fn finish(self, indexing: &Indexing) -> Result<SegmentFiles> {
-        let (id_min, id_max) = self.bounds.ok_or_else(|| Error::internal("a segment without rows"))?;
-        let Indexes { order, columns: mut indexes } = indexing.build(&self.schema, &self.batches)?;
-        let places = places(order.as_deref(), self.rows as usize);
-        let mut columns = Columns::new(&self.schema, self.id, self.rows, &mut indexes)?;
-        match &order {
-            None => self.batches.iter().try_for_each(|batch| columns.push(batch))?,
-            Some(order) => in_order(&self.batches, order, |batch| columns.push(&batch))?,
-        }
-        let mut ids = IdIndexBuilder::new(self.schema.id());
-        let mut places_left = places.iter();
-        for batch in &self.batches {
-            let of_batch = Ids::new(self.schema.id(), batch.column(0))?;
-            for (at, place) in (0..of_batch.len()).zip(places_left.by_ref()) {
-                ids.push(&of_batch, at, *place);
-            }
-        }
-        drop(self.batches);
+        let source = self.source;
+        let bounds = source.bounds().cloned();
+        let (id_min, id_max) = bounds.ok_or_else(|| Error::internal("a segment without rows"))?;
+        let Indexes { order, columns: mut indexes } = indexing.build(&self.schema, &source)?;
+        let rows = source.len();
+        let places = places(order.as_deref(), rows as usize);
+        let mut columns = Columns::new(&self.schema, self.id, rows, &mut indexes)?;
+        source.each(order.as_deref(), |batch| columns.push(&batch))?;
+        let ids = index_ids(self.schema.id(), &source, &places)?;
+        drop(source);
 
         let (parquet, parquet_meta) = columns.parquet.finish()?;
         let mut file = FileBuilder::new(ATTRIBUTES_HEADER.to_vec());
@@ -136,7 +124,7 @@ impl SegmentBuilder {
         let meta = SegmentMeta {
             id: self.id,
             order: if order.is_some() { RowOrder::Leaf } else { RowOrder::Id },
-            rows: self.rows,
+            rows,
             sequences: self.sequences,
             id_min,
             id_max,
@@ -148,6 +136,19 @@ impl SegmentBuilder {
         };
         Ok(SegmentFiles { meta, parquet, attributes, vectors, centroids: made, places })
     }
+}
+
+/// The index of the ids, with the place of each row.
+fn index_ids(kind: IdKind, source: &Source, places: &[u32]) -> Result<IdIndexBuilder> {
+    let columns = source.batches().iter().map(|batch| Ids::new(kind, batch.column(0)));
+    let columns: Vec<Ids> = columns.collect::<Result<_>>()?;
+    let mut index = IdIndexBuilder::new(kind);
+    for ((batch, row), place) in source.rows().zip(places) {
+        if let Some(ids) = columns.get(batch) {
+            index.push(ids, row, *place);
+        }
+    }
+    Ok(index)
 }
 
 /// Everything that is written in the order of the rows.
@@ -196,33 +197,6 @@ impl Columns {
         }
         Ok(())
     }
-}
-
-/// The rows of batches in another order, some at a time: a column of an Arrow batch holds 2 GiB at most.
-fn in_order(
-    batches: &[RecordBatch],
-    order: &[u32],
-    mut each: impl FnMut(RecordBatch) -> Result<()>,
-) -> Result<()> {
-    let ends: Vec<usize> = batches
-        .iter()
-        .scan(0, |end, batch| {
-            *end += batch.num_rows();
-            Some(*end)
-        })
-        .collect();
-    let find = |row: &u32| {
-        let row = *row as usize;
-        let batch = ends.partition_point(|end| *end <= row);
-        let start = batch.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or_default();
-        (batch, row - start)
-    };
-    let batches: Vec<&RecordBatch> = batches.iter().collect();
-    for rows in order.chunks(ORDERED_ROWS) {
-        let indices: Vec<(usize, usize)> = rows.iter().map(find).collect();
-        each(interleave_record_batch(&batches, &indices)?)?;
-    }
-    Ok(())
 }
 
 impl SegmentFiles {
