@@ -8,7 +8,13 @@
 #![expect(clippy::cast_precision_loss, reason = "a benchmark")]
 
 #[path = "vector/machine.rs"]
-#[expect(dead_code, clippy::disallowed_methods, clippy::cast_possible_truncation, reason = "a benchmark")]
+#[expect(
+    dead_code,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a benchmark"
+)]
 mod machine;
 
 use elacsym::testing::ScanTrial;

@@ -13,6 +13,7 @@
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     clippy::indexing_slicing,
     reason = "a benchmark"
 )]
@@ -173,7 +174,7 @@ async fn states(set: &Set) -> Result<()> {
     }
     // Those that were overwritten with wrong vectors after they came.
     upsert(&docs, set, (0..10).flat_map(|part| (part..rows).step_by(97))).await?;
-    docs.write(WriteBatch::new().delete_by_filter(Filter::gte("n", rows as i64))).await?;
+    docs.write(WriteBatch::new().delete_by_filter(Filter::gte("n", rows as u64))).await?;
     docs.flush().await?;
     recalls(set, &docs, "ten flushes, updates, deletes").await?;
     docs.compact().await?;
@@ -184,12 +185,12 @@ async fn states(set: &Set) -> Result<()> {
 }
 
 async fn recalls(set: &Set, docs: &Namespace, state: &str) -> Result<()> {
-    let mut line = format!("| {state} |");
+    let mut cells = Vec::new();
     for target in TARGETS {
         let run = run(set, docs, QUERIES, |query| query.recall(target)).await?;
-        line += &format!(" {:.4} |", run.recall);
+        cells.push(format!("{:.4}", run.recall));
     }
-    println!("{line}");
+    println!("| {state} | {} |", cells.join(" | "));
     Ok(())
 }
 
@@ -203,10 +204,10 @@ async fn filters(set: &Set, docs: &Namespace) -> Result<()> {
     for matching in [rows / 2, rows / 10, rows / 100, rows / 1_000, 10] {
         let (mut recall, mut fewest, mut scanned, mut seconds) = (0.0, usize::MAX, 0.0, 0.0);
         for vector in set.queries().take(FEW) {
-            let truth = set.nearest(vector, |row| shuffled(row, rows) < matching as i64);
+            let truth = set.nearest(vector, |row| shuffled(row, rows) < matching as u64);
             let query = Query::nearest("v", vector).limit(LIMIT).select(Select::Only(Vec::new()));
             let start = Instant::now();
-            let response = snapshot.query(query.filter(Filter::lt("shuffled", matching as i64))).await?;
+            let response = snapshot.query(query.filter(Filter::lt("shuffled", matching as u64))).await?;
             seconds += start.elapsed().as_secs_f64();
             let hits = response.rows.documents()?;
             (fewest, recall) = (fewest.min(hits.len()), recall + share(&hits, &truth));
@@ -224,9 +225,9 @@ async fn filters(set: &Set, docs: &Namespace) -> Result<()> {
 }
 
 /// The rank of a row in an order that has nothing to do with where rows lie; each rank is taken about once.
-fn shuffled(row: usize, rows: usize) -> i64 {
+fn shuffled(row: usize, rows: usize) -> u64 {
     // A multiplier without a common factor with most counts of rows.
-    (row as u64 * 2_654_435_761 % rows as u64) as i64
+    row as u64 * 2_654_435_761 % rows as u64
 }
 
 async fn database(backend: &Arc<dyn StorageBackend>) -> Result<Database> {
@@ -239,8 +240,8 @@ async fn database(backend: &Arc<dyn StorageBackend>) -> Result<Database> {
 
 async fn namespace(set: &Set, backend: &Arc<dyn StorageBackend>) -> Result<Namespace> {
     let schema = Schema::builder(IdKind::U64)
-        .attribute("n", AttributeType::Int)
-        .attribute("shuffled", AttributeType::Int)
+        .attribute("n", AttributeType::Uint)
+        .attribute("shuffled", AttributeType::Uint)
         .vector("v", VectorType::F32, set.dimension, set.metric);
     database(backend).await?.create_namespace("docs", schema.build()?).await
 }
@@ -263,7 +264,7 @@ async fn upsert_as(
         let document = |row: &usize| {
             let (id, vector) = as_what(*row);
             Document::new(id)
-                .with("n", id as i64)
+                .with("n", id)
                 .with("shuffled", shuffled(id as usize, set.rows()))
                 .with("v", Vector::F32(set.row(vector).to_vec()))
         };

@@ -106,6 +106,7 @@ fn scan_avx2(metric: Metric, query: &[f32], base: &[f32], matches: impl Fn(usize
     scan_plain(metric, query, base, f32::mul_add, matches)
 }
 
+#[expect(clippy::inline_always, reason = "it is compiled with the features of its caller")]
 #[inline(always)]
 fn scan_plain(
     metric: Metric,
@@ -133,6 +134,7 @@ fn scan_plain(
     near.into_iter().map(|(_, row)| row).collect()
 }
 
+#[expect(clippy::inline_always, reason = "it is compiled with the features of its caller")]
 #[inline(always)]
 fn sum(a: &[f32], b: &[f32], add: impl Fn(f32, f32, f32) -> f32) -> f32 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<32>(), b.as_chunks::<32>());

@@ -240,6 +240,7 @@ impl Namespace {
 
     /// How far a flush or compaction of this process, of any handle, is with indexing vectors; `None` while none
     /// does.
+    #[must_use]
     pub fn index_progress(&self) -> Option<IndexProgress> {
         index_progress(&self.engine)
     }

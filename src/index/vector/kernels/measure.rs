@@ -14,7 +14,10 @@ pub struct ScanTrial {
 
 impl fmt::Debug for ScanTrial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScanTrial").field("padded", &self.padded).field("vectors", &self.vectors).finish()
+        f.debug_struct("ScanTrial")
+            .field("padded", &self.padded)
+            .field("vectors", &self.vectors)
+            .finish_non_exhaustive()
     }
 }
 
