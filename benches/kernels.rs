@@ -23,7 +23,7 @@ use elacsym::testing::ScanTrial;
 const LEVELS: [(&str, usize); 3] = [("L2", 256 << 10), ("L3", 8 << 20), ("memory", 256 << 20)];
 
 fn main() {
-    let clock = machine::clock();
+    let clock = clock();
     println!("clock {clock:.2} GHz");
     println!("| dimensions | level | reads GB/s | kernel | ns a vector | GB/s | bound ns | of the bound |");
     println!("|---|---|---|---|---|---|---|---|");

@@ -69,7 +69,9 @@ async fn measure(set: &Set, folder: Option<&Path>) -> Result<()> {
 
 /// The curve of recall and time, after one flush.
 async fn curve(set: &Set) -> Result<()> {
-    let docs = namespace(set, &(Arc::new(MemoryBackend::new()) as _)).await?;
+    let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
+    let schema = Schema::builder(IdKind::U64).vector("v", VectorType::F32, set.dimension, set.metric);
+    let docs = database(&backend).await?.create_namespace("docs", schema.build()?).await?;
     upsert(&docs, set, 0..set.rows()).await?;
     let (wall, cpu) = (Instant::now(), machine::cpu_time());
     machine::forget_peak();
@@ -162,7 +164,11 @@ fn share(hits: &[Document], truth: &[u64]) -> f64 {
 /// Recall in the states that a namespace comes to, and under filters.
 async fn states(set: &Set) -> Result<()> {
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let docs = namespace(set, &backend).await?;
+    let schema = Schema::builder(IdKind::U64)
+        .attribute("n", AttributeType::Uint)
+        .attribute("shuffled", AttributeType::Uint)
+        .vector("v", VectorType::F32, set.dimension, set.metric);
+    let docs = database(&backend).await?.create_namespace("docs", schema.build()?).await?;
     println!("\n| state | 0.8 | 0.9 | 0.95 | 0.99 |\n|---|---|---|---|---|");
     let rows = set.rows();
     for part in 0..10 {
@@ -238,14 +244,6 @@ async fn database(backend: &Arc<dyn StorageBackend>) -> Result<Database> {
     Database::builder().with_settings(settings).open_backend(Arc::clone(backend)).await
 }
 
-async fn namespace(set: &Set, backend: &Arc<dyn StorageBackend>) -> Result<Namespace> {
-    let schema = Schema::builder(IdKind::U64)
-        .attribute("n", AttributeType::Uint)
-        .attribute("shuffled", AttributeType::Uint)
-        .vector("v", VectorType::F32, set.dimension, set.metric);
-    database(backend).await?.create_namespace("docs", schema.build()?).await
-}
-
 async fn upsert(docs: &Namespace, set: &Set, rows: impl Iterator<Item = usize>) -> Result<()> {
     upsert_as(docs, set, rows, |row| (row as u64, row)).await
 }
@@ -261,12 +259,14 @@ async fn upsert_as(
     rows.sort_unstable();
     rows.dedup();
     for rows in rows.chunks(BATCH) {
+        let attributes = docs.schema().columns().len() > 1;
         let document = |row: &usize| {
             let (id, vector) = as_what(*row);
-            Document::new(id)
-                .with("n", id)
-                .with("shuffled", shuffled(id as usize, set.rows()))
-                .with("v", Vector::F32(set.row(vector).to_vec()))
+            let document = Document::new(id).with("v", Vector::F32(set.row(vector).to_vec()));
+            if !attributes {
+                return document;
+            }
+            document.with("n", id).with("shuffled", shuffled(id as usize, set.rows()))
         };
         docs.write(rows.iter().map(document).fold(WriteBatch::new(), WriteBatch::upsert)).await?;
     }
