@@ -87,6 +87,9 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// How many bytes of immutable blocks are kept in memory. Default 256 MiB; 0 keeps none.
     pub cache_bytes: usize,
+    /// From how many vectors on a column of a segment is indexed: fewer are compared one by one, which is as
+    /// fast. Default 4,096.
+    pub index_rows_min: usize,
     /// Where blocks are kept beyond memory. Default: nowhere.
     #[cfg(feature = "disk-cache")]
     pub disk_cache: Option<DiskCache>,
@@ -119,6 +122,7 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_mins(1),
             cache_bytes: 256 << 20,
+            index_rows_min: 4_096,
             #[cfg(feature = "disk-cache")]
             disk_cache: None,
             limit_max: 10_000,

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+pub use crate::index::vector::ScanTrial;
 pub use crate::safeguard::Safeguard;
 
 use crate::error::Result;

@@ -13,6 +13,7 @@ mod block;
 #[cfg_attr(not(feature = "disk-cache"), path = "no_disk.rs")]
 mod disk;
 mod flight;
+mod shared;
 #[cfg(test)]
 mod testing;
 
@@ -31,6 +32,7 @@ use foyer::{Cache, CacheBuilder, S3FifoConfig};
 use self::block::{BlockKey, Piece};
 use self::disk::Disk;
 use self::flight::Flights;
+pub(crate) use self::shared::Shared;
 
 /// What an entry costs beside its bytes and the name of its object: its record, its place in the index and
 /// in the queues.
@@ -41,7 +43,7 @@ const SHARDS_MAX: usize = 8;
 
 /// Blocks of the objects of one database. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct BlockCache(Option<Arc<Tiers>>);
+pub(crate) struct BlockCache(Option<Arc<Tiers>>, Shared);
 
 /// What a cache did since it was opened, and what it holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,12 +86,12 @@ struct Counters {
 impl BlockCache {
     /// No cache: every read goes to the store, each for itself.
     pub(crate) fn off() -> Self {
-        Self(None)
+        Self(None, Shared::default())
     }
 
     /// A cache in memory of at most `bytes`, which counts names and bookkeeping. With 0 it is off.
     pub(crate) fn memory(bytes: usize) -> Self {
-        if bytes == 0 { Self::off() } else { Self(Some(Arc::new(Tiers::new(bytes)))) }
+        if bytes == 0 { Self::off() } else { Self::over(Tiers::new(bytes)) }
     }
 
     /// A cache in memory of at most `bytes`, over one on a local disk. Must be called on a tokio runtime,
@@ -98,9 +100,18 @@ impl BlockCache {
     #[cfg(feature = "disk-cache")]
     pub(crate) async fn with_disk(bytes: usize, disk: DiskOptions, env: &crate::env::Env) -> Self {
         match Disk::open(disk, env).await {
-            Some(disk) => Self(Some(Arc::new(Tiers { disk: Some(disk), ..Tiers::new(bytes) }))),
+            Some(disk) => Self::over(Tiers { disk: Some(disk), ..Tiers::new(bytes) }),
             None => Self::memory(bytes),
         }
+    }
+
+    fn over(tiers: Tiers) -> Self {
+        Self(Some(Arc::new(tiers)), Shared::default())
+    }
+
+    /// Decoded objects that are in use.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.1
     }
 
     /// What the cache did so far.

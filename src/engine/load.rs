@@ -1,6 +1,6 @@
 //! Finding the newest state from nothing: names, then lists and the manifest, then the tail.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures::future::{join_all, try_join_all};
 use futures::try_join;
@@ -96,6 +96,7 @@ impl Engine {
             state: nothing.into(),
             probe: super::Probe::default(),
             upkeep: tokio::sync::Mutex::default(),
+            indexing: Mutex::default(),
             refresh: super::install::Refresh::default(),
         };
         let state = engine.load(hint, first).await?;

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::vector::Progress;
 use crate::manifest::LifeRecord;
 use crate::query::View;
 use crate::safeguard::Safeguard;
@@ -49,6 +50,8 @@ pub(crate) struct Engine {
     probe: Probe,
     /// Held while this process flushes or compacts: two at once would waste work.
     pub(crate) upkeep: tokio::sync::Mutex<()>,
+    /// How far the indexing of such a flush or compaction is.
+    pub(crate) indexing: Mutex<Option<Arc<Progress>>>,
     refresh: install::Refresh,
 }
 

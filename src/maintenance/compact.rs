@@ -8,18 +8,21 @@ use arrow::compute::interleave_record_batch;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
+use super::centroids::Plan;
 use super::{ATTEMPTS, BATCH_ROWS, with_deletes};
 use crate::engine::{Base, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::{PartId, Source, batch_bytes};
 use crate::query::Part;
-use crate::segment::{Segment, SegmentBuilder, SegmentMeta};
+use crate::segment::{RowOrder, Segment, SegmentBuilder, SegmentMeta};
 use crate::types::{DocumentId, SegmentId, Sequence};
 
 /// Above this a segment is closed and the next begun: it is built in memory.
 const SEGMENT_BYTES_MAX: usize = 512 << 20;
-/// How much of each segment is read at a time.
-const PAGE_BYTES: u64 = 8 << 20;
+/// How much of all segments together is read at a time. Where rows do not lie in the order of their ids each
+/// page of ids is spread over the whole segment, so the fewer pages, the better.
+const PAGES_BYTES: u64 = 512 << 20;
+const PAGE_BYTES_ORDERED: u64 = 8 << 20;
 
 /// What a compaction did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,14 +36,15 @@ pub struct CompactReport {
     pub rows: u64,
 }
 
-/// Merges all segments of the newest manifest.
+/// Merges all segments of the newest manifest, and indexes what is not.
 pub(crate) async fn compact(engine: &Arc<Engine>) -> Result<CompactReport> {
     let _one_at_a_time = engine.upkeep.lock().await;
     engine.newest_manifest().await?;
     let start = engine.base()?;
     let inputs = &start.view.segments;
     let clean = inputs.iter().all(|part| part.deletes.is_empty());
-    if inputs.is_empty() || (inputs.len() == 1 && clean) {
+    let indexed = start.manifest.segments.iter().all(|meta| is_indexed(engine, meta));
+    if inputs.is_empty() || (inputs.len() == 1 && clean && indexed) {
         return Ok(CompactReport::default());
     }
     let merge = Merge::run(engine, &start).await?;
@@ -60,6 +64,12 @@ pub(crate) async fn compact(engine: &Arc<Engine>) -> Result<CompactReport> {
     Err(Error::new(ErrorKind::Unavailable, "other processes keep committing manifests: try again later"))
 }
 
+/// Whether a segment has the indexes that it would get if it were written now.
+fn is_indexed(engine: &Engine, meta: &SegmentMeta) -> bool {
+    let few = (meta.rows as usize) < engine.context.settings.index_rows_min;
+    few || !meta.centroids.is_empty() || engine.schema.vectors().next().is_none()
+}
+
 /// Segments merged and uploaded, and where each old row went.
 struct Merge {
     outputs: Vec<Output>,
@@ -71,16 +81,21 @@ struct Output {
     meta: SegmentMeta,
     /// The place of its first row among the rows of all outputs.
     start: u64,
+    /// The row of each of its places.
+    rows: Vec<u32>,
 }
 
 impl Merge {
     async fn run(engine: &Arc<Engine>, start: &Base) -> Result<Self> {
-        let mut inputs: Vec<Input> = start.view.segments.iter().filter_map(Input::new).collect();
+        let parts = &start.view.segments;
+        let share = PAGES_BYTES / (parts.len() as u64).max(1);
+        let mut inputs: Vec<Input> = parts.iter().filter_map(|part| Input::new(part, share)).collect();
         let mut merge = Self {
             outputs: Vec::new(),
             moved: inputs.iter().map(|input| vec![None; input.segment.meta().rows as usize]).collect(),
         };
         let columns = start.view.all_columns();
+        let mut plan = Plan::new(engine, &start.manifest).await?;
         let (mut builder, mut bytes, mut place) = (None, 0, 0);
         loop {
             try_join_all(inputs.iter_mut().map(|input| input.fill(&columns))).await?;
@@ -99,20 +114,16 @@ impl Merge {
                         Arc::clone(&engine.schema),
                         new_id(engine, start),
                         sequences(start),
-                    )?,
+                    ),
                 };
-                let push = move || {
-                    let mut open = open;
-                    open.push(&batch).map(|()| open)
-                };
-                builder = Some(engine.context.env.blocking(push).await??);
+                builder.insert(open).push(batch)?;
             }
             if bytes > SEGMENT_BYTES_MAX {
                 bytes = 0;
-                merge.close(engine, &mut builder, place).await?;
+                merge.close(engine, &mut plan, &mut builder, place).await?;
             }
         }
-        merge.close(engine, &mut builder, place).await?;
+        merge.close(engine, &mut plan, &mut builder, place).await?;
         Ok(merge)
     }
 
@@ -135,14 +146,16 @@ impl Merge {
     async fn close(
         &mut self,
         engine: &Engine,
+        plan: &mut Plan,
         builder: &mut Option<SegmentBuilder>,
         place: u64,
     ) -> Result<()> {
-        let Some(open) = builder.take() else { return Ok(()) };
-        let files = engine.context.env.blocking(move || open.finish()).await??;
+        let open = builder.take();
+        let Some(files) = plan.finish(move || Ok(open)).await? else { return Ok(()) };
+        let rows = files.places().to_vec();
         let meta = files.upload(&engine.context.backend, &engine.keys).await?;
         let start = place - u64::from(meta.rows);
-        self.outputs.push(Output { meta, start });
+        self.outputs.push(Output { meta, start, rows });
         Ok(())
     }
 
@@ -157,15 +170,16 @@ impl Merge {
             for place in now.iter().filter_map(|row| moved.get(row as usize).copied().flatten()) {
                 let after = self.outputs.partition_point(|output| output.start <= place);
                 if let Some(output) = after.checked_sub(1).and_then(|at| self.outputs.get(at))
-                    && let Ok(row) = u32::try_from(place - output.start)
+                    && let Ok(within) = usize::try_from(place - output.start)
+                    && let Some(row) = output.rows.get(within)
                 {
-                    dead.entry(output.meta.id).or_default().insert(row);
+                    dead.entry(output.meta.id).or_default().insert(*row);
                 }
             }
         }
         let mut next = newest.manifest.successor(env.uuid(), env.wall_ms());
         next.segments.retain(|meta| inputs.iter().all(|input| input.id != PartId::Segment(meta.id)));
-        next.segments.extend(self.outputs.iter().map(|output| output.meta.clone()));
+        next.add(self.outputs.iter().map(|output| output.meta.clone()));
         next.segments = with_deletes(engine, next.number, next.segments, &dead).await?;
         engine.commit(next).await
     }
@@ -205,14 +219,18 @@ struct Pick {
 }
 
 impl Input {
-    fn new(part: &Part) -> Option<Self> {
+    fn new(part: &Part, bytes: u64) -> Option<Self> {
         let Source::Segment(segment) = &part.source else { return None };
         let meta = segment.meta();
-        let page = PAGE_BYTES / (meta.bytes() / u64::from(meta.rows.max(1))).max(1);
+        let (bytes, most) = match meta.order {
+            RowOrder::Id => (bytes.min(PAGE_BYTES_ORDERED), BATCH_ROWS),
+            RowOrder::Leaf => (bytes, usize::MAX),
+        };
+        let page = bytes / (meta.bytes() / u64::from(meta.rows.max(1))).max(1);
         Some(Self {
             segment: Arc::clone(segment),
             dead: Arc::clone(&part.deletes),
-            page: usize::try_from(page).unwrap_or(BATCH_ROWS).clamp(1, BATCH_ROWS),
+            page: usize::try_from(page).unwrap_or(BATCH_ROWS).clamp(1, most),
             after: None,
             finished: false,
             ready: Vec::new(),

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
-use super::{ATTEMPTS, BATCH_ROWS, with_deletes};
+use super::centroids::Plan;
+use super::{ATTEMPTS, with_deletes};
 use crate::engine::{Base, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
@@ -105,15 +104,13 @@ async fn write(engine: &Arc<Engine>, tail: &Base) -> Result<Vec<(SegmentMeta, Ro
         }
         let ids: Vec<&Ids> = runs.iter().map(|(run, _)| run.ids()).collect();
         picks.sort_by_cached_key(|(at, row)| ids.get(*at).map(|ids| ids.get(*row)));
-        let batches: Vec<&RecordBatch> = runs.iter().map(|(run, _)| run.rows()).collect();
-        let mut builder = SegmentBuilder::new(schema, id, sequences)?;
-        // In pieces: a column of an Arrow batch holds 2 GiB at most.
-        for picks in picks.chunks(BATCH_ROWS) {
-            builder.push(&interleave_record_batch(&batches, picks)?)?;
-        }
-        builder.finish().map(Some)
+        let batches = runs.iter().map(|(run, _)| run.rows().clone()).collect();
+        let mut builder = SegmentBuilder::new(schema, id, sequences);
+        builder.pick(batches, &picks)?;
+        Ok(Some(builder))
     };
-    if let Some(files) = env.blocking(build).await?? {
+    let mut plan = Plan::new(engine, &tail.manifest).await?;
+    if let Some(files) = plan.finish(build).await? {
         let meta = files.upload(&engine.context.backend, &engine.keys).await?;
         segments.push((meta, RoaringBitmap::new()));
     }
@@ -141,7 +138,7 @@ async fn next_manifest(
         PartId::Segment(id) => Some((id, dead)),
         PartId::Run(_) => None,
     });
-    next.segments.extend(written.iter().map(|(meta, _)| meta.clone()));
+    next.add(written.iter().map(|(meta, _)| meta.clone()));
     next.segments = with_deletes(engine, next.number, next.segments, &dead.collect()).await?;
     next.flushed_through = tail.view.sequence;
     next.flushed_batch = tail.last_batch;

@@ -3,9 +3,12 @@
 //! Any number of processes may do it at any time. They compete for the number of the next manifest: who
 //! loses has wasted work, never data. What is uploaded and not committed is garbage for collection.
 
+mod centroids;
 mod compact;
 mod flush;
 
+pub use centroids::IndexProgress;
+pub(crate) use centroids::index_progress;
 pub use compact::CompactReport;
 pub(crate) use compact::compact;
 pub use flush::FlushReport;

@@ -11,13 +11,14 @@ mod store;
 pub(crate) use life::{Closed, Hint, LifeRecord};
 pub(crate) use store::{Commit, commit, latest, read};
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::codec::{CodecError, Frame};
+use crate::index::vector::CentroidsMeta;
 use crate::schema::Schema;
 use crate::segment::SegmentMeta;
 use crate::types::{Sequence, TokenRecord};
@@ -46,6 +47,9 @@ pub(crate) struct Manifest {
     pub(crate) floors: Floors,
     pub(crate) schema: Schema,
     pub(crate) segments: Vec<SegmentMeta>,
+    /// The centroid set that new segments are indexed by, by vector column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) centroids: BTreeMap<String, CentroidsMeta>,
     /// The newest writes with an idempotency token, oldest first.
     pub(crate) tokens: Vec<TokenRecord>,
     /// The last manifests before this one: number and nonce.
@@ -76,6 +80,7 @@ impl Manifest {
             floors: Floors::default(),
             schema: life.schema.clone(),
             segments: Vec::new(),
+            centroids: BTreeMap::new(),
             tokens: Vec::new(),
             ring: Vec::new(),
             features: Vec::new(),
@@ -95,6 +100,19 @@ impl Manifest {
         next.created_ms = created_ms;
         next.created_by = created_by();
         next
+    }
+
+    /// Adds segments. Of the centroid sets, those that were trained on the most rows serve from here on.
+    pub(crate) fn add(&mut self, metas: impl IntoIterator<Item = SegmentMeta>) {
+        for meta in metas {
+            for (column, set) in &meta.centroids {
+                let known = self.centroids.get(column);
+                if known.is_none_or(|known| known.trained < set.trained) {
+                    self.centroids.insert(column.clone(), *set);
+                }
+            }
+            self.segments.push(meta);
+        }
     }
 
     /// Appends writes with tokens; the oldest are forgotten.

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use crate::engine::{Engine, close_life};
 use crate::error::{Error, ErrorKind, Result};
-use crate::maintenance::{CompactReport, FlushReport, compact, flush, flush_while};
-use crate::query::{Page, Query, QueryResponse, Scan};
+use crate::maintenance::{CompactReport, FlushReport, IndexProgress};
+use crate::maintenance::{compact, flush, flush_while, index_progress};
+use crate::query::{Page, Query, QueryResponse, RecallCheck, RecallReport, Scan};
 use crate::schema::Schema;
 use crate::settings::Backpressure;
 use crate::types::{Document, DocumentId, NamespaceName, Sequence, WriteReceipt};
@@ -203,12 +204,20 @@ impl Namespace {
         self.snapshot(Consistency::Strong).await?.scan(scan).await
     }
 
-    /// The nearest documents, by exact distance.
+    /// The nearest documents, with exact distances. See [`Snapshot::query`].
     ///
     /// # Errors
     /// As [`Snapshot::query`].
     pub async fn query(&self, query: Query) -> Result<QueryResponse> {
         self.snapshot(Consistency::Strong).await?.query(query).await
+    }
+
+    /// Measures the recall of approximate search on what is stored. See [`Snapshot::measure_recall`].
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub async fn measure_recall(&self, check: &RecallCheck) -> Result<RecallReport> {
+        self.snapshot(Consistency::Strong).await?.measure_recall(check).await
     }
 
     /// Turns everything acknowledged so far into segments. Writes and reads go on meanwhile, and any number
@@ -227,6 +236,13 @@ impl Namespace {
     /// [`ErrorKind::Unavailable`] if the store does not answer. Nothing is lost.
     pub async fn compact(&self) -> Result<CompactReport> {
         compact(&self.engine).await
+    }
+
+    /// How far a flush or compaction of this process, of any handle, is with indexing vectors; `None` while none
+    /// does.
+    #[must_use]
+    pub fn index_progress(&self) -> Option<IndexProgress> {
+        index_progress(&self.engine)
     }
 
     /// Refuses new writes through this handle and its clones, and waits for those under way.

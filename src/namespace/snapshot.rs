@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::Result;
-use crate::query::{Page, Query, QueryResponse, Scan, Select, View};
+use crate::query::{Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, Select, View};
 use crate::types::{Document, DocumentId, Sequence};
 
 /// Which state a snapshot shows.
@@ -71,13 +71,23 @@ impl Snapshot {
         self.view.scan(&scan).await
     }
 
-    /// The nearest documents, by exact distance.
+    /// The nearest documents, with exact distances. Columns with an index find the share of them that
+    /// [`Query::recall`] asks for, the tail and small segments all.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a wrong column, vector, filter or selection,
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a wrong column, vector, recall, filter or selection,
     /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for a wrong limit.
     pub async fn query(&self, query: Query) -> Result<QueryResponse> {
         self.view.query(&query).await
+    }
+
+    /// Searches for some of the stored vectors, approximately and exactly, and compares. It reads every vector
+    /// for each of them: in a large namespace take a small sample.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`].
+    pub async fn measure_recall(&self, check: &RecallCheck) -> Result<RecallReport> {
+        self.view.measure_recall(check).await
     }
 }
 

@@ -3,7 +3,7 @@
 //! # Precision
 //! With u = 2⁻²⁴, against the exact distance of the stored components:
 //! - i8: sums are exact; the result is rounded once.
-//! - f32 and f16 (widened to f32, which is exact): sums run in f32 over blocks of 512 components in 16 lanes,
+//! - f32 and f16 (widened to f32, which is exact): sums run in f32 over blocks of 512 components in 32 lanes,
 //!   and blocks are added in f64. So [`Metric::L2Squared`] has a relative error of at most 40 u,
 //!   [`Metric::Dot`] an absolute one of at most 40 u · Σ|aᵢ bᵢ|, [`Metric::Cosine`] one of at most 80 u,
 //!   whatever the dimension.
@@ -19,12 +19,11 @@ use arrow::buffer::BooleanBuffer;
 use half::slice::HalfFloatSliceExt;
 
 use crate::error::{Error, Result};
+use crate::index::vector::kernels;
 use crate::schema::{VectorColumn, coerce_vector};
 use crate::types::{Metric, Vector};
 
-/// Independent sums: as many as the widest registers hold, and enough to hide the latency of an addition.
-const LANES: usize = 16;
-/// How many components are summed in f32 before the sum is carried over to f64.
+/// How many products of i8 are summed in an i32.
 const BLOCK: usize = 512;
 /// Between these, squares and products of f32 neither overflow nor lose digits to underflow.
 const SAFE: std::ops::RangeInclusive<f64> = 1e-30..=1e30;
@@ -52,12 +51,12 @@ impl Prepared {
             .map_err(|why| Error::invalid(format!("bad query vector: {why}. column=`{column}`")))?;
         let components = match query {
             Vector::F32(v) => {
-                let square = dot(&v, &v);
+                let square = kernels().dot(&v, &v);
                 Components::F32(v, square)
             }
             Vector::F16(v) => {
                 let v = v.to_f32_vec();
-                let square = dot(&v, &v);
+                let square = kernels().dot(&v, &v);
                 Components::F16(v, square)
             }
             Vector::I8(v) => {
@@ -120,19 +119,20 @@ impl Prepared {
     }
 
     fn floats(&self, query: &[f32], query_square: f64, row: &[f32]) -> f32 {
+        let kernels = kernels();
         match self.metric {
             Metric::L2Squared => {
-                let sum = sum(query, row, |a, b| (a - b) * (a - b));
+                let sum = kernels.l2(query, row);
                 round(if SAFE.contains(&sum) { sum } else { wide(query, row, |a, b| (a - b) * (a - b)) })
             }
             Metric::Dot => {
-                let sum = dot(query, row);
+                let sum = kernels.dot(query, row);
                 round(-if sum.is_finite() { sum } else { wide(query, row, |a, b| a * b) })
             }
             Metric::Cosine => {
-                let row_square = dot(row, row);
+                let row_square = kernels.dot(row, row);
                 if SAFE.contains(&query_square) && SAFE.contains(&row_square) {
-                    return cosine(dot(query, row), query_square, row_square);
+                    return cosine(kernels.dot(query, row), query_square, row_square);
                 }
                 let product = |a: &[f32], b: &[f32]| wide(a, b, |a, b| a * b);
                 cosine(product(query, row), product(query, query), product(row, row))
@@ -199,31 +199,7 @@ fn round(distance: f64) -> f32 {
     distance as f32 + 0.0
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    sum(a, b, |a, b| a * b)
-}
-
-/// The sum of `term` over the pairs of components, in lanes that the compiler turns into vector registers.
-/// Its order is fixed, so the result is the same everywhere.
-fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
-    let mut total = 0.0;
-    for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
-        let mut lanes = [0.0_f32; LANES];
-        let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-        for (a, b) in a.iter().zip(b) {
-            for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-                *lane += term(*a, *b);
-            }
-        }
-        for ((lane, a), b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
-            *lane += term(*a, *b);
-        }
-        total += lanes.iter().map(|lane| f64::from(*lane)).sum::<f64>();
-    }
-    total
-}
-
-/// The same sum in f64: for vectors outside the range in which f32 is safe.
+/// A sum in f64: for vectors outside the range in which f32 is safe.
 fn wide(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
     a.iter().zip(b).map(|(a, b)| term(f64::from(*a), f64::from(*b))).sum()
 }

@@ -3,15 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use roaring::RoaringBitmap;
 
 use super::distance::Prepared;
 use super::part::Nearest;
-use super::request::check_limit;
+use super::probe::{Effort, Target, is_worth_probing, probe};
+use super::request::{check_effort, check_limit};
 use super::{Bound, Cursor, Filter, Page, Part, Place, Query, QueryResponse, QueryStats, Rows, Scan, View};
 use crate::error::{Error, Result};
+use crate::memtable::Source;
 use crate::schema::{ColumnKind, coerce_vector};
+use crate::segment::Segment;
 use crate::types::{Document, DocumentId};
 
 /// Ids that a scan reads of a part at a time, at least: a few more than a page needs.
@@ -65,30 +68,52 @@ impl View {
         Ok(Page { rows, cursor, sequence: self.sequence })
     }
 
-    /// The nearest documents, by exact distance.
+    /// The nearest documents. Their distances are exact, whatever found them.
     pub(crate) async fn query(&self, query: &Query) -> Result<QueryResponse> {
         check_limit(query.limit, &self.settings)?;
         let columns = query.select.places(&self.schema)?;
         let bound = self.bind(query.filter.as_ref())?;
         let search = self.prepare(query)?;
-        let parts = self.matching(bound.as_ref()).await?;
-        let mut stats = QueryStats { parts: parts.len(), ..QueryStats::default() };
-        for (part, matching) in &parts {
-            stats.rows += u64::from(part.source.rows());
-            stats.rows_scanned += matching.len();
-        }
-        let search = &search;
-        let searches = parts.into_iter().enumerate().map(|(at, (part, matching))| async move {
-            let near = part.nearest(&self.env, search, matching).await?;
-            Ok::<_, Error>(near.into_iter().map(move |(distance, row)| (distance, Place { part: at, row })))
-        });
-        let near: Vec<(f32, Place)> = try_join_all(searches).await?.into_iter().flatten().collect();
+        let Near { places: near, stats, .. } = self.search(&search, bound.as_ref()).await?;
         let (places, distances) = self.nearest_of_all(near, query.limit).await?;
         let rows = Rows::new(Arc::clone(&self.schema), self.fetch(&places, &columns).await?);
         Ok(QueryResponse { rows, distances, sequence: self.sequence, stats })
     }
 
-    fn prepare(&self, query: &Query) -> Result<Nearest> {
+    /// The nearest places of every part, with their distances.
+    pub(super) async fn search(&self, search: &Nearest, bound: Option<&Arc<Bound>>) -> Result<Near> {
+        let parts = self.matching(bound).await?;
+        let mut stats = QueryStats { parts: parts.len(), ..QueryStats::default() };
+        let (mut targets, mut others) = (Vec::new(), Vec::new());
+        for (at, (part, matching)) in parts.into_iter().enumerate() {
+            stats.rows += u64::from(part.source.rows());
+            match &part.source {
+                Source::Segment(segment) if search.probes(segment, &matching) => {
+                    targets.push(Target { part: at, segment: Arc::clone(segment), matching });
+                }
+                _ => {
+                    stats.rows_scanned += matching.len();
+                    others.push((at, part, matching));
+                }
+            }
+        }
+        let searches = others.into_iter().map(|(at, part, matching)| async move {
+            let near = part.nearest(&self.env, search, matching).await?;
+            Ok::<_, Error>(near.into_iter().map(move |(distance, row)| (distance, Place { part: at, row })))
+        });
+        let (probed, near) = try_join(probe(&self.env, search, targets), try_join_all(searches)).await?;
+        stats.rows_scanned += probed.scanned;
+        stats.rows_reranked = probed.reranked;
+        stats.leaves_probed = probed.leaves;
+        // What was compared one by one was found for sure.
+        let (promised, matches) = probed.promised;
+        let expected = if matches > 0.0 { promised / matches } else { 1.0 };
+        let probed = probed.near.into_iter().map(|(part, distance, row)| (distance, Place { part, row }));
+        Ok(Near { places: near.into_iter().flatten().chain(probed).collect(), stats, expected })
+    }
+
+    pub(super) fn prepare(&self, query: &Query) -> Result<Nearest> {
+        check_effort(query.effort)?;
         let columns = self.schema.columns().iter();
         let found = columns.enumerate().find(|(_, column)| column.name == query.column);
         let Some((at, ColumnKind::Vector(shape))) = found.map(|(at, column)| (at, column.kind)) else {
@@ -98,9 +123,12 @@ impl View {
             .map_err(|why| Error::invalid(format!("bad query vector: {why}. column=`{}`", query.column)))?;
         Ok(Nearest {
             column: at,
+            vector: vector.to_f32(),
             prepared: Arc::new(Prepared::new(&query.column, shape, vector)?),
             row_bytes: shape.dimension * shape.element.size(),
             limit: query.limit,
+            metric: shape.metric,
+            effort: query.effort,
         })
     }
 
@@ -126,6 +154,25 @@ impl View {
         }
         near.truncate(limit);
         Ok(near.into_iter().map(|(distance, place)| (place, distance)).unzip())
+    }
+}
+
+/// What a search found in all parts.
+#[derive(Debug)]
+pub(super) struct Near {
+    /// The nearest of each part.
+    pub(super) places: Vec<(f32, Place)>,
+    pub(super) stats: QueryStats,
+    /// The recall that was expected where leaves were probed.
+    pub(super) expected: f64,
+}
+
+impl Nearest {
+    /// Whether a segment is probed for these matches, or all of them are compared.
+    fn probes(&self, segment: &Segment, matching: &RoaringBitmap) -> bool {
+        self.effort != Effort::Exact
+            && segment.index(self.column).is_some()
+            && is_worth_probing(matching.len())
     }
 }
 

@@ -8,6 +8,9 @@ pub(crate) mod distance;
 mod exec;
 mod filter;
 mod part;
+#[expect(clippy::cast_precision_loss, reason = "rows and leaves are counted, and shares of them compared")]
+mod probe;
+mod recall;
 mod request;
 mod response;
 pub(crate) mod topk;
@@ -17,6 +20,7 @@ pub use cursor::Cursor;
 pub(crate) use filter::Bound;
 pub use filter::{Filter, Operand};
 pub(crate) use part::Part;
+pub use recall::{RecallCheck, RecallReport};
 pub use request::{Query, Scan, Select};
 pub use response::{Hit, Page, QueryResponse, QueryStats, Rows};
 pub(crate) use view::{Place, View};

@@ -11,12 +11,13 @@ use roaring::RoaringBitmap;
 
 use super::Bound;
 use super::distance::Prepared;
+use super::probe::Effort;
 use super::topk::TopK;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::memtable::{PartId, Source};
 use crate::schema::Schema;
-use crate::types::DocumentId;
+use crate::types::{DocumentId, Metric};
 
 /// Windows of a segment that are fetched at a time.
 const PARALLEL: usize = 4;
@@ -35,7 +36,7 @@ pub(crate) struct Part {
     pub(crate) deletes: Arc<RoaringBitmap>,
 }
 
-/// An exact nearest-neighbour search of one column.
+/// A nearest-neighbour search of one column.
 #[derive(Clone, Debug)]
 pub(super) struct Nearest {
     /// The place of the column in the schema.
@@ -43,6 +44,10 @@ pub(super) struct Nearest {
     pub(super) prepared: Arc<Prepared>,
     pub(super) row_bytes: usize,
     pub(super) limit: usize,
+    pub(super) metric: Metric,
+    /// The query's components, and how thoroughly to search.
+    pub(super) vector: Vec<f32>,
+    pub(super) effort: Effort,
 }
 
 impl Part {

@@ -1,10 +1,14 @@
 //! What is asked: queries and scans.
 
+use super::probe::Effort;
 use super::{Cursor, Filter};
 use crate::error::{Error, Result};
 use crate::schema::{ColumnKind, ID_COLUMN, Schema};
 use crate::settings::Settings;
 use crate::types::Vector;
+
+/// The recall of a query that does not say.
+const RECALL: f64 = 0.95;
 
 /// Which columns an answer carries. The id is always there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +71,7 @@ pub struct Query {
     pub(crate) filter: Option<Filter>,
     pub(crate) limit: usize,
     pub(crate) select: Select,
+    pub(crate) effort: Effort,
 }
 
 impl Query {
@@ -74,12 +79,39 @@ impl Query {
     /// without a vector there are left out. Equal distances are in order of ids.
     pub fn nearest(column: impl Into<String>, vector: impl Into<Vector>) -> Self {
         let (column, vector) = (column.into(), vector.into());
-        Self { column, vector, filter: None, limit: 10, select: Select::default() }
+        Self {
+            column,
+            vector,
+            filter: None,
+            limit: 10,
+            select: Select::default(),
+            effort: Effort::Recall(RECALL),
+        }
     }
 
     /// Only documents that match. Default: all.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
+        self
+    }
+
+    /// The share of the true nearest documents that should be found, on average over queries like those that are
+    /// stored: above 0, and at most 1, which is [`Query::exact`]. Default 0.95. Columns without an index are
+    /// searched exactly, whatever is asked.
+    pub fn recall(mut self, recall: f64) -> Self {
+        self.effort = Effort::of(recall);
+        self
+    }
+
+    /// Probes this many leaves of the index, at least 1, whatever recall that gives.
+    pub fn probes(mut self, probes: usize) -> Self {
+        self.effort = Effort::Probes(probes);
+        self
+    }
+
+    /// Compares every vector that the filter lets through.
+    pub fn exact(mut self) -> Self {
+        self.effort = Effort::Exact;
         self
     }
 
@@ -147,6 +179,16 @@ impl Scan {
     pub fn select(mut self, select: Select) -> Self {
         self.select = select;
         self
+    }
+}
+
+pub(super) fn check_effort(effort: Effort) -> Result<()> {
+    match effort {
+        Effort::Recall(recall) if !(recall > 0.0 && recall <= 1.0) => {
+            Err(Error::invalid(format!("bad recall: above 0 and at most 1 is allowed. recall=`{recall}`")))
+        }
+        Effort::Probes(0) => Err(Error::invalid("bad number of probes: at least 1 is allowed. probes=`0`")),
+        Effort::Recall(_) | Effort::Probes(_) | Effort::Exact => Ok(()),
     }
 }
 

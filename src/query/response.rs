@@ -75,8 +75,13 @@ pub struct QueryStats {
     pub parts: usize,
     /// Rows that were alive.
     pub rows: u64,
-    /// Rows that the filter let through, whose vectors were compared.
+    /// Rows whose vector was looked at: of those that the filter let through all, or what the probed leaves of
+    /// an index hold.
     pub rows_scanned: u64,
+    /// Of those, rows that an index left in question, whose exact vector was compared.
+    pub rows_reranked: u64,
+    /// Leaves of indexes that were probed.
+    pub leaves_probed: u64,
 }
 
 /// The answer to a [`Query`](crate::Query).

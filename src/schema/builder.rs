@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttributeType, COLUMNS_MAX, Column, ColumnKind, ID_COLUMN, Schema, VECTOR_COLUMNS_MAX, VectorColumn,
+    AttributeType, CODE_BITS, COLUMNS_MAX, Column, ColumnKind, ID_COLUMN, Schema, VECTOR_COLUMNS_MAX,
+    VectorColumn,
 };
 use crate::error::{Error, Result};
 use crate::types::{COLUMN_NAME_BYTES_MAX, DIMENSION_MAX, IdKind, Metric, VectorType};
@@ -15,11 +16,13 @@ use crate::types::{COLUMN_NAME_BYTES_MAX, DIMENSION_MAX, IdKind, Metric, VectorT
 pub struct SchemaBuilder {
     id: IdKind,
     columns: Vec<Column>,
+    /// A column that was spoken of as a vector column and is none.
+    unknown: Option<String>,
 }
 
 impl SchemaBuilder {
     pub(super) fn new(id: IdKind) -> Self {
-        Self { id, columns: Vec::new() }
+        Self { id, columns: Vec::new(), unknown: None }
     }
 
     /// Adds an attribute.
@@ -37,7 +40,22 @@ impl SchemaBuilder {
         dimension: usize,
         metric: Metric,
     ) -> Self {
-        self.column(name, ColumnKind::Vector(VectorColumn { element, dimension, metric }))
+        self.column(
+            name,
+            ColumnKind::Vector(VectorColumn { element, dimension, metric, code_bits: CODE_BITS }),
+        )
+    }
+
+    /// Sets how many bits the index keeps of each dimension of a vector column declared before: 1 to 8. More take
+    /// more bytes of each probe, and leave fewer exact vectors to be read. Default 5.
+    #[must_use]
+    pub fn code_bits(mut self, column: &str, bits: u8) -> Self {
+        let declared = self.columns.iter_mut().find(|c| c.name == column).map(|c| &mut c.kind);
+        match declared {
+            Some(ColumnKind::Vector(vector)) => vector.code_bits = bits,
+            Some(ColumnKind::Attribute(_)) | None => self.unknown = Some(column.to_owned()),
+        }
+        self
     }
 
     fn column(mut self, name: impl Into<String>, kind: ColumnKind) -> Self {
@@ -50,8 +68,12 @@ impl SchemaBuilder {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is empty, longer than 128 bytes,
     /// reserved (`id`, a leading `$`), with control characters or used twice; for a dimension of 0 or over
-    /// 16,384; for more than 1,024 columns or 8 vector columns.
+    /// 16,384; for bits of a code other than 1 to 8, or of a column that is no vector column; for more than 1,024
+    /// columns or 8 vector columns.
     pub fn build(self) -> Result<Schema> {
+        if let Some(column) = self.unknown {
+            return Err(Error::invalid(format!("bits of a code are of a vector column. column=`{column}`")));
+        }
         let mut seen = HashSet::new();
         for column in &self.columns {
             check_name(&column.name)?;
@@ -64,6 +86,14 @@ impl SchemaBuilder {
                 return Err(Error::invalid(format!(
                     "bad dimension: 1 to {DIMENSION_MAX} are allowed. column=`{}` dimension=`{}`",
                     column.name, vector.dimension
+                )));
+            }
+            if let ColumnKind::Vector(vector) = column.kind
+                && !(1..=8).contains(&vector.code_bits)
+            {
+                return Err(Error::invalid(format!(
+                    "bad number of bits: 1 to 8 are allowed. column=`{}` bits=`{}`",
+                    column.name, vector.code_bits
                 )));
             }
         }
@@ -111,7 +141,7 @@ impl TryFrom<Stored> for Schema {
     type Error = Error;
 
     fn try_from(stored: Stored) -> Result<Self> {
-        SchemaBuilder { id: stored.id, columns: stored.columns }.build()
+        SchemaBuilder { id: stored.id, columns: stored.columns, unknown: None }.build()
     }
 }
 
@@ -133,6 +163,11 @@ mod tests {
         for dimension in [0, DIMENSION_MAX + 1] {
             assert!(builder().vector("v", VectorType::F32, dimension, Metric::Dot).build().is_err());
         }
+        for bits in [0, 9] {
+            let vector = builder().vector("v", VectorType::F32, 4, Metric::Dot).code_bits("v", bits);
+            assert!(vector.build().is_err());
+        }
+        assert!(builder().attribute("a", AttributeType::Int).code_bits("a", 4).build().is_err());
         let nine = (0..9).fold(builder(), |b, i| b.vector(format!("v{i}"), VectorType::I8, 4, Metric::Dot));
         assert!(nine.build().is_err());
     }
@@ -142,6 +177,7 @@ mod tests {
         let schema = builder()
             .attribute("a", AttributeType::array(AttributeType::Datetime))
             .vector("v", VectorType::F16, 3, Metric::Cosine)
+            .code_bits("v", 7)
             .build()
             .unwrap();
         let json = serde_json::to_string(&schema).unwrap();

@@ -78,6 +78,16 @@ pub struct VectorColumn {
     pub dimension: usize,
     /// How distance is measured.
     pub metric: Metric,
+    /// How many bits the index keeps of each dimension, 1 to 8. Default 5.
+    #[serde(default = "code_bits_default")]
+    pub code_bits: u8,
+}
+
+/// Enough that codes alone rank well, and exact vectors decide among few.
+pub(crate) const CODE_BITS: u8 = 5;
+
+fn code_bits_default() -> u8 {
+    CODE_BITS
 }
 
 /// The type of an attribute: a scalar, or an array of scalars.

@@ -46,13 +46,13 @@ pub(super) struct IdIndexBuilder {
 
 /// Ids as bytes: lengths for strings alone, and the ids.
 #[derive(Debug, Default)]
-struct IdBytes {
+pub(super) struct IdBytes {
     lengths: Vec<u8>,
     bytes: Vec<u8>,
 }
 
 impl IdBytes {
-    fn push(&mut self, ids: &Ids, at: usize) {
+    pub(super) fn push(&mut self, ids: &Ids, at: usize) {
         match ids {
             Ids::U64(ids) => self.bytes.extend(ids.value(at).to_le_bytes()),
             Ids::Uuid(ids) => self.bytes.extend(ids.value(at)),
@@ -69,7 +69,7 @@ impl IdBytes {
         self.lengths.len() + self.bytes.len()
     }
 
-    fn drain(&mut self, to: &mut Vec<u8>) {
+    pub(super) fn drain(&mut self, to: &mut Vec<u8>) {
         to.append(&mut self.lengths);
         to.append(&mut self.bytes);
     }
@@ -125,7 +125,7 @@ impl IdIndexBuilder {
     }
 }
 
-fn code(kind: IdKind) -> u16 {
+pub(super) fn code(kind: IdKind) -> u16 {
     match kind {
         IdKind::U64 => 1,
         IdKind::Uuid => 2,
@@ -370,7 +370,7 @@ fn ascending(ids: &Ids) -> bool {
     }
 }
 
-fn decode_ids(kind: IdKind, count: usize, reader: &mut Reader<'_>) -> Result<Ids, CodecError> {
+pub(super) fn decode_ids(kind: IdKind, count: usize, reader: &mut Reader<'_>) -> Result<Ids, CodecError> {
     let bad = |e: arrow::error::ArrowError| CodecError::malformed(WHAT, e);
     Ok(match kind {
         IdKind::U64 => {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::cache::Span;
 use crate::codec::CodecError;
+use crate::index::vector::CentroidsMeta;
 use crate::schema::Schema;
 use crate::types::{DocumentId, SegmentId, Sequence};
 
@@ -25,6 +26,8 @@ const SECTION_BYTES_MAX: u64 = 1 << 30;
 pub(crate) enum RowOrder {
     /// By id, ascending.
     Id,
+    /// By the leaf of the first vector column; rows without a vector there come last.
+    Leaf,
 }
 
 /// A part of a file that is read whole.
@@ -79,6 +82,9 @@ pub(crate) struct SegmentMeta {
     pub(crate) attributes: FileMeta,
     /// `vector.<column>`, by column.
     pub(crate) vectors: BTreeMap<String, FileMeta>,
+    /// The centroid sets that vector columns are indexed by, by column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) centroids: BTreeMap<String, CentroidsMeta>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deletes: Option<DeletesMeta>,
 }
@@ -146,6 +152,9 @@ impl SegmentMeta {
         }
         if !self.vectors.keys().map(String::as_str).eq(sorted(schema.vectors().map(|(name, _)| name))) {
             return bad("the vector columns are not those of the schema");
+        }
+        if !self.centroids.keys().all(|column| self.vectors.contains_key(column)) {
+            return bad("centroids of no vector column");
         }
         if self.deletes.as_ref().is_some_and(|d| d.count > self.rows) {
             return bad("more rows are dead than there are");
@@ -245,6 +254,7 @@ mod tests {
             parquet: file.clone(),
             attributes: file.clone(),
             vectors: [("v".to_owned(), file)].into(),
+            centroids: BTreeMap::new(),
             deletes: Some(DeletesMeta { manifest: 8, nonce: Uuid::max(), count: 4, size: 5, checksum: 6 }),
         }
     }

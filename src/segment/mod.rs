@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `rows.parquet` | the id and the attributes in row order: plain Parquet, for any engine |
 //! | `vector.<column>` | exact vectors in row order at a fixed stride, each with its checksum |
-//! | `attributes` | the id index, the block sums of `rows.parquet`, the weights of its rows |
+//! | `attributes` | the id index, the id of each row, the block sums of `rows.parquet`, the weights of its rows |
 //! | `deletes.<manifest>-<nonce>` | the rows that are dead as of a manifest |
 //!
 //! **Invariants:** a file never changes once it is written; every byte that is read from one is checked
@@ -16,9 +16,12 @@
 
 mod deletes;
 mod ids;
+mod indexing;
 mod meta;
 mod reader;
+mod row_ids;
 mod rows;
+mod source;
 mod sums;
 mod vectors;
 mod weights;
@@ -34,9 +37,10 @@ mod writer;
 mod tests;
 
 pub(crate) use deletes::Deletes;
-pub(crate) use meta::SegmentMeta;
+pub(crate) use indexing::Indexing;
+pub(crate) use meta::{RowOrder, SegmentMeta};
 pub(crate) use reader::Segment;
-pub(crate) use writer::SegmentBuilder;
+pub(crate) use writer::{SegmentBuilder, SegmentFiles};
 
 use crate::env::Env;
 use crate::error::Result;

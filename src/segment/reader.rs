@@ -13,15 +13,17 @@ use roaring::RoaringBitmap;
 
 use super::ids::{IdHead, IdIndex};
 use super::meta::{FileMeta, Section, SegmentMeta};
+use super::row_ids::RowIds;
 use super::rows::{FOOTER, Rows};
 use super::sums::Summed;
-use super::vectors::{HEAD, Vectors, seed};
+use super::vectors::{HEAD, INDEX, Vectors, seed};
 use super::weights::Weights;
-use super::writer::{ID_BLOCKS, ID_HEAD, SUMS, WEIGHTS};
-use crate::cache::{Blob, BlockCache};
+use super::writer::{ID_BLOCKS, ID_HEAD, ROW_ID_BLOCKS, ROW_ID_HEAD, SUMS, WEIGHTS};
+use crate::cache::{Blob, BlockCache, Shared};
 use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::index::vector::{CentroidsMeta, Named, VectorIndex};
 use crate::schema::{ColumnKind, Ids, Schema, VectorColumn};
 use crate::storage::{LifeKeys, SegmentKeys, StorageBackend};
 use crate::types::DocumentId;
@@ -36,9 +38,12 @@ pub(crate) struct Segment {
     meta: SegmentMeta,
     ids: Arc<IdIndex>,
     rows: Arc<Rows>,
+    row_ids: RowIds,
     weights: Weights,
     /// For each column of the schema, its vectors if it is a vector column.
     vectors: Vec<Option<Vectors>>,
+    /// For each column of the schema, its index if it has one.
+    indexes: Vec<Option<VectorIndex>>,
 }
 
 /// The files of a segment, and where in them lies what is read first.
@@ -48,9 +53,21 @@ struct Files {
     attributes: Blob,
     id_head: Section,
     id_blocks: Section,
+    row_id_head: Section,
+    row_id_blocks: Section,
     sums: Section,
     weights: Section,
-    vectors: Vec<(usize, VectorColumn, Blob, Section)>,
+    vectors: Vec<VectorFile>,
+}
+
+/// The file of a vector column, and what indexes it.
+struct VectorFile {
+    /// The place of the column in the schema.
+    at: usize,
+    shape: VectorColumn,
+    blob: Blob,
+    head: Section,
+    index: Option<(Section, Blob, CentroidsMeta)>,
 }
 
 /// What of the files is read first.
@@ -58,8 +75,8 @@ struct Heads {
     /// The sections of `attributes`: id head, sums, weights, and the id blocks if they are kept.
     attributes: Vec<Bytes>,
     footer: Bytes,
-    /// Of each vector file.
-    vectors: Vec<Bytes>,
+    /// Of each vector file, with the index and its centroids if it has one.
+    vectors: Vec<(Bytes, Option<(Bytes, Named)>)>,
 }
 
 impl Segment {
@@ -72,10 +89,12 @@ impl Segment {
         schema: &Arc<Schema>,
         meta: &SegmentMeta,
     ) -> Result<Self> {
-        let keys = keys.segment(meta.id);
-        let checked = meta.check(schema).and_then(|()| Files::locate(backend, cache, &keys, schema, meta));
+        let life = keys;
+        let keys = life.segment(meta.id);
+        let checked =
+            meta.check(schema).and_then(|()| Files::locate(backend, cache, life, &keys, schema, meta));
         let files = checked.map_err(|e| e.at(keys.attributes()))?;
-        let heads = files.read().await?;
+        let heads = files.read(env, cache.shared()).await?;
         let (env, schema, meta) = (env.clone(), Arc::clone(schema), meta.clone());
         env.clone().blocking(move || files.decode(env, schema, meta, heads)).await?
     }
@@ -120,8 +139,14 @@ impl Segment {
         let roots = self.roots(&columns)?;
         let wanted: Vec<_> = columns.iter().filter_map(|at| self.vectors.get(*at)?.as_ref()).collect();
         let vectors = try_join_all(wanted.iter().map(|vectors| vectors.fetch(&self.env, rows)));
-        let (batch, vectors) = try_join(self.rows.fetch(&self.env, roots, rows), vectors).await?;
-        self.assemble(&columns, &batch, vectors)
+        let attributes = async {
+            if let [_] = roots.as_slice() {
+                return Ok(vec![self.row_ids.fetch(&self.env, rows).await?]);
+            }
+            Ok(self.rows.fetch(&self.env, roots, rows).await?.columns().to_vec())
+        };
+        let (attributes, vectors) = try_join(attributes, vectors).await?;
+        self.assemble(&columns, attributes, vectors)
     }
 
     /// As [`Self::fetch`], of a run of rows: with [`Self::window`], a scan.
@@ -144,6 +169,17 @@ impl Segment {
         vectors.ok_or_else(|| Error::internal("not a vector column"))?.range(&self.env, rows).await
     }
 
+    /// The index of a vector column, if it has one.
+    pub(crate) fn index(&self, column: usize) -> Option<&VectorIndex> {
+        self.indexes.get(column).and_then(Option::as_ref)
+    }
+
+    /// The vectors of some rows, each checked. One round trip.
+    pub(crate) async fn vectors_of(&self, column: usize, rows: &RoaringBitmap) -> Result<ArrayRef> {
+        let vectors = self.vectors.get(column).and_then(Option::as_ref);
+        vectors.ok_or_else(|| Error::internal("not a vector column"))?.fetch(&self.env, rows).await
+    }
+
     /// The columns of `rows.parquet` that hold the id and the attributes among `columns`.
     fn roots(&self, columns: &BTreeSet<usize>) -> Result<Vec<usize>> {
         if columns.last().is_some_and(|at| *at >= self.vectors.len()) {
@@ -157,7 +193,7 @@ impl Segment {
     fn assemble(
         &self,
         columns: &BTreeSet<usize>,
-        batch: &RecordBatch,
+        attributes: Vec<ArrayRef>,
         vectors: Vec<ArrayRef>,
     ) -> Result<RecordBatch> {
         let schema = Arc::new(
@@ -165,7 +201,7 @@ impl Segment {
                 .arrow()
                 .project(&std::iter::once(0).chain(columns.iter().map(|at| at + 1)).collect::<Vec<_>>())?,
         );
-        let (mut attributes, mut vectors) = (batch.columns().iter().cloned(), vectors.into_iter());
+        let (mut attributes, mut vectors) = (attributes.into_iter(), vectors.into_iter());
         let column = |at: &usize| match self.vectors.get(*at) {
             Some(Some(_)) => vectors.next(),
             _ => attributes.next(),
@@ -181,6 +217,7 @@ impl Files {
     fn locate(
         backend: &Arc<dyn StorageBackend>,
         cache: &BlockCache,
+        life: &LifeKeys,
         keys: &SegmentKeys,
         schema: &Schema,
         meta: &SegmentMeta,
@@ -189,7 +226,12 @@ impl Files {
         let vector = |(at, name, shape): (usize, &str, VectorColumn)| {
             let missing = || CodecError::malformed("segment meta", "no such vector column");
             let file = meta.vectors.get(name).ok_or_else(missing)?;
-            Ok((at, shape, blob(keys.vector(name), file), file.section(HEAD)?))
+            let index = meta.centroids.get(name).map(|set| {
+                let key = life.centroids(set.id);
+                Ok((file.section(INDEX)?, Blob::new(Arc::clone(backend), cache.clone(), key, set.size), *set))
+            });
+            let (blob, index) = (blob(keys.vector(name), file), index.transpose()?);
+            Ok(VectorFile { at, shape, blob, head: file.section(HEAD)?, index })
         };
         let columns = schema.columns().iter().enumerate();
         let vectors = columns.filter_map(|(at, column)| match column.kind {
@@ -202,6 +244,8 @@ impl Files {
             attributes: blob(keys.attributes(), &meta.attributes),
             id_head: meta.attributes.section(ID_HEAD)?,
             id_blocks: meta.attributes.section(ID_BLOCKS)?,
+            row_id_head: meta.attributes.section(ROW_ID_HEAD)?,
+            row_id_blocks: meta.attributes.section(ROW_ID_BLOCKS)?,
             sums: meta.attributes.section(SUMS)?,
             weights: meta.attributes.section(WEIGHTS)?,
             vectors: vectors.map(vector).collect::<Result<_, CodecError>>()?,
@@ -209,13 +253,14 @@ impl Files {
     }
 
     /// What is always needed.
-    async fn read(&self) -> Result<Heads> {
-        let mut sections = vec![self.id_head.span(), self.sums.span(), self.weights.span()];
+    async fn read(&self, env: &Env, shared: &Shared) -> Result<Heads> {
+        let mut sections =
+            vec![self.id_head.span(), self.row_id_head.span(), self.sums.span(), self.weights.span()];
         sections.extend((self.id_blocks.length <= RESIDENT_BYTES_MAX).then(|| self.id_blocks.span()));
         let (attributes, footer, vectors) = try_join3(
             self.attributes.read_many(&sections),
             self.parquet.read(self.footer.span()),
-            try_join_all(self.vectors.iter().map(|(_, _, blob, head)| blob.read(head.span()))),
+            try_join_all(self.vectors.iter().map(|file| file.read(env, shared))),
         )
         .await?;
         Ok(Heads { attributes, footer, vectors })
@@ -223,20 +268,36 @@ impl Files {
 
     fn decode(self, env: Env, schema: Arc<Schema>, meta: SegmentMeta, heads: Heads) -> Result<Segment> {
         let attributes_key = self.attributes.key().clone();
-        let (ids, file, weights) =
+        let (ids, row_ids, file, weights) =
             self.decode_attributes(&schema, &meta, &heads.attributes).map_err(|e| e.at(attributes_key))?;
         let rows = Rows::decode(file, self.footer.range(), heads.footer, &schema, meta.rows)?;
         let mut vectors = vec![None; schema.columns().len()];
-        for ((at, shape, blob, _), head) in self.vectors.into_iter().zip(&heads.vectors) {
+        let mut indexes = vec![None; schema.columns().len()];
+        for (file, (head, index)) in self.vectors.into_iter().zip(heads.vectors) {
+            let VectorFile { at, shape, blob, .. } = file;
             let key = blob.key().clone();
             let name = schema.columns().get(at).map_or("", |column| column.name.as_str());
-            let decoded = Vectors::decode(blob, shape, seed(meta.id, name), meta.rows, head);
-            let decoded = decoded.map_err(|e| e.at(key))?;
+            let index = index
+                .map(|(section, named)| VectorIndex::decode(blob.clone(), named.set, meta.rows, &section));
+            let decoded = Vectors::decode(blob, shape, seed(meta.id, name), meta.rows, &head);
             if let Some(column) = vectors.get_mut(at) {
-                *column = Some(decoded);
+                *column = Some(decoded.map_err(|e| e.at(&key))?);
+            }
+            if let Some(column) = indexes.get_mut(at) {
+                *column = index.transpose().map_err(|e| e.at(&key))?;
             }
         }
-        Ok(Segment { env, schema, meta, ids: Arc::new(ids), rows: Arc::new(rows), weights, vectors })
+        Ok(Segment {
+            env,
+            schema,
+            meta,
+            ids: Arc::new(ids),
+            rows: Arc::new(rows),
+            row_ids,
+            weights,
+            vectors,
+            indexes,
+        })
     }
 
     fn decode_attributes(
@@ -244,14 +305,29 @@ impl Files {
         schema: &Schema,
         meta: &SegmentMeta,
         bytes: &[Bytes],
-    ) -> Result<(IdIndex, Summed, Weights), CodecError> {
-        let [head, sums, weights, blocks @ ..] = bytes else {
+    ) -> Result<(IdIndex, RowIds, Summed, Weights), CodecError> {
+        let [head, row_ids, sums, weights, blocks @ ..] = bytes else {
             return Err(CodecError::Truncated { what: "attributes" });
         };
         let head = IdHead::decode(schema.id(), meta.rows, &self.id_blocks.range(), head)?;
         let ids = IdIndex::new(head, self.attributes.clone(), blocks.first().cloned())?;
+        let section = self.row_id_blocks.span();
+        let row_ids = RowIds::decode(schema.id(), meta.rows, self.attributes.clone(), &section, row_ids)?;
         let file = Summed::decode(self.parquet.clone(), sums)?;
-        Ok((ids, file, Weights::decode(schema, meta.rows, weights)?))
+        Ok((ids, row_ids, file, Weights::decode(schema, meta.rows, weights)?))
+    }
+}
+
+impl VectorFile {
+    async fn read(&self, env: &Env, shared: &Shared) -> Result<(Bytes, Option<(Bytes, Named)>)> {
+        let head = self.blob.read(self.head.span());
+        let index = async {
+            let Some((section, centroids, meta)) = &self.index else { return Ok(None) };
+            let of = (self.shape.metric, self.shape.dimension);
+            let named = Named::load(env, centroids, shared, *meta, of);
+            try_join(self.blob.read(section.span()), named).await.map(Some)
+        };
+        try_join(head, index).await
     }
 }
 

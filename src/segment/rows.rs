@@ -27,6 +27,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use roaring::RoaringBitmap;
 
+use super::compute;
 use super::meta::{FileMeta, Section};
 use super::sums::{Blocks, Summed};
 use super::vectors::runs;
@@ -40,6 +41,9 @@ use crate::storage::ObjectKey;
 pub(super) const FOOTER: &str = "footer";
 
 const PAGE_ROWS: usize = 256;
+/// What it takes to plan a page, and how many bytes of pages it takes to decode, as [`compute`] counts.
+const PAGE_ITEMS: usize = 16;
+const ITEM_BYTES: u64 = 64;
 const ROW_GROUP_ROWS: usize = 1 << 20;
 /// A point read of a column with a dictionary reads the dictionary too: it may not cost more than a block.
 const DICTIONARY_BYTES: usize = 16 << 10;
@@ -188,10 +192,15 @@ impl Rows {
             return Err(Error::internal("rows that are not in the segment"));
         }
         let (this, rows) = (Arc::clone(self), rows.clone());
-        let (decoder, ranges) = env.blocking(move || this.plan(&columns, &rows)).await??;
+        // A few rows are planned and decoded where we are: a change of threads takes longer.
+        let pages = usize::try_from(rows.len()).unwrap_or(usize::MAX).saturating_mul(columns.len());
+        let plan = compute(env, pages.saturating_mul(PAGE_ITEMS), move || this.plan(&columns, &rows));
+        let (decoder, ranges) = plan.await??;
         let blocks = self.file.fetch(&ranges).await?;
         let key = self.file.blob().key().clone();
-        env.blocking(move || guard(&key, || decode_rows(decoder, &blocks, &schema))).await?
+        let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        let items = usize::try_from(bytes / ITEM_BYTES).unwrap_or(usize::MAX);
+        compute(env, items, move || guard(&key, || decode_rows(decoder, &blocks, &schema))).await?
     }
 
     /// What decodes the rows, and every range that it will ask for.

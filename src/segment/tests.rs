@@ -162,7 +162,7 @@ fn keys() -> LifeKeys {
 
 fn builder(schema: &Arc<Schema>) -> SegmentBuilder {
     let id = SegmentId { birth: 3, uuid: Uuid::from_u128(4) };
-    SegmentBuilder::new(Arc::clone(schema), id, (Sequence(5), Sequence(6))).unwrap()
+    SegmentBuilder::new(Arc::clone(schema), id, (Sequence(5), Sequence(6)))
 }
 
 /// A segment on a store, and the rows it was made of.
@@ -178,10 +178,10 @@ async fn write(kind: IdKind, rows: usize) -> Written {
     let mut builder = builder(&schema);
     let batches = [batch(&schema, 1, rows / 3), batch(&schema, 1 + rows as u64 / 3, rows - rows / 3)];
     for batch in &batches {
-        builder.push(batch).unwrap();
+        builder.push(batch.clone()).unwrap();
     }
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let meta = builder.finish().unwrap().upload(&backend, &keys()).await.unwrap();
+    let meta = builder.finish(&Indexing::none()).unwrap().upload(&backend, &keys()).await.unwrap();
     let source = concat_batches(&schema.arrow(), &batches).unwrap();
     Written { backend, schema, meta, source }
 }
@@ -284,13 +284,13 @@ fn a_scan_in_windows_reads_everything_once() {
 #[test]
 fn a_segment_is_neither_empty_nor_out_of_order() {
     let schema = schema(IdKind::U64);
-    assert_eq!(builder(&schema).finish().unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(builder(&schema).finish(&Indexing::none()).unwrap_err().kind(), ErrorKind::Internal);
     let mut twice = builder(&schema);
-    twice.push(&batch(&schema, 1, 5)).unwrap();
-    assert_eq!(twice.push(&batch(&schema, 5, 2)).unwrap_err().kind(), ErrorKind::Internal);
+    twice.push(batch(&schema, 1, 5)).unwrap();
+    assert_eq!(twice.push(batch(&schema, 5, 2)).unwrap_err().kind(), ErrorKind::Internal);
     let other = batch(&schema, 9, 2).project(&[0, 1]).unwrap();
-    assert_eq!(twice.push(&other).unwrap_err().kind(), ErrorKind::Internal);
-    assert_eq!(twice.finish().unwrap().meta.rows, 5);
+    assert_eq!(twice.push(other).unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(twice.finish(&Indexing::none()).unwrap().meta.rows, 5);
 }
 
 #[tokio::test]
@@ -300,9 +300,9 @@ async fn large_values_read_back_and_are_scanned_in_small_windows() -> Result<()>
     let ids = UInt64Array::from_iter_values(0..40);
     let source = RecordBatch::try_new(schema.arrow(), vec![Arc::new(ids), Arc::new(texts)])?;
     let mut builder = builder(&schema);
-    builder.push(&source)?;
+    builder.push(source.clone())?;
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let meta = builder.finish()?.upload(&backend, &keys()).await?;
+    let meta = builder.finish(&Indexing::none())?.upload(&backend, &keys()).await?;
     let segment =
         Segment::open(&Env::current()?, &backend, &BlockCache::off(), &keys(), &schema, &meta).await?;
     assert!(segment.window(&[0], 0).len() < 40);
@@ -324,9 +324,9 @@ async fn a_segment_of_two_row_groups_reads_a_few_pages_at_once() -> Result<()> {
     let ids = UInt64Array::from_iter_values(0..rows.cast_unsigned());
     let source = RecordBatch::try_new(schema.arrow(), vec![Arc::new(ids), Arc::new(numbers)])?;
     let mut builder = builder(&schema);
-    builder.push(&source)?;
+    builder.push(source.clone())?;
     let memory: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let meta = builder.finish()?.upload(&memory, &keys()).await?;
+    let meta = builder.finish(&Indexing::none())?.upload(&memory, &keys()).await?;
     let slow = Arc::new(Slow::over(&memory));
     let backend: Arc<dyn StorageBackend> = slow.clone();
     let (env, keys) = (Env::current()?, keys());
@@ -440,6 +440,8 @@ async fn probe(written: &Written, backend: &Arc<dyn StorageBackend>) -> Result<(
     let columns = written.all_columns();
     let all = segment.fetch_range(&columns, 0..written.meta.rows).await?;
     assert!(all == written.source, "damage was read as data");
+    let ids = segment.fetch(&[], &(0..written.meta.rows).collect()).await?;
+    assert!(ids.column(0) == written.source.column(0), "damage was read as ids");
     let kind = written.schema.id();
     let found = segment.find_all(&Ids::new(kind, written.source.column(0))?).await?;
     assert_eq!(found.len(), u64::from(written.meta.rows));

@@ -1,7 +1,10 @@
 //! Exact vectors of a column: a row is read by itself and checked by itself.
 //!
 //! ```text
-//! header, 64 bytes | row × rows | head = header again, then the null rows as a portable roaring bitmap
+//! header, 64 bytes | records of the index | zeros up to 64 bytes | row × rows | head | index
+//!
+//! head:   header again, then the null rows as a portable roaring bitmap
+//! index:  see `crate::index::vector`; both are found by the meta of the segment
 //!
 //! header: "EVEC" | version u16 | element u16 | dimension u32 | rows u32 | stride u32 | zero u32
 //!         | offset of the rows u64 | offset of the head u64 | length of the head u64 | zeros
@@ -9,10 +12,11 @@
 //! ```
 //! The sum of a row is the low 32 bits of the XXH3-64 of its components, xor (seed + row). The seed is the low
 //! 32 bits of the XXH3-64 of the segment's name and the column's, so a row that lies where another belongs, in
-//! this file or another, is noticed as surely as a damaged one. A null row is all zeros before its checksum. The head lies behind the rows, so that they are written as
-//! they come; the meta of the segment says where. Other sections may follow it.
+//! this file or another, is noticed as surely as a damaged one. A null row is all zeros before its checksum.
+//! The head lies behind the rows, so that they are written as they come; the meta of the segment says where.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -37,9 +41,15 @@ const WHAT: &str = "vectors";
 const MAGIC: [u8; 4] = *b"EVEC";
 const VERSION: u16 = 1;
 const HEADER: usize = 64;
+/// Where the records of the index lie, if there is one.
+pub(super) const RECORDS_START: u64 = HEADER as u64;
+/// What a head with few nulls and an index of some hundred leaves take, behind the vectors.
+const TAIL: usize = 64 << 10;
 
 /// The section that a reader needs first.
 pub(super) const HEAD: &str = "head";
+/// Where the records of the index lie, if there is one.
+pub(super) const INDEX: &str = "index";
 
 /// Encodes the vectors of a column as they come.
 #[derive(Debug)]
@@ -47,21 +57,25 @@ pub(super) struct VectorWriter {
     shape: VectorColumn,
     seed: u32,
     bytes: Vec<u8>,
+    /// Where the first vector lies.
+    base: u64,
     nulls: RoaringBitmap,
     rows: u32,
 }
 
 impl VectorWriter {
-    /// `seed` is that of [`seed`].
-    pub(super) fn new(shape: VectorColumn, seed: u32) -> Self {
-        Self { shape, seed, bytes: vec![0; HEADER], nulls: RoaringBitmap::new(), rows: 0 }
+    /// `seed` is that of [`seed`], `records` those of the index; memory is set aside for so many rows.
+    pub(super) fn new(shape: VectorColumn, seed: u32, rows: u32, mut records: Vec<u8>) -> Self {
+        records.reserve_exact(HEADER + rows as usize * stride(shape) + TAIL);
+        records.splice(..0, [0; HEADER]);
+        records.resize(records.len().next_multiple_of(HEADER), 0);
+        Self { shape, seed, base: records.len() as u64, bytes: records, nulls: RoaringBitmap::new(), rows: 0 }
     }
 
     /// Adds rows: an array of the column's Arrow type.
     pub(super) fn push(&mut self, array: &ArrayRef) -> Result<()> {
         let list = array.as_fixed_size_list_opt().filter(|list| *list.data_type() == self.shape.arrow_type());
         let list = list.ok_or_else(|| Error::internal("vectors are not of the type of their column"))?;
-        self.bytes.reserve(list.len().saturating_mul(stride(self.shape)));
         let width = self.shape.dimension * self.shape.element.size();
         let components = components(list, self.shape.element);
         for (row, components) in components.chunks_exact(width).take(list.len()).enumerate() {
@@ -80,7 +94,8 @@ impl VectorWriter {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<(Bytes, FileMeta)> {
+    /// The file, with the section of its index.
+    pub(super) fn finish(mut self, index: Option<Vec<u8>>) -> Result<(Bytes, FileMeta)> {
         let offset = self.bytes.len() as u64;
         let length = (HEADER + self.nulls.serialized_size()) as u64;
         let header = self.header(offset, length);
@@ -89,7 +104,13 @@ impl VectorWriter {
         self.bytes.splice(..HEADER, header);
         self.bytes.extend(&head);
         let section = Section { offset, length, checksum: checksum(&head) };
-        let meta = FileMeta { size: self.bytes.len() as u64, sections: [(HEAD.to_owned(), section)].into() };
+        let mut sections = BTreeMap::from([(HEAD.to_owned(), section)]);
+        if let Some(index) = index {
+            let (offset, length) = (self.bytes.len() as u64, index.len() as u64);
+            sections.insert(INDEX.to_owned(), Section { offset, length, checksum: checksum(&index) });
+            self.bytes.extend(index);
+        }
+        let meta = FileMeta { size: self.bytes.len() as u64, sections };
         Ok((self.bytes.into(), meta))
     }
 
@@ -101,7 +122,7 @@ impl VectorWriter {
         for number in [self.shape.dimension, self.rows as usize, stride(self.shape), 0] {
             header.extend(u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
         }
-        for number in [HEADER as u64, head, head_length] {
+        for number in [self.base, head, head_length] {
             header.extend(number.to_le_bytes());
         }
         header.resize(HEADER, 0);

@@ -1,6 +1,8 @@
-//! Building a segment: one pass over rows in id order, in memory.
+//! Building a segment, in memory: rows come in the order of their ids, and are laid out by the leaves of the first
+//! vector column if that is indexed.
 
 use std::collections::BTreeMap;
+use std::mem;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -8,21 +10,27 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use futures::future::try_join_all;
 
-use super::ids::{IdIndexBuilder, check_order};
+use super::ids::IdIndexBuilder;
+use super::indexing::{ColumnIndex, Indexes, Indexing, places};
 use super::meta::{FileMeta, RowOrder, Section, SegmentMeta};
+use super::row_ids::RowIdsBuilder;
 use super::rows::RowsWriter;
+use super::source::Source;
 use super::sums;
 use super::vectors::{VectorWriter, seed};
 use super::weights::Weights;
 use crate::codec::checksum;
 use crate::error::{Error, Result};
+use crate::index::vector::Named;
 use crate::schema::{ColumnKind, Ids, Schema};
 use crate::storage::{LifeKeys, ObjectKey, PutMode, SegmentKeys, StorageBackend};
-use crate::types::{DocumentId, SegmentId, Sequence};
+use crate::types::{IdKind, SegmentId, Sequence};
 
 /// Sections of `attributes`.
 pub(super) const ID_HEAD: &str = "id.head";
 pub(super) const ID_BLOCKS: &str = "id.blocks";
+pub(super) const ROW_ID_HEAD: &str = "row_id.head";
+pub(super) const ROW_ID_BLOCKS: &str = "row_id.blocks";
 pub(super) const SUMS: &str = "sums";
 pub(super) const WEIGHTS: &str = "weights";
 
@@ -36,12 +44,7 @@ pub(crate) struct SegmentBuilder {
     arrow: SchemaRef,
     id: SegmentId,
     sequences: (Sequence, Sequence),
-    rows: u32,
-    bounds: Option<(DocumentId, DocumentId)>,
-    parquet: RowsWriter,
-    ids: IdIndexBuilder,
-    weights: Weights,
-    vectors: BTreeMap<String, VectorWriter>,
+    source: Source,
 }
 
 /// The files of a segment, not yet on the store.
@@ -51,108 +54,176 @@ pub(crate) struct SegmentFiles {
     parquet: Bytes,
     attributes: Bytes,
     vectors: BTreeMap<String, Bytes>,
+    /// Centroid sets that were made for this segment, by column.
+    centroids: BTreeMap<String, (Named, Bytes)>,
+    places: Vec<u32>,
 }
 
 impl SegmentBuilder {
     /// A segment of rows that came from entries of these sequences, first and last.
-    pub(crate) fn new(schema: Arc<Schema>, id: SegmentId, sequences: (Sequence, Sequence)) -> Result<Self> {
-        let writer = |(name, shape): (&str, _)| (name.to_owned(), VectorWriter::new(shape, seed(id, name)));
-        let vectors = schema.vectors().map(writer);
-        Ok(Self {
-            arrow: schema.arrow(),
-            id,
-            sequences,
-            rows: 0,
-            bounds: None,
-            parquet: RowsWriter::new(&schema)?,
-            ids: IdIndexBuilder::new(schema.id()),
-            weights: Weights::new(&schema),
-            vectors: vectors.collect(),
-            schema,
-        })
+    pub(crate) fn new(schema: Arc<Schema>, id: SegmentId, sequences: (Sequence, Sequence)) -> Self {
+        Self { arrow: schema.arrow(), id, sequences, source: Source::default(), schema }
     }
 
     /// Adds rows, in the layout of [`Schema::arrow`]. Ids ascend, in a batch and from batch to batch.
-    pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        if batch.num_rows() == 0 {
-            return Ok(());
-        }
+    pub(crate) fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        self.check(&batch)?;
+        self.source.push(self.schema.id(), batch)
+    }
+
+    /// Adds rows of batches of that layout, given by batch and row, without copying them. Ids ascend.
+    pub(crate) fn pick(&mut self, batches: Vec<RecordBatch>, rows: &[(usize, usize)]) -> Result<()> {
+        batches.iter().try_for_each(|batch| self.check(batch))?;
+        self.source.pick(self.schema.id(), batches, rows)
+    }
+
+    fn check(&self, batch: &RecordBatch) -> Result<()> {
         if batch.schema_ref().fields() != self.arrow.fields() {
             return Err(Error::internal("a batch has another layout than its segment"));
         }
-        let ids = Ids::new(self.schema.id(), batch.column(0))?;
-        check_order(&ids, self.bounds.as_ref().map(|(_, last)| last))?;
-        let end = u32::try_from(batch.num_rows()).ok().and_then(|rows| self.rows.checked_add(rows));
-        let end = end.ok_or_else(|| Error::limit("a segment of too many rows"))?;
-
-        self.parquet.push(&batch.project(&self.attribute_columns())?)?;
-        for (at, row) in (self.rows..end).enumerate() {
-            self.ids.push(&ids, at, row);
-        }
-        self.weights.push(batch);
-        for (name, writer) in &mut self.vectors {
-            let array = batch.column_by_name(name);
-            writer.push(array.ok_or_else(|| Error::internal("a vector column is missing"))?)?;
-        }
-        let last = ids.get(ids.len() - 1);
-        let first = self.bounds.take().map_or_else(|| ids.get(0), |(first, _)| first);
-        self.bounds = Some((first, last));
-        self.rows = end;
         Ok(())
     }
 
-    /// Where the id and the attributes lie in a batch.
-    fn attribute_columns(&self) -> Vec<usize> {
-        let columns = self.schema.columns().iter().enumerate();
-        let attributes = columns.filter(|(_, column)| matches!(column.kind, ColumnKind::Attribute(_)));
-        std::iter::once(0).chain(attributes.map(|(at, _)| at + 1)).collect()
-    }
-
     /// The files. A segment without rows is an error.
-    pub(crate) fn finish(self) -> Result<SegmentFiles> {
-        let (id_min, id_max) = self.bounds.ok_or_else(|| Error::internal("a segment without rows"))?;
-        let (parquet, parquet_meta) = self.parquet.finish()?;
+    pub(crate) fn finish(self, indexing: &Indexing) -> Result<SegmentFiles> {
+        let source = self.source;
+        let bounds = source.bounds().cloned();
+        let (id_min, id_max) = bounds.ok_or_else(|| Error::internal("a segment without rows"))?;
+        let Indexes { order, columns: mut indexes } = indexing.build(&self.schema, &source)?;
+        let rows = source.len();
+        let places = places(order.as_deref(), rows as usize);
+        let mut columns = Columns::new(&self.schema, self.id, rows, &mut indexes)?;
+        source.each(order.as_deref(), |batch| columns.push(&batch))?;
+        let ids = index_ids(self.schema.id(), &source, &places)?;
+        drop(source);
+
+        let (parquet, parquet_meta) = columns.parquet.finish()?;
         let mut file = FileBuilder::new(ATTRIBUTES_HEADER.to_vec());
-        let (head, blocks) = self.ids.finish();
+        let (head, blocks) = ids.finish();
         file.section(ID_BLOCKS, &blocks);
         file.section(ID_HEAD, &head);
+        let (head, blocks) = columns.ids.finish();
+        file.section(ROW_ID_BLOCKS, &blocks);
+        file.section(ROW_ID_HEAD, &head);
         file.section(SUMS, &sums::encode(&parquet));
-        file.section(WEIGHTS, &self.weights.encode());
+        file.section(WEIGHTS, &columns.weights.encode());
         let (attributes, attributes_meta) = file.finish();
         let (mut vectors, mut vectors_meta) = (BTreeMap::new(), BTreeMap::new());
-        for (name, writer) in self.vectors {
-            let (bytes, meta) = writer.finish()?;
+        let (mut made, mut used) = (BTreeMap::new(), BTreeMap::new());
+        for (name, writer) in columns.vectors {
+            let index = indexes.remove(&name);
+            let section = index.map(|index| {
+                used.insert(name.clone(), index.named.meta);
+                made.extend(index.fresh.map(|bytes| (name.clone(), (index.named, bytes))));
+                index.section
+            });
+            let (bytes, meta) = writer.finish(section)?;
             vectors.insert(name.clone(), bytes);
             vectors_meta.insert(name, meta);
         }
         let meta = SegmentMeta {
             id: self.id,
-            order: RowOrder::Id,
-            rows: self.rows,
+            order: if order.is_some() { RowOrder::Leaf } else { RowOrder::Id },
+            rows,
             sequences: self.sequences,
             id_min,
             id_max,
             parquet: parquet_meta,
             attributes: attributes_meta,
             vectors: vectors_meta,
+            centroids: used,
             deletes: None,
         };
-        Ok(SegmentFiles { meta, parquet, attributes, vectors })
+        Ok(SegmentFiles { meta, parquet, attributes, vectors, centroids: made, places })
+    }
+}
+
+/// The index of the ids, with the place of each row.
+fn index_ids(kind: IdKind, source: &Source, places: &[u32]) -> Result<IdIndexBuilder> {
+    let columns = source.batches().iter().map(|batch| Ids::new(kind, batch.column(0)));
+    let columns: Vec<Ids> = columns.collect::<Result<_>>()?;
+    let mut index = IdIndexBuilder::new(kind);
+    for ((batch, row), place) in source.rows().zip(places) {
+        if let Some(ids) = columns.get(batch) {
+            index.push(ids, row, *place);
+        }
+    }
+    Ok(index)
+}
+
+/// Everything that is written in the order of the rows.
+struct Columns {
+    kind: IdKind,
+    parquet: RowsWriter,
+    ids: RowIdsBuilder,
+    weights: Weights,
+    vectors: BTreeMap<String, VectorWriter>,
+    attributes: Vec<usize>,
+}
+
+impl Columns {
+    /// For so many rows. Takes the records of the indexes: they lie before the vectors.
+    fn new(
+        schema: &Schema,
+        id: SegmentId,
+        rows: u32,
+        indexes: &mut BTreeMap<String, ColumnIndex>,
+    ) -> Result<Self> {
+        let writer = |(name, shape): (&str, _)| {
+            let records =
+                indexes.get_mut(name).map(|index| mem::take(&mut index.records)).unwrap_or_default();
+            (name.to_owned(), VectorWriter::new(shape, seed(id, name), rows, records))
+        };
+        let columns = schema.columns().iter().enumerate();
+        let attributes = columns.filter(|(_, column)| matches!(column.kind, ColumnKind::Attribute(_)));
+        Ok(Self {
+            kind: schema.id(),
+            parquet: RowsWriter::new(schema)?,
+            ids: RowIdsBuilder::new(schema.id()),
+            weights: Weights::new(schema),
+            vectors: schema.vectors().map(writer).collect(),
+            // Where the id and the attributes lie in a batch.
+            attributes: std::iter::once(0).chain(attributes.map(|(at, _)| at + 1)).collect(),
+        })
+    }
+
+    fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.parquet.push(&batch.project(&self.attributes)?)?;
+        self.ids.push(&Ids::new(self.kind, batch.column(0))?);
+        self.weights.push(batch);
+        for (name, writer) in &mut self.vectors {
+            let array = batch.column_by_name(name);
+            writer.push(array.ok_or_else(|| Error::internal("a vector column is missing"))?)?;
+        }
+        Ok(())
     }
 }
 
 impl SegmentFiles {
+    /// For each row, as they were pushed, where it came to lie.
+    pub(crate) fn places(&self) -> &[u32] {
+        &self.places
+    }
+
+    /// The centroid sets that were made for this segment, by column.
+    pub(crate) fn made(&self) -> impl Iterator<Item = (&String, &Named)> {
+        self.centroids.iter().map(|(column, (named, _))| (column, named))
+    }
+
     /// Writes all files, together. The segment exists once a manifest names it.
     pub(crate) async fn upload(
         self,
         backend: &Arc<dyn StorageBackend>,
-        keys: &LifeKeys,
+        life: &LifeKeys,
     ) -> Result<SegmentMeta> {
-        let keys = keys.segment(self.meta.id);
-        // The name of the segment is unique, so an overwrite can only repeat an earlier try.
+        let keys = life.segment(self.meta.id);
+        // The names of the segment and of sets are unique, so an overwrite can only repeat an earlier try.
+        let sets = self.centroids.values();
+        let sets = sets.map(|(named, bytes)| (life.centroids(named.meta.id), bytes.clone()));
         let puts = self
             .files(&keys)
             .into_iter()
+            .chain(sets)
             .map(|(key, bytes)| async move { backend.put(&key, bytes, PutMode::Overwrite).await });
         try_join_all(puts).await?;
         Ok(self.meta)

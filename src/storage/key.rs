@@ -177,6 +177,11 @@ impl LifeKeys {
         self.0.sub("segment")
     }
 
+    /// A centroid set. Sets of all columns lie together: their names are unique.
+    pub(crate) fn centroids(&self, id: uuid::Uuid) -> ObjectKey {
+        self.0.sub("centroids").join(id.simple())
+    }
+
     pub(crate) fn segment(&self, id: SegmentId) -> SegmentKeys {
         SegmentKeys(self.segments().sub(id))
     }

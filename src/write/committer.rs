@@ -17,7 +17,7 @@ use crate::engine::{Appended, Base, Draft, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::{Run, batch_bytes};
 use crate::query::View;
-use crate::segment::{Segment, SegmentBuilder, SegmentMeta};
+use crate::segment::{Indexing, Segment, SegmentBuilder, SegmentMeta};
 use crate::types::{SegmentId, Sequence, TokenRecord, WriteReceipt};
 use crate::wal::{EntryBody, EntryKind};
 
@@ -379,9 +379,10 @@ async fn link(engine: &Arc<Engine>, rows: &RecordBatch, sequence: Sequence) -> R
     let id = SegmentId { birth: engine.state().manifest.number, uuid: context.env.uuid() };
     let (schema, rows) = (Arc::clone(&engine.schema), rows.clone());
     let build = move || {
-        let mut builder = SegmentBuilder::new(schema, id, (sequence, sequence))?;
-        builder.push(&rows)?;
-        builder.finish()
+        let mut builder = SegmentBuilder::new(schema, id, (sequence, sequence));
+        builder.push(rows)?;
+        // It has to be quick: compaction will index it.
+        builder.finish(&Indexing::none())
     };
     let files = context.env.blocking(build).await??;
     let meta = files.upload(&context.backend, &engine.keys).await?;

@@ -32,7 +32,7 @@ fn kinds() -> impl Strategy<Value = ColumnKind> {
     let element = select(vec![VectorType::F32, VectorType::F16, VectorType::I8]);
     let metric = select(vec![Metric::Cosine, Metric::L2Squared, Metric::Dot]);
     let vector = (element, 1..5usize, metric).prop_map(|(element, dimension, metric)| {
-        ColumnKind::Vector(VectorColumn { element, dimension, metric })
+        ColumnKind::Vector(VectorColumn { element, dimension, metric, code_bits: crate::schema::CODE_BITS })
     });
     prop_oneof![scalar, array, vector]
 }
@@ -307,6 +307,7 @@ fn schema() -> Schema {
                 element: VectorType::F32,
                 dimension: 2,
                 metric: Metric::Cosine,
+                code_bits: crate::schema::CODE_BITS,
             }),
             ColumnKind::Attribute(AttributeType::String),
             ColumnKind::Attribute(AttributeType::Float),

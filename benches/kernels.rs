@@ -1,0 +1,68 @@
+//! Measures the scan of sign blocks against what the machine can do, in the same run: how fast one thread reads
+//! from each level of the memory, and the least instructions that the look-ups take.
+//!
+//! The bound of a vector is the longer of two times: its bytes (a bit a dimension, 8 for factors) at the bandwidth
+//! of the level they are read from, and 3.5 cycles for 64 bytes of codes, which is two shuffles and one and a half
+//! shifts for each 32 bytes on processors that do two of them a cycle. `cargo bench --bench kernels`.
+
+#![expect(clippy::cast_precision_loss, reason = "a benchmark")]
+
+#[path = "vector/machine.rs"]
+#[expect(
+    dead_code,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a benchmark"
+)]
+mod machine;
+
+use elacsym::testing::ScanTrial;
+
+/// Sizes that stay in a level of most processors' memories.
+const LEVELS: [(&str, usize); 3] = [("L2", 256 << 10), ("L3", 8 << 20), ("memory", 256 << 20)];
+
+fn main() {
+    let clock = clock();
+    println!("clock {clock:.2} GHz");
+    println!("| dimensions | level | reads GB/s | kernel | ns a vector | GB/s | bound ns | of the bound |");
+    println!("|---|---|---|---|---|---|---|---|");
+    for dimension in [100, 384, 768, 1536] {
+        for (level, bytes) in LEVELS {
+            let each = dimension_bytes(dimension);
+            let trial = ScanTrial::new(dimension, bytes / each);
+            let bandwidth = machine::bandwidth(trial.bytes());
+            for kernel in ScanTrial::kernels() {
+                let seconds = machine::best(|| {
+                    std::hint::black_box(trial.run(kernel));
+                });
+                let time = seconds * 1e9 / trial.vectors() as f64;
+                let bytes = trial.bytes() as f64 / trial.vectors() as f64;
+                let instructions = (bytes - 8.0) / 64.0 * 3.5 / clock;
+                let bound = (bytes / bandwidth).max(instructions);
+                println!(
+                    "| {dimension} | {level} | {bandwidth:.0} | {kernel} | {time:.2} | {:.1} | {bound:.2} | {:.2} |",
+                    bytes / time,
+                    bound / time
+                );
+            }
+        }
+    }
+}
+
+fn dimension_bytes(dimension: usize) -> usize {
+    dimension.next_multiple_of(64) / 8 + 8
+}
+
+/// Billions of clock cycles a second: a chain of multiplications takes three cycles each on all x86-64 processors
+/// since 2010, and on Arm servers.
+fn clock() -> f64 {
+    const STEPS: u32 = 300_000;
+    let time = machine::best(|| {
+        let mut number = std::hint::black_box(3_u64);
+        for _ in 0..STEPS {
+            number = std::hint::black_box(number.wrapping_mul(6_364_136_223_846_793_005));
+        }
+    });
+    3.0 * f64::from(STEPS) / time / 1e9
+}

@@ -1,0 +1,81 @@
+//! The scan kernel by itself, for benchmarks.
+
+use std::fmt;
+
+use super::{Factors, Kernels, Scan, SignBlock, SignTable, block_len, push_block};
+
+/// Sign blocks of random codes, and a query to scan them by.
+pub struct ScanTrial {
+    blocks: Vec<u8>,
+    padded: usize,
+    vectors: usize,
+    table: SignTable,
+}
+
+impl fmt::Debug for ScanTrial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScanTrial")
+            .field("padded", &self.padded)
+            .field("vectors", &self.vectors)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ScanTrial {
+    /// Codes of at least `vectors` vectors, of `dimension` rounded up to a multiple of 64.
+    #[must_use]
+    pub fn new(dimension: usize, vectors: usize) -> Self {
+        let padded = dimension.next_multiple_of(64);
+        let mut state = 1_u64;
+        let mut draw = || {
+            // Knuth's generator; the high bits are good.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            u16::try_from(state >> 48).unwrap_or_default()
+        };
+        let query: Vec<f32> = (0..padded).map(|_| f32::from(draw()) / 32_768.0 - 1.0).collect();
+        let count = vectors.div_ceil(32);
+        let mut blocks = Vec::with_capacity(count * block_len(padded));
+        for _ in 0..count {
+            let codes: Vec<Vec<u8>> =
+                (0..32).map(|_| (0..padded / 8).map(|_| draw().to_le_bytes()[1]).collect()).collect();
+            let factors =
+                Factors { add: 1.0, mul: half::f16::from_f32(-0.1), err: half::f16::from_f32(0.01) };
+            push_block(codes.iter().map(|code| (code.as_slice(), factors)), padded, &mut blocks);
+        }
+        Self { blocks, padded, vectors: count * 32, table: SignTable::new(&query, false) }
+    }
+
+    /// The kernels of this processor by name, the fastest last.
+    #[must_use]
+    pub fn kernels() -> Vec<&'static str> {
+        Kernels::supported().into_iter().map(Kernels::name).collect()
+    }
+
+    /// Scans all blocks with the kernel of that name, under a threshold that rules all vectors out, and counts
+    /// those that are left.
+    ///
+    /// # Panics
+    /// If there is no such kernel.
+    #[must_use]
+    pub fn run(&self, name: &str) -> u32 {
+        let kernels = Kernels::supported().into_iter().find(|kernels| kernels.name() == name);
+        let Some(kernels) = kernels else { panic!("no such kernel: {name}") };
+        let scan =
+            Scan { g_add: 1.0, add_weight: 1.0, g_err: 2.5, lut_err: self.table.error(), threshold: -1e30 };
+        let blocks = self.blocks.chunks_exact(block_len(self.padded));
+        let blocks = blocks.filter_map(|bytes| SignBlock::new(bytes, self.padded));
+        blocks.map(|block| kernels.scan(&block, &self.table, &scan).count_ones()).sum()
+    }
+
+    /// How many vectors a run scans.
+    #[must_use]
+    pub fn vectors(&self) -> usize {
+        self.vectors
+    }
+
+    /// How many bytes a run reads.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.blocks.len()
+    }
+}

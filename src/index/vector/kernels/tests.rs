@@ -1,0 +1,244 @@
+//! Every implementation against plain sums, and all of them against each other, bit by bit.
+
+use half::f16;
+
+use super::layout::{BLOCK_VECTORS, GROUP};
+use super::tables::{Aligned, Integers, STRIDE};
+use super::testing::Draw;
+use super::*;
+
+/// A block of random signs and of the factors that `factor` draws.
+fn block(draw: &mut Draw, padded: usize, factor: impl Fn(&mut Draw) -> f32) -> Vec<u8> {
+    let mut vectors = Vec::new();
+    for _ in 0..BLOCK_VECTORS {
+        let (mul, err) = (f16::from_f32(factor(draw)), f16::from_f32(factor(draw)));
+        vectors.push((draw.bytes(padded / 8), Factors { add: factor(draw), mul, err }));
+    }
+    let mut bytes = Vec::new();
+    push_block(vectors.iter().map(|(signs, factors)| (signs.as_slice(), *factors)), padded, &mut bytes);
+    bytes
+}
+
+/// The bound of one vector, as [`Scan`] says.
+fn reference(block: &SignBlock<'_>, vector: usize, table: &SignTable, scan: &Scan) -> f32 {
+    let entry =
+        |j: usize| u32::from(table.entries[j / 16].0[j % 16 * GROUP + usize::from(block.nibble(j, vector))]);
+    let sum: u32 = (0..table.padded() / 4).map(entry).sum();
+    let product = table.step * sum as f32 + table.base;
+    let factors = block.factors(vector);
+    let mul = factors.mul.to_f32();
+    let estimate = scan.g_add + scan.add_weight * factors.add + mul * product;
+    estimate - factors.err.to_f32() * scan.g_err - mul.abs() * scan.lut_err
+}
+
+/// Scans with every implementation; all must agree with the reference, bit by bit: each bound is also made the
+/// threshold, which does not rule its vector out, and then the next smaller number, which does.
+fn check_scan(bytes: &[u8], table: &SignTable, scan: &Scan) -> u32 {
+    let block = SignBlock::new(bytes, table.padded()).unwrap();
+    let lower: Vec<_> = (0..BLOCK_VECTORS).map(|vector| reference(&block, vector, table, scan)).collect();
+    let kept = |threshold: f32| {
+        let above = lower.iter().map(|lower| *lower > threshold);
+        above.enumerate().fold(0, |mask, (bit, above)| mask | u32::from(!above) << bit)
+    };
+    let edges = lower.iter().flat_map(|lower| [*lower, lower.next_down()]);
+    for kernels in Kernels::supported() {
+        for threshold in std::iter::once(scan.threshold).chain(edges.clone()) {
+            let mask = kernels.scan(&block, table, &Scan { threshold, ..*scan });
+            assert_eq!(mask, kept(threshold), "{}, {threshold}", kernels.name());
+        }
+    }
+    kept(scan.threshold)
+}
+
+fn a_scan(draw: &mut Draw, table: &SignTable) -> Scan {
+    let lut_err = 2.5 * table.error();
+    Scan { g_add: draw.float(), add_weight: draw.float(), g_err: draw.float().abs(), lut_err, threshold: 0.0 }
+}
+
+#[test]
+fn scans_agree_bit_by_bit() {
+    let mut draw = Draw(11);
+    let mut kept = 0;
+    for padded in (64..=1536).step_by(64).chain([2048, 4096, 4160, 16_384]) {
+        for wide in [false, true] {
+            let table = SignTable::new(&draw.floats(padded), wide);
+            let (bytes, scan) = (block(&mut draw, padded, Draw::float), a_scan(&mut draw, &table));
+            kept += check_scan(&bytes, &table, &scan).count_ones();
+        }
+    }
+    assert!((300..1_500).contains(&kept), "{kept}: thresholds that rule out all or none show nothing");
+}
+
+#[test]
+fn scans_agree_on_the_worst_sums() {
+    let mut draw = Draw(12);
+    for padded in [64, 1024, 1088, 4096, 4160, 16_384] {
+        for wide in [false, true] {
+            let mut table = SignTable::new(&draw.floats(padded), wide);
+            let scan = a_scan(&mut draw, &table);
+            for byte in [0, 0xf, 0xf0, 0xff] {
+                let mut bytes = block(&mut draw, padded, Draw::float);
+                bytes[..padded * 4].fill(byte);
+                check_scan(&bytes, &table, &scan);
+                table.entries.fill(Aligned([if wide { 255 } else { 63 }; STRIDE]));
+                check_scan(&bytes, &table, &scan);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_never_ruled_out_by_accident() {
+    let mut draw = Draw(13);
+    let odd = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-7, 65_504.0, -6e-8, 1.0, -2.0];
+    let pick = |draw: &mut Draw| odd[usize::try_from(draw.next() % odd.len() as u64).unwrap()];
+    for round in 0..200 {
+        let mut query = draw.floats(128);
+        if round % 4 == 0 {
+            query[7] = pick(&mut draw);
+        }
+        let table = SignTable::new(&query, round % 2 == 0);
+        let (g_add, add_weight, g_err) = (pick(&mut draw), pick(&mut draw), pick(&mut draw));
+        let scan = Scan { g_add, add_weight, g_err, lut_err: pick(&mut draw), threshold: pick(&mut draw) };
+        let bytes = block(&mut draw, 128, pick);
+        let mask = check_scan(&bytes, &table, &scan);
+        assert!(!g_add.is_nan() && !scan.threshold.is_nan() || mask == u32::MAX);
+    }
+}
+
+#[test]
+fn a_query_of_zeros_leaves_the_constant_parts() {
+    let mut draw = Draw(14);
+    let table = SignTable::new(&[0.0; 768], false);
+    let bytes = block(&mut draw, 768, Draw::float);
+    let scan = Scan { g_add: 1.0, add_weight: 1.0, g_err: 0.0, lut_err: table.error(), threshold: 1.0 };
+    let mask = check_scan(&bytes, &table, &scan);
+    let block = SignBlock::new(&bytes, 768).unwrap();
+    let wanted = (0..32).map(|v| u32::from(block.factors(v).add + 1.0 <= 1.0) << v).sum::<u32>();
+    assert_eq!(mask, wanted);
+}
+
+#[test]
+fn sums_of_codes_are_exact() {
+    let mut draw = Draw(15);
+    for padded in (64..=1536).step_by(64).chain([4096, 16_384]) {
+        for bits in 1..=8 {
+            // The second query and levels are the largest there are, the third of one sign.
+            for extreme in [None, Some([1.0, -1.0]), Some([-1.0, -1.0])] {
+                let query = match extreme {
+                    None => draw.floats(padded),
+                    Some(pair) => pair.repeat(padded / 2),
+                };
+                let most = u8::try_from((1_u32 << (bits - 1)) - 1).unwrap();
+                let levels = match extreme {
+                    None => draw.bytes(padded).into_iter().map(|level| level & most).collect(),
+                    Some(_) => vec![most; padded],
+                };
+                check_levels(&LevelTable::new(&query, bits), &levels, bits);
+                check_signs(&LevelTable::new(&query, bits), &block(&mut draw, padded, Draw::float));
+            }
+        }
+    }
+}
+
+fn integers(table: &LevelTable) -> Vec<i64> {
+    match &table.query {
+        Integers::I8(query) => query.plain.iter().flat_map(|q| q.0.map(i64::from)).collect(),
+        Integers::I16(query) => query.plain.iter().flat_map(|q| q.0.map(i64::from)).collect(),
+    }
+}
+
+fn check_levels(table: &LevelTable, levels: &[u8], bits: u32) {
+    let wanted: i64 = integers(table).iter().zip(levels).map(|(q, level)| q * i64::from(*level)).sum();
+    let mut extra = Vec::new();
+    push_levels(levels, bits, &mut extra);
+    for kernels in Kernels::supported() {
+        assert_eq!(kernels.level_dot(&extra, table), wanted, "{}: {bits} bits", kernels.name());
+    }
+}
+
+fn check_signs(table: &LevelTable, bytes: &[u8]) {
+    let block = SignBlock::new(bytes, table.padded()).unwrap();
+    let query = integers(table);
+    for vector in [0, 7, 8, 15, 16, 23, 31] {
+        let signs = block.signs(vector);
+        let sign = |i: usize| i64::from(signs[i / 8] >> (i % 8) & 1);
+        let wanted: i64 = query.iter().enumerate().map(|(i, q)| sign(i) * q).sum();
+        for kernels in Kernels::supported() {
+            assert_eq!(i64::from(kernels.sign_dot(&block, vector, table)), wanted, "{}", kernels.name());
+        }
+    }
+}
+
+/// The sum of terms and of their absolutes in f64.
+fn exact(query: &[f32], row: &[f32], term: impl Fn(f64, f64) -> f64) -> (f64, f64) {
+    let terms = query.iter().zip(row).map(|(a, b)| term((*a).into(), (*b).into()));
+    terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs()))
+}
+
+#[test]
+fn exact_sums_are_near_those_of_f64_and_the_same_bits_everywhere() {
+    let mut draw = Draw(16);
+    let unit = 2_f64.powi(-24);
+    for dimension in (0..140).chain([256, 511, 512, 513, 543, 768, 1000, 1536, 16_384]) {
+        let (query, row) = (draw.floats(dimension), draw.floats(dimension));
+        let results = |kernels: &Kernels| [kernels.dot(&query, &row), kernels.l2(&query, &row)];
+        let plain = results(&portable::KERNELS);
+        let [dot, l2] = plain;
+        let (wanted, size) = exact(&query, &row, |a, b| a * b);
+        assert!((dot - wanted).abs() <= 24.0 * unit * size, "{dot} for {wanted}");
+        let (wanted, _) = exact(&query, &row, |a, b| (a - b) * (a - b));
+        assert!((l2 - wanted).abs() <= 24.0 * unit * wanted, "{l2} for {wanted}");
+        for kernels in Kernels::supported() {
+            for (found, wanted) in results(kernels).iter().zip(&plain) {
+                assert_eq!(found.to_bits(), wanted.to_bits(), "{} of {dimension}", kernels.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn exact_sums_pass_on_what_is_not_finite() {
+    for kernels in Kernels::supported() {
+        for place in [0, 31, 40, 77] {
+            let (mut query, row) = (vec![1.0; 78], vec![2.0; 78]);
+            query[place] = f32::INFINITY;
+            assert!(kernels.dot(&query, &row).is_infinite() && kernels.l2(&query, &row).is_infinite());
+            query[place] = f32::NAN;
+            assert!(kernels.dot(&query, &row).is_nan() && kernels.l2(&query, &row).is_nan());
+        }
+    }
+}
+
+/// Arguments that do not match make wrong sums, never a panic; with debug assertions the methods say so, hence
+/// the fields.
+#[test]
+fn lengths_that_do_not_match_do_not_panic() {
+    let mut draw = Draw(17);
+    let bytes = block(&mut draw, 128, Draw::float);
+    let block = SignBlock::new(&bytes, 128).unwrap();
+    for kernels in Kernels::supported() {
+        for padded in [0, 4, 60, 64, 192] {
+            let query = draw.floats(padded);
+            for wide in [false, true] {
+                let table = SignTable::new(&query, wide);
+                let scan = a_scan(&mut draw, &table);
+                (kernels.scan)(&block, &table, &scan);
+            }
+            for bits in [0, 1, 5, 8, 9] {
+                let table = LevelTable::new(&query, bits);
+                (kernels.sign_dot)(&block, 40, &table);
+                (kernels.level_dot)(&bytes[..99], &table);
+            }
+            (kernels.dot)(&query, &[1.0; 77]);
+            (kernels.l2)(&[1.0; 77], &query);
+        }
+    }
+}
+
+#[test]
+fn the_chosen_kernels_are_the_fastest() {
+    let names: Vec<_> = Kernels::supported().into_iter().map(Kernels::name).collect();
+    assert_eq!(names.first(), Some(&"portable"));
+    assert_eq!(names.last(), Some(&kernels().name()));
+}

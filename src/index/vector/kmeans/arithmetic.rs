@@ -1,0 +1,70 @@
+//! Sums whose order is fixed, so that they are the same everywhere.
+
+use super::Points;
+
+/// Independent sums, for the compiler to keep in vector registers.
+const LANES: usize = 16;
+
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    sum(a, b, |a, b| a * b)
+}
+
+pub(super) fn square_distance(a: &[f32], b: &[f32]) -> f32 {
+    sum(a, b, |a, b| (a - b) * (a - b))
+}
+
+fn sum(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += term(*a, *b);
+        }
+    }
+    for ((lane, a), b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
+        *lane += term(*a, *b);
+    }
+    lanes.iter().sum()
+}
+
+/// The mean of rows, summed in f64 in the order they come.
+#[derive(Clone, Debug)]
+pub(super) struct Mean {
+    sums: Vec<f64>,
+    count: u32,
+}
+
+impl Mean {
+    pub(super) fn new(dim: usize) -> Self {
+        Self { sums: vec![0.0; dim], count: 0 }
+    }
+
+    pub(super) fn of<'a>(dim: usize, rows: impl IntoIterator<Item = &'a [f32]>) -> Vec<f32> {
+        let mut mean = Self::new(dim);
+        rows.into_iter().for_each(|row| mean.add(row));
+        mean.values().collect()
+    }
+
+    /// The mean of those rows of `points`.
+    pub(super) fn of_rows(points: Points<'_>, rows: &[u32]) -> Vec<f32> {
+        Self::of(points.dim(), rows.iter().map(|row| points.row(*row as usize)))
+    }
+
+    pub(super) fn add(&mut self, row: &[f32]) {
+        for (sum, value) in self.sums.iter_mut().zip(row) {
+            *sum += f64::from(*value);
+        }
+        self.count += 1;
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The components of the mean; zeros when nothing was added.
+    #[expect(clippy::cast_possible_truncation, reason = "a mean of f32 is within their range")]
+    pub(super) fn values(&self) -> impl Iterator<Item = f32> {
+        let count = f64::from(self.count.max(1));
+        self.sums.iter().map(move |sum| (sum / count) as f32)
+    }
+}

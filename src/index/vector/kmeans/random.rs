@@ -1,0 +1,71 @@
+//! Chance from a seed: `SplitMix64`, the same on every platform.
+
+/// A sequence of numbers that its seed determines.
+#[derive(Clone, Debug)]
+pub(super) struct Random(u64);
+
+impl Random {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`; 0 when that is 0.
+    #[expect(clippy::cast_possible_truncation, reason = "the product's upper half is below `bound`")]
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        ((u128::from(self.next()) * bound as u128) >> 64) as usize
+    }
+
+    /// A number from 0 to below 1.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits are what an f64 has")]
+    pub(super) fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// So many of the items, each as likely as any other, in their order.
+    pub(super) fn sample(&mut self, items: impl ExactSizeIterator<Item = u32>, count: usize) -> Vec<u32> {
+        let (mut left, mut wanted) = (items.len(), count.min(items.len()));
+        let mut chosen = Vec::with_capacity(wanted);
+        for item in items {
+            if self.below(left) < wanted {
+                chosen.push(item);
+                wanted -= 1;
+            }
+            left -= 1;
+        }
+        chosen
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sequence_is_the_published_one() {
+        let mut random = Random::new(1_234_567);
+        assert_eq!(random.next(), 6_457_827_717_110_365_317);
+        assert_eq!(random.next(), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
+    fn a_sample_is_ordered_distinct_and_even() {
+        let mut hits = [0; 10];
+        for seed in 0..2000 {
+            let sample = Random::new(seed).sample(0..10, 3);
+            assert!(sample.len() == 3 && sample.is_sorted_by(|a, b| a < b));
+            for item in sample {
+                hits[item as usize] += 1;
+            }
+        }
+        assert!(hits.iter().all(|hits| (520..=680).contains(hits)), "{hits:?}");
+        assert_eq!(Random::new(1).sample(0..3, 9), [0, 1, 2]);
+        assert!(Random::new(1).sample(0..0, 9).is_empty());
+    }
+}

@@ -1,0 +1,37 @@
+//! The vector index: clusters of short codes that tell which exact vectors are worth reading.
+//!
+//! Vectors are brought into a [`space`], where balanced k-means ([`kmeans`]) has made leaves. A set of leaves
+//! is an object of its own ([`centroids`]), shared by segments. In a segment each leaf has a record
+//! ([`record`]) of RaBitQ codes ([`quantizer`], after a random [`rotation`]) of its vectors. A query
+//! ([`query`]) reads the records of the nearest leaves, scores them with the [`kernels`], and names the rows
+//! whose exact vectors decide. How many leaves a recall takes is measured when an index is built ([`curve`]).
+//!
+//! RaBitQ: Gao and Long, SIGMOD 2024 (arXiv 2405.12497) and SIGMOD 2025 (arXiv 2409.09913).
+
+mod build;
+mod centroids;
+mod curve;
+mod index;
+mod kernels;
+mod kmeans;
+mod quantizer;
+mod query;
+mod record;
+mod rotation;
+mod space;
+mod stored;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use build::{Built, Coded, train};
+pub(crate) use centroids::CentroidSet;
+pub(crate) use curve::Curve;
+pub(crate) use index::{Found, VectorIndex};
+#[cfg(feature = "testing")]
+pub use kernels::ScanTrial;
+pub(crate) use kernels::kernels;
+pub(crate) use kmeans::Progress;
+pub(crate) use query::Query;
+pub(crate) use space::Space;
+pub(crate) use stored::{CentroidsMeta, Named};

@@ -1,0 +1,162 @@
+//! The record of a leaf: the codes of its vectors, everything that scoring them takes.
+//!
+//! ```text
+//! centroid f32 × padded, in the space
+//! sign blocks of 32 vectors (see `kernels`), the last one filled up
+//! fine factors: add f32 × n, mul f32 × n, err f16 × n
+//! extra codes: padded × (bits − 1) / 8 bytes × n
+//! ```
+//! The rows of a leaf are a run of the segment's rows, or are listed behind the rest, u32 × n. How many there
+//! are, where the record lies and the sum of its bytes stand in the leaf's entry of the index.
+
+use half::f16;
+
+use super::kernels::{self, BLOCK_VECTORS, SignBlock};
+use super::quantizer::{Code, Quantizer, f16_up};
+use crate::codec::CodecError;
+
+const WHAT: &str = "leaf record";
+
+/// Makes the records of leaves, one vector after another.
+#[derive(Debug)]
+pub(super) struct RecordBuilder<'a> {
+    quantizer: &'a Quantizer,
+    codes: Vec<Code>,
+}
+
+impl<'a> RecordBuilder<'a> {
+    pub(super) fn new(quantizer: &'a Quantizer) -> Self {
+        Self { quantizer, codes: Vec::new() }
+    }
+
+    /// Adds a vector by its residual; `false` if its factors are no numbers, as of a vector far out of scale.
+    pub(super) fn push(&mut self, residual: &[f32], centroid: &[f32]) -> bool {
+        let mut code = Code::default();
+        self.quantizer.encode(residual, centroid, &mut code);
+        let finite = [code.coarse, code.fine].iter().all(|factors| {
+            factors.add.is_finite() && factors.mul.is_finite() && f16_up(factors.err).is_finite()
+        });
+        if finite {
+            self.codes.push(code);
+        }
+        finite
+    }
+
+    /// Appends the record. `rows` are those of the vectors if they are to be listed.
+    pub(super) fn finish(&mut self, centroid: &[f32], rows: Option<&[u32]>, out: &mut Vec<u8>) {
+        let padded = self.quantizer.padded();
+        out.extend(centroid.iter().flat_map(|x| x.to_le_bytes()));
+        for block in self.codes.chunks(BLOCK_VECTORS) {
+            let vectors = block.iter().map(|code| {
+                let factors = kernels::Factors {
+                    add: code.coarse.add,
+                    mul: f16::from_f32(code.coarse.mul),
+                    err: f16_up(code.coarse.err),
+                };
+                (code.signs.as_slice(), factors)
+            });
+            kernels::push_block(vectors, padded, out);
+        }
+        out.extend(self.codes.iter().flat_map(|code| code.fine.add.to_le_bytes()));
+        out.extend(self.codes.iter().flat_map(|code| code.fine.mul.to_le_bytes()));
+        out.extend(self.codes.iter().flat_map(|code| f16_up(code.fine.err).to_le_bytes()));
+        for code in &self.codes {
+            kernels::push_levels(&code.levels, u32::from(self.quantizer.bits()), out);
+        }
+        out.extend(rows.unwrap_or_default().iter().flat_map(|row| row.to_le_bytes()));
+        self.codes.clear();
+    }
+}
+
+/// The bytes of a record.
+pub(super) fn length(padded: usize, bits: u8, vectors: usize, listed: bool) -> usize {
+    let blocks = vectors.div_ceil(BLOCK_VECTORS) * kernels::block_len(padded);
+    let each = 10 + kernels::extra_len(padded, u32::from(bits)) + if listed { 4 } else { 0 };
+    padded * 4 + blocks + vectors * each
+}
+
+/// A record, read in place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record<'a> {
+    blocks: &'a [u8],
+    block_len: usize,
+    adds: &'a [[u8; 4]],
+    muls: &'a [[u8; 4]],
+    errs: &'a [[u8; 2]],
+    extra: &'a [u8],
+    extra_len: usize,
+    rows: &'a [[u8; 4]],
+    padded: usize,
+}
+
+/// The fine factors of a vector.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fine {
+    pub(super) add: f32,
+    pub(super) mul: f32,
+    pub(super) err: f32,
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn new(
+        padded: usize,
+        bits: u8,
+        vectors: usize,
+        listed: bool,
+        bytes: &'a [u8],
+    ) -> Result<Self, CodecError> {
+        if bytes.len() != length(padded, bits, vectors, listed) {
+            return Err(CodecError::malformed(WHAT, "its length is not that of its vectors"));
+        }
+        let mut rest = bytes;
+        let mut take = |len: usize| {
+            let (taken, behind) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+            rest = behind;
+            taken
+        };
+        // The centroid is for readers without the centroid set.
+        take(padded * 4);
+        let (block_len, extra_len) =
+            (kernels::block_len(padded), kernels::extra_len(padded, u32::from(bits)));
+        Ok(Self {
+            blocks: take(vectors.div_ceil(BLOCK_VECTORS) * block_len),
+            block_len,
+            adds: take(vectors * 4).as_chunks().0,
+            muls: take(vectors * 4).as_chunks().0,
+            errs: take(vectors * 2).as_chunks().0,
+            extra: take(vectors * extra_len),
+            extra_len,
+            rows: take(if listed { vectors * 4 } else { 0 }).as_chunks().0,
+            padded,
+        })
+    }
+
+    pub(super) fn vectors(&self) -> usize {
+        self.adds.len()
+    }
+
+    pub(super) fn blocks(&self) -> impl Iterator<Item = SignBlock<'a>> + use<'a> {
+        let padded = self.padded;
+        self.blocks.chunks_exact(self.block_len).filter_map(move |bytes| SignBlock::new(bytes, padded))
+    }
+
+    pub(super) fn block(&self, number: usize) -> Option<SignBlock<'a>> {
+        let bytes = self.blocks.get(number * self.block_len..(number + 1) * self.block_len)?;
+        SignBlock::new(bytes, self.padded)
+    }
+
+    pub(super) fn fine(&self, vector: usize) -> Fine {
+        let float = |of: &[[u8; 4]]| of.get(vector).map_or(0.0, |bytes| f32::from_le_bytes(*bytes));
+        let err = self.errs.get(vector).map_or(0.0, |bytes| f16::from_le_bytes(*bytes).to_f32());
+        Fine { add: float(self.adds), mul: float(self.muls), err }
+    }
+
+    pub(super) fn extra(&self, vector: usize) -> &'a [u8] {
+        self.extra.get(vector * self.extra_len..(vector + 1) * self.extra_len).unwrap_or_default()
+    }
+
+    /// The listed row of a vector, if rows are listed.
+    pub(super) fn row(&self, vector: usize) -> Option<u32> {
+        self.rows.get(vector).map(|bytes| u32::from_le_bytes(*bytes))
+    }
+}

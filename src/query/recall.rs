@@ -1,0 +1,179 @@
+//! Measuring recall on what is stored: approximate against exact search, by vectors of the namespace itself.
+
+use roaring::RoaringBitmap;
+
+use super::probe::Effort;
+use super::request::{check_effort, check_limit};
+use super::{Filter, Part, Place, Query, View};
+use crate::error::{Error, Result};
+use crate::types::{Document, Value, Vector};
+
+/// The most stored vectors that are asked for.
+const SAMPLE_MAX: usize = 100_000;
+
+/// What to measure.
+///
+/// ```
+/// use elacsym::RecallCheck;
+///
+/// let check = RecallCheck::of("embedding").recall(0.9).limit(20).sample(50);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RecallCheck {
+    column: String,
+    sample: usize,
+    limit: usize,
+    effort: Effort,
+    filter: Option<Filter>,
+}
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RecallReport {
+    /// How many stored vectors were asked for.
+    pub queries: usize,
+    /// The share of the true nearest that was found, the vector's own document left out.
+    pub recall: f64,
+    /// The share that was expected by the curves of the index, on average.
+    pub expected: f64,
+    /// Rows whose vector was looked at, on average.
+    pub rows_scanned: f64,
+    /// Rows that an exact search looks at.
+    pub rows: u64,
+}
+
+impl RecallCheck {
+    /// Of a vector column.
+    pub fn of(column: impl Into<String>) -> Self {
+        let effort = Query::nearest("", Vector::F32(Vec::new())).effort;
+        Self { column: column.into(), sample: 100, limit: 10, effort, filter: None }
+    }
+
+    /// How many stored vectors are asked for, 1 to 100,000. Default 100.
+    pub fn sample(mut self, sample: usize) -> Self {
+        self.sample = sample;
+        self
+    }
+
+    /// How many of the nearest count. Default 10.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// As [`Query::recall`].
+    pub fn recall(mut self, recall: f64) -> Self {
+        self.effort = Effort::of(recall);
+        self
+    }
+
+    /// As [`Query::probes`].
+    pub fn probes(mut self, probes: usize) -> Self {
+        self.effort = Effort::Probes(probes);
+        self
+    }
+
+    /// As [`Query::filter`]: the documents that may be found. Those that are asked for are of all.
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+}
+
+impl View {
+    pub(crate) async fn measure_recall(&self, check: &RecallCheck) -> Result<RecallReport> {
+        check_limit(check.limit, &self.settings)?;
+        check_effort(check.effort)?;
+        if !(1..=SAMPLE_MAX).contains(&check.sample) {
+            let sample = check.sample;
+            return Err(Error::limit(format!(
+                "bad sample: 1 to {SAMPLE_MAX} are allowed. sample=`{sample}`"
+            )));
+        }
+        let bound = self.bind(check.filter.as_ref())?;
+        let (mut found, mut wanted, mut scanned, mut expected) = (0, 0, 0, 0.0);
+        let mut report = RecallReport { queries: 0, recall: 1.0, expected: 1.0, rows_scanned: 0.0, rows: 0 };
+        for (place, vector) in self.sample(&check.column, check.sample).await? {
+            // One more, for the vector's own document.
+            let query = Query::nearest(&check.column, vector).limit(check.limit + 1);
+            let exact = self.search(&self.prepare(&query.clone().exact())?, bound.as_ref()).await?;
+            let query = Query { effort: check.effort, ..query };
+            let probed = self.search(&self.prepare(&query)?, bound.as_ref()).await?;
+            let nearest = |near: Vec<(f32, Place)>| {
+                let mut near: Vec<f32> = near
+                    .into_iter()
+                    .filter(|(_, other)| *other != place)
+                    .map(|(distance, _)| distance)
+                    .collect();
+                near.sort_unstable_by(f32::total_cmp);
+                near.truncate(check.limit);
+                near
+            };
+            let truth = nearest(exact.places);
+            // By distance: of documents that are as near as each other any will do.
+            let last = truth.last().copied().unwrap_or(f32::NEG_INFINITY);
+            found += nearest(probed.places).iter().filter(|distance| **distance <= last).count();
+            wanted += truth.len();
+            scanned += probed.stats.rows_scanned;
+            expected += probed.expected;
+            report.rows = exact.stats.rows_scanned;
+            report.queries += 1;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "counts")]
+        if wanted > 0 {
+            report.recall = found as f64 / wanted as f64;
+            report.expected = expected / report.queries as f64;
+            report.rows_scanned = scanned as f64 / report.queries as f64;
+        }
+        Ok(report)
+    }
+
+    /// Up to `count` live vectors of a column, evenly spread over all rows.
+    async fn sample(&self, column: &str, count: usize) -> Result<Vec<(Place, Vector)>> {
+        let columns = self.schema.columns().iter();
+        let at = columns.enumerate().find(|(_, c)| c.name == column).map(|(at, _)| at);
+        let at = at.ok_or_else(|| Error::invalid(format!("no such vector column. column=`{column}`")))?;
+        let live = self.live().await?;
+        let total: u64 = live.iter().map(|(_, rows)| rows.len()).sum();
+        let step = (total / count as u64).max(1);
+        let mut vectors = Vec::new();
+        let mut skip = step / 2;
+        for (part, (source, rows)) in live.iter().enumerate() {
+            let picked = spread(rows, &mut skip, step);
+            for (row, document) in picked.iter().zip(self.read(source, at, &picked).await?) {
+                vectors.extend(document.map(|vector| (Place { part, row }, vector)));
+            }
+        }
+        vectors.truncate(count);
+        Ok(vectors)
+    }
+
+    async fn read(&self, part: &Part, column: usize, rows: &RoaringBitmap) -> Result<Vec<Option<Vector>>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let batch = part.fetch(&self.schema, &[column], rows).await?;
+        let documents = self.schema.documents(&batch)?;
+        let vector = |document: Document| {
+            document.into_parts().1.into_values().find_map(|value| match value {
+                Value::Vector(vector) => Some(vector),
+                _ => None,
+            })
+        };
+        Ok(documents.into_iter().map(vector).collect())
+    }
+}
+
+/// Every `step`-th row, after `skip` of them; `skip` is then how many of the next part are left out.
+fn spread(rows: &RoaringBitmap, skip: &mut u64, step: u64) -> RoaringBitmap {
+    let mut picked = RoaringBitmap::new();
+    while *skip < rows.len() {
+        let row = u32::try_from(*skip).ok().and_then(|at| rows.select(at));
+        picked.extend(row);
+        *skip += step;
+    }
+    *skip -= rows.len();
+    picked
+}

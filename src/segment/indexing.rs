@@ -1,0 +1,175 @@
+//! Indexing the vectors of a segment that is built: by which centroid set, and in which order rows come to lie.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray};
+use arrow::datatypes::{Float16Type, Float32Type, Int8Type};
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+use uuid::Uuid;
+
+use super::source::Source;
+use super::vectors::RECORDS_START;
+use crate::error::{Error, Result};
+use crate::index::vector::{Built, CentroidsMeta, Coded, Named, Progress, Space, train};
+use crate::schema::{Schema, VectorColumn};
+use crate::types::VectorType;
+
+/// A set serves until this many times the rows it was trained on are indexed at once.
+const OUTGROWN: u64 = 4;
+
+/// How the vector columns of a segment are indexed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Indexing {
+    /// The sets there are, by column.
+    pub(crate) sets: BTreeMap<String, Named>,
+    /// The name of a new set for each column that may get one.
+    pub(crate) names: BTreeMap<String, Uuid>,
+    /// Fewer vectors than this are not indexed: to compare them all is as fast.
+    pub(crate) rows_min: usize,
+    /// What training draws by.
+    pub(crate) seed: u64,
+    pub(crate) progress: Arc<Progress>,
+}
+
+/// The indexes of a segment.
+#[derive(Debug, Default)]
+pub(super) struct Indexes {
+    /// The rows in the order of the leaves of the first vector column, if that has an index.
+    pub(super) order: Option<Vec<u32>>,
+    pub(super) columns: BTreeMap<String, ColumnIndex>,
+}
+
+/// The index of a column.
+#[derive(Debug)]
+pub(super) struct ColumnIndex {
+    pub(super) named: Named,
+    /// The bytes of the set, if it is new.
+    pub(super) fresh: Option<Bytes>,
+    /// What lies in the file of the column, from [`RECORDS_START`] on.
+    pub(super) records: Vec<u8>,
+    /// The section that tells where each record is.
+    pub(super) section: Vec<u8>,
+}
+
+impl Indexing {
+    /// No index: for rows that must be written soon.
+    pub(crate) fn none() -> Self {
+        Self { rows_min: usize::MAX, ..Self::default() }
+    }
+
+    /// The indexes of the columns that get one. One column at a time is in memory as its metric compares it.
+    pub(super) fn build(&self, schema: &Schema, source: &Source) -> Result<Indexes> {
+        let rows = source.len() as usize;
+        let mut indexes = Indexes::default();
+        if rows < self.rows_min {
+            return Ok(indexes);
+        }
+        let mut places = Vec::new();
+        for (number, (name, shape)) in schema.vectors().enumerate() {
+            if !(self.sets.contains_key(name) || self.names.contains_key(name)) {
+                continue;
+            }
+            let coded = coded(shape, name, source)?;
+            if coded.rows.len() < self.rows_min.max(1) {
+                continue;
+            }
+            let (named, fresh) = self.set(name, shape, &coded)?;
+            let built = Built::new(&named.set, &coded, &self.progress)?;
+            if number == 0 {
+                indexes.order = Some(complete(built.order(&coded), rows));
+            }
+            if places.is_empty() {
+                places = self::places(indexes.order.as_deref(), rows);
+            }
+            let (records, section) = built.finish(&named.set, &coded, &places, number > 0, RECORDS_START);
+            indexes.columns.insert(name.to_owned(), ColumnIndex { named, fresh, records, section });
+        }
+        Ok(indexes)
+    }
+
+    /// The set for a column: the one there is, unless it is outgrown.
+    fn set(&self, name: &str, shape: VectorColumn, coded: &Coded) -> Result<(Named, Option<Bytes>)> {
+        let there = self.sets.get(name);
+        let rows = coded.rows.len() as u64;
+        let serves = there.filter(|named| rows < named.meta.trained.saturating_mul(OUTGROWN));
+        match (serves, self.names.get(name), there) {
+            (Some(named), _, _) | (None, None, Some(named)) => Ok((named.clone(), None)),
+            (None, Some(id), _) => {
+                let mut state = self.seed;
+                let mut random = || split_mix(&mut state);
+                let set = train(shape.metric, shape.code_bits, coded, &mut random, &self.progress)?;
+                let bytes = set.encode();
+                let meta = CentroidsMeta { id: *id, size: bytes.len() as u64, trained: set.trained() };
+                Ok((Named { meta, set: Arc::new(set) }, Some(bytes)))
+            }
+            (None, None, None) => Err(Error::internal("a column without a set")),
+        }
+    }
+}
+
+/// An order of some rows, and behind them the others as they come.
+fn complete(mut order: Vec<u32>, rows: usize) -> Vec<u32> {
+    let some: RoaringBitmap = order.iter().copied().collect();
+    order.extend((0..).take(rows).filter(|row| !some.contains(*row)));
+    order
+}
+
+/// Where each row comes to lie.
+pub(super) fn places(order: Option<&[u32]>, rows: usize) -> Vec<u32> {
+    let mut places: Vec<u32> = (0..).take(rows).collect();
+    for (place, row) in (0..).zip(order.unwrap_or_default()) {
+        if let Some(slot) = places.get_mut(*row as usize) {
+            *slot = place;
+        }
+    }
+    places
+}
+
+/// The vectors of a column as its metric compares them.
+fn coded(shape: VectorColumn, name: &str, source: &Source) -> Result<Coded> {
+    let list = |batch: &RecordBatch| {
+        let array = batch.column_by_name(name).and_then(|array| array.as_fixed_size_list_opt()).cloned();
+        array.ok_or_else(|| Error::internal("a vector column is missing"))
+    };
+    let lists: Vec<FixedSizeListArray> = source.batches().iter().map(list).collect::<Result<_>>()?;
+    let mut coded = Coded { dimension: shape.dimension, ..Coded::default() };
+    coded.values.reserve_exact(source.len() as usize * shape.dimension);
+    let mut vector = Vec::new();
+    for (number, (batch, row)) in (0..).zip(source.rows()) {
+        let Some(list) = lists.get(batch).filter(|list| list.is_valid(row)) else { continue };
+        widen(list.values(), shape.element, row * shape.dimension, shape.dimension, &mut vector);
+        Space::normalized(shape.metric, &vector, &mut coded.values);
+        coded.rows.push(number);
+    }
+    Ok(coded)
+}
+
+/// Components as f32.
+fn widen(values: &ArrayRef, element: VectorType, from: usize, count: usize, out: &mut Vec<f32>) {
+    out.clear();
+    let range = from..from + count;
+    match element {
+        VectorType::F32 => {
+            out.extend(values.as_primitive::<Float32Type>().values().get(range).unwrap_or_default());
+        }
+        VectorType::F16 => {
+            let values = values.as_primitive::<Float16Type>().values().get(range).unwrap_or_default();
+            out.extend(values.iter().map(|x| x.to_f32()));
+        }
+        VectorType::I8 => {
+            let values = values.as_primitive::<Int8Type>().values().get(range).unwrap_or_default();
+            out.extend(values.iter().map(|x| f32::from(*x)));
+        }
+    }
+}
+
+/// `SplitMix64` (Steele, Lea and Flood 2014).
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}

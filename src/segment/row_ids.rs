@@ -1,0 +1,151 @@
+//! The id of each row, in row order: what a search needs to name what it found, without a page of Parquet.
+//!
+//! ```text
+//! head:   "EROW" | version u16 | kind u16 | blocks u32 | (length u32, checksum u64) × blocks
+//! blocks: ids of 256 rows each, as the id index writes them, one block behind the other
+//! ```
+
+use std::collections::BTreeSet;
+
+use arrow::array::ArrayRef;
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+
+use super::compute;
+use super::ids::{IdBytes, code, decode_ids};
+use crate::cache::{Blob, Span};
+use crate::codec::{CodecError, Reader, checksum};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::schema::Ids;
+use crate::types::{DocumentId, IdKind};
+
+const WHAT: &str = "row ids";
+const MAGIC: [u8; 4] = *b"EROW";
+const VERSION: u16 = 1;
+const BLOCK_ROWS: u32 = 256;
+
+/// Encodes ids as rows are laid out.
+#[derive(Debug)]
+pub(super) struct RowIdsBuilder {
+    kind: IdKind,
+    blocks: Vec<u8>,
+    directory: Vec<u8>,
+    count: u32,
+    open: IdBytes,
+    open_rows: u32,
+}
+
+impl RowIdsBuilder {
+    pub(super) fn new(kind: IdKind) -> Self {
+        let (blocks, directory) = (Vec::new(), Vec::new());
+        Self { kind, blocks, directory, count: 0, open: IdBytes::default(), open_rows: 0 }
+    }
+
+    pub(super) fn push(&mut self, ids: &Ids) {
+        for at in 0..ids.len() {
+            self.open.push(ids, at);
+            self.open_rows += 1;
+            if self.open_rows == BLOCK_ROWS {
+                self.close();
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        if self.open_rows == 0 {
+            return;
+        }
+        let start = self.blocks.len();
+        self.open.drain(&mut self.blocks);
+        let block = self.blocks.get(start..).unwrap_or_default();
+        self.directory.extend(u32::try_from(block.len()).unwrap_or(u32::MAX).to_le_bytes());
+        self.directory.extend(checksum(block).to_le_bytes());
+        self.count += 1;
+        self.open_rows = 0;
+    }
+
+    /// The head and the blocks.
+    pub(super) fn finish(mut self) -> (Vec<u8>, Vec<u8>) {
+        self.close();
+        let mut head = Vec::new();
+        head.extend(MAGIC);
+        head.extend(VERSION.to_le_bytes());
+        head.extend(code(self.kind).to_le_bytes());
+        head.extend(self.count.to_le_bytes());
+        head.append(&mut self.directory);
+        (head, self.blocks)
+    }
+}
+
+/// The ids of rows, read block by block.
+#[derive(Debug)]
+pub(super) struct RowIds {
+    kind: IdKind,
+    rows: u32,
+    blob: Blob,
+    blocks: Vec<Span>,
+}
+
+impl RowIds {
+    /// Reads a head, which must be that of `rows` rows whose blocks are in `section` of the file.
+    pub(super) fn decode(
+        kind: IdKind,
+        rows: u32,
+        blob: Blob,
+        section: &Span,
+        head: &[u8],
+    ) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(WHAT, head);
+        reader.magic(MAGIC)?;
+        reader.version(VERSION)?;
+        let (found, count) = (reader.u16()?, reader.u32()?);
+        if found != code(kind) || count != rows.div_ceil(BLOCK_ROWS) {
+            return Err(CodecError::malformed(WHAT, "they are not of these rows"));
+        }
+        let (mut blocks, mut start) = (Vec::new(), section.start);
+        for _ in 0..count {
+            let end = start.saturating_add(reader.u32()?.into());
+            blocks.push(Span { start, end, sum: Some(reader.u64()?) });
+            start = end;
+        }
+        reader.end()?;
+        if start != section.end {
+            return Err(CodecError::malformed(WHAT, "blocks and section do not agree"));
+        }
+        Ok(Self { kind, rows, blob, blocks })
+    }
+
+    /// The ids of `rows`, in their order. One round trip.
+    pub(super) async fn fetch(&self, env: &Env, rows: &RoaringBitmap) -> Result<ArrayRef> {
+        if rows.max().is_some_and(|row| row >= self.rows) {
+            return Err(Error::internal("rows that are not in the segment"));
+        }
+        let wanted: BTreeSet<u32> = rows.iter().map(|row| row / BLOCK_ROWS).collect();
+        let spans = wanted.iter().filter_map(|block| self.blocks.get(*block as usize)).cloned();
+        let bytes = self.blob.read_many(&spans.collect::<Vec<_>>()).await?;
+        let (kind, all, rows) = (self.kind, self.rows, rows.clone());
+        let items = usize::try_from(rows.len()).unwrap_or(usize::MAX);
+        let ids = compute(env, items, move || pick(kind, all, &rows, wanted, bytes)).await?;
+        Ids::array(self.kind, &ids.map_err(|e| e.at(self.blob.key()))?)
+    }
+}
+
+fn pick(
+    kind: IdKind,
+    all: u32,
+    rows: &RoaringBitmap,
+    wanted: BTreeSet<u32>,
+    bytes: Vec<Bytes>,
+) -> Result<Vec<DocumentId>, CodecError> {
+    let mut picked = Vec::new();
+    for (block, bytes) in wanted.into_iter().zip(bytes) {
+        let first = block * BLOCK_ROWS;
+        let end = all.min(first.saturating_add(BLOCK_ROWS));
+        let mut reader = Reader::new(WHAT, &bytes);
+        let ids = decode_ids(kind, end.saturating_sub(first) as usize, &mut reader)?;
+        reader.end()?;
+        picked.extend(rows.range(first..end).map(|row| ids.get((row - first) as usize)));
+    }
+    Ok(picked)
+}
