@@ -4,3 +4,4 @@
 
 #[cfg_attr(not(test), expect(dead_code, reason = "the searcher comes next"))]
 pub(crate) mod vector;
+pub(crate) mod text;
