@@ -33,7 +33,7 @@ pub(crate) use memory::MemoryIndex;
 pub(crate) use packed::TextWriter;
 pub(crate) use plan::{Leaf, Node, Plan};
 pub(crate) use search::{Counts, Loaded, Stats, cut};
-pub(crate) use source::{Found, TextSource};
+pub(crate) use source::TextSource;
 pub(crate) use stored::StoredIndex;
 
 use arrow::array::{Array, ArrayRef, AsArray};
