@@ -9,6 +9,7 @@
 //! **Invariant:** a read from a packed file that was not fetched before is an error of this crate, never a wait.
 
 mod analyzer;
+mod blocks;
 mod bm25;
 mod expand;
 mod memory;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tantivy::directory::OwnedBytes;
 
+use super::blocks::Bounds;
 use super::bm25::{Lengths, score};
 use super::expand::Spec;
 use super::phrase::Phrase;
@@ -44,6 +45,7 @@ pub(super) struct Weigher {
 pub(super) struct Term {
     postings: Postings,
     weigher: Weigher,
+    bounds: Option<Bounds>,
 }
 
 /// Tokens that stand for one: the rows, and how often each holds them.
@@ -103,7 +105,11 @@ impl Scorer {
         let weigher = Weigher::new(part, stats, of.field, stats.rarity(leaf) * boost)?;
         if let ([one], Spec::Term(_)) = (found.as_slice(), &of.spec) {
             let postings = part.source.postings(of.field, one, false)?;
-            return Ok(Some(Self::Term(Term { postings, weigher })));
+            let bounds = match &postings {
+                Postings::Blocks(blocks) => Some(blocks.bounds(&weigher.lengths)),
+                Postings::Stored(_) | Postings::Memory(..) => None,
+            };
+            return Ok(Some(Self::Term(Term { postings, weigher, bounds })));
         }
         let mut rows: Vec<(u32, f32)> = Vec::new();
         for found in found {
@@ -258,8 +264,11 @@ impl Scorer {
 
     /// On to the first row from here on that may score `threshold` or more.
     pub(super) fn reach(&mut self, threshold: Option<f32>) -> u32 {
-        let (Some(threshold), Self::Any(scorers, Join::Sum)) = (threshold, &mut *self) else {
-            return self.row();
+        let Some(threshold) = threshold else { return self.row() };
+        let scorers = match self {
+            Self::Any(scorers, Join::Sum) => scorers,
+            Self::Term(term) => return term.reach(threshold),
+            _ => return self.row(),
         };
         // WAND (Broder et al. 2003): rows that too few of the scorers hold cannot get there.
         loop {
@@ -279,8 +288,25 @@ impl Scorer {
                 Some(first) if first.row() < row => {
                     first.seek(row);
                 }
-                _ => return row,
+                _ => match skip(scorers, row, threshold) {
+                    None => return row,
+                    Some(next) => {
+                        for scorer in scorers.iter_mut().filter(|scorer| scorer.row() < next) {
+                            scorer.seek(next);
+                        }
+                    }
+                },
             }
+        }
+    }
+
+    /// No row up to the second scores more. Just of the row at hand, if no block is known.
+    fn block_bound(&mut self) -> (f32, u32) {
+        match self {
+            Self::Term(Term { postings: Postings::Blocks(blocks), weigher, bounds: Some(bounds) }) => {
+                (blocks.bound(bounds, weigher.weight), blocks.last())
+            }
+            other => (other.bound(), END),
         }
     }
 
@@ -324,6 +350,38 @@ impl Scorer {
             Self::Without(scorer, _) => scorer.score(),
             Self::Boost(scorer, factor) => scorer.score() * *factor,
         }
+    }
+}
+
+/// When no row from `row` on can score `threshold` for a while, where that ends: the blocks at hand of those that
+/// are on `row` say so, up to the first of their ends and of the rows of the others. Scorers are sorted by row.
+fn skip(scorers: &mut [Scorer], row: u32, threshold: f32) -> Option<u32> {
+    let (mut bound, mut next) = (0.0, END);
+    for scorer in scorers {
+        if scorer.row() > row {
+            next = next.min(scorer.row());
+            break;
+        }
+        let (most, last) = scorer.block_bound();
+        bound += most;
+        next = next.min(if last >= END { END } else { last + 1 });
+    }
+    (bound < threshold && next > row).then_some(next)
+}
+
+impl Term {
+    /// On to the first row from here on whose block may score `threshold` or more.
+    fn reach(&mut self, threshold: f32) -> u32 {
+        if let (Postings::Blocks(blocks), Some(bounds)) = (&mut self.postings, &self.bounds) {
+            while blocks.row() != END && blocks.bound(bounds, self.weigher.weight) < threshold {
+                let last = blocks.last();
+                if last >= END {
+                    return blocks.seek(END);
+                }
+                blocks.seek(last + 1);
+            }
+        }
+        self.postings.row()
     }
 }
 

@@ -133,18 +133,6 @@ impl Loaded {
         }
         Ok(top.finish())
     }
-
-    /// The rows among `allowed` (all without) that match, whatever their score. CPU work.
-    pub(crate) fn rows(&self, stats: &Stats) -> Result<RoaringBitmap> {
-        let mut rows = RoaringBitmap::new();
-        if let Some(mut scorer) = Scorer::new(self, stats, &self.plan.root)? {
-            while scorer.row() != END {
-                rows.insert(scorer.row());
-                scorer.advance();
-            }
-        }
-        Ok(rows)
-    }
 }
 
 impl Stats {

@@ -6,11 +6,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tantivy::directory::{FileHandle, OwnedBytes};
+use tantivy::directory::{FileHandle, FileSlice, OwnedBytes};
+use tantivy::fieldnorm::FieldNormReader;
 use tantivy::postings::TermInfo;
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{Index, InvertedIndexReader, SegmentReader};
 
+use super::blocks::Blocks;
 use super::bm25::Totals;
 use super::expand::{EXPANSIONS_MAX, SCANNED_MAX, Spec};
 use super::packed::{BLOCK, HEADER, MAGIC, VERSION};
@@ -198,14 +200,20 @@ impl StoredIndex {
 
     /// The postings of a token that were made readable.
     pub(super) fn postings(&self, field: usize, info: &TermInfo, positions: bool) -> Result<Postings> {
-        let option = if positions {
-            IndexRecordOption::WithFreqsAndPositions
-        } else {
-            IndexRecordOption::WithFreqs
-        };
-        let postings = self.field(field)?.inverted.read_postings_from_terminfo(info, option);
-        let postings = postings.map_err(|e| Error::internal(format!("reading postings: {e}")))?;
-        Ok(Postings::Stored(Box::new(postings)))
+        let lost = |e: std::io::Error| Error::internal(format!("reading postings: {e}"));
+        let of = self.field(field)?;
+        if positions {
+            let option = IndexRecordOption::WithFreqsAndPositions;
+            let postings = of.inverted.read_postings_from_terminfo(info, option).map_err(lost)?;
+            return Ok(Postings::Stored(Box::new(postings)));
+        }
+        let option = IndexRecordOption::WithFreqs;
+        let postings = of.inverted.read_block_postings_from_terminfo(info, option).map_err(lost)?;
+        let norms = FieldNormReader::open(FileSlice::new(Arc::new(self.norms(field)?)));
+        let norms = norms.map_err(|e| Error::internal(format!("reading lengths: {e}")))?;
+        let rows = norms.num_docs();
+        let blocks = Blocks::new(postings, norms, of.inverted.total_num_tokens(), rows);
+        Ok(Postings::Blocks(Box::new(blocks)))
     }
 
     /// The lengths of the rows of a column that were made readable, as one byte each.
