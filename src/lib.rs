@@ -4,8 +4,7 @@
 //! one searchable collection in it, with a [`Schema`] of its own. Any number of processes may open, write and
 //! read the same ones at the same time; they meet on the store alone, without a server, a lock or a leader.
 //!
-//! Today a query compares every vector that its filter lets through, exactly. Approximate search (RaBitQ),
-//! BM25 and the fusion of both are to come.
+//! A query searches vectors, exactly or by an index, or text by BM25. The fusion of both is to come.
 //!
 //! ```
 //! use elacsym::schema::AttributeType;
@@ -50,7 +49,7 @@
 //! | open a store, make and delete namespaces | [`Database`], [`DatabaseBuilder`], [`Settings`] |
 //! | declare columns | [`Schema`], [`schema`] |
 //! | write: upserts, patches, deletes, conditions, tokens | [`WriteBatch`], [`Condition`], [`WriteReceipt`] |
-//! | search | [`Query`], [`query::QueryResponse`] |
+//! | search | [`Query`], [`query::TextQuery`], [`query::QueryResponse`] |
 //! | walk over documents | [`Scan`], [`Cursor`] |
 //! | say which documents | [`Filter`] |
 //! | read several things from one state | [`Snapshot`], [`Consistency`] |

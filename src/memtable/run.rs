@@ -2,12 +2,13 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, RecordBatch};
 use arrow::compute::interleave_record_batch;
 
 use crate::error::{Error, Result};
+use crate::index::text::MemoryIndex;
 use crate::schema::{Ids, Schema};
 use crate::types::DocumentId;
 
@@ -23,6 +24,8 @@ pub(crate) struct Run {
     /// In ascending order, none of them in `rows`.
     deletes: Arc<Vec<DocumentId>>,
     bytes: usize,
+    /// The index of the text columns, once it was asked for.
+    text: Arc<OnceLock<Arc<MemoryIndex>>>,
 }
 
 /// Values of documents are not shown: handles show their state, and may be logged.
@@ -39,7 +42,7 @@ impl Run {
         let ids = Ids::new(schema.id(), column)?;
         debug_assert!(ids.is_ascending() && deletes.is_sorted_by(|a, b| a < b), "a run is sorted");
         let bytes = batch_bytes(&rows) + deletes.len() * ID_BYTES;
-        Ok(Self { rows, ids, deletes: Arc::new(deletes), bytes })
+        Ok(Self { rows, ids, deletes: Arc::new(deletes), bytes, text: Arc::default() })
     }
 
     /// Rows in any order with unique ids, and deletes in any order, none of them among the rows.
@@ -95,6 +98,20 @@ impl Run {
         self.ids.len() + self.deletes.len()
     }
 
+    /// The index of the text columns, if it was built.
+    pub(crate) fn text(&self) -> Option<&Arc<MemoryIndex>> {
+        self.text.get()
+    }
+
+    /// Builds the index of the text columns, unless it is there. CPU work.
+    pub(crate) fn index_text(&self, schema: &Schema) -> Result<Arc<MemoryIndex>> {
+        if let Some(index) = self.text.get() {
+            return Ok(Arc::clone(index));
+        }
+        let index = Arc::new(MemoryIndex::new(schema, &self.rows)?);
+        Ok(Arc::clone(self.text.get_or_init(|| index)))
+    }
+
     /// This run and then `newer`, as one.
     pub(crate) fn then(&self, newer: &Self) -> Result<Self> {
         let mut picks = Vec::with_capacity(self.ids.len() + newer.ids.len());
@@ -127,7 +144,7 @@ impl Run {
         let column = rows.columns().first().ok_or_else(|| Error::internal("a batch without ids"))?;
         let ids = Ids::new(self.ids.kind(), column)?;
         let bytes = batch_bytes(&rows) + deletes.len() * ID_BYTES;
-        Ok(Self { rows, ids, deletes: Arc::new(deletes), bytes })
+        Ok(Self { rows, ids, deletes: Arc::new(deletes), bytes, text: Arc::default() })
     }
 
     /// Adds a run to a stack whose runs shrink towards its end, so that adding n of them costs n log n.

@@ -73,11 +73,18 @@ impl View {
         check_limit(query.limit, &self.settings)?;
         let columns = query.select.places(&self.schema)?;
         let bound = self.bind(query.filter.as_ref())?;
+        if let Some(text) = &query.text {
+            let (near, stats) = self.search_text(text, bound.as_ref(), query.limit).await?;
+            let (places, distances) = self.nearest_of_all(near, query.limit).await?;
+            let rows = Rows::new(Arc::clone(&self.schema), self.fetch(&places, &columns).await?);
+            let scores = Some(distances.iter().map(|distance| -distance).collect());
+            return Ok(QueryResponse { rows, distances, scores, sequence: self.sequence, stats });
+        }
         let search = self.prepare(query)?;
         let Near { places: near, stats, .. } = self.search(&search, bound.as_ref()).await?;
         let (places, distances) = self.nearest_of_all(near, query.limit).await?;
         let rows = Rows::new(Arc::clone(&self.schema), self.fetch(&places, &columns).await?);
-        Ok(QueryResponse { rows, distances, sequence: self.sequence, stats })
+        Ok(QueryResponse { rows, distances, scores: None, sequence: self.sequence, stats })
     }
 
     /// The nearest places of every part, with their distances.

@@ -13,6 +13,7 @@ mod probe;
 mod recall;
 mod request;
 mod response;
+pub(crate) mod text;
 pub(crate) mod topk;
 mod view;
 
@@ -23,4 +24,5 @@ pub(crate) use part::Part;
 pub use recall::{RecallCheck, RecallReport};
 pub use request::{Query, Scan, Select};
 pub use response::{Hit, Page, QueryResponse, QueryStats, Rows};
+pub use text::{TextInput, TextMatch, TextPhrase, TextQuery};
 pub(crate) use view::{Place, View};

@@ -1,7 +1,7 @@
 //! What is asked: queries and scans.
 
 use super::probe::Effort;
-use super::{Cursor, Filter};
+use super::{Cursor, Filter, TextQuery};
 use crate::error::{Error, Result};
 use crate::schema::{ColumnKind, ID_COLUMN, Schema};
 use crate::settings::Settings;
@@ -72,6 +72,8 @@ pub struct Query {
     pub(crate) limit: usize,
     pub(crate) select: Select,
     pub(crate) effort: Effort,
+    /// Instead of vectors.
+    pub(crate) text: Option<TextQuery>,
 }
 
 impl Query {
@@ -86,7 +88,20 @@ impl Query {
             limit: 10,
             select: Select::default(),
             effort: Effort::Recall(RECALL),
+            text: None,
         }
+    }
+
+    /// The documents whose text matches, best first by BM25. Equal scores are in order of ids.
+    ///
+    /// ```
+    /// use elacsym::Query;
+    /// use elacsym::query::TextQuery;
+    ///
+    /// let query = Query::text(TextQuery::any("body", "cold object storage")).limit(5);
+    /// ```
+    pub fn text(query: impl Into<TextQuery>) -> Self {
+        Self { text: Some(query.into()), ..Self::nearest("", Vec::<f32>::new()) }
     }
 
     /// Only documents that match. Default: all.

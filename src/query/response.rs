@@ -63,8 +63,10 @@ impl Rows {
 pub struct Hit {
     /// The document, with the selected columns.
     pub document: Document,
-    /// Its distance from the query: smaller is nearer.
+    /// Its distance from the query: smaller is nearer. For a search of text the score, negated.
     pub distance: f32,
+    /// Its score, if text was searched: greater is better.
+    pub score: Option<f32>,
 }
 
 /// What a query looked at.
@@ -90,8 +92,10 @@ pub struct QueryStats {
 pub struct QueryResponse {
     /// The documents, nearest first.
     pub rows: Rows,
-    /// Their distances, in the same order.
+    /// Their distances, in the same order. For a search of text the scores, negated.
     pub distances: Vec<f32>,
+    /// Their scores, in the same order, if text was searched.
+    pub scores: Option<Vec<f32>>,
     /// The state that was asked.
     pub sequence: Sequence,
     /// What the query looked at.
@@ -104,8 +108,10 @@ impl QueryResponse {
     /// # Errors
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) alone.
     pub fn hits(&self) -> Result<Vec<Hit>> {
-        let hits = self.rows.documents()?.into_iter().zip(&self.distances);
-        Ok(hits.map(|(document, distance)| Hit { document, distance: *distance }).collect())
+        let hits = self.rows.documents()?.into_iter().zip(&self.distances).enumerate();
+        let score = |at| self.scores.as_ref().and_then(|scores: &Vec<f32>| scores.get(at).copied());
+        let hit = |(at, (document, distance)): (_, (_, &f32))| Hit { document, distance: *distance, score: score(at) };
+        Ok(hits.map(hit).collect())
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttributeType, CODE_BITS, COLUMNS_MAX, Column, ColumnKind, ID_COLUMN, Schema, VECTOR_COLUMNS_MAX,
-    VectorColumn,
+    AttributeType, CODE_BITS, COLUMNS_MAX, Column, ColumnKind, ID_COLUMN, Schema, TextOptions,
+    VECTOR_COLUMNS_MAX, VectorColumn,
 };
 use crate::error::{Error, Result};
 use crate::types::{COLUMN_NAME_BYTES_MAX, DIMENSION_MAX, IdKind, Metric, VectorType};
@@ -18,11 +18,13 @@ pub struct SchemaBuilder {
     columns: Vec<Column>,
     /// A column that was spoken of as a vector column and is none.
     unknown: Option<String>,
+    /// A column that was spoken of as declared and is not.
+    undeclared: Option<String>,
 }
 
 impl SchemaBuilder {
     pub(super) fn new(id: IdKind) -> Self {
-        Self { id, columns: Vec::new(), unknown: None }
+        Self { id, columns: Vec::new(), unknown: None, undeclared: None }
     }
 
     /// Adds an attribute.
@@ -58,8 +60,25 @@ impl SchemaBuilder {
         self
     }
 
+    /// Adds a string attribute with full text.
+    #[must_use]
+    pub fn text(self, name: impl Into<String>, options: TextOptions) -> Self {
+        let name = name.into();
+        self.attribute(name.clone(), AttributeType::String).full_text(&name, options)
+    }
+
+    /// Makes an attribute that was declared before, a string or an array of strings, searchable as text.
+    #[must_use]
+    pub fn full_text(mut self, column: &str, options: TextOptions) -> Self {
+        match self.columns.iter_mut().find(|c| c.name == column) {
+            Some(declared) => declared.text = Some(options),
+            None => self.undeclared = Some(column.to_owned()),
+        }
+        self
+    }
+
     fn column(mut self, name: impl Into<String>, kind: ColumnKind) -> Self {
-        self.columns.push(Column { name: name.into(), kind });
+        self.columns.push(Column { name: name.into(), kind, text: None });
         self
     }
 
@@ -68,11 +87,15 @@ impl SchemaBuilder {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is empty, longer than 128 bytes,
     /// reserved (`id`, a leading `$`), with control characters or used twice; for a dimension of 0 or over
-    /// 16,384; for bits of a code other than 1 to 8, or of a column that is no vector column; for more than 1,024
-    /// columns or 8 vector columns.
+    /// 16,384; for bits of a code other than 1 to 8, or of a column that is no vector column; for full text of a
+    /// column that is not declared or holds no strings, and for text options that contradict each other; for more
+    /// than 1,024 columns or 8 vector columns.
     pub fn build(self) -> Result<Schema> {
         if let Some(column) = self.unknown {
             return Err(Error::invalid(format!("bits of a code are of a vector column. column=`{column}`")));
+        }
+        if let Some(column) = self.undeclared {
+            return Err(Error::invalid(format!("full text of a column not declared. column=`{column}`")));
         }
         let mut seen = HashSet::new();
         for column in &self.columns {
@@ -80,6 +103,7 @@ impl SchemaBuilder {
             if !seen.insert(column.name.as_str()) {
                 return Err(Error::invalid(format!("column declared twice. column=`{}`", column.name)));
             }
+            check_text(column)?;
             if let ColumnKind::Vector(vector) = column.kind
                 && !(1..=DIMENSION_MAX).contains(&vector.dimension)
             {
@@ -105,6 +129,18 @@ impl SchemaBuilder {
             return Err(Error::invalid(format!("more than {VECTOR_COLUMNS_MAX} vector columns")));
         }
         Ok(schema)
+    }
+}
+
+fn check_text(column: &Column) -> Result<()> {
+    let Some(options) = &column.text else { return Ok(()) };
+    match column.kind {
+        ColumnKind::Attribute(AttributeType::String) => options.check(&column.name, false),
+        ColumnKind::Attribute(AttributeType::StringArray) => options.check(&column.name, true),
+        ColumnKind::Attribute(_) | ColumnKind::Vector(_) => {
+            let why = "full text is of strings and arrays of strings";
+            Err(Error::invalid(format!("{why}. column=`{}`", column.name)))
+        }
     }
 }
 
@@ -141,7 +177,7 @@ impl TryFrom<Stored> for Schema {
     type Error = Error;
 
     fn try_from(stored: Stored) -> Result<Self> {
-        SchemaBuilder { id: stored.id, columns: stored.columns, unknown: None }.build()
+        SchemaBuilder { id: stored.id, columns: stored.columns, unknown: None, undeclared: None }.build()
     }
 }
 

@@ -8,10 +8,12 @@ mod check;
 mod convert;
 mod ids;
 mod row;
+mod text;
 
 pub use builder::SchemaBuilder;
 pub(crate) use check::{coerce, coerce_vector};
 pub(crate) use ids::Ids;
+pub use text::{Language, TextOptions, Tokenizer};
 
 use std::fmt;
 
@@ -40,7 +42,7 @@ pub const VECTOR_COLUMNS_MAX: usize = 8;
 /// assert_eq!(schema.columns().len(), 3);
 /// # Ok::<(), elacsym::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "builder::Stored", into = "builder::Stored")]
 pub struct Schema {
     id: IdKind,
@@ -48,7 +50,7 @@ pub struct Schema {
 }
 
 /// A column: an attribute or a vector.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Column {
     /// The name, unique in the schema.
@@ -56,6 +58,9 @@ pub struct Column {
     /// What it holds.
     #[serde(flatten)]
     pub kind: ColumnKind,
+    /// How its text is searched, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextOptions>,
 }
 
 /// What a column holds. Every column may be null.
@@ -208,6 +213,11 @@ impl Schema {
             ColumnKind::Attribute(kind) => Some((c.name.as_str(), kind)),
             ColumnKind::Vector(_) => None,
         })
+    }
+
+    /// The columns with full text: name and options.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &TextOptions)> {
+        self.columns.iter().filter_map(|c| Some((c.name.as_str(), c.text.as_ref()?)))
     }
 
     /// The vector columns: name and shape.

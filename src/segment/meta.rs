@@ -85,6 +85,9 @@ pub(crate) struct SegmentMeta {
     /// The centroid sets that vector columns are indexed by, by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) centroids: BTreeMap<String, CentroidsMeta>,
+    /// `text`, if there are text columns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) text: Option<FileMeta>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deletes: Option<DeletesMeta>,
 }
@@ -128,8 +131,12 @@ impl SegmentMeta {
 
     /// The size of all files, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        let sizes = self.vectors.values().chain([&self.parquet, &self.attributes]).map(|file| file.size);
+        let sizes = self.files().map(|file| file.size);
         sizes.chain(self.deletes.as_ref().map(|d| d.size)).fold(0, u64::saturating_add)
+    }
+
+    fn files(&self) -> impl Iterator<Item = &FileMeta> {
+        self.vectors.values().chain([&self.parquet, &self.attributes]).chain(&self.text)
     }
 
     /// Whether a row of this segment may have this id.
@@ -156,10 +163,13 @@ impl SegmentMeta {
         if !self.centroids.keys().all(|column| self.vectors.contains_key(column)) {
             return bad("centroids of no vector column");
         }
+        if self.text.is_some() != schema.texts().next().is_some() {
+            return bad("the text columns are not those of the schema");
+        }
         if self.deletes.as_ref().is_some_and(|d| d.count > self.rows) {
             return bad("more rows are dead than there are");
         }
-        self.vectors.values().chain([&self.parquet, &self.attributes]).try_for_each(FileMeta::check)
+        self.files().try_for_each(FileMeta::check)
     }
 }
 
@@ -255,6 +265,7 @@ mod tests {
             attributes: file.clone(),
             vectors: [("v".to_owned(), file)].into(),
             centroids: BTreeMap::new(),
+            text: None,
             deletes: Some(DeletesMeta { manifest: 8, nonce: Uuid::max(), count: 4, size: 5, checksum: 6 }),
         }
     }
@@ -292,6 +303,7 @@ mod tests {
         assert!(bad(|m| m.id_max = "A".into()));
         assert!(bad(|m| m.vectors.clear()));
         assert!(bad(|m| m.parquet.size = 29));
+        assert!(bad(|m| m.text = Some(m.parquet.clone())));
         assert!(bad(|m| m.attributes.sections.get_mut("a").unwrap().offset = u64::MAX));
         assert!(bad(|m| m.attributes.sections.get_mut("a").unwrap().length = u64::MAX));
     }

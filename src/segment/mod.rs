@@ -8,6 +8,7 @@
 //! | `rows.parquet` | the id and the attributes in row order: plain Parquet, for any engine |
 //! | `vector.<column>` | exact vectors in row order at a fixed stride, each with its checksum |
 //! | `attributes` | the id index, the id of each row, the block sums of `rows.parquet`, the weights of its rows |
+//! | `text` | the index of the text columns, if there are any |
 //! | `deletes.<manifest>-<nonce>` | the rows that are dead as of a manifest |
 //!
 //! **Invariants:** a file never changes once it is written; every byte that is read from one is checked

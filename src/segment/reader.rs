@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
-use futures::future::{try_join, try_join_all, try_join3};
+use futures::future::{try_join, try_join_all, try_join4};
 use roaring::RoaringBitmap;
 
 use super::ids::{IdHead, IdIndex};
@@ -23,6 +23,7 @@ use crate::cache::{Blob, BlockCache, Shared};
 use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::index::text::StoredIndex;
 use crate::index::vector::{CentroidsMeta, Named, VectorIndex};
 use crate::schema::{ColumnKind, Ids, Schema, VectorColumn};
 use crate::storage::{LifeKeys, SegmentKeys, StorageBackend};
@@ -44,6 +45,7 @@ pub(crate) struct Segment {
     vectors: Vec<Option<Vectors>>,
     /// For each column of the schema, its index if it has one.
     indexes: Vec<Option<VectorIndex>>,
+    text: Option<Arc<StoredIndex>>,
 }
 
 /// The files of a segment, and where in them lies what is read first.
@@ -58,6 +60,7 @@ struct Files {
     sums: Section,
     weights: Section,
     vectors: Vec<VectorFile>,
+    text: Option<(Blob, Section)>,
 }
 
 /// The file of a vector column, and what indexes it.
@@ -77,6 +80,7 @@ struct Heads {
     footer: Bytes,
     /// Of each vector file, with the index and its centroids if it has one.
     vectors: Vec<(Bytes, Option<(Bytes, Named)>)>,
+    text: Option<Bytes>,
 }
 
 impl Segment {
@@ -174,6 +178,11 @@ impl Segment {
         self.indexes.get(column).and_then(Option::as_ref)
     }
 
+    /// The index of the text columns, if there are any.
+    pub(crate) fn text(&self) -> Option<&Arc<StoredIndex>> {
+        self.text.as_ref()
+    }
+
     /// The vectors of some rows, each checked. One round trip.
     pub(crate) async fn vectors_of(&self, column: usize, rows: &RoaringBitmap) -> Result<ArrayRef> {
         let vectors = self.vectors.get(column).and_then(Option::as_ref);
@@ -238,7 +247,9 @@ impl Files {
             ColumnKind::Vector(shape) => Some((at, column.name.as_str(), shape)),
             ColumnKind::Attribute(_) => None,
         });
+        let text = meta.text.as_ref().map(|file| Ok((blob(keys.text(), file), file.section(HEAD)?)));
         Ok(Self {
+            text: text.transpose()?,
             parquet: blob(keys.rows(), &meta.parquet),
             footer: meta.parquet.section(FOOTER)?,
             attributes: blob(keys.attributes(), &meta.attributes),
@@ -257,13 +268,18 @@ impl Files {
         let mut sections =
             vec![self.id_head.span(), self.row_id_head.span(), self.sums.span(), self.weights.span()];
         sections.extend((self.id_blocks.length <= RESIDENT_BYTES_MAX).then(|| self.id_blocks.span()));
-        let (attributes, footer, vectors) = try_join3(
+        let text = async {
+            let Some((blob, head)) = &self.text else { return Ok(None) };
+            blob.read(head.span()).await.map(Some)
+        };
+        let (attributes, footer, vectors, text) = try_join4(
             self.attributes.read_many(&sections),
             self.parquet.read(self.footer.span()),
             try_join_all(self.vectors.iter().map(|file| file.read(env, shared))),
+            text,
         )
         .await?;
-        Ok(Heads { attributes, footer, vectors })
+        Ok(Heads { attributes, footer, vectors, text })
     }
 
     fn decode(self, env: Env, schema: Arc<Schema>, meta: SegmentMeta, heads: Heads) -> Result<Segment> {
@@ -271,6 +287,12 @@ impl Files {
         let (ids, row_ids, file, weights) =
             self.decode_attributes(&schema, &meta, &heads.attributes).map_err(|e| e.at(attributes_key))?;
         let rows = Rows::decode(file, self.footer.range(), heads.footer, &schema, meta.rows)?;
+        let text = self.text.zip(heads.text).map(|((blob, _), head)| {
+            let key = blob.key().clone();
+            let index = StoredIndex::decode(blob, &schema, meta.rows, &head).map_err(|e| e.at(&key))?;
+            Ok::<_, Error>(Arc::new(index))
+        });
+        let text = text.transpose()?;
         let mut vectors = vec![None; schema.columns().len()];
         let mut indexes = vec![None; schema.columns().len()];
         for (file, (head, index)) in self.vectors.into_iter().zip(heads.vectors) {
@@ -297,6 +319,7 @@ impl Files {
             weights,
             vectors,
             indexes,
+            text,
         })
     }
 

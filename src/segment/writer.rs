@@ -17,10 +17,11 @@ use super::row_ids::RowIdsBuilder;
 use super::rows::RowsWriter;
 use super::source::Source;
 use super::sums;
-use super::vectors::{VectorWriter, seed};
+use super::vectors::{HEAD, VectorWriter, seed};
 use super::weights::Weights;
 use crate::codec::checksum;
 use crate::error::{Error, Result};
+use crate::index::text::TextWriter;
 use crate::index::vector::Named;
 use crate::schema::{ColumnKind, Ids, Schema};
 use crate::storage::{LifeKeys, ObjectKey, PutMode, SegmentKeys, StorageBackend};
@@ -54,6 +55,7 @@ pub(crate) struct SegmentFiles {
     parquet: Bytes,
     attributes: Bytes,
     vectors: BTreeMap<String, Bytes>,
+    text: Option<Bytes>,
     /// Centroid sets that were made for this segment, by column.
     centroids: BTreeMap<String, (Named, Bytes)>,
     places: Vec<u32>,
@@ -121,6 +123,7 @@ impl SegmentBuilder {
             vectors.insert(name.clone(), bytes);
             vectors_meta.insert(name, meta);
         }
+        let (text, text_meta) = columns.text.map(finish_text).transpose()?.unzip();
         let meta = SegmentMeta {
             id: self.id,
             order: if order.is_some() { RowOrder::Leaf } else { RowOrder::Id },
@@ -132,9 +135,10 @@ impl SegmentBuilder {
             attributes: attributes_meta,
             vectors: vectors_meta,
             centroids: used,
+            text: text_meta,
             deletes: None,
         };
-        Ok(SegmentFiles { meta, parquet, attributes, vectors, centroids: made, places })
+        Ok(SegmentFiles { meta, parquet, attributes, vectors, text, centroids: made, places })
     }
 }
 
@@ -158,6 +162,7 @@ struct Columns {
     ids: RowIdsBuilder,
     weights: Weights,
     vectors: BTreeMap<String, VectorWriter>,
+    text: Option<TextWriter>,
     attributes: Vec<usize>,
 }
 
@@ -182,6 +187,7 @@ impl Columns {
             ids: RowIdsBuilder::new(schema.id()),
             weights: Weights::new(schema),
             vectors: schema.vectors().map(writer).collect(),
+            text: TextWriter::new(schema)?,
             // Where the id and the attributes lie in a batch.
             attributes: std::iter::once(0).chain(attributes.map(|(at, _)| at + 1)).collect(),
         })
@@ -191,12 +197,25 @@ impl Columns {
         self.parquet.push(&batch.project(&self.attributes)?)?;
         self.ids.push(&Ids::new(self.kind, batch.column(0))?);
         self.weights.push(batch);
+        if let Some(text) = &mut self.text {
+            text.push(batch)?;
+        }
         for (name, writer) in &mut self.vectors {
             let array = batch.column_by_name(name);
             writer.push(array.ok_or_else(|| Error::internal("a vector column is missing"))?)?;
         }
         Ok(())
     }
+}
+
+/// The file of the text columns.
+fn finish_text(writer: TextWriter) -> Result<(Bytes, FileMeta)> {
+    let (bytes, head) = writer.finish()?;
+    let (offset, length) = (head.start as u64, head.len() as u64);
+    let sum = checksum(bytes.get(head).unwrap_or_default());
+    let section = Section { offset, length, checksum: sum };
+    let meta = FileMeta { size: bytes.len() as u64, sections: BTreeMap::from([(HEAD.to_owned(), section)]) };
+    Ok((bytes.into(), meta))
 }
 
 impl SegmentFiles {
@@ -232,7 +251,8 @@ impl SegmentFiles {
     fn files(&self, keys: &SegmentKeys) -> Vec<(ObjectKey, Bytes)> {
         let vectors = self.vectors.iter().map(|(column, bytes)| (keys.vector(column), bytes.clone()));
         let others = [(keys.rows(), self.parquet.clone()), (keys.attributes(), self.attributes.clone())];
-        others.into_iter().chain(vectors).collect()
+        let text = self.text.iter().map(|bytes| (keys.text(), bytes.clone()));
+        others.into_iter().chain(vectors).chain(text).collect()
     }
 }
 

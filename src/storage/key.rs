@@ -200,6 +200,11 @@ impl SegmentKeys {
         self.0.join("attributes")
     }
 
+    /// The index of all text columns.
+    pub(crate) fn text(&self) -> ObjectKey {
+        self.0.join("text")
+    }
+
     pub(crate) fn vector(&self, column: &str) -> ObjectKey {
         self.0.join(format_args!("vector.{}", encode(column)))
     }

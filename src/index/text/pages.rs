@@ -1,0 +1,279 @@
+//! The bytes of a packed file: fetched and checked in whole blocks beforehand, then read without waiting.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tantivy::HasLen;
+use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWriteError};
+use tantivy::directory::{
+    Directory, DirectoryLock, FileHandle, FileSlice, Lock, OwnedBytes, WatchCallback, WatchHandle, WritePtr,
+};
+
+use crate::cache::{Blob, Span};
+use crate::codec::CodecError;
+use crate::error::{Error, Result};
+
+/// Ranges that are pieced together stay so, up to these bytes a segment: what is asked often is not copied often.
+const KEPT_BYTES_MAX: usize = 4 << 20;
+
+/// A read of what was not fetched.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("bytes {start} to {end} of a packed file were not fetched")]
+pub(super) struct Missing {
+    pub(super) start: u64,
+    pub(super) end: u64,
+}
+
+impl Missing {
+    /// The range that a read of tantivy's stumbled on.
+    pub(super) fn of(error: &io::Error) -> Option<Range<u64>> {
+        let missing = error.get_ref()?.downcast_ref::<Self>()?;
+        Some(missing.start..missing.end)
+    }
+}
+
+/// The blocks of a packed file.
+#[derive(Debug)]
+pub(super) struct Pages {
+    blob: Blob,
+    /// Where the blocks begin, and how long they are in all.
+    base: u64,
+    length: u64,
+    block: u64,
+    sums: Vec<u64>,
+    /// What the head brought along, in ascending order.
+    hot: Vec<(u64, OwnedBytes)>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    ranges: HashMap<(u64, u64), Entry>,
+    bytes: usize,
+    tick: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    bytes: OwnedBytes,
+    pins: usize,
+    used: u64,
+}
+
+/// Ranges that can be read as long as this lives.
+#[derive(Debug)]
+pub(super) struct Pins {
+    pages: Arc<Pages>,
+    ranges: Vec<(u64, u64)>,
+}
+
+impl Pages {
+    pub(super) fn new(
+        blob: Blob,
+        (base, length): (u64, u64),
+        block: u64,
+        sums: Vec<u64>,
+        hot: Vec<(u64, OwnedBytes)>,
+    ) -> Self {
+        Self { blob, base, length, block, sums, hot, kept: Mutex::default() }
+    }
+
+    /// Makes ranges readable. One round trip, or none.
+    pub(super) async fn fetch(self: &Arc<Self>, ranges: &[Range<u64>]) -> Result<Pins> {
+        let mut pins = Pins { pages: Arc::clone(self), ranges: Vec::new() };
+        let mut missing: Vec<Range<u64>> = Vec::new();
+        for range in ranges.iter().filter(|range| !range.is_empty()) {
+            if range.end > self.length {
+                let cause = CodecError::malformed("text", format!("range {range:?} is out of bounds"));
+                return Err(cause.at(self.blob.key()));
+            }
+            if self.hot(range).is_none() && !self.pin(range, &mut pins) && !missing.contains(range) {
+                missing.push(range.clone());
+            }
+        }
+        let mut blocks: Vec<u64> = missing.iter().flat_map(|range| self.covering(range)).collect();
+        blocks.sort_unstable();
+        blocks.dedup();
+        let spans: Vec<Span> = blocks.iter().map(|block| self.span(*block)).collect();
+        let bytes = self.blob.read_many(&spans).await?;
+        for range in missing {
+            let mut whole = Vec::with_capacity(usize::try_from(range.end - range.start).unwrap_or_default());
+            for block in self.covering(&range) {
+                let at = blocks.binary_search(&block).ok().and_then(|at| bytes.get(at));
+                let bytes = at.ok_or_else(|| Error::internal("a block was not fetched"))?;
+                let offset = |position: u64| usize::try_from(position.saturating_sub(block * self.block));
+                let start = offset(range.start).unwrap_or(usize::MAX).min(bytes.len());
+                let end = offset(range.end).unwrap_or(usize::MAX).min(bytes.len());
+                whole.extend_from_slice(bytes.get(start..end).unwrap_or_default());
+            }
+            self.keep(&range, OwnedBytes::new(whole), &mut pins);
+        }
+        Ok(pins)
+    }
+
+    /// The bytes of a range that was fetched.
+    pub(super) fn read(&self, range: &Range<u64>) -> io::Result<OwnedBytes> {
+        if range.is_empty() {
+            return Ok(OwnedBytes::empty());
+        }
+        if let Some(bytes) = self.hot(range) {
+            return Ok(bytes);
+        }
+        let mut kept = self.lock();
+        kept.tick += 1;
+        let tick = kept.tick;
+        let entry = kept.ranges.get_mut(&(range.start, range.end)).ok_or_else(|| {
+            let Range { start, end } = range.clone();
+            io::Error::other(Missing { start, end })
+        })?;
+        entry.used = tick;
+        Ok(entry.bytes.clone())
+    }
+
+    pub(super) fn corrupt(&self, cause: impl std::fmt::Display) -> Error {
+        Error::corrupt(self.blob.key(), cause)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hot(&self, range: &Range<u64>) -> Option<OwnedBytes> {
+        let at = self.hot.partition_point(|(start, _)| *start <= range.start).checked_sub(1)?;
+        let (start, bytes) = self.hot.get(at)?;
+        let from = usize::try_from(range.start - start).ok()?;
+        let to = usize::try_from(range.end.checked_sub(*start)?).ok()?;
+        (from <= to && to <= bytes.len()).then(|| bytes.slice(from..to))
+    }
+
+    fn pin(&self, range: &Range<u64>, pins: &mut Pins) -> bool {
+        let mut kept = self.lock();
+        let Some(entry) = kept.ranges.get_mut(&(range.start, range.end)) else { return false };
+        entry.pins += 1;
+        pins.ranges.push((range.start, range.end));
+        true
+    }
+
+    fn keep(&self, range: &Range<u64>, bytes: OwnedBytes, pins: &mut Pins) {
+        let mut kept = self.lock();
+        kept.tick += 1;
+        let (tick, length) = (kept.tick, bytes.len());
+        let key = (range.start, range.end);
+        let mut fresh = false;
+        let entry = kept.ranges.entry(key).or_insert_with(|| {
+            fresh = true;
+            Entry { bytes, pins: 0, used: tick }
+        });
+        entry.pins += 1;
+        pins.ranges.push(key);
+        if fresh {
+            kept.bytes += length;
+        }
+    }
+
+    fn covering(&self, range: &Range<u64>) -> Range<u64> {
+        range.start / self.block..range.end.div_ceil(self.block)
+    }
+
+    fn span(&self, block: u64) -> Span {
+        let start = block * self.block;
+        let end = (start + self.block).min(self.length);
+        let sum = usize::try_from(block).ok().and_then(|block| self.sums.get(block)).copied();
+        Span { start: self.base + start, end: self.base + end, sum }
+    }
+}
+
+impl Pins {
+    /// Keeps what both keep.
+    pub(super) fn join(&mut self, mut other: Self) {
+        self.ranges.append(&mut other.ranges);
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if self.ranges.is_empty() {
+            return;
+        }
+        let mut kept = self.pages.lock();
+        for key in &self.ranges {
+            if let Some(entry) = kept.ranges.get_mut(key) {
+                entry.pins = entry.pins.saturating_sub(1);
+            }
+        }
+        while kept.bytes > KEPT_BYTES_MAX {
+            let unpinned = kept.ranges.iter().filter(|(_, entry)| entry.pins == 0);
+            let Some(oldest) = unpinned.min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key) else { break };
+            if let Some(entry) = kept.ranges.remove(&oldest) {
+                kept.bytes = kept.bytes.saturating_sub(entry.bytes.len());
+            }
+        }
+    }
+}
+
+impl HasLen for Pages {
+    fn len(&self) -> usize {
+        usize::try_from(self.length).unwrap_or(usize::MAX)
+    }
+}
+
+#[async_trait::async_trait]
+impl FileHandle for Pages {
+    fn read_bytes(&self, range: Range<usize>) -> io::Result<OwnedBytes> {
+        self.read(&(range.start as u64..range.end as u64))
+    }
+}
+
+/// The files of an index as ranges of one handle.
+#[derive(Clone, Debug)]
+pub(super) struct Files {
+    pub(super) places: Arc<HashMap<PathBuf, Range<usize>>>,
+    pub(super) handle: Arc<dyn FileHandle>,
+}
+
+impl Directory for Files {
+    fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
+        Ok(Arc::new(self.open_read(path)?))
+    }
+
+    fn open_read(&self, path: &Path) -> Result<FileSlice, OpenReadError> {
+        let place = self.places.get(path).ok_or_else(|| OpenReadError::FileDoesNotExist(path.into()))?;
+        Ok(FileSlice::new(Arc::clone(&self.handle)).slice(place.clone()))
+    }
+
+    fn exists(&self, path: &Path) -> Result<bool, OpenReadError> {
+        Ok(self.places.contains_key(path))
+    }
+
+    fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
+        let bytes = self.open_read(path)?.read_bytes();
+        Ok(bytes.map_err(|e| OpenReadError::wrap_io_error(e, path.into()))?.to_vec())
+    }
+
+    fn acquire_lock(&self, _: &Lock) -> Result<DirectoryLock, LockError> {
+        Ok(DirectoryLock::from(Box::new(())))
+    }
+
+    fn watch(&self, _: WatchCallback) -> tantivy::Result<WatchHandle> {
+        Ok(WatchHandle::empty())
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn delete(&self, path: &Path) -> Result<(), DeleteError> {
+        Err(DeleteError::FileDoesNotExist(path.into()))
+    }
+
+    fn open_write(&self, path: &Path) -> Result<WritePtr, OpenWriteError> {
+        Err(OpenWriteError::FileAlreadyExists(path.into()))
+    }
+
+    fn atomic_write(&self, _: &Path, _: &[u8]) -> io::Result<()> {
+        Err(io::Error::other("a packed index is never written again"))
+    }
+}

@@ -1,0 +1,127 @@
+//! Words in a row, one behind the other.
+
+use super::postings::{END, Postings};
+use super::scorer::Weigher;
+
+/// A walk over the rows that hold a phrase.
+pub(super) struct Phrase {
+    words: Vec<Word>,
+    slop: u32,
+    weigher: Weigher,
+    row: u32,
+    frequency: f32,
+}
+
+/// A word of a phrase: the tokens that it may be.
+struct Word {
+    postings: Vec<Postings>,
+    /// How far it lies behind the first.
+    offset: u32,
+    /// Where in the row at hand, less the offset, ascending.
+    positions: Vec<i64>,
+}
+
+impl Phrase {
+    pub(super) fn new(words: Vec<(Vec<Postings>, u32)>, slop: u32, weigher: Weigher) -> Self {
+        let word = |(postings, offset)| Word { postings, offset, positions: Vec::new() };
+        let words = words.into_iter().map(word).collect();
+        let mut phrase = Self { words, slop, weigher, row: 0, frequency: 0.0 };
+        phrase.seek(0);
+        phrase
+    }
+
+    pub(super) fn row(&self) -> u32 {
+        self.row
+    }
+
+    pub(super) fn bound(&self) -> f32 {
+        self.weigher.weight
+    }
+
+    pub(super) fn score(&self) -> f32 {
+        self.weigher.score(self.row, self.frequency)
+    }
+
+    /// On to the first row that is not below `row`.
+    pub(super) fn seek(&mut self, row: u32) {
+        let mut row = row;
+        loop {
+            row = self.align(row);
+            if row == END {
+                break;
+            }
+            self.frequency = self.occurrences();
+            if self.frequency > 0.0 {
+                break;
+            }
+            row += 1;
+        }
+        self.row = row;
+    }
+
+    /// The first row from `row` on that holds every word.
+    fn align(&mut self, row: u32) -> u32 {
+        let mut row = row;
+        'rows: while row < END {
+            for word in &mut self.words {
+                let found = word.seek(row);
+                if found > row {
+                    row = found;
+                    continue 'rows;
+                }
+            }
+            return row;
+        }
+        END
+    }
+
+    /// How often the row at hand holds the phrase; what is apart counts less.
+    fn occurrences(&mut self) -> f32 {
+        let row = self.words.first().map_or(END, Word::row);
+        self.words.iter_mut().for_each(|word| word.read(row));
+        let mut at = vec![0; self.words.len()];
+        let mut frequency = 0.0;
+        loop {
+            let (mut least, mut most, mut lowest) = (i64::MAX, i64::MIN, 0);
+            for (number, (word, at)) in self.words.iter().zip(&at).enumerate() {
+                let Some(position) = word.positions.get(*at).copied() else { return frequency };
+                if position < least {
+                    (least, lowest) = (position, number);
+                }
+                most = most.max(position);
+            }
+            let apart = most - least;
+            if apart <= i64::from(self.slop) {
+                #[expect(clippy::cast_precision_loss, reason = "at most the slop")]
+                let share = 1.0 / (1.0 + apart as f32);
+                frequency += share;
+                at.iter_mut().for_each(|at| *at += 1);
+            } else if let Some(at) = at.get_mut(lowest) {
+                *at += 1;
+            }
+        }
+    }
+}
+
+impl Word {
+    fn row(&self) -> u32 {
+        self.postings.iter().map(Postings::row).min().unwrap_or(END)
+    }
+
+    fn seek(&mut self, row: u32) -> u32 {
+        let seek = |postings: &mut Postings| if postings.row() < row { postings.seek(row) } else { postings.row() };
+        self.postings.iter_mut().map(seek).min().unwrap_or(END)
+    }
+
+    fn read(&mut self, row: u32) {
+        let mut positions = Vec::new();
+        for postings in self.postings.iter_mut().filter(|postings| postings.row() == row) {
+            postings.positions(&mut positions);
+        }
+        positions.sort_unstable();
+        positions.dedup();
+        let offset = i64::from(self.offset);
+        self.positions.clear();
+        self.positions.extend(positions.into_iter().map(|position| i64::from(position) - offset));
+    }
+}

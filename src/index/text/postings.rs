@@ -1,0 +1,76 @@
+//! The rows that hold one token, in ascending order, wherever they lie.
+
+use std::sync::Arc;
+
+use tantivy::postings::{Postings as _, SegmentPostings};
+use tantivy::{DocSet, TERMINATED};
+
+use super::blocks::Blocks;
+use super::memory::MemoryPostings;
+
+/// The row behind the last.
+pub(super) const END: u32 = TERMINATED;
+
+/// A walk over the rows that hold a token. It begins on the first.
+#[derive(Clone)]
+pub(super) enum Postings {
+    /// With positions.
+    Stored(Box<SegmentPostings>),
+    /// Without.
+    Blocks(Box<Blocks>),
+    Memory(Arc<MemoryPostings>, usize),
+}
+
+impl Postings {
+    pub(super) fn row(&self) -> u32 {
+        match self {
+            Self::Stored(postings) => postings.doc(),
+            Self::Blocks(blocks) => blocks.row(),
+            Self::Memory(postings, at) => postings.rows.get(*at).copied().unwrap_or(END),
+        }
+    }
+
+    pub(super) fn advance(&mut self) -> u32 {
+        match self {
+            Self::Stored(postings) if postings.doc() == END => END,
+            Self::Stored(postings) => postings.advance(),
+            Self::Blocks(blocks) if blocks.row() == END => END,
+            Self::Blocks(blocks) => blocks.advance(),
+            Self::Memory(_, at) => {
+                *at += 1;
+                self.row()
+            }
+        }
+    }
+
+    /// On to the first row that is not below `row`.
+    pub(super) fn seek(&mut self, row: u32) -> u32 {
+        match self {
+            Self::Stored(postings) if postings.doc() >= row => postings.doc(),
+            Self::Stored(postings) => postings.seek(row.min(END)),
+            Self::Blocks(blocks) => blocks.seek(row),
+            Self::Memory(postings, at) => {
+                *at += postings.rows.get(*at..).unwrap_or_default().partition_point(|r| *r < row);
+                self.row()
+            }
+        }
+    }
+
+    /// How often the row holds the token.
+    pub(super) fn frequency(&self) -> u32 {
+        match self {
+            Self::Stored(postings) => postings.term_freq(),
+            Self::Blocks(blocks) => blocks.frequency(),
+            Self::Memory(postings, at) => u32::try_from(postings.positions(*at).len()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Adds where in the row the token lies.
+    pub(super) fn positions(&mut self, out: &mut Vec<u32>) {
+        match self {
+            Self::Stored(postings) => postings.append_positions_with_offset(0, out),
+            Self::Blocks(_) => {}
+            Self::Memory(postings, at) => out.extend(postings.positions(*at)),
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! Walking over the rows that match a query, in ascending order, and scoring them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tantivy::directory::OwnedBytes;
+
+use super::blocks::Bounds;
+use super::bm25::{Lengths, score};
+use super::expand::Spec;
+use super::phrase::Phrase;
+use super::plan::Node;
+use super::postings::{END, Postings};
+use super::search::{Loaded, Stats};
+use crate::error::{Error, Result};
+
+/// A walk over the rows of a node. It begins on the first.
+pub(super) enum Scorer {
+    Term(Term),
+    Group(Group),
+    Phrase(Box<Phrase>),
+    Any(Vec<Scorer>, Join),
+    All(Vec<Scorer>, Join),
+    Without(Box<Scorer>, Box<Scorer>),
+    Boost(Box<Scorer>, f32),
+}
+
+/// How scores join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Join {
+    Sum,
+    Greatest,
+    Product,
+}
+
+/// What weighs rows of one column.
+#[derive(Clone, Debug)]
+pub(super) struct Weigher {
+    pub(super) weight: f32,
+    pub(super) lengths: Arc<Lengths>,
+    pub(super) norms: OwnedBytes,
+}
+
+/// A single token.
+pub(super) struct Term {
+    postings: Postings,
+    weigher: Weigher,
+    bounds: Option<Bounds>,
+}
+
+/// Tokens that stand for one: the rows, and how often each holds them.
+pub(super) struct Group {
+    rows: Vec<(u32, f32)>,
+    at: usize,
+    weigher: Weigher,
+}
+
+impl Weigher {
+    fn new(part: &Loaded, stats: &Stats, field: usize, rarity: f32) -> Result<Self> {
+        let (k1, _) = part.plan.columns.get(field).copied().unwrap_or_default();
+        let weight = rarity * (k1 + 1.0);
+        Ok(Self { weight, lengths: stats.lengths(field)?, norms: part.source.norms(field)? })
+    }
+
+    pub(super) fn score(&self, row: u32, frequency: f32) -> f32 {
+        let norm = self.norms.get(row as usize).copied().unwrap_or_default();
+        score(self.weight, frequency, self.lengths.of(norm))
+    }
+}
+
+impl Scorer {
+    /// `None` if no row of the part can match.
+    pub(super) fn new(part: &Loaded, stats: &Stats, node: &Node) -> Result<Option<Self>> {
+        let each = |nodes: &[Node]| -> Result<Vec<Option<Self>>> {
+            nodes.iter().map(|node| Self::new(part, stats, node)).collect()
+        };
+        Ok(match node {
+            Node::Leaf(leaf, boost) => Self::leaf(part, stats, *leaf, *boost)?,
+            Node::Phrase { leaves, slop, boost } => Self::phrase(part, stats, leaves, *slop, *boost)?,
+            Node::Any(nodes) => Self::any(each(nodes)?, Join::Sum),
+            Node::Best(nodes) => Self::any(each(nodes)?, Join::Greatest),
+            Node::All(nodes) => Self::all(each(nodes)?, Join::Sum),
+            Node::Product(nodes) => Self::all(each(nodes)?, Join::Product),
+            Node::Without(node, not) => match (Self::new(part, stats, node)?, Self::new(part, stats, not)?) {
+                (Some(scorer), Some(not)) => {
+                    let mut without = Self::Without(Box::new(scorer), Box::new(not));
+                    without.settle();
+                    Some(without)
+                }
+                (scorer, _) => scorer,
+            },
+            Node::Boost(node, factor) => {
+                Self::new(part, stats, node)?.map(|scorer| Self::Boost(Box::new(scorer), *factor))
+            }
+        })
+    }
+
+    fn leaf(part: &Loaded, stats: &Stats, leaf: usize, boost: f32) -> Result<Option<Self>> {
+        let (Some(of), Some(found)) = (part.plan.leaves.get(leaf), part.found.get(leaf)) else {
+            return Err(Error::internal("no such leaf"));
+        };
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let weigher = Weigher::new(part, stats, of.field, stats.rarity(leaf) * boost)?;
+        if let ([one], Spec::Term(_)) = (found.as_slice(), &of.spec) {
+            let postings = part.source.postings(of.field, one, false)?;
+            let bounds = match &postings {
+                Postings::Blocks(blocks) => Some(blocks.bounds(&weigher.lengths)),
+                Postings::Stored(_) | Postings::Memory(..) => None,
+            };
+            return Ok(Some(Self::Term(Term { postings, weigher, bounds })));
+        }
+        let mut rows: Vec<(u32, f32)> = Vec::new();
+        for found in found {
+            let mut postings = part.source.postings(of.field, found, false)?;
+            let share = Spec::share(found.edits);
+            while postings.row() != END {
+                #[expect(clippy::cast_precision_loss, reason = "frequencies become weights")]
+                rows.push((postings.row(), share * postings.frequency() as f32));
+                postings.advance();
+            }
+        }
+        // A stable order: sums of floats depend on it.
+        rows.sort_by_key(|(row, _)| *row);
+        rows.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            if same {
+                kept.1 += next.1;
+            }
+            same
+        });
+        Ok(Some(Self::Group(Group { rows, at: 0, weigher })))
+    }
+
+    fn phrase(
+        part: &Loaded,
+        stats: &Stats,
+        leaves: &[(usize, u32)],
+        slop: u32,
+        boost: f32,
+    ) -> Result<Option<Self>> {
+        let mut words = Vec::new();
+        let mut rarity = 0.0;
+        let mut column = 0;
+        for (leaf, offset) in leaves {
+            let (Some(of), Some(found)) = (part.plan.leaves.get(*leaf), part.found.get(*leaf)) else {
+                return Err(Error::internal("no such leaf"));
+            };
+            if found.is_empty() {
+                return Ok(None);
+            }
+            column = of.field;
+            rarity += stats.rarity(*leaf);
+            let postings = found.iter().map(|found| part.source.postings(of.field, found, true));
+            words.push((postings.collect::<Result<Vec<_>>>()?, *offset));
+        }
+        let weigher = Weigher::new(part, stats, column, rarity * boost)?;
+        Ok(Some(Self::Phrase(Box::new(Phrase::new(words, slop, weigher)))))
+    }
+
+    fn any(scorers: Vec<Option<Self>>, join: Join) -> Option<Self> {
+        let mut scorers: Vec<Self> = scorers.into_iter().flatten().collect();
+        match scorers.len() {
+            0 => None,
+            1 => scorers.pop(),
+            _ => Some(Self::Any(scorers, join)),
+        }
+    }
+
+    fn all(scorers: Vec<Option<Self>>, join: Join) -> Option<Self> {
+        let mut scorers: Vec<Self> = scorers.into_iter().collect::<Option<_>>()?;
+        if scorers.len() <= 1 {
+            return scorers.pop();
+        }
+        let mut all = Self::All(scorers, join);
+        all.settle();
+        Some(all)
+    }
+
+    pub(super) fn row(&self) -> u32 {
+        match self {
+            Self::Term(term) => term.postings.row(),
+            Self::Group(group) => group.rows.get(group.at).map_or(END, |(row, _)| *row),
+            Self::Phrase(phrase) => phrase.row(),
+            Self::Any(scorers, _) => scorers.iter().map(Self::row).min().unwrap_or(END),
+            Self::All(scorers, _) => scorers.first().map_or(END, Self::row),
+            Self::Without(scorer, _) | Self::Boost(scorer, _) => scorer.row(),
+        }
+    }
+
+    pub(super) fn advance(&mut self) -> u32 {
+        let row = self.row();
+        if row == END { END } else { self.seek(row + 1) }
+    }
+
+    /// On to the first row that is not below `row`.
+    pub(super) fn seek(&mut self, row: u32) -> u32 {
+        match self {
+            Self::Term(term) if term.postings.row() + 1 == row => return term.postings.advance(),
+            Self::Term(term) => return term.postings.seek(row),
+            Self::Group(group) => {
+                let ahead = group.rows.get(group.at..).unwrap_or_default();
+                group.at += ahead.partition_point(|(at, _)| *at < row);
+            }
+            Self::Phrase(phrase) => phrase.seek(row),
+            Self::Any(scorers, _) => {
+                let mut least = END;
+                for scorer in scorers {
+                    let at = scorer.row();
+                    least = least.min(if at < row { scorer.seek(row) } else { at });
+                }
+                return least;
+            }
+            Self::All(scorers, _) => {
+                if let Some(first) = scorers.first_mut() {
+                    first.seek(row);
+                }
+                self.settle();
+            }
+            Self::Without(scorer, _) => {
+                scorer.seek(row);
+                self.settle();
+            }
+            Self::Boost(scorer, _) => {
+                scorer.seek(row);
+            }
+        }
+        self.row()
+    }
+
+    /// Goes on until the row at hand matches.
+    fn settle(&mut self) {
+        match self {
+            Self::All(scorers, _) => {
+                let Some((first, others)) = scorers.split_first_mut() else { return };
+                let mut row = first.row();
+                'rows: while row != END {
+                    for other in others.iter_mut() {
+                        let found = if other.row() < row { other.seek(row) } else { other.row() };
+                        if found != row {
+                            row = if found == END { first.seek(END) } else { first.seek(found) };
+                            continue 'rows;
+                        }
+                    }
+                    return;
+                }
+            }
+            Self::Without(scorer, not) => {
+                while scorer.row() != END {
+                    let row = scorer.row();
+                    if not.row() < row {
+                        not.seek(row);
+                    }
+                    if not.row() != row {
+                        return;
+                    }
+                    scorer.advance();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// On to the first row from here on that may score `threshold` or more.
+    pub(super) fn reach(&mut self, threshold: Option<f32>) -> u32 {
+        let Some(threshold) = threshold else { return self.row() };
+        let scorers = match self {
+            Self::Any(scorers, Join::Sum) => scorers,
+            Self::Term(term) => return term.reach(threshold),
+            _ => return self.row(),
+        };
+        // WAND (Broder et al. 2003): rows that too few of the scorers hold cannot get there.
+        loop {
+            scorers.sort_unstable_by_key(Self::row);
+            let mut bound = 0.0;
+            let pivot = scorers.iter().position(|scorer| {
+                bound += scorer.bound();
+                bound >= threshold
+            });
+            let Some(row) = pivot.and_then(|pivot| scorers.get(pivot)).map(Self::row) else {
+                scorers.iter_mut().for_each(|scorer| {
+                    scorer.seek(END);
+                });
+                return END;
+            };
+            match scorers.first_mut() {
+                Some(first) if first.row() < row => {
+                    first.seek(row);
+                }
+                _ => match skip(scorers, row, threshold) {
+                    None => return row,
+                    Some(next) => {
+                        for scorer in scorers.iter_mut().filter(|scorer| scorer.row() < next) {
+                            scorer.seek(next);
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// No row up to the second scores more. Just of the row at hand, if no block is known.
+    fn block_bound(&mut self) -> (f32, u32) {
+        match self {
+            Self::Term(Term { postings: Postings::Blocks(blocks), weigher, bounds: Some(bounds) }) => {
+                (blocks.bound(bounds, weigher.weight), blocks.last())
+            }
+            other => (other.bound(), END),
+        }
+    }
+
+    /// No score is greater. A little more than the sum, for floats round.
+    fn bound(&self) -> f32 {
+        const SLACK: f32 = 1.000_01;
+        match self {
+            Self::Term(term) => term.weigher.weight * SLACK,
+            Self::Group(group) => group.weigher.weight * SLACK,
+            Self::Phrase(phrase) => phrase.bound() * SLACK,
+            Self::Any(scorers, Join::Greatest) => scorers.iter().map(Self::bound).fold(0.0, f32::max),
+            Self::Any(scorers, _) | Self::All(scorers, Join::Sum) => {
+                scorers.iter().map(Self::bound).sum::<f32>() * SLACK
+            }
+            Self::All(scorers, Join::Greatest) => scorers.iter().map(Self::bound).fold(0.0, f32::max),
+            Self::All(scorers, Join::Product) => scorers.iter().map(Self::bound).product::<f32>() * SLACK,
+            Self::Without(scorer, _) => scorer.bound(),
+            Self::Boost(scorer, factor) => scorer.bound() * factor * SLACK,
+        }
+    }
+
+    /// The score of the row at hand.
+    pub(super) fn score(&mut self) -> f32 {
+        match self {
+            Self::Term(term) => {
+                #[expect(clippy::cast_precision_loss, reason = "frequencies become weights")]
+                let frequency = term.postings.frequency() as f32;
+                term.weigher.score(term.postings.row(), frequency)
+            }
+            Self::Group(group) => match group.rows.get(group.at) {
+                Some((row, frequency)) => group.weigher.score(*row, *frequency),
+                None => 0.0,
+            },
+            Self::Phrase(phrase) => phrase.score(),
+            Self::Any(scorers, join) => {
+                let row = scorers.iter().map(Self::row).min().unwrap_or(END);
+                let scores = scorers.iter_mut().filter(|scorer| scorer.row() == row).map(Self::score);
+                joined(scores, *join)
+            }
+            Self::All(scorers, join) => joined(scorers.iter_mut().map(Self::score), *join),
+            Self::Without(scorer, _) => scorer.score(),
+            Self::Boost(scorer, factor) => scorer.score() * *factor,
+        }
+    }
+}
+
+/// When no row from `row` on can score `threshold` for a while, where that ends: the blocks at hand of those that
+/// are on `row` say so, up to the first of their ends and of the rows of the others. Scorers are sorted by row.
+fn skip(scorers: &mut [Scorer], row: u32, threshold: f32) -> Option<u32> {
+    let (mut bound, mut next) = (0.0, END);
+    for scorer in scorers {
+        if scorer.row() > row {
+            next = next.min(scorer.row());
+            break;
+        }
+        let (most, last) = scorer.block_bound();
+        bound += most;
+        next = next.min(if last >= END { END } else { last + 1 });
+    }
+    (bound < threshold && next > row).then_some(next)
+}
+
+impl Term {
+    /// On to the first row from here on whose block may score `threshold` or more.
+    fn reach(&mut self, threshold: f32) -> u32 {
+        if let (Postings::Blocks(blocks), Some(bounds)) = (&mut self.postings, &self.bounds) {
+            while blocks.row() != END && blocks.bound(bounds, self.weigher.weight) < threshold {
+                let last = blocks.last();
+                if last >= END {
+                    return blocks.seek(END);
+                }
+                blocks.seek(last + 1);
+            }
+        }
+        self.postings.row()
+    }
+}
+
+fn joined(scores: impl Iterator<Item = f32>, join: Join) -> f32 {
+    match join {
+        // In f64 the order hardly matters, and it differs from part to part.
+        #[expect(clippy::cast_possible_truncation, reason = "scores are f32")]
+        Join::Sum => scores.map(f64::from).sum::<f64>() as f32,
+        Join::Greatest => scores.fold(0.0, f32::max),
+        Join::Product => scores.product(),
+    }
+}
+
+impl fmt::Debug for Scorer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Scorer(at row {})", self.row())
+    }
+}

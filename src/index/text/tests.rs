@@ -1,0 +1,136 @@
+//! The packed file against the index in memory, and against damage.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::cache::{Blob, BlockCache};
+use crate::error::{ErrorKind, Result};
+use crate::schema::{AttributeType, Schema, TextOptions};
+use crate::storage::{CountingBackend, MemoryBackend, ObjectKey, PutMode, StorageBackend};
+use crate::types::{Document, IdKind};
+
+const ROWS: u32 = 3_000;
+
+fn schema() -> Schema {
+    Schema::builder(IdKind::U64)
+        .text("title", TextOptions::default())
+        .attribute("tags", AttributeType::StringArray)
+        .full_text("tags", TextOptions::default())
+        .build()
+        .unwrap()
+}
+
+fn rows() -> arrow::record_batch::RecordBatch {
+    let document = |n: u32| {
+        let title = format!("common w{} w{} t{} {}", n % 7, n % 50, n % 997, "long ".repeat((n % 60) as usize));
+        let document = Document::new(u64::from(n)).with("tags", vec![format!("red w{}", n % 3), "blue".into()]);
+        if n % 11 == 0 { document } else { document.with("title", title) }
+    };
+    schema().to_batch(&(0..ROWS).map(document).collect::<Vec<_>>()).unwrap()
+}
+
+async fn store(bytes: &[u8]) -> Result<(Arc<CountingBackend>, Blob)> {
+    let backend = Arc::new(CountingBackend::new(Arc::new(MemoryBackend::new())));
+    let key = ObjectKey::new("text")?;
+    backend.put(&key, bytes.to_vec().into(), PutMode::Create).await?;
+    let blob = Blob::new(Arc::<CountingBackend>::clone(&backend), BlockCache::off(), key, bytes.len() as u64);
+    Ok((backend, blob))
+}
+
+fn file() -> (Vec<u8>, std::ops::Range<usize>) {
+    let mut writer = TextWriter::new(&schema()).unwrap().unwrap();
+    writer.push(&rows()).unwrap();
+    writer.finish().unwrap()
+}
+
+fn plans() -> Vec<Plan> {
+    let leaf = |field, spec| Leaf { field, spec, positions: true };
+    let term = |text: &str| leaf(0, Spec::Term(text.into()));
+    let plan = |leaves, root| Plan { leaves, root, columns: vec![(1.2, 0.75); 2] };
+    let any = |count| Node::Any((0..count).map(|at| Node::Leaf(at, 1.0)).collect());
+    let phrase = |slop| Node::Phrase { leaves: vec![(0, 0), (1, 1)], slop, boost: 1.0 };
+    vec![
+        plan(vec![term("t500")], any(1)),
+        plan(vec![term("w3"), term("t17"), term("common")], any(3)),
+        plan(vec![term("w3"), term("w31")], Node::All(vec![Node::Leaf(0, 1.0), Node::Leaf(1, 2.0)])),
+        plan(vec![term("w3"), term("w45")], phrase(0)),
+        plan(vec![term("common"), term("w45")], phrase(1)),
+        plan(vec![leaf(0, Spec::Prefix("t9".into())), leaf(1, Spec::Term("w1".into()))], any(2)),
+        plan(vec![leaf(0, Spec::Fuzzy("comon".into(), 1))], any(1)),
+        plan(vec![leaf(1, Spec::Term("red".into())), leaf(1, Spec::Term("blue".into()))], phrase(0)),
+        plan(vec![term("absent")], any(1)),
+    ]
+}
+
+async fn answer(source: &TextSource, plan: &Plan, dead: &roaring::RoaringBitmap) -> Result<Vec<(f32, u32)>> {
+    let found = source.look_up(plan).await?;
+    let loaded = Loaded::new(source.clone(), Arc::new(plan.clone()), found, !dead.is_empty()).await?;
+    let stats = Stats::new(plan, &[loaded.count(dead)?]);
+    let mut live = roaring::RoaringBitmap::new();
+    live.insert_range(0..ROWS);
+    live -= dead;
+    loaded.search(&stats, Some(&live), 20, 0)
+}
+
+#[tokio::test]
+async fn packed_or_in_memory_the_answer_is_the_same() -> Result<()> {
+    let (bytes, head) = file();
+    let (_, blob) = store(&bytes).await?;
+    let stored = StoredIndex::decode(blob, &schema(), ROWS, &bytes[head]).unwrap();
+    let stored = TextSource::Stored(Arc::new(stored));
+    let memory = TextSource::Memory(Arc::new(MemoryIndex::new(&schema(), &rows())?));
+    for (at, plan) in plans().iter().enumerate() {
+        for dead in [roaring::RoaringBitmap::new(), (0..ROWS).step_by(5).collect(), (10..2_990).collect()] {
+            let expected = answer(&memory, plan, &dead).await?;
+            assert_eq!(answer(&stored, plan, &dead).await?, expected, "plan {at}");
+            assert_eq!(expected.is_empty(), at >= 7 || expected.is_empty());
+        }
+        let some = answer(&memory, plan, &roaring::RoaringBitmap::new()).await?;
+        assert_eq!(some.is_empty(), at >= 7, "plan {at}: no phrase reaches from one string to the next");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_query_reads_what_it_needs_and_no_more() -> Result<()> {
+    let (bytes, head) = file();
+    let (backend, blob) = store(&bytes).await?;
+    let stored = StoredIndex::decode(blob, &schema(), ROWS, &bytes[head]).unwrap();
+    let source = TextSource::Stored(Arc::new(stored));
+    backend.reset();
+    let nothing = roaring::RoaringBitmap::new();
+    answer(&source, &plans()[0], &nothing).await?;
+    assert!(backend.requests() <= 3, "{:?}", backend.log());
+    backend.reset();
+    answer(&source, &plans()[0], &nothing).await?;
+    assert_eq!(backend.requests(), 0, "what was read a moment ago is kept");
+    Ok(())
+}
+
+#[tokio::test]
+async fn damage_is_noticed_wherever_it_is() -> Result<()> {
+    let (bytes, head) = file();
+    let expected = {
+        let memory = TextSource::Memory(Arc::new(MemoryIndex::new(&schema(), &rows())?));
+        answer(&memory, &plans()[3], &roaring::RoaringBitmap::new()).await?
+    };
+    for at in (0..head.start).step_by(997) {
+        let mut bad = bytes.clone();
+        bad[at] ^= 0x40;
+        let (_, blob) = store(&bad).await?;
+        let stored = StoredIndex::decode(blob, &schema(), ROWS, &bytes[head.clone()]).unwrap();
+        let source = TextSource::Stored(Arc::new(stored));
+        match answer(&source, &plans()[3], &roaring::RoaringBitmap::new()).await {
+            Ok(found) => assert_eq!(found, expected, "byte {at}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {at}"),
+        }
+    }
+    let (_, blob) = store(&bytes).await?;
+    let decode = |head: &[u8], rows| StoredIndex::decode(blob.clone(), &schema(), rows, head);
+    assert!(decode(&bytes[head.clone()], ROWS - 1).is_err());
+    // A head is checked by its section's sum before it is decoded; without it, it may lie, but not break.
+    for cut in (0..head.len()).step_by(61) {
+        assert!(decode(&bytes[head.start..head.start + cut], ROWS).is_err());
+    }
+    Ok(())
+}

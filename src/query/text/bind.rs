@@ -1,0 +1,184 @@
+//! From a text query to a plan: columns are found, texts become tokens, limits hold.
+
+use std::collections::BTreeMap;
+
+use super::{TextInput, TextMatch, TextPhrase, TextQuery};
+use crate::error::{Error, Result};
+use crate::index::text::{Analyzer, Leaf, Node, Plan, Spec};
+use crate::schema::{Schema, TextOptions, Tokenizer};
+
+const CHARACTERS_MAX: usize = 8_192;
+const LEAVES_MAX: usize = 1_024;
+const NODES_MAX: usize = 1_024;
+const DEPTH_MAX: usize = 32;
+const COLUMNS_MAX: usize = 64;
+
+/// The plan of a query.
+pub(super) fn bind(query: &TextQuery, schema: &Schema) -> Result<Plan> {
+    let mut binder = Binder { schema, leaves: Vec::new(), characters: 0, nodes: 0 };
+    let root = binder.node(query, 1)?;
+    let columns = schema.texts().map(|(_, options)| (options.k1, options.b)).collect();
+    Ok(Plan { leaves: binder.leaves, root, columns })
+}
+
+struct Binder<'a> {
+    schema: &'a Schema,
+    leaves: Vec<Leaf>,
+    characters: usize,
+    nodes: usize,
+}
+
+/// A column: its number among the text columns, and its options.
+type Column<'a> = (usize, &'a TextOptions);
+
+impl<'a> Binder<'a> {
+    fn node(&mut self, query: &TextQuery, depth: usize) -> Result<Node> {
+        self.nodes += 1;
+        if self.nodes > NODES_MAX || depth > DEPTH_MAX {
+            let most = format!("at most {NODES_MAX} nodes and {DEPTH_MAX} levels are allowed");
+            return Err(Error::limit(format!("the text query is too large: {most}")));
+        }
+        let mut each = |queries: &[TextQuery]| -> Result<Vec<Node>> {
+            queries.iter().map(|query| self.node(query, depth + 1)).collect()
+        };
+        Ok(match query {
+            TextQuery::Any(queries) => Node::Any(each(queries)?),
+            TextQuery::All(queries) => Node::All(each(queries)?),
+            TextQuery::Best(queries) => Node::Best(each(queries)?),
+            TextQuery::Product(queries) => Node::Product(each(queries)?),
+            TextQuery::Without(query, not) => {
+                let query = self.node(query, depth + 1)?;
+                Node::Without(Box::new(query), Box::new(self.node(not, depth + 1)?))
+            }
+            TextQuery::Boost(query, factor) => {
+                check_factor(*factor)?;
+                Node::Boost(Box::new(self.node(query, depth + 1)?), *factor)
+            }
+            TextQuery::Match(query) => self.tokens(query)?,
+            TextQuery::Phrase(query) => self.phrase(query)?,
+        })
+    }
+
+    /// What is looked for in each column, by the position of the token in the text.
+    fn tokens(&mut self, query: &TextMatch) -> Result<Node> {
+        if query.columns.is_empty() || query.columns.len() > COLUMNS_MAX {
+            return Err(Error::invalid(format!("text is searched in 1 to {COLUMNS_MAX} columns")));
+        }
+        let mut nodes: BTreeMap<u32, Vec<Node>> = BTreeMap::new();
+        for (name, factor) in &query.columns {
+            check_factor(*factor)?;
+            let column = self.column(name)?;
+            let words = self.words(column, &query.input)?;
+            let last = words.len();
+            for (number, (text, position)) in words.into_iter().enumerate() {
+                let spec = if query.prefix && number + 1 == last {
+                    Spec::Prefix(text)
+                } else if let Some(edits) = edits(&text).filter(|_| query.fuzzy) {
+                    Spec::Fuzzy(text, edits)
+                } else {
+                    Spec::Term(text)
+                };
+                let leaf = self.leaf(column.0, spec, false)?;
+                nodes.entry(position).or_default().push(Node::Leaf(leaf, *factor));
+            }
+        }
+        Ok(if query.every {
+            if nodes.is_empty() {
+                return Ok(Node::Any(Vec::new()));
+            }
+            Node::All(nodes.into_values().map(Node::Any).collect())
+        } else {
+            Node::Any(nodes.into_values().flatten().collect())
+        })
+    }
+
+    fn phrase(&mut self, query: &TextPhrase) -> Result<Node> {
+        let column = self.column(&query.column)?;
+        if matches!(column.1.tokenizer, Tokenizer::Ngram { .. }) {
+            let why = "n-grams have no places: there are no phrases of them";
+            return Err(Error::invalid(format!("{why}. column=`{}`", query.column)));
+        }
+        let words = self.words(column, &query.input)?;
+        let (first, last) = (words.first().map_or(0, |(_, position)| *position), words.len());
+        let mut leaves = Vec::new();
+        for (number, (text, position)) in words.into_iter().enumerate() {
+            let goes_on = query.prefix && number + 1 == last;
+            let spec = if goes_on { Spec::Prefix(text) } else { Spec::Term(text) };
+            leaves.push((self.leaf(column.0, spec, last > 1)?, position - first));
+        }
+        Ok(match leaves.as_slice() {
+            [] => Node::Any(Vec::new()),
+            [(leaf, _)] => Node::Leaf(*leaf, 1.0),
+            _ => Node::Phrase { leaves, slop: query.slop, boost: 1.0 },
+        })
+    }
+
+    fn column(&self, name: &str) -> Result<Column<'a>> {
+        let texts = self.schema.texts().enumerate();
+        let found = texts.map(|(at, (column, options))| (column, at, options)).find(|found| found.0 == name);
+        let (_, at, options) = found.ok_or_else(|| {
+            Error::invalid(format!("no such column with full text. column=`{name}`"))
+        })?;
+        Ok((at, options))
+    }
+
+    /// The tokens of an input with their positions, ascending.
+    fn words(&mut self, (_, options): Column<'_>, input: &TextInput) -> Result<Vec<(Box<str>, u32)>> {
+        let texts = match input {
+            TextInput::Text(text) => std::slice::from_ref(text),
+            TextInput::Tokens(tokens) => tokens.as_slice(),
+        };
+        let mut analyzer = Analyzer::new(options)?;
+        let mut words: Vec<(Box<str>, u32)> = Vec::new();
+        let mut base = 0_u32;
+        for text in texts {
+            // A text of so many bytes has too many characters, or few enough to count.
+            let characters = if text.len() > CHARACTERS_MAX * 4 { text.len() } else { text.chars().count() };
+            self.characters = self.characters.saturating_add(characters);
+            if self.characters > CHARACTERS_MAX {
+                return Err(Error::limit(format!("more than {CHARACTERS_MAX} characters of text in a query")));
+            }
+            let mut end = base;
+            for word in analyzer.words(text) {
+                // All n-grams of a text share a place.
+                let apart = matches!(options.tokenizer, Tokenizer::Ngram { .. });
+                let place = if apart { end } else { base.saturating_add(word.position) };
+                end = place.saturating_add(1);
+                words.push((word.text.into(), place));
+            }
+            base = end;
+        }
+        Ok(words)
+    }
+
+    fn leaf(&mut self, field: usize, spec: Spec, positions: bool) -> Result<usize> {
+        let same = |leaf: &Leaf| leaf.field == field && leaf.spec == spec;
+        if let Some(at) = self.leaves.iter().position(same) {
+            if let Some(leaf) = self.leaves.get_mut(at) {
+                leaf.positions |= positions;
+            }
+            return Ok(at);
+        }
+        if self.leaves.len() >= LEAVES_MAX {
+            return Err(Error::limit(format!("more than {LEAVES_MAX} tokens in a text query")));
+        }
+        self.leaves.push(Leaf { field, spec, positions });
+        Ok(self.leaves.len() - 1)
+    }
+}
+
+/// How many edits a token may be away: as Elasticsearch's `AUTO`.
+fn edits(text: &str) -> Option<u8> {
+    match text.chars().count() {
+        0..=2 => None,
+        3..=5 => Some(1),
+        _ => Some(2),
+    }
+}
+
+fn check_factor(factor: f32) -> Result<()> {
+    if factor.is_finite() && factor >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("bad factor of a score: it is a number from 0 on. factor=`{factor}`")))
+}

@@ -1,0 +1,277 @@
+//! Full text as a user meets it: the ranking is BM25 over the documents that exist, wherever they lie.
+#![expect(clippy::unwrap_used, clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a test")]
+
+use std::collections::BTreeMap;
+
+use elacsym::query::{TextMatch, TextPhrase, TextQuery};
+use elacsym::schema::{AttributeType, Language, TextOptions, Tokenizer};
+use elacsym::*;
+
+const WORDS: [&str; 12] =
+    ["cold", "store", "object", "query", "tea", "leaf", "leaves", "search", "a", "index", "vector", "log"];
+
+/// A generator of numbers that is the same everywhere.
+struct Seed(u64);
+
+impl Seed {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+
+    fn text(&mut self) -> String {
+        let words = self.below(20);
+        // The first words are far more frequent than the last.
+        let word = |seed: &mut Self| WORDS[(seed.below(12) * seed.below(12) / 12) as usize];
+        (0..words).map(|_| word(self)).collect::<Vec<_>>().join(" ")
+    }
+}
+
+type Model = BTreeMap<u64, (String, String)>;
+
+fn count(text: &str, word: &str) -> f64 {
+    text.split_whitespace().filter(|w| *w == word).count() as f64
+}
+
+/// BM25 of one word of one column, for every document that has it.
+fn bm25(model: &Model, column: usize, word: &str, k1: f64, b: f64) -> BTreeMap<u64, f64> {
+    let texts: BTreeMap<u64, &str> =
+        model.iter().map(|(id, texts)| (*id, if column == 0 { texts.0.as_str() } else { &texts.1 })).collect();
+    let lengths = texts.values().map(|text| text.split_whitespace().count() as f64);
+    let documents = lengths.clone().filter(|length| *length > 0.0).count() as f64;
+    let average = lengths.sum::<f64>() / documents.max(1.0);
+    let frequency = texts.values().filter(|text| count(text, word) > 0.0).count() as f64;
+    let rarity = (1.0 + (documents - frequency + 0.5) / (frequency + 0.5)).ln();
+    let score = |text: &str| {
+        let (tf, length) = (count(text, word), text.split_whitespace().count() as f64);
+        rarity * tf * (k1 + 1.0) / (tf + k1 * (1.0 - b + b * length / average))
+    };
+    texts.into_iter().filter(|(_, t)| count(t, word) > 0.0).map(|(id, text)| (id, score(text))).collect()
+}
+
+/// Documents of any (or all) words of a column, best first, ties by id.
+fn reference(model: &Model, words: &[&str], every: bool, columns: &[(usize, f64, f64, f64)]) -> Vec<(u64, f64)> {
+    let mut scores: BTreeMap<u64, (f64, usize)> = BTreeMap::new();
+    for word in words {
+        let mut of_word: BTreeMap<u64, f64> = BTreeMap::new();
+        for (column, factor, k1, b) in columns {
+            for (id, score) in bm25(model, *column, word, *k1, *b) {
+                *of_word.entry(id).or_default() += factor * score;
+            }
+        }
+        for (id, score) in of_word {
+            let sum = scores.entry(id).or_default();
+            *sum = (sum.0 + score, sum.1 + 1);
+        }
+    }
+    let hits = scores.into_iter().filter(|(_, (_, words_of))| !every || *words_of == words.len());
+    let mut hits: Vec<(u64, f64)> = hits.map(|(id, (score, _))| (id, score)).collect();
+    hits.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    hits
+}
+
+async fn hits(ns: &Namespace, query: impl Into<TextQuery>, limit: usize) -> Result<Vec<(u64, f64)>> {
+    let hits = ns.query(Query::text(query).limit(limit)).await?.hits()?;
+    let id = |hit: &query::Hit| match hit.document.id() {
+        DocumentId::U64(id) => *id,
+        _ => unreachable!(),
+    };
+    Ok(hits.iter().map(|hit| (id(hit), f64::from(hit.score.unwrap()))).collect())
+}
+
+fn same(found: &[(u64, f64)], expected: &[(u64, f64)], limit: usize, what: &str) {
+    assert_eq!(found.len(), expected.len().min(limit), "{what}: {found:?} {expected:?}");
+    let scores: BTreeMap<u64, f64> = expected.iter().copied().collect();
+    for ((id, score), (_, best)) in found.iter().zip(expected) {
+        let close = |other: f64| (score - other).abs() <= 1e-4 * other.max(1.0);
+        assert!(close(scores[id]) && close(*best), "{what}: {id} scores {score}, not {best}");
+    }
+}
+
+fn schema(vector: bool) -> Schema {
+    let options = TextOptions::default();
+    let builder = Schema::builder(IdKind::U64)
+        .text("title", options.clone().with_k1(0.9).with_b(0.4))
+        .text("body", options)
+        .attribute("n", AttributeType::Int);
+    let builder = if vector { builder.vector("v", VectorType::F32, 2, Metric::L2Squared) } else { builder };
+    builder.build().unwrap()
+}
+
+async fn check(ns: &Namespace, model: &Model, limit: usize) -> Result<()> {
+    let body = [(1, 1.0, 1.2, 0.75)];
+    let both = [(0, 2.0, 0.9, 0.4), (1, 1.0, 1.2, 0.75)];
+    for words in [&["tea"][..], &["cold", "store", "index"], &["vector", "log"], &["cold", "absent"]] {
+        let text = words.join(" ");
+        let any = hits(ns, TextQuery::any("body", text.as_str()), limit).await?;
+        same(&any, &reference(model, words, false, &body), limit, &format!("any of {text}"));
+        let all = hits(ns, TextQuery::all("body", text.as_str()), limit).await?;
+        same(&all, &reference(model, words, true, &body), limit, &format!("all of {text}"));
+        for every in [false, true] {
+            let query = TextMatch { every, ..TextMatch::any(text.as_str()) };
+            let query = query.column("title", 2.0).column("body", 1.0);
+            let found = hits(ns, query, limit).await?;
+            same(&found, &reference(model, words, every, &both), limit, &format!("{every} both of {text}"));
+        }
+    }
+    let phrase: Vec<u64> = model.iter().filter(|(_, t)| format!(" {} ", t.1).contains(" cold store ")).map(|t| *t.0).collect();
+    let mut found: Vec<u64> =
+        hits(ns, TextPhrase::new("body", "cold store"), 1000).await?.iter().map(|(id, _)| *id).collect();
+    found.sort_unstable();
+    assert_eq!(found, phrase);
+    let begins: Vec<u64> = model.iter().filter(|(_, t)| count(&t.1, "leaf") + count(&t.1, "leaves") > 0.0).map(|t| *t.0).collect();
+    let prefix = TextMatch::any("lea").column("body", 1.0).prefix();
+    let mut found: Vec<u64> = hits(ns, prefix, 1000).await?.iter().map(|(id, _)| *id).collect();
+    found.sort_unstable();
+    assert_eq!(found, begins);
+    let spelt: Vec<u64> = model.iter().filter(|(_, t)| count(&t.1, "vector") > 0.0).map(|t| *t.0).collect();
+    let fuzzy = TextMatch::any("vectro").column("body", 1.0).fuzzy();
+    let mut found: Vec<u64> = hits(ns, fuzzy, 1000).await?.iter().map(|(id, _)| *id).collect();
+    found.sort_unstable();
+    assert_eq!(found, spelt);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_ranking_is_that_of_the_documents_that_exist() -> Result<()> {
+    for vector in [false, true] {
+        let db = Database::open("memory://").await?;
+        let ns = db.create_namespace("docs", schema(vector)).await?;
+        let mut seed = Seed(7 + u64::from(vector));
+        let mut model = Model::new();
+        for round in 0..12 {
+            let mut batch = WriteBatch::new();
+            for _ in 0..1 + seed.below(40) {
+                let id = seed.below(120);
+                if seed.below(4) == 0 {
+                    model.remove(&id);
+                    batch = batch.delete(id);
+                } else {
+                    let (title, body) = (seed.text(), seed.text());
+                    let mut document = Document::new(id).with("title", title.clone()).with("body", body.clone());
+                    if vector {
+                        document = document.with("v", Vector::from([id as f32, round as f32]));
+                    }
+                    model.insert(id, (title, body));
+                    batch = batch.upsert(document);
+                }
+            }
+            ns.write(batch).await?;
+            check(&ns, &model, 1000).await?;
+            match seed.below(3) {
+                0 => drop(ns.flush().await?),
+                1 if round > 6 => drop(ns.compact().await?),
+                _ => {}
+            }
+            check(&ns, &model, 10).await?;
+        }
+        ns.flush().await?;
+        ns.compact().await?;
+        check(&ns, &model, 1000).await?;
+        check(&ns, &model, 3).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn filters_and_composition_hold_in_the_tail_and_in_segments() -> Result<()> {
+    let db = Database::open("memory://").await?;
+    let ns = db.create_namespace("docs", schema(false)).await?;
+    let batch = (0..50_u64).fold(WriteBatch::new(), |batch, n| {
+        let body = format!("tea {} {}", if n % 2 == 0 { "even" } else { "odd" }, "cup ".repeat(n as usize % 5));
+        batch.upsert(Document::new(n).with("body", body).with("n", n))
+    });
+    ns.write(batch).await?;
+    for flushed in [false, true] {
+        if flushed {
+            ns.flush().await?;
+        }
+        let ids = |found: Vec<(u64, f64)>| found.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        let query = Query::text(TextQuery::any("body", "even")).filter(Filter::lt("n", 10)).limit(100);
+        assert_eq!(ns.query(query).await?.rows.len(), 5);
+        let without = TextQuery::any("body", "tea").without(TextQuery::any("body", "cup"));
+        assert_eq!(ids(hits(&ns, without, 100).await?).len(), 10);
+        let every = TextQuery::all_of([TextQuery::any("body", "odd"), TextQuery::any("body", "cup")]);
+        assert!(ids(hits(&ns, every, 100).await?).iter().all(|id| id % 2 == 1 && id % 5 > 0));
+        let one = hits(&ns, TextQuery::any("body", "tea"), 1).await?[0];
+        let tripled = hits(&ns, TextQuery::any("body", "tea").boost(3.0), 1).await?[0];
+        assert!(one.0 == tripled.0 && (one.1 * 3.0 - tripled.1).abs() < 1e-5);
+        // All of these tie.
+        assert_eq!(ids(hits(&ns, TextQuery::any("body", "nothing"), 9).await?), [0; 0]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn any_text_of_a_user_is_answered_or_refused_in_words() -> Result<()> {
+    let db = Database::open("memory://").await?;
+    let ns = db.create_namespace("docs", schema(false)).await?;
+    ns.write(WriteBatch::new().upsert(Document::new(1).with("body", "AND OR \"tea\" title:x 👩‍👩‍👧"))).await?;
+    for round in 0..2 {
+        for text in ["", "AND", "\"", "title:x +(", "👩‍👩‍👧", "\u{0}", "*", "~1", "\\", "a".repeat(300).as_str()] {
+            for prefix in [false, true] {
+                let query = TextMatch { prefix, fuzzy: !prefix, ..TextMatch::any(text) }.column("body", 1.0);
+                ns.query(Query::text(query)).await?;
+            }
+            ns.query(Query::text(TextPhrase::new("body", text).slop(3))).await?;
+        }
+        let long = ns.query(Query::text(TextQuery::any("body", "x ".repeat(500_000)))).await;
+        assert_eq!(long.unwrap_err().kind(), ErrorKind::LimitExceeded);
+        for bad in [TextQuery::any("n", "x"), TextQuery::any("nothing", "x"), TextQuery::any("body", "x").boost(-1.0)] {
+            assert_eq!(ns.query(Query::text(bad)).await.unwrap_err().kind(), ErrorKind::Invalid);
+        }
+        if round == 0 {
+            ns.flush().await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_language_and_every_tokenizer_is_written_flushed_and_found() -> Result<()> {
+    let plain = TextOptions::default();
+    let languages = Language::ALL.map(|language| plain.clone().with_language(language));
+    let stopped = Language::ALL.into_iter().filter(|l| l.has_stop_words());
+    let stopped = stopped.map(|l| plain.clone().with_language(l).with_stop_words_removed(true));
+    let tokenizers = [Tokenizer::Whitespace, Tokenizer::Raw, Tokenizer::Ngram { min: 2, max: 3 }];
+    let tokenizers = tokenizers.map(|tokenizer| plain.clone().with_tokenizer(tokenizer));
+    let all: Vec<TextOptions> = languages.into_iter().chain(stopped).chain(tokenizers).collect();
+    let builder = (0..).zip(&all).fold(Schema::builder(IdKind::U64), |builder, (at, options)| {
+        builder.text(format!("t{at}"), options.clone())
+    });
+    let tokens = plain.with_tokenizer(Tokenizer::Pretokenized);
+    let builder = builder.attribute("tags", AttributeType::StringArray).full_text("tags", tokens);
+    let db = Database::open("memory://").await?;
+    let ns = db.create_namespace("docs", builder.build()?).await?;
+    let text = "Straßenbahn";
+    let document = (0..all.len()).fold(Document::new(1), |d, at| d.with(format!("t{at}"), text));
+    ns.write(WriteBatch::new().upsert(document.with("tags", vec!["New York", "tea"]))).await?;
+    for round in 0..2 {
+        for at in 0..all.len() {
+            assert_eq!(hits(&ns, TextQuery::any(format!("t{at}"), text), 5).await?.len(), 1, "{at} {round}");
+        }
+        assert_eq!(hits(&ns, TextQuery::all("tags", vec!["New York", "tea"]), 5).await?.len(), 1);
+        assert_eq!(hits(&ns, TextQuery::any("tags", "york"), 5).await?.len(), 0);
+        if round == 0 {
+            ns.flush().await?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn options_that_contradict_each_other_are_refused() {
+    let bad = |options: TextOptions| {
+        Schema::builder(IdKind::U64).text("t", options).build().unwrap_err().kind() == ErrorKind::Invalid
+    };
+    let plain = TextOptions::default();
+    assert!(bad(plain.clone().with_stemming(true)));
+    assert!(bad(plain.clone().with_language(Language::Tamil).with_stop_words_removed(true)));
+    assert!(bad(plain.clone().with_tokenizer(Tokenizer::Pretokenized)));
+    assert!(bad(plain.clone().with_tokenizer(Tokenizer::Ngram { min: 3, max: 2 })));
+    assert!(bad(plain.clone().with_k1(f32::NAN)) && bad(plain.clone().with_b(1.5)));
+    assert!(bad(plain.with_max_token_length(0)));
+    let number = Schema::builder(IdKind::U64).attribute("n", AttributeType::Int);
+    assert!(number.full_text("n", TextOptions::default()).build().is_err());
+    assert!(Schema::builder(IdKind::U64).full_text("n", TextOptions::default()).build().is_err());
+}
