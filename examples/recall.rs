@@ -1,0 +1,57 @@
+//! Nearest neighbours by the recall that is asked for: what a query looks at, and what it finds.
+//!
+//! `cargo run --example recall`
+#![expect(clippy::print_stdout, reason = "an example prints")]
+
+mod common;
+
+use std::error::Error;
+
+use common::{Collection, DIMENSION};
+use elacsym::schema::AttributeType;
+use elacsym::{
+    Database, IdKind, Metric, Query, RecallCheck, Schema, Select, Settings, VectorType, WriteBatch,
+};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let collection = Collection::load()?;
+    let mut settings = Settings::default();
+    // So few vectors would be compared one by one; here they get an index.
+    settings.index_rows_min = 256;
+    let db = Database::builder().with_settings(settings).open("memory://").await?;
+    let schema = Schema::builder(IdKind::U64)
+        .attribute("title", AttributeType::String)
+        .vector("embedding", VectorType::F16, DIMENSION, Metric::Cosine)
+        .build()?;
+    let papers = db.create_namespace("papers", schema).await?;
+    let columns = [0, 1, collection.documents.schema().index_of("embedding")?];
+    papers.write(WriteBatch::new().upsert_batch(collection.documents.project(&columns)?)).await?;
+    // The index is made when rows go from the tail to a segment.
+    papers.flush().await?;
+
+    let claim = collection.queries.first().ok_or("there are claims")?;
+    println!("{}\n", claim.text);
+    for recall in [0.8, 0.95, 1.0] {
+        let query = Query::nearest("embedding", claim.embedding.clone()).recall(recall).limit(3);
+        let answer = papers.query(query.select(Select::only(["title"]))).await?;
+        let stats = answer.stats;
+        println!(
+            "recall {recall}: {} of {} rows looked at in {} leaves, {} compared exactly",
+            stats.rows_scanned, stats.rows, stats.leaves_probed, stats.rows_reranked
+        );
+        for hit in answer.hits()? {
+            println!("  {:.3} {:?}", hit.distance, hit.document.get("title"));
+        }
+    }
+
+    // On your own data: stored vectors are asked for, and compared with an exact search.
+    for recall in [0.8, 0.9, 0.95, 0.99] {
+        let report = papers.measure_recall(&RecallCheck::of("embedding").recall(recall).sample(50)).await?;
+        println!(
+            "asked {recall}: found {:.3} of the ten nearest, {:.0} of {} rows looked at",
+            report.recall, report.rows_scanned, report.rows
+        );
+    }
+    Ok(())
+}
