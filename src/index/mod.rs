@@ -2,6 +2,6 @@
 //!
 //! **Invariant:** an index only proposes rows; what it says of them is an estimate or exact, never unknown.
 
+pub(crate) mod text;
 #[cfg_attr(not(test), expect(dead_code, reason = "the searcher comes next"))]
 pub(crate) mod vector;
-pub(crate) mod text;
