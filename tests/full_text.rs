@@ -6,7 +6,7 @@
     reason = "a test"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use elacsym::query::{TextMatch, TextPhrase, TextQuery};
 use elacsym::schema::{AttributeType, Language, TextOptions, Tokenizer};
@@ -158,8 +158,8 @@ async fn the_ranking_is_that_of_the_documents_that_exist() -> Result<()> {
         let mut model = Model::new();
         for round in 0..12 {
             let mut batch = WriteBatch::new();
-            for _ in 0..1 + seed.below(40) {
-                let id = seed.below(120);
+            let ids: BTreeSet<u64> = (0..1 + seed.below(40)).map(|_| seed.below(120)).collect();
+            for id in ids {
                 if seed.below(4) == 0 {
                     model.remove(&id);
                     batch = batch.delete(id);
