@@ -1,7 +1,12 @@
 //! Full text as a user meets it: the ranking is BM25 over the documents that exist, wherever they lie.
-#![expect(clippy::unwrap_used, clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "a test"
+)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use elacsym::query::{TextMatch, TextPhrase, TextQuery};
 use elacsym::schema::{AttributeType, Language, TextOptions, Tokenizer};
@@ -35,8 +40,10 @@ fn count(text: &str, word: &str) -> f64 {
 
 /// BM25 of one word of one column, for every document that has it.
 fn bm25(model: &Model, column: usize, word: &str, k1: f64, b: f64) -> BTreeMap<u64, f64> {
-    let texts: BTreeMap<u64, &str> =
-        model.iter().map(|(id, texts)| (*id, if column == 0 { texts.0.as_str() } else { &texts.1 })).collect();
+    let texts: BTreeMap<u64, &str> = model
+        .iter()
+        .map(|(id, texts)| (*id, if column == 0 { texts.0.as_str() } else { &texts.1 }))
+        .collect();
     let lengths = texts.values().map(|text| text.split_whitespace().count() as f64);
     let documents = lengths.clone().filter(|length| *length > 0.0).count() as f64;
     let average = lengths.sum::<f64>() / documents.max(1.0);
@@ -50,7 +57,12 @@ fn bm25(model: &Model, column: usize, word: &str, k1: f64, b: f64) -> BTreeMap<u
 }
 
 /// Documents of any (or all) words of a column, best first, ties by id.
-fn reference(model: &Model, words: &[&str], every: bool, columns: &[(usize, f64, f64, f64)]) -> Vec<(u64, f64)> {
+fn reference(
+    model: &Model,
+    words: &[&str],
+    every: bool,
+    columns: &[(usize, f64, f64, f64)],
+) -> Vec<(u64, f64)> {
     let mut scores: BTreeMap<u64, (f64, usize)> = BTreeMap::new();
     for word in words {
         let mut of_word: BTreeMap<u64, f64> = BTreeMap::new();
@@ -108,18 +120,23 @@ async fn check(ns: &Namespace, model: &Model, limit: usize) -> Result<()> {
         let all = hits(ns, TextQuery::all("body", text.as_str()), limit).await?;
         same(&all, &reference(model, words, true, &body), limit, &format!("all of {text}"));
         for every in [false, true] {
-            let query = TextMatch { every, ..TextMatch::any(text.as_str()) };
+            let query = if every { TextMatch::all(text.as_str()) } else { TextMatch::any(text.as_str()) };
             let query = query.column("title", 2.0).column("body", 1.0);
             let found = hits(ns, query, limit).await?;
             same(&found, &reference(model, words, every, &both), limit, &format!("{every} both of {text}"));
         }
     }
-    let phrase: Vec<u64> = model.iter().filter(|(_, t)| format!(" {} ", t.1).contains(" cold store ")).map(|t| *t.0).collect();
+    let phrase: Vec<u64> =
+        model.iter().filter(|(_, t)| format!(" {} ", t.1).contains(" cold store ")).map(|t| *t.0).collect();
     let mut found: Vec<u64> =
         hits(ns, TextPhrase::new("body", "cold store"), 1000).await?.iter().map(|(id, _)| *id).collect();
     found.sort_unstable();
     assert_eq!(found, phrase);
-    let begins: Vec<u64> = model.iter().filter(|(_, t)| count(&t.1, "leaf") + count(&t.1, "leaves") > 0.0).map(|t| *t.0).collect();
+    let begins: Vec<u64> = model
+        .iter()
+        .filter(|(_, t)| count(&t.1, "leaf") + count(&t.1, "leaves") > 0.0)
+        .map(|t| *t.0)
+        .collect();
     let prefix = TextMatch::any("lea").column("body", 1.0).prefix();
     let mut found: Vec<u64> = hits(ns, prefix, 1000).await?.iter().map(|(id, _)| *id).collect();
     found.sort_unstable();
@@ -141,14 +158,15 @@ async fn the_ranking_is_that_of_the_documents_that_exist() -> Result<()> {
         let mut model = Model::new();
         for round in 0..12 {
             let mut batch = WriteBatch::new();
-            for _ in 0..1 + seed.below(40) {
-                let id = seed.below(120);
+            let ids: BTreeSet<u64> = (0..1 + seed.below(40)).map(|_| seed.below(120)).collect();
+            for id in ids {
                 if seed.below(4) == 0 {
                     model.remove(&id);
                     batch = batch.delete(id);
                 } else {
                     let (title, body) = (seed.text(), seed.text());
-                    let mut document = Document::new(id).with("title", title.clone()).with("body", body.clone());
+                    let mut document =
+                        Document::new(id).with("title", title.clone()).with("body", body.clone());
                     if vector {
                         document = document.with("v", Vector::from([id as f32, round as f32]));
                     }
@@ -178,7 +196,8 @@ async fn filters_and_composition_hold_in_the_tail_and_in_segments() -> Result<()
     let db = Database::open("memory://").await?;
     let ns = db.create_namespace("docs", schema(false)).await?;
     let batch = (0..50_u64).fold(WriteBatch::new(), |batch, n| {
-        let body = format!("tea {} {}", if n % 2 == 0 { "even" } else { "odd" }, "cup ".repeat(n as usize % 5));
+        let body =
+            format!("tea {} {}", if n % 2 == 0 { "even" } else { "odd" }, "cup ".repeat(n as usize % 5));
         batch.upsert(Document::new(n).with("body", body).with("n", n))
     });
     ns.write(batch).await?;
@@ -208,16 +227,22 @@ async fn any_text_of_a_user_is_answered_or_refused_in_words() -> Result<()> {
     let ns = db.create_namespace("docs", schema(false)).await?;
     ns.write(WriteBatch::new().upsert(Document::new(1).with("body", "AND OR \"tea\" title:x 👩‍👩‍👧"))).await?;
     for round in 0..2 {
-        for text in ["", "AND", "\"", "title:x +(", "👩‍👩‍👧", "\u{0}", "*", "~1", "\\", "a".repeat(300).as_str()] {
+        for text in ["", "AND", "\"", "title:x +(", "👩‍👩‍👧", "\u{0}", "*", "~1", "\\", "a".repeat(300).as_str()]
+        {
             for prefix in [false, true] {
-                let query = TextMatch { prefix, fuzzy: !prefix, ..TextMatch::any(text) }.column("body", 1.0);
+                let query = TextMatch::any(text).column("body", 1.0);
+                let query = if prefix { query.prefix() } else { query.fuzzy() };
                 ns.query(Query::text(query)).await?;
             }
             ns.query(Query::text(TextPhrase::new("body", text).slop(3))).await?;
         }
         let long = ns.query(Query::text(TextQuery::any("body", "x ".repeat(500_000)))).await;
         assert_eq!(long.unwrap_err().kind(), ErrorKind::LimitExceeded);
-        for bad in [TextQuery::any("n", "x"), TextQuery::any("nothing", "x"), TextQuery::any("body", "x").boost(-1.0)] {
+        for bad in [
+            TextQuery::any("n", "x"),
+            TextQuery::any("nothing", "x"),
+            TextQuery::any("body", "x").boost(-1.0),
+        ] {
             assert_eq!(ns.query(Query::text(bad)).await.unwrap_err().kind(), ErrorKind::Invalid);
         }
         if round == 0 {

@@ -2,5 +2,5 @@
 //!
 //! **Invariant:** an index only proposes rows; what it says of them is an estimate or exact, never unknown.
 
-pub(crate) mod vector;
 pub(crate) mod text;
+pub(crate) mod vector;

@@ -110,7 +110,11 @@ impl QueryResponse {
     pub fn hits(&self) -> Result<Vec<Hit>> {
         let hits = self.rows.documents()?.into_iter().zip(&self.distances).enumerate();
         let score = |at| self.scores.as_ref().and_then(|scores: &Vec<f32>| scores.get(at).copied());
-        let hit = |(at, (document, distance)): (_, (_, &f32))| Hit { document, distance: *distance, score: score(at) };
+        let hit = |(at, (document, distance)): (_, (_, &f32))| Hit {
+            document,
+            distance: *distance,
+            score: score(at),
+        };
         Ok(hits.map(hit).collect())
     }
 }

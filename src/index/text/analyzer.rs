@@ -3,8 +3,8 @@
 use std::fmt;
 
 use tantivy::tokenizer::{
-    AsciiFoldingFilter, Language as Tongue, LowerCaser, NgramTokenizer, RawTokenizer, RemoveLongFilter, Stemmer,
-    StopWordFilter, TextAnalyzer, TextAnalyzerBuilder, WhitespaceTokenizer,
+    AsciiFoldingFilter, Language as Tongue, LowerCaser, NgramTokenizer, RawTokenizer, RemoveLongFilter,
+    Stemmer, StopWordFilter, TextAnalyzer, TextAnalyzerBuilder, WhitespaceTokenizer,
 };
 
 use super::words::Words;
@@ -144,7 +144,15 @@ mod tests {
 
     #[test]
     fn every_language_takes_every_text_at_every_option() {
-        let texts = ["", "Hello, wörld! naïve Straße", "ΑΒΓ άλφα", "Привет мир", "مرحبا بالعالم", "வணக்கம் உலகம்", "𝔘𝔫𝔦 👩‍👩‍👧\u{0}"];
+        let texts = [
+            "",
+            "Hello, wörld! naïve Straße",
+            "ΑΒΓ άλφα",
+            "Привет мир",
+            "مرحبا بالعالم",
+            "வணக்கம் உலகம்",
+            "𝔘𝔫𝔦 👩‍👩‍👧\u{0}",
+        ];
         for language in Language::ALL {
             assert_eq!(StopWordFilter::new(tongue(language)).is_some(), language.has_stop_words());
             for bits in 0..16 {

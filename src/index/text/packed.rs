@@ -158,7 +158,11 @@ struct Surveyed {
 }
 
 impl Survey {
-    fn new(bytes: &[u8], places: &BTreeMap<String, Range<usize>>, columns: &[(String, Field)]) -> Result<Self> {
+    fn new(
+        bytes: &[u8],
+        places: &BTreeMap<String, Range<usize>>,
+        columns: &[(String, Field)],
+    ) -> Result<Self> {
         let recorder = Arc::new(Recorder { bytes: OwnedBytes::new(bytes.to_vec()), reads: Mutex::default() });
         let places: HashMap<_, _> = places.iter().map(|(name, place)| (name.into(), place.clone())).collect();
         let handle: Arc<dyn FileHandle> = Arc::<Recorder>::clone(&recorder);

@@ -206,7 +206,9 @@ impl Drop for Pins {
         }
         while kept.bytes > KEPT_BYTES_MAX {
             let unpinned = kept.ranges.iter().filter(|(_, entry)| entry.pins == 0);
-            let Some(oldest) = unpinned.min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key) else { break };
+            let Some(oldest) = unpinned.min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key) else {
+                break;
+            };
             if let Some(entry) = kept.ranges.remove(&oldest) {
                 kept.bytes = kept.bytes.saturating_sub(entry.bytes.len());
             }

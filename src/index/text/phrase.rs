@@ -109,7 +109,8 @@ impl Word {
     }
 
     fn seek(&mut self, row: u32) -> u32 {
-        let seek = |postings: &mut Postings| if postings.row() < row { postings.seek(row) } else { postings.row() };
+        let seek =
+            |postings: &mut Postings| if postings.row() < row { postings.seek(row) } else { postings.row() };
         self.postings.iter_mut().map(seek).min().unwrap_or(END)
     }
 

@@ -18,11 +18,7 @@ pub(crate) enum Node {
     /// Rows with the leaf: its BM25 score times the boost.
     Leaf(usize, f32),
     /// Rows with all leaves, each so far behind the first as is said, give or take `slop` in all.
-    Phrase {
-        leaves: Vec<(usize, u32)>,
-        slop: u32,
-        boost: f32,
-    },
+    Phrase { leaves: Vec<(usize, u32)>, slop: u32, boost: f32 },
     /// Rows of any: the sum.
     Any(Vec<Node>),
     /// Rows of all: the sum.

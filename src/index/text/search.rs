@@ -50,7 +50,8 @@ pub(crate) fn cut(plan: &Plan, parts: &mut [Vec<Vec<Found>>]) {
         }
         let found = parts.iter().filter_map(|part| part.get(at)).flatten();
         let all: BTreeSet<(u8, &[u8])> = found.map(|found| (found.edits, &*found.term)).collect();
-        let Some(first_out) = all.iter().nth(EXPANSIONS_MAX).map(|(edits, term)| (*edits, Box::from(*term))) else {
+        let Some(first_out) = all.iter().nth(EXPANSIONS_MAX).map(|(edits, term)| (*edits, Box::from(*term)))
+        else {
             continue;
         };
         for found in parts.iter_mut().filter_map(|part| part.get_mut(at)) {

@@ -106,7 +106,8 @@ impl Head {
             let name = std::str::from_utf8(reader.take(name)?).map_err(|_| bad("a name is no text"))?;
             let place = reader.u64()?..reader.u64()?;
             let usual = usize::try_from(place.start).ok().zip(usize::try_from(place.end).ok());
-            let (start, end) = usual.filter(|_| within(&place)).ok_or_else(|| bad("a file is out of bounds"))?;
+            let (start, end) =
+                usual.filter(|_| within(&place)).ok_or_else(|| bad("a file is out of bounds"))?;
             places.insert(PathBuf::from(name), start..end);
         }
         let mut hot: Vec<(u64, OwnedBytes)> = Vec::new();
@@ -179,11 +180,7 @@ impl StoredIndex {
 
     /// Makes the postings of tokens readable, and the lengths of the rows of their columns. One round trip, or
     /// none.
-    pub(super) async fn load(
-        &self,
-        wanted: &[(usize, &TermInfo, bool)],
-        fields: &[usize],
-    ) -> Result<Pins> {
+    pub(super) async fn load(&self, wanted: &[(usize, &TermInfo, bool)], fields: &[usize]) -> Result<Pins> {
         let mut ranges = Vec::new();
         for (field, info, positions) in wanted {
             let field = self.field(*field)?;

@@ -22,8 +22,10 @@ fn schema() -> Schema {
 
 fn rows() -> arrow::record_batch::RecordBatch {
     let document = |n: u32| {
-        let title = format!("common w{} w{} t{} {}", n % 7, n % 50, n % 997, "long ".repeat((n % 60) as usize));
-        let document = Document::new(u64::from(n)).with("tags", vec![format!("red w{}", n % 3), "blue".into()]);
+        let title =
+            format!("common w{} w{} t{} {}", n % 7, n % 50, n % 997, "long ".repeat((n % 60) as usize));
+        let document =
+            Document::new(u64::from(n)).with("tags", vec![format!("red w{}", n % 3), "blue".into()]);
         if n % 11 == 0 { document } else { document.with("title", title) }
     };
     schema().to_batch(&(0..ROWS).map(document).collect::<Vec<_>>()).unwrap()

@@ -116,9 +116,8 @@ impl<'a> Binder<'a> {
     fn column(&self, name: &str) -> Result<Column<'a>> {
         let texts = self.schema.texts().enumerate();
         let found = texts.map(|(at, (column, options))| (column, at, options)).find(|found| found.0 == name);
-        let (_, at, options) = found.ok_or_else(|| {
-            Error::invalid(format!("no such column with full text. column=`{name}`"))
-        })?;
+        let (_, at, options) =
+            found.ok_or_else(|| Error::invalid(format!("no such column with full text. column=`{name}`")))?;
         Ok((at, options))
     }
 
@@ -136,7 +135,9 @@ impl<'a> Binder<'a> {
             let characters = if text.len() > CHARACTERS_MAX * 4 { text.len() } else { text.chars().count() };
             self.characters = self.characters.saturating_add(characters);
             if self.characters > CHARACTERS_MAX {
-                return Err(Error::limit(format!("more than {CHARACTERS_MAX} characters of text in a query")));
+                return Err(Error::limit(format!(
+                    "more than {CHARACTERS_MAX} characters of text in a query"
+                )));
             }
             let mut end = base;
             for word in analyzer.words(text) {

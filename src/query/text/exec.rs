@@ -45,9 +45,11 @@ impl View {
             Loaded::new(part.source.clone(), Arc::clone(&plan), found, !part.dead.is_empty())
         });
         let loaded: Vec<Arc<Loaded>> = try_join_all(loads).await?.into_iter().map(Arc::new).collect();
-        let counts = try_join_all(parts.iter().zip(&loaded).map(|(part, loaded)| self.count(part, loaded))).await?;
+        let counts =
+            try_join_all(parts.iter().zip(&loaded).map(|(part, loaded)| self.count(part, loaded))).await?;
         let weights = Arc::new(Stats::new(&plan, &counts));
-        let searches = parts.iter().zip(&loaded).map(|(part, loaded)| self.best(part, loaded, &weights, limit));
+        let searches =
+            parts.iter().zip(&loaded).map(|(part, loaded)| self.best(part, loaded, &weights, limit));
         let best = try_join_all(searches).await?;
         stats.rows_scanned = parts.iter().map(|part| part.matching.len()).sum();
         let places = parts.iter().zip(best).flat_map(|(part, best)| {
@@ -79,7 +81,8 @@ impl View {
     async fn text_of(&self, part: &Part) -> Result<TextSource> {
         match &part.source {
             Source::Segment(segment) => {
-                let index = segment.text().ok_or_else(|| Error::internal("a segment without a text index"))?;
+                let index =
+                    segment.text().ok_or_else(|| Error::internal("a segment without a text index"))?;
                 Ok(TextSource::Stored(Arc::clone(index)))
             }
             Source::Run(run) => {
@@ -124,4 +127,3 @@ impl View {
         if rows <= INLINE_ROWS { work() } else { self.env.blocking(work).await? }
     }
 }
-
