@@ -27,6 +27,7 @@ const NGRAM_MAX: usize = 16;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct TextOptions {
     /// What cuts text into tokens. Default [`Tokenizer::Words`].
     #[serde(default)]

@@ -64,13 +64,13 @@ fn edits(from: &str, to: &str, most: u8) -> Option<u8> {
         line.push(row + 1);
         for (column, b) in to.iter().enumerate() {
             let at = |line: &[usize], place: usize| line.get(place).copied().unwrap_or(usize::MAX / 2);
-            let mut least = (at(&last, column + 1) + 1)
+            let mut fewest = (at(&last, column + 1) + 1)
                 .min(at(&line, column) + 1)
                 .min(at(&last, column) + usize::from(a != b));
             if row > 0 && column > 0 && from.get(row - 1) == Some(b) && to.get(column - 1) == Some(a) {
-                least = least.min(at(&before, column - 1) + 1);
+                fewest = fewest.min(at(&before, column - 1) + 1);
             }
-            line.push(least);
+            line.push(fewest);
         }
         if line.iter().min().is_some_and(|least| *least > most_usize) {
             return None;

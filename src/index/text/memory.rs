@@ -58,13 +58,12 @@ impl MemoryIndex {
                         end = end.max(position.saturating_add(1));
                         tokens = tokens.saturating_add(1);
                         let at = u32::try_from(row).unwrap_or(u32::MAX);
-                        match terms.get_mut(token.as_bytes()) {
-                            Some(postings) => postings.push(at, position),
-                            None => {
-                                let mut postings = MemoryPostings::default();
-                                postings.push(at, position);
-                                terms.insert(token.as_bytes().into(), postings);
-                            }
+                        if let Some(postings) = terms.get_mut(token.as_bytes()) {
+                            postings.push(at, position);
+                        } else {
+                            let mut postings = MemoryPostings::default();
+                            postings.push(at, position);
+                            terms.insert(token.as_bytes().into(), postings);
                         }
                     });
                     base = end.saturating_add(GAP);

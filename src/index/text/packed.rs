@@ -138,6 +138,7 @@ impl TextWriter {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]
 fn failed(error: TantivyError) -> Error {
     Error::internal(format!("tantivy: {error}"))
 }

@@ -95,7 +95,9 @@ impl Phrase {
                 #[expect(clippy::cast_precision_loss, reason = "at most the slop")]
                 let share = 1.0 / (1.0 + apart as f32);
                 frequency += share;
-                at.iter_mut().for_each(|at| *at += 1);
+                for at in &mut at {
+                    *at += 1;
+                }
             } else if let Some(at) = at.get_mut(lowest) {
                 *at += 1;
             }

@@ -279,9 +279,9 @@ impl Scorer {
                 bound >= threshold
             });
             let Some(row) = pivot.and_then(|pivot| scorers.get(pivot)).map(Self::row) else {
-                scorers.iter_mut().for_each(|scorer| {
+                for scorer in scorers {
                     scorer.seek(END);
-                });
+                }
                 return END;
             };
             match scorers.first_mut() {
@@ -317,11 +317,12 @@ impl Scorer {
             Self::Term(term) => term.weigher.weight * SLACK,
             Self::Group(group) => group.weigher.weight * SLACK,
             Self::Phrase(phrase) => phrase.bound() * SLACK,
-            Self::Any(scorers, Join::Greatest) => scorers.iter().map(Self::bound).fold(0.0, f32::max),
+            Self::Any(scorers, Join::Greatest) | Self::All(scorers, Join::Greatest) => {
+                scorers.iter().map(Self::bound).fold(0.0, f32::max)
+            }
             Self::Any(scorers, _) | Self::All(scorers, Join::Sum) => {
                 scorers.iter().map(Self::bound).sum::<f32>() * SLACK
             }
-            Self::All(scorers, Join::Greatest) => scorers.iter().map(Self::bound).fold(0.0, f32::max),
             Self::All(scorers, Join::Product) => scorers.iter().map(Self::bound).product::<f32>() * SLACK,
             Self::Without(scorer, _) => scorer.bound(),
             Self::Boost(scorer, factor) => scorer.bound() * factor * SLACK,
@@ -343,8 +344,8 @@ impl Scorer {
             Self::Phrase(phrase) => phrase.score(),
             Self::Any(scorers, join) => {
                 let row = scorers.iter().map(Self::row).min().unwrap_or(END);
-                let scores = scorers.iter_mut().filter(|scorer| scorer.row() == row).map(Self::score);
-                joined(scores, *join)
+                let here = scorers.iter_mut().filter(|scorer| scorer.row() == row).map(Self::score);
+                joined(here, *join)
             }
             Self::All(scorers, join) => joined(scorers.iter_mut().map(Self::score), *join),
             Self::Without(scorer, _) => scorer.score(),

@@ -1,6 +1,6 @@
 //! The best rows of a part, and what ties with the last of them.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use roaring::RoaringBitmap;
@@ -86,16 +86,20 @@ pub(super) fn scan(mut scorer: Scorer, allowed: Option<&RoaringBitmap>, top: &mu
         if row == END {
             return;
         }
-        if row > allowed {
-            rows.advance_to(row);
-            next = rows.next();
-        } else if row < allowed {
-            scorer.seek(allowed);
-        } else {
-            let score = scorer.score();
-            top.push(score, row);
-            scorer.advance();
-            next = rows.next();
+        match row.cmp(&allowed) {
+            Ordering::Greater => {
+                rows.advance_to(row);
+                next = rows.next();
+            }
+            Ordering::Less => {
+                scorer.seek(allowed);
+            }
+            Ordering::Equal => {
+                let score = scorer.score();
+                top.push(score, row);
+                scorer.advance();
+                next = rows.next();
+            }
         }
     }
 }
