@@ -2,5 +2,6 @@
 //!
 //! **Invariant:** an index only proposes rows; what it says of them is an estimate or exact, never unknown.
 
+pub(crate) mod attributes;
 #[cfg_attr(not(test), expect(dead_code, reason = "the searcher comes next"))]
 pub(crate) mod vector;
