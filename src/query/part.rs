@@ -9,8 +9,8 @@ use arrow::compute::filter_record_batch;
 use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
-use super::filter::{Bound, Plan};
 use super::distance::Prepared;
+use super::filter::{Bound, Plan};
 use super::probe::Effort;
 use super::topk::TopK;
 use crate::env::Env;

@@ -65,7 +65,9 @@ impl SchemaBuilder {
     #[must_use]
     pub fn filterable(mut self, column: &str, filterable: bool) -> Self {
         match self.columns.iter_mut().find(|c| c.name == column) {
-            Some(Column { kind: ColumnKind::Attribute(_), filterable: declared, .. }) => *declared = filterable,
+            Some(Column { kind: ColumnKind::Attribute(_), filterable: declared, .. }) => {
+                *declared = filterable
+            }
             Some(_) | None => self.no_attribute = Some(column.to_owned()),
         }
         self

@@ -18,7 +18,9 @@ use super::rows::{FOOTER, Rows};
 use super::sums::Summed;
 use super::vectors::{HEAD, INDEX, Vectors, seed};
 use super::weights::Weights;
-use super::writer::{COLUMNS_BLOCKS, COLUMNS_HEAD, ID_BLOCKS, ID_HEAD, ROW_ID_BLOCKS, ROW_ID_HEAD, SUMS, WEIGHTS};
+use super::writer::{
+    COLUMNS_BLOCKS, COLUMNS_HEAD, ID_BLOCKS, ID_HEAD, ROW_ID_BLOCKS, ROW_ID_HEAD, SUMS, WEIGHTS,
+};
 use crate::cache::{Blob, BlockCache, Shared};
 use crate::codec::CodecError;
 use crate::env::Env;

@@ -17,6 +17,7 @@ const BLOCK_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct AttributesBuilder {
     rows: u32,
+    block_bytes: usize,
     columns: Vec<Gathering>,
 }
 
@@ -40,7 +41,8 @@ struct Value {
 
 impl AttributesBuilder {
     pub(crate) fn new(schema: &Schema) -> Self {
-        let columns = schema.attributes().filter(|(name, _)| schema.column(name).is_some_and(|c| c.filterable));
+        let columns =
+            schema.attributes().filter(|(name, _)| schema.column(name).is_some_and(|c| c.filterable));
         let gathering = |(name, kind): (&str, AttributeType)| Gathering {
             name: name.to_owned(),
             kind,
@@ -48,7 +50,14 @@ impl AttributesBuilder {
             bytes: Vec::new(),
             values: Vec::new(),
         };
-        Self { rows: 0, columns: columns.map(gathering).collect() }
+        Self { rows: 0, block_bytes: BLOCK_BYTES, columns: columns.map(gathering).collect() }
+    }
+
+    /// With smaller blocks, so that few rows make many.
+    #[cfg(test)]
+    pub(crate) fn with_block_bytes(mut self, bytes: usize) -> Self {
+        self.block_bytes = bytes;
+        self
     }
 
     /// Adds the next rows of the segment.
@@ -80,14 +89,14 @@ impl AttributesBuilder {
         let mut blocks = Vec::new();
         let mut head = HeadWriter::new(self.rows, self.columns.len());
         for column in self.columns {
-            column.write(self.rows, &mut head, &mut blocks);
+            column.write((self.rows, self.block_bytes), &mut head, &mut blocks);
         }
         (head.finish(), blocks)
     }
 }
 
 impl Gathering {
-    fn write(mut self, rows: u32, head: &mut HeadWriter, out: &mut Vec<u8>) {
+    fn write(mut self, (rows, block_bytes): (u32, usize), head: &mut HeadWriter, out: &mut Vec<u8>) {
         let key = |value: &Value| {
             self.bytes.get(value.start..value.start + usize::from(value.length)).unwrap_or_default()
         };
@@ -116,7 +125,7 @@ impl Gathering {
             rows.dedup();
             entry.clear();
             block::push(key, fixed.is_some(), &rows, &mut entry);
-            if open.len() + entry.len() > BLOCK_BYTES {
+            if open.len() + entry.len() > block_bytes {
                 close(&mut open, &fence);
             }
             if open.is_empty() {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::Bound as Limit;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray};
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
