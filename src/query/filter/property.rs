@@ -335,7 +335,10 @@ proptest! {
     ) {
         let mut dice = Dice(bytes.iter());
         let kind = dice.pick(&TYPES);
-        let schema = Schema::builder(IdKind::U64).attribute("c", kind).build().unwrap();
+        let schema = Schema::builder(IdKind::U64)
+            .attribute("c", kind)
+            .vector("v", VectorType::F32, 1, Metric::Dot)
+            .build().unwrap();
         let mut values = dice.some(60, |dice| dice.document(&schema));
         values.retain(|d| match d.get("c") {
             Some(Value::String(text)) => text.len() < 128,
