@@ -96,11 +96,11 @@ async fn a_filter_reads_its_blocks_in_one_round_trip() -> Result<()> {
     // A filter that no row of the segment can match is answered by the head.
     let none = Filter::gt("n", 30_000) | Filter::is_null("n");
     let (page, cost) = store.cost(snapshot.scan(Scan::new().filter(none))).await?;
-    assert_eq!((page.documents.len(), cost.trips), (0, 0), "{cost:?}");
+    assert_eq!((page.rows.len(), cost.trips), (0, 0), "{cost:?}");
     // Blocks, then the rows.
     let few = (Filter::eq("n", 7) | Filter::eq("n", 19_000)) & Filter::lt("n", 19_500);
     let (page, cost) = store.cost(snapshot.scan(Scan::new().filter(few))).await?;
-    assert_eq!(page.documents.len(), 2);
+    assert_eq!(page.rows.len(), 2);
     assert!(cost.trips <= 3, "{cost:?}");
     Ok(())
 }

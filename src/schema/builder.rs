@@ -66,7 +66,7 @@ impl SchemaBuilder {
     pub fn filterable(mut self, column: &str, filterable: bool) -> Self {
         match self.columns.iter_mut().find(|c| c.name == column) {
             Some(Column { kind: ColumnKind::Attribute(_), filterable: declared, .. }) => {
-                *declared = filterable
+                *declared = filterable;
             }
             Some(_) | None => self.no_attribute = Some(column.to_owned()),
         }

@@ -119,8 +119,8 @@ impl SegmentBuilder {
         let mut file = FileBuilder::new(ATTRIBUTES_HEADER.to_vec());
         let (columns_head, blocks) = columns.index.finish();
         // A manifest with a larger section would be refused: filters then read the values.
-        let indexed = blocks.len() as u64 <= SECTION_BYTES_MAX;
-        if indexed {
+        let fits = blocks.len() as u64 <= SECTION_BYTES_MAX;
+        if fits {
             file.section(COLUMNS_BLOCKS, &blocks);
         }
         drop(blocks);
@@ -132,7 +132,7 @@ impl SegmentBuilder {
         file.section(ROW_ID_HEAD, &head);
         file.section(SUMS, &sums::encode(&parquet));
         file.section(WEIGHTS, &columns.weights.encode());
-        if indexed {
+        if fits {
             file.section(COLUMNS_HEAD, &columns_head);
         }
         let (attributes, attributes_meta) = file.finish();

@@ -95,7 +95,7 @@ impl Column {
             let nulls = match blocks {
                 [block] => block::bitmap(block, self.rows)?,
                 _ if self.nulls == 0 => RoaringBitmap::new(),
-                _ => RoaringBitmap::from_iter(0..self.rows),
+                _ => every(self.rows),
             };
             return Ok(Known { maybe: nulls.clone(), sure: nulls });
         }
@@ -111,6 +111,13 @@ impl Column {
         let sure = sure.finish(self.rows)?;
         Ok(Known { maybe: maybe.finish(self.rows)? | &sure, sure })
     }
+}
+
+/// All rows of a segment.
+fn every(rows: u32) -> RoaringBitmap {
+    let mut all = RoaringBitmap::new();
+    all.insert_range(0..rows);
+    all
 }
 
 pub(super) fn cut(key: &[u8], max: usize) -> &[u8] {

@@ -80,8 +80,9 @@ impl Plan {
         let (inline, of) = (self.bytes < INLINE_BYTES, Arc::clone(index));
         let work = move || {
             let mut blocks = blocks.as_slice();
-            let run = Run { index: &of, all: RoaringBitmap::from_iter(0..of.rows()) };
-            run.step(&self.root, &mut blocks)
+            let mut all = RoaringBitmap::new();
+            all.insert_range(0..of.rows());
+            Run { index: &of, all }.step(&self.root, &mut blocks)
         };
         let known = if inline { work() } else { env.blocking(work).await? };
         known.map_err(|e| index.corrupt(e))
