@@ -14,7 +14,7 @@ use elacsym::schema::AttributeType;
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, ObjectPrefix, StorageBackend, Verb};
 use elacsym::{
     Condition, Consistency, Database, Document, DocumentId, Filter, IdKind, Metric, Namespace, Operand,
-    Query, Result, Schema, Value, Vector, VectorType, WriteBatch,
+    Query, Result, Scan, Schema, Value, Vector, VectorType, WriteBatch,
 };
 use tokio::time::Instant;
 
@@ -83,6 +83,26 @@ fn documents(ids: std::ops::Range<u64>) -> WriteBatch {
 
 fn one_put() -> BTreeMap<Verb, usize> {
     BTreeMap::from([(Verb::Create, 1)])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_filter_reads_its_blocks_in_one_round_trip() -> Result<()> {
+    let store = Store::new()?;
+    let docs = store.open().await?.create_namespace("docs", schema()?).await?;
+    docs.write(documents(0..20_000)).await?;
+    docs.flush().await?;
+    let docs = store.open().await?.namespace("docs").await?;
+    let snapshot = docs.snapshot(Consistency::Strong).await?;
+    // A filter that no row of the segment can match is answered by the head.
+    let none = Filter::gt("n", 30_000) | Filter::is_null("n");
+    let (page, cost) = store.cost(snapshot.scan(Scan::new().filter(none))).await?;
+    assert_eq!((page.rows.len(), cost.trips), (0, 0), "{cost:?}");
+    // Blocks, then the rows.
+    let few = (Filter::eq("n", 7) | Filter::eq("n", 19_000)) & Filter::lt("n", 19_500);
+    let (page, cost) = store.cost(snapshot.scan(Scan::new().filter(few))).await?;
+    assert_eq!(page.rows.len(), 2);
+    assert!(cost.trips <= 3, "{cost:?}");
+    Ok(())
 }
 
 /// What was done to a namespace before it is opened anew.

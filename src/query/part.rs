@@ -9,14 +9,16 @@ use arrow::compute::filter_record_batch;
 use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
-use super::Bound;
 use super::distance::Prepared;
+use super::filter::{Bound, Plan};
 use super::probe::Effort;
 use super::topk::TopK;
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::index::attributes::Known;
 use crate::memtable::{PartId, Source};
 use crate::schema::Schema;
+use crate::segment::Segment;
 use crate::types::{DocumentId, Metric};
 
 /// Windows of a segment that are fetched at a time.
@@ -69,6 +71,34 @@ impl Part {
             }
             Source::Segment(segment) => segment,
         };
+        let plan = segment.attributes().map(|index| (Plan::new(bound, index), index));
+        let known = match plan {
+            Some((plan, index)) if !plan.is_unknown() => {
+                tracing::trace!(segment = ?segment, %plan, "filter");
+                Some(plan.run(env, index).await?)
+            }
+            _ => None,
+        };
+        let Some(Known { sure, maybe }) = known else {
+            return Self::scan(env, schema, bound, segment, among).await;
+        };
+        let rest = (maybe - &sure) & among;
+        let found = if rest.is_empty() {
+            RoaringBitmap::new()
+        } else {
+            Self::scan(env, schema, bound, segment, &rest).await?
+        };
+        Ok((sure & among) | found)
+    }
+
+    /// The rows of `among` that a filter matches, by their values.
+    async fn scan(
+        env: &Env,
+        schema: &Schema,
+        bound: &Arc<Bound>,
+        segment: &Segment,
+        among: &RoaringBitmap,
+    ) -> Result<RoaringBitmap> {
         let columns = places(schema, bound.columns());
         let mut windows = Vec::new();
         let mut from = 0;

@@ -20,11 +20,13 @@ pub struct SchemaBuilder {
     unknown: Option<String>,
     /// A column that was spoken of as declared and is not.
     undeclared: Option<String>,
+    /// A column that was spoken of as an attribute and is none.
+    no_attribute: Option<String>,
 }
 
 impl SchemaBuilder {
     pub(super) fn new(id: IdKind) -> Self {
-        Self { id, columns: Vec::new(), unknown: None, undeclared: None }
+        Self { id, columns: Vec::new(), unknown: None, undeclared: None, no_attribute: None }
     }
 
     /// Adds an attribute.
@@ -77,8 +79,21 @@ impl SchemaBuilder {
         self
     }
 
+    /// Sets whether an attribute declared before is indexed for filters. Filters on one that is not still work, by
+    /// reading its values. Default true.
+    #[must_use]
+    pub fn filterable(mut self, column: &str, filterable: bool) -> Self {
+        match self.columns.iter_mut().find(|c| c.name == column) {
+            Some(Column { kind: ColumnKind::Attribute(_), filterable: declared, .. }) => {
+                *declared = filterable;
+            }
+            Some(_) | None => self.no_attribute = Some(column.to_owned()),
+        }
+        self
+    }
+
     fn column(mut self, name: impl Into<String>, kind: ColumnKind) -> Self {
-        self.columns.push(Column { name: name.into(), kind, text: None });
+        self.columns.push(Column { name: name.into(), kind, text: None, filterable: true });
         self
     }
 
@@ -88,14 +103,17 @@ impl SchemaBuilder {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is empty, longer than 128 bytes,
     /// reserved (`id`, a leading `$`), with control characters or used twice; for a dimension of 0 or over
     /// 16,384; for bits of a code other than 1 to 8, or of a column that is no vector column; for full text of a
-    /// column that is not declared or holds no strings, and for text options that contradict each other; for more
-    /// than 1,024 columns or 8 vector columns.
+    /// column that is not declared or holds no strings, and for text options that contradict each other; for
+    /// `filterable` of a column that is no attribute; for more than 1,024 columns or 8 vector columns.
     pub fn build(self) -> Result<Schema> {
         if let Some(column) = self.unknown {
             return Err(Error::invalid(format!("bits of a code are of a vector column. column=`{column}`")));
         }
         if let Some(column) = self.undeclared {
             return Err(Error::invalid(format!("full text of a column not declared. column=`{column}`")));
+        }
+        if let Some(column) = self.no_attribute {
+            return Err(Error::invalid(format!("only an attribute is filterable or not. column=`{column}`")));
         }
         let mut seen = HashSet::new();
         for column in &self.columns {
@@ -177,7 +195,8 @@ impl TryFrom<Stored> for Schema {
     type Error = Error;
 
     fn try_from(stored: Stored) -> Result<Self> {
-        SchemaBuilder { id: stored.id, columns: stored.columns, unknown: None, undeclared: None }.build()
+        let Stored { id, columns } = stored;
+        SchemaBuilder { columns, ..SchemaBuilder::new(id) }.build()
     }
 }
 
@@ -204,6 +223,7 @@ mod tests {
             assert!(vector.build().is_err());
         }
         assert!(builder().attribute("a", AttributeType::Int).code_bits("a", 4).build().is_err());
+        assert!(builder().filterable("a", true).build().is_err());
         let nine = (0..9).fold(builder(), |b, i| b.vector(format!("v{i}"), VectorType::I8, 4, Metric::Dot));
         assert!(nine.build().is_err());
     }
@@ -214,6 +234,7 @@ mod tests {
             .attribute("a", AttributeType::array(AttributeType::Datetime))
             .vector("v", VectorType::F16, 3, Metric::Cosine)
             .code_bits("v", 7)
+            .filterable("a", false)
             .build()
             .unwrap();
         let json = serde_json::to_string(&schema).unwrap();

@@ -61,6 +61,18 @@ pub struct Column {
     /// How its text is searched, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextOptions>,
+    /// Whether an attribute is indexed for filters. Without, filters on it read its values. Default true.
+    #[serde(default = "filterable_default", skip_serializing_if = "is_filterable")]
+    pub filterable: bool,
+}
+
+fn filterable_default() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_filterable(filterable: &bool) -> bool {
+    *filterable
 }
 
 /// What a column holds. Every column may be null.

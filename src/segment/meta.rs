@@ -18,7 +18,7 @@ use crate::types::{DocumentId, SegmentId, Sequence};
 const WHAT: &str = "segment meta";
 
 /// A section is read whole: none may be larger.
-const SECTION_BYTES_MAX: u64 = 1 << 30;
+pub(super) const SECTION_BYTES_MAX: u64 = 1 << 30;
 
 /// The order in which the rows of a segment lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

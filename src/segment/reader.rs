@@ -18,11 +18,14 @@ use super::rows::{FOOTER, Rows};
 use super::sums::Summed;
 use super::vectors::{HEAD, INDEX, Vectors, seed};
 use super::weights::Weights;
-use super::writer::{ID_BLOCKS, ID_HEAD, ROW_ID_BLOCKS, ROW_ID_HEAD, SUMS, WEIGHTS};
+use super::writer::{
+    COLUMNS_BLOCKS, COLUMNS_HEAD, ID_BLOCKS, ID_HEAD, ROW_ID_BLOCKS, ROW_ID_HEAD, SUMS, WEIGHTS,
+};
 use crate::cache::{Blob, BlockCache, Shared};
 use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::index::attributes::AttributeIndex;
 use crate::index::text::StoredIndex;
 use crate::index::vector::{CentroidsMeta, Named, VectorIndex};
 use crate::schema::{ColumnKind, Ids, Schema, VectorColumn};
@@ -41,6 +44,8 @@ pub(crate) struct Segment {
     rows: Arc<Rows>,
     row_ids: RowIds,
     weights: Weights,
+    /// The index of the attributes; segments of earlier versions have none.
+    attributes: Option<Arc<AttributeIndex>>,
     /// For each column of the schema, its vectors if it is a vector column.
     vectors: Vec<Option<Vectors>>,
     /// For each column of the schema, its index if it has one.
@@ -59,6 +64,8 @@ struct Files {
     row_id_blocks: Section,
     sums: Section,
     weights: Section,
+    /// The head and the blocks of the attribute index.
+    columns: Option<(Section, Section)>,
     vectors: Vec<VectorFile>,
     text: Option<(Blob, Section)>,
 }
@@ -75,7 +82,8 @@ struct VectorFile {
 
 /// What of the files is read first.
 struct Heads {
-    /// The sections of `attributes`: id head, sums, weights, and the id blocks if they are kept.
+    /// The sections of `attributes`: the heads of ids, sums, weights, the head of the attribute index if there is
+    /// one, and the id blocks if they are kept.
     attributes: Vec<Bytes>,
     footer: Bytes,
     /// Of each vector file, with the index and its centroids if it has one.
@@ -173,6 +181,11 @@ impl Segment {
         vectors.ok_or_else(|| Error::internal("not a vector column"))?.range(&self.env, rows).await
     }
 
+    /// The index of the attributes, if there is one.
+    pub(crate) fn attributes(&self) -> Option<&Arc<AttributeIndex>> {
+        self.attributes.as_ref()
+    }
+
     /// The index of a vector column, if it has one.
     pub(crate) fn index(&self, column: usize) -> Option<&VectorIndex> {
         self.indexes.get(column).and_then(Option::as_ref)
@@ -248,6 +261,7 @@ impl Files {
             ColumnKind::Attribute(_) => None,
         });
         let text = meta.text.as_ref().map(|file| Ok((blob(keys.text(), file), file.section(HEAD)?)));
+        let section = |name| meta.attributes.sections.get(name).copied();
         Ok(Self {
             text: text.transpose()?,
             parquet: blob(keys.rows(), &meta.parquet),
@@ -259,6 +273,7 @@ impl Files {
             row_id_blocks: meta.attributes.section(ROW_ID_BLOCKS)?,
             sums: meta.attributes.section(SUMS)?,
             weights: meta.attributes.section(WEIGHTS)?,
+            columns: section(COLUMNS_HEAD).zip(section(COLUMNS_BLOCKS)),
             vectors: vectors.map(vector).collect::<Result<_, CodecError>>()?,
         })
     }
@@ -267,6 +282,7 @@ impl Files {
     async fn read(&self, env: &Env, shared: &Shared) -> Result<Heads> {
         let mut sections =
             vec![self.id_head.span(), self.row_id_head.span(), self.sums.span(), self.weights.span()];
+        sections.extend(self.columns.map(|(head, _)| head.span()));
         sections.extend((self.id_blocks.length <= RESIDENT_BYTES_MAX).then(|| self.id_blocks.span()));
         let text = async {
             let Some((blob, head)) = &self.text else { return Ok(None) };
@@ -284,7 +300,7 @@ impl Files {
 
     fn decode(self, env: Env, schema: Arc<Schema>, meta: SegmentMeta, heads: Heads) -> Result<Segment> {
         let attributes_key = self.attributes.key().clone();
-        let (ids, row_ids, file, weights) =
+        let (ids, row_ids, file, weights, attributes) =
             self.decode_attributes(&schema, &meta, &heads.attributes).map_err(|e| e.at(attributes_key))?;
         let rows = Rows::decode(file, self.footer.range(), heads.footer, &schema, meta.rows)?;
         let text = self.text.zip(heads.text).map(|((blob, _), head)| {
@@ -317,6 +333,7 @@ impl Files {
             rows: Arc::new(rows),
             row_ids,
             weights,
+            attributes: attributes.map(Arc::new),
             vectors,
             indexes,
             text,
@@ -328,16 +345,24 @@ impl Files {
         schema: &Schema,
         meta: &SegmentMeta,
         bytes: &[Bytes],
-    ) -> Result<(IdIndex, RowIds, Summed, Weights), CodecError> {
-        let [head, row_ids, sums, weights, blocks @ ..] = bytes else {
-            return Err(CodecError::Truncated { what: "attributes" });
+    ) -> Result<(IdIndex, RowIds, Summed, Weights, Option<AttributeIndex>), CodecError> {
+        let missing = CodecError::Truncated { what: "attributes" };
+        let [head, row_ids, sums, weights, blocks @ ..] = bytes else { return Err(missing) };
+        let (attributes, blocks) = match (&self.columns, blocks) {
+            (None, blocks) => (None, blocks),
+            (Some((_, section)), [head, blocks @ ..]) => {
+                let index =
+                    AttributeIndex::decode(meta.rows, self.attributes.clone(), &section.span(), head)?;
+                (Some(index), blocks)
+            }
+            (Some(_), []) => return Err(missing),
         };
         let head = IdHead::decode(schema.id(), meta.rows, &self.id_blocks.range(), head)?;
         let ids = IdIndex::new(head, self.attributes.clone(), blocks.first().cloned())?;
         let section = self.row_id_blocks.span();
         let row_ids = RowIds::decode(schema.id(), meta.rows, self.attributes.clone(), &section, row_ids)?;
         let file = Summed::decode(self.parquet.clone(), sums)?;
-        Ok((ids, row_ids, file, Weights::decode(schema, meta.rows, weights)?))
+        Ok((ids, row_ids, file, Weights::decode(schema, meta.rows, weights)?, attributes))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Bound::Unbounded;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -20,6 +21,7 @@ use uuid::Uuid;
 use super::*;
 use crate::cache::BlockCache;
 use crate::error::ErrorKind;
+use crate::index::attributes::Probe;
 use crate::schema::{AttributeType, Ids, Schema};
 use crate::storage::{
     LifeKeys, MemoryBackend, NamespaceKeys, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend,
@@ -442,6 +444,15 @@ async fn probe(written: &Written, backend: &Arc<dyn StorageBackend>) -> Result<(
     assert!(all == written.source, "damage was read as data");
     let ids = segment.fetch(&[], &(0..written.meta.rows).collect()).await?;
     assert!(ids.column(0) == written.source.column(0), "damage was read as ids");
+    let index = segment.attributes().unwrap();
+    for (name, _) in written.schema.attributes() {
+        let column = index.column(name).unwrap();
+        for probe in [Probe::Null, Probe::Range(Unbounded, Unbounded)] {
+            let blocks = index.read(&column.spans(&probe)).await?;
+            let known = column.answer(&probe, &blocks).map_err(|e| index.corrupt(e))?;
+            assert!(known.maybe.max().is_none_or(|row| row < written.meta.rows));
+        }
+    }
     let kind = written.schema.id();
     let found = segment.find_all(&Ids::new(kind, written.source.column(0))?).await?;
     assert_eq!(found.len(), u64::from(written.meta.rows));

@@ -12,7 +12,7 @@ use futures::future::try_join_all;
 
 use super::ids::IdIndexBuilder;
 use super::indexing::{ColumnIndex, Indexes, Indexing, places};
-use super::meta::{FileMeta, RowOrder, Section, SegmentMeta};
+use super::meta::{FileMeta, RowOrder, SECTION_BYTES_MAX, Section, SegmentMeta};
 use super::row_ids::RowIdsBuilder;
 use super::rows::RowsWriter;
 use super::source::Source;
@@ -21,6 +21,7 @@ use super::vectors::{HEAD, VectorWriter, seed};
 use super::weights::Weights;
 use crate::codec::checksum;
 use crate::error::{Error, Result};
+use crate::index::attributes::AttributesBuilder;
 use crate::index::text::TextWriter;
 use crate::index::vector::Named;
 use crate::schema::{ColumnKind, Ids, Schema};
@@ -32,6 +33,8 @@ pub(super) const ID_HEAD: &str = "id.head";
 pub(super) const ID_BLOCKS: &str = "id.blocks";
 pub(super) const ROW_ID_HEAD: &str = "row_id.head";
 pub(super) const ROW_ID_BLOCKS: &str = "row_id.blocks";
+pub(super) const COLUMNS_HEAD: &str = "columns.head";
+pub(super) const COLUMNS_BLOCKS: &str = "columns.blocks";
 pub(super) const SUMS: &str = "sums";
 pub(super) const WEIGHTS: &str = "weights";
 
@@ -101,6 +104,13 @@ impl SegmentBuilder {
 
         let (parquet, parquet_meta) = columns.parquet.finish()?;
         let mut file = FileBuilder::new(ATTRIBUTES_HEADER.to_vec());
+        let (columns_head, blocks) = columns.index.finish();
+        // A manifest with a larger section would be refused: filters then read the values.
+        let fits = blocks.len() as u64 <= SECTION_BYTES_MAX;
+        if fits {
+            file.section(COLUMNS_BLOCKS, &blocks);
+        }
+        drop(blocks);
         let (head, blocks) = ids.finish();
         file.section(ID_BLOCKS, &blocks);
         file.section(ID_HEAD, &head);
@@ -109,6 +119,9 @@ impl SegmentBuilder {
         file.section(ROW_ID_HEAD, &head);
         file.section(SUMS, &sums::encode(&parquet));
         file.section(WEIGHTS, &columns.weights.encode());
+        if fits {
+            file.section(COLUMNS_HEAD, &columns_head);
+        }
         let (attributes, attributes_meta) = file.finish();
         let (mut vectors, mut vectors_meta) = (BTreeMap::new(), BTreeMap::new());
         let (mut made, mut used) = (BTreeMap::new(), BTreeMap::new());
@@ -161,6 +174,7 @@ struct Columns {
     parquet: RowsWriter,
     ids: RowIdsBuilder,
     weights: Weights,
+    index: AttributesBuilder,
     vectors: BTreeMap<String, VectorWriter>,
     text: Option<TextWriter>,
     attributes: Vec<usize>,
@@ -186,6 +200,7 @@ impl Columns {
             parquet: RowsWriter::new(schema)?,
             ids: RowIdsBuilder::new(schema.id()),
             weights: Weights::new(schema),
+            index: AttributesBuilder::new(schema),
             vectors: schema.vectors().map(writer).collect(),
             text: TextWriter::new(schema)?,
             // Where the id and the attributes lie in a batch.
@@ -200,6 +215,7 @@ impl Columns {
         if let Some(text) = &mut self.text {
             text.push(batch)?;
         }
+        self.index.push(batch)?;
         for (name, writer) in &mut self.vectors {
             let array = batch.column_by_name(name);
             writer.push(array.ok_or_else(|| Error::internal("a vector column is missing"))?)?;

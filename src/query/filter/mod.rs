@@ -13,11 +13,13 @@ mod operand;
 #[cfg(test)]
 mod oracle;
 mod pattern;
+mod plan;
 #[cfg(test)]
 mod property;
 
 pub(crate) use bind::Bound;
 pub use operand::Operand;
+pub(crate) use plan::Plan;
 
 use std::mem;
 use std::ops::{BitAnd, BitOr};

@@ -14,9 +14,13 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::{Bound, Filter, Operand, oracle};
+use super::{Bound, Filter, Operand, Plan, oracle};
+use crate::cache::{Blob, BlockCache, Span};
+use crate::env::Env;
+use crate::index::attributes::{AttributeIndex, AttributesBuilder, Known};
 use crate::schema::{AttributeType, ColumnKind, Schema};
 use crate::settings::Settings;
+use crate::storage::{MemoryBackend, ObjectKey, PutMode, StorageBackend};
 use crate::types::{Document, DocumentId, IdKind, Metric, Value, Vector, VectorType};
 
 const TYPES: [AttributeType; 15] = [
@@ -36,7 +40,27 @@ const TYPES: [AttributeType; 15] = [
     AttributeType::BoolArray,
     AttributeType::Bytes,
 ];
-const TEXTS: [&str; 12] = ["", "a", "ab", "B", "é", "É", "aab", "a*b", "a\nb", "{a}", "\u{10ffff}", "b/a"];
+/// The last four begin alike and are longer than a fence, as long as a key of the index, and longer.
+const TEXTS: [&str; 16] = [
+    "",
+    "a",
+    "ab",
+    "B",
+    "é",
+    "É",
+    "aab",
+    "a*b",
+    "a\nb",
+    "{a}",
+    "\u{10ffff}",
+    "b/a",
+    LONG.split_at(40).0,
+    LONG.split_at(128).0,
+    LONG.split_at(129).0,
+    LONG,
+];
+const LONG: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\
+    bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbba";
 
 /// Choices drawn from bytes, zero when they run out: what fails shrinks to few and simple choices.
 struct Dice<'a>(std::slice::Iter<'a, u8>);
@@ -259,8 +283,83 @@ fn batch(schema: &Schema, documents: &[Document]) -> RecordBatch {
     whole.slice(usize::from(!documents.is_empty()), documents.len())
 }
 
+/// What an index of these rows says.
+async fn known(bound: &Bound, schema: &Schema, rows: &RecordBatch, block_bytes: usize) -> Known {
+    let mut builder = AttributesBuilder::new(schema).with_block_bytes(block_bytes);
+    let middle = rows.num_rows() / 2;
+    builder.push(&rows.slice(0, middle)).unwrap();
+    builder.push(&rows.slice(middle, rows.num_rows() - middle)).unwrap();
+    let (head, blocks) = builder.finish();
+    let (key, size) = (ObjectKey::new("attributes").unwrap(), blocks.len() as u64);
+    let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
+    backend.put(&key, blocks.into(), PutMode::Overwrite).await.unwrap();
+    let section = Span { start: 0, end: size, sum: None };
+    let count = u32::try_from(rows.num_rows()).unwrap();
+    let decode = |blob, head: &[u8]| AttributeIndex::decode(count, blob, &section, head);
+    let blob = Blob::new(backend, BlockCache::off(), key, size);
+    for end in 0..head.len() {
+        assert!(decode(blob.clone(), &head[..end]).is_err(), "cut at {end}");
+    }
+    let index = Arc::new(decode(blob, &head).unwrap());
+    Plan::new(bound, &index).run(&Env::current().unwrap(), &index).await.unwrap()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_index_knows_nothing_that_is_not_so(
+        bytes in proptest::collection::vec(any::<u8>(), 0..1500),
+        block_bytes in 1usize..400,
+    ) {
+        let mut dice = Dice(bytes.iter());
+        let schema = dice.schema();
+        let filter = dice.filter(&schema, 3);
+        let documents = dice.some(60, |dice| dice.document(&schema));
+        let rows = batch(&schema, &documents);
+        let bound = Bound::new(&filter, &schema, &Settings::default(), true).unwrap();
+        let answers = bound.evaluate(&rows, None).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let known = runtime.block_on(known(&bound, &schema, &rows, block_bytes));
+        for (row, matches) in (0..).zip(answers.values().iter()) {
+            let (sure, maybe) = (known.sure.contains(row), known.maybe.contains(row));
+            prop_assert!(sure <= matches && matches <= maybe, "{:?} row {}: {} {} {}", filter, row, sure, matches, maybe);
+        }
+        prop_assert!(known.maybe.max().is_none_or(|row| (row as usize) < documents.len()));
+    }
+
+    #[test]
+    fn scalars_are_decided_by_the_index_alone(
+        bytes in proptest::collection::vec(any::<u8>(), 0..1500),
+        block_bytes in 1usize..400,
+    ) {
+        let mut dice = Dice(bytes.iter());
+        let kind = dice.pick(&TYPES);
+        let schema = Schema::builder(IdKind::U64)
+            .attribute("c", kind)
+            .vector("v", VectorType::F32, 1, Metric::Dot)
+            .build().unwrap();
+        let mut values = dice.some(60, |dice| dice.document(&schema));
+        values.retain(|d| match d.get("c") {
+            Some(Value::String(text)) => text.len() < 128,
+            Some(Value::Array(elements)) => {
+                elements.iter().all(|e| !matches!(e, Value::String(text) if text.len() >= 128))
+            }
+            _ => true,
+        });
+        let filter = match kind.element() {
+            Some(element) => dice.of_elements(&[], "c", element),
+            None => dice.predicate(&[], "c", kind),
+        };
+        let rows = batch(&schema, &values);
+        let bound = Bound::new(&filter, &schema, &Settings::default(), true).unwrap();
+        let answers = bound.evaluate(&rows, None).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let known = runtime.block_on(known(&bound, &schema, &rows, block_bytes));
+        let found: Vec<bool> = (0..).take(values.len()).map(|row| known.sure.contains(row)).collect();
+        prop_assert_eq!(found, answers.values().iter().collect::<Vec<_>>(), "{:?}", filter);
+        prop_assert_eq!(known.sure, known.maybe);
+    }
 
     #[test]
     fn columns_agree_with_documents_and_with_logic(bytes in proptest::collection::vec(any::<u8>(), 0..1500)) {

@@ -1,0 +1,124 @@
+//! Blocks: keys in ascending order, each with its rows.
+//!
+//! ```text
+//! entry: key length u8, if keys of the column differ in length | key
+//!        rows: count u8 from 1 to 16 | row u32 × count, ascending
+//!           or 255 | length u32 | roaring bitmap in the portable format
+//! ```
+//! The sum of a block stands in the head.
+
+use roaring::RoaringBitmap;
+
+use super::key::KEY_BYTES_MAX;
+use crate::codec::{CodecError, Reader};
+
+const WHAT: &str = "attribute block";
+/// Up to this many rows are listed.
+const LISTED_MAX: usize = 16;
+const BITMAP: u8 = u8::MAX;
+
+/// Appends a key with its rows, which ascend and are at least one.
+pub(super) fn push(key: &[u8], fixed: bool, rows: &[u32], out: &mut Vec<u8>) {
+    if !fixed {
+        out.push(u8::try_from(key.len()).unwrap_or(u8::MAX));
+    }
+    out.extend(key);
+    if rows.len() <= LISTED_MAX {
+        out.push(u8::try_from(rows.len()).unwrap_or(BITMAP));
+        out.extend(rows.iter().flat_map(|row| row.to_le_bytes()));
+        return;
+    }
+    let bitmap = bitmap_bytes(rows.iter().copied().collect());
+    out.push(BITMAP);
+    out.extend(u32::try_from(bitmap.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend(bitmap);
+}
+
+pub(super) fn bitmap_bytes(mut rows: RoaringBitmap) -> Vec<u8> {
+    rows.optimize();
+    let mut bytes = Vec::with_capacity(rows.serialized_size());
+    // Writing to memory does not fail; if it did, the reader would say that the bitmap ends early.
+    let _ = rows.serialize_into(&mut bytes);
+    bytes
+}
+
+/// A bitmap of rows of a segment of `rows` rows.
+pub(super) fn bitmap(bytes: &[u8], rows: u32) -> Result<RoaringBitmap, CodecError> {
+    let mut rest = bytes;
+    let bitmap = RoaringBitmap::deserialize_from(&mut rest).map_err(|e| CodecError::malformed(WHAT, e))?;
+    if !rest.is_empty() || bitmap.max().is_some_and(|row| row >= rows) {
+        return Err(CodecError::malformed(WHAT, "a bitmap is not of these rows"));
+    }
+    Ok(bitmap)
+}
+
+/// The rows of a key, not yet read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Posted<'a> {
+    Listed(&'a [[u8; 4]]),
+    Bitmap(&'a [u8]),
+}
+
+/// Rows that are gathered.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    bitmap: RoaringBitmap,
+    listed: Vec<u32>,
+}
+
+impl Gathered {
+    /// Adds the rows of a key in a segment of `rows` rows.
+    pub(super) fn add(&mut self, posted: Posted<'_>, rows: u32) -> Result<(), CodecError> {
+        match posted {
+            Posted::Bitmap(bytes) => self.bitmap |= bitmap(bytes, rows)?,
+            Posted::Listed(list) => {
+                self.listed.extend(list.iter().map(|bytes| u32::from_le_bytes(*bytes)));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self, rows: u32) -> Result<RoaringBitmap, CodecError> {
+        self.listed.sort_unstable();
+        if self.listed.last().is_some_and(|row| *row >= rows) {
+            return Err(CodecError::malformed(WHAT, "a row that is not in the segment"));
+        }
+        self.listed.dedup();
+        let listed: RoaringBitmap = self.listed.into_iter().collect();
+        Ok(self.bitmap | listed)
+    }
+}
+
+/// Calls `each` with every key of a block and its rows.
+pub(super) fn read<'a>(
+    width: Option<usize>,
+    bytes: &'a [u8],
+    mut each: impl FnMut(&'a [u8], Posted<'a>) -> Result<(), CodecError>,
+) -> Result<(), CodecError> {
+    let mut reader = Reader::new(WHAT, bytes);
+    let mut last: Option<&[u8]> = None;
+    while !reader.rest().is_empty() {
+        let length = match width {
+            Some(width) => width,
+            None => byte(&mut reader)?.into(),
+        };
+        let key = reader.take(length)?;
+        if length > KEY_BYTES_MAX || last.is_some_and(|last| last >= key) {
+            return Err(CodecError::malformed(WHAT, "a key that is too long or out of order"));
+        }
+        last = Some(key);
+        let posted = match byte(&mut reader)? {
+            BITMAP => {
+                let length = reader.u32()? as usize;
+                Posted::Bitmap(reader.take(length)?)
+            }
+            count => Posted::Listed(reader.take(usize::from(count) * 4)?.as_chunks().0),
+        };
+        each(key, posted)?;
+    }
+    Ok(())
+}
+
+fn byte(reader: &mut Reader<'_>) -> Result<u8, CodecError> {
+    reader.take(1).map(|byte| byte.first().copied().unwrap_or_default())
+}

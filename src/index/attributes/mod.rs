@@ -1,0 +1,23 @@
+//! The attribute index: which rows have which values, found by reading a few blocks.
+//!
+//! Each column is a list of its distinct values in order, each with the rows that have it; the elements of arrays
+//! count as values of their row. The list is cut into blocks of about 16 KiB. The head, which is read when a segment
+//! is opened, holds the first value of every block, so any predicate knows its blocks and they are read together.
+//!
+//! What the index cannot decide, as of values longer than a key, it says: an answer is two sets, the rows that
+//! surely match and those that may.
+//!
+//! **Invariant:** the order and equality of keys are those of Arrow's comparison of the values.
+
+mod block;
+mod build;
+mod column;
+mod index;
+mod key;
+mod probe;
+
+pub(crate) use build::AttributesBuilder;
+pub(crate) use column::Column;
+pub(crate) use index::AttributeIndex;
+pub(crate) use key::{each_key, of_bits};
+pub(crate) use probe::{Known, Probe};

@@ -1,0 +1,315 @@
+//! What the attribute index of a segment says of a filter.
+//!
+//! Planning is pure: it names the blocks of all predicates, which are then read together. What the index cannot
+//! answer is unknown, and logic goes on with what is known: the rows that surely match and those that may. Only
+//! what lies between has to be looked at.
+
+use std::fmt;
+use std::ops::Bound as Limit;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray};
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+
+use super::bind::{Against, Bound, Comparison, Leaf, Node, Test};
+use super::literal::Set;
+use crate::cache::Span;
+use crate::codec::CodecError;
+use crate::env::Env;
+use crate::error::Result;
+use crate::index::attributes::{AttributeIndex, Column, Known, Probe, each_key, of_bits};
+use crate::schema::AttributeType;
+
+/// A predicate that needs more bytes of an index than this is left to a scan, which goes in windows.
+const PROBE_BYTES_MAX: u64 = 64 << 20;
+/// Blocks that are searched where we are: more than these are worth a change of threads.
+const INLINE_BYTES: u64 = 64 << 10;
+
+/// A filter as the attribute index of a segment can answer it.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    root: Step,
+    bytes: u64,
+}
+
+/// A node of a plan, folded as far as heads tell.
+#[derive(Debug)]
+enum Step {
+    /// The same for every row.
+    Const(bool),
+    /// Anything.
+    Unknown,
+    /// What does not match this does not match; what does may.
+    AtMost(Box<Step>),
+    All(Vec<Step>),
+    Any(Vec<Step>),
+    Not(Box<Step>),
+    Probe(Asked),
+}
+
+/// A probe of a column, with the blocks it needs.
+#[derive(Debug)]
+struct Asked {
+    column: String,
+    probe: Probe,
+    spans: Vec<Span>,
+}
+
+impl Plan {
+    /// The plan of a filter on a segment with this index.
+    pub(crate) fn new(bound: &Bound, index: &AttributeIndex) -> Self {
+        let root = Planner { bound, index }.step(&bound.root);
+        let mut asked = Vec::new();
+        root.each_probe(&mut asked);
+        let bytes = asked.iter().map(|asked| bytes_of(&asked.spans)).fold(0, u64::saturating_add);
+        Self { root, bytes }
+    }
+
+    /// Whether it says nothing at all.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self.root, Step::Unknown)
+    }
+
+    /// What is known. At most one round trip.
+    pub(crate) async fn run(self, env: &Env, index: &Arc<AttributeIndex>) -> Result<Known> {
+        let mut asked = Vec::new();
+        self.root.each_probe(&mut asked);
+        let spans: Vec<Span> = asked.iter().flat_map(|asked| asked.spans.iter().cloned()).collect();
+        let blocks = if spans.is_empty() { Vec::new() } else { index.read(&spans).await? };
+        let (inline, of) = (self.bytes < INLINE_BYTES, Arc::clone(index));
+        let work = move || {
+            let mut blocks = blocks.as_slice();
+            let mut all = RoaringBitmap::new();
+            all.insert_range(0..of.rows());
+            Run { index: &of, all }.step(&self.root, &mut blocks)
+        };
+        let known = if inline { work() } else { env.blocking(work).await? };
+        known.map_err(|e| index.corrupt(e))
+    }
+}
+
+fn bytes_of(spans: &[Span]) -> u64 {
+    spans.iter().map(|span| span.end.saturating_sub(span.start)).fold(0, u64::saturating_add)
+}
+
+struct Planner<'a> {
+    bound: &'a Bound,
+    index: &'a AttributeIndex,
+}
+
+impl Planner<'_> {
+    fn step(&self, node: &Node) -> Step {
+        match node {
+            Node::Const(answer) => Step::Const(*answer),
+            Node::Not(inner) => Step::not(self.step(inner)),
+            Node::All(nodes) => Step::join(false, nodes.iter().map(|node| self.step(node))),
+            Node::Any(nodes) => Step::join(true, nodes.iter().map(|node| self.step(node))),
+            Node::Leaf(leaf) => self.leaf(leaf).unwrap_or(Step::Unknown),
+        }
+    }
+
+    /// `None` if the index cannot tell.
+    fn leaf(&self, leaf: &Leaf) -> Option<Step> {
+        let name = &self.bound.columns.get(leaf.column)?.name;
+        let column = self.index.column(name)?;
+        let probe = match &leaf.test {
+            Test::Null => Probe::Null,
+            Test::Pattern(regex) => Probe::Matches(regex.clone()),
+            Test::Member(set) => Probe::In(keys_of(set, leaf.kind?)?),
+            Test::Compare(_, Against::New(_)) => return None,
+            Test::Compare(comparison, Against::Literal(literal)) => {
+                if let Some(list) = literal.as_list_opt::<i32>() {
+                    return Some(whole(name, column, list.values()));
+                }
+                range(*comparison, literal)?
+            }
+        };
+        Some(Step::probe(name, column, probe))
+    }
+}
+
+/// An array equals only if its row has every element, and a value.
+fn whole(name: &str, column: &Column, elements: &ArrayRef) -> Step {
+    let mut steps = vec![Step::not(Step::probe(name, column, Probe::Null))];
+    let each = |_, key: &[u8]| steps.push(Step::probe(name, column, Probe::In(vec![key.into()])));
+    if each_key(elements, each).is_err() {
+        return Step::Unknown;
+    }
+    match Step::join(false, steps) {
+        Step::Const(false) => Step::Const(false),
+        Step::Const(true) => Step::Unknown,
+        step => Step::AtMost(Box::new(step)),
+    }
+}
+
+/// The keys of a set in order. Of whole arrays there are none.
+fn keys_of(set: &Set, kind: AttributeType) -> Option<Vec<Box<[u8]>>> {
+    let mut keys: Vec<Box<[u8]>> = match set {
+        Set::Bits(bits) => bits.iter().map(|bits| of_bits(kind, *bits)).collect(),
+        Set::Bytes(bytes) => bytes.iter().cloned().collect(),
+        Set::Rows(_) => return None,
+    };
+    keys.sort_unstable();
+    Some(keys)
+}
+
+fn range(comparison: Comparison, literal: &ArrayRef) -> Option<Probe> {
+    let mut key = None;
+    each_key(literal, |_, bytes| key = Some(Box::<[u8]>::from(bytes))).ok()?;
+    let key = key?;
+    Some(match comparison {
+        Comparison::Eq => Probe::In(vec![key]),
+        Comparison::Lt => Probe::Range(Limit::Unbounded, Limit::Excluded(key)),
+        Comparison::Lte => Probe::Range(Limit::Unbounded, Limit::Included(key)),
+        Comparison::Gt => Probe::Range(Limit::Excluded(key), Limit::Unbounded),
+        Comparison::Gte => Probe::Range(Limit::Included(key), Limit::Unbounded),
+    })
+}
+
+impl Step {
+    fn probe(name: &str, column: &Column, probe: Probe) -> Self {
+        if let Some(answer) = column.constant(&probe) {
+            return Self::Const(answer);
+        }
+        let spans = column.spans(&probe);
+        if bytes_of(&spans) > PROBE_BYTES_MAX {
+            return Self::Unknown;
+        }
+        Self::Probe(Asked { column: name.to_owned(), probe, spans })
+    }
+
+    fn not(step: Self) -> Self {
+        match step {
+            Self::Const(answer) => Self::Const(!answer),
+            Self::Unknown => Self::Unknown,
+            Self::Not(inner) => *inner,
+            step => Self::Not(Box::new(step)),
+        }
+    }
+
+    /// Joins steps; `any` is the answer that one of them suffices for. Constants are folded.
+    fn join(any: bool, steps: impl IntoIterator<Item = Self>) -> Self {
+        let mut kept = Vec::new();
+        for step in steps {
+            match step {
+                Self::Const(answer) if answer == any => return Self::Const(any),
+                Self::Const(_) => {}
+                step => kept.push(step),
+            }
+        }
+        if kept.iter().all(|step| matches!(step, Self::Unknown)) {
+            return if kept.is_empty() { Self::Const(!any) } else { Self::Unknown };
+        }
+        match kept.len() {
+            1 => kept.pop().unwrap_or(Self::Unknown),
+            _ if any => Self::Any(kept),
+            _ => Self::All(kept),
+        }
+    }
+
+    fn each_probe<'a>(&'a self, out: &mut Vec<&'a Asked>) {
+        match self {
+            Self::Const(_) | Self::Unknown => {}
+            Self::AtMost(inner) | Self::Not(inner) => inner.each_probe(out),
+            Self::All(steps) | Self::Any(steps) => steps.iter().for_each(|step| step.each_probe(out)),
+            Self::Probe(asked) => out.push(asked),
+        }
+    }
+}
+
+struct Run<'a> {
+    index: &'a AttributeIndex,
+    all: RoaringBitmap,
+}
+
+impl Run<'_> {
+    /// What is known of a step. `blocks` are those of its probes and of the ones behind it.
+    fn step(&self, step: &Step, blocks: &mut &[Bytes]) -> Result<Known, CodecError> {
+        let known = |sure, maybe| Known { sure, maybe };
+        Ok(match step {
+            Step::Const(true) => known(self.all.clone(), self.all.clone()),
+            Step::Const(false) => Known::default(),
+            Step::Unknown => known(RoaringBitmap::new(), self.all.clone()),
+            Step::AtMost(inner) => known(RoaringBitmap::new(), self.step(inner, blocks)?.maybe),
+            Step::Not(inner) => {
+                let inner = self.step(inner, blocks)?;
+                known(&self.all - inner.maybe, &self.all - inner.sure)
+            }
+            Step::All(steps) => {
+                let mut all = known(self.all.clone(), self.all.clone());
+                for step in steps {
+                    if all.maybe.is_empty() {
+                        pass(step, blocks);
+                        continue;
+                    }
+                    let one = self.step(step, blocks)?;
+                    all.sure &= one.sure;
+                    all.maybe &= one.maybe;
+                }
+                all
+            }
+            Step::Any(steps) => {
+                let mut any = Known::default();
+                for step in steps {
+                    let one = self.step(step, blocks)?;
+                    any.sure |= one.sure;
+                    any.maybe |= one.maybe;
+                }
+                any
+            }
+            Step::Probe(asked) => {
+                let (these, rest) = blocks.split_at_checked(asked.spans.len()).unwrap_or((blocks, &[]));
+                *blocks = rest;
+                match self.index.column(&asked.column) {
+                    Some(column) => column.answer(&asked.probe, these)?,
+                    None => known(RoaringBitmap::new(), self.all.clone()),
+                }
+            }
+        })
+    }
+}
+
+/// Leaves out the blocks of a step.
+fn pass(step: &Step, blocks: &mut &[Bytes]) {
+    let mut asked = Vec::new();
+    step.each_probe(&mut asked);
+    let count = asked.iter().map(|asked| asked.spans.len()).sum();
+    *blocks = blocks.get(count..).unwrap_or_default();
+}
+
+/// One line: `all(n in 3 keys: 2 blocks, unknown)`.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {} bytes", self.root, self.bytes)
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, name: &str, steps: &[Self]| {
+            write!(f, "{name}(")?;
+            for (at, step) in steps.iter().enumerate() {
+                write!(f, "{}{step}", if at == 0 { "" } else { ", " })?;
+            }
+            f.write_str(")")
+        };
+        match self {
+            Self::Const(answer) => write!(f, "{answer}"),
+            Self::Unknown => f.write_str("unknown"),
+            Self::AtMost(inner) => write!(f, "at most {inner}"),
+            Self::Not(inner) => write!(f, "not {inner}"),
+            Self::All(steps) => list(f, "all", steps),
+            Self::Any(steps) => list(f, "any", steps),
+            Self::Probe(Asked { column, probe, spans }) => {
+                let blocks = spans.len();
+                match probe {
+                    Probe::Null => write!(f, "{column} is null: {blocks} blocks"),
+                    Probe::In(keys) => write!(f, "{column} in {} keys: {blocks} blocks", keys.len()),
+                    Probe::Range(..) => write!(f, "{column} within a range: {blocks} blocks"),
+                    Probe::Matches(_) => write!(f, "{column} by a pattern: {blocks} blocks"),
+                }
+            }
+        }
+    }
+}
