@@ -1,6 +1,7 @@
 //! Full text as a user meets it: the ranking is BM25 over the documents that exist, wherever they lie.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     reason = "a test"
@@ -158,7 +159,7 @@ async fn the_ranking_is_that_of_the_documents_that_exist() -> Result<()> {
         let mut model = Model::new();
         for round in 0..12 {
             let mut batch = WriteBatch::new();
-            let ids: BTreeSet<u64> = (0..1 + seed.below(40)).map(|_| seed.below(120)).collect();
+            let ids: BTreeSet<u64> = (0..=seed.below(40)).map(|_| seed.below(120)).collect();
             for id in ids {
                 if seed.below(4) == 0 {
                     model.remove(&id);

@@ -62,11 +62,12 @@ impl SchemaBuilder {
         self
     }
 
-    /// Adds a string attribute with full text.
+    /// Adds a string attribute with full text. It is taken to be long: it has no index for filters, unless
+    /// [`filterable`](Self::filterable) asks for one.
     #[must_use]
     pub fn text(self, name: impl Into<String>, options: TextOptions) -> Self {
         let name = name.into();
-        self.attribute(name.clone(), AttributeType::String).full_text(&name, options)
+        self.attribute(name.clone(), AttributeType::String).full_text(&name, options).filterable(&name, false)
     }
 
     /// Makes an attribute that was declared before, a string or an array of strings, searchable as text.

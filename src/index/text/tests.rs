@@ -26,7 +26,7 @@ fn rows() -> arrow::record_batch::RecordBatch {
             format!("common w{} w{} t{} {}", n % 7, n % 50, n % 997, "long ".repeat((n % 60) as usize));
         let document =
             Document::new(u64::from(n)).with("tags", vec![format!("red w{}", n % 3), "blue".into()]);
-        if n % 11 == 0 { document } else { document.with("title", title) }
+        if n.is_multiple_of(11) { document } else { document.with("title", title) }
     };
     schema().to_batch(&(0..ROWS).map(document).collect::<Vec<_>>()).unwrap()
 }

@@ -17,7 +17,7 @@ use crate::types::Metric;
 
 const DIMENSION: usize = 24;
 
-/// SplitMix64.
+/// `SplitMix64`.
 struct Draw(u64);
 
 impl Draw {

@@ -1,0 +1,54 @@
+//! Searching text: any word, every word, phrases, misspelt words, several columns at once.
+//!
+//! `cargo run --example full_text`
+#![expect(clippy::print_stdout, reason = "an example prints")]
+
+mod common;
+
+use std::error::Error;
+
+use common::Collection;
+use elacsym::query::{TextMatch, TextPhrase, TextQuery};
+use elacsym::schema::{AttributeType, Language, TextOptions};
+use elacsym::{Database, Filter, IdKind, Namespace, Query, Schema, Select, WriteBatch};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let collection = Collection::load()?;
+    // With a language words are brought to their stems: "cells" finds "cell".
+    let english = || TextOptions::default().with_language(Language::English);
+    let schema = Schema::builder(IdKind::U64)
+        .text("title", english())
+        .text("text", english())
+        .attribute("words", AttributeType::Int)
+        .build()?;
+    let db = Database::open("memory://").await?;
+    let papers = db.create_namespace("papers", schema).await?;
+    let documents = collection.documents.project(&[0, 1, 2, 3])?;
+    papers.write(WriteBatch::new().upsert_batch(documents)).await?;
+
+    show(&papers, "any word of the text", TextQuery::any("text", "stem cells in the heart")).await?;
+    show(&papers, "every word", TextQuery::all("text", "stem cells heart failure")).await?;
+    show(&papers, "words in a row", TextQuery::phrase("text", "heart failure")).await?;
+    let near = TextPhrase::new("text", "cardiac stem cells").slop(3);
+    show(&papers, "words near each other", near).await?;
+    let both = TextMatch::any("stem cells").column("title", 3.0).column("text", 1.0);
+    show(&papers, "two columns, the title three times as important", both).await?;
+    let typing = TextMatch::all("pluripotent ste").column("title", 1.0).prefix();
+    show(&papers, "while typing", typing).await?;
+    show(&papers, "misspelt", TextMatch::all("hart falure").column("text", 1.0).fuzzy()).await?;
+    let but = TextQuery::all("text", "stem cells").without(TextQuery::any("text", "cancer mice"));
+    show(&papers, "these but not those", but).await?;
+    // Whatever a user types is text: no character has a meaning of its own.
+    show(&papers, "what a user types", TextQuery::any("text", "\"heart AND (failure* OR -stem:^2")).await?;
+    Ok(())
+}
+
+async fn show(papers: &Namespace, what: &str, query: impl Into<TextQuery>) -> Result<(), Box<dyn Error>> {
+    println!("{what}");
+    let query = Query::text(query).filter(Filter::gt("words", 50)).limit(3).select(Select::only(["title"]));
+    for hit in papers.query(query).await?.hits()? {
+        println!("  {:.2} {:?}", hit.score.unwrap_or_default(), hit.document.get("title"));
+    }
+    Ok(())
+}
