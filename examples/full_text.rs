@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     show(&papers, "any word of the text", TextQuery::any("text", "stem cells in the heart")).await?;
     show(&papers, "every word", TextQuery::all("text", "stem cells heart failure")).await?;
     show(&papers, "words in a row", TextQuery::phrase("text", "heart failure")).await?;
-    let near = TextPhrase::new("text", "cardiac stem cells").slop(3);
+    let near = TextPhrase::new("text", "stem cell differentiation").slop(3);
     show(&papers, "words near each other", near).await?;
     let both = TextMatch::any("stem cells").column("title", 3.0).column("text", 1.0);
     show(&papers, "two columns, the title three times as important", both).await?;
