@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::error::Result;
-use crate::query::{Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, Select, View};
+use crate::query::{Filter, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, Select, View};
 use crate::types::{Document, DocumentId, Sequence};
 
 /// Which state a snapshot shows.
@@ -43,6 +43,15 @@ impl Snapshot {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
     pub async fn count(&self) -> Result<u64> {
         Ok(self.view.live().await?.iter().map(|(_, rows)| rows.len()).sum())
+    }
+
+    /// How many documents match. No document is read where the index of attributes can tell.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a wrong filter.
+    pub async fn count_matching(&self, filter: &Filter) -> Result<u64> {
+        let bound = self.view.bind(Some(filter))?;
+        Ok(self.view.matching(bound.as_ref()).await?.iter().map(|(_, rows)| rows.len()).sum())
     }
 
     /// The documents of these ids, whole, in their order.

@@ -12,6 +12,7 @@ use super::probe::{Effort, Target, is_worth_probing, probe};
 use super::request::{check_effort, check_limit};
 use super::{Bound, Cursor, Filter, Page, Part, Place, Query, QueryResponse, QueryStats, Rows, Scan, View};
 use crate::error::{Error, Result};
+use crate::index::attributes::Known;
 use crate::memtable::Source;
 use crate::schema::{ColumnKind, coerce_vector};
 use crate::segment::Segment;
@@ -19,6 +20,10 @@ use crate::types::{Document, DocumentId};
 
 /// Ids that a scan reads of a part at a time, at least: a few more than a page needs.
 const PAGE: usize = 256;
+
+/// A scan asks an index that tells by so few bytes. A filter that takes more matches many rows, so that a page is
+/// soon full without it.
+const WALK_BYTES_MAX: u64 = 1 << 20;
 
 impl View {
     /// The documents of these ids, in their order.
@@ -192,11 +197,13 @@ struct Walk {
     after: Option<DocumentId>,
     ready: VecDeque<(DocumentId, Place)>,
     finished: bool,
+    /// What an index knows of the filter, once it was asked.
+    known: Option<Option<Known>>,
 }
 
 impl Walk {
     fn new(at: usize, part: Part, live: RoaringBitmap, after: Option<&DocumentId>) -> Self {
-        Self { at, part, live, after: after.cloned(), ready: VecDeque::new(), finished: false }
+        Self { at, part, live, after: after.cloned(), ready: VecDeque::new(), finished: false, known: None }
     }
 
     /// Looks at ids until some are ready or none are left.
@@ -210,7 +217,13 @@ impl Walk {
             let mut rows: RoaringBitmap = ids.iter().map(|(_, row)| *row).collect();
             rows &= &self.live;
             if let Some(bound) = bound {
-                rows = self.part.matching(&view.env, &view.schema, bound, &rows).await?;
+                let known = match self.known.take() {
+                    Some(known) => known,
+                    None => self.part.known(&view.env, bound, WALK_BYTES_MAX).await?,
+                };
+                let (env, schema) = (&view.env, &view.schema);
+                rows = self.part.settle(env, schema, bound, known.as_ref(), &rows).await?;
+                self.known = Some(known);
             }
             let matching = ids.into_iter().filter(|(_, row)| rows.contains(*row));
             let at = self.at;

@@ -61,6 +61,33 @@ impl Part {
         bound: &Arc<Bound>,
         among: &RoaringBitmap,
     ) -> Result<RoaringBitmap> {
+        let known = self.known(env, bound, u64::MAX).await?;
+        self.settle(env, schema, bound, known.as_ref(), among).await
+    }
+
+    /// What an index knows of the rows that a filter matches, if it takes at most so many bytes of it to tell.
+    pub(super) async fn known(&self, env: &Env, bound: &Bound, bytes_max: u64) -> Result<Option<Known>> {
+        let Source::Segment(segment) = &self.source else { return Ok(None) };
+        let Some(index) = segment.attributes().filter(|_| bound.constant().is_none()) else {
+            return Ok(None);
+        };
+        let plan = Plan::new(bound, index);
+        if plan.is_unknown() || plan.bytes() > bytes_max {
+            return Ok(None);
+        }
+        tracing::trace!(segment = ?segment, %plan, "filter");
+        plan.run(env, index).await.map(Some)
+    }
+
+    /// The rows of `among` that a filter matches, by what is known of it, and else by their values.
+    pub(super) async fn settle(
+        &self,
+        env: &Env,
+        schema: &Schema,
+        bound: &Arc<Bound>,
+        known: Option<&Known>,
+        among: &RoaringBitmap,
+    ) -> Result<RoaringBitmap> {
         if let Some(constant) = bound.constant() {
             return Ok(if constant { among.clone() } else { RoaringBitmap::new() });
         }
@@ -71,24 +98,14 @@ impl Part {
             }
             Source::Segment(segment) => segment,
         };
-        let plan = segment.attributes().map(|index| (Plan::new(bound, index), index));
-        let known = match plan {
-            Some((plan, index)) if !plan.is_unknown() => {
-                tracing::trace!(segment = ?segment, %plan, "filter");
-                Some(plan.run(env, index).await?)
-            }
-            _ => None,
-        };
         let Some(Known { sure, maybe }) = known else {
             return Self::scan(env, schema, bound, segment, among).await;
         };
-        let rest = (maybe - &sure) & among;
-        let found = if rest.is_empty() {
-            RoaringBitmap::new()
-        } else {
-            Self::scan(env, schema, bound, segment, &rest).await?
-        };
-        Ok((sure & among) | found)
+        let rest = (maybe - sure) & among;
+        if rest.is_empty() {
+            return Ok(sure & among);
+        }
+        Ok((sure & among) | Self::scan(env, schema, bound, segment, &rest).await?)
     }
 
     /// The rows of `among` that a filter matches, by their values.

@@ -139,6 +139,10 @@ impl View {
         self.0.get(ids).await
     }
 
+    pub async fn count_matching(&self, predicate: &Predicate) -> Result<u64> {
+        self.0.count_matching(&filter(predicate)).await
+    }
+
     pub async fn count(&self) -> Result<u64> {
         self.0.count().await
     }

@@ -176,6 +176,10 @@ impl Run {
         let page = usize::try_from(*rng.pick(&[1, 3, 50, 1_000])).unwrap_or(1);
         let view = self.view(space, rng).await?;
         let found = view.scan(Some(&predicate), page).await.map_err(failed("scan"))?;
+        let count = view.count_matching(&predicate).await.map_err(failed("count"))?;
+        if count != found.len() as u64 {
+            return Err(format!("{count} documents match {predicate:?}, and {} are found", found.len()));
+        }
         let found: Vec<Document> = found.into_iter().map(normal).collect();
         equal(&format!("{predicate:?}"), &found, &self.model.scan(Some(&predicate)))
     }

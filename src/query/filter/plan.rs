@@ -71,6 +71,11 @@ impl Plan {
         matches!(self.root, Step::Unknown)
     }
 
+    /// Bytes of the index that it reads.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// What is known. At most one round trip.
     pub(crate) async fn run(self, env: &Env, index: &Arc<AttributeIndex>) -> Result<Known> {
         let mut asked = Vec::new();
