@@ -197,13 +197,27 @@ struct Walk {
     after: Option<DocumentId>,
     ready: VecDeque<(DocumentId, Place)>,
     finished: bool,
-    /// What an index knows of the filter, once it was asked.
-    known: Option<Option<Known>>,
+    asked: Asked,
+}
+
+/// What an index was asked of the filter of a walk.
+enum Asked {
+    NotYet,
+    InVain,
+    Known(Known),
 }
 
 impl Walk {
     fn new(at: usize, part: Part, live: RoaringBitmap, after: Option<&DocumentId>) -> Self {
-        Self { at, part, live, after: after.cloned(), ready: VecDeque::new(), finished: false, known: None }
+        Self {
+            at,
+            part,
+            live,
+            after: after.cloned(),
+            ready: VecDeque::new(),
+            finished: false,
+            asked: Asked::NotYet,
+        }
     }
 
     /// Looks at ids until some are ready or none are left.
@@ -217,13 +231,12 @@ impl Walk {
             let mut rows: RoaringBitmap = ids.iter().map(|(_, row)| *row).collect();
             rows &= &self.live;
             if let Some(bound) = bound {
-                let known = match self.known.take() {
-                    Some(known) => known,
-                    None => self.part.known(&view.env, bound, WALK_BYTES_MAX).await?,
-                };
-                let (env, schema) = (&view.env, &view.schema);
-                rows = self.part.settle(env, schema, bound, known.as_ref(), &rows).await?;
-                self.known = Some(known);
+                if matches!(self.asked, Asked::NotYet) {
+                    let known = self.part.known(&view.env, bound, WALK_BYTES_MAX).await?;
+                    self.asked = known.map_or(Asked::InVain, Asked::Known);
+                }
+                let known = if let Asked::Known(known) = &self.asked { Some(known) } else { None };
+                rows = self.part.settle(&view.env, &view.schema, bound, known, &rows).await?;
             }
             let matching = ids.into_iter().filter(|(_, row)| rows.contains(*row));
             let at = self.at;
