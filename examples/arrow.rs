@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let answer =
         cities.query(Query::nearest("place", vec![50.1, 8.7]).select(Select::only(["city"]))).await?;
     for ((id, city), distance) in
-        ids(answer.rows.batch()).zip(names(answer.rows.batch())).zip(&answer.distances)
+        ids(answer.rows.batch()).zip(names(answer.rows.batch())).zip(answer.distances().into_iter().flatten())
     {
         println!("{id} {city:<8} {distance:.1}");
     }

@@ -48,7 +48,7 @@ async fn show(papers: &Namespace, what: &str, query: impl Into<TextQuery>) -> Re
     println!("{what}");
     let query = Query::text(query).filter(Filter::gt("words", 50)).limit(3).select(Select::only(["title"]));
     for hit in papers.query(query).await?.hits()? {
-        println!("  {:.2} {:?}", hit.score.unwrap_or_default(), hit.document.get("title"));
+        println!("  {:.2} {:?}", hit.score, hit.document.get("title"));
     }
     Ok(())
 }

@@ -113,7 +113,7 @@ fn show(answer: &QueryResponse, relevant: &[u64]) -> elacsym::Result<Vec<Hit>> {
     for hit in &hits {
         let judged = relevant.iter().any(|id| *hit.document.id() == DocumentId::U64(*id));
         let mark = if judged { "relevant" } else { "" };
-        println!("  {:.3}  {mark:<8}  {}", hit.distance, title(&hit.document));
+        println!("  {:.3}  {mark:<8}  {}", hit.distance().unwrap_or(f32::NAN), title(&hit.document));
     }
     Ok(hits)
 }

@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             stats.rows_scanned, stats.rows, stats.leaves_probed, stats.rows_reranked
         );
         for hit in answer.hits()? {
-            println!("  {:.3} {:?}", hit.distance, hit.document.get("title"));
+            println!("  {:.3} {:?}", hit.distance().unwrap_or(f32::NAN), hit.document.get("title"));
         }
     }
 

@@ -89,7 +89,7 @@ async fn hits(ns: &Namespace, query: impl Into<TextQuery>, limit: usize) -> Resu
         DocumentId::U64(id) => *id,
         _ => unreachable!(),
     };
-    Ok(hits.iter().map(|hit| (id(hit), f64::from(hit.score.unwrap()))).collect())
+    Ok(hits.iter().map(|hit| (id(hit), f64::from(hit.score))).collect())
 }
 
 fn same(found: &[(u64, f64)], expected: &[(u64, f64)], limit: usize, what: &str) {

@@ -212,6 +212,14 @@ impl Namespace {
         self.snapshot(Consistency::Strong).await?.query(query).await
     }
 
+    /// Several queries of one state, in their order. See [`Snapshot::query_all`].
+    ///
+    /// # Errors
+    /// As [`Snapshot::query_all`].
+    pub async fn query_all(&self, queries: &[Query]) -> Result<Vec<QueryResponse>> {
+        self.snapshot(Consistency::Strong).await?.query_all(queries).await
+    }
+
     /// Measures the recall of approximate search on what is stored. See [`Snapshot::measure_recall`].
     ///
     /// # Errors

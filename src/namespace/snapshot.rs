@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::query::{Filter, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, Select, View};
 use crate::types::{Document, DocumentId, Sequence};
+
+/// The most queries of one call.
+const QUERIES_MAX: usize = 16;
 
 /// Which state a snapshot shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,7 +90,23 @@ impl Snapshot {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a wrong column, vector, recall, filter or selection,
     /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for a wrong limit.
     pub async fn query(&self, query: Query) -> Result<QueryResponse> {
-        self.view.query(&query).await
+        let mut answers = self.view.query(&[query]).await?;
+        answers.pop().ok_or_else(|| Error::internal("a query without an answer"))
+    }
+
+    /// Several queries at once, in their order. What they share is worked out and read once.
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`]; [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for more than 16
+    /// queries.
+    pub async fn query_all(&self, queries: &[Query]) -> Result<Vec<QueryResponse>> {
+        if queries.len() > QUERIES_MAX {
+            let count = queries.len();
+            return Err(Error::limit(format!(
+                "too many queries: at most {QUERIES_MAX} are allowed. queries=`{count}`"
+            )));
+        }
+        self.view.query(queries).await
     }
 
     /// Searches for some of the stored vectors, approximately and exactly, and compares. It reads every vector

@@ -1,29 +1,53 @@
-//! Running scans and queries on a view.
+//! Running queries on a view: legs, fusion, hits.
 
-use std::collections::VecDeque;
+use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures::future::{try_join, try_join_all};
-use roaring::RoaringBitmap;
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
+use arrow::compute::take_record_batch;
+use arrow::row::{RowConverter, SortField};
+use futures::future::try_join_all;
 
-use super::distance::Prepared;
+use super::fusion::{Fused, Ranking};
+use super::leg::Ask;
 use super::part::Nearest;
-use super::probe::{Effort, Target, is_worth_probing, probe};
-use super::request::{check_effort, check_limit};
-use super::{Bound, Cursor, Filter, Page, Part, Place, Query, QueryResponse, QueryStats, Rows, Scan, View};
+use super::request::LimitPer;
+use super::scope::{Scope, Scopes};
+use super::text;
+use super::{Bound, Filter, Leg, LegHit, Place, Query, QueryResponse, QueryStats, Rows, View};
 use crate::error::{Error, Result};
-use crate::index::attributes::Known;
-use crate::memtable::Source;
-use crate::schema::{ColumnKind, coerce_vector};
-use crate::segment::Segment;
+use crate::index::text::Plan as TextPlan;
+use crate::schema::{ColumnKind, Ids};
 use crate::types::{Document, DocumentId};
 
-/// Ids that a scan reads of a part at a time, at least: a few more than a page needs.
-const PAGE: usize = 256;
+/// So many documents that are as good as the last hit are read with the hits, to choose by their ids. Of more of
+/// them the ids are read first.
+const TIES: usize = 32;
 
-/// A scan asks an index that tells by so few bytes. A filter that takes more matches many rows, so that a page is
-/// soon full without it.
-const WALK_BYTES_MAX: u64 = 1 << 20;
+/// A query that found too few different values goes so many times deeper.
+const DEEPER: usize = 4;
+
+/// A query, checked against the schema.
+struct Prepared<'a> {
+    query: &'a Query,
+    legs: Vec<PreparedLeg>,
+    /// The columns of the hits, and those whose values limit them.
+    columns: Vec<usize>,
+    per: Option<(Vec<usize>, usize)>,
+}
+
+struct PreparedLeg {
+    ask: PreparedAsk,
+    scope: Scope,
+    depth: usize,
+    weight: f32,
+}
+
+enum PreparedAsk {
+    Nearest(Nearest),
+    Text(Arc<TextPlan>),
+}
 
 impl View {
     /// The documents of these ids, in their order.
@@ -39,215 +63,177 @@ impl View {
         filter.map(|f| Bound::new(f, &self.schema, &self.settings, false).map(Arc::new)).transpose()
     }
 
-    /// One page of documents in order of their ids.
-    pub(crate) async fn scan(&self, scan: &Scan) -> Result<Page> {
-        check_limit(scan.limit, &self.settings)?;
-        let columns = scan.select.places(&self.schema)?;
-        let bound = self.bind(scan.filter.as_ref())?;
-        let after = scan.after.as_ref().map(Cursor::id);
-        if let Some(after) = after {
-            after.check(self.schema.id())?;
-        }
-        let live = self.live().await?.into_iter().enumerate();
-        let mut walks: Vec<Walk> = live.map(|(at, (part, live))| Walk::new(at, part, live, after)).collect();
-        let mut picked: Vec<(DocumentId, Place)> = Vec::new();
-        let page = (scan.limit + 1).max(PAGE);
-        // One more than the page, to know whether another follows.
-        while picked.len() <= scan.limit {
-            try_join_all(walks.iter_mut().map(|walk| walk.fill(self, bound.as_ref(), page))).await?;
-            // Each walk holds some next ids; only up to the least of their ends is the order known.
-            let known = walks.iter().filter(|w| !w.finished).filter_map(|w| w.after.clone()).min();
-            let mut next: Vec<(DocumentId, Place)> =
-                walks.iter_mut().flat_map(|walk| walk.take_through(known.as_ref())).collect();
-            next.sort_unstable();
-            picked.extend(next);
-            if walks.iter().all(|w| w.finished && w.ready.is_empty()) {
-                break;
-            }
-        }
-        let more = picked.len() > scan.limit;
-        picked.truncate(scan.limit);
-        let cursor = picked.last().filter(|_| more).map(|(id, _)| Cursor::after(id.clone()));
-        let places: Vec<Place> = picked.into_iter().map(|(_, place)| place).collect();
-        let rows = Rows::new(Arc::clone(&self.schema), self.fetch(&places, &columns).await?);
-        Ok(Page { rows, cursor, sequence: self.sequence })
+    /// The answers to some queries, in their order. Nothing is read if one of them is wrong.
+    pub(crate) async fn query(&self, queries: &[Query]) -> Result<Vec<QueryResponse>> {
+        let mut scopes = Scopes::default();
+        let prepared = queries.iter().map(|query| self.prepare(query, &mut scopes));
+        let prepared: Vec<Prepared<'_>> = prepared.collect::<Result<_>>()?;
+        try_join_all(prepared.iter().map(|prepared| self.answer(prepared))).await
     }
 
-    /// The nearest documents. Their distances are exact, whatever found them.
-    pub(crate) async fn query(&self, query: &Query) -> Result<QueryResponse> {
-        check_limit(query.limit, &self.settings)?;
+    fn prepare<'a>(&self, query: &'a Query, scopes: &mut Scopes) -> Result<Prepared<'a>> {
+        query.check(&self.settings)?;
         let columns = query.select.places(&self.schema)?;
-        let bound = self.bind(query.filter.as_ref())?;
-        if let Some(text) = &query.text {
-            let (near, stats) = self.search_text(text, bound.as_ref(), query.limit).await?;
-            let (places, distances) = self.nearest_of_all(near, query.limit).await?;
-            let rows = Rows::new(Arc::clone(&self.schema), self.fetch(&places, &columns).await?);
-            let scores = Some(distances.iter().map(|distance| -distance).collect());
-            return Ok(QueryResponse { rows, distances, scores, sequence: self.sequence, stats });
-        }
-        let search = self.prepare(query)?;
-        let Near { places: near, stats, .. } = self.search(&search, bound.as_ref()).await?;
-        let (places, distances) = self.nearest_of_all(near, query.limit).await?;
-        let rows = Rows::new(Arc::clone(&self.schema), self.fetch(&places, &columns).await?);
-        Ok(QueryResponse { rows, distances, scores: None, sequence: self.sequence, stats })
-    }
-
-    /// The nearest places of every part, with their distances.
-    pub(super) async fn search(&self, search: &Nearest, bound: Option<&Arc<Bound>>) -> Result<Near> {
-        let parts = self.matching(bound).await?;
-        let mut stats = QueryStats { parts: parts.len(), ..QueryStats::default() };
-        let (mut targets, mut others) = (Vec::new(), Vec::new());
-        for (at, (part, matching)) in parts.into_iter().enumerate() {
-            stats.rows += u64::from(part.source.rows());
-            match &part.source {
-                Source::Segment(segment) if search.probes(segment, &matching) => {
-                    targets.push(Target { part: at, segment: Arc::clone(segment), matching });
-                }
-                _ => {
-                    stats.rows_scanned += matching.len();
-                    others.push((at, part, matching));
-                }
-            }
-        }
-        let searches = others.into_iter().map(|(at, part, matching)| async move {
-            let near = part.nearest(&self.env, search, matching).await?;
-            Ok::<_, Error>(near.into_iter().map(move |(distance, row)| (distance, Place { part: at, row })))
+        let per = query.per.as_ref().map(|per| self.per(per)).transpose()?;
+        let legs = query.legs.iter().map(|leg| {
+            let scope = scopes.of(self, both(query.filter.as_ref(), leg.filter.as_ref()))?;
+            let depth = query.depth(leg, &self.settings);
+            Ok(PreparedLeg { ask: self.prepare_ask(leg)?, scope, depth, weight: leg.weight })
         });
-        let (probed, near) = try_join(probe(&self.env, search, targets), try_join_all(searches)).await?;
-        stats.rows_scanned += probed.scanned;
-        stats.rows_reranked = probed.reranked;
-        stats.leaves_probed = probed.leaves;
-        // What was compared one by one was found for sure.
-        let (promised, matches) = probed.promised;
-        let expected = if matches > 0.0 { promised / matches } else { 1.0 };
-        let probed = probed.near.into_iter().map(|(part, distance, row)| (distance, Place { part, row }));
-        Ok(Near { places: near.into_iter().flatten().chain(probed).collect(), stats, expected })
+        let legs = legs.collect::<Result<_>>()?;
+        Ok(Prepared { query, legs, columns, per })
     }
 
-    pub(super) fn prepare(&self, query: &Query) -> Result<Nearest> {
-        check_effort(query.effort)?;
-        let columns = self.schema.columns().iter();
-        let found = columns.enumerate().find(|(_, column)| column.name == query.column);
-        let Some((at, ColumnKind::Vector(shape))) = found.map(|(at, column)| (at, column.kind)) else {
-            return Err(Error::invalid(format!("no such vector column. column=`{}`", query.column)));
-        };
-        let vector = coerce_vector(shape, query.vector.clone())
-            .map_err(|why| Error::invalid(format!("bad query vector: {why}. column=`{}`", query.column)))?;
-        Ok(Nearest {
-            column: at,
-            vector: vector.to_f32(),
-            prepared: Arc::new(Prepared::new(&query.column, shape, vector)?),
-            row_bytes: shape.dimension * shape.element.size(),
-            limit: query.limit,
-            metric: shape.metric,
-            effort: query.effort,
+    fn prepare_ask(&self, leg: &Leg) -> Result<PreparedAsk> {
+        Ok(match &leg.ask {
+            Ask::Nearest { column, vector, effort } => {
+                PreparedAsk::Nearest(self.nearest(column, vector, *effort)?)
+            }
+            Ask::Text(query) => PreparedAsk::Text(Arc::new(text::bind(query, &self.schema)?)),
         })
     }
 
-    /// The nearest of the candidates of all parts, ties by id. Ids are read of those alone that may tie.
-    async fn nearest_of_all(
-        &self,
-        mut near: Vec<(f32, Place)>,
-        limit: usize,
-    ) -> Result<(Vec<Place>, Vec<f32>)> {
-        near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        if let Some((last, _)) = near.get(limit.saturating_sub(1)) {
-            let last = *last;
-            near.retain(|(distance, _)| distance.total_cmp(&last).is_le());
-        }
-        let tied = near.windows(2).any(|pair| matches!(pair, [a, b] if a.0.total_cmp(&b.0).is_eq()));
-        if tied {
-            let places: Vec<Place> = near.iter().map(|(_, place)| *place).collect();
-            let ids = self.fetch(&places, &[]).await?;
-            let ids = self.schema.documents(&ids)?;
-            let mut with_ids: Vec<_> = near.into_iter().zip(ids).collect();
-            with_ids.sort_unstable_by(|(a, x), (b, y)| a.0.total_cmp(&b.0).then_with(|| x.id().cmp(y.id())));
-            near = with_ids.into_iter().map(|(near, _)| near).collect();
-        }
-        near.truncate(limit);
-        Ok(near.into_iter().map(|(distance, place)| (place, distance)).unzip())
-    }
-}
-
-/// What a search found in all parts.
-#[derive(Debug)]
-pub(super) struct Near {
-    /// The nearest of each part.
-    pub(super) places: Vec<(f32, Place)>,
-    pub(super) stats: QueryStats,
-    /// The recall that was expected where leaves were probed.
-    pub(super) expected: f64,
-}
-
-impl Nearest {
-    /// Whether a segment is probed for these matches, or all of them are compared.
-    fn probes(&self, segment: &Segment, matching: &RoaringBitmap) -> bool {
-        self.effort != Effort::Exact
-            && segment.index(self.column).is_some()
-            && is_worth_probing(matching.len())
-    }
-}
-
-/// The walk of a scan over one part: live, matching ids in ascending order, some at a time.
-struct Walk {
-    at: usize,
-    part: Part,
-    live: RoaringBitmap,
-    /// The last id that was looked at.
-    after: Option<DocumentId>,
-    ready: VecDeque<(DocumentId, Place)>,
-    finished: bool,
-    asked: Asked,
-}
-
-/// What an index was asked of the filter of a walk.
-enum Asked {
-    NotYet,
-    InVain,
-    Known(Known),
-}
-
-impl Walk {
-    fn new(at: usize, part: Part, live: RoaringBitmap, after: Option<&DocumentId>) -> Self {
-        Self {
-            at,
-            part,
-            live,
-            after: after.cloned(),
-            ready: VecDeque::new(),
-            finished: false,
-            asked: Asked::NotYet,
-        }
+    /// The places of the attributes whose values limit hits.
+    fn per(&self, per: &LimitPer) -> Result<(Vec<usize>, usize)> {
+        let place = |name: &String| {
+            let mut columns = self.schema.columns().iter();
+            let at = columns.position(|c| c.name == *name && matches!(c.kind, ColumnKind::Attribute(_)));
+            at.ok_or_else(|| Error::invalid(format!("no such attribute to limit hits by. column=`{name}`")))
+        };
+        Ok((per.columns.iter().map(place).collect::<Result<_>>()?, per.limit))
     }
 
-    /// Looks at ids until some are ready or none are left.
-    async fn fill(&mut self, view: &View, bound: Option<&Arc<Bound>>, page: usize) -> Result<()> {
-        while self.ready.is_empty() && !self.finished {
-            let ids = self.part.next_ids(self.after.as_ref(), page).await?;
-            self.finished = ids.len() < page;
-            if let Some((last, _)) = ids.last() {
-                self.after = Some(last.clone());
-            }
-            let mut rows: RoaringBitmap = ids.iter().map(|(_, row)| *row).collect();
-            rows &= &self.live;
-            if let Some(bound) = bound {
-                if matches!(self.asked, Asked::NotYet) {
-                    let known = self.part.known(&view.env, bound, WALK_BYTES_MAX).await?;
-                    self.asked = known.map_or(Asked::InVain, Asked::Known);
+    async fn answer(&self, prepared: &Prepared<'_>) -> Result<QueryResponse> {
+        let mut times = 1_usize;
+        loop {
+            let depth = |leg: &PreparedLeg| leg.depth.saturating_mul(times).min(self.settings.limit_max);
+            let found = prepared.legs.iter().map(|leg| self.rank(leg, depth(leg), prepared.legs.len() > 1));
+            let found = try_join_all(found).await?;
+            let whole = prepared.legs.iter().zip(&found).all(|(leg, (ranking, _))| {
+                ranking.hits.len() < depth(leg) || depth(leg) == self.settings.limit_max
+            });
+            let (rankings, stats): (Vec<Ranking>, Vec<QueryStats>) = found.into_iter().unzip();
+            let mut fused = prepared.query.fusion.fuse(rankings)?;
+            fused.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.place.cmp(&b.place)));
+            if let Some((columns, limit)) = &prepared.per {
+                fused = self.pick(fused, columns, *limit, prepared.query.ranked()).await?;
+                if !whole && fused.len() < prepared.query.ranked() {
+                    times = times.saturating_mul(DEEPER);
+                    continue;
                 }
-                let known = if let Asked::Known(known) = &self.asked { Some(known) } else { None };
-                rows = self.part.settle(&view.env, &view.schema, bound, known, &rows).await?;
             }
-            let matching = ids.into_iter().filter(|(_, row)| rows.contains(*row));
-            let at = self.at;
-            self.ready.extend(matching.map(|(id, row)| (id, Place { part: at, row })));
+            return self.hits(prepared, fused, QueryStats::of_legs(&stats)).await;
         }
-        Ok(())
     }
 
-    /// The ready ids up to `known`; all if it is `None`.
-    fn take_through(&mut self, known: Option<&DocumentId>) -> impl Iterator<Item = (DocumentId, Place)> {
-        let count = self.ready.iter().take_while(|(id, _)| known.is_none_or(|known| id <= known)).count();
-        self.ready.drain(..count)
+    /// What a leg finds: at least `depth` documents if there are so many, and with `ties` all that are as good as
+    /// the last; without, those that may come first by their ids.
+    async fn rank(&self, leg: &PreparedLeg, depth: usize, ties: bool) -> Result<(Ranking, QueryStats)> {
+        let (mut found, stats) = match &leg.ask {
+            PreparedAsk::Nearest(search) => {
+                let search = Nearest { limit: depth, ..search.clone() };
+                let near = self.search(&search, &leg.scope).await?;
+                (near.places, near.stats)
+            }
+            PreparedAsk::Text(query) => self.search_text(query, &leg.scope, depth, ties).await?,
+        };
+        found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        through(&mut found, depth, |a, b| a.0.total_cmp(&b.0));
+        let distances = matches!(leg.ask, PreparedAsk::Nearest(_));
+        let (mut rank, mut last) = (0, None);
+        let hits = found.into_iter().enumerate().map(|(at, (key, place))| {
+            if last.is_none_or(|last: f32| last.total_cmp(&key).is_ne()) {
+                (rank, last) = (at + 1, Some(key));
+            }
+            (place, LegHit { rank, score: 0.0 - key, distance: distances.then_some(key) })
+        });
+        Ok((Ranking { weight: leg.weight, hits: hits.collect() }, stats))
+    }
+
+    /// Of documents in order of their scores the first that stay when only so many may have the same values.
+    async fn pick(
+        &self,
+        fused: Vec<Fused>,
+        columns: &[usize],
+        limit: usize,
+        wanted: usize,
+    ) -> Result<Vec<Fused>> {
+        let places: Vec<Place> = fused.iter().map(|fused| fused.place).collect();
+        let batch = self.fetch(&places, columns).await?;
+        let mut fused: Vec<Option<Fused>> = fused.into_iter().map(Some).collect();
+        let order = self.order(&batch, fused.iter().flatten())?;
+        let values: Vec<ArrayRef> = batch.columns().iter().skip(1).cloned().collect();
+        let fields = values.iter().map(|array| SortField::new(array.data_type().clone()));
+        let rows = RowConverter::new(fields.collect())?.convert_columns(&values)?;
+        let mut taken: HashMap<_, usize> = HashMap::new();
+        let mut picked = Vec::new();
+        for at in order {
+            let count = taken.entry(rows.row(at)).or_default();
+            if *count < limit && picked.len() < wanted {
+                *count += 1;
+                picked.extend(fused.get_mut(at).and_then(Option::take));
+            }
+        }
+        Ok(picked)
+    }
+
+    /// The rows of a batch of documents that were fetched in order of their scores, ties in order of ids.
+    fn order<'f>(&self, batch: &RecordBatch, fused: impl Iterator<Item = &'f Fused>) -> Result<Vec<usize>> {
+        let ids = Ids::new(self.schema.id(), batch.column(0))?;
+        let mut order: Vec<(f32, usize)> = fused.enumerate().map(|(at, fused)| (fused.score, at)).collect();
+        for tied in order.chunk_by_mut(|a, b| a.0.total_cmp(&b.0).is_eq()).filter(|tied| tied.len() > 1) {
+            tied.sort_by_cached_key(|(_, at)| ids.get(*at));
+        }
+        Ok(order.into_iter().map(|(_, at)| at).collect())
+    }
+
+    /// The first of documents that lie in order of their scores, ties in order of ids.
+    async fn settle_ties(&self, fused: Vec<Fused>, count: usize) -> Result<Vec<Fused>> {
+        let places: Vec<Place> = fused.iter().map(|fused| fused.place).collect();
+        let ids = self.fetch(&places, &[]).await?;
+        let order = self.order(&ids, fused.iter())?;
+        let mut fused: Vec<Option<Fused>> = fused.into_iter().map(Some).collect();
+        let first = order.into_iter().take(count);
+        Ok(first.filter_map(|at| fused.get_mut(at).and_then(Option::take)).collect())
+    }
+
+    /// The answer of documents that lie in order of their scores.
+    async fn hits(
+        &self,
+        prepared: &Prepared<'_>,
+        mut fused: Vec<Fused>,
+        stats: QueryStats,
+    ) -> Result<QueryResponse> {
+        through(&mut fused, prepared.query.ranked(), |a, b| a.score.total_cmp(&b.score));
+        if fused.len() > prepared.query.ranked() + TIES {
+            fused = self.settle_ties(fused, prepared.query.ranked()).await?;
+        }
+        let places: Vec<Place> = fused.iter().map(|fused| fused.place).collect();
+        let batch = self.fetch(&places, &prepared.columns).await?;
+        let order = self.order(&batch, fused.iter())?;
+        let page: Vec<usize> =
+            order.into_iter().skip(prepared.query.offset).take(prepared.query.limit).collect();
+        let rows = UInt64Array::from_iter_values(page.iter().map(|at| *at as u64));
+        let batch = take_record_batch(&batch, &rows)?;
+        let mut fused: Vec<Option<Fused>> = fused.into_iter().map(Some).collect();
+        let hits = page.iter().filter_map(|at| fused.get_mut(*at).and_then(Option::take));
+        let (scores, legs) = hits.map(|fused| (fused.score, fused.legs)).unzip();
+        let rows = Rows::new(Arc::clone(&self.schema), batch);
+        Ok(QueryResponse { rows, scores, legs, sequence: self.sequence, stats })
+    }
+}
+
+/// Keeps the first `count` of what is in order, and all that are as good as the last of them.
+fn through<T>(sorted: &mut Vec<T>, count: usize, compare: impl Fn(&T, &T) -> Ordering) {
+    let Some(last) = count.checked_sub(1).and_then(|last| sorted.get(last)) else { return };
+    let more = sorted.iter().skip(count).take_while(|item| compare(item, last).is_eq()).count();
+    sorted.truncate(count + more);
+}
+
+/// Both filters.
+fn both(one: Option<&Filter>, other: Option<&Filter>) -> Option<Filter> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(Filter::And(vec![one.clone(), other.clone()])),
+        (one, other) => one.or(other).cloned(),
     }
 }

@@ -187,7 +187,7 @@ impl Part {
         &self,
         env: &Env,
         search: &Nearest,
-        allowed: RoaringBitmap,
+        allowed: &RoaringBitmap,
     ) -> Result<Vec<(f32, u32)>> {
         let mut top = TopK::new(search.limit);
         let segment = match &self.source {
@@ -196,12 +196,12 @@ impl Part {
                 let array = run.rows().columns().get(place).cloned();
                 let array = array.ok_or_else(|| Error::internal("a run lacks a column"))?;
                 let rows = 0..self.source.rows();
-                return Ok(score(env, search, array, rows, allowed, top).await?.into_sorted_vec());
+                return Ok(score(env, search, array, rows, allowed.clone(), top).await?.into_sorted_vec());
             }
             Source::Segment(segment) => segment,
         };
         if allowed.len() < u64::from(segment.meta().rows) / SPARSE {
-            return self.nearest_of_few(env, search, &allowed).await;
+            return self.nearest_of_few(env, search, allowed).await;
         }
         let window = (VECTOR_WINDOW_BYTES / search.row_bytes.max(1)).clamp(1, 1 << 20);
         let rows = segment.meta().rows;
@@ -212,7 +212,7 @@ impl Part {
             |rows: Range<u32>| async move { Ok((segment.vectors(search.column, rows.clone()).await?, rows)) };
         let mut arrays = stream::iter(windows).map(read).buffered(PARALLEL);
         while let Some((array, rows)) = arrays.try_next().await.map_err(|e: Error| e)? {
-            let picked = within(&allowed, rows.clone());
+            let picked = within(allowed, rows.clone());
             top = score(env, search, array, rows, picked, top).await?;
         }
         Ok(top.into_sorted_vec())

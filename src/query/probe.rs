@@ -14,7 +14,7 @@ use roaring::RoaringBitmap;
 use super::part::Nearest;
 use super::topk::TopK;
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::index::vector::{CentroidSet, Curve, Found, Query as Codes, VectorIndex};
 use crate::segment::Segment;
 
@@ -39,9 +39,25 @@ pub(crate) enum Effort {
     Probes(usize),
 }
 
+impl Default for Effort {
+    fn default() -> Self {
+        Self::Recall(0.95)
+    }
+}
+
 impl Effort {
     pub(super) fn of(recall: f64) -> Self {
         if (1.0 - recall).abs() < f64::EPSILON { Self::Exact } else { Self::Recall(recall) }
+    }
+
+    pub(super) fn check(self) -> Result<()> {
+        match self {
+            Self::Recall(recall) if !(recall > 0.0 && recall <= 1.0) => Err(Error::invalid(format!(
+                "bad recall: above 0 and at most 1 is allowed. recall=`{recall}`"
+            ))),
+            Self::Probes(0) => Err(Error::invalid("bad number of probes: at least 1 is allowed. probes=`0`")),
+            Self::Recall(_) | Self::Probes(_) | Self::Exact => Ok(()),
+        }
     }
 }
 
@@ -51,7 +67,7 @@ pub(super) struct Target {
     /// The number of its part.
     pub(super) part: usize,
     pub(super) segment: Arc<Segment>,
-    pub(super) matching: RoaringBitmap,
+    pub(super) matching: Arc<RoaringBitmap>,
 }
 
 /// What the probes of all segments came to.
@@ -180,7 +196,7 @@ fn choose(set: &CentroidSet, codes: &Codes, wanted: usize, search: &Nearest, tar
     };
     let indexes: Vec<(&VectorIndex, &RoaringBitmap)> = targets
         .iter()
-        .filter_map(|target| Some((target.segment.index(search.column)?, &target.matching)))
+        .filter_map(|target| Some((target.segment.index(search.column)?, target.matching.as_ref())))
         .collect();
     let matches: u64 = indexes.iter().map(|(_, matching)| matching.len()).sum();
     let vectors: u64 = indexes.iter().map(|(index, _)| index.vectors()).sum();

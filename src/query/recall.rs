@@ -2,9 +2,11 @@
 
 use roaring::RoaringBitmap;
 
+use super::part::Nearest;
 use super::probe::Effort;
-use super::request::{check_effort, check_limit};
-use super::{Filter, Part, Place, Query, View};
+use super::request::check_limit;
+use super::scope::Scopes;
+use super::{Filter, Part, Place, View};
 use crate::error::{Error, Result};
 use crate::types::{Document, Value, Vector};
 
@@ -47,8 +49,7 @@ pub struct RecallReport {
 impl RecallCheck {
     /// Of a vector column.
     pub fn of(column: impl Into<String>) -> Self {
-        let effort = Query::nearest("", Vector::F32(Vec::new())).effort;
-        Self { column: column.into(), sample: 100, limit: 10, effort, filter: None }
+        Self { column: column.into(), sample: 100, limit: 10, effort: Effort::default(), filter: None }
     }
 
     /// How many stored vectors are asked for, 1 to 100,000. Default 100.
@@ -63,19 +64,19 @@ impl RecallCheck {
         self
     }
 
-    /// As [`Query::recall`].
+    /// As [`Leg::recall`](crate::Leg::recall).
     pub fn recall(mut self, recall: f64) -> Self {
         self.effort = Effort::of(recall);
         self
     }
 
-    /// As [`Query::probes`].
+    /// As [`Leg::probes`](crate::Leg::probes).
     pub fn probes(mut self, probes: usize) -> Self {
         self.effort = Effort::Probes(probes);
         self
     }
 
-    /// As [`Query::filter`]: the documents that may be found. Those that are asked for are of all.
+    /// As [`Leg::filter`](crate::Leg::filter): the documents that may be found. Those that are asked for are of all.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
         self
@@ -84,23 +85,24 @@ impl RecallCheck {
 
 impl View {
     pub(crate) async fn measure_recall(&self, check: &RecallCheck) -> Result<RecallReport> {
-        check_limit(check.limit, &self.settings)?;
-        check_effort(check.effort)?;
+        check_limit("limit", check.limit, &self.settings)?;
+        check.effort.check()?;
         if !(1..=SAMPLE_MAX).contains(&check.sample) {
             let sample = check.sample;
             return Err(Error::limit(format!(
                 "bad sample: 1 to {SAMPLE_MAX} are allowed. sample=`{sample}`"
             )));
         }
-        let bound = self.bind(check.filter.as_ref())?;
+        let scope = Scopes::default().of(self, check.filter.clone())?;
         let (mut found, mut wanted, mut scanned, mut expected) = (0, 0, 0, 0.0);
         let mut report = RecallReport { queries: 0, recall: 1.0, expected: 1.0, rows_scanned: 0.0, rows: 0 };
         for (place, vector) in self.sample(&check.column, check.sample).await? {
             // One more, for the vector's own document.
-            let query = Query::nearest(&check.column, vector).limit(check.limit + 1);
-            let exact = self.search(&self.prepare(&query.clone().exact())?, bound.as_ref()).await?;
-            let query = Query { effort: check.effort, ..query };
-            let probed = self.search(&self.prepare(&query)?, bound.as_ref()).await?;
+            let search = self.nearest(&check.column, &vector, check.effort)?;
+            let probed = Nearest { limit: check.limit + 1, ..search };
+            let exact = Nearest { effort: Effort::Exact, ..probed.clone() };
+            let exact = self.search(&exact, &scope).await?;
+            let probed = self.search(&probed, &scope).await?;
             let nearest = |near: Vec<(f32, Place)>| {
                 let mut near: Vec<f32> = near
                     .into_iter()

@@ -1,95 +1,62 @@
-//! What is asked: queries and scans.
+//! What is asked.
 
 use super::probe::Effort;
-use super::{Cursor, Filter, TextQuery};
+use super::{Filter, Fusion, Leg, Select, TextQuery};
 use crate::error::{Error, Result};
-use crate::schema::{ColumnKind, ID_COLUMN, Schema};
 use crate::settings::Settings;
 use crate::types::Vector;
 
-/// The recall of a query that does not say.
-const RECALL: f64 = 0.95;
+/// The most legs of a query.
+const LEGS_MAX: usize = 16;
+/// The most columns whose values limit hits.
+const PER_MAX: usize = 8;
+/// A leg goes so many times as deep as hits are asked for, and at least so deep.
+const DEPTH_TIMES: usize = 10;
+const DEPTH_MIN: usize = 100;
 
-/// Which columns an answer carries. The id is always there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Select {
-    /// All attributes and vectors.
-    All,
-    /// All attributes, no vectors.
-    #[default]
-    Attributes,
-    /// These columns alone.
-    Only(Vec<String>),
-    /// All attributes and vectors but these.
-    Except(Vec<String>),
-}
-
-impl Select {
-    /// These columns alone; none gives ids.
-    pub fn only<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> Self {
-        Self::Only(columns.into_iter().map(Into::into).collect())
-    }
-
-    /// All columns but these.
-    pub fn except<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> Self {
-        Self::Except(columns.into_iter().map(Into::into).collect())
-    }
-
-    /// The places of the selected columns in the schema, ascending.
-    pub(crate) fn places(&self, schema: &Schema) -> Result<Vec<usize>> {
-        if let Self::Only(names) | Self::Except(names) = self {
-            let unknown = |name: &&String| schema.column(name).is_none() && name.as_str() != ID_COLUMN;
-            if let Some(name) = names.iter().find(unknown) {
-                return Err(Error::invalid(format!("unknown column in the selection. column=`{name}`")));
-            }
-        }
-        let selected = |at: &usize| {
-            schema.columns().get(*at).is_some_and(|column| match self {
-                Self::All => true,
-                Self::Attributes => matches!(column.kind, ColumnKind::Attribute(_)),
-                Self::Only(names) => names.contains(&column.name),
-                Self::Except(names) => !names.contains(&column.name),
-            })
-        };
-        Ok((0..schema.columns().len()).filter(selected).collect())
-    }
-}
-
-/// A search for the nearest documents.
+/// A search for the best documents: by one leg, or by several whose rankings are fused.
 ///
 /// ```
-/// use elacsym::{Filter, Query, Vector};
+/// use elacsym::query::TextQuery;
+/// use elacsym::{Filter, Leg, Query, Vector};
 ///
-/// let query = Query::nearest("embedding", Vector::from([0.1, 0.9])).filter(Filter::eq("kind", "noun")).limit(5);
+/// let near = Query::nearest("embedding", Vector::from([0.1, 0.9])).filter(Filter::eq("kind", "noun")).limit(5);
+/// let words = Query::text(TextQuery::any("body", "cold object storage"));
+/// let both = Query::hybrid([
+///     Leg::nearest("embedding", Vector::from([0.1, 0.9])).weight(2.0),
+///     Leg::text(TextQuery::any("body", "cold object storage")),
+/// ])
+/// .limit_per(["author"], 2);
+/// # let _ = (near, words, both);
 /// ```
+///
+/// # Limits
+/// A query has at most 16 legs. [`Query::offset`] and [`Query::limit`] together are at most
+/// [`Settings::limit_max`](crate::Settings::limit_max), and so is the depth of a leg.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Query {
-    pub(crate) column: String,
-    pub(crate) vector: Vector,
-    pub(crate) filter: Option<Filter>,
-    pub(crate) limit: usize,
-    pub(crate) select: Select,
-    pub(crate) effort: Effort,
-    /// Instead of vectors.
-    pub(crate) text: Option<TextQuery>,
+    pub(super) legs: Vec<Leg>,
+    pub(super) fusion: Fusion,
+    pub(super) filter: Option<Filter>,
+    pub(super) limit: usize,
+    pub(super) offset: usize,
+    pub(super) per: Option<LimitPer>,
+    pub(super) select: Select,
+}
+
+/// How many hits may have the same values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LimitPer {
+    pub(super) columns: Vec<String>,
+    pub(super) limit: usize,
 }
 
 impl Query {
     /// The documents whose vector in `column` is nearest to `vector` by the metric of the column. Documents
     /// without a vector there are left out. Equal distances are in order of ids.
     pub fn nearest(column: impl Into<String>, vector: impl Into<Vector>) -> Self {
-        let (column, vector) = (column.into(), vector.into());
-        Self {
-            column,
-            vector,
-            filter: None,
-            limit: 10,
-            select: Select::default(),
-            effort: Effort::Recall(RECALL),
-            text: None,
-        }
+        Leg::nearest(column, vector).into()
     }
 
     /// The documents whose text matches, best first by BM25. Equal scores are in order of ids.
@@ -101,32 +68,52 @@ impl Query {
     /// let query = Query::text(TextQuery::any("body", "cold object storage")).limit(5);
     /// ```
     pub fn text(query: impl Into<TextQuery>) -> Self {
-        Self { text: Some(query.into()), ..Self::nearest("", Vec::<f32>::new()) }
+        Leg::text(query).into()
     }
 
-    /// Only documents that match. Default: all.
+    /// The documents that some legs rank, fused by [`Fusion::default`]. A document needs to be found by one of
+    /// them; a leg that finds none is no error. Equal scores are in order of ids.
+    pub fn hybrid<L: Into<Leg>>(legs: impl IntoIterator<Item = L>) -> Self {
+        Self {
+            legs: legs.into_iter().map(Into::into).collect(),
+            fusion: Fusion::default(),
+            filter: None,
+            limit: 10,
+            offset: 0,
+            per: None,
+            select: Select::default(),
+        }
+    }
+
+    /// How rankings of several legs become one. Default: reciprocal ranks, with the constant 60.
+    pub fn fuse(mut self, fusion: Fusion) -> Self {
+        self.fusion = fusion;
+        self
+    }
+
+    /// Only documents that match; every leg looks at them alone. Default: all.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
         self
     }
 
-    /// The share of the true nearest documents that should be found, on average over queries like those that are
-    /// stored: above 0, and at most 1, which is [`Query::exact`]. Default 0.95. Columns without an index are
-    /// searched exactly, whatever is asked.
-    pub fn recall(mut self, recall: f64) -> Self {
-        self.effort = Effort::of(recall);
-        self
+    /// [`Leg::recall`] of all its vector legs.
+    pub fn recall(self, recall: f64) -> Self {
+        self.effort(Effort::of(recall))
     }
 
-    /// Probes this many leaves of the index, at least 1, whatever recall that gives.
-    pub fn probes(mut self, probes: usize) -> Self {
-        self.effort = Effort::Probes(probes);
-        self
+    /// [`Leg::probes`] of all its vector legs.
+    pub fn probes(self, probes: usize) -> Self {
+        self.effort(Effort::Probes(probes))
     }
 
-    /// Compares every vector that the filter lets through.
-    pub fn exact(mut self) -> Self {
-        self.effort = Effort::Exact;
+    /// [`Leg::exact`] of all its vector legs.
+    pub fn exact(self) -> Self {
+        self.effort(Effort::Exact)
+    }
+
+    pub(super) fn effort(mut self, effort: Effort) -> Self {
+        self.legs.iter_mut().for_each(|leg| leg.set_effort(effort));
         self
     }
 
@@ -136,80 +123,76 @@ impl Query {
         self
     }
 
+    /// Leaves out the first hits. Default 0. To page while others write, use one
+    /// [`Snapshot`](crate::Snapshot).
+    pub fn offset(mut self, offset: usize) -> Self {
+        self.offset = offset;
+        self
+    }
+
+    /// At most `limit` hits that have the same values in these attributes, the best ones; no value is a value
+    /// like others. At most 8 attributes, and no vectors.
+    pub fn limit_per<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>, limit: usize) -> Self {
+        self.per = Some(LimitPer { columns: columns.into_iter().map(Into::into).collect(), limit });
+        self
+    }
+
     /// The columns of the hits. Default [`Select::Attributes`].
     pub fn select(mut self, select: Select) -> Self {
         self.select = select;
         self
     }
-}
 
-/// A walk over documents in order of their ids.
-///
-/// ```
-/// use elacsym::{Filter, Scan, Select};
-///
-/// let scan = Scan::new().filter(Filter::gt("year", 1999)).select(Select::only(["title"])).limit(100);
-/// ```
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct Scan {
-    pub(crate) filter: Option<Filter>,
-    pub(crate) limit: usize,
-    pub(crate) after: Option<Cursor>,
-    pub(crate) select: Select,
-}
-
-impl Default for Scan {
-    fn default() -> Self {
-        Self { filter: None, limit: 1_000, after: None, select: Select::All }
-    }
-}
-
-impl Scan {
-    /// All documents, whole, a page of 1,000 at a time.
-    pub fn new() -> Self {
-        Self::default()
+    /// Hits that are ranked: those asked for, and those left out before them.
+    pub(super) fn ranked(&self) -> usize {
+        self.offset.saturating_add(self.limit)
     }
 
-    /// Only documents that match. Default: all.
-    pub fn filter(mut self, filter: Filter) -> Self {
-        self.filter = Some(filter);
-        self
+    /// How deep a leg goes at first.
+    pub(super) fn depth(&self, leg: &Leg, settings: &Settings) -> usize {
+        let ranked = self.ranked();
+        let default = || ranked.saturating_mul(DEPTH_TIMES).max(DEPTH_MIN);
+        let depth = if self.legs.len() == 1 { ranked } else { leg.depth.unwrap_or_else(default) };
+        depth.min(settings.limit_max)
     }
 
-    /// The most documents of a page. Default 1,000, at most
-    /// [`Settings::limit_max`](crate::Settings::limit_max).
-    pub fn limit(mut self, limit: usize) -> Self {
-        self.limit = limit;
-        self
-    }
-
-    /// Goes on where another page ended. Default: from the first id.
-    pub fn after(mut self, cursor: impl Into<Option<Cursor>>) -> Self {
-        self.after = cursor.into();
-        self
-    }
-
-    /// The columns of the documents. Default [`Select::All`].
-    pub fn select(mut self, select: Select) -> Self {
-        self.select = select;
-        self
-    }
-}
-
-pub(super) fn check_effort(effort: Effort) -> Result<()> {
-    match effort {
-        Effort::Recall(recall) if !(recall > 0.0 && recall <= 1.0) => {
-            Err(Error::invalid(format!("bad recall: above 0 and at most 1 is allowed. recall=`{recall}`")))
+    /// What is wrong whatever the schema.
+    pub(super) fn check(&self, settings: &Settings) -> Result<()> {
+        check_limit("limit", self.limit, settings)?;
+        check_limit("offset and limit", self.ranked(), settings)?;
+        if !(1..=LEGS_MAX).contains(&self.legs.len()) {
+            let legs = self.legs.len();
+            return Err(Error::limit(format!(
+                "bad number of legs: 1 to {LEGS_MAX} are allowed. legs=`{legs}`"
+            )));
         }
-        Effort::Probes(0) => Err(Error::invalid("bad number of probes: at least 1 is allowed. probes=`0`")),
-        Effort::Recall(_) | Effort::Probes(_) | Effort::Exact => Ok(()),
+        for leg in &self.legs {
+            leg.check()?;
+            leg.depth.map_or(Ok(()), |depth| check_limit("depth", depth, settings))?;
+        }
+        self.fusion.check()?;
+        match &self.per {
+            Some(per) if !(1..=PER_MAX).contains(&per.columns.len()) => Err(Error::limit(format!(
+                "bad number of attributes in a limit per value: 1 to {PER_MAX} are allowed. attributes=`{}`",
+                per.columns.len()
+            ))),
+            Some(per) if per.limit == 0 => {
+                Err(Error::limit("bad limit per value: at least 1 is allowed. limit=`0`"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-pub(super) fn check_limit(limit: usize, settings: &Settings) -> Result<()> {
+impl From<Leg> for Query {
+    fn from(leg: Leg) -> Self {
+        Self::hybrid([leg])
+    }
+}
+
+pub(super) fn check_limit(what: &str, limit: usize, settings: &Settings) -> Result<()> {
     if (1..=settings.limit_max).contains(&limit) {
         return Ok(());
     }
-    Err(Error::limit(format!("bad limit: 1 to {} are allowed. limit=`{limit}`", settings.limit_max)))
+    Err(Error::limit(format!("bad {what}: 1 to {} are allowed. {what}=`{limit}`", settings.limit_max)))
 }

@@ -63,10 +63,30 @@ impl Rows {
 pub struct Hit {
     /// The document, with the selected columns.
     pub document: Document,
-    /// Its distance from the query: smaller is nearer. For a search of text the score, negated.
-    pub distance: f32,
-    /// Its score, if text was searched: greater is better.
-    pub score: Option<f32>,
+    /// What hits are in order of, greater is better: the fused score, and of a single leg that of the leg.
+    pub score: f32,
+    /// What each leg says of it, in order of the legs; `None` where a leg did not find it.
+    pub legs: Vec<Option<LegHit>>,
+}
+
+impl Hit {
+    /// Its distance by the first vector leg that found it.
+    #[must_use]
+    pub fn distance(&self) -> Option<f32> {
+        self.legs.iter().flatten().find_map(|hit| hit.distance)
+    }
+}
+
+/// What one leg says of a hit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct LegHit {
+    /// Its rank in the leg, from 1.
+    pub rank: usize,
+    /// Its score, greater is better: by BM25 for text, the negated distance for vectors.
+    pub score: f32,
+    /// Its distance from the vector of the leg.
+    pub distance: Option<f32>,
 }
 
 /// What a query looked at.
@@ -86,16 +106,30 @@ pub struct QueryStats {
     pub leaves_probed: u64,
 }
 
+impl QueryStats {
+    /// Of the legs of a query together.
+    pub(super) fn of_legs(legs: &[Self]) -> Self {
+        let add = |sum: Self, leg: &Self| Self {
+            parts: sum.parts.max(leg.parts),
+            rows: sum.rows.max(leg.rows),
+            rows_scanned: sum.rows_scanned + leg.rows_scanned,
+            rows_reranked: sum.rows_reranked + leg.rows_reranked,
+            leaves_probed: sum.leaves_probed + leg.leaves_probed,
+        };
+        legs.iter().fold(Self::default(), add)
+    }
+}
+
 /// The answer to a [`Query`](crate::Query).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct QueryResponse {
-    /// The documents, nearest first.
+    /// The documents, best first.
     pub rows: Rows,
-    /// Their distances, in the same order. For a search of text the scores, negated.
-    pub distances: Vec<f32>,
-    /// Their scores, in the same order, if text was searched.
-    pub scores: Option<Vec<f32>>,
+    /// Their scores, in the same order: see [`Hit::score`].
+    pub scores: Vec<f32>,
+    /// What each leg says of them, in the same order: see [`Hit::legs`].
+    pub legs: Vec<Vec<Option<LegHit>>>,
     /// The state that was asked.
     pub sequence: Sequence,
     /// What the query looked at.
@@ -103,19 +137,25 @@ pub struct QueryResponse {
 }
 
 impl QueryResponse {
-    /// The hits as documents with their distances.
+    /// The hits, best first.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) alone.
     pub fn hits(&self) -> Result<Vec<Hit>> {
-        let hits = self.rows.documents()?.into_iter().zip(&self.distances).enumerate();
-        let score = |at| self.scores.as_ref().and_then(|scores: &Vec<f32>| scores.get(at).copied());
-        let hit = |(at, (document, distance)): (_, (_, &f32))| Hit {
+        let documents = self.rows.documents()?.into_iter();
+        let ranked = self.scores.iter().zip(&self.legs);
+        let hit = |(document, (score, legs)): (_, (&f32, &Vec<_>))| Hit {
             document,
-            distance: *distance,
-            score: score(at),
+            score: *score,
+            legs: legs.clone(),
         };
-        Ok(hits.map(hit).collect())
+        Ok(documents.zip(ranked).map(hit).collect())
+    }
+
+    /// The distances of the hits: see [`Hit::distance`].
+    #[must_use]
+    pub fn distances(&self) -> Vec<Option<f32>> {
+        self.legs.iter().map(|legs| legs.iter().flatten().find_map(|hit| hit.distance)).collect()
     }
 }
 

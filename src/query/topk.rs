@@ -1,6 +1,7 @@
-//! The nearest few of many, in a total order.
+//! The nearest few of many, and what is as near as the last of them.
 //!
-//! **Invariant:** the outcome depends on what was pushed, never on the order of the pushes.
+//! **Invariant:** with fewer ties than [`TIES_MAX`] the outcome depends on what was pushed, never on the order of
+//! the pushes.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -8,12 +9,18 @@ use std::collections::BinaryHeap;
 /// How many entries are reserved at first: a limit is the caller's word, not a reason to allocate.
 const RESERVED_MAX: usize = 1 << 10;
 
-/// The `limit` least of all pushed entries: by distance, then by key. A key is pushed at most once.
+/// The most entries that are kept for being as near as the last: which of more of them are is left to chance.
+const TIES_MAX: usize = 4_096;
+
+/// The `limit` least of all pushed entries by distance, and those whose distance is that of the greatest of them:
+/// who chooses among them has to see them all.
 #[derive(Clone, Debug)]
 pub(crate) struct TopK<T> {
     limit: usize,
     /// The greatest on top.
     heap: BinaryHeap<Entry<T>>,
+    /// As far as the top of the full heap.
+    ties: Vec<Entry<T>>,
 }
 
 #[derive(Clone, Debug)]
@@ -24,45 +31,39 @@ struct Entry<T> {
 
 impl<T: Ord> TopK<T> {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, heap: BinaryHeap::with_capacity(limit.min(RESERVED_MAX)) }
+        Self { limit, heap: BinaryHeap::with_capacity(limit.min(RESERVED_MAX)), ties: Vec::new() }
     }
 
-    /// Offers an entry; whether it is among the least so far.
-    pub(crate) fn push(&mut self, distance: f32, key: T) -> bool {
+    /// Offers an entry.
+    pub(crate) fn push(&mut self, distance: f32, key: T) {
         let entry = Entry { distance, key };
         if self.heap.len() < self.limit {
             self.heap.push(entry);
-            return true;
+            return;
         }
-        match self.heap.peek_mut() {
-            Some(mut greatest) if entry < *greatest => {
-                *greatest = entry;
-                true
+        let Some(mut greatest) = self.heap.peek_mut() else { return };
+        match distance.total_cmp(&greatest.distance) {
+            Ordering::Greater => {}
+            Ordering::Equal => self.ties.push(entry),
+            Ordering::Less => {
+                let out = std::mem::replace(&mut *greatest, entry);
+                drop(greatest);
+                if self.heap.peek().is_some_and(|now| now.distance.total_cmp(&out.distance).is_lt()) {
+                    self.ties.clear();
+                } else {
+                    self.ties.push(out);
+                }
             }
-            _ => false,
         }
+        self.ties.truncate(TIES_MAX);
     }
 
-    /// Whether an entry of this distance could still enter.
-    #[cfg(test)]
-    fn admits(&self, distance: f32) -> bool {
-        self.limit > 0 && self.threshold().is_none_or(|greatest| distance.total_cmp(&greatest).is_le())
-    }
-
-    /// When full: the greatest distance held. What is farther cannot enter; what is as far may, by its key.
-    #[cfg(test)]
-    pub(crate) fn threshold(&self) -> Option<f32> {
-        if self.heap.len() < self.limit { None } else { self.heap.peek().map(|entry| entry.distance) }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.heap.len()
-    }
-
-    /// Everything held, least first.
+    /// Everything held, least first, ties by key.
     pub(crate) fn into_sorted_vec(self) -> Vec<(f32, T)> {
-        self.heap.into_sorted_vec().into_iter().map(|entry| (entry.distance, entry.key)).collect()
+        let mut held = self.heap.into_vec();
+        held.extend(self.ties);
+        held.sort_unstable();
+        held.into_iter().map(|entry| (entry.distance, entry.key)).collect()
     }
 }
 
@@ -121,12 +122,7 @@ mod tests {
             let turn = turn % entries.len().max(1);
             entries.rotate_left(turn);
             let mut top = TopK::new(limit);
-            for (distance, key) in &entries {
-                let admitted = top.admits(*distance);
-                let entered = top.push(*distance, *key);
-                prop_assert!(admitted || !entered);
-                prop_assert!(top.len() <= limit);
-            }
+            top.extend(entries.iter().copied());
             let (first, second) = entries.split_at(turn);
             let mut merged = TopK::new(limit);
             for half in [first, second] {
@@ -135,20 +131,23 @@ mod tests {
                 merged.extend(part.into_sorted_vec());
             }
             entries.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            entries.truncate(limit);
+            let last = limit.checked_sub(1).and_then(|last| entries.get(last)).map(|last| last.0);
+            entries.retain(|(distance, _)| limit > 0 && last.is_none_or(|last| distance.total_cmp(&last).is_le()));
             prop_assert_eq!(bits(top.into_sorted_vec()), bits(entries.clone()));
             prop_assert_eq!(bits(merged.into_sorted_vec()), bits(entries));
         }
     }
 
     #[test]
-    fn a_great_limit_reserves_little_and_none_admits_nothing() {
+    fn a_great_limit_reserves_little_none_admits_nothing_and_ties_are_bounded() {
         let mut all = TopK::new(usize::MAX);
-        assert!(all.push(1.0, 1) && all.threshold().is_none());
+        all.push(1.0, 1);
+        assert_eq!(all.into_sorted_vec(), [(1.0, 1)]);
         let mut none = TopK::new(0);
-        assert!(!none.admits(0.0) && !none.push(0.0, 1));
-        let mut one = TopK::new(1);
-        assert!(one.push(1.0, 5) && one.admits(1.0) && !one.push(1.0, 6) && one.push(1.0, 4));
-        assert_eq!(one.threshold(), Some(1.0));
+        none.push(0.0, 1);
+        assert!(none.into_sorted_vec().is_empty());
+        let mut same = TopK::new(1);
+        same.extend((0..3 * TIES_MAX).map(|key| (1.0, key)));
+        assert_eq!(same.into_sorted_vec().len(), 1 + TIES_MAX);
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct View {
 }
 
 /// Where a document lies: the part, and the row in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Place {
     pub(crate) part: usize,
     pub(crate) row: u32,
@@ -69,11 +69,18 @@ impl View {
     pub(crate) async fn matching(&self, bound: Option<&Arc<Bound>>) -> Result<Vec<(Part, RoaringBitmap)>> {
         let live = self.live().await?;
         let Some(bound) = bound else { return Ok(live) };
-        let parts = live.into_iter().map(|(part, live)| async move {
-            let matching = part.matching(&self.env, &self.schema, bound, &live).await?;
-            Ok::<_, Error>((part, matching))
-        });
-        try_join_all(parts).await
+        let matching = self.filtered(&live, bound).await?;
+        Ok(live.into_iter().map(|(part, _)| part).zip(matching).collect())
+    }
+
+    /// Of the live rows of parts those that a filter matches.
+    pub(super) async fn filtered(
+        &self,
+        live: &[(Part, RoaringBitmap)],
+        bound: &Arc<Bound>,
+    ) -> Result<Vec<RoaringBitmap>> {
+        let parts = live.iter();
+        try_join_all(parts.map(|(part, live)| part.matching(&self.env, &self.schema, bound, live))).await
     }
 
     /// Where the documents of these ids lie. Every part is asked at once.

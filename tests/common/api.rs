@@ -161,7 +161,10 @@ impl View {
             None => query,
         };
         let hits = self.0.query(query).await?.hits()?;
-        Ok(hits.into_iter().map(|hit| (hit.document.id().clone(), hit.distance)).collect())
+        Ok(hits
+            .into_iter()
+            .map(|hit| (hit.document.id().clone(), hit.distance().expect("a distance")))
+            .collect())
     }
 }
 

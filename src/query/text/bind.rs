@@ -14,7 +14,7 @@ const DEPTH_MAX: usize = 32;
 const COLUMNS_MAX: usize = 64;
 
 /// The plan of a query.
-pub(super) fn bind(query: &TextQuery, schema: &Schema) -> Result<Plan> {
+pub(in crate::query) fn bind(query: &TextQuery, schema: &Schema) -> Result<Plan> {
     let mut binder = Binder { schema, leaves: Vec::new(), characters: 0, nodes: 0 };
     let root = binder.node(query, 1)?;
     let columns = schema.texts().map(|(_, options)| (options.k1, options.b)).collect();

@@ -2,80 +2,78 @@
 
 use std::sync::Arc;
 
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use roaring::RoaringBitmap;
 
-use super::TextQuery;
-use super::bind::bind;
 use crate::error::{Error, Result};
-use crate::index::text::{Counts, Loaded, Stats, TextSource, cut};
+use crate::index::text::{Counts, Loaded, Plan, Stats, TextSource, cut};
 use crate::memtable::Source;
-use crate::query::{Bound, Part, Place, QueryStats, View};
+use crate::query::scope::Scope;
+use crate::query::{Part, Place, QueryStats, View};
 use crate::segment::RowOrder;
 
-/// Rows of a segment that lie in another order than their ids and tie with the last hit, at most: more of them
+/// Rows that tie with the last hit, at most, where their order is not that of ids or all are wanted: more of them
 /// than this, and which is a hit is left to their order.
 const TIES_MAX: usize = 4_096;
 /// Runs up to so many rows are indexed where we are.
 const INLINE_ROWS: u32 = 64;
 
 /// A part that is searched.
-struct Searched {
+struct Searched<'a> {
     number: usize,
-    part: Part,
+    part: &'a Part,
     dead: RoaringBitmap,
-    matching: RoaringBitmap,
+    matching: &'a RoaringBitmap,
     source: TextSource,
 }
 
 impl View {
-    /// The best places of every part, with their scores negated. Two round trips.
+    /// The best places of every part, with their scores negated, and with `ties` all that score as the last of
+    /// them. Two round trips; the filter's goes beside the first.
     pub(in crate::query) async fn search_text(
         &self,
-        query: &TextQuery,
-        bound: Option<&Arc<Bound>>,
+        plan: &Arc<Plan>,
+        scope: &Scope,
         limit: usize,
+        ties: bool,
     ) -> Result<(Vec<(f32, Place)>, QueryStats)> {
-        let plan = Arc::new(bind(query, &self.schema)?);
-        let (parts, mut stats) = self.searched(bound).await?;
-        let looked_up = try_join_all(parts.iter().map(|part| part.source.look_up(&plan)));
-        let mut found = looked_up.await?;
-        cut(&plan, &mut found);
+        let live = scope.live(self).await?;
+        let mut stats = QueryStats { parts: live.len(), ..QueryStats::default() };
+        stats.rows = live.iter().map(|(part, _)| u64::from(part.source.rows())).sum();
+        let sources = live.iter().filter(|(_, rows)| !rows.is_empty()).map(|(part, _)| async move {
+            let source = self.text_of(part).await?;
+            let found = source.look_up(plan).await?;
+            Ok::<_, Error>((source, found))
+        });
+        let (matching, looked_up) = try_join(scope.matching(self), try_join_all(sources)).await?;
+        let (sources, mut found): (Vec<_>, Vec<_>) = looked_up.into_iter().unzip();
+        let parts = live.iter().zip(matching).enumerate().filter(|(_, ((_, live), _))| !live.is_empty());
+        let parts: Vec<Searched<'_>> = parts
+            .zip(sources)
+            .map(|((number, ((part, live), (_, matching))), source)| Searched {
+                number,
+                part,
+                dead: dead(part, live),
+                matching,
+                source,
+            })
+            .collect();
+        cut(plan, &mut found);
         let loads = parts.iter().zip(found).map(|(part, found)| {
-            Loaded::new(part.source.clone(), Arc::clone(&plan), found, !part.dead.is_empty())
+            Loaded::new(part.source.clone(), Arc::clone(plan), found, !part.dead.is_empty())
         });
         let loaded: Vec<Arc<Loaded>> = try_join_all(loads).await?.into_iter().map(Arc::new).collect();
         let counts =
             try_join_all(parts.iter().zip(&loaded).map(|(part, loaded)| self.count(part, loaded))).await?;
-        let weights = Arc::new(Stats::new(&plan, &counts));
+        let weights = Arc::new(Stats::new(plan, &counts));
         let searches =
-            parts.iter().zip(&loaded).map(|(part, loaded)| self.best(part, loaded, &weights, limit));
+            parts.iter().zip(&loaded).map(|(part, loaded)| self.best(part, loaded, &weights, (limit, ties)));
         let best = try_join_all(searches).await?;
         stats.rows_scanned = parts.iter().map(|part| part.matching.len()).sum();
         let places = parts.iter().zip(best).flat_map(|(part, best)| {
             best.into_iter().map(|(score, row)| (-score, Place { part: part.number, row }))
         });
         Ok((places.collect(), stats))
-    }
-
-    /// The parts that have rows that exist: all of them count, whether the filter lets them through or not.
-    async fn searched(&self, bound: Option<&Arc<Bound>>) -> Result<(Vec<Searched>, QueryStats)> {
-        let live = self.live().await?;
-        let mut stats = QueryStats { parts: live.len(), ..QueryStats::default() };
-        stats.rows = live.iter().map(|(part, _)| u64::from(part.source.rows())).sum();
-        let parts = live.into_iter().enumerate().filter(|(_, (_, live))| !live.is_empty());
-        let parts = parts.map(|(number, (part, live))| async move {
-            let matching = match bound {
-                Some(bound) => part.matching(&self.env, &self.schema, bound, &live).await?,
-                None => live.clone(),
-            };
-            let mut dead = RoaringBitmap::new();
-            dead.insert_range(0..part.source.rows());
-            dead -= live;
-            let source = self.text_of(&part).await?;
-            Ok::<_, Error>(Searched { number, part, dead, matching, source })
-        });
-        Ok((try_join_all(parts).await?, stats))
     }
 
     async fn text_of(&self, part: &Part) -> Result<TextSource> {
@@ -99,7 +97,7 @@ impl View {
         }
     }
 
-    async fn count(&self, part: &Searched, loaded: &Arc<Loaded>) -> Result<Counts> {
+    async fn count(&self, part: &Searched<'_>, loaded: &Arc<Loaded>) -> Result<Counts> {
         if part.dead.is_empty() {
             return loaded.count(&part.dead);
         }
@@ -109,15 +107,15 @@ impl View {
 
     async fn best(
         &self,
-        part: &Searched,
+        part: &Searched<'_>,
         loaded: &Arc<Loaded>,
         stats: &Arc<Stats>,
-        limit: usize,
+        (limit, ties): (usize, bool),
     ) -> Result<Vec<(f32, u32)>> {
         let ties = match &part.part.source {
             Source::Segment(segment) if segment.meta().order == RowOrder::Leaf => TIES_MAX,
             // Rows in the order of their ids tie in that order.
-            Source::Segment(_) | Source::Run(_) => 0,
+            Source::Segment(_) | Source::Run(_) => usize::from(ties) * TIES_MAX,
         };
         let rows = part.part.source.rows();
         let all = part.matching.len() == u64::from(rows);
@@ -126,4 +124,12 @@ impl View {
         let work = move || loaded.search(&stats, allowed.as_ref(), limit, ties);
         if rows <= INLINE_ROWS { work() } else { self.env.blocking(work).await? }
     }
+}
+
+/// The rows of a part that do not exist.
+fn dead(part: &Part, live: &RoaringBitmap) -> RoaringBitmap {
+    let mut dead = RoaringBitmap::new();
+    dead.insert_range(0..part.source.rows());
+    dead -= live;
+    dead
 }

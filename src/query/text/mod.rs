@@ -3,6 +3,8 @@
 mod bind;
 mod exec;
 
+pub(super) use bind::bind;
+
 /// A search of text: which documents match, and how their scores join.
 ///
 /// Text is analysed as its column says, and never parsed: no character of it has a meaning of its own.

@@ -1,0 +1,92 @@
+//! Vector legs: the nearest rows of all parts.
+
+use std::sync::Arc;
+
+use futures::future::{try_join, try_join_all};
+use roaring::RoaringBitmap;
+
+use super::distance::Prepared;
+use super::part::Nearest;
+use super::probe::{Effort, Target, is_worth_probing, probe};
+use super::scope::Scope;
+use super::{Place, QueryStats, View};
+use crate::error::{Error, Result};
+use crate::memtable::Source;
+use crate::schema::{ColumnKind, coerce_vector};
+use crate::segment::Segment;
+use crate::types::Vector;
+
+impl View {
+    /// A search of a vector column, checked against the schema.
+    pub(super) fn nearest(&self, column: &str, vector: &Vector, effort: Effort) -> Result<Nearest> {
+        let mut columns = self.schema.columns().iter().enumerate();
+        let found = columns.find(|(_, described)| described.name == column);
+        let Some((at, ColumnKind::Vector(shape))) = found.map(|(at, described)| (at, described.kind)) else {
+            return Err(Error::invalid(format!("no such vector column. column=`{column}`")));
+        };
+        let vector = coerce_vector(shape, vector.clone())
+            .map_err(|why| Error::invalid(format!("bad query vector: {why}. column=`{column}`")))?;
+        Ok(Nearest {
+            column: at,
+            vector: vector.to_f32(),
+            prepared: Arc::new(Prepared::new(column, shape, vector)?),
+            row_bytes: shape.dimension * shape.element.size(),
+            limit: 0,
+            metric: shape.metric,
+            effort,
+        })
+    }
+
+    /// The nearest places of every part, with their exact distances, whatever found them.
+    pub(super) async fn search(&self, search: &Nearest, scope: &Scope) -> Result<Near> {
+        let parts = scope.matching(self).await?;
+        let mut stats = QueryStats::default();
+        let (mut targets, mut others) = (Vec::new(), Vec::new());
+        for (at, (part, matching)) in parts.enumerate() {
+            stats.parts += 1;
+            stats.rows += u64::from(part.source.rows());
+            match &part.source {
+                Source::Segment(segment) if search.probes(segment, matching) => {
+                    let (segment, matching) = (Arc::clone(segment), Arc::clone(matching));
+                    targets.push(Target { part: at, segment, matching });
+                }
+                _ => {
+                    stats.rows_scanned += matching.len();
+                    others.push((at, part, matching));
+                }
+            }
+        }
+        let searches = others.into_iter().map(|(at, part, matching)| async move {
+            let near = part.nearest(&self.env, search, matching).await?;
+            Ok::<_, Error>(near.into_iter().map(move |(distance, row)| (distance, Place { part: at, row })))
+        });
+        let (probed, near) = try_join(probe(&self.env, search, targets), try_join_all(searches)).await?;
+        stats.rows_scanned += probed.scanned;
+        stats.rows_reranked = probed.reranked;
+        stats.leaves_probed = probed.leaves;
+        // What was compared one by one was found for sure.
+        let (promised, matches) = probed.promised;
+        let expected = if matches > 0.0 { promised / matches } else { 1.0 };
+        let probed = probed.near.into_iter().map(|(part, distance, row)| (distance, Place { part, row }));
+        Ok(Near { places: near.into_iter().flatten().chain(probed).collect(), stats, expected })
+    }
+}
+
+/// What a search found in all parts.
+#[derive(Debug)]
+pub(super) struct Near {
+    /// The nearest of each part.
+    pub(super) places: Vec<(f32, Place)>,
+    pub(super) stats: QueryStats,
+    /// The recall that was expected where leaves were probed.
+    pub(super) expected: f64,
+}
+
+impl Nearest {
+    /// Whether a segment is probed for these matches, or all of them are compared.
+    fn probes(&self, segment: &Segment, matching: &RoaringBitmap) -> bool {
+        self.effort != Effort::Exact
+            && segment.index(self.column).is_some()
+            && is_worth_probing(matching.len())
+    }
+}

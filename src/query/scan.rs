@@ -1,0 +1,174 @@
+//! Scans: pages of documents in order of their ids.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use roaring::RoaringBitmap;
+
+use super::request::check_limit;
+use super::{Bound, Cursor, Filter, Page, Part, Place, Rows, Select, View};
+use crate::error::Result;
+use crate::index::attributes::Known;
+use crate::types::DocumentId;
+
+/// Ids that a scan reads of a part at a time, at least: a few more than a page needs.
+const PAGE: usize = 256;
+
+/// A scan asks an index that tells by so few bytes. A filter that takes more matches many rows, so that a page is
+/// soon full without it.
+const WALK_BYTES_MAX: u64 = 1 << 20;
+
+/// A walk over documents in order of their ids.
+///
+/// ```
+/// use elacsym::{Filter, Scan, Select};
+///
+/// let scan = Scan::new().filter(Filter::gt("year", 1999)).select(Select::only(["title"])).limit(100);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Scan {
+    pub(crate) filter: Option<Filter>,
+    pub(crate) limit: usize,
+    pub(crate) after: Option<Cursor>,
+    pub(crate) select: Select,
+}
+
+impl Default for Scan {
+    fn default() -> Self {
+        Self { filter: None, limit: 1_000, after: None, select: Select::All }
+    }
+}
+
+impl Scan {
+    /// All documents, whole, a page of 1,000 at a time.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only documents that match. Default: all.
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
+    /// The most documents of a page. Default 1,000, at most
+    /// [`Settings::limit_max`](crate::Settings::limit_max).
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Goes on where another page ended. Default: from the first id.
+    pub fn after(mut self, cursor: impl Into<Option<Cursor>>) -> Self {
+        self.after = cursor.into();
+        self
+    }
+
+    /// The columns of the documents. Default [`Select::All`].
+    pub fn select(mut self, select: Select) -> Self {
+        self.select = select;
+        self
+    }
+}
+
+impl View {
+    /// One page of documents in order of their ids.
+    pub(crate) async fn scan(&self, scan: &Scan) -> Result<Page> {
+        check_limit("limit", scan.limit, &self.settings)?;
+        let columns = scan.select.places(&self.schema)?;
+        let bound = self.bind(scan.filter.as_ref())?;
+        let after = scan.after.as_ref().map(Cursor::id);
+        if let Some(after) = after {
+            after.check(self.schema.id())?;
+        }
+        let live = self.live().await?.into_iter().enumerate();
+        let mut walks: Vec<Walk> = live.map(|(at, (part, live))| Walk::new(at, part, live, after)).collect();
+        let mut picked: Vec<(DocumentId, Place)> = Vec::new();
+        let page = (scan.limit + 1).max(PAGE);
+        // One more than the page, to know whether another follows.
+        while picked.len() <= scan.limit {
+            try_join_all(walks.iter_mut().map(|walk| walk.fill(self, bound.as_ref(), page))).await?;
+            // Each walk holds some next ids; only up to the least of their ends is the order known.
+            let known = walks.iter().filter(|w| !w.finished).filter_map(|w| w.after.clone()).min();
+            let mut next: Vec<(DocumentId, Place)> =
+                walks.iter_mut().flat_map(|walk| walk.take_through(known.as_ref())).collect();
+            next.sort_unstable();
+            picked.extend(next);
+            if walks.iter().all(|w| w.finished && w.ready.is_empty()) {
+                break;
+            }
+        }
+        let more = picked.len() > scan.limit;
+        picked.truncate(scan.limit);
+        let cursor = picked.last().filter(|_| more).map(|(id, _)| Cursor::after(id.clone()));
+        let places: Vec<Place> = picked.into_iter().map(|(_, place)| place).collect();
+        let rows = Rows::new(Arc::clone(&self.schema), self.fetch(&places, &columns).await?);
+        Ok(Page { rows, cursor, sequence: self.sequence })
+    }
+}
+
+/// The walk of a scan over one part: live, matching ids in ascending order, some at a time.
+struct Walk {
+    at: usize,
+    part: Part,
+    live: RoaringBitmap,
+    /// The last id that was looked at.
+    after: Option<DocumentId>,
+    ready: VecDeque<(DocumentId, Place)>,
+    finished: bool,
+    asked: Asked,
+}
+
+/// What an index was asked of the filter of a walk.
+enum Asked {
+    NotYet,
+    InVain,
+    Known(Known),
+}
+
+impl Walk {
+    fn new(at: usize, part: Part, live: RoaringBitmap, after: Option<&DocumentId>) -> Self {
+        Self {
+            at,
+            part,
+            live,
+            after: after.cloned(),
+            ready: VecDeque::new(),
+            finished: false,
+            asked: Asked::NotYet,
+        }
+    }
+
+    /// Looks at ids until some are ready or none are left.
+    async fn fill(&mut self, view: &View, bound: Option<&Arc<Bound>>, page: usize) -> Result<()> {
+        while self.ready.is_empty() && !self.finished {
+            let ids = self.part.next_ids(self.after.as_ref(), page).await?;
+            self.finished = ids.len() < page;
+            if let Some((last, _)) = ids.last() {
+                self.after = Some(last.clone());
+            }
+            let mut rows: RoaringBitmap = ids.iter().map(|(_, row)| *row).collect();
+            rows &= &self.live;
+            if let Some(bound) = bound {
+                if matches!(self.asked, Asked::NotYet) {
+                    let known = self.part.known(&view.env, bound, WALK_BYTES_MAX).await?;
+                    self.asked = known.map_or(Asked::InVain, Asked::Known);
+                }
+                let known = if let Asked::Known(known) = &self.asked { Some(known) } else { None };
+                rows = self.part.settle(&view.env, &view.schema, bound, known, &rows).await?;
+            }
+            let matching = ids.into_iter().filter(|(_, row)| rows.contains(*row));
+            let at = self.at;
+            self.ready.extend(matching.map(|(id, row)| (id, Place { part: at, row })));
+        }
+        Ok(())
+    }
+
+    /// The ready ids up to `known`; all if it is `None`.
+    fn take_through(&mut self, known: Option<&DocumentId>) -> impl Iterator<Item = (DocumentId, Place)> {
+        let count = self.ready.iter().take_while(|(id, _)| known.is_none_or(|known| id <= known)).count();
+        self.ready.drain(..count)
+    }
+}
