@@ -117,8 +117,11 @@ pub(super) enum Integers {
 pub(super) struct Orders<T> {
     /// As they come, for the levels.
     pub(super) plain: Vec<Aligned<[T; PADDING]>>,
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "other processors take the plain form"))]
     /// For signs: of each 8 dimensions the first, then of each the third, fifth, seventh, second, and so on.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "other processors take the plain form")
+    )]
     pub(super) signs: Vec<Aligned<[T; PADDING]>>,
 }
 
