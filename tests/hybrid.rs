@@ -461,20 +461,18 @@ async fn legs_that_share_columns_read_no_block_twice() -> Result<()> {
         Leg::text(TextQuery::phrase("body", "w12")).depth(7),
     ];
     let hybrid = |legs: &[Leg]| Query::hybrid(legs.to_vec()).filter(Filter::gte("year", 1950));
-    let sorted = |counting: &CountingBackend| {
-        let mut requests: Vec<_> =
-            counting.log().into_iter().map(|r| (r.name, r.range.map(|r| (r.start, r.end)))).collect();
-        requests.sort();
-        requests
+    let asked = |counting: &CountingBackend| -> Vec<_> {
+        counting.log().into_iter().map(|r| (r.name, r.range.map(|r| (r.start, r.end)))).collect()
     };
     let (_, alone, _) = cold.ask(&[hybrid(&whole)]).await?;
     let (_, shared, answers) = cold.ask(&[hybrid(&[whole, part.clone()].concat()), hybrid(&part)]).await?;
     assert!(answers.iter().all(|answer| answer.rows.len() == 10));
-    let (alone, shared) = (sorted(&alone), sorted(&shared));
-    assert!(alone.len() > 4);
-    let unique: BTreeSet<_> = shared.iter().collect();
-    assert_eq!(unique.len(), shared.len(), "{shared:?}");
-    let extra: Vec<_> = shared.iter().filter(|request| !alone.contains(request)).collect();
-    assert!(extra.is_empty(), "{extra:?}\n{alone:?}");
+    let requests = asked(&shared);
+    assert!(requests.len() > 4, "{requests:?}");
+    assert_eq!(requests.iter().collect::<BTreeSet<_>>().len(), requests.len(), "{requests:?}");
+    // Their hits differ, so a row or a vector may be asked for more, which lay between what was read before.
+    let bytes = alone.bytes_read();
+    let more = shared.bytes_read().saturating_sub(bytes);
+    assert!(more * 10 < bytes, "{more} bytes more than {bytes}\n{requests:?}\n{:?}", asked(&alone));
     Ok(())
 }
