@@ -11,6 +11,7 @@
 mod analyzer;
 mod blocks;
 mod bm25;
+mod contains;
 mod expand;
 mod memory;
 mod packed;
@@ -29,6 +30,7 @@ mod words;
 mod tests;
 
 pub(crate) use analyzer::Analyzer;
+pub(crate) use contains::{Contains, Enough};
 pub(crate) use expand::Spec;
 pub(crate) use memory::MemoryIndex;
 pub(crate) use packed::TextWriter;

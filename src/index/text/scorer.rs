@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tantivy::directory::OwnedBytes;
 
 use super::blocks::Bounds;
-use super::bm25::{Lengths, score};
+use super::bm25::{Lengths, Totals, score};
 use super::expand::Spec;
 use super::phrase::Phrase;
 use super::plan::Node;
@@ -60,6 +60,12 @@ impl Weigher {
         let (k1, _) = part.plan.columns.get(field).copied().unwrap_or_default();
         let weight = rarity * (k1 + 1.0);
         Ok(Self { weight, lengths: stats.lengths(field)?, norms: part.source.norms(field)? })
+    }
+
+    /// All rows alike: where only the rows matter.
+    pub(super) fn nothing() -> Self {
+        let lengths = Arc::new(Lengths::new(0.0, 0.0, Totals::default()));
+        Self { weight: 0.0, lengths, norms: OwnedBytes::empty() }
     }
 
     pub(super) fn score(&self, row: u32, frequency: f32) -> f32 {

@@ -15,13 +15,13 @@ const COLUMNS_MAX: usize = 64;
 
 /// The plan of a query.
 pub(in crate::query) fn bind(query: &TextQuery, schema: &Schema) -> Result<Plan> {
-    let mut binder = Binder { schema, leaves: Vec::new(), characters: 0, nodes: 0 };
+    let mut binder = Binder::new(schema);
     let root = binder.node(query, 1)?;
     let columns = schema.texts().map(|(_, options)| (options.k1, options.b)).collect();
     Ok(Plan { leaves: binder.leaves, root, columns })
 }
 
-struct Binder<'a> {
+pub(super) struct Binder<'a> {
     schema: &'a Schema,
     leaves: Vec<Leaf>,
     characters: usize,
@@ -29,9 +29,13 @@ struct Binder<'a> {
 }
 
 /// A column: its number among the text columns, and its options.
-type Column<'a> = (usize, &'a TextOptions);
+pub(super) type Column<'a> = (usize, &'a TextOptions);
 
 impl<'a> Binder<'a> {
+    pub(super) fn new(schema: &'a Schema) -> Self {
+        Self { schema, leaves: Vec::new(), characters: 0, nodes: 0 }
+    }
+
     fn node(&mut self, query: &TextQuery, depth: usize) -> Result<Node> {
         self.nodes += 1;
         if self.nodes > NODES_MAX || depth > DEPTH_MAX {
@@ -94,10 +98,7 @@ impl<'a> Binder<'a> {
 
     fn phrase(&mut self, query: &TextPhrase) -> Result<Node> {
         let column = self.column(&query.column)?;
-        if matches!(column.1.tokenizer, Tokenizer::Ngram { .. }) {
-            let why = "n-grams have no places: there are no phrases of them";
-            return Err(Error::invalid(format!("{why}. column=`{}`", query.column)));
-        }
+        check_places(&query.column, column.1)?;
         let words = self.words(column, &query.input)?;
         let (first, last) = (words.first().map_or(0, |(_, position)| *position), words.len());
         let mut leaves = Vec::new();
@@ -113,7 +114,7 @@ impl<'a> Binder<'a> {
         })
     }
 
-    fn column(&self, name: &str) -> Result<Column<'a>> {
+    pub(super) fn column(&self, name: &str) -> Result<Column<'a>> {
         let texts = self.schema.texts().enumerate();
         let found = texts.map(|(at, (column, options))| (column, at, options)).find(|found| found.0 == name);
         let (_, at, options) =
@@ -122,7 +123,11 @@ impl<'a> Binder<'a> {
     }
 
     /// The tokens of an input with their positions, ascending.
-    fn words(&mut self, (_, options): Column<'_>, input: &TextInput) -> Result<Vec<(Box<str>, u32)>> {
+    pub(super) fn words(
+        &mut self,
+        (_, options): Column<'_>,
+        input: &TextInput,
+    ) -> Result<Vec<(Box<str>, u32)>> {
         let texts = match input {
             TextInput::Text(text) => std::slice::from_ref(text),
             TextInput::Tokens(tokens) => tokens.as_slice(),
@@ -166,6 +171,15 @@ impl<'a> Binder<'a> {
         self.leaves.push(Leaf { field, spec, positions });
         Ok(self.leaves.len() - 1)
     }
+}
+
+/// Whether the tokens of a column have places.
+pub(super) fn check_places(name: &str, options: &TextOptions) -> Result<()> {
+    if !matches!(options.tokenizer, Tokenizer::Ngram { .. }) {
+        return Ok(());
+    }
+    let why = "n-grams have no places: there are no phrases of them";
+    Err(Error::invalid(format!("{why}. column=`{name}`")))
 }
 
 /// How many edits a token may be away: as Elasticsearch's `AUTO`.

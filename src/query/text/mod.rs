@@ -2,8 +2,11 @@
 
 mod bind;
 mod exec;
+mod tokens;
 
 pub(super) use bind::bind;
+pub use tokens::TokenFilter;
+pub(super) use tokens::bind as bind_tokens;
 
 /// A search of text: which documents match, and how their scores join.
 ///
