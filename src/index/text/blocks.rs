@@ -60,6 +60,10 @@ impl Blocks {
         self.postings.doc(self.at)
     }
 
+    pub(super) fn cost(&self) -> u64 {
+        self.postings.doc_freq().into()
+    }
+
     pub(super) fn frequency(&self) -> u32 {
         self.postings.freq(self.at)
     }

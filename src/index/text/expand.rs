@@ -25,7 +25,7 @@ pub(crate) enum Spec {
 
 impl Spec {
     /// The tokens that may match: all that begin so.
-    pub(super) fn stem(&self) -> &str {
+    pub(crate) fn stem(&self) -> &str {
         match self {
             Self::Term(text) | Self::Prefix(text) | Self::Every(text) => text,
             Self::Fuzzy(text, _) => {
@@ -36,7 +36,7 @@ impl Spec {
     }
 
     /// The edits from the token that is looked for to one of the dictionary, which begins with the stem.
-    pub(super) fn edits(&self, term: &[u8]) -> Option<u8> {
+    pub(crate) fn edits(&self, term: &[u8]) -> Option<u8> {
         match self {
             Self::Term(text) => (text.as_bytes() == term).then_some(0),
             Self::Prefix(text) | Self::Every(text) => term.starts_with(text.as_bytes()).then_some(0),

@@ -24,6 +24,7 @@ mod search;
 mod source;
 mod stored;
 mod top;
+mod values;
 mod words;
 
 #[cfg(test)]
@@ -34,10 +35,11 @@ pub(crate) use contains::{Contains, Enough};
 pub(crate) use expand::Spec;
 pub(crate) use memory::MemoryIndex;
 pub(crate) use packed::TextWriter;
-pub(crate) use plan::{Leaf, Node, Plan};
+pub(crate) use plan::{Join, Leaf, Node, Plan};
 pub(crate) use search::{Counts, Loaded, Stats, cut};
 pub(crate) use source::TextSource;
 pub(crate) use stored::StoredIndex;
+pub(crate) use values::Values;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 

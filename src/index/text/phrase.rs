@@ -34,6 +34,11 @@ impl Phrase {
         self.row
     }
 
+    /// How many rows at most.
+    pub(super) fn cost(&self) -> u64 {
+        self.words.iter().map(Word::cost).min().unwrap_or_default()
+    }
+
     pub(super) fn bound(&self) -> f32 {
         self.weigher.weight
     }
@@ -108,6 +113,10 @@ impl Phrase {
 impl Word {
     fn row(&self) -> u32 {
         self.postings.iter().map(Postings::row).min().unwrap_or(END)
+    }
+
+    fn cost(&self) -> u64 {
+        self.postings.iter().map(Postings::cost).sum()
     }
 
     fn seek(&mut self, row: u32) -> u32 {

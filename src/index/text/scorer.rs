@@ -9,9 +9,10 @@ use super::blocks::Bounds;
 use super::bm25::{Lengths, Totals, score};
 use super::expand::Spec;
 use super::phrase::Phrase;
-use super::plan::Node;
+use super::plan::{Join, Node};
 use super::postings::{END, Postings};
 use super::search::{Loaded, Stats};
+use super::values::Values;
 use crate::error::{Error, Result};
 
 /// A walk over the rows of a node. It begins on the first.
@@ -23,14 +24,14 @@ pub(super) enum Scorer {
     All(Vec<Scorer>, Join),
     Without(Box<Scorer>, Box<Scorer>),
     Boost(Box<Scorer>, f32),
+    Rank(Box<Scorer>, Ranked),
 }
 
-/// How scores join.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Join {
-    Sum,
-    Greatest,
-    Product,
+/// Values that join scores, and how.
+pub(super) struct Ranked {
+    loaded: Arc<Vec<Values>>,
+    number: usize,
+    join: Join,
 }
 
 /// What weighs rows of one column.
@@ -95,6 +96,16 @@ impl Scorer {
                 }
                 (scorer, _) => scorer,
             },
+            Node::Rank(node, number, join) => {
+                let scorer = Self::new(part, stats, node)?;
+                match part.values.get() {
+                    Some(loaded) => scorer.map(|scorer| {
+                        let ranked = Ranked { loaded: Arc::clone(loaded), number: *number, join: *join };
+                        Self::Rank(Box::new(scorer), ranked)
+                    }),
+                    None => scorer,
+                }
+            }
             Node::Boost(node, factor) => {
                 Self::new(part, stats, node)?.map(|scorer| Self::Boost(Box::new(scorer), *factor))
             }
@@ -179,9 +190,23 @@ impl Scorer {
         if scorers.len() <= 1 {
             return scorers.pop();
         }
+        // The rarest leads.
+        scorers.sort_by_cached_key(Self::cost);
         let mut all = Self::All(scorers, join);
         all.settle();
         Some(all)
+    }
+
+    /// How many rows it has, at most and about.
+    fn cost(&self) -> u64 {
+        match self {
+            Self::Term(term) => term.postings.cost(),
+            Self::Group(group) => group.rows.len() as u64,
+            Self::Phrase(phrase) => phrase.cost(),
+            Self::Any(scorers, _) => scorers.iter().map(Self::cost).sum(),
+            Self::All(scorers, _) => scorers.first().map_or(0, Self::cost),
+            Self::Without(scorer, _) | Self::Boost(scorer, _) | Self::Rank(scorer, _) => scorer.cost(),
+        }
     }
 
     pub(super) fn row(&self) -> u32 {
@@ -191,7 +216,7 @@ impl Scorer {
             Self::Phrase(phrase) => phrase.row(),
             Self::Any(scorers, _) => scorers.iter().map(Self::row).min().unwrap_or(END),
             Self::All(scorers, _) => scorers.first().map_or(END, Self::row),
-            Self::Without(scorer, _) | Self::Boost(scorer, _) => scorer.row(),
+            Self::Without(scorer, _) | Self::Boost(scorer, _) | Self::Rank(scorer, _) => scorer.row(),
         }
     }
 
@@ -228,7 +253,7 @@ impl Scorer {
                 scorer.seek(row);
                 self.settle();
             }
-            Self::Boost(scorer, _) => {
+            Self::Boost(scorer, _) | Self::Rank(scorer, _) => {
                 scorer.seek(row);
             }
         }
@@ -332,6 +357,7 @@ impl Scorer {
             Self::All(scorers, Join::Product) => scorers.iter().map(Self::bound).product::<f32>() * SLACK,
             Self::Without(scorer, _) => scorer.bound(),
             Self::Boost(scorer, factor) => scorer.bound() * factor * SLACK,
+            Self::Rank(..) => f32::INFINITY,
         }
     }
 
@@ -356,6 +382,10 @@ impl Scorer {
             Self::All(scorers, join) => joined(scorers.iter_mut().map(Self::score), *join),
             Self::Without(scorer, _) => scorer.score(),
             Self::Boost(scorer, factor) => scorer.score() * *factor,
+            Self::Rank(scorer, ranked) => {
+                let value = ranked.loaded.get(ranked.number).map_or(0.0, |values| values.of(scorer.row()));
+                joined([scorer.score(), value].into_iter(), ranked.join)
+            }
         }
     }
 }
