@@ -1,5 +1,5 @@
 //! What goes around a text search: values that join scores, highlights, and the search box.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_precision_loss, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a test")]
 
 use std::collections::BTreeMap;
 
@@ -29,9 +29,12 @@ async fn hits(ns: &Namespace, query: TextQuery, limit: usize) -> Result<Vec<(u64
     Ok(hits.iter().map(|hit| (id(hit), f64::from(hit.score))).collect())
 }
 
+/// A rank, and what it is worth for a document.
+type Case = (Rank, Box<dyn Fn(u64) -> f64>);
+
 /// The likes of a document, if it has any.
 fn likes(id: u64) -> Option<i64> {
-    (id % 5 > 0).then(|| (id * 7 % 40).cast_signed() - 10)
+    (!id.is_multiple_of(5)).then(|| (id * 7 % 40).cast_signed() - 10)
 }
 
 #[tokio::test]
@@ -39,14 +42,14 @@ async fn values_join_scores_wherever_documents_lie() -> Result<()> {
     let ns = Database::open("memory://").await?.create_namespace("docs", schema()).await?;
     let document = |id: u64| {
         let body = format!("{} {}", "tea ".repeat(1 + (id % 3) as usize), "cup ".repeat((id % 4) as usize));
-        let document =
-            Document::new(id).with("body", body).with("kind", if id % 2 == 0 { "even" } else { "odd" });
+        let document = Document::new(id)
+            .with("body", body)
+            .with("kind", if id.is_multiple_of(2) { "even" } else { "odd" });
         let document = document.with("at", Value::Datetime(1_000 * id.cast_signed()));
         likes(id).map_or(document.clone(), |likes| document.with("likes", likes))
     };
     let query = || TextQuery::any("body", "tea");
     // The rank, what it is worth for a document, and how it joins.
-    type Case = (Rank, Box<dyn Fn(u64) -> f64>);
     let own = |id| likes(id).map_or(0.0, |n| (n as f64).max(0.0));
     let cases: Vec<Case> = vec![
         (Rank::attribute("likes"), Box::new(own)),
@@ -266,7 +269,7 @@ async fn long_text_in_the_search_box_is_read_as_far_as_it_may_be() -> Result<()>
     ns.write(WriteBatch::new().upsert(Document::new(1).with("body", "tea"))).await?;
     let search = SearchBox::new().column("title", 2.0).column("body", 1.0).prefix();
     for long in ["tea ".repeat(250_000), "\"".repeat(1 << 20), "東".repeat(1 << 19), "-a".repeat(1 << 19), {
-        (0..200_000).map(|n| format!("{n} ")).collect::<String>()
+        (0..200_000).map(|n: u32| n.to_string()).collect::<Vec<_>>().join(" ")
     }] {
         ns.query(Query::text(search.parse(&long))).await?;
     }

@@ -25,6 +25,7 @@ mod source;
 mod stored;
 mod top;
 mod values;
+mod wand;
 mod words;
 
 #[cfg(test)]

@@ -12,8 +12,15 @@ use super::phrase::Phrase;
 use super::plan::{Join, Node};
 use super::postings::{END, Postings};
 use super::search::{Loaded, Stats};
+use super::source::Found;
 use super::values::Values;
 use crate::error::{Error, Result};
+
+/// A little more than a bound, for floats round.
+const SLACK: f32 = 1.000_01;
+
+/// Below one row in so many, rows of several tokens are sorted instead of counted in a table of all.
+const SPARSE: u64 = 64;
 
 /// A walk over the rows of a node. It begins on the first.
 pub(super) enum Scorer {
@@ -44,8 +51,8 @@ pub(super) struct Weigher {
 
 /// A single token.
 pub(super) struct Term {
-    postings: Postings,
-    weigher: Weigher,
+    pub(super) postings: Postings,
+    pub(super) weigher: Weigher,
     bounds: Option<Bounds>,
 }
 
@@ -128,9 +135,36 @@ impl Scorer {
             };
             return Ok(Some(Self::Term(Term { postings, weigher, bounds })));
         }
+        let rows = Self::rows_of(part, of.field, found, weigher.norms.len())?;
+        Ok(Some(Self::Group(Group { rows, at: 0, weigher })))
+    }
+
+    /// The rows of tokens that stand for one of a column with so many rows, and how often each holds them.
+    fn rows_of(part: &Loaded, field: usize, found: &[Found], all: usize) -> Result<Vec<(u32, f32)>> {
+        // Tokens come in the same order everywhere: sums of floats depend on it.
+        if found.iter().map(Found::frequency).sum::<u64>() < all as u64 / SPARSE {
+            return Self::few_rows_of(part, field, found);
+        }
+        let mut sums = vec![0.0_f32; all];
+        for found in found {
+            let mut postings = part.source.postings(field, found, false)?;
+            let share = Spec::share(found.edits);
+            while postings.row() != END {
+                #[expect(clippy::cast_precision_loss, reason = "frequencies become weights")]
+                let frequency = postings.frequency() as f32;
+                if let Some(sum) = sums.get_mut(postings.row() as usize) {
+                    *sum += share * frequency;
+                }
+                postings.advance();
+            }
+        }
+        Ok((0..).zip(sums).filter(|(_, sum)| *sum > 0.0).collect())
+    }
+
+    fn few_rows_of(part: &Loaded, field: usize, found: &[Found]) -> Result<Vec<(u32, f32)>> {
         let mut rows: Vec<(u32, f32)> = Vec::new();
         for found in found {
-            let mut postings = part.source.postings(of.field, found, false)?;
+            let mut postings = part.source.postings(field, found, false)?;
             let share = Spec::share(found.edits);
             while postings.row() != END {
                 #[expect(clippy::cast_precision_loss, reason = "frequencies become weights")]
@@ -138,7 +172,6 @@ impl Scorer {
                 postings.advance();
             }
         }
-        // A stable order: sums of floats depend on it.
         rows.sort_by_key(|(row, _)| *row);
         rows.dedup_by(|next, kept| {
             let same = next.0 == kept.0;
@@ -147,7 +180,7 @@ impl Scorer {
             }
             same
         });
-        Ok(Some(Self::Group(Group { rows, at: 0, weigher })))
+        Ok(rows)
     }
 
     fn phrase(
@@ -343,9 +376,8 @@ impl Scorer {
 
     /// No score is greater. A little more than the sum, for floats round.
     fn bound(&self) -> f32 {
-        const SLACK: f32 = 1.000_01;
         match self {
-            Self::Term(term) => term.weigher.weight * SLACK,
+            Self::Term(term) => term.most(),
             Self::Group(group) => group.weigher.weight * SLACK,
             Self::Phrase(phrase) => phrase.bound() * SLACK,
             Self::Any(scorers, Join::Greatest) | Self::All(scorers, Join::Greatest) => {
@@ -364,11 +396,7 @@ impl Scorer {
     /// The score of the row at hand.
     pub(super) fn score(&mut self) -> f32 {
         match self {
-            Self::Term(term) => {
-                #[expect(clippy::cast_precision_loss, reason = "frequencies become weights")]
-                let frequency = term.postings.frequency() as f32;
-                term.weigher.score(term.postings.row(), frequency)
-            }
+            Self::Term(term) => term.score(term.postings.row()),
             Self::Group(group) => match group.rows.get(group.at) {
                 Some((row, frequency)) => group.weigher.score(*row, *frequency),
                 None => 0.0,
@@ -407,6 +435,28 @@ fn skip(scorers: &mut [Scorer], row: u32, threshold: f32) -> Option<u32> {
 }
 
 impl Term {
+    /// No score is greater. A little more, for floats round.
+    pub(super) fn most(&self) -> f32 {
+        self.weigher.weight * SLACK
+    }
+
+    /// The score of the row at hand.
+    pub(super) fn score(&self, row: u32) -> f32 {
+        #[expect(clippy::cast_precision_loss, reason = "frequencies become weights")]
+        let frequency = self.postings.frequency() as f32;
+        self.weigher.score(row, frequency)
+    }
+
+    /// The last row of the block at hand, and what its rows score at most; if no block is known, of all.
+    pub(super) fn block(&mut self) -> (u32, f32) {
+        match (&mut self.postings, &self.bounds) {
+            (Postings::Blocks(blocks), Some(bounds)) => {
+                (blocks.last(), blocks.bound(bounds, self.weigher.weight) * SLACK)
+            }
+            _ => (END, self.most()),
+        }
+    }
+
     /// On to the first row from here on whose block may score `threshold` or more.
     fn reach(&mut self, threshold: f32) -> u32 {
         if let (Postings::Blocks(blocks), Some(bounds)) = (&mut self.postings, &self.bounds) {

@@ -208,7 +208,7 @@ impl Marker {
             }
         }
         if self.options.ranked {
-            found.sort_by(|a, b| (b.0, b.1).cmp(&(a.0, a.1)));
+            found.sort_by_key(|(words, marks, _)| std::cmp::Reverse((*words, *marks)));
         }
         found.into_iter().take(self.options.limit).map(|(_, _, fragment)| fragment).collect()
     }
@@ -262,7 +262,9 @@ fn wanted(node: &Node, leaves: &mut BTreeSet<usize>) {
         }
         Node::Phrase { leaves: words, .. } => leaves.extend(words.iter().map(|(leaf, _)| *leaf)),
         Node::Any(nodes) | Node::All(nodes) | Node::Best(nodes) | Node::Product(nodes) => {
-            nodes.iter().for_each(|node| wanted(node, leaves));
+            for node in nodes {
+                wanted(node, leaves);
+            }
         }
         Node::Without(node, _) | Node::Boost(node, _) | Node::Rank(node, _, _) => wanted(node, leaves),
     }
@@ -272,7 +274,10 @@ fn wanted(node: &Node, leaves: &mut BTreeSet<usize>) {
 fn pieces(text: &str, by: FragmentBy, marks: &[Mark]) -> Vec<Range<usize>> {
     let mut pieces: Vec<Range<usize>> = Vec::new();
     match by {
-        FragmentBy::Whole => return vec![0..text.len()],
+        FragmentBy::Whole => {
+            pieces.push(0..text.len());
+            return pieces;
+        }
         FragmentBy::Word => {
             for (mark, _) in marks {
                 match pieces.last_mut() {

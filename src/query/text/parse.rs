@@ -141,8 +141,8 @@ impl SearchBox {
             if let Some(after) = rest.strip_prefix('-').filter(|after| begins(after)) {
                 (clause.without, rest) = (true, after);
             }
-            let names = self.columns.iter().map(|(name, _)| name).chain(&self.fields);
-            let named = names.filter_map(|name| Some((name, rest.strip_prefix(name.as_str())?)));
+            let columns = self.columns.iter().map(|(name, _)| name).chain(&self.fields);
+            let named = columns.filter_map(|name| Some((name, rest.strip_prefix(name.as_str())?)));
             let named = named.filter_map(|(name, after)| Some((name, after.strip_prefix(':')?)));
             if let Some((name, after)) = named.filter(|(_, after)| begins(after)).max_by_key(|(n, _)| n.len())
             {
