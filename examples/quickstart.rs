@@ -1,5 +1,5 @@
-//! A first tour: store a thousand scientific abstracts in a folder, find those that speak to a claim, change
-//! some, and see that nothing depends on the process.
+//! A first tour: store a thousand scientific abstracts in a folder, find those that speak to a claim by their
+//! meaning and by their words, change some, and see that nothing depends on the process.
 //!
 //! `cargo run --example quickstart`
 #![expect(clippy::print_stdout, reason = "an example prints")]
@@ -10,10 +10,10 @@ use std::error::Error;
 use std::path::Path;
 
 use common::Collection;
-use elacsym::query::{Hit, QueryResponse};
-use elacsym::schema::AttributeType;
+use elacsym::query::{Hit, QueryResponse, TextMatch};
+use elacsym::schema::{AttributeType, Language, TextOptions};
 use elacsym::{
-    Database, Document, DocumentId, Filter, IdKind, Metric, Operand, Query, Scan, Schema, Select, Value,
+    Database, Document, DocumentId, Filter, IdKind, Leg, Metric, Operand, Query, Scan, Schema, Select, Value,
     VectorType, WriteBatch,
 };
 
@@ -32,8 +32,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // A namespace is one searchable collection. Its schema says which columns documents have; all may be null.
     let schema = Schema::builder(IdKind::U64)
-        .attribute("title", AttributeType::String)
-        .attribute("text", AttributeType::String)
+        .text("title", TextOptions::default().with_language(Language::English))
+        .text("text", TextOptions::default().with_language(Language::English))
         .attribute("words", AttributeType::Int)
         .attribute("sentences", AttributeType::Int)
         .attribute("structured", AttributeType::Bool)
@@ -47,9 +47,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let receipt = papers.write(WriteBatch::new().upsert_batch(collection.documents)).await?;
     println!("Wrote {} documents as entry {} of the log", receipt.upserted, receipt.sequence);
 
-    // The ten nearest by cosine, among those that the filter lets through.
-    let query = Query::nearest("embedding", claim.embedding.clone())
-        .filter(Filter::gte("words", 100) & Filter::iglob("text", "*cell*"))
+    // The best five by meaning and by words, fused by their ranks, among those that the filter lets through.
+    let words = TextMatch::any(claim.text.as_str()).column("title", 2.0).column("text", 1.0);
+    let query = Query::hybrid([Leg::nearest("embedding", claim.embedding.clone()), Leg::text(words)])
+        .filter(Filter::gte("words", 100))
         .select(Select::only(["title", "stars"]))
         .limit(5);
     println!("\nClaim: {}", claim.text);
@@ -106,14 +107,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Prints hits with the verdict of the experts, and hands them on.
+/// Prints hits, their ranks by meaning and by words and the verdict of the experts, and hands them on.
 fn show(answer: &QueryResponse, relevant: &[u64]) -> elacsym::Result<Vec<Hit>> {
-    println!("  compared {} of {} documents", answer.stats.rows_scanned, answer.stats.rows);
+    println!("  meaning  words");
     let hits = answer.hits()?;
     for hit in &hits {
         let judged = relevant.iter().any(|id| *hit.document.id() == DocumentId::U64(*id));
         let mark = if judged { "relevant" } else { "" };
-        println!("  {:.3}  {mark:<8}  {}", hit.distance().unwrap_or(f32::NAN), title(&hit.document));
+        let rank = |leg: usize| {
+            hit.legs.get(leg).copied().flatten().map_or("–".into(), |leg| leg.rank.to_string())
+        };
+        println!("  {:>7}  {:>5}  {mark:<8}  {}", rank(0), rank(1), title(&hit.document));
     }
     Ok(hits)
 }

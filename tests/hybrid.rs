@@ -5,11 +5,15 @@
     clippy::cast_precision_loss,
     reason = "a test"
 )]
+#![expect(clippy::disallowed_methods, reason = "round trips are counted by tokio's paused clock")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use elacsym::query::{Hit, TextMatch, TextQuery};
 use elacsym::schema::{AttributeType, TextOptions};
+use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, StorageBackend};
 use elacsym::*;
 
 #[path = "common/rng.rs"]
@@ -351,5 +355,126 @@ async fn queries_of_one_call_see_one_state_and_wrong_ones_read_nothing() -> Resu
         assert!(error.to_string().contains(words), "{error}");
         assert!(matches!(error.kind(), ErrorKind::Invalid | ErrorKind::LimitExceeded));
     }
+    Ok(())
+}
+
+/// A namespace of one segment with every index, and what a fresh process asks of its store for some queries: the
+/// round trips, and the backend that counted.
+struct Cold {
+    memory: Arc<dyn StorageBackend>,
+    settings: Settings,
+}
+
+impl Cold {
+    async fn new() -> Result<Self> {
+        let memory: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
+        let mut settings = Settings::default();
+        settings.index_rows_min = 1_000;
+        let db =
+            Database::builder().with_settings(settings.clone()).open_backend(Arc::clone(&memory)).await?;
+        let schema = Schema::builder(IdKind::U64)
+            .vector("one", VectorType::F32, 24, Metric::L2Squared)
+            .vector("two", VectorType::F32, 16, Metric::Cosine)
+            .text("body", TextOptions::default())
+            .attribute("year", AttributeType::Int)
+            .build()?;
+        let docs = db.create_namespace("docs", schema).await?;
+        let mut rng = Rng::new(5);
+        let mut batch = WriteBatch::new();
+        for id in 0..4_000_u64 {
+            let words: Vec<String> = (0..12).map(|_| format!("w{}", rng.below(40) * rng.below(40))).collect();
+            let document = Document::new(id)
+                .with("one", Vector::from(point(&mut rng, 24)))
+                .with("two", Vector::from(point(&mut rng, 16)))
+                .with("body", words.join(" "))
+                .with("year", rng.between(1900, 2000).cast_signed());
+            batch = batch.upsert(document);
+        }
+        docs.write(batch).await?;
+        docs.flush().await?;
+        Ok(Self { memory, settings })
+    }
+
+    async fn ask(&self, queries: &[Query]) -> Result<(u64, CountingBackend, Vec<query::QueryResponse>)> {
+        let counting = CountingBackend::new(Arc::clone(&self.memory));
+        let second = Duration::from_secs(1);
+        let slow = DelayedBackend::new(Arc::new(counting.clone()), &env::Env::current()?, second);
+        let db =
+            Database::builder().with_settings(self.settings.clone()).open_backend(Arc::new(slow)).await?;
+        let docs = db.namespace("docs").await?;
+        let snapshot = docs.snapshot(Consistency::Eventual).await?;
+        counting.reset();
+        let start = tokio::time::Instant::now();
+        let answers = snapshot.query_all(queries).await?;
+        Ok((start.elapsed().as_secs(), counting, answers))
+    }
+}
+
+fn point(rng: &mut Rng, dimension: usize) -> Vec<f32> {
+    let mut centre = Rng::new(rng.below(30));
+    (0..dimension).map(|_| (centre.unit() + 0.3 * rng.unit()) as f32).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cold_query_takes_the_round_trips_of_its_deepest_leg() -> Result<()> {
+    let cold = Cold::new().await?;
+    let mut rng = Rng::new(8);
+    let legs = [
+        Leg::nearest("one", point(&mut rng, 24)),
+        Leg::nearest("two", point(&mut rng, 16)),
+        Leg::text(TextQuery::any("body", "w100 w77 w3")),
+    ];
+    for filter in [None, Some(Filter::gte("year", 1950))] {
+        let with = |query: Query| match &filter {
+            Some(filter) => query.filter(filter.clone()),
+            None => query,
+        };
+        let mut deepest = 0;
+        for leg in &legs {
+            let (trips, _, answers) = cold.ask(&[with(leg.clone().depth(100).into()).limit(100)]).await?;
+            assert!(trips <= 4 && answers[0].rows.len() == 100, "{trips} round trips: {leg:?}");
+            deepest = deepest.max(trips);
+        }
+        let (trips, counting, answers) = cold.ask(&[with(Query::hybrid(legs.clone()))]).await?;
+        assert_eq!(trips, deepest, "{:?}", counting.log());
+        assert!(answers[0].stats.leaves_probed > 0 && counting.requests() <= 60, "{}", counting.requests());
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn legs_that_share_columns_read_no_block_twice() -> Result<()> {
+    let cold = Cold::new().await?;
+    let mut rng = Rng::new(9);
+    let (one, two) = (point(&mut rng, 24), point(&mut rng, 16));
+    let whole = [
+        Leg::nearest("one", one.clone()).probes(12),
+        Leg::nearest("two", two.clone()).probes(12),
+        Leg::text(TextQuery::any("body", "w100 w77 w3")),
+        Leg::text(TextQuery::all("body", "w0 w12")),
+    ];
+    // What these read is part of what those read.
+    let part = [
+        Leg::nearest("one", one).probes(5).weight(2.0),
+        Leg::nearest("two", two).probes(12).depth(20),
+        Leg::text(TextQuery::any("body", "w77")),
+        Leg::text(TextQuery::phrase("body", "w12")).depth(7),
+    ];
+    let hybrid = |legs: &[Leg]| Query::hybrid(legs.to_vec()).filter(Filter::gte("year", 1950));
+    let sorted = |counting: &CountingBackend| {
+        let mut requests: Vec<_> =
+            counting.log().into_iter().map(|r| (r.name, r.range.map(|r| (r.start, r.end)))).collect();
+        requests.sort();
+        requests
+    };
+    let (_, alone, _) = cold.ask(&[hybrid(&whole)]).await?;
+    let (_, shared, answers) = cold.ask(&[hybrid(&[whole, part.clone()].concat()), hybrid(&part)]).await?;
+    assert!(answers.iter().all(|answer| answer.rows.len() == 10));
+    let (alone, shared) = (sorted(&alone), sorted(&shared));
+    assert!(alone.len() > 4);
+    let unique: BTreeSet<_> = shared.iter().collect();
+    assert_eq!(unique.len(), shared.len(), "{shared:?}");
+    let extra: Vec<_> = shared.iter().filter(|request| !alone.contains(request)).collect();
+    assert!(extra.is_empty(), "{extra:?}\n{alone:?}");
     Ok(())
 }

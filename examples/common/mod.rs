@@ -33,8 +33,9 @@ pub(crate) struct Query {
 impl Collection {
     /// Reads the collection that is carried by the repository.
     pub(crate) fn load() -> Result<Self, Box<dyn Error>> {
-        let documents = read("documents.parquet")?;
-        let queries = read("queries.parquet")?;
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/scifact");
+        let documents = read(&folder.join("documents.parquet"))?;
+        let queries = read(&folder.join("queries.parquet"))?;
         let column = |name| queries.column_by_name(name).ok_or("a column is missing");
         let (texts, embeddings, relevant) = (column("text")?, column("embedding")?, column("relevant")?);
         let query = |row| {
@@ -50,8 +51,8 @@ impl Collection {
     }
 }
 
-fn read(file: &str) -> Result<RecordBatch, Box<dyn Error>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/scifact").join(file);
+/// A file of Parquet, whole.
+pub(crate) fn read(path: &Path) -> Result<RecordBatch, Box<dyn Error>> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
     let schema = reader.schema().clone();
     let batches = reader.build()?.collect::<Result<Vec<_>, _>>()?;

@@ -48,7 +48,7 @@ impl Plan {
         let sets = try_join_all(loads).await?.into_iter().flatten().collect();
         let env = &context.env;
         let names = shapes.keys().map(|column| ((*column).to_owned(), env.uuid())).collect();
-        let seed = u64::from_le_bytes(first_half(env.uuid().as_bytes()));
+        let (seed, _) = env.uuid().as_u64_pair();
         let rows_min = context.settings.index_rows_min;
         let progress = Arc::new(Progress::default());
         *lock(&engine.indexing) = Some(Arc::clone(&progress));
@@ -101,10 +101,4 @@ pub(crate) fn index_progress(engine: &Engine) -> Option<IndexProgress> {
 
 fn lock(progress: &Mutex<Option<Arc<Progress>>>) -> MutexGuard<'_, Option<Arc<Progress>>> {
     progress.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn first_half(bytes: &[u8; 16]) -> [u8; 8] {
-    let mut half = [0; 8];
-    half.iter_mut().zip(bytes).for_each(|(half, byte)| *half = *byte);
-    half
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::source::Source;
 use super::vectors::RECORDS_START;
 use crate::error::{Error, Result};
-use crate::index::vector::{Built, CentroidsMeta, Coded, Named, Progress, Space, train};
+use crate::index::vector::{Built, CentroidsMeta, Coded, Named, Progress, Random, Space, train};
 use crate::schema::{Schema, VectorColumn};
 use crate::types::VectorType;
 
@@ -98,8 +98,8 @@ impl Indexing {
         match (serves, self.names.get(name), there) {
             (Some(named), _, _) | (None, None, Some(named)) => Ok((named.clone(), None)),
             (None, Some(id), _) => {
-                let mut state = self.seed;
-                let mut random = || split_mix(&mut state);
+                let mut chance = Random::new(self.seed);
+                let mut random = || chance.next();
                 let set = train(shape.metric, shape.code_bits, coded, &mut random, &self.progress)?;
                 let bytes = set.encode();
                 let meta = CentroidsMeta { id: *id, size: bytes.len() as u64, trained: set.trained() };
@@ -164,12 +164,4 @@ fn widen(values: &ArrayRef, element: VectorType, from: usize, count: usize, out:
             out.extend(values.iter().map(|x| f32::from(*x)));
         }
     }
-}
-
-/// `SplitMix64` (Steele, Lea and Flood 2014).
-fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (*state ^ *state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ mixed >> 31
 }

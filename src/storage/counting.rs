@@ -43,6 +43,8 @@ pub struct Request {
     pub verb: Verb,
     /// The key or the prefix.
     pub name: String,
+    /// Of [`Verb::GetRange`]: which bytes.
+    pub range: Option<Range<u64>>,
 }
 
 /// A backend that counts what passes through it, whatever the answer. Clones share their counts.
@@ -113,8 +115,8 @@ impl CountingBackend {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sent(&self, verb: Verb, name: &impl fmt::Display) {
-        self.seen().requests.push(Request { verb, name: name.to_string() });
+    fn sent(&self, verb: Verb, name: &impl fmt::Display, range: Option<Range<u64>>) {
+        self.seen().requests.push(Request { verb, name: name.to_string(), range });
     }
 
     fn read(&self, answer: Result<Bytes>) -> Result<Bytes> {
@@ -133,38 +135,38 @@ impl StorageBackend for CountingBackend {
             PutMode::Create => Verb::Create,
             PutMode::Overwrite => Verb::Overwrite,
         };
-        self.sent(verb, key);
+        self.sent(verb, key, None);
         self.seen().bytes_written += bytes.len() as u64;
         self.inner.put(key, bytes, mode).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
-        self.sent(Verb::Get, key);
+        self.sent(Verb::Get, key, None);
         self.read(self.inner.get(key).await)
     }
 
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        self.sent(Verb::GetRange, key);
+        self.sent(Verb::GetRange, key, Some(range.clone()));
         self.read(self.inner.get_range(key, range).await)
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
-        self.sent(Verb::Head, key);
+        self.sent(Verb::Head, key, None);
         self.inner.head(key).await
     }
 
     async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
-        self.sent(Verb::List, prefix);
+        self.sent(Verb::List, prefix, None);
         self.inner.list(prefix, after).await
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
-        self.sent(Verb::ListFolders, prefix);
+        self.sent(Verb::ListFolders, prefix, None);
         self.inner.list_folders(prefix).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
-        self.sent(Verb::Delete, key);
+        self.sent(Verb::Delete, key, None);
         self.inner.delete(key).await
     }
 }
@@ -261,7 +263,10 @@ mod tests {
         backend.list(&ObjectPrefix::root(), None).await?;
         assert_eq!((backend.count(Verb::Create), backend.requests()), (2, 4));
         assert_eq!((backend.bytes_written(), backend.bytes_read()), (10, 2));
-        assert_eq!(backend.log()[2], Request { verb: Verb::GetRange, name: "a".to_owned() });
+        assert_eq!(
+            backend.log()[2],
+            Request { verb: Verb::GetRange, name: "a".to_owned(), range: Some(1..3) }
+        );
         backend.reset();
         assert_eq!((backend.counts().len(), backend.bytes_read()), (0, 0));
         Ok(())

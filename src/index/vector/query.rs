@@ -7,7 +7,7 @@ use std::collections::BinaryHeap;
 use std::mem;
 
 use super::centroids::CentroidSet;
-use super::kernels::{BLOCK_VECTORS, Kernels, LevelTable, Scan, SignBlock, SignTable, kernels, prefetch};
+use super::kernels::{BLOCK_VECTORS, Kernels, LevelTable, Scan, SignTable, kernels, prefetch};
 use super::quantizer::Form;
 use super::record::Record;
 use super::space::{Space, narrow};
@@ -125,21 +125,16 @@ impl Query {
         list: &mut Shortlist,
     ) {
         let visit = Visit { query: self, relation: self.relation(set, leaf), record, first, allowed };
-        // Blocks of which something is left, and what.
-        let mut left = [(0, 0); AHEAD];
-        for ((number, block), slot) in record.blocks().enumerate().zip((0..AHEAD).cycle()) {
-            let start = number * BLOCK_VECTORS;
-            let wanted = visit.scan(&block, start, list.threshold());
-            each_bit(wanted, |lane| prefetch(record.extra(start + lane)));
-            if let Some(slot) = left.get_mut(slot) {
-                let (start, wanted) = mem::replace(slot, (start, wanted));
-                each_bit(wanted, |lane| visit.refine(start + lane, list));
-            }
+        // The blocks before, and what is left of them.
+        let mut before = (0, [0; AHEAD]);
+        for first in (0..record.vectors().div_ceil(BLOCK_VECTORS)).step_by(AHEAD) {
+            let wanted = visit.scan(first, list.threshold());
+            each_vector(first, wanted, |vector| prefetch(record.extra(vector)));
+            let (first, wanted) = mem::replace(&mut before, (first, wanted));
+            each_vector(first, wanted, |vector| visit.refine(vector, list));
         }
-        left.sort_unstable();
-        for (start, wanted) in left {
-            each_bit(wanted, |lane| visit.refine(start + lane, list));
-        }
+        let (first, wanted) = before;
+        each_vector(first, wanted, |vector| visit.refine(vector, list));
     }
 }
 
@@ -153,25 +148,36 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    /// Stage one: the vectors of a block, as bits, that may be nearer than the threshold.
-    fn scan(&self, block: &SignBlock<'_>, start: usize, threshold: f32) -> u32 {
-        let filled = self.record.vectors() - start;
-        let mut wanted = if filled >= BLOCK_VECTORS { u32::MAX } else { (1 << filled) - 1 };
-        if self.record.row(start).is_none() {
-            wanted &= self.allowed.mask(self.row(start));
-        }
-        if wanted == 0 {
-            return 0;
-        }
+    /// Stage one: the vectors of some blocks, as bits, that may be nearer than the threshold.
+    fn scan(&self, first: usize, threshold: f32) -> [u32; AHEAD] {
+        let mut wanted: [u32; AHEAD] = std::array::from_fn(|at| self.wanted(first + at));
+        let from = wanted.iter().take_while(|wanted| **wanted == 0).count();
+        let to = AHEAD - wanted.iter().rev().take_while(|wanted| **wanted == 0).count();
+        let Some(wanted_here) = wanted.get_mut(from..to) else { return wanted };
         let Query { kernels, signs, .. } = self.query;
         let scan = Scan {
-            g_add: self.relation.add,
             add_weight: self.relation.weight,
             g_err: DEVIATIONS_OF_SIGNS * self.relation.err,
             lut_err: DEVIATIONS_OF_SIGNS * signs.error(),
-            threshold,
+            limit: threshold - self.relation.add,
         };
-        wanted & kernels.scan(block, signs, &scan)
+        let mut masks = [0; AHEAD];
+        let masks = masks.get_mut(from..to).unwrap_or_default();
+        kernels.scan(self.record.blocks(first + from..first + to), signs, &scan, masks);
+        wanted_here.iter_mut().zip(masks).for_each(|(wanted, mask)| *wanted &= *mask);
+        wanted
+    }
+
+    /// The vectors of a block that there are, and that are allowed where that is known by their order.
+    fn wanted(&self, block: usize) -> u32 {
+        let start = block * BLOCK_VECTORS;
+        let filled = match self.record.vectors().saturating_sub(start) {
+            0 => return 0,
+            filled @ 1..BLOCK_VECTORS => (1 << filled) - 1,
+            _ => u32::MAX,
+        };
+        let listed = self.record.row(start).is_some();
+        if listed { filled } else { filled & self.allowed.mask(self.row(start)) }
     }
 
     /// Stage two: one vector by its whole code.
@@ -196,11 +202,13 @@ impl Visit<'_> {
     }
 }
 
-/// Calls `visit` with the number of each bit that is set.
-fn each_bit(mut bits: u32, mut visit: impl FnMut(usize)) {
-    while bits != 0 {
-        visit(bits.trailing_zeros() as usize);
-        bits &= bits - 1;
+/// Calls `visit` with the number of each vector whose bit is set in the masks of some blocks.
+fn each_vector(first: usize, masks: [u32; AHEAD], mut visit: impl FnMut(usize)) {
+    for (block, mut bits) in (first..).zip(masks) {
+        while bits != 0 {
+            visit(block * BLOCK_VECTORS + bits.trailing_zeros() as usize);
+            bits &= bits - 1;
+        }
     }
 }
 

@@ -9,6 +9,8 @@
 //! The rows of a leaf are a run of the segment's rows, or are listed behind the rest, u32 × n. How many there
 //! are, where the record lies and the sum of its bytes stand in the leaf's entry of the index.
 
+use std::ops::Range;
+
 use half::f16;
 
 use super::kernels::{self, BLOCK_VECTORS, SignBlock};
@@ -135,14 +137,13 @@ impl<'a> Record<'a> {
         self.adds.len()
     }
 
-    pub(super) fn blocks(&self) -> impl Iterator<Item = SignBlock<'a>> + use<'a> {
-        let padded = self.padded;
-        self.blocks.chunks_exact(self.block_len).filter_map(move |bytes| SignBlock::new(bytes, padded))
+    /// The bytes of some sign blocks.
+    pub(super) fn blocks(&self, numbers: Range<usize>) -> &'a [u8] {
+        self.blocks.get(numbers.start * self.block_len..numbers.end * self.block_len).unwrap_or_default()
     }
 
     pub(super) fn block(&self, number: usize) -> Option<SignBlock<'a>> {
-        let bytes = self.blocks.get(number * self.block_len..(number + 1) * self.block_len)?;
-        SignBlock::new(bytes, self.padded)
+        SignBlock::new(self.blocks(number..number + 1), self.padded)
     }
 
     pub(super) fn fine(&self, vector: usize) -> Fine {

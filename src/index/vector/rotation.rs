@@ -186,17 +186,13 @@ fn double_butterfly(values: &mut [f32], half: usize) {
 #[expect(clippy::many_single_char_names, reason = "they are those of the header")]
 mod tests {
     use super::*;
+    use crate::index::vector::random::Random;
 
     const DIMENSIONS: [usize; 13] = [1, 2, 63, 64, 65, 100, 128, 192, 384, 768, 784, 1536, 3072];
 
-    /// `SplitMix64`.
-    fn words(mut state: u64) -> impl FnMut() -> u64 {
-        move || {
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let word = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            word ^ (word >> 31)
-        }
+    fn words(seed: u64) -> impl FnMut() -> u64 {
+        let mut random = Random::new(seed);
+        move || random.next()
     }
 
     fn uniform(random: &mut impl FnMut() -> u64, length: usize) -> Vec<f32> {

@@ -8,6 +8,7 @@ use super::curve::Curve;
 use super::index::VectorIndex;
 use super::kmeans::Progress;
 use super::query::Query;
+use super::random::Random;
 use super::space::Space;
 use crate::cache::{Blob, BlockCache};
 use crate::env::Env;
@@ -17,25 +18,17 @@ use crate::types::Metric;
 
 const DIMENSION: usize = 24;
 
-/// `SplitMix64`.
-struct Draw(u64);
+struct Draw(Random);
 
 impl Draw {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
     fn vector(&mut self) -> Vec<f32> {
-        let mut component = || f32::from(u16::try_from(self.next() >> 48).unwrap()) / 32_768.0 - 1.0;
+        let mut component = || f32::from(u16::try_from(self.0.next() >> 48).unwrap()) / 32_768.0 - 1.0;
         (0..DIMENSION).map(|_| component() + component()).collect()
     }
 }
 
 fn coded(metric: Metric, rows: u32, seed: u64) -> (Coded, Vec<Vec<f32>>) {
-    let mut draw = Draw(seed);
+    let mut draw = Draw(Random::new(seed));
     let vectors: Vec<Vec<f32>> = (0..rows).map(|_| draw.vector()).collect();
     let mut coded = Coded { dimension: DIMENSION, ..Coded::default() };
     for (row, vector) in (0..).zip(&vectors) {
@@ -46,8 +39,8 @@ fn coded(metric: Metric, rows: u32, seed: u64) -> (Coded, Vec<Vec<f32>>) {
 }
 
 fn made(metric: Metric, bits: u8, coded: &Coded) -> CentroidSet {
-    let mut draw = Draw(3);
-    train(metric, bits, coded, &mut || draw.next(), &Progress::default()).unwrap()
+    let mut random = Random::new(3);
+    train(metric, bits, coded, &mut || random.next(), &Progress::default()).unwrap()
 }
 
 fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
@@ -87,7 +80,7 @@ async fn probing_every_leaf_finds_the_true_nearest_whatever_the_metric_and_bits(
             let (index, order, _) = index(&set, &coded, listed).await;
             assert!(set.len() > 1 && index.vectors() == 2_000);
             let leaves: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
-            let (mut draw, mut found, mut left) = (Draw(99), 0, 0);
+            let (mut draw, mut found, mut left) = (Draw(Random::new(99)), 0, 0);
             for _ in 0..40 {
                 let vector = draw.vector();
                 let query = Arc::new(Query::new(&set, metric, &vector));
@@ -118,7 +111,7 @@ async fn only_allowed_rows_are_found() -> Result<()> {
         let leaves: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
         let matching = (0..1_500).filter(|row| row % 7 == 3).collect();
         let allowed = index.allowed(&leaves, &matching, 1_500);
-        let query = Arc::new(Query::new(&set, Metric::L2Squared, &Draw(8).vector()));
+        let query = Arc::new(Query::new(&set, Metric::L2Squared, &Draw(Random::new(8)).vector()));
         let found = index.search(&env, &query, &leaves, Some(allowed), 10).await?;
         assert!(found.candidates.len() >= 10 && found.candidates.iter().all(|c| c.row % 7 == 3));
         let counted: u64 = leaves.iter().map(|leaf| index.matches(*leaf, &matching)).sum();

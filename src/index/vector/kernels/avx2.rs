@@ -6,19 +6,19 @@
 #![expect(unsafe_code, reason = "registers are loaded through pointers, and a feature is needed to call")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_NGT_UQ, _MM_HINT_T0, _mm_add_epi16, _mm_add_epi32, _mm_add_epi64,
-    _mm_add_ps, _mm_add_ss, _mm_cvtsi32_si128, _mm_cvtsi128_si32, _mm_cvtsi128_si64, _mm_cvtss_f32,
-    _mm_extract_epi64, _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm_srli_epi64,
-    _mm_unpackhi_epi64, _mm256_add_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_epi64, _mm256_add_ps,
-    _mm256_and_si256, _mm256_andnot_ps, _mm256_andnot_si256, _mm256_broadcastsi128_si256,
-    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cmpeq_epi8,
-    _mm256_cvtepi8_epi16, _mm256_cvtepi32_epi64, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16,
-    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_extracti128_si256,
-    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_ps, _mm256_mul_ps,
-    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi64x, _mm256_set1_ps,
-    _mm256_setr_epi32, _mm256_setr_epi64x, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_slli_epi16, _mm256_srai_epi32, _mm256_srav_epi32, _mm256_srl_epi16, _mm256_srli_epi16,
-    _mm256_srlv_epi32, _mm256_srlv_epi64, _mm256_sub_epi16, _mm256_sub_ps,
+    __m128i, __m256, __m256i, _CMP_NGT_UQ, _MM_HINT_T0, _mm_add_epi32, _mm_add_epi64, _mm_add_ps, _mm_add_ss,
+    _mm_cvtsi32_si128, _mm_cvtsi128_si32, _mm_cvtsi128_si64, _mm_cvtss_f32, _mm_extract_epi64,
+    _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm_srli_epi64, _mm_unpackhi_epi64,
+    _mm256_add_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_epi64, _mm256_add_ps, _mm256_and_si256,
+    _mm256_andnot_si256, _mm256_broadcastsi128_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
+    _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cmpeq_epi8, _mm256_cvtepi8_epi16, _mm256_cvtepi32_epi64,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_cvtph_ps, _mm256_extractf128_ps,
+    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
+    _mm256_movemask_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_set1_epi8,
+    _mm256_set1_epi16, _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setr_epi64x,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srai_epi32,
+    _mm256_srav_epi32, _mm256_srl_epi16, _mm256_srli_epi16, _mm256_srlv_epi32, _mm256_srlv_epi64,
+    _mm256_sub_epi16, _mm256_sub_ps, _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
 };
 
 use super::layout::{PADDING, SignBlock, place, split_planes};
@@ -47,7 +47,7 @@ macro_rules! call {
 
 pub(super) const KERNELS: Kernels = Kernels {
     name: "avx2",
-    scan: call!(scan(block, table, factors)),
+    scan: call!(scan(blocks, table, factors, masks)),
     sign_dot: call!(sign_dot(block, vector, table)),
     level_dot: call!(level_dot(extra, table)),
     dot: call!(dot(query, row)),
@@ -80,19 +80,24 @@ fn load_half<T: Number, const N: usize>(values: &[T; N]) -> __m128i {
 }
 
 #[target_feature(enable = "avx2,f16c")]
-fn scan(block: &SignBlock<'_>, table: &SignTable, scan: &Scan) -> u32 {
-    let sums = if table.wide {
-        sums_wide(block.groups, &table.entries)
+fn scan(blocks: &[u8], table: &SignTable, scan: &Scan, masks: &mut [u32]) {
+    let blocks = SignBlock::each(blocks, table.padded()).zip(masks);
+    if table.wide {
+        blocks.for_each(|(block, mask)| {
+            *mask = finish(sums_wide(block.groups, &table.entries), &block, table, scan);
+        });
     } else {
-        sums_narrow(block.groups, &table.entries)
-    };
-    finish(sums, block, table, scan)
+        blocks.for_each(|(block, mask)| {
+            *mask = finish(sums_narrow(block.groups, &table.entries), &block, table, scan);
+        });
+    }
 }
 
-/// Sums of 16 bits: of vectors 0–7, 8–15, 16–23 and 24–31, in each half of a register for itself.
+/// Sums of 16 bits, in each half of a register for itself: of the vectors of the even and the odd bytes of groups,
+/// and of those 16 above them.
 ///
 /// The first and third also hold 256 times the next, which is taken off at the end.
-type Wide = [__m256i; 4];
+pub(super) type Wide = [__m256i; 4];
 
 /// Sums of 64 dimensions at a time, in 32 bits as soon as 16 may overflow.
 macro_rules! sums_of_entries {
@@ -170,17 +175,30 @@ fn widen([a, b, c, d]: Wide, low: __m256i, high: __m256i) -> Wide {
     ]
 }
 
-/// Adds sums of 16 bits to those of 32.
+/// Adds sums of 16 bits to those of 32: of vectors 0–7, 8–15, 16–23 and 24–31.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn carry(mut totals: [__m256i; 4], [low, low_next, high, high_next]: Wide) -> [__m256i; 4] {
-    let low = _mm256_sub_epi16(low, _mm256_slli_epi16::<8>(low_next));
-    let high = _mm256_sub_epi16(high, _mm256_slli_epi16::<8>(high_next));
-    for (total, sums) in totals.iter_mut().zip([low, low_next, high, high_next]) {
-        let sums = _mm_add_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-        *total = _mm256_add_epi32(*total, _mm256_cvtepu16_epi32(sums));
-    }
-    totals
+pub(super) fn carry([a, b, c, d]: [__m256i; 4], [low, low_next, high, high_next]: Wide) -> [__m256i; 4] {
+    let (first, second) = spread(low, low_next);
+    let (third, fourth) = spread(high, high_next);
+    [
+        _mm256_add_epi32(a, first),
+        _mm256_add_epi32(b, second),
+        _mm256_add_epi32(c, third),
+        _mm256_add_epi32(d, fourth),
+    ]
+}
+
+/// Adds the halves of sums of even and odd bytes, and widens them: the order of a group is such that they come out
+/// in the order of vectors.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn spread(even: __m256i, odd: __m256i) -> (__m256i, __m256i) {
+    let even = _mm256_sub_epi16(even, _mm256_slli_epi16::<8>(odd));
+    let lower = _mm256_permute2x128_si256::<0x20>(even, odd);
+    let sums = _mm256_add_epi16(lower, _mm256_permute2x128_si256::<0x31>(even, odd));
+    let zero = _mm256_setzero_si256();
+    (_mm256_unpacklo_epi16(sums, zero), _mm256_unpackhi_epi16(sums, zero))
 }
 
 /// From sums to bounds: the operations of [`portable`](super::portable)'s, in their order.
@@ -188,7 +206,7 @@ fn carry(mut totals: [__m256i; 4], [low, low_next, high, high_next]: Wide) -> [_
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn finish(sums: [__m256i; 4], block: &SignBlock<'_>, table: &SignTable, scan: &Scan) -> u32 {
     let all = _mm256_set1_ps;
-    let sign = _mm256_set1_ps(-0.0);
+    let base = table.base + scan.lut_err;
     let halves = block.muls.as_chunks().0.iter().zip(block.errs.as_chunks().0);
     let factors = block.adds.as_chunks().0.iter().zip(halves);
     let mut mask = 0;
@@ -196,14 +214,11 @@ pub(super) fn finish(sums: [__m256i; 4], block: &SignBlock<'_>, table: &SignTabl
         let add = _mm256_castsi256_ps(load::<u8, 32>(add));
         let (mul, err) =
             (_mm256_cvtph_ps(load_half::<u8, 16>(mul)), _mm256_cvtph_ps(load_half::<u8, 16>(err)));
-        let product =
-            _mm256_add_ps(_mm256_mul_ps(all(table.step), _mm256_cvtepi32_ps(sums)), all(table.base));
-        let least = _mm256_add_ps(all(scan.g_add), _mm256_mul_ps(all(scan.add_weight), add));
-        let estimates = _mm256_add_ps(least, _mm256_mul_ps(mul, product));
-        let bounds = _mm256_sub_ps(estimates, _mm256_mul_ps(err, all(scan.g_err)));
-        let slack = _mm256_mul_ps(_mm256_andnot_ps(sign, mul), all(scan.lut_err));
-        let bounds = _mm256_sub_ps(bounds, slack);
-        let kept = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NGT_UQ>(bounds, all(scan.threshold)));
+        let product = _mm256_add_ps(_mm256_mul_ps(all(table.step), _mm256_cvtepi32_ps(sums)), all(base));
+        let add = _mm256_mul_ps(all(scan.add_weight), add);
+        let constant = _mm256_sub_ps(add, _mm256_mul_ps(err, all(scan.g_err)));
+        let bounds = _mm256_add_ps(constant, _mm256_mul_ps(mul, product));
+        let kept = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NGT_UQ>(bounds, all(scan.limit)));
         mask |= kept.cast_unsigned() << (8 * position);
     }
     mask

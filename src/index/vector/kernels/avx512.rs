@@ -3,14 +3,12 @@
 #![expect(unsafe_code, reason = "registers are loaded through pointers, and a feature is needed to call")]
 
 use std::arch::x86_64::{
-    __m256i, __m512i, _mm_add_epi16, _mm256_add_epi16, _mm256_add_epi32, _mm256_castsi256_si128,
-    _mm256_cvtepu16_epi32, _mm256_extracti128_si256, _mm256_setzero_si256, _mm512_add_epi8, _mm512_add_epi16,
+    __m256i, __m512i, _mm256_add_epi16, _mm256_setzero_si256, _mm512_add_epi8, _mm512_add_epi16,
     _mm512_and_si512, _mm512_castsi512_si256, _mm512_extracti64x4_epi64, _mm512_loadu_si512,
-    _mm512_set1_epi8, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_slli_epi16, _mm512_srli_epi16,
-    _mm512_sub_epi16,
+    _mm512_set1_epi8, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_srli_epi16,
 };
 
-use super::avx2::{self, finish};
+use super::avx2::{self, Wide, carry, finish};
 use super::layout::SignBlock;
 use super::tables::{Aligned, NARROW_STRIDES, STRIDE, SignTable, WIDE_STRIDES};
 use super::{Kernels, Scan};
@@ -24,18 +22,22 @@ pub(super) fn kernels() -> Option<&'static Kernels> {
 static KERNELS: Kernels = Kernels {
     name: "avx512",
     // SAFETY: all that hands out this function is `kernels`, which has found AVX2, F16C and AVX-512.
-    scan: |block, table, factors| unsafe { scan(block, table, factors) },
+    scan: |blocks, table, factors, masks| unsafe { scan(blocks, table, factors, masks) },
     ..avx2::KERNELS
 };
 
 #[target_feature(enable = "avx2,f16c,avx512f,avx512bw")]
-fn scan(block: &SignBlock<'_>, table: &SignTable, scan: &Scan) -> u32 {
-    let sums = if table.wide {
-        sums_wide(block.groups, &table.entries)
+fn scan(blocks: &[u8], table: &SignTable, scan: &Scan, masks: &mut [u32]) {
+    let blocks = SignBlock::each(blocks, table.padded()).zip(masks);
+    if table.wide {
+        blocks.for_each(|(block, mask)| {
+            *mask = finish(sums_wide(block.groups, &table.entries), &block, table, scan);
+        });
     } else {
-        sums_narrow(block.groups, &table.entries)
-    };
-    finish(sums, block, table, scan)
+        blocks.for_each(|(block, mask)| {
+            *mask = finish(sums_narrow(block.groups, &table.entries), &block, table, scan);
+        });
+    }
 }
 
 #[inline]
@@ -60,7 +62,7 @@ fn sums_narrow(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>]) -> [__m256i; 4]
             }
             wide = widen(wide, low, high);
         }
-        totals = carry(totals, wide);
+        totals = carry(totals, halved(wide));
     }
     totals
 }
@@ -78,7 +80,7 @@ fn sums_wide(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>]) -> [__m256i; 4] {
                 wide = widen(wide, low, high);
             }
         }
-        totals = carry(totals, wide);
+        totals = carry(totals, halved(wide));
     }
     totals
 }
@@ -103,15 +105,9 @@ fn widen([a, b, c, d]: [__m512i; 4], low: __m512i, high: __m512i) -> [__m512i; 4
     ]
 }
 
+/// Adds the halves of sums, which is no more than all of them in one.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw")]
-fn carry(mut totals: [__m256i; 4], [low, low_next, high, high_next]: [__m512i; 4]) -> [__m256i; 4] {
-    let low = _mm512_sub_epi16(low, _mm512_slli_epi16::<8>(low_next));
-    let high = _mm512_sub_epi16(high, _mm512_slli_epi16::<8>(high_next));
-    for (total, sums) in totals.iter_mut().zip([low, low_next, high, high_next]) {
-        let sums = _mm256_add_epi16(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64::<1>(sums));
-        let sums = _mm_add_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-        *total = _mm256_add_epi32(*total, _mm256_cvtepu16_epi32(sums));
-    }
-    totals
+fn halved(wide: [__m512i; 4]) -> Wide {
+    wide.map(|sums| _mm256_add_epi16(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64::<1>(sums)))
 }

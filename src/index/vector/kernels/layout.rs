@@ -6,8 +6,9 @@
 //! extra code of a vector:   planes of 4, 2 and 1 bits, those of them that bits - 1 is the sum of
 //! plane of width w:         per 64 dimensions 8·w bytes; byte i: dimensions i, i + 8w, … from the low bits up
 //! ```
-//! Numbers are little-endian; unused places of a block are zero. The order of a group puts vectors v and v + 8
-//! side by side: sums of bytes are widened to 16 bits by one shift, and come out in the order of the vectors.
+//! Numbers are little-endian; unused places of a block are zero. The order of a group is 0 4 1 5 2 6 3 7
+//! 8 12 9 13 10 14 11 15: sums of bytes are widened by one shift to 16 bits and by interleaving zeros to 32, and
+//! come out in the order of the vectors.
 //! The widest plane holds the most significant bits.
 //!
 //! **Invariant:** nothing here panics, whatever the bytes and lengths; places out of range read as zero.
@@ -61,6 +62,11 @@ impl<'a> SignBlock<'a> {
         (padded.is_multiple_of(PADDING) && rest.is_empty()).then_some(Self { groups, adds, muls, errs })
     }
 
+    /// The whole blocks in `bytes`, which lie side by side.
+    pub(super) fn each(bytes: &'a [u8], padded: usize) -> impl Iterator<Item = Self> {
+        bytes.chunks_exact(block_len(padded)).filter_map(move |bytes| Self::new(bytes, padded))
+    }
+
     /// The signs of four dimensions of a vector: bit b is dimension 4·group + b.
     #[cfg(test)]
     pub(crate) fn nibble(&self, group: usize, vector: usize) -> u8 {
@@ -87,8 +93,7 @@ impl<'a> SignBlock<'a> {
 
 /// The byte of a group in which the signs of a vector lie, and by how many bits they are shifted.
 pub(super) const fn place(vector: usize) -> (usize, u32) {
-    let within = vector % 16;
-    let byte = if within < 8 { 2 * within } else { 2 * (within - 8) + 1 };
+    let byte = vector / 8 % 2 * 8 + vector % 4 * 2 + vector / 4 % 2;
     (byte, if vector < 16 { 0 } else { 4 })
 }
 
@@ -199,7 +204,7 @@ mod tests {
 
     #[test]
     fn blocks_give_back_what_was_put_in() {
-        let mut draw = Draw(1);
+        let mut draw = Draw::new(1);
         for padded in (64..=1536).step_by(64) {
             for count in [32, 1, 17] {
                 let codes: Vec<_> = (0..count).map(|_| draw.bytes(padded / 8)).collect();
@@ -227,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_bit_lies_where_the_header_says() {
-        let order = [0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15];
+        let order = [0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15];
         for (byte, vector) in order.into_iter().enumerate() {
             for (vector, shift) in [(vector, 0), (vector + 16, 4)] {
                 // Dimension 64 + 6 alone: bit 2 of group 17.
@@ -243,7 +248,7 @@ mod tests {
 
     #[test]
     fn levels_give_back_what_was_put_in() {
-        let mut draw = Draw(2);
+        let mut draw = Draw::new(2);
         for bits in 1..=8 {
             for padded in (64..=1536).step_by(64) {
                 let mask = u8::try_from((1_u32 << (bits - 1)) - 1).unwrap();

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{Factors, Kernels, Scan, SignBlock, SignTable, block_len, push_block};
+use super::{Factors, Kernels, Scan, SignTable, block_len, push_block};
+
+/// How many blocks a query scans at once.
+const AT_ONCE: usize = 4;
 
 /// Sign blocks of random codes, and a query to scan them by.
 pub struct ScanTrial {
@@ -51,7 +54,7 @@ impl ScanTrial {
         Kernels::supported().into_iter().map(Kernels::name).collect()
     }
 
-    /// Scans all blocks with the kernel of that name, under a threshold that rules all vectors out, and counts
+    /// Scans all blocks with the kernel of that name, under a limit that rules all vectors out, and counts
     /// those that are left.
     ///
     /// # Panics
@@ -60,11 +63,15 @@ impl ScanTrial {
     pub fn run(&self, name: &str) -> u32 {
         let kernels = Kernels::supported().into_iter().find(|kernels| kernels.name() == name);
         let Some(kernels) = kernels else { panic!("no such kernel: {name}") };
-        let scan =
-            Scan { g_add: 1.0, add_weight: 1.0, g_err: 2.5, lut_err: self.table.error(), threshold: -1e30 };
-        let blocks = self.blocks.chunks_exact(block_len(self.padded));
-        let blocks = blocks.filter_map(|bytes| SignBlock::new(bytes, self.padded));
-        blocks.map(|block| kernels.scan(&block, &self.table, &scan).count_ones()).sum()
+        let scan = Scan { add_weight: 1.0, g_err: 2.5, lut_err: self.table.error(), limit: -1e30 };
+        let mut left = 0;
+        for blocks in self.blocks.chunks(AT_ONCE * block_len(self.padded)) {
+            let mut masks = [0; AT_ONCE];
+            let masks = masks.get_mut(..blocks.len() / block_len(self.padded)).unwrap_or_default();
+            kernels.scan(blocks, &self.table, &scan, masks);
+            left += masks.iter().map(|mask| mask.count_ones()).sum::<u32>();
+        }
+        left
     }
 
     /// How many vectors a run scans.

@@ -2,13 +2,13 @@
 //!
 //! | what | of |
 //! |---|---|
-//! | [`Kernels::scan`] | a sign block: which of its 32 vectors are worth a second look |
+//! | [`Kernels::scan`] | sign blocks: which of their 32 vectors each are worth a second look |
 //! | [`Kernels::sign_dot`], [`Kernels::level_dot`] | one vector: its code times the query in integers, exactly |
 //! | [`Kernels::dot`], [`Kernels::l2`] | one vector as it was given, for the last word |
 //!
-//! Each exists in plain Rust and, on x86-64, for AVX2 and AVX-512; the best that the processor has is chosen
-//! once. Other processors run the plain form, which leaves their vector registers to the compiler: the sums
-//! of `scan` are table look-ups, which it cannot vectorise, and take some twenty times as long as with AVX2.
+//! Each exists in plain Rust and, on x86-64, for AVX2 and AVX-512; the scan also for NEON. The best that the
+//! processor has is chosen once. The plain form leaves vector registers to the compiler: the sums of `scan` are
+//! table look-ups, which it cannot vectorise, and take some twenty times as long as with AVX2.
 //!
 //! **Invariants:** every implementation gives the same bits, NaN aside, of which only that it is NaN is the
 //! same: sums of integers are exact, and floats are added and multiplied in one order, never fused. No kernel
@@ -22,6 +22,8 @@ mod avx512;
 mod layout;
 #[cfg(feature = "testing")]
 mod measure;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod portable;
 mod tables;
 
@@ -47,17 +49,17 @@ const BLOCK: usize = 512;
 /// What a scan needs of a cluster and of the results so far.
 ///
 /// `estimate = g_add + add_weight · F_add + F_mul · <y,q>`, and `estimate - F_err · g_err - |F_mul| · lut_err`
-/// is its lower bound.
+/// is its lower bound. As `F_mul` is not positive, that is
+/// `g_add + (add_weight · F_add - F_err · g_err) + F_mul · (<y,q> + lut_err)`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scan {
-    pub(crate) g_add: f32,
     pub(crate) add_weight: f32,
     /// Times how many standard deviations the bound is to be away.
     pub(crate) g_err: f32,
     /// [`SignTable::error`], times the same.
     pub(crate) lut_err: f32,
-    /// A vector whose lower bound is above this is ruled out.
-    pub(crate) threshold: f32,
+    /// A vector whose lower bound, less `g_add`, is above this is ruled out.
+    pub(crate) limit: f32,
 }
 
 type Sum = fn(&[f32], &[f32]) -> f64;
@@ -67,7 +69,7 @@ type Sum = fn(&[f32], &[f32]) -> f64;
 pub(crate) struct Kernels {
     #[cfg_attr(not(any(test, feature = "testing")), expect(dead_code, reason = "for those who measure"))]
     name: &'static str,
-    scan: fn(&SignBlock<'_>, &SignTable, &Scan) -> u32,
+    scan: fn(&[u8], &SignTable, &Scan, &mut [u32]),
     sign_dot: fn(&SignBlock<'_>, usize, &LevelTable) -> i32,
     level_dot: fn(&[u8], &LevelTable) -> i64,
     dot: Sum,
@@ -95,7 +97,9 @@ impl Kernels {
     pub(crate) fn supported() -> Vec<&'static Self> {
         #[cfg(target_arch = "x86_64")]
         let wider = [avx2::kernels(), avx512::kernels()];
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        let wider = [neon::kernels()];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let wider: [Option<&'static Self>; 0] = [];
         std::iter::once(&portable::KERNELS).chain(wider.into_iter().flatten()).collect()
     }
@@ -105,10 +109,11 @@ impl Kernels {
         self.name
     }
 
-    /// Says as bits which vectors of a block have no bound above the threshold.
-    pub(crate) fn scan(&self, block: &SignBlock<'_>, table: &SignTable, scan: &Scan) -> u32 {
-        debug_assert_eq!(block.groups.len(), table.padded() * 4);
-        (self.scan)(block, table, scan)
+    /// Says as bits which vectors of sign blocks that lie side by side have no bound above the limit: a mask for
+    /// each block.
+    pub(crate) fn scan(&self, blocks: &[u8], table: &SignTable, scan: &Scan, masks: &mut [u32]) {
+        debug_assert_eq!(blocks.len(), block_len(table.padded()) * masks.len());
+        (self.scan)(blocks, table, scan, masks);
     }
 
     /// `<b,q>` of a vector of a block, with the rounded query.

@@ -13,7 +13,7 @@ use super::layout::{BLOCK_VECTORS, GROUP, PADDING, Plane, SignBlock, place, spli
 use super::tables::{Aligned, Integers, LevelTable, STRIDE, SignTable};
 use super::{BLOCK, Kernels, LANES, Scan};
 
-pub(super) static KERNELS: Kernels = Kernels {
+pub(super) const KERNELS: Kernels = Kernels {
     name: "portable",
     scan,
     sign_dot,
@@ -22,14 +22,20 @@ pub(super) static KERNELS: Kernels = Kernels {
     l2: |query, row| sum(query, row, square),
 };
 
-fn scan(block: &SignBlock<'_>, table: &SignTable, scan: &Scan) -> u32 {
+fn scan(blocks: &[u8], table: &SignTable, scan: &Scan, masks: &mut [u32]) {
+    for (block, mask) in SignBlock::each(blocks, table.padded()).zip(masks) {
+        *mask = finish(&sums(&block, table), &block, table, scan);
+    }
+}
+
+fn sums(block: &SignBlock<'_>, table: &SignTable) -> [u32; BLOCK_VECTORS] {
     let mut sums = [0; BLOCK_VECTORS];
     let (low, high) = sums.split_at_mut(BLOCK_VECTORS / 2);
     for (vector, (low, high)) in low.iter_mut().zip(high).enumerate() {
         let (byte, _) = place(vector);
         (*low, *high) = byte_sums(block.groups, &table.entries, byte);
     }
-    finish(&sums, block, table, scan)
+    sums
 }
 
 /// The sums of the two vectors in a byte of each group.
@@ -48,16 +54,21 @@ fn byte_sums(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>], byte: usize) -> (
 
 /// From sums to bounds, in the order of operations that every implementation keeps.
 #[expect(clippy::cast_precision_loss, reason = "a sum of 16,384 dimensions is below 2^24")]
-fn finish(sums: &[u32; BLOCK_VECTORS], block: &SignBlock<'_>, table: &SignTable, scan: &Scan) -> u32 {
+pub(super) fn finish(
+    sums: &[u32; BLOCK_VECTORS],
+    block: &SignBlock<'_>,
+    table: &SignTable,
+    scan: &Scan,
+) -> u32 {
     let (muls, errs) = (halves(block.muls), halves(block.errs));
+    let base = table.base + scan.lut_err;
     let factors = block.adds.as_chunks().0.iter().zip(muls.iter().zip(&errs));
     let mut mask = 0;
     for (bit, (sum, (add, (mul, err)))) in sums.iter().zip(factors).enumerate() {
-        let product = table.step * *sum as f32 + table.base;
-        let estimate = (scan.g_add + scan.add_weight * f32::from_le_bytes(*add)) + mul * product;
-        let lower = (estimate - err * scan.g_err) - mul.abs() * scan.lut_err;
+        let product = table.step * *sum as f32 + base;
+        let lower = (scan.add_weight * f32::from_le_bytes(*add) - err * scan.g_err) + mul * product;
         // A bound that is NaN is not above.
-        let above = matches!(lower.partial_cmp(&scan.threshold), Some(Ordering::Greater));
+        let above = matches!(lower.partial_cmp(&scan.limit), Some(Ordering::Greater));
         mask |= u32::from(!above) << bit;
     }
     mask

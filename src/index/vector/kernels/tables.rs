@@ -118,6 +118,10 @@ pub(super) struct Orders<T> {
     /// As they come, for the levels.
     pub(super) plain: Vec<Aligned<[T; PADDING]>>,
     /// For signs: of each 8 dimensions the first, then of each the third, fifth, seventh, second, and so on.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(dead_code, reason = "other processors take the plain form")
+    )]
     pub(super) signs: Vec<Aligned<[T; PADDING]>>,
 }
 
@@ -199,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_error_of_a_sign_table_is_what_it_says() {
-        let mut draw = Draw(3);
+        let mut draw = Draw::new(3);
         for (padded, wide) in [(64, false), (128, true), (768, false), (768, true), (4096, false)] {
             let mut squares = 0.0;
             let trials = 1_500;
@@ -225,7 +229,7 @@ mod tests {
 
     #[test]
     fn no_entry_is_too_large() {
-        let mut draw = Draw(4);
+        let mut draw = Draw::new(4);
         let mut queries: Vec<_> = (0..200).map(|_| draw.floats(64)).collect();
         queries.extend(
             [1.0, -1.0, 1e38, 1e-45, f32::MIN_POSITIVE, f32::INFINITY, f32::NAN].map(|q| vec![q; 64]),
@@ -256,7 +260,7 @@ mod tests {
 
     #[test]
     fn sums_over_levels_are_those_of_the_rounded_query() {
-        let mut draw = Draw(5);
+        let mut draw = Draw::new(5);
         for bits in 1..=8_u32 {
             let (query, codes) = (draw.floats(192), draw.bytes(192));
             let table = LevelTable::new(&query, bits);

@@ -1,14 +1,16 @@
 //! Chance for tests, the same on every run.
 
-/// `SplitMix64`.
-pub(super) struct Draw(pub(super) u64);
+use crate::index::vector::random::Random;
+
+pub(super) struct Draw(Random);
 
 impl Draw {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Random::new(seed))
+    }
+
     pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        self.0.next()
     }
 
     pub(super) fn bytes(&mut self, count: usize) -> Vec<u8> {

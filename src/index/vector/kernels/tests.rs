@@ -24,40 +24,40 @@ fn reference(block: &SignBlock<'_>, vector: usize, table: &SignTable, scan: &Sca
     let entry =
         |j: usize| u32::from(table.entries[j / 16].0[j % 16 * GROUP + usize::from(block.nibble(j, vector))]);
     let sum: u32 = (0..table.padded() / 4).map(entry).sum();
-    let product = table.step * sum as f32 + table.base;
+    let product = table.step * sum as f32 + (table.base + scan.lut_err);
     let factors = block.factors(vector);
-    let mul = factors.mul.to_f32();
-    let estimate = scan.g_add + scan.add_weight * factors.add + mul * product;
-    estimate - factors.err.to_f32() * scan.g_err - mul.abs() * scan.lut_err
+    let constant = scan.add_weight * factors.add - factors.err.to_f32() * scan.g_err;
+    constant + factors.mul.to_f32() * product
 }
 
 /// Scans with every implementation; all must agree with the reference, bit by bit: each bound is also made the
-/// threshold, which does not rule its vector out, and then the next smaller number, which does.
+/// limit, which does not rule its vector out, and then the next smaller number, which does.
 fn check_scan(bytes: &[u8], table: &SignTable, scan: &Scan) -> u32 {
     let block = SignBlock::new(bytes, table.padded()).unwrap();
     let lower: Vec<_> = (0..BLOCK_VECTORS).map(|vector| reference(&block, vector, table, scan)).collect();
-    let kept = |threshold: f32| {
-        let above = lower.iter().map(|lower| *lower > threshold);
+    let kept = |limit: f32| {
+        let above = lower.iter().map(|lower| *lower > limit);
         above.enumerate().fold(0, |mask, (bit, above)| mask | u32::from(!above) << bit)
     };
     let edges = lower.iter().flat_map(|lower| [*lower, lower.next_down()]);
     for kernels in Kernels::supported() {
-        for threshold in std::iter::once(scan.threshold).chain(edges.clone()) {
-            let mask = kernels.scan(&block, table, &Scan { threshold, ..*scan });
-            assert_eq!(mask, kept(threshold), "{}, {threshold}", kernels.name());
+        for limit in std::iter::once(scan.limit).chain(edges.clone()) {
+            let mut masks = [0; 3];
+            kernels.scan(&bytes.repeat(3), table, &Scan { limit, ..*scan }, &mut masks);
+            assert_eq!(masks, [kept(limit); 3], "{}, {limit}", kernels.name());
         }
     }
-    kept(scan.threshold)
+    kept(scan.limit)
 }
 
 fn a_scan(draw: &mut Draw, table: &SignTable) -> Scan {
     let lut_err = 2.5 * table.error();
-    Scan { g_add: draw.float(), add_weight: draw.float(), g_err: draw.float().abs(), lut_err, threshold: 0.0 }
+    Scan { add_weight: draw.float(), g_err: draw.float().abs(), lut_err, limit: 0.0 }
 }
 
 #[test]
 fn scans_agree_bit_by_bit() {
-    let mut draw = Draw(11);
+    let mut draw = Draw::new(11);
     let mut kept = 0;
     for padded in (64..=1536).step_by(64).chain([2048, 4096, 4160, 16_384]) {
         for wide in [false, true] {
@@ -66,12 +66,12 @@ fn scans_agree_bit_by_bit() {
             kept += check_scan(&bytes, &table, &scan).count_ones();
         }
     }
-    assert!((300..1_500).contains(&kept), "{kept}: thresholds that rule out all or none show nothing");
+    assert!((300..1_500).contains(&kept), "{kept}: limits that rule out all or none show nothing");
 }
 
 #[test]
 fn scans_agree_on_the_worst_sums() {
-    let mut draw = Draw(12);
+    let mut draw = Draw::new(12);
     for padded in [64, 1024, 1088, 4096, 4160, 16_384] {
         for wide in [false, true] {
             let mut table = SignTable::new(&draw.floats(padded), wide);
@@ -89,7 +89,7 @@ fn scans_agree_on_the_worst_sums() {
 
 #[test]
 fn what_is_not_finite_is_never_ruled_out_by_accident() {
-    let mut draw = Draw(13);
+    let mut draw = Draw::new(13);
     let odd = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-7, 65_504.0, -6e-8, 1.0, -2.0];
     let pick = |draw: &mut Draw| odd[usize::try_from(draw.next() % odd.len() as u64).unwrap()];
     for round in 0..200 {
@@ -98,29 +98,29 @@ fn what_is_not_finite_is_never_ruled_out_by_accident() {
             query[7] = pick(&mut draw);
         }
         let table = SignTable::new(&query, round % 2 == 0);
-        let (g_add, add_weight, g_err) = (pick(&mut draw), pick(&mut draw), pick(&mut draw));
-        let scan = Scan { g_add, add_weight, g_err, lut_err: pick(&mut draw), threshold: pick(&mut draw) };
+        let (add_weight, g_err) = (pick(&mut draw), pick(&mut draw));
+        let scan = Scan { add_weight, g_err, lut_err: pick(&mut draw), limit: pick(&mut draw) };
         let bytes = block(&mut draw, 128, pick);
         let mask = check_scan(&bytes, &table, &scan);
-        assert!(!g_add.is_nan() && !scan.threshold.is_nan() || mask == u32::MAX);
+        assert!(!scan.limit.is_nan() || mask == u32::MAX);
     }
 }
 
 #[test]
 fn a_query_of_zeros_leaves_the_constant_parts() {
-    let mut draw = Draw(14);
+    let mut draw = Draw::new(14);
     let table = SignTable::new(&[0.0; 768], false);
     let bytes = block(&mut draw, 768, Draw::float);
-    let scan = Scan { g_add: 1.0, add_weight: 1.0, g_err: 0.0, lut_err: table.error(), threshold: 1.0 };
+    let scan = Scan { add_weight: 1.0, g_err: 0.0, lut_err: table.error(), limit: 0.0 };
     let mask = check_scan(&bytes, &table, &scan);
     let block = SignBlock::new(&bytes, 768).unwrap();
-    let wanted = (0..32).map(|v| u32::from(block.factors(v).add + 1.0 <= 1.0) << v).sum::<u32>();
+    let wanted = (0..32).map(|v| u32::from(block.factors(v).add <= 0.0) << v).sum::<u32>();
     assert_eq!(mask, wanted);
 }
 
 #[test]
 fn sums_of_codes_are_exact() {
-    let mut draw = Draw(15);
+    let mut draw = Draw::new(15);
     for padded in (64..=1536).step_by(64).chain([4096, 16_384]) {
         for bits in 1..=8 {
             // The second query and levels are the largest there are, the third of one sign.
@@ -178,7 +178,7 @@ fn exact(query: &[f32], row: &[f32], term: impl Fn(f64, f64) -> f64) -> (f64, f6
 
 #[test]
 fn exact_sums_are_near_those_of_f64_and_the_same_bits_everywhere() {
-    let mut draw = Draw(16);
+    let mut draw = Draw::new(16);
     let unit = 2_f64.powi(-24);
     for dimension in (0..140).chain([256, 511, 512, 513, 543, 768, 1000, 1536, 16_384]) {
         let (query, row) = (draw.floats(dimension), draw.floats(dimension));
@@ -214,7 +214,7 @@ fn exact_sums_pass_on_what_is_not_finite() {
 /// the fields.
 #[test]
 fn lengths_that_do_not_match_do_not_panic() {
-    let mut draw = Draw(17);
+    let mut draw = Draw::new(17);
     let bytes = block(&mut draw, 128, Draw::float);
     let block = SignBlock::new(&bytes, 128).unwrap();
     for kernels in Kernels::supported() {
@@ -223,7 +223,7 @@ fn lengths_that_do_not_match_do_not_panic() {
             for wide in [false, true] {
                 let table = SignTable::new(&query, wide);
                 let scan = a_scan(&mut draw, &table);
-                (kernels.scan)(&block, &table, &scan);
+                (kernels.scan)(&bytes, &table, &scan, &mut [0; 2]);
             }
             for bits in [0, 1, 5, 8, 9] {
                 let table = LevelTable::new(&query, bits);

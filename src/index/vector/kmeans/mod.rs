@@ -19,7 +19,6 @@ mod arithmetic;
 mod balance;
 mod centroids;
 mod order;
-mod random;
 mod tile;
 mod train;
 

@@ -1,8 +1,8 @@
 //! Leaves of small made-up columns: sizes, order, quality, and data without structure.
 
 use super::arithmetic::{Mean, square_distance};
-use super::random::Random;
 use super::*;
+use crate::index::vector::random::Random;
 
 const DIM: usize = 12;
 

@@ -5,8 +5,8 @@
 
 use super::arithmetic::{Mean, square_distance};
 use super::balance::{bound, means, members};
-use super::random::Random;
 use super::{Centroids, Points, Progress, Result, Training};
+use crate::index::vector::random::Random;
 
 /// Up to so many leaves, one level does.
 const FLAT_MAX: usize = 16;

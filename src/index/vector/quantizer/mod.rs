@@ -271,12 +271,12 @@ fn as_f64(dimension: usize) -> f64 {
 #[expect(clippy::many_single_char_names, reason = "they are those of the formulas")]
 mod tests {
     use super::reference::{Estimate, Relation, Stage, direction, estimate, truth};
-    use super::step::SplitMix64;
     use super::*;
+    use crate::index::vector::random::Random;
 
     const FORMS: [Form; 2] = [Form::L2, Form::Dot];
 
-    fn vector(random: &mut SplitMix64, padded: usize, length: f64) -> Vec<f32> {
+    fn vector(random: &mut Random, padded: usize, length: f64) -> Vec<f32> {
         let vector: Vec<f32> = (0..padded).map(|_| random.normal()).collect();
         let scale = length / dot(&vector, &vector).sqrt();
         vector.iter().map(|x| (f64::from(*x) * scale) as f32).collect()
@@ -303,7 +303,7 @@ mod tests {
             .into_iter()
             .flat_map(|form| (1..=8).flat_map(move |bits| [64, 128, 768].map(|padded| (form, bits, padded))))
         {
-            let mut random = SplitMix64(u64::from(bits));
+            let mut random = Random::new(u64::from(bits));
             let quantizer = Quantizer::new(padded, bits, form);
             assert_eq!((quantizer.padded(), quantizer.bits(), quantizer.form()), (padded, bits, form));
             let (r, c) = (vector(&mut random, padded, 0.6), vector(&mut random, padded, 2.0));
@@ -329,7 +329,7 @@ mod tests {
     fn the_error_halves_with_every_bit() {
         let table = [0.757, 0.366, 0.196, 0.106, 0.057, 0.030, 0.0150, 0.0075];
         for (bits, expected) in (1..).zip(table) {
-            let mut random = SplitMix64(23);
+            let mut random = Random::new(23);
             let quantizer = Quantizer::new(768, bits, Form::Dot);
             let zero = vec![0.0; 768];
             let (mut fine, mut coarse) = (0.0, 0.0);
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn no_residual_is_no_error() {
-        let mut random = SplitMix64(29);
+        let mut random = Random::new(29);
         let (c, q) = (vector(&mut random, 128, 3.0), vector(&mut random, 128, 1.0));
         for (form, bits) in FORMS.into_iter().flat_map(|form| (1..=8).map(move |bits| (form, bits))) {
             for zero in [0.0, -0.0] {
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn a_residual_too_short_to_encode_has_its_length_for_error() {
         for (form, times) in FORMS.into_iter().zip([2.0, 1.0]) {
-            let r = vector(&mut SplitMix64(43), 64, 1e-31);
+            let r = vector(&mut Random::new(43), 64, 1e-31);
             let code = encoded(&Quantizer::new(64, 5, form), &r, &[1.0; 64]);
             for factors in [code.coarse, code.fine] {
                 assert_eq!(factors.mul, 0.0);
@@ -380,7 +380,7 @@ mod tests {
     fn bounds_hold_at_any_scale() {
         for (form, bits) in FORMS.into_iter().flat_map(|form| [1, 5, 8].map(|bits| (form, bits))) {
             let quantizer = Quantizer::new(64, bits, form);
-            let mut random = SplitMix64(31);
+            let mut random = Random::new(31);
             for exponent in -44..19 {
                 let (scale, mut beyond) = (10_f64.powi(exponent), 0);
                 for _ in 0..20 {
@@ -402,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_scale_by_a_power_of_two_changes_no_code() {
-        let mut random = SplitMix64(37);
+        let mut random = Random::new(37);
         let (r, c) = (vector(&mut random, 192, 0.3), vector(&mut random, 192, 1.0));
         for bits in 1..=8 {
             let quantizer = Quantizer::new(192, bits, Form::L2);
@@ -417,7 +417,7 @@ mod tests {
 
     #[test]
     fn codes_are_written_over_and_minus_zero_is_not_negative() {
-        let mut random = SplitMix64(41);
+        let mut random = Random::new(41);
         let quantizer = Quantizer::new(64, 5, Form::L2);
         let mut code = encoded(&Quantizer::new(128, 8, Form::Dot), &[-1.0; 128], &[1.0; 128]);
         let mut r = vector(&mut random, 64, 1.0);

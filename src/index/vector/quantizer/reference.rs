@@ -101,12 +101,12 @@ pub(crate) fn truth(form: Form, residual: &[f32], centroid: &[f32], query: &[f32
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "the numbers are small")]
 #[expect(clippy::float_cmp, reason = "the same numbers, by two ways")]
 mod tests {
-    use super::super::step::SplitMix64;
     use super::*;
+    use crate::index::vector::random::Random;
     use crate::index::vector::rotation::Rotation;
 
     /// A direction with a few large components, of the given length.
-    fn spiky(random: &mut SplitMix64, dimension: usize, length: f64) -> Vec<f64> {
+    fn spiky(random: &mut Random, dimension: usize, length: f64) -> Vec<f64> {
         let vector: Vec<f64> = (0..dimension).map(|_| f64::from(random.normal()).powi(3)).collect();
         let norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
         vector.iter().map(|x| x * length / norm).collect()
@@ -142,7 +142,7 @@ mod tests {
     impl Errors {
         fn of(scene: Scene, dimension: usize, bits: u8, stage: Stage) -> Self {
             let Scene { form, centroid, residual, query } = scene;
-            let mut random = SplitMix64(dimension as u64 * 10 + u64::from(bits));
+            let mut random = Random::new(dimension as u64 * 10 + u64::from(bits));
             let mut errors = Self::default();
             let quantizer = Quantizer::new(dimension.next_multiple_of(64), bits, form);
             for _ in 0..4 {
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn all_ways_to_a_dot_product_agree() {
-        let mut random = SplitMix64(17);
+        let mut random = Random::new(17);
         let mut vector = || (0..128).map(|_| random.normal()).collect::<Vec<_>>();
         let (r, c, q) = (vector(), vector(), vector());
         let sum: f64 = q.iter().map(|q| f64::from(*q)).sum();

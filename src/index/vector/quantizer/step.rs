@@ -5,6 +5,8 @@
 //! and o. The exact optimum needs a sorted sweep over all D·2^(bits−1) places where a level changes; the best
 //! of eight candidates is within a few percent of its error, and has no branch.
 
+use crate::index::vector::random::Random;
+
 /// How many values are summed at once: two of the widest registers of AVX2.
 const LANES: usize = 16;
 /// Adding and taking away this rounds an f32 to an integer, in its lowest bits, on every processor.
@@ -82,7 +84,7 @@ impl Steps {
     /// they differ less. Each is searched on a grid of 2.5 %.
     fn measured(self, padded: usize) -> f32 {
         let count = (49_152 / padded.max(1)).clamp(8, 64);
-        let mut random = SplitMix64(0x656c_6163_7379_6d00);
+        let mut random = Random::new(0x656c_6163_7379_6d00);
         let mut total = 0.0;
         for _ in 0..count {
             let vector: Vec<f32> = (0..padded).map(|_| random.normal()).collect();
@@ -145,33 +147,13 @@ pub(super) fn level_f32(shifted: f32) -> f32 {
     shifted - ROUND
 }
 
-/// A generator of few lines, good enough to try things on, and the same everywhere.
-#[derive(Debug)]
-pub(super) struct SplitMix64(pub(super) u64);
-
-impl SplitMix64 {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let word = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        word ^ (word >> 31)
-    }
-
-    /// Close to normally distributed, of mean 0: a sum of 32 bytes. No function of the system's library, which
-    /// differ in the last bit.
-    pub(super) fn normal(&mut self) -> f32 {
-        let sum: u16 = (0..4).flat_map(|_| self.next().to_le_bytes()).map(u16::from).sum();
-        f32::from(sum) - 127.5 * 32.0
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::cast_precision_loss, reason = "the numbers are small")]
 #[expect(clippy::float_cmp, reason = "a power of two changes no digit")]
 mod tests {
     use super::*;
 
-    fn direction(random: &mut SplitMix64, padded: usize) -> Vec<f32> {
+    fn direction(random: &mut Random, padded: usize) -> Vec<f32> {
         let vector: Vec<f32> = (0..padded).map(|_| random.normal()).collect();
         let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
         vector.iter().map(|x| x / length).collect()
@@ -228,7 +210,7 @@ mod tests {
     fn the_candidates_are_close_to_the_exact_sweep() {
         let allowed = [(1, 1.01), (3, 1.01), (7, 1.012), (15, 1.02), (31, 1.04), (63, 1.08), (127, 1.12)];
         for padded in [64, 128, 768] {
-            let mut random = SplitMix64(3);
+            let mut random = Random::new(3);
             for (top, allowed) in allowed {
                 let steps = Steps::new(padded, top);
                 let (mut found, mut best) = (0.0, 0.0);
@@ -246,7 +228,7 @@ mod tests {
 
     #[test]
     fn the_scale_of_a_vector_does_not_matter() {
-        let vector = direction(&mut SplitMix64(4), 128);
+        let vector = direction(&mut Random::new(4), 128);
         let steps = Steps::new(128, 15);
         let step = steps.choose(&vector, 1.0, largest(&vector));
         for scale in [2_f32.powi(-90), 2_f32.powi(-10), 2_f32.powi(100)] {

@@ -1,15 +1,15 @@
-//! Chance from a seed: `SplitMix64`, the same on every platform.
+//! Chance from a seed: `SplitMix64` (Steele, Lea and Flood 2014), the same on every platform.
 
 /// A sequence of numbers that its seed determines.
 #[derive(Clone, Debug)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -26,6 +26,13 @@ impl Random {
     #[expect(clippy::cast_precision_loss, reason = "53 bits are what an f64 has")]
     pub(super) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Close to normally distributed, of mean 0: a sum of 32 bytes. No function of the system's library, which
+    /// differ in the last bit.
+    pub(super) fn normal(&mut self) -> f32 {
+        let sum: u16 = (0..4).flat_map(|_| self.next().to_le_bytes()).map(u16::from).sum();
+        f32::from(sum) - 127.5 * 32.0
     }
 
     /// So many of the items, each as likely as any other, in their order.

@@ -1,0 +1,131 @@
+//! Measures what fusion costs: a hybrid query against the sum of its legs asked one by one, with everything cached,
+//! on one thread, through the public API, in the same run. `cargo bench --bench hybrid`.
+//!
+//! The collection is made from a seed: 50,000 documents with texts of words as frequent as in natural language and
+//! vectors of 96 dimensions in clusters.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a benchmark"
+)]
+
+use std::time::Instant;
+
+use elacsym::query::TextQuery;
+use elacsym::schema::{AttributeType, TextOptions};
+use elacsym::{
+    Consistency, Database, Document, Filter, Fusion, IdKind, Leg, Metric, Query, Result, Schema, Select,
+    Snapshot, Vector, VectorType, WriteBatch,
+};
+
+const DOCUMENTS: u64 = 50_000;
+const DIMENSION: usize = 96;
+const QUERIES: usize = 200;
+
+/// Knuth's generator; the high bits are good.
+struct Draw(u64);
+
+impl Draw {
+    fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// The r-th of 30,000 words about 1/r times as often as the first.
+    fn word(&mut self) -> String {
+        format!("w{}", 30_000.0_f64.powf(self.unit()) as u32)
+    }
+
+    fn vector(&mut self) -> Vec<f32> {
+        let mut centre = Self((self.unit() * 300.0) as u64);
+        (0..DIMENSION).map(|_| (centre.unit() + 0.5 * self.unit()) as f32).collect()
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let snapshot = collection().await?;
+    let mut draw = Draw(99);
+    let asked: Vec<[Leg; 3]> = (0..QUERIES)
+        .map(|_| {
+            let words =
+                |draw: &mut Draw, count| (0..count).map(|_| draw.word()).collect::<Vec<_>>().join(" ");
+            [
+                Leg::nearest("v", draw.vector()),
+                Leg::text(TextQuery::any("body", words(&mut draw, 3))),
+                Leg::text(TextQuery::all("body", words(&mut draw, 2))),
+            ]
+        })
+        .collect();
+    println!("| query | legs one by one, ms | fused, ms | ratio |");
+    println!("|---|---|---|---|");
+    for (name, legs) in [("a vector and a text", 2), ("a vector and two texts", 3)] {
+        for filter in [None, Some(Filter::lt("share", 20))] {
+            for (rule, fusion) in [("ranks", Fusion::default()), ("scores", Fusion::z_score())] {
+                let with = |query: Query| {
+                    let query = query.limit(10).select(Select::only::<&str>([]));
+                    match &filter {
+                        Some(filter) => query.filter(filter.clone()),
+                        None => query,
+                    }
+                };
+                let (mut apart, mut fused) = (Vec::new(), Vec::new());
+                for _ in 0..7 {
+                    let start = Instant::now();
+                    for legs in asked.iter().filter_map(|all| all.get(..legs)) {
+                        for leg in legs {
+                            // As deep as a leg of the fused query goes.
+                            snapshot.query(with(leg.clone().into()).limit(100)).await?;
+                        }
+                    }
+                    apart.push(start.elapsed().as_secs_f64());
+                    let start = Instant::now();
+                    for legs in asked.iter().filter_map(|all| all.get(..legs)) {
+                        snapshot.query(with(Query::hybrid(legs.to_vec()).fuse(fusion.clone()))).await?;
+                    }
+                    fused.push(start.elapsed().as_secs_f64());
+                }
+                let (apart, fused) = (median(apart), median(fused));
+                let filtered = if filter.is_some() { ", a filter of 20 %" } else { "" };
+                println!(
+                    "| {name}, {rule}{filtered} | {:.3} | {:.3} | {:.2} |",
+                    apart * 1e3 / QUERIES as f64,
+                    fused * 1e3 / QUERIES as f64,
+                    fused / apart
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn collection() -> Result<Snapshot> {
+    let schema = Schema::builder(IdKind::U64)
+        .vector("v", VectorType::F32, DIMENSION, Metric::L2Squared)
+        .text("body", TextOptions::default())
+        .attribute("share", AttributeType::Int)
+        .build()?;
+    let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+    let mut draw = Draw(1);
+    for start in (0..DOCUMENTS).step_by(5_000) {
+        let mut batch = WriteBatch::new();
+        for id in start..start + 5_000 {
+            let body: Vec<String> = (0..30).map(|_| draw.word()).collect();
+            let document =
+                Document::new(id).with("v", Vector::from(draw.vector())).with("body", body.join(" "));
+            batch = batch.upsert(document.with("share", (id % 100).cast_signed()));
+        }
+        docs.write(batch).await?;
+    }
+    docs.flush().await?;
+    docs.compact().await?;
+    docs.snapshot(Consistency::Eventual).await
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
