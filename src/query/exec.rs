@@ -14,7 +14,7 @@ use super::leg::Ask;
 use super::part::Nearest;
 use super::request::LimitPer;
 use super::scope::{Scope, Scopes};
-use super::text;
+use super::text::{self, BoundRank};
 use super::{Bound, Filter, Leg, LegHit, Place, Query, QueryResponse, QueryStats, Rows, View};
 use crate::error::{Error, Result};
 use crate::index::text::Plan as TextPlan;
@@ -46,7 +46,7 @@ struct PreparedLeg {
 
 enum PreparedAsk {
     Nearest(Nearest),
-    Text(Arc<TextPlan>),
+    Text(Arc<TextPlan>, Vec<BoundRank>),
 }
 
 impl View {
@@ -89,7 +89,10 @@ impl View {
             Ask::Nearest { column, vector, effort } => {
                 PreparedAsk::Nearest(self.nearest(column, vector, *effort)?)
             }
-            Ask::Text(query) => PreparedAsk::Text(Arc::new(text::bind(query, &self.schema)?)),
+            Ask::Text(query) => {
+                let (plan, ranks) = text::bind(query, &self.schema, &self.settings)?;
+                PreparedAsk::Text(Arc::new(plan), ranks)
+            }
         })
     }
 
@@ -135,7 +138,9 @@ impl View {
                 let near = self.search(&search, &leg.scope).await?;
                 (near.places, near.stats)
             }
-            PreparedAsk::Text(query) => self.search_text(query, &leg.scope, depth, ties).await?,
+            PreparedAsk::Text(plan, ranks) => {
+                self.search_text((plan, ranks), &leg.scope, depth, ties).await?
+            }
         };
         found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         through(&mut found, depth, |a, b| a.0.total_cmp(&b.0));

@@ -34,5 +34,6 @@ pub use request::Query;
 pub use response::{Hit, LegHit, Page, QueryResponse, QueryStats, Rows};
 pub use scan::Scan;
 pub use select::Select;
-pub use text::{TextInput, TextMatch, TextPhrase, TextQuery};
+pub use text::{Combine, Fragment, FragmentBy, Highlight, Offsets, Rank, SearchBox};
+pub use text::{TextInput, TextMatch, TextPhrase, TextQuery, TokenFilter};
 pub(crate) use view::{Place, View};

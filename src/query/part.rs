@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
 use super::distance::Prepared;
-use super::filter::{Bound, Plan};
+use super::filter::{Bound, Indexes, Plan};
 use super::probe::Effort;
 use super::topk::TopK;
 use crate::env::Env;
@@ -68,15 +68,20 @@ impl Part {
     /// What an index knows of the rows that a filter matches, if it takes at most so many bytes of it to tell.
     pub(super) async fn known(&self, env: &Env, bound: &Bound, bytes_max: u64) -> Result<Option<Known>> {
         let Source::Segment(segment) = &self.source else { return Ok(None) };
-        let Some(index) = segment.attributes().filter(|_| bound.constant().is_none()) else {
+        if bound.constant().is_some() {
             return Ok(None);
+        }
+        let indexes = Indexes {
+            attributes: segment.attributes().map(Arc::clone),
+            text: segment.text().map(Arc::clone),
+            rows: segment.meta().rows,
         };
-        let plan = Plan::new(bound, index);
+        let plan = Plan::new(bound, &indexes);
         if plan.is_unknown() || plan.bytes() > bytes_max {
             return Ok(None);
         }
         tracing::trace!(segment = ?segment, %plan, "filter");
-        plan.run(env, index).await.map(Some)
+        plan.run(env, &indexes).await.map(Some)
     }
 
     /// The rows of `among` that a filter matches, by what is known of it, and else by their values.

@@ -22,6 +22,10 @@ impl Rows {
         Self { schema, batch }
     }
 
+    pub(crate) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -27,7 +27,6 @@ const VERSION: u16 = 1;
 #[derive(Debug)]
 pub(crate) struct AttributeIndex {
     blob: Blob,
-    rows: u32,
     columns: HashMap<String, Column>,
 }
 
@@ -112,12 +111,7 @@ impl AttributeIndex {
         if start != section.end {
             return Err(CodecError::malformed(WHAT, "blocks and section do not agree"));
         }
-        Ok(Self { blob, rows, columns })
-    }
-
-    /// Rows of the segment.
-    pub(crate) fn rows(&self) -> u32 {
-        self.rows
+        Ok(Self { blob, columns })
     }
 
     /// The index of a column, if it has one.

@@ -60,6 +60,22 @@ impl Blocks {
         self.postings.doc(self.at)
     }
 
+    pub(super) fn cost(&self) -> u64 {
+        self.postings.doc_freq().into()
+    }
+
+    /// From the row at hand to the end of its block: rows and frequencies.
+    pub(super) fn rest(&self) -> impl Iterator<Item = (u32, u32)> {
+        let rows = self.postings.docs().iter().zip(self.postings.freqs()).skip(self.at);
+        rows.map(|(row, frequency)| (*row, *frequency))
+    }
+
+    /// On to the first row of the next block.
+    pub(super) fn next_block(&mut self) {
+        self.at = 0;
+        self.postings.advance();
+    }
+
     pub(super) fn frequency(&self) -> u32 {
         self.postings.freq(self.at)
     }

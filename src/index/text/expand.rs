@@ -4,6 +4,8 @@
 
 /// The most tokens that a prefix or a misspelt token stands for.
 pub(crate) const EXPANSIONS_MAX: usize = 256;
+/// The most tokens that a prefix in a filter stands for, before the index leaves it to a scan.
+pub(super) const EVERY_MAX: usize = 4_096;
 /// How many dictionary entries are looked at for them, in each part.
 pub(super) const SCANNED_MAX: usize = 100_000;
 
@@ -14,6 +16,8 @@ pub(crate) enum Spec {
     Term(Box<str>),
     /// Tokens that begin so.
     Prefix(Box<str>),
+    /// Tokens that begin so: all of them, and one more than [`EVERY_MAX`] if they are too many.
+    Every(Box<str>),
     /// Tokens that become this one by at most so many insertions, deletions, replacements and swaps of
     /// neighbours. They begin with the same character.
     Fuzzy(Box<str>, u8),
@@ -21,9 +25,9 @@ pub(crate) enum Spec {
 
 impl Spec {
     /// The tokens that may match: all that begin so.
-    pub(super) fn stem(&self) -> &str {
+    pub(crate) fn stem(&self) -> &str {
         match self {
-            Self::Term(text) | Self::Prefix(text) => text,
+            Self::Term(text) | Self::Prefix(text) | Self::Every(text) => text,
             Self::Fuzzy(text, _) => {
                 let first = text.chars().next().map_or(0, char::len_utf8);
                 text.get(..first).unwrap_or_default()
@@ -32,11 +36,19 @@ impl Spec {
     }
 
     /// The edits from the token that is looked for to one of the dictionary, which begins with the stem.
-    pub(super) fn edits(&self, term: &[u8]) -> Option<u8> {
+    pub(crate) fn edits(&self, term: &[u8]) -> Option<u8> {
         match self {
             Self::Term(text) => (text.as_bytes() == term).then_some(0),
-            Self::Prefix(text) => term.starts_with(text.as_bytes()).then_some(0),
+            Self::Prefix(text) | Self::Every(text) => term.starts_with(text.as_bytes()).then_some(0),
             Self::Fuzzy(text, most) => edits(text, std::str::from_utf8(term).ok()?, *most),
+        }
+    }
+
+    /// The most tokens of a dictionary that stand for it.
+    pub(super) fn most(&self) -> usize {
+        match self {
+            Self::Every(_) => EVERY_MAX + 1,
+            Self::Term(_) | Self::Prefix(_) | Self::Fuzzy(..) => EXPANSIONS_MAX,
         }
     }
 

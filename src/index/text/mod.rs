@@ -11,6 +11,7 @@
 mod analyzer;
 mod blocks;
 mod bm25;
+mod contains;
 mod expand;
 mod memory;
 mod packed;
@@ -23,19 +24,23 @@ mod search;
 mod source;
 mod stored;
 mod top;
+mod values;
+mod wand;
 mod words;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use analyzer::Analyzer;
+pub(crate) use contains::{Contains, Enough};
 pub(crate) use expand::Spec;
 pub(crate) use memory::MemoryIndex;
 pub(crate) use packed::TextWriter;
-pub(crate) use plan::{Leaf, Node, Plan};
+pub(crate) use plan::{Join, Leaf, Node, Plan};
 pub(crate) use search::{Counts, Loaded, Stats, cut};
 pub(crate) use source::TextSource;
 pub(crate) use stored::StoredIndex;
+pub(crate) use values::Values;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 

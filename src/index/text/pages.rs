@@ -17,7 +17,7 @@ use crate::codec::CodecError;
 use crate::error::{Error, Result};
 
 /// Ranges that are pieced together stay so, up to these bytes a segment: what is asked often is not copied often.
-const KEPT_BYTES_MAX: usize = 4 << 20;
+const KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// A read of what was not fetched.
 #[derive(Clone, Debug, thiserror::Error)]

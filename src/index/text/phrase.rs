@@ -19,12 +19,17 @@ struct Word {
     offset: u32,
     /// Where in the row at hand, less the offset, ascending.
     positions: Vec<i64>,
+    read: Vec<u32>,
 }
 
 impl Phrase {
     pub(super) fn new(words: Vec<(Vec<Postings>, u32)>, slop: u32, weigher: Weigher) -> Self {
-        let word = |(postings, offset)| Word { postings, offset, positions: Vec::new() };
-        let words = words.into_iter().map(word).collect();
+        let word = |(postings, offset)| Word { postings, offset, positions: Vec::new(), read: Vec::new() };
+        let mut words: Vec<Word> = words.into_iter().map(word).collect();
+        if slop == 0 {
+            // The rarest leads. With slop the order decides between places as good as each other.
+            words.sort_by_cached_key(Word::cost);
+        }
         let mut phrase = Self { words, slop, weigher, row: 0, frequency: 0.0 };
         phrase.seek(0);
         phrase
@@ -32,6 +37,11 @@ impl Phrase {
 
     pub(super) fn row(&self) -> u32 {
         self.row
+    }
+
+    /// How many rows at most.
+    pub(super) fn cost(&self) -> u64 {
+        self.words.iter().map(Word::cost).min().unwrap_or_default()
     }
 
     pub(super) fn bound(&self) -> f32 {
@@ -79,6 +89,9 @@ impl Phrase {
     fn occurrences(&mut self) -> f32 {
         let row = self.words.first().map_or(END, Word::row);
         self.words.iter_mut().for_each(|word| word.read(row));
+        if self.slop == 0 {
+            return self.exactly();
+        }
         let mut at = vec![0; self.words.len()];
         let mut frequency = 0.0;
         loop {
@@ -105,9 +118,29 @@ impl Phrase {
     }
 }
 
+impl Phrase {
+    /// How often all words are at their places.
+    fn exactly(&self) -> f32 {
+        let Some((first, others)) = self.words.split_first() else { return 0.0 };
+        let mut at = first
+            .positions
+            .iter()
+            .filter(|position| others.iter().all(|word| word.positions.binary_search(position).is_ok()));
+        let mut frequency = 0.0;
+        while at.next().is_some() {
+            frequency += 1.0;
+        }
+        frequency
+    }
+}
+
 impl Word {
     fn row(&self) -> u32 {
         self.postings.iter().map(Postings::row).min().unwrap_or(END)
+    }
+
+    fn cost(&self) -> u64 {
+        self.postings.iter().map(Postings::cost).sum()
     }
 
     fn seek(&mut self, row: u32) -> u32 {
@@ -117,14 +150,16 @@ impl Word {
     }
 
     fn read(&mut self, row: u32) {
-        let mut positions = Vec::new();
+        self.read.clear();
         for postings in self.postings.iter_mut().filter(|postings| postings.row() == row) {
-            postings.positions(&mut positions);
+            postings.positions(&mut self.read);
         }
-        positions.sort_unstable();
-        positions.dedup();
+        if self.postings.len() > 1 {
+            self.read.sort_unstable();
+            self.read.dedup();
+        }
         let offset = i64::from(self.offset);
         self.positions.clear();
-        self.positions.extend(positions.into_iter().map(|position| i64::from(position) - offset));
+        self.positions.extend(self.read.iter().map(|position| i64::from(*position) - offset));
     }
 }

@@ -29,8 +29,18 @@ pub(crate) enum Node {
     Product(Vec<Node>),
     /// Rows of the first that are not of the second: the score of the first.
     Without(Box<Node>, Box<Node>),
+    /// The score of another, joined with the value of this number of the row.
+    Rank(Box<Node>, usize, Join),
     /// The score of another, times a factor.
     Boost(Box<Node>, f32),
+}
+
+/// How scores join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Join {
+    Sum,
+    Greatest,
+    Product,
 }
 
 /// A query on the text columns of a schema.

@@ -56,6 +56,15 @@ impl Postings {
         }
     }
 
+    /// How many rows.
+    pub(super) fn cost(&self) -> u64 {
+        match self {
+            Self::Stored(postings) => u64::from(postings.doc_freq()),
+            Self::Blocks(blocks) => blocks.cost(),
+            Self::Memory(postings, _) => postings.rows.len() as u64,
+        }
+    }
+
     /// How often the row holds the token.
     pub(super) fn frequency(&self) -> u32 {
         match self {

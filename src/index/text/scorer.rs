@@ -6,13 +6,21 @@ use std::sync::Arc;
 use tantivy::directory::OwnedBytes;
 
 use super::blocks::Bounds;
-use super::bm25::{Lengths, score};
+use super::bm25::{Lengths, Totals, score};
 use super::expand::Spec;
 use super::phrase::Phrase;
-use super::plan::Node;
+use super::plan::{Join, Node};
 use super::postings::{END, Postings};
 use super::search::{Loaded, Stats};
+use super::source::Found;
+use super::values::Values;
 use crate::error::{Error, Result};
+
+/// A little more than a bound, for floats round.
+const SLACK: f32 = 1.000_01;
+
+/// Below one row in so many, rows of several tokens are sorted instead of counted in a table of all.
+const SPARSE: u64 = 64;
 
 /// A walk over the rows of a node. It begins on the first.
 pub(super) enum Scorer {
@@ -23,14 +31,14 @@ pub(super) enum Scorer {
     All(Vec<Scorer>, Join),
     Without(Box<Scorer>, Box<Scorer>),
     Boost(Box<Scorer>, f32),
+    Rank(Box<Scorer>, Ranked),
 }
 
-/// How scores join.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Join {
-    Sum,
-    Greatest,
-    Product,
+/// Values that join scores, and how.
+pub(super) struct Ranked {
+    loaded: Arc<Vec<Values>>,
+    number: usize,
+    join: Join,
 }
 
 /// What weighs rows of one column.
@@ -43,8 +51,8 @@ pub(super) struct Weigher {
 
 /// A single token.
 pub(super) struct Term {
-    postings: Postings,
-    weigher: Weigher,
+    pub(super) postings: Postings,
+    pub(super) weigher: Weigher,
     bounds: Option<Bounds>,
 }
 
@@ -60,6 +68,12 @@ impl Weigher {
         let (k1, _) = part.plan.columns.get(field).copied().unwrap_or_default();
         let weight = rarity * (k1 + 1.0);
         Ok(Self { weight, lengths: stats.lengths(field)?, norms: part.source.norms(field)? })
+    }
+
+    /// All rows alike: where only the rows matter.
+    pub(super) fn nothing() -> Self {
+        let lengths = Arc::new(Lengths::new(0.0, 0.0, Totals::default()));
+        Self { weight: 0.0, lengths, norms: OwnedBytes::empty() }
     }
 
     pub(super) fn score(&self, row: u32, frequency: f32) -> f32 {
@@ -89,6 +103,16 @@ impl Scorer {
                 }
                 (scorer, _) => scorer,
             },
+            Node::Rank(node, number, join) => {
+                let scorer = Self::new(part, stats, node)?;
+                match part.values.get() {
+                    Some(loaded) => scorer.map(|scorer| {
+                        let ranked = Ranked { loaded: Arc::clone(loaded), number: *number, join: *join };
+                        Self::Rank(Box::new(scorer), ranked)
+                    }),
+                    None => scorer,
+                }
+            }
             Node::Boost(node, factor) => {
                 Self::new(part, stats, node)?.map(|scorer| Self::Boost(Box::new(scorer), *factor))
             }
@@ -111,9 +135,36 @@ impl Scorer {
             };
             return Ok(Some(Self::Term(Term { postings, weigher, bounds })));
         }
+        let rows = Self::rows_of(part, of.field, found, weigher.norms.len())?;
+        Ok(Some(Self::Group(Group { rows, at: 0, weigher })))
+    }
+
+    /// The rows of tokens that stand for one of a column with so many rows, and how often each holds them.
+    fn rows_of(part: &Loaded, field: usize, found: &[Found], all: usize) -> Result<Vec<(u32, f32)>> {
+        // Tokens come in the same order everywhere: sums of floats depend on it.
+        if found.iter().map(Found::frequency).sum::<u64>() < all as u64 / SPARSE {
+            return Self::few_rows_of(part, field, found);
+        }
+        let mut sums = vec![0.0_f32; all];
+        for found in found {
+            let mut postings = part.source.postings(field, found, false)?;
+            let share = Spec::share(found.edits);
+            while postings.row() != END {
+                #[expect(clippy::cast_precision_loss, reason = "frequencies become weights")]
+                let frequency = postings.frequency() as f32;
+                if let Some(sum) = sums.get_mut(postings.row() as usize) {
+                    *sum += share * frequency;
+                }
+                postings.advance();
+            }
+        }
+        Ok((0..).zip(sums).filter(|(_, sum)| *sum > 0.0).collect())
+    }
+
+    fn few_rows_of(part: &Loaded, field: usize, found: &[Found]) -> Result<Vec<(u32, f32)>> {
         let mut rows: Vec<(u32, f32)> = Vec::new();
         for found in found {
-            let mut postings = part.source.postings(of.field, found, false)?;
+            let mut postings = part.source.postings(field, found, false)?;
             let share = Spec::share(found.edits);
             while postings.row() != END {
                 #[expect(clippy::cast_precision_loss, reason = "frequencies become weights")]
@@ -121,7 +172,6 @@ impl Scorer {
                 postings.advance();
             }
         }
-        // A stable order: sums of floats depend on it.
         rows.sort_by_key(|(row, _)| *row);
         rows.dedup_by(|next, kept| {
             let same = next.0 == kept.0;
@@ -130,7 +180,7 @@ impl Scorer {
             }
             same
         });
-        Ok(Some(Self::Group(Group { rows, at: 0, weigher })))
+        Ok(rows)
     }
 
     fn phrase(
@@ -173,9 +223,23 @@ impl Scorer {
         if scorers.len() <= 1 {
             return scorers.pop();
         }
+        // The rarest leads.
+        scorers.sort_by_cached_key(Self::cost);
         let mut all = Self::All(scorers, join);
         all.settle();
         Some(all)
+    }
+
+    /// How many rows it has, at most and about.
+    fn cost(&self) -> u64 {
+        match self {
+            Self::Term(term) => term.postings.cost(),
+            Self::Group(group) => group.rows.len() as u64,
+            Self::Phrase(phrase) => phrase.cost(),
+            Self::Any(scorers, _) => scorers.iter().map(Self::cost).sum(),
+            Self::All(scorers, _) => scorers.first().map_or(0, Self::cost),
+            Self::Without(scorer, _) | Self::Boost(scorer, _) | Self::Rank(scorer, _) => scorer.cost(),
+        }
     }
 
     pub(super) fn row(&self) -> u32 {
@@ -185,7 +249,7 @@ impl Scorer {
             Self::Phrase(phrase) => phrase.row(),
             Self::Any(scorers, _) => scorers.iter().map(Self::row).min().unwrap_or(END),
             Self::All(scorers, _) => scorers.first().map_or(END, Self::row),
-            Self::Without(scorer, _) | Self::Boost(scorer, _) => scorer.row(),
+            Self::Without(scorer, _) | Self::Boost(scorer, _) | Self::Rank(scorer, _) => scorer.row(),
         }
     }
 
@@ -222,7 +286,7 @@ impl Scorer {
                 scorer.seek(row);
                 self.settle();
             }
-            Self::Boost(scorer, _) => {
+            Self::Boost(scorer, _) | Self::Rank(scorer, _) => {
                 scorer.seek(row);
             }
         }
@@ -312,9 +376,8 @@ impl Scorer {
 
     /// No score is greater. A little more than the sum, for floats round.
     fn bound(&self) -> f32 {
-        const SLACK: f32 = 1.000_01;
         match self {
-            Self::Term(term) => term.weigher.weight * SLACK,
+            Self::Term(term) => term.most(),
             Self::Group(group) => group.weigher.weight * SLACK,
             Self::Phrase(phrase) => phrase.bound() * SLACK,
             Self::Any(scorers, Join::Greatest) | Self::All(scorers, Join::Greatest) => {
@@ -326,17 +389,14 @@ impl Scorer {
             Self::All(scorers, Join::Product) => scorers.iter().map(Self::bound).product::<f32>() * SLACK,
             Self::Without(scorer, _) => scorer.bound(),
             Self::Boost(scorer, factor) => scorer.bound() * factor * SLACK,
+            Self::Rank(..) => f32::INFINITY,
         }
     }
 
     /// The score of the row at hand.
     pub(super) fn score(&mut self) -> f32 {
         match self {
-            Self::Term(term) => {
-                #[expect(clippy::cast_precision_loss, reason = "frequencies become weights")]
-                let frequency = term.postings.frequency() as f32;
-                term.weigher.score(term.postings.row(), frequency)
-            }
+            Self::Term(term) => term.score(term.postings.row()),
             Self::Group(group) => match group.rows.get(group.at) {
                 Some((row, frequency)) => group.weigher.score(*row, *frequency),
                 None => 0.0,
@@ -350,6 +410,10 @@ impl Scorer {
             Self::All(scorers, join) => joined(scorers.iter_mut().map(Self::score), *join),
             Self::Without(scorer, _) => scorer.score(),
             Self::Boost(scorer, factor) => scorer.score() * *factor,
+            Self::Rank(scorer, ranked) => {
+                let value = ranked.loaded.get(ranked.number).map_or(0.0, |values| values.of(scorer.row()));
+                joined([scorer.score(), value].into_iter(), ranked.join)
+            }
         }
     }
 }
@@ -371,6 +435,28 @@ fn skip(scorers: &mut [Scorer], row: u32, threshold: f32) -> Option<u32> {
 }
 
 impl Term {
+    /// No score is greater. A little more, for floats round.
+    pub(super) fn most(&self) -> f32 {
+        self.weigher.weight * SLACK
+    }
+
+    /// The score of the row at hand.
+    pub(super) fn score(&self, row: u32) -> f32 {
+        #[expect(clippy::cast_precision_loss, reason = "frequencies become weights")]
+        let frequency = self.postings.frequency() as f32;
+        self.weigher.score(row, frequency)
+    }
+
+    /// The last row of the block at hand, and what its rows score at most; if no block is known, of all.
+    pub(super) fn block(&mut self) -> (u32, f32) {
+        match (&mut self.postings, &self.bounds) {
+            (Postings::Blocks(blocks), Some(bounds)) => {
+                (blocks.last(), blocks.bound(bounds, self.weigher.weight) * SLACK)
+            }
+            _ => (END, self.most()),
+        }
+    }
+
     /// On to the first row from here on whose block may score `threshold` or more.
     fn reach(&mut self, threshold: f32) -> u32 {
         if let (Postings::Blocks(blocks), Some(bounds)) = (&mut self.postings, &self.bounds) {

@@ -2,7 +2,7 @@
 //! part by part.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 
@@ -14,6 +14,7 @@ use super::postings::END;
 use super::scorer::Scorer;
 use super::source::{Found, TextSource};
 use super::top::{Top, scan};
+use super::values::Values;
 use crate::error::{Error, Result};
 
 /// What a query reads of a part, ready to be read without waiting.
@@ -22,6 +23,8 @@ pub(crate) struct Loaded {
     pub(super) source: TextSource,
     pub(super) plan: Arc<Plan>,
     pub(super) found: Vec<Vec<Found>>,
+    /// What rows are ranked by besides, once it is known.
+    pub(super) values: OnceLock<Arc<Vec<Values>>>,
     _pins: [Option<Pins>; 2],
 }
 
@@ -71,7 +74,7 @@ impl Loaded {
         let fields = if dead { plan.fields() } else { Vec::new() };
         let (pins, lengths) =
             futures::future::try_join(source.load(&plan, &found), source.load_lengths(&fields)).await?;
-        Ok(Self { source, plan, found, _pins: [pins, lengths] })
+        Ok(Self { source, plan, found, values: OnceLock::new(), _pins: [pins, lengths] })
     }
 
     /// Counts what exists. CPU work in proportion to the dead rows.
@@ -117,6 +120,29 @@ impl Loaded {
             }
         }
         Ok(count)
+    }
+
+    /// How many entries of postings a search looks at, at most.
+    pub(crate) fn work(&self) -> u64 {
+        self.found.iter().flatten().map(Found::frequency).sum()
+    }
+
+    /// The rows among `allowed` that match. CPU work.
+    pub(crate) fn rows(&self, stats: &Stats, allowed: &RoaringBitmap) -> Result<RoaringBitmap> {
+        let mut rows = RoaringBitmap::new();
+        if let Some(mut scorer) = Scorer::new(self, stats, &self.plan.root)? {
+            while scorer.row() != END {
+                rows.insert(scorer.row());
+                scorer.advance();
+            }
+        }
+        Ok(rows & allowed)
+    }
+
+    /// What rows are ranked by besides: before [`Self::search`], of all rows that may match.
+    pub(crate) fn rank(&self, values: Vec<Values>) {
+        // A second call would say the same.
+        drop(self.values.set(Arc::new(values)));
     }
 
     /// The best `limit` rows among `allowed` (all without), best first, ties by row; with them as many more that

@@ -7,7 +7,7 @@ use tantivy::directory::OwnedBytes;
 use tantivy::postings::TermInfo;
 
 use super::bm25::Totals;
-use super::expand::{EXPANSIONS_MAX, SCANNED_MAX, Spec};
+use super::expand::{SCANNED_MAX, Spec};
 use super::memory::{MemoryField, MemoryIndex, MemoryPostings};
 use super::pages::Pins;
 use super::plan::Plan;
@@ -135,6 +135,6 @@ fn matches(field: &MemoryField, spec: &Spec) -> Vec<Found> {
     let matches = terms.filter_map(|(term, postings)| Some(found(spec.edits(term)?, term, postings)));
     let mut matches: Vec<Found> = matches.collect();
     matches.sort_by(|a, b| (a.edits, &a.term).cmp(&(b.edits, &b.term)));
-    matches.truncate(EXPANSIONS_MAX);
+    matches.truncate(spec.most());
     matches
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
 use tantivy::directory::{FileHandle, FileSlice, OwnedBytes};
 use tantivy::fieldnorm::FieldNormReader;
 use tantivy::postings::TermInfo;
@@ -14,7 +15,7 @@ use tantivy::{Index, InvertedIndexReader, SegmentReader};
 
 use super::blocks::Blocks;
 use super::bm25::Totals;
-use super::expand::{EXPANSIONS_MAX, SCANNED_MAX, Spec};
+use super::expand::{SCANNED_MAX, Spec};
 use super::packed::{BLOCK, HEADER, MAGIC, VERSION};
 use super::pages::{Files, Missing, Pages, Pins};
 use super::postings::Postings;
@@ -213,6 +214,19 @@ impl StoredIndex {
         Ok(Postings::Blocks(Box::new(blocks)))
     }
 
+    /// Adds the rows that hold a token whose postings were made readable.
+    pub(super) fn rows(&self, field: usize, info: &TermInfo, rows: &mut RoaringBitmap) -> Result<()> {
+        let lost = |e: std::io::Error| Error::internal(format!("reading postings: {e}"));
+        let inverted = &self.field(field)?.inverted;
+        let blocks = inverted.read_block_postings_from_terminfo(info, IndexRecordOption::Basic);
+        let mut blocks = blocks.map_err(lost)?;
+        while !blocks.docs().is_empty() {
+            rows.extend(blocks.docs());
+            blocks.advance();
+        }
+        Ok(())
+    }
+
     /// The lengths of the rows of a column that were made readable, as one byte each.
     pub(super) fn norms(&self, field: usize) -> Result<OwnedBytes> {
         let norms = self.pages.read(&self.field(field)?.norms);
@@ -249,13 +263,13 @@ impl StoredField {
             scanned += 1;
             if let Some(edits) = spec.edits(stream.key()) {
                 matches.push(Match { edits, term: stream.key().into(), info: stream.value().clone() });
-                if matches.len() >= EXPANSIONS_MAX && matches!(spec, Spec::Prefix(_)) {
+                if matches.len() >= spec.most() && !matches!(spec, Spec::Fuzzy(..)) {
                     break;
                 }
             }
         }
         matches.sort_by(|a, b| (a.edits, &a.term).cmp(&(b.edits, &b.term)));
-        matches.truncate(EXPANSIONS_MAX);
+        matches.truncate(spec.most());
         Ok(matches)
     }
 }

@@ -5,8 +5,10 @@ use std::collections::BinaryHeap;
 
 use roaring::RoaringBitmap;
 
+use super::plan::Join;
 use super::postings::END;
-use super::scorer::Scorer;
+use super::scorer::{Scorer, Term};
+use super::wand;
 
 /// The best `limit` of rows that come in ascending order.
 #[derive(Debug)]
@@ -71,6 +73,14 @@ impl Top {
 
 /// Offers every row of a scorer that is allowed.
 pub(super) fn scan(mut scorer: Scorer, allowed: Option<&RoaringBitmap>, top: &mut Top) {
+    if allowed.is_none() {
+        match flat(scorer) {
+            Flat::One(term) => return wand::one(*term, top),
+            Flat::Any(terms) => return wand::any(terms, top),
+            Flat::All(terms) => return wand::all(terms, top),
+            Flat::Not(other) => scorer = *other,
+        }
+    }
     let Some(allowed) = allowed else {
         while scorer.reach(top.threshold()) != END {
             let score = scorer.score();
@@ -101,6 +111,31 @@ pub(super) fn scan(mut scorer: Scorer, allowed: Option<&RoaringBitmap>, top: &mu
                 next = rows.next();
             }
         }
+    }
+}
+
+/// A scorer whose shape has a loop of its own.
+enum Flat {
+    One(Box<Term>),
+    Any(Vec<Term>),
+    All(Vec<Term>),
+    Not(Box<Scorer>),
+}
+
+fn flat(scorer: Scorer) -> Flat {
+    let terms = |scorers: &[Scorer]| scorers.iter().all(|scorer| matches!(scorer, Scorer::Term(_)));
+    let of = |scorers: Vec<Scorer>| {
+        let terms = scorers.into_iter().filter_map(|scorer| match scorer {
+            Scorer::Term(term) => Some(term),
+            _ => None,
+        });
+        terms.collect()
+    };
+    match scorer {
+        Scorer::Term(term) => Flat::One(Box::new(term)),
+        Scorer::Any(scorers, Join::Sum) if terms(&scorers) => Flat::Any(of(scorers)),
+        Scorer::All(scorers, Join::Sum) if terms(&scorers) => Flat::All(of(scorers)),
+        other => Flat::Not(Box::new(other)),
     }
 }
 

@@ -3,12 +3,16 @@
 //! **Invariant:** a [`Bound`] evaluates without an error of the caller's: names, types, limits and patterns
 //! have been checked, and it is no deeper than [`DEPTH_MAX`].
 
+use std::sync::Arc;
+
 use arrow::array::ArrayRef;
 use regex::Regex;
 
 use super::literal::{self, Set};
 use super::{Filter, Operand, pattern};
 use crate::error::{Error, Result};
+use crate::index::text::Contains;
+use crate::query::text::{TokenFilter, bind_tokens};
 use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema, coerce};
 use crate::settings::Settings;
 use crate::types::{IdKind, Value};
@@ -62,6 +66,7 @@ pub(super) enum Test {
     Compare(Comparison, Against),
     Member(Set),
     Pattern(Regex),
+    Tokens(Arc<Contains>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +183,7 @@ impl Binder<'_> {
             Filter::Glob(column, text) => self.pattern(column, || pattern::glob(text, false)),
             Filter::IGlob(column, text) => self.pattern(column, || pattern::glob(text, true)),
             Filter::Regex(column, text) => self.pattern(column, || pattern::regex(text)),
+            Filter::Tokens(tokens) => self.tokens(tokens),
         }
     }
 
@@ -268,6 +274,14 @@ impl Binder<'_> {
         let regex = compile().map_err(|error| error.context(format_args!("column `{name}`")))?;
         let elements = kind == AttributeType::StringArray;
         self.leaf(name, AttributeType::String, elements, Test::Pattern(regex))
+    }
+
+    fn tokens(&mut self, tokens: &TokenFilter) -> Result<Node> {
+        let kind = self.attribute(&tokens.column)?;
+        match bind_tokens(tokens, self.schema)? {
+            Some(contains) => self.leaf(&tokens.column, kind, false, Test::Tokens(Arc::new(contains))),
+            None => Ok(Node::Const(false)),
+        }
     }
 
     fn leaf(&mut self, name: &str, kind: AttributeType, elements: bool, test: Test) -> Result<Node> {
@@ -379,6 +393,7 @@ fn cost(node: &Node) -> u8 {
                 Test::Compare(..) => 2,
                 Test::Member(_) => 3,
                 Test::Pattern(_) => 6,
+                Test::Tokens(_) => 8,
             };
             base + u8::from(leaf.elements)
         }

@@ -128,6 +128,7 @@ impl Input {
                 Ok(present(set.contains(values, kind)?, values.nulls()))
             }
             Test::Pattern(regex) => search(regex, values),
+            Test::Tokens(contains) => Ok(contains.evaluate(values)),
             Test::Compare(comparison, Against::Literal(literal)) => {
                 compare(*comparison, values, literal, true)
             }

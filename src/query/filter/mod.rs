@@ -19,11 +19,12 @@ mod property;
 
 pub(crate) use bind::Bound;
 pub use operand::Operand;
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Indexes, Plan};
 
 use std::mem;
 use std::ops::{BitAnd, BitOr};
 
+use super::text::{TextInput, TokenFilter};
 use crate::types::Value;
 
 /// Which documents: predicates on columns, joined by and, or and not.
@@ -62,6 +63,7 @@ use crate::types::Value;
 /// | `contains`, `contains_any` | arrays |
 /// | `any_lt`, `any_lte`, `any_gt`, `any_gte` | arrays of string, int, uint, float, datetime, uuid |
 /// | `glob`, `iglob`, `regex` | string; arrays of strings, where any element may match |
+/// | `contains_any_token`, `contains_all_tokens`, `contains_token_sequence` | those with full text |
 ///
 /// A value must be of the column's type; numbers convert where they fit exactly, as in documents. Strings
 /// order by their UTF-8 bytes, UUIDs by their bytes; truth values and bytes have no order.
@@ -112,6 +114,8 @@ pub enum Filter {
     IGlob(String, String),
     /// The string has a match of the regular expression.
     Regex(String, String),
+    /// The text holds tokens.
+    Tokens(TokenFilter),
 }
 
 /// Joining filters.
@@ -287,6 +291,21 @@ impl Filter {
     /// linear time.
     pub fn regex(column: impl Into<String>, pattern: impl Into<String>) -> Self {
         Self::Regex(column.into(), pattern.into())
+    }
+
+    /// The text holds at least one token of the input, cut as the column says. [`TokenFilter`] says more.
+    pub fn contains_any_token(column: impl Into<String>, input: impl Into<TextInput>) -> Self {
+        TokenFilter::any(column, input).into()
+    }
+
+    /// The text holds all tokens of the input.
+    pub fn contains_all_tokens(column: impl Into<String>, input: impl Into<TextInput>) -> Self {
+        TokenFilter::all(column, input).into()
+    }
+
+    /// The text holds the tokens of the input one behind the other.
+    pub fn contains_token_sequence(column: impl Into<String>, input: impl Into<TextInput>) -> Self {
+        TokenFilter::sequence(column, input).into()
     }
 
     /// The string has no match of the regular expression: also true of a null.

@@ -1,4 +1,4 @@
-//! What the attribute index of a segment says of a filter.
+//! What the attribute index and the text index of a segment say of a filter.
 //!
 //! Planning is pure: it names the blocks of all predicates, which are then read together. What the index cannot
 //! answer is unknown, and logic goes on with what is known: the rows that surely match and those that may. Only
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
 use bytes::Bytes;
+use futures::future::try_join;
 use roaring::RoaringBitmap;
 
 use super::bind::{Against, Bound, Comparison, Leaf, Node, Test};
@@ -17,8 +18,9 @@ use super::literal::Set;
 use crate::cache::Span;
 use crate::codec::CodecError;
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::index::attributes::{AttributeIndex, Column, Known, Probe, each_key, of_bits};
+use crate::index::text::{Contains, StoredIndex};
 use crate::schema::AttributeType;
 
 /// A predicate that needs more bytes of an index than this is left to a scan, which goes in windows.
@@ -31,6 +33,16 @@ const INLINE_BYTES: u64 = 64 << 10;
 pub(crate) struct Plan {
     root: Step,
     bytes: u64,
+    /// What is asked of the text index.
+    texts: Vec<Arc<Contains>>,
+}
+
+/// The indexes of a segment that filters are answered by.
+#[derive(Clone, Debug)]
+pub(crate) struct Indexes {
+    pub(crate) attributes: Option<Arc<AttributeIndex>>,
+    pub(crate) text: Option<Arc<StoredIndex>>,
+    pub(crate) rows: u32,
 }
 
 /// A node of a plan, folded as far as heads tell.
@@ -46,6 +58,8 @@ enum Step {
     Any(Vec<Step>),
     Not(Box<Step>),
     Probe(Asked),
+    /// The answer of the text index of this number.
+    Text(usize),
 }
 
 /// A probe of a column, with the blocks it needs.
@@ -57,13 +71,15 @@ struct Asked {
 }
 
 impl Plan {
-    /// The plan of a filter on a segment with this index.
-    pub(crate) fn new(bound: &Bound, index: &AttributeIndex) -> Self {
-        let root = Planner { bound, index }.step(&bound.root);
+    /// The plan of a filter on a segment with these indexes.
+    pub(crate) fn new(bound: &Bound, indexes: &Indexes) -> Self {
+        let mut planner = Planner { bound, indexes, texts: Vec::new() };
+        let root = planner.step(&bound.root);
+        let texts = planner.texts;
         let mut asked = Vec::new();
         root.each_probe(&mut asked);
         let bytes = asked.iter().map(|asked| bytes_of(&asked.spans)).fold(0, u64::saturating_add);
-        Self { root, bytes }
+        Self { root, bytes, texts }
     }
 
     /// Whether it says nothing at all.
@@ -76,21 +92,36 @@ impl Plan {
         self.bytes
     }
 
-    /// What is known. At most one round trip.
-    pub(crate) async fn run(self, env: &Env, index: &Arc<AttributeIndex>) -> Result<Known> {
+    /// What is known. At most one round trip, and two of the text index beside it.
+    pub(crate) async fn run(self, env: &Env, indexes: &Indexes) -> Result<Known> {
         let mut asked = Vec::new();
         self.root.each_probe(&mut asked);
         let spans: Vec<Span> = asked.iter().flat_map(|asked| asked.spans.iter().cloned()).collect();
-        let blocks = if spans.is_empty() { Vec::new() } else { index.read(&spans).await? };
-        let (inline, of) = (self.bytes < INLINE_BYTES, Arc::clone(index));
+        let read = async {
+            match &indexes.attributes {
+                Some(index) if !spans.is_empty() => index.read(&spans).await,
+                _ => Ok(Vec::new()),
+            }
+        };
+        let texts = async {
+            match &indexes.text {
+                Some(index) => index.contains(env, &self.texts).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let (blocks, texts) = try_join(read, texts).await?;
+        let (inline, of) = (self.bytes < INLINE_BYTES, indexes.clone());
         let work = move || {
             let mut blocks = blocks.as_slice();
             let mut all = RoaringBitmap::new();
-            all.insert_range(0..of.rows());
-            Run { index: &of, all }.step(&self.root, &mut blocks)
+            all.insert_range(0..of.rows);
+            Run { index: of.attributes.as_deref(), all, texts }.step(&self.root, &mut blocks)
         };
         let known = if inline { work() } else { env.blocking(work).await? };
-        known.map_err(|e| index.corrupt(e))
+        known.map_err(|e| match &indexes.attributes {
+            Some(index) => index.corrupt(e),
+            None => Error::internal(format!("an answer of no index: {e}")),
+        })
     }
 }
 
@@ -100,29 +131,41 @@ fn bytes_of(spans: &[Span]) -> u64 {
 
 struct Planner<'a> {
     bound: &'a Bound,
-    index: &'a AttributeIndex,
+    indexes: &'a Indexes,
+    texts: Vec<Arc<Contains>>,
 }
 
 impl Planner<'_> {
-    fn step(&self, node: &Node) -> Step {
+    fn step(&mut self, node: &Node) -> Step {
         match node {
             Node::Const(answer) => Step::Const(*answer),
             Node::Not(inner) => Step::not(self.step(inner)),
-            Node::All(nodes) => Step::join(false, nodes.iter().map(|node| self.step(node))),
-            Node::Any(nodes) => Step::join(true, nodes.iter().map(|node| self.step(node))),
+            Node::All(nodes) => {
+                let steps: Vec<Step> = nodes.iter().map(|node| self.step(node)).collect();
+                Step::join(false, steps)
+            }
+            Node::Any(nodes) => {
+                let steps: Vec<Step> = nodes.iter().map(|node| self.step(node)).collect();
+                Step::join(true, steps)
+            }
             Node::Leaf(leaf) => self.leaf(leaf).unwrap_or(Step::Unknown),
         }
     }
 
     /// `None` if the index cannot tell.
-    fn leaf(&self, leaf: &Leaf) -> Option<Step> {
+    fn leaf(&mut self, leaf: &Leaf) -> Option<Step> {
+        if let Test::Tokens(contains) = &leaf.test {
+            self.indexes.text.as_ref()?;
+            self.texts.push(Arc::clone(contains));
+            return Some(Step::Text(self.texts.len() - 1));
+        }
         let name = &self.bound.columns.get(leaf.column)?.name;
-        let column = self.index.column(name)?;
+        let column = self.indexes.attributes.as_ref()?.column(name)?;
         let probe = match &leaf.test {
             Test::Null => Probe::Null,
             Test::Pattern(regex) => Probe::Matches(regex.clone()),
             Test::Member(set) => Probe::In(keys_of(set, leaf.kind?)?),
-            Test::Compare(_, Against::New(_)) => return None,
+            Test::Compare(_, Against::New(_)) | Test::Tokens(_) => return None,
             Test::Compare(comparison, Against::Literal(literal)) => {
                 if let Some(list) = literal.as_list_opt::<i32>() {
                     return Some(whole(name, column, list.values()));
@@ -215,7 +258,7 @@ impl Step {
 
     fn each_probe<'a>(&'a self, out: &mut Vec<&'a Asked>) {
         match self {
-            Self::Const(_) | Self::Unknown => {}
+            Self::Const(_) | Self::Unknown | Self::Text(_) => {}
             Self::AtMost(inner) | Self::Not(inner) => inner.each_probe(out),
             Self::All(steps) | Self::Any(steps) => steps.iter().for_each(|step| step.each_probe(out)),
             Self::Probe(asked) => out.push(asked),
@@ -224,8 +267,9 @@ impl Step {
 }
 
 struct Run<'a> {
-    index: &'a AttributeIndex,
+    index: Option<&'a AttributeIndex>,
     all: RoaringBitmap,
+    texts: Vec<Option<RoaringBitmap>>,
 }
 
 impl Run<'_> {
@@ -263,10 +307,14 @@ impl Run<'_> {
                 }
                 any
             }
+            Step::Text(number) => match self.texts.get(*number).and_then(Option::as_ref) {
+                Some(rows) => known(rows.clone(), rows.clone()),
+                None => known(RoaringBitmap::new(), self.all.clone()),
+            },
             Step::Probe(asked) => {
                 let (these, rest) = blocks.split_at_checked(asked.spans.len()).unwrap_or((blocks, &[]));
                 *blocks = rest;
-                match self.index.column(&asked.column) {
+                match self.index.and_then(|index| index.column(&asked.column)) {
                     Some(column) => column.answer(&asked.probe, these)?,
                     None => known(RoaringBitmap::new(), self.all.clone()),
                 }
@@ -302,6 +350,7 @@ impl fmt::Display for Step {
         match self {
             Self::Const(answer) => write!(f, "{answer}"),
             Self::Unknown => f.write_str("unknown"),
+            Self::Text(_) => f.write_str("tokens"),
             Self::AtMost(inner) => write!(f, "at most {inner}"),
             Self::Not(inner) => write!(f, "not {inner}"),
             Self::All(steps) => list(f, "all", steps),

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::{Bound, Filter, Operand, Plan, oracle};
+use super::{Bound, Filter, Indexes, Operand, Plan, oracle};
 use crate::cache::{Blob, BlockCache, Span};
 use crate::env::Env;
 use crate::index::attributes::{AttributeIndex, AttributesBuilder, Known};
@@ -301,7 +301,9 @@ async fn known(bound: &Bound, schema: &Schema, rows: &RecordBatch, block_bytes: 
         assert!(decode(blob.clone(), &head[..end]).is_err(), "cut at {end}");
     }
     let index = Arc::new(decode(blob, &head).unwrap());
-    Plan::new(bound, &index).run(&Env::current().unwrap(), &index).await.unwrap()
+    let rows = u32::try_from(rows.num_rows()).unwrap();
+    let indexes = Indexes { attributes: Some(index), text: None, rows };
+    Plan::new(bound, &indexes).run(&Env::current().unwrap(), &indexes).await.unwrap()
 }
 
 proptest! {

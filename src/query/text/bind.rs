@@ -1,11 +1,13 @@
 //! From a text query to a plan: columns are found, texts become tokens, limits hold.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
-use super::{TextInput, TextMatch, TextPhrase, TextQuery};
+use super::{BoundRank, Rank, TextInput, TextMatch, TextPhrase, TextQuery};
 use crate::error::{Error, Result};
 use crate::index::text::{Analyzer, Leaf, Node, Plan, Spec};
 use crate::schema::{Schema, TextOptions, Tokenizer};
+use crate::settings::Settings;
 
 const CHARACTERS_MAX: usize = 8_192;
 const LEAVES_MAX: usize = 1_024;
@@ -13,25 +15,41 @@ const NODES_MAX: usize = 1_024;
 const DEPTH_MAX: usize = 32;
 const COLUMNS_MAX: usize = 64;
 
-/// The plan of a query.
-pub(in crate::query) fn bind(query: &TextQuery, schema: &Schema) -> Result<Plan> {
-    let mut binder = Binder { schema, leaves: Vec::new(), characters: 0, nodes: 0 };
-    let root = binder.node(query, 1)?;
-    let columns = schema.texts().map(|(_, options)| (options.k1, options.b)).collect();
-    Ok(Plan { leaves: binder.leaves, root, columns })
+/// The plan of a query, and what its rows are ranked by besides.
+pub(in crate::query) fn bind(
+    query: &TextQuery,
+    schema: &Schema,
+    settings: &Settings,
+) -> Result<(Plan, Vec<BoundRank>)> {
+    let (plan, ranks) = plan(query, schema)?;
+    let ranks = ranks.iter().map(|rank| BoundRank::new(rank, schema, settings));
+    Ok((plan, ranks.collect::<Result<_>>()?))
 }
 
-struct Binder<'a> {
+/// The plan of a query alone.
+pub(super) fn plan(query: &TextQuery, schema: &Schema) -> Result<(Plan, Vec<Rank>)> {
+    let mut binder = Binder::new(schema);
+    let root = binder.node(query, 1)?;
+    let columns = schema.texts().map(|(_, options)| (options.k1, options.b)).collect();
+    Ok((Plan { leaves: binder.leaves, root, columns }, binder.ranks))
+}
+
+pub(super) struct Binder<'a> {
     schema: &'a Schema,
     leaves: Vec<Leaf>,
+    ranks: Vec<Rank>,
     characters: usize,
     nodes: usize,
 }
 
 /// A column: its number among the text columns, and its options.
-type Column<'a> = (usize, &'a TextOptions);
+pub(super) type Column<'a> = (usize, &'a TextOptions);
 
 impl<'a> Binder<'a> {
+    pub(super) fn new(schema: &'a Schema) -> Self {
+        Self { schema, leaves: Vec::new(), ranks: Vec::new(), characters: 0, nodes: 0 }
+    }
+
     fn node(&mut self, query: &TextQuery, depth: usize) -> Result<Node> {
         self.nodes += 1;
         if self.nodes > NODES_MAX || depth > DEPTH_MAX {
@@ -50,6 +68,11 @@ impl<'a> Binder<'a> {
                 let query = self.node(query, depth + 1)?;
                 Node::Without(Box::new(query), Box::new(self.node(not, depth + 1)?))
             }
+            TextQuery::Ranked(query, rank, combine) => {
+                let number = self.ranks.len();
+                self.ranks.push(rank.clone());
+                Node::Rank(Box::new(self.node(query, depth + 1)?), number, (*combine).into())
+            }
             TextQuery::Boost(query, factor) => {
                 check_factor(*factor)?;
                 Node::Boost(Box::new(self.node(query, depth + 1)?), *factor)
@@ -64,7 +87,7 @@ impl<'a> Binder<'a> {
         if query.columns.is_empty() || query.columns.len() > COLUMNS_MAX {
             return Err(Error::invalid(format!("text is searched in 1 to {COLUMNS_MAX} columns")));
         }
-        let mut nodes: BTreeMap<u32, Vec<Node>> = BTreeMap::new();
+        let mut places: BTreeMap<u32, Vec<(usize, f32)>> = BTreeMap::new();
         for (name, factor) in &query.columns {
             check_factor(*factor)?;
             let column = self.column(name)?;
@@ -79,25 +102,24 @@ impl<'a> Binder<'a> {
                     Spec::Term(text)
                 };
                 let leaf = self.leaf(column.0, spec, false)?;
-                nodes.entry(position).or_default().push(Node::Leaf(leaf, *factor));
+                places.entry(position).or_default().push((leaf, *factor));
             }
         }
         Ok(if query.every {
-            if nodes.is_empty() {
+            if places.is_empty() {
                 return Ok(Node::Any(Vec::new()));
             }
-            Node::All(nodes.into_values().map(Node::Any).collect())
+            let places = once(places.into_values().collect());
+            Node::All(places.into_iter().map(|leaves| Node::Any(nodes(leaves))).collect())
         } else {
-            Node::Any(nodes.into_values().flatten().collect())
+            let single = places.into_values().flatten().map(|leaf| vec![leaf]).collect();
+            Node::Any(nodes(once(single).into_iter().flatten().collect()))
         })
     }
 
     fn phrase(&mut self, query: &TextPhrase) -> Result<Node> {
         let column = self.column(&query.column)?;
-        if matches!(column.1.tokenizer, Tokenizer::Ngram { .. }) {
-            let why = "n-grams have no places: there are no phrases of them";
-            return Err(Error::invalid(format!("{why}. column=`{}`", query.column)));
-        }
+        check_places(&query.column, column.1)?;
         let words = self.words(column, &query.input)?;
         let (first, last) = (words.first().map_or(0, |(_, position)| *position), words.len());
         let mut leaves = Vec::new();
@@ -113,16 +135,16 @@ impl<'a> Binder<'a> {
         })
     }
 
-    fn column(&self, name: &str) -> Result<Column<'a>> {
-        let texts = self.schema.texts().enumerate();
-        let found = texts.map(|(at, (column, options))| (column, at, options)).find(|found| found.0 == name);
-        let (_, at, options) =
-            found.ok_or_else(|| Error::invalid(format!("no such column with full text. column=`{name}`")))?;
-        Ok((at, options))
+    pub(super) fn column(&self, name: &str) -> Result<Column<'a>> {
+        column(self.schema, name)
     }
 
     /// The tokens of an input with their positions, ascending.
-    fn words(&mut self, (_, options): Column<'_>, input: &TextInput) -> Result<Vec<(Box<str>, u32)>> {
+    pub(super) fn words(
+        &mut self,
+        (_, options): Column<'_>,
+        input: &TextInput,
+    ) -> Result<Vec<(Box<str>, u32)>> {
         let texts = match input {
             TextInput::Text(text) => std::slice::from_ref(text),
             TextInput::Tokens(tokens) => tokens.as_slice(),
@@ -166,6 +188,48 @@ impl<'a> Binder<'a> {
         self.leaves.push(Leaf { field, spec, positions });
         Ok(self.leaves.len() - 1)
     }
+}
+
+/// Words that are asked for more than once as one that counts as often: so each is walked over once.
+fn once(places: Vec<Vec<(usize, f32)>>) -> Vec<Vec<(usize, f32)>> {
+    let mut merged: Vec<Vec<(usize, f32)>> = Vec::new();
+    let mut known: HashMap<Vec<usize>, usize> = HashMap::new();
+    for leaves in places {
+        let key = leaves.iter().map(|(leaf, _)| *leaf).collect();
+        match known.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(merged.len());
+                merged.push(leaves);
+            }
+            Entry::Occupied(entry) => {
+                let same = merged.get_mut(*entry.get()).into_iter().flatten();
+                same.zip(leaves).for_each(|(kept, again)| kept.1 += again.1);
+            }
+        }
+    }
+    merged
+}
+
+fn nodes(leaves: Vec<(usize, f32)>) -> Vec<Node> {
+    leaves.into_iter().map(|(leaf, factor)| Node::Leaf(leaf, factor)).collect()
+}
+
+/// A column with full text.
+pub(super) fn column<'a>(schema: &'a Schema, name: &str) -> Result<Column<'a>> {
+    let texts = schema.texts().enumerate();
+    let found = texts.map(|(at, (column, options))| (column, at, options)).find(|found| found.0 == name);
+    let (_, at, options) =
+        found.ok_or_else(|| Error::invalid(format!("no such column with full text. column=`{name}`")))?;
+    Ok((at, options))
+}
+
+/// Whether the tokens of a column have places.
+pub(super) fn check_places(name: &str, options: &TextOptions) -> Result<()> {
+    if !matches!(options.tokenizer, Tokenizer::Ngram { .. }) {
+        return Ok(());
+    }
+    let why = "n-grams have no places: there are no phrases of them";
+    Err(Error::invalid(format!("{why}. column=`{name}`")))
 }
 
 /// How many edits a token may be away: as Elasticsearch's `AUTO`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::future::{try_join, try_join_all};
 use roaring::RoaringBitmap;
 
+use super::BoundRank;
 use crate::error::{Error, Result};
 use crate::index::text::{Counts, Loaded, Plan, Stats, TextSource, cut};
 use crate::memtable::Source;
@@ -17,6 +18,9 @@ use crate::segment::RowOrder;
 const TIES_MAX: usize = 4_096;
 /// Runs up to so many rows are indexed where we are.
 const INLINE_ROWS: u32 = 64;
+
+/// Entries of postings that are searched where we are: fewer cost less than a change of threads.
+const INLINE_WORK: u64 = 8_192;
 
 /// A part that is searched.
 struct Searched<'a> {
@@ -32,7 +36,7 @@ impl View {
     /// them. Two round trips; the filter's goes beside the first.
     pub(in crate::query) async fn search_text(
         &self,
-        plan: &Arc<Plan>,
+        (plan, ranks): (&Arc<Plan>, &[BoundRank]),
         scope: &Scope,
         limit: usize,
         ties: bool,
@@ -66,6 +70,11 @@ impl View {
         let counts =
             try_join_all(parts.iter().zip(&loaded).map(|(part, loaded)| self.count(part, loaded))).await?;
         let weights = Arc::new(Stats::new(plan, &counts));
+        if !ranks.is_empty() {
+            let reads =
+                parts.iter().zip(&loaded).map(|(part, of)| self.read_ranks(part, of, &weights, ranks));
+            try_join_all(reads).await?;
+        }
         let searches =
             parts.iter().zip(&loaded).map(|(part, loaded)| self.best(part, loaded, &weights, (limit, ties)));
         let best = try_join_all(searches).await?;
@@ -105,6 +114,23 @@ impl View {
         self.env.blocking(move || loaded.count(&dead)).await?
     }
 
+    /// Reads what the rows that match are ranked by besides.
+    async fn read_ranks(
+        &self,
+        part: &Searched<'_>,
+        loaded: &Arc<Loaded>,
+        stats: &Arc<Stats>,
+        ranks: &[BoundRank],
+    ) -> Result<()> {
+        let (of, stats, matching) = (Arc::clone(loaded), Arc::clone(stats), part.matching.clone());
+        let work = move || of.rows(&stats, &matching);
+        let inline = loaded.work() <= INLINE_WORK;
+        let rows = if inline { work() } else { self.env.blocking(work).await? }?;
+        let values = ranks.iter().map(|rank| rank.values(self, part.part, &rows));
+        loaded.rank(try_join_all(values).await?);
+        Ok(())
+    }
+
     async fn best(
         &self,
         part: &Searched<'_>,
@@ -120,9 +146,10 @@ impl View {
         let rows = part.part.source.rows();
         let all = part.matching.len() == u64::from(rows);
         let allowed = (!all).then(|| part.matching.clone());
+        let inline = loaded.work() <= INLINE_WORK;
         let (loaded, stats) = (Arc::clone(loaded), Arc::clone(stats));
         let work = move || loaded.search(&stats, allowed.as_ref(), limit, ties);
-        if rows <= INLINE_ROWS { work() } else { self.env.blocking(work).await? }
+        if inline { work() } else { self.env.blocking(work).await? }
     }
 }
 

@@ -2,8 +2,18 @@
 
 mod bind;
 mod exec;
+mod highlight;
+mod parse;
+mod rank;
+mod tokens;
 
 pub(super) use bind::bind;
+pub use highlight::{Fragment, FragmentBy, Highlight, Offsets};
+pub use parse::SearchBox;
+pub(super) use rank::BoundRank;
+pub use rank::{Combine, Rank};
+pub use tokens::TokenFilter;
+pub(super) use tokens::bind as bind_tokens;
 
 /// A search of text: which documents match, and how their scores join.
 ///
@@ -46,6 +56,8 @@ pub enum TextQuery {
     Without(Box<TextQuery>, Box<TextQuery>),
     /// The score of another times a factor, which is not negative.
     Boost(Box<TextQuery>, f32),
+    /// The score of another, and a value of the document besides.
+    Ranked(Box<TextQuery>, Rank, Combine),
 }
 
 /// What is looked for: a text, or tokens that are given.
@@ -137,6 +149,12 @@ impl TextQuery {
     #[must_use]
     pub fn boost(self, factor: f32) -> Self {
         Self::Boost(Box::new(self), factor)
+    }
+
+    /// The score joined with a value of the document: an attribute, or whether it matches a filter.
+    #[must_use]
+    pub fn ranked(self, combine: Combine, rank: Rank) -> Self {
+        Self::Ranked(Box::new(self), rank, combine)
     }
 }
 

@@ -1,0 +1,257 @@
+//! Measures full text against raw tantivy in memory, in the same run: the time of a query for ten hits of one
+//! segment of 100,000 documents, warm and on one thread; the time to build an index; and nDCG@10 on the judged
+//! collection of the examples.
+//!
+//! elacsym is asked through its public API: an eventual snapshot, ids alone. tantivy returns places of
+//! documents. Text is made from a seed, with words as frequent as Zipf says. `cargo bench --bench fulltext`.
+//! tantivy has no prefixes that score: its regular expression gives every match the same.
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::indexing_slicing,
+    reason = "a benchmark"
+)]
+
+#[path = "../examples/common/mod.rs"]
+mod common;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use elacsym::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray, UInt64Array};
+use elacsym::arrow::datatypes::UInt64Type;
+use elacsym::schema::{Language, TextOptions};
+use elacsym::{
+    Consistency, Database, IdKind, Namespace, Query, Schema, Select, Settings, Snapshot, TextMatch,
+    TextPhrase, TextQuery, WriteBatch,
+};
+use tantivy::collector::TopDocs;
+use tantivy::directory::RamDirectory;
+use tantivy::query::{BooleanQuery, PhraseQuery, RegexQuery, TermQuery};
+use tantivy::schema::{Field, IndexRecordOption, TextFieldIndexing, TextOptions as Indexed};
+use tantivy::tokenizer::{LowerCaser, SimpleTokenizer, Stemmer, TextAnalyzer};
+use tantivy::{Index, Searcher, TantivyDocument, Term};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+const DOCUMENTS: usize = 100_000;
+const VOCABULARY: usize = 40_000;
+const LIMIT: usize = 10;
+const QUERIES: usize = 200;
+const ROUNDS: usize = 7;
+
+fn main() -> Outcome<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        latency().await?;
+        quality().await
+    })
+}
+
+/// A generator of numbers that is the same everywhere.
+struct Seed(u64);
+
+impl Seed {
+    /// From 0 to 1.
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// The number of a word: the n-th is about 1/n as frequent as the first.
+    fn word(&mut self) -> usize {
+        ((VOCABULARY as f64 + 1.0).powf(self.next()) as usize - 1).min(VOCABULARY - 1)
+    }
+}
+
+/// A word that can be said, and that no other number has.
+fn word(number: usize) -> String {
+    let mut rest = number * 7_919 % VOCABULARY;
+    let mut word = String::new();
+    for _ in 0..3 {
+        word.push(char::from(b"bdfgklmnprstvz"[rest % 14]));
+        rest /= 14;
+        word.push(char::from(b"aeiou"[rest % 5]));
+        rest /= 5;
+    }
+    word
+}
+
+fn texts() -> Vec<String> {
+    let words: Vec<String> = (0..VOCABULARY).map(word).collect();
+    let mut seed = Seed(7);
+    let text = |_| {
+        let length = 10 + (seed.next() * seed.next() * 150.0) as usize;
+        (0..length).map(|_| words[seed.word()].as_str()).collect::<Vec<_>>().join(" ")
+    };
+    (0..DOCUMENTS).map(text).collect()
+}
+
+fn raw(texts: &[&str], analyzer: TextAnalyzer) -> Outcome<(Searcher, Field)> {
+    let mut schema = tantivy::schema::Schema::builder();
+    let option = IndexRecordOption::WithFreqsAndPositions;
+    let indexing = TextFieldIndexing::default().set_tokenizer("bench").set_index_option(option);
+    let field = schema.add_text_field("text", Indexed::default().set_indexing_options(indexing));
+    let builder = Index::builder().schema(schema.build());
+    let manager = tantivy::tokenizer::TokenizerManager::new();
+    manager.register("bench", analyzer);
+    let builder = builder.tokenizers(manager);
+    let mut writer = builder.single_segment_index_writer(RamDirectory::create(), 256 << 20)?;
+    for text in texts {
+        let mut document = TantivyDocument::new();
+        document.add_text(field, text);
+        writer.add_document(document)?;
+    }
+    Ok((writer.finalize()?.reader()?.searcher(), field))
+}
+
+async fn ours(texts: &[&str], options: TextOptions) -> Outcome<(Namespace, f64)> {
+    let schema = Schema::builder(IdKind::U64).text("text", options).build()?;
+    let mut settings = Settings::default();
+    settings.cache_bytes = 1 << 30;
+    let db = Database::builder().with_settings(settings).open("memory://").await?;
+    let docs = db.create_namespace("docs", schema).await?;
+    for (number, texts) in texts.chunks(25_000).enumerate() {
+        let first = number as u64 * 25_000;
+        let ids: ArrayRef = Arc::new((first..first + texts.len() as u64).collect::<UInt64Array>());
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+        let batch = RecordBatch::try_from_iter([("id", ids), ("text", texts)])?;
+        docs.write(WriteBatch::new().upsert_batch(batch)).await?;
+    }
+    let start = Instant::now();
+    docs.flush().await?;
+    docs.compact().await?;
+    Ok((docs, start.elapsed().as_secs_f64()))
+}
+
+/// One question, asked of both.
+struct Question {
+    ours: TextQuery,
+    theirs: Box<dyn tantivy::query::Query>,
+}
+
+fn questions(kind: &str, field: Field) -> Outcome<Vec<Question>> {
+    let mut seed = Seed(11);
+    let term = |word: &str| Term::from_field_text(field, word);
+    let option = IndexRecordOption::WithFreqs;
+    let one =
+        |word: &String| -> Box<dyn tantivy::query::Query> { Box::new(TermQuery::new(term(word), option)) };
+    let question = |_| {
+        // Frequent words together, so that some documents have them all; single ones of every frequency.
+        let most = if matches!(kind, "one word" | "prefix") { 1.0 } else { 0.45 };
+        let mut pick = || word((VOCABULARY as f64).powf(0.1 + (most - 0.1) * seed.next()) as usize);
+        let words = [pick(), pick(), pick()];
+        let text = words.join(" ");
+        let ours = match kind {
+            "one word" => TextQuery::any("text", words[0].as_str()),
+            "any of three" => TextQuery::any("text", text),
+            "all of three" => TextQuery::all("text", text),
+            "phrase of two" => TextPhrase::new("text", words[..2].join(" ")).into(),
+            _ => TextMatch::any(&words[0][..4]).column("text", 1.0).prefix().into(),
+        };
+        let theirs: Box<dyn tantivy::query::Query> = match kind {
+            "one word" => one(&words[0]),
+            "any of three" => Box::new(BooleanQuery::union(words.iter().map(one).collect())),
+            "all of three" => Box::new(BooleanQuery::intersection(words.iter().map(one).collect())),
+            "phrase of two" if words[0] == words[1] => one(&words[0]),
+            "phrase of two" => Box::new(PhraseQuery::new(words[..2].iter().map(|w| term(w)).collect())),
+            _ => Box::new(RegexQuery::from_pattern(&format!("{}.*", &words[0][..4]), field)?),
+        };
+        Ok(Question { ours, theirs })
+    };
+    (0..QUERIES).map(question).collect()
+}
+
+async fn latency() -> Outcome<()> {
+    let texts = texts();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let bytes: usize = texts.iter().map(|text| text.len()).sum();
+    println!("{DOCUMENTS} documents, {:.1} MB of text", bytes as f64 / 1e6);
+    let start = Instant::now();
+    let (searcher, field) =
+        raw(&texts, TextAnalyzer::builder(SimpleTokenizer::default()).filter(LowerCaser).build())?;
+    let theirs = start.elapsed().as_secs_f64();
+    let (docs, ours) = ours(&texts, TextOptions::default()).await?;
+    println!("build: tantivy {theirs:.2} s; elacsym {ours:.2} s, flush and compaction with the documents");
+    println!("\n| µs a query | elacsym | tantivy | times |\n|---|---|---|---|");
+    let snapshot = docs.snapshot(Consistency::Eventual).await?;
+    for kind in ["one word", "any of three", "all of three", "phrase of two", "prefix"] {
+        let questions = questions(kind, field)?;
+        let (mut best, mut raw) = (f64::INFINITY, f64::INFINITY);
+        for _ in 0..ROUNDS {
+            let start = Instant::now();
+            for question in &questions {
+                black_box(ask(&snapshot, &question.ours, LIMIT).await?);
+            }
+            best = best.min(start.elapsed().as_secs_f64());
+            let start = Instant::now();
+            for question in &questions {
+                black_box(searcher.search(&question.theirs, &TopDocs::with_limit(LIMIT).order_by_score())?);
+            }
+            raw = raw.min(start.elapsed().as_secs_f64());
+        }
+        let each = |seconds: f64| seconds * 1e6 / QUERIES as f64;
+        println!("| {kind} | {:.0} | {:.0} | {:.2} |", each(best), each(raw), best / raw);
+    }
+    Ok(())
+}
+
+/// The ids of the best documents.
+async fn ask(snapshot: &Snapshot, query: &TextQuery, limit: usize) -> Outcome<Vec<u64>> {
+    let query = Query::text(query.clone()).limit(limit).select(Select::only([""; 0]));
+    let answer = snapshot.query(query).await?;
+    Ok(answer.rows.batch().column(0).as_primitive::<UInt64Type>().values().to_vec())
+}
+
+async fn quality() -> Outcome<()> {
+    let collection = common::Collection::load()?;
+    let column = |name| collection.documents.column_by_name(name).ok_or("a column is missing");
+    let ids = column("id")?.as_primitive::<UInt64Type>().values().to_vec();
+    let of: Vec<String> = column("title")?
+        .as_string::<i32>()
+        .iter()
+        .zip(column("text")?.as_string::<i32>())
+        .map(|(title, text)| format!("{}. {}", title.unwrap_or_default(), text.unwrap_or_default()))
+        .collect();
+    let texts: Vec<&str> = of.iter().map(String::as_str).collect();
+    let analyzer = TextAnalyzer::builder(SimpleTokenizer::default()).filter(LowerCaser);
+    let mut analyzer = analyzer.filter(Stemmer::new(tantivy::tokenizer::Language::English)).build();
+    let (searcher, field) = raw(&texts, analyzer.clone())?;
+    let (docs, _) = ours(&texts, TextOptions::default().with_language(Language::English)).await?;
+    let snapshot = docs.snapshot(Consistency::Eventual).await?;
+    let (mut sum, mut theirs) = (0.0, 0.0);
+    for query in &collection.queries {
+        let found = ask(&snapshot, &TextQuery::any("text", query.text.as_str()), LIMIT).await?;
+        let found: Vec<u64> = found.iter().map(|row| ids[*row as usize]).collect();
+        sum += ndcg(&found, &query.relevant);
+        let mut terms = Vec::new();
+        analyzer.token_stream(&query.text).process(&mut |token| {
+            let term =
+                TermQuery::new(Term::from_field_text(field, &token.text), IndexRecordOption::WithFreqs);
+            terms.push(Box::new(term) as Box<dyn tantivy::query::Query>);
+        });
+        let top =
+            searcher.search(&BooleanQuery::union(terms), &TopDocs::with_limit(LIMIT).order_by_score())?;
+        let found: Vec<u64> = top.iter().map(|(_, place)| ids[place.doc_id as usize]).collect();
+        theirs += ndcg(&found, &query.relevant);
+    }
+    let queries = collection.queries.len() as f64;
+    let (ours, theirs) = (sum / queries, theirs / queries);
+    println!(
+        "\nnDCG@10 on {} judged claims: elacsym {ours:.4}, tantivy {theirs:.4}",
+        collection.queries.len()
+    );
+    assert!((ours - theirs).abs() < 0.01, "both rank by BM25");
+    Ok(())
+}
+
+fn ndcg(found: &[u64], relevant: &[u64]) -> f64 {
+    let gain = |rank: usize| 1.0 / (rank as f64 + 2.0).log2();
+    let ideal: f64 = (0..relevant.len().min(LIMIT)).map(gain).sum();
+    let hits = found.iter().enumerate().filter(|(_, id)| relevant.contains(id));
+    hits.map(|(rank, _)| gain(rank)).sum::<f64>() / ideal.max(f64::MIN_POSITIVE)
+}

@@ -1,0 +1,161 @@
+//! Which texts hold tokens: yes or no, without a score.
+//!
+//! A segment is asked through its postings, and anything else by cutting its texts; both say the same. There is
+//! no limit of how many tokens a prefix stands for: where a dictionary has too many the index does not answer.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::buffer::BooleanBuffer;
+use roaring::RoaringBitmap;
+
+use super::analyzer::Analyzer;
+use super::expand::{EVERY_MAX, Spec};
+use super::phrase::Phrase;
+use super::postings::END;
+use super::scorer::Weigher;
+use super::stored::{Match, StoredIndex};
+use super::strings;
+use crate::env::Env;
+use crate::error::Result;
+
+/// Rows of postings that are read where we are.
+const INLINE_ROWS: u64 = 4_096;
+
+/// How many of the tokens are enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Enough {
+    One,
+    All,
+    /// All, each so far behind the first as is said.
+    InARow,
+}
+
+/// Tokens that a text of a column may hold.
+#[derive(Debug)]
+pub(crate) struct Contains {
+    /// The number of the column among the text columns.
+    pub(crate) field: usize,
+    pub(crate) enough: Enough,
+    /// Tokens, and how far each lies behind the first: [`Spec::Term`] and [`Spec::Every`].
+    pub(crate) words: Vec<(Spec, u32)>,
+    pub(crate) analyzer: Analyzer,
+}
+
+impl Contains {
+    /// Which rows of a column hold the tokens, by cutting their texts. CPU work.
+    pub(crate) fn evaluate(&self, array: &ArrayRef) -> BooleanBuffer {
+        let mut analyzer = self.analyzer.clone();
+        BooleanBuffer::collect_bool(array.len(), |row| self.holds(&mut analyzer, array, row))
+    }
+
+    fn holds(&self, analyzer: &mut Analyzer, array: &ArrayRef, row: usize) -> bool {
+        let mut places: Vec<Vec<u32>> = vec![Vec::new(); self.words.len()];
+        let mut in_a_row = false;
+        strings(array, row, |text| {
+            analyzer.each(text, |token, position, _| {
+                for ((spec, _), places) in self.words.iter().zip(&mut places) {
+                    if spec.edits(token.as_bytes()).is_some() {
+                        places.push(position);
+                    }
+                }
+            });
+            if self.enough == Enough::InARow {
+                in_a_row |= self.in_a_row(&places);
+                places.iter_mut().for_each(Vec::clear);
+            }
+        });
+        match self.enough {
+            Enough::One => places.iter().any(|places| !places.is_empty()),
+            Enough::All => places.iter().all(|places| !places.is_empty()),
+            Enough::InARow => in_a_row,
+        }
+    }
+
+    /// Whether the tokens of one string, at these places, begin anywhere in a row.
+    fn in_a_row(&self, places: &[Vec<u32>]) -> bool {
+        let at = |start: u32| {
+            let mut words = self.words.iter().zip(places);
+            words.all(|((_, offset), places)| places.binary_search(&start.saturating_add(*offset)).is_ok())
+        };
+        places.first().is_some_and(|first| first.iter().any(|start| at(*start)))
+    }
+
+    fn rows(&self, index: &StoredIndex, found: &[Vec<Match>]) -> Result<RoaringBitmap> {
+        let of_word = |found: &Vec<Match>| -> Result<RoaringBitmap> {
+            let mut rows = RoaringBitmap::new();
+            for found in found {
+                index.rows(self.field, &found.info, &mut rows)?;
+            }
+            Ok(rows)
+        };
+        if self.enough == Enough::InARow && self.words.len() > 1 {
+            return self.rows_in_a_row(index, found);
+        }
+        let mut rows = found.iter().map(of_word);
+        let first = rows.next().transpose()?.unwrap_or_default();
+        rows.try_fold(first, |all, rows| {
+            Ok(if self.enough == Enough::One { all | rows? } else { all & rows? })
+        })
+    }
+
+    fn rows_in_a_row(&self, index: &StoredIndex, found: &[Vec<Match>]) -> Result<RoaringBitmap> {
+        let mut words = Vec::new();
+        for ((_, offset), found) in self.words.iter().zip(found) {
+            if found.is_empty() {
+                return Ok(RoaringBitmap::new());
+            }
+            let postings = found.iter().map(|found| index.postings(self.field, &found.info, true));
+            words.push((postings.collect::<Result<Vec<_>>>()?, *offset));
+        }
+        let mut phrase = Phrase::new(words, 0, Weigher::nothing());
+        let mut rows = RoaringBitmap::new();
+        while phrase.row() != END {
+            rows.insert(phrase.row());
+            phrase.seek(phrase.row() + 1);
+        }
+        Ok(rows)
+    }
+}
+
+impl StoredIndex {
+    /// The rows that each of these holds for; `None` where a prefix stands for too many tokens. At most two round
+    /// trips for all.
+    pub(crate) async fn contains(
+        self: &Arc<Self>,
+        env: &Env,
+        asked: &[Arc<Contains>],
+    ) -> Result<Vec<Option<RoaringBitmap>>> {
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let leaves = asked.iter().flat_map(|one| one.words.iter().map(|(spec, _)| (one.field, spec)));
+        let mut found = self.look_up(&leaves.collect::<Vec<_>>()).await?.into_iter();
+        let asked: Vec<(Arc<Contains>, Vec<Vec<Match>>)> = asked
+            .iter()
+            .map(|one| (Arc::clone(one), found.by_ref().take(one.words.len()).collect()))
+            .collect();
+        let mut wanted = Vec::new();
+        for (one, found) in asked.iter().filter(|(_, found)| !too_many(found)) {
+            let positions = one.enough == Enough::InARow && one.words.len() > 1;
+            wanted.extend(found.iter().flatten().map(|found| (one.field, &found.info, positions)));
+        }
+        let rows: u64 = wanted.iter().map(|(_, info, _)| u64::from(info.doc_freq)).sum();
+        let pins = self.load(&wanted, &[]).await?;
+        let index = Arc::clone(self);
+        let work =
+            move || {
+                let rows = asked.iter().map(|(one, found)| {
+                    if too_many(found) { Ok(None) } else { one.rows(&index, found).map(Some) }
+                });
+                let rows = rows.collect();
+                drop(pins);
+                rows
+            };
+        if rows <= INLINE_ROWS { work() } else { env.blocking(work).await? }
+    }
+}
+
+fn too_many(found: &[Vec<Match>]) -> bool {
+    found.iter().any(|found| found.len() > EVERY_MAX)
+}

@@ -1,0 +1,91 @@
+//! Tokens as a filter: which documents hold them, whatever the score.
+
+use super::TextInput;
+use super::bind::{Binder, check_places};
+use crate::error::{Error, Result};
+use crate::index::text::{Analyzer, Contains, Enough, Spec};
+use crate::query::Filter;
+use crate::schema::Schema;
+
+/// Tokens that a document must hold in a column with full text, as a [`Filter`].
+///
+/// The input is cut as the column says, with its stemming and folding, and never parsed. Where that leaves no
+/// token, no document matches. Positions are exact; the strings of an array are cut each for itself, and no
+/// sequence reaches from one into the next.
+///
+/// ```
+/// use elacsym::query::TokenFilter;
+/// use elacsym::{Filter, Query, Vector};
+///
+/// let typed = Filter::from(TokenFilter::all("body", "object sto").prefix());
+/// let near = Query::nearest("embedding", Vector::from([0.1, 0.9])).filter(typed & Filter::gt("year", 1999));
+/// # let _ = near;
+/// ```
+///
+/// # Errors
+/// A column without full text is [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), and so is a sequence of
+/// n-grams; more than 8,192 characters are [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded). A
+/// prefix stands for every token that begins so, however many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct TokenFilter {
+    pub(in crate::query) column: String,
+    input: TextInput,
+    enough: Enough,
+    prefix: bool,
+}
+
+impl TokenFilter {
+    /// Documents with at least one of the tokens.
+    pub fn any(column: impl Into<String>, input: impl Into<TextInput>) -> Self {
+        Self { column: column.into(), input: input.into(), enough: Enough::One, prefix: false }
+    }
+
+    /// Documents with all of the tokens, wherever they stand.
+    pub fn all(column: impl Into<String>, input: impl Into<TextInput>) -> Self {
+        Self { enough: Enough::All, ..Self::any(column, input) }
+    }
+
+    /// Documents with the tokens one behind the other.
+    pub fn sequence(column: impl Into<String>, input: impl Into<TextInput>) -> Self {
+        Self { enough: Enough::InARow, ..Self::any(column, input) }
+    }
+
+    /// The last token may go on. In a column with stemming its stem may.
+    pub fn prefix(self) -> Self {
+        Self { prefix: true, ..self }
+    }
+}
+
+impl From<TokenFilter> for Filter {
+    fn from(tokens: TokenFilter) -> Self {
+        Self::Tokens(tokens)
+    }
+}
+
+/// What is asked of a column; `None` if no document can match.
+pub(in crate::query) fn bind(tokens: &TokenFilter, schema: &Schema) -> Result<Option<Contains>> {
+    let mut binder = Binder::new(schema);
+    let column = binder.column(&tokens.column)?;
+    if tokens.enough == Enough::InARow {
+        check_places(&tokens.column, column.1)?;
+    }
+    let words = binder.words(column, &tokens.input)?;
+    if words.len() > WORDS_MAX {
+        return Err(Error::limit(format!("more than {WORDS_MAX} tokens in a filter")));
+    }
+    let (first, last) = (words.first().map_or(0, |(_, position)| *position), words.len());
+    let words = words.into_iter().enumerate().map(|(number, (text, position))| {
+        let goes_on = tokens.prefix && number + 1 == last;
+        (if goes_on { Spec::Every(text) } else { Spec::Term(text) }, position - first)
+    });
+    let words: Vec<(Spec, u32)> = words.collect();
+    if words.is_empty() {
+        return Ok(None);
+    }
+    let analyzer = Analyzer::new(column.1)?;
+    Ok(Some(Contains { field: column.0, enough: tokens.enough, words, analyzer }))
+}
+
+/// The most tokens of a predicate.
+const WORDS_MAX: usize = 1_024;
