@@ -1,5 +1,5 @@
 //! Filters by tokens as a user meets them: against a naive reading of the texts, wherever they lie.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_precision_loss, reason = "a test")]
+#![expect(clippy::indexing_slicing, clippy::cast_precision_loss, reason = "a test")]
 
 use std::collections::BTreeMap;
 

@@ -10,6 +10,7 @@ use super::request::check_limit;
 use super::{Bound, Cursor, Filter, Page, Part, Place, Rows, Select, View};
 use crate::error::Result;
 use crate::index::attributes::Known;
+use crate::schema::Ids;
 use crate::types::DocumentId;
 
 /// Ids that a scan reads of a part at a time, at least: a few more than a page needs.
@@ -18,6 +19,9 @@ const PAGE: usize = 256;
 /// A scan asks an index that tells by so few bytes. A filter that takes more matches many rows, so that a page is
 /// soon full without it.
 const WALK_BYTES_MAX: u64 = 1 << 20;
+
+/// Ids that a walk looks at together where an index tells how rare those are that match.
+const WALK_IDS_MAX: u64 = 1 << 16;
 
 /// A walk over documents in order of their ids.
 ///
@@ -143,27 +147,73 @@ impl Walk {
 
     /// Looks at ids until some are ready or none are left.
     async fn fill(&mut self, view: &View, bound: Option<&Arc<Bound>>, page: usize) -> Result<()> {
+        if let (Some(bound), Asked::NotYet) = (bound, &self.asked) {
+            let known = self.part.known(&view.env, bound, WALK_BYTES_MAX).await?;
+            self.asked = known.map_or(Asked::InVain, Asked::Known);
+        }
+        let (mut page, all) = (page as u64, u64::from(self.part.source.rows()));
+        if let Asked::Known(known) = &self.asked {
+            let candidates = (&known.maybe & &self.live).len();
+            // As many ids as hold a page of those that match, unless all of these are fewer.
+            let walked = page.saturating_mul(all) / candidates.max(1);
+            if candidates <= walked.min(WALK_IDS_MAX) {
+                return self.jump(view, bound).await;
+            }
+            page = walked.clamp(page, WALK_IDS_MAX.max(page));
+        }
         while self.ready.is_empty() && !self.finished {
-            let ids = self.part.next_ids(self.after.as_ref(), page).await?;
-            self.finished = ids.len() < page;
-            if let Some((last, _)) = ids.last() {
-                self.after = Some(last.clone());
-            }
-            let mut rows: RoaringBitmap = ids.iter().map(|(_, row)| *row).collect();
-            rows &= &self.live;
-            if let Some(bound) = bound {
-                if matches!(self.asked, Asked::NotYet) {
-                    let known = self.part.known(&view.env, bound, WALK_BYTES_MAX).await?;
-                    self.asked = known.map_or(Asked::InVain, Asked::Known);
-                }
-                let known = if let Asked::Known(known) = &self.asked { Some(known) } else { None };
-                rows = self.part.settle(&view.env, &view.schema, bound, known, &rows).await?;
-            }
-            let matching = ids.into_iter().filter(|(_, row)| rows.contains(*row));
-            let at = self.at;
-            self.ready.extend(matching.map(|(id, row)| (id, Place { part: at, row })));
+            self.step(view, bound, usize::try_from(page).unwrap_or(usize::MAX)).await?;
         }
         Ok(())
+    }
+
+    /// Looks at the next ids.
+    async fn step(&mut self, view: &View, bound: Option<&Arc<Bound>>, page: usize) -> Result<()> {
+        let ids = self.part.next_ids(self.after.as_ref(), page).await?;
+        self.finished = ids.len() < page;
+        if let Some((last, _)) = ids.last() {
+            self.after = Some(last.clone());
+        }
+        let rows: RoaringBitmap = ids.iter().map(|(_, row)| *row).collect();
+        let rows = self.settle(view, bound, rows & &self.live).await?;
+        let matching = ids.into_iter().filter(|(_, row)| rows.contains(*row));
+        let at = self.at;
+        self.ready.extend(matching.map(|(id, row)| (id, Place { part: at, row })));
+        Ok(())
+    }
+
+    /// Takes all that may match, which are few, in place of a walk over the ids.
+    async fn jump(&mut self, view: &View, bound: Option<&Arc<Bound>>) -> Result<()> {
+        let Asked::Known(known) = &self.asked else { return Ok(()) };
+        if self.finished {
+            return Ok(());
+        }
+        self.finished = true;
+        let rows = self.settle(view, bound, &known.maybe & &self.live).await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let batch = self.part.fetch(&view.schema, &[], &rows).await?;
+        let ids = Ids::new(view.schema.id(), batch.column(0))?;
+        let at = self.at;
+        let found = rows.iter().enumerate().map(|(n, row)| (ids.get(n), Place { part: at, row }));
+        let mut found: Vec<_> =
+            found.filter(|(id, _)| self.after.as_ref().is_none_or(|after| id > after)).collect();
+        found.sort_unstable();
+        self.ready.extend(found);
+        Ok(())
+    }
+
+    /// The rows of some that match.
+    async fn settle(
+        &self,
+        view: &View,
+        bound: Option<&Arc<Bound>>,
+        rows: RoaringBitmap,
+    ) -> Result<RoaringBitmap> {
+        let Some(bound) = bound else { return Ok(rows) };
+        let known = if let Asked::Known(known) = &self.asked { Some(known) } else { None };
+        self.part.settle(&view.env, &view.schema, bound, known, &rows).await
     }
 
     /// The ready ids up to `known`; all if it is `None`.
