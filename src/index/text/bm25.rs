@@ -6,6 +6,9 @@
 
 use tantivy::fieldnorm::FieldNormReader;
 
+/// A little less than 1, for floats round.
+const ROUNDED: f32 = 0.999_99;
+
 /// How many documents have text in a column, and how long it is in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
@@ -60,5 +63,19 @@ pub(super) fn rarity(documents: u64, frequency: u64) -> f32 {
 
 /// A token that occurs `frequency` times, of `weight` = rarity × (k1 + 1), in a text of a length of the table.
 pub(super) fn score(weight: f32, frequency: f32, length: f32) -> f32 {
-    weight * (frequency / (frequency + length))
+    weight * share(frequency, length)
+}
+
+/// How much of its weight that is.
+pub(super) fn share(frequency: f32, length: f32) -> f32 {
+    frequency / (frequency + length)
+}
+
+/// Lengths times this: no frequency below it scores `least`. Such a frequency may score less, by rounding.
+pub(super) fn enough(weight: f32, least: f32) -> f32 {
+    if weight <= 0.0 {
+        return f32::NEG_INFINITY;
+    }
+    let share = least / weight * ROUNDED;
+    if share < 1.0 { share / (1.0 - share) } else { f32::INFINITY }
 }

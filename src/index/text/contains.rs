@@ -12,7 +12,7 @@ use roaring::RoaringBitmap;
 use super::analyzer::Analyzer;
 use super::expand::{EVERY_MAX, Spec};
 use super::phrase::Phrase;
-use super::postings::END;
+use super::postings::{END, Postings};
 use super::scorer::Weigher;
 use super::stored::{Match, StoredIndex};
 use super::strings;
@@ -105,11 +105,15 @@ impl Contains {
             if found.is_empty() {
                 return Ok(RoaringBitmap::new());
             }
-            let postings = found.iter().map(|found| index.postings(self.field, &found.info, true));
+            let postings = found.iter().map(|found| {
+                let blocks = index.postings(self.field, &found.info, true)?;
+                Ok(Postings::Blocks(Box::new(blocks)))
+            });
             words.push((postings.collect::<Result<Vec<_>>>()?, *offset));
         }
         let mut phrase = Phrase::new(words, 0, Weigher::nothing());
         let mut rows = RoaringBitmap::new();
+        phrase.seek(0);
         while phrase.row() != END {
             rows.insert(phrase.row());
             phrase.seek(phrase.row() + 1);

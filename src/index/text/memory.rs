@@ -20,6 +20,7 @@ const GAP: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct MemoryIndex {
     pub(super) fields: Vec<MemoryField>,
+    pub(super) rows: u32,
 }
 
 #[derive(Debug)]
@@ -75,7 +76,8 @@ impl MemoryIndex {
             let terms = terms.into_iter().map(|(term, postings)| (term, Arc::new(postings))).collect();
             Ok(MemoryField { terms, norms: OwnedBytes::new(norms), totals })
         };
-        Ok(Self { fields: schema.texts().map(field).collect::<Result<_>>()? })
+        let fields = schema.texts().map(field).collect::<Result<_>>()?;
+        Ok(Self { fields, rows: u32::try_from(rows.num_rows()).unwrap_or(u32::MAX) })
     }
 }
 

@@ -11,21 +11,24 @@
 mod analyzer;
 mod blocks;
 mod bm25;
+mod bounds;
 mod contains;
 mod expand;
+mod group;
 mod memory;
 mod packed;
 mod pages;
 mod phrase;
+mod places;
 mod plan;
 mod postings;
 mod scorer;
 mod search;
 mod source;
 mod stored;
+mod sweep;
 mod top;
 mod values;
-mod wand;
 mod words;
 
 #[cfg(test)]

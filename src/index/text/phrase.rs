@@ -1,5 +1,6 @@
 //! Words in a row, one behind the other.
 
+use super::blocks::Blocks;
 use super::postings::{END, Postings};
 use super::scorer::Weigher;
 
@@ -23,6 +24,7 @@ struct Word {
 }
 
 impl Phrase {
+    /// It is on no row before [`Self::seek`].
     pub(super) fn new(words: Vec<(Vec<Postings>, u32)>, slop: u32, weigher: Weigher) -> Self {
         let word = |(postings, offset)| Word { postings, offset, positions: Vec::new(), read: Vec::new() };
         let mut words: Vec<Word> = words.into_iter().map(word).collect();
@@ -30,9 +32,24 @@ impl Phrase {
             // The rarest leads. With slop the order decides between places as good as each other.
             words.sort_by_cached_key(Word::cost);
         }
-        let mut phrase = Self { words, slop, weigher, row: 0, frequency: 0.0 };
-        phrase.seek(0);
-        phrase
+        Self { words, slop, weigher, row: 0, frequency: 0.0 }
+    }
+
+    pub(super) fn weigher(&self) -> &Weigher {
+        &self.weigher
+    }
+
+    /// Whether each word is one token of a segment.
+    pub(super) fn is_flat(&self) -> bool {
+        self.words.iter().all(|word| matches!(word.postings.as_slice(), [Postings::Blocks(_)]))
+    }
+
+    /// The postings of its words, if it is flat.
+    pub(super) fn blocks(&mut self) -> impl Iterator<Item = &mut Blocks> {
+        self.words.iter_mut().flat_map(|word| &mut word.postings).filter_map(|postings| match postings {
+            Postings::Blocks(blocks) => Some(blocks.as_mut()),
+            Postings::Memory(..) => None,
+        })
     }
 
     pub(super) fn row(&self) -> u32 {
@@ -60,7 +77,7 @@ impl Phrase {
             if row == END {
                 break;
             }
-            self.frequency = self.occurrences();
+            self.frequency = self.occurrences(row);
             if self.frequency > 0.0 {
                 break;
             }
@@ -85,9 +102,8 @@ impl Phrase {
         END
     }
 
-    /// How often the row at hand holds the phrase; what is apart counts less.
-    fn occurrences(&mut self) -> f32 {
-        let row = self.words.first().map_or(END, Word::row);
+    /// How often a row that all words are at holds the phrase; what is apart counts less.
+    pub(super) fn occurrences(&mut self, row: u32) -> f32 {
         self.words.iter_mut().for_each(|word| word.read(row));
         if self.slop == 0 {
             return self.exactly();
@@ -135,10 +151,6 @@ impl Phrase {
 }
 
 impl Word {
-    fn row(&self) -> u32 {
-        self.postings.iter().map(Postings::row).min().unwrap_or(END)
-    }
-
     fn cost(&self) -> u64 {
         self.postings.iter().map(Postings::cost).sum()
     }

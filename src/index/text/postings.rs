@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use tantivy::postings::{Postings as _, SegmentPostings};
-use tantivy::{DocSet, TERMINATED};
+use tantivy::TERMINATED;
 
 use super::blocks::Blocks;
 use super::memory::MemoryPostings;
@@ -14,9 +13,6 @@ pub(super) const END: u32 = TERMINATED;
 /// A walk over the rows that hold a token. It begins on the first.
 #[derive(Clone)]
 pub(super) enum Postings {
-    /// With positions.
-    Stored(Box<SegmentPostings>),
-    /// Without.
     Blocks(Box<Blocks>),
     Memory(Arc<MemoryPostings>, usize),
 }
@@ -24,7 +20,6 @@ pub(super) enum Postings {
 impl Postings {
     pub(super) fn row(&self) -> u32 {
         match self {
-            Self::Stored(postings) => postings.doc(),
             Self::Blocks(blocks) => blocks.row(),
             Self::Memory(postings, at) => postings.rows.get(*at).copied().unwrap_or(END),
         }
@@ -32,8 +27,6 @@ impl Postings {
 
     pub(super) fn advance(&mut self) -> u32 {
         match self {
-            Self::Stored(postings) if postings.doc() == END => END,
-            Self::Stored(postings) => postings.advance(),
             Self::Blocks(blocks) if blocks.row() == END => END,
             Self::Blocks(blocks) => blocks.advance(),
             Self::Memory(_, at) => {
@@ -46,8 +39,6 @@ impl Postings {
     /// On to the first row that is not below `row`.
     pub(super) fn seek(&mut self, row: u32) -> u32 {
         match self {
-            Self::Stored(postings) if postings.doc() >= row => postings.doc(),
-            Self::Stored(postings) => postings.seek(row.min(END)),
             Self::Blocks(blocks) => blocks.seek(row),
             Self::Memory(postings, at) => {
                 *at += postings.rows.get(*at..).unwrap_or_default().partition_point(|r| *r < row);
@@ -59,7 +50,6 @@ impl Postings {
     /// How many rows.
     pub(super) fn cost(&self) -> u64 {
         match self {
-            Self::Stored(postings) => u64::from(postings.doc_freq()),
             Self::Blocks(blocks) => blocks.cost(),
             Self::Memory(postings, _) => postings.rows.len() as u64,
         }
@@ -68,7 +58,6 @@ impl Postings {
     /// How often the row holds the token.
     pub(super) fn frequency(&self) -> u32 {
         match self {
-            Self::Stored(postings) => postings.term_freq(),
             Self::Blocks(blocks) => blocks.frequency(),
             Self::Memory(postings, at) => u32::try_from(postings.positions(*at).len()).unwrap_or(u32::MAX),
         }
@@ -77,8 +66,7 @@ impl Postings {
     /// Adds where in the row the token lies.
     pub(super) fn positions(&mut self, out: &mut Vec<u32>) {
         match self {
-            Self::Stored(postings) => postings.append_positions_with_offset(0, out),
-            Self::Blocks(_) => {}
+            Self::Blocks(blocks) => blocks.positions(out),
             Self::Memory(postings, at) => out.extend(postings.positions(*at)),
         }
     }

@@ -5,22 +5,16 @@ use std::sync::Arc;
 
 use tantivy::directory::OwnedBytes;
 
-use super::blocks::Bounds;
 use super::bm25::{Lengths, Totals, score};
+use super::bounds::{SLACK, bounds};
 use super::expand::Spec;
+use super::group::Group;
 use super::phrase::Phrase;
 use super::plan::{Join, Node};
 use super::postings::{END, Postings};
 use super::search::{Loaded, Stats};
-use super::source::Found;
 use super::values::Values;
 use crate::error::{Error, Result};
-
-/// A little more than a bound, for floats round.
-const SLACK: f32 = 1.000_01;
-
-/// Below one row in so many, rows of several tokens are sorted instead of counted in a table of all.
-const SPARSE: u64 = 64;
 
 /// A walk over the rows of a node. It begins on the first.
 pub(super) enum Scorer {
@@ -47,42 +41,58 @@ pub(super) struct Weigher {
     pub(super) weight: f32,
     pub(super) lengths: Arc<Lengths>,
     pub(super) norms: OwnedBytes,
+    /// The average length by which the index was made.
+    pub(super) average: f32,
 }
 
 /// A single token.
 pub(super) struct Term {
     pub(super) postings: Postings,
     pub(super) weigher: Weigher,
-    bounds: Option<Bounds>,
-}
-
-/// Tokens that stand for one: the rows, and how often each holds them.
-pub(super) struct Group {
-    rows: Vec<(u32, f32)>,
-    at: usize,
-    weigher: Weigher,
+    /// What the rows of each block score at most; of a run nothing.
+    pub(super) bounds: Vec<f32>,
+    most: f32,
 }
 
 impl Weigher {
     fn new(part: &Loaded, stats: &Stats, field: usize, rarity: f32) -> Result<Self> {
         let (k1, _) = part.plan.columns.get(field).copied().unwrap_or_default();
         let weight = rarity * (k1 + 1.0);
-        Ok(Self { weight, lengths: stats.lengths(field)?, norms: part.source.norms(field)? })
+        let (norms, average) = (part.source.norms(field)?, part.source.average(field)?);
+        Ok(Self { weight, lengths: stats.lengths(field)?, norms, average })
     }
 
     /// All rows alike: where only the rows matter.
     pub(super) fn nothing() -> Self {
         let lengths = Arc::new(Lengths::new(0.0, 0.0, Totals::default()));
-        Self { weight: 0.0, lengths, norms: OwnedBytes::empty() }
+        Self { weight: 0.0, lengths, norms: OwnedBytes::empty(), average: 0.0 }
+    }
+
+    /// What the frequencies of a row are set against.
+    pub(super) fn length(&self, row: u32) -> f32 {
+        self.lengths.of(self.norms.get(row as usize).copied().unwrap_or_default())
     }
 
     pub(super) fn score(&self, row: u32, frequency: f32) -> f32 {
-        let norm = self.norms.get(row as usize).copied().unwrap_or_default();
-        score(self.weight, frequency, self.lengths.of(norm))
+        score(self.weight, frequency, self.length(row))
     }
 }
 
 impl Scorer {
+    /// As [`Self::new`], for [`Top::scan`](super::top::Top::scan): a phrase is on no row yet.
+    pub(super) fn root(part: &Loaded, stats: &Stats, node: &Node) -> Result<Option<Self>> {
+        match node {
+            Node::Any(nodes) | Node::All(nodes) if nodes.len() == 1 => {
+                nodes.first().map_or(Ok(None), |node| Self::root(part, stats, node))
+            }
+            Node::Phrase { leaves, slop, boost } => {
+                let phrase = Self::phrase(part, stats, leaves, *slop, *boost)?;
+                Ok(phrase.map(|phrase| Self::Phrase(Box::new(phrase))))
+            }
+            node => Self::new(part, stats, node),
+        }
+    }
+
     /// `None` if no row of the part can match.
     pub(super) fn new(part: &Loaded, stats: &Stats, node: &Node) -> Result<Option<Self>> {
         let each = |nodes: &[Node]| -> Result<Vec<Option<Self>>> {
@@ -90,7 +100,13 @@ impl Scorer {
         };
         Ok(match node {
             Node::Leaf(leaf, boost) => Self::leaf(part, stats, *leaf, *boost)?,
-            Node::Phrase { leaves, slop, boost } => Self::phrase(part, stats, leaves, *slop, *boost)?,
+            Node::Phrase { leaves, slop, boost } => {
+                let phrase = Self::phrase(part, stats, leaves, *slop, *boost)?;
+                phrase.map(|mut phrase| {
+                    phrase.seek(0);
+                    Self::Phrase(Box::new(phrase))
+                })
+            }
             Node::Any(nodes) => Self::any(each(nodes)?, Join::Sum),
             Node::Best(nodes) => Self::any(each(nodes)?, Join::Greatest),
             Node::All(nodes) => Self::all(each(nodes)?, Join::Sum),
@@ -128,68 +144,24 @@ impl Scorer {
         }
         let weigher = Weigher::new(part, stats, of.field, stats.rarity(leaf) * boost)?;
         if let ([one], Spec::Term(_)) = (found.as_slice(), &of.spec) {
-            let postings = part.source.postings(of.field, one, false)?;
-            let bounds = match &postings {
-                Postings::Blocks(blocks) => Some(blocks.bounds(&weigher.lengths)),
-                Postings::Stored(_) | Postings::Memory(..) => None,
+            let mut postings = part.source.postings(of.field, one, false)?;
+            let bounds = match &mut postings {
+                Postings::Blocks(blocks) => bounds(blocks, &weigher),
+                Postings::Memory(..) => Vec::new(),
             };
-            return Ok(Some(Self::Term(Term { postings, weigher, bounds })));
+            let most = bounds.iter().copied().reduce(f32::max).unwrap_or(weigher.weight) * SLACK;
+            return Ok(Some(Self::Term(Term { postings, weigher, bounds, most })));
         }
-        let rows = Self::rows_of(part, of.field, found, weigher.norms.len())?;
-        Ok(Some(Self::Group(Group { rows, at: 0, weigher })))
+        Ok(Some(Self::Group(Group::new(part, of.field, found, weigher)?)))
     }
 
-    /// The rows of tokens that stand for one of a column with so many rows, and how often each holds them.
-    fn rows_of(part: &Loaded, field: usize, found: &[Found], all: usize) -> Result<Vec<(u32, f32)>> {
-        // Tokens come in the same order everywhere: sums of floats depend on it.
-        if found.iter().map(Found::frequency).sum::<u64>() < all as u64 / SPARSE {
-            return Self::few_rows_of(part, field, found);
-        }
-        let mut sums = vec![0.0_f32; all];
-        for found in found {
-            let mut postings = part.source.postings(field, found, false)?;
-            let share = Spec::share(found.edits);
-            while postings.row() != END {
-                #[expect(clippy::cast_precision_loss, reason = "frequencies become weights")]
-                let frequency = postings.frequency() as f32;
-                if let Some(sum) = sums.get_mut(postings.row() as usize) {
-                    *sum += share * frequency;
-                }
-                postings.advance();
-            }
-        }
-        Ok((0..).zip(sums).filter(|(_, sum)| *sum > 0.0).collect())
-    }
-
-    fn few_rows_of(part: &Loaded, field: usize, found: &[Found]) -> Result<Vec<(u32, f32)>> {
-        let mut rows: Vec<(u32, f32)> = Vec::new();
-        for found in found {
-            let mut postings = part.source.postings(field, found, false)?;
-            let share = Spec::share(found.edits);
-            while postings.row() != END {
-                #[expect(clippy::cast_precision_loss, reason = "frequencies become weights")]
-                rows.push((postings.row(), share * postings.frequency() as f32));
-                postings.advance();
-            }
-        }
-        rows.sort_by_key(|(row, _)| *row);
-        rows.dedup_by(|next, kept| {
-            let same = next.0 == kept.0;
-            if same {
-                kept.1 += next.1;
-            }
-            same
-        });
-        Ok(rows)
-    }
-
-    fn phrase(
+    pub(super) fn phrase(
         part: &Loaded,
         stats: &Stats,
         leaves: &[(usize, u32)],
         slop: u32,
         boost: f32,
-    ) -> Result<Option<Self>> {
+    ) -> Result<Option<Phrase>> {
         let mut words = Vec::new();
         let mut rarity = 0.0;
         let mut column = 0;
@@ -206,7 +178,7 @@ impl Scorer {
             words.push((postings.collect::<Result<Vec<_>>>()?, *offset));
         }
         let weigher = Weigher::new(part, stats, column, rarity * boost)?;
-        Ok(Some(Self::Phrase(Box::new(Phrase::new(words, slop, weigher)))))
+        Ok(Some(Phrase::new(words, slop, weigher)))
     }
 
     fn any(scorers: Vec<Option<Self>>, join: Join) -> Option<Self> {
@@ -234,7 +206,7 @@ impl Scorer {
     fn cost(&self) -> u64 {
         match self {
             Self::Term(term) => term.postings.cost(),
-            Self::Group(group) => group.rows.len() as u64,
+            Self::Group(group) => group.cost(),
             Self::Phrase(phrase) => phrase.cost(),
             Self::Any(scorers, _) => scorers.iter().map(Self::cost).sum(),
             Self::All(scorers, _) => scorers.first().map_or(0, Self::cost),
@@ -245,7 +217,7 @@ impl Scorer {
     pub(super) fn row(&self) -> u32 {
         match self {
             Self::Term(term) => term.postings.row(),
-            Self::Group(group) => group.rows.get(group.at).map_or(END, |(row, _)| *row),
+            Self::Group(group) => group.row(),
             Self::Phrase(phrase) => phrase.row(),
             Self::Any(scorers, _) => scorers.iter().map(Self::row).min().unwrap_or(END),
             Self::All(scorers, _) => scorers.first().map_or(END, Self::row),
@@ -263,10 +235,7 @@ impl Scorer {
         match self {
             Self::Term(term) if term.postings.row() + 1 == row => return term.postings.advance(),
             Self::Term(term) => return term.postings.seek(row),
-            Self::Group(group) => {
-                let ahead = group.rows.get(group.at..).unwrap_or_default();
-                group.at += ahead.partition_point(|(at, _)| *at < row);
-            }
+            Self::Group(group) => return group.seek(row),
             Self::Phrase(phrase) => phrase.seek(row),
             Self::Any(scorers, _) => {
                 let mut least = END;
@@ -327,8 +296,7 @@ impl Scorer {
     }
 
     /// On to the first row from here on that may score `threshold` or more.
-    pub(super) fn reach(&mut self, threshold: Option<f32>) -> u32 {
-        let Some(threshold) = threshold else { return self.row() };
+    pub(super) fn reach(&mut self, threshold: f32) -> u32 {
         let scorers = match self {
             Self::Any(scorers, Join::Sum) => scorers,
             Self::Term(term) => return term.reach(threshold),
@@ -365,11 +333,9 @@ impl Scorer {
     }
 
     /// No row up to the second scores more. Just of the row at hand, if no block is known.
-    fn block_bound(&mut self) -> (f32, u32) {
+    fn block_bound(&self) -> (f32, u32) {
         match self {
-            Self::Term(Term { postings: Postings::Blocks(blocks), weigher, bounds: Some(bounds) }) => {
-                (blocks.bound(bounds, weigher.weight), blocks.last())
-            }
+            Self::Term(term) => term.block(),
             other => (other.bound(), END),
         }
     }
@@ -378,7 +344,7 @@ impl Scorer {
     fn bound(&self) -> f32 {
         match self {
             Self::Term(term) => term.most(),
-            Self::Group(group) => group.weigher.weight * SLACK,
+            Self::Group(group) => group.bound() * SLACK,
             Self::Phrase(phrase) => phrase.bound() * SLACK,
             Self::Any(scorers, Join::Greatest) | Self::All(scorers, Join::Greatest) => {
                 scorers.iter().map(Self::bound).fold(0.0, f32::max)
@@ -397,10 +363,7 @@ impl Scorer {
     pub(super) fn score(&mut self) -> f32 {
         match self {
             Self::Term(term) => term.score(term.postings.row()),
-            Self::Group(group) => match group.rows.get(group.at) {
-                Some((row, frequency)) => group.weigher.score(*row, *frequency),
-                None => 0.0,
-            },
+            Self::Group(group) => group.score(),
             Self::Phrase(phrase) => phrase.score(),
             Self::Any(scorers, join) => {
                 let row = scorers.iter().map(Self::row).min().unwrap_or(END);
@@ -420,7 +383,7 @@ impl Scorer {
 
 /// When no row from `row` on can score `threshold` for a while, where that ends: the blocks at hand of those that
 /// are on `row` say so, up to the first of their ends and of the rows of the others. Scorers are sorted by row.
-fn skip(scorers: &mut [Scorer], row: u32, threshold: f32) -> Option<u32> {
+fn skip(scorers: &[Scorer], row: u32, threshold: f32) -> Option<u32> {
     let (mut bound, mut next) = (0.0, END);
     for scorer in scorers {
         if scorer.row() > row {
@@ -435,38 +398,36 @@ fn skip(scorers: &mut [Scorer], row: u32, threshold: f32) -> Option<u32> {
 }
 
 impl Term {
-    /// No score is greater. A little more, for floats round.
-    pub(super) fn most(&self) -> f32 {
-        self.weigher.weight * SLACK
+    /// No score is greater.
+    fn most(&self) -> f32 {
+        self.most
     }
 
     /// The score of the row at hand.
-    pub(super) fn score(&self, row: u32) -> f32 {
+    fn score(&self, row: u32) -> f32 {
         #[expect(clippy::cast_precision_loss, reason = "frequencies become weights")]
         let frequency = self.postings.frequency() as f32;
         self.weigher.score(row, frequency)
     }
 
-    /// The last row of the block at hand, and what its rows score at most; if no block is known, of all.
-    pub(super) fn block(&mut self) -> (u32, f32) {
-        match (&mut self.postings, &self.bounds) {
-            (Postings::Blocks(blocks), Some(bounds)) => {
-                (blocks.last(), blocks.bound(bounds, self.weigher.weight) * SLACK)
-            }
-            _ => (END, self.most()),
+    /// What the rows of the block at hand score at most, and its last row; of all, if no block is known.
+    fn block(&self) -> (f32, u32) {
+        let Postings::Blocks(blocks) = &self.postings else { return (self.most, END) };
+        let (at, of) = (blocks.block(), blocks.blocks());
+        match (self.bounds.get(at), of.get(at)) {
+            (Some(bound), Some(block)) => (*bound, block.last),
+            _ => (self.most, END),
         }
     }
 
     /// On to the first row from here on whose block may score `threshold` or more.
     fn reach(&mut self, threshold: f32) -> u32 {
-        if let (Postings::Blocks(blocks), Some(bounds)) = (&mut self.postings, &self.bounds) {
-            while blocks.row() != END && blocks.bound(bounds, self.weigher.weight) < threshold {
-                let last = blocks.last();
-                if last >= END {
-                    return blocks.seek(END);
-                }
-                blocks.seek(last + 1);
+        while self.postings.row() != END {
+            let (bound, last) = self.block();
+            if bound >= threshold || last >= END {
+                break;
             }
+            self.postings.seek(last + 1);
         }
         self.postings.row()
     }

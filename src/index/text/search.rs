@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::postings::END;
 use super::scorer::Scorer;
 use super::source::{Found, TextSource};
-use super::top::{Top, scan};
+use super::top::Top;
 use super::values::Values;
 use crate::error::{Error, Result};
 
@@ -154,9 +154,9 @@ impl Loaded {
         limit: usize,
         ties: usize,
     ) -> Result<Vec<(f32, u32)>> {
-        let mut top = Top::new(limit, ties);
-        if let Some(scorer) = Scorer::new(self, stats, &self.plan.root)? {
-            scan(scorer, allowed, &mut top);
+        let mut top = Top::new(limit, ties, allowed);
+        if let Some(scorer) = Scorer::root(self, stats, &self.plan.root)? {
+            top.scan(scorer, self.source.rows());
         }
         Ok(top.finish())
     }

@@ -85,9 +85,27 @@ impl TextSource {
 
     pub(super) fn postings(&self, at: usize, found: &Found, positions: bool) -> Result<Postings> {
         match (self, &found.entry) {
-            (Self::Stored(index), Entry::Stored(info)) => index.postings(at, info, positions),
+            (Self::Stored(index), Entry::Stored(info)) => {
+                Ok(Postings::Blocks(Box::new(index.postings(at, info, positions)?)))
+            }
             (_, Entry::Memory(postings)) => Ok(Postings::Memory(Arc::clone(postings), 0)),
             _ => Err(Error::internal("a token of another part")),
+        }
+    }
+
+    /// How many rows there are.
+    pub(super) fn rows(&self) -> u32 {
+        match self {
+            Self::Stored(index) => index.rows,
+            Self::Memory(index) => index.rows,
+        }
+    }
+
+    /// The average length by which the index was made; of a run nothing.
+    pub(super) fn average(&self, at: usize) -> Result<f32> {
+        match self {
+            Self::Stored(index) => Ok(index.field(at)?.average),
+            Self::Memory(_) => Ok(0.0),
         }
     }
 

@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
-use tantivy::directory::{FileHandle, FileSlice, OwnedBytes};
-use tantivy::fieldnorm::FieldNormReader;
+use tantivy::directory::{FileHandle, OwnedBytes};
 use tantivy::postings::TermInfo;
-use tantivy::schema::{Field, IndexRecordOption};
+use tantivy::schema::Field;
 use tantivy::{Index, InvertedIndexReader, SegmentReader};
 
 use super::blocks::Blocks;
@@ -18,7 +17,7 @@ use super::bm25::Totals;
 use super::expand::{SCANNED_MAX, Spec};
 use super::packed::{BLOCK, HEADER, MAGIC, VERSION};
 use super::pages::{Files, Missing, Pages, Pins};
-use super::postings::Postings;
+use super::places::Places;
 use crate::cache::Blob;
 use crate::codec::{CodecError, Reader};
 use crate::error::{Error, Result};
@@ -30,12 +29,15 @@ const WHAT: &str = "text head";
 pub(crate) struct StoredIndex {
     pub(super) pages: Arc<Pages>,
     pub(super) fields: Vec<StoredField>,
+    pub(super) rows: u32,
 }
 
 pub(super) struct StoredField {
     inverted: Arc<InvertedIndexReader>,
     pub(super) totals: Totals,
     pub(super) norms: Range<u64>,
+    /// The average length of a row, as tantivy has it.
+    pub(super) average: f32,
     postings: u64,
     positions: u64,
 }
@@ -149,10 +151,12 @@ impl StoredIndex {
         }
         let fields = (0..).zip(head.columns).map(|(at, (totals, norms, postings, positions))| {
             let inverted = reader.inverted_index(Field::from_field_id(at)).map_err(malformed)?;
-            Ok(StoredField { inverted, totals, norms, postings, positions })
+            #[expect(clippy::cast_precision_loss, reason = "a length")]
+            let average = inverted.total_num_tokens() as f32 / rows.max(1) as f32;
+            Ok(StoredField { inverted, totals, norms, average, postings, positions })
         });
         let fields = fields.collect::<Result<_, CodecError>>()?;
-        Ok(Self { pages, fields })
+        Ok(Self { pages, fields, rows })
     }
 
     /// Looks for tokens in the dictionaries: the column and what of it. One round trip, or none. More, if a range
@@ -197,34 +201,28 @@ impl StoredIndex {
     }
 
     /// The postings of a token that were made readable.
-    pub(super) fn postings(&self, field: usize, info: &TermInfo, positions: bool) -> Result<Postings> {
+    pub(super) fn postings(&self, field: usize, info: &TermInfo, positions: bool) -> Result<Blocks> {
         let lost = |e: std::io::Error| Error::internal(format!("reading postings: {e}"));
         let of = self.field(field)?;
-        if positions {
-            let option = IndexRecordOption::WithFreqsAndPositions;
-            let postings = of.inverted.read_postings_from_terminfo(info, option).map_err(lost)?;
-            return Ok(Postings::Stored(Box::new(postings)));
-        }
-        let option = IndexRecordOption::WithFreqs;
-        let postings = of.inverted.read_block_postings_from_terminfo(info, option).map_err(lost)?;
-        let norms = FieldNormReader::open(FileSlice::new(Arc::new(self.norms(field)?)));
-        let norms = norms.map_err(|e| Error::internal(format!("reading lengths: {e}")))?;
-        let rows = norms.num_docs();
-        let blocks = Blocks::new(postings, norms, of.inverted.total_num_tokens(), rows);
-        Ok(Postings::Blocks(Box::new(blocks)))
+        let bad = || self.pages.corrupt("postings that cannot be");
+        let places = || {
+            let bytes = self.pages.read(&shifted(&info.positions_range, of.positions)).map_err(lost)?;
+            Places::open(bytes).ok_or_else(bad)
+        };
+        let places = positions.then(places).transpose()?;
+        let bytes = self.pages.read(&shifted(&info.postings_range, of.postings)).map_err(lost)?;
+        Blocks::open(bytes, info.doc_freq, places).ok_or_else(bad)
     }
 
     /// Adds the rows that hold a token whose postings were made readable.
     pub(super) fn rows(&self, field: usize, info: &TermInfo, rows: &mut RoaringBitmap) -> Result<()> {
-        let lost = |e: std::io::Error| Error::internal(format!("reading postings: {e}"));
-        let inverted = &self.field(field)?.inverted;
-        let blocks = inverted.read_block_postings_from_terminfo(info, IndexRecordOption::Basic);
-        let mut blocks = blocks.map_err(lost)?;
-        while !blocks.docs().is_empty() {
-            rows.extend(blocks.docs());
-            blocks.advance();
+        let mut blocks = self.postings(field, info, false)?;
+        loop {
+            rows.extend(blocks.rest().0);
+            if !blocks.next_block() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// The lengths of the rows of a column that were made readable, as one byte each.

@@ -6,137 +6,188 @@ use std::collections::BinaryHeap;
 use roaring::RoaringBitmap;
 
 use super::plan::Join;
-use super::postings::END;
+use super::postings::{END, Postings};
 use super::scorer::{Scorer, Term};
-use super::wand;
+use super::sweep::{self, Token};
 
-/// The best `limit` of rows that come in ascending order.
+/// Below one row in so many, those that are allowed lead.
+const SPARSE: u64 = 16;
+/// A little less than a score, for sums are rounded.
+const ROUNDED: f32 = 0.999_999;
+
+/// The best `limit` of the rows that are allowed, which come in any order.
 #[derive(Debug)]
-pub(super) struct Top {
+pub(super) struct Top<'a> {
     limit: usize,
+    allowed: Option<&'a RoaringBitmap>,
     /// The worst on top: the least score, then the greatest row. Scores are never negative, so their bits are in
     /// their order.
     heap: BinaryHeap<Reverse<(u32, Reverse<u32>)>>,
     /// Rows beyond the limit with the score of the worst.
     ties: Vec<u32>,
     ties_max: usize,
+    least: f32,
 }
 
-impl Top {
-    pub(super) fn new(limit: usize, ties_max: usize) -> Self {
-        Self { limit, heap: BinaryHeap::with_capacity(limit.min(1 << 10)), ties: Vec::new(), ties_max }
+impl<'a> Top<'a> {
+    pub(super) fn new(limit: usize, ties_max: usize, allowed: Option<&'a RoaringBitmap>) -> Self {
+        let heap = BinaryHeap::with_capacity(limit.min(1 << 10));
+        Self {
+            limit,
+            allowed,
+            heap,
+            ties: Vec::new(),
+            ties_max,
+            least: if limit > 0 { -1.0 } else { f32::INFINITY },
+        }
     }
 
-    pub(super) fn push(&mut self, score: f32, row: u32) {
+    /// What a score must reach to enter; never more, and maybe a little less.
+    pub(super) fn least(&self) -> f32 {
+        self.least
+    }
+
+    /// A row, if it is allowed.
+    pub(super) fn offer(&mut self, score: f32, row: u32) {
+        if score >= self.least && self.allowed.is_none_or(|allowed| allowed.contains(row)) {
+            self.push(score, row);
+        }
+    }
+
+    fn push(&mut self, score: f32, row: u32) {
         let entry = (score.max(0.0).to_bits(), Reverse(row));
         if self.heap.len() < self.limit {
             self.heap.push(Reverse(entry));
+            self.know();
             return;
         }
         let Some(Reverse(worst)) = self.heap.peek().copied() else { return };
         if entry.0 < worst.0 {
             return;
         }
-        if entry.0 == worst.0 {
-            if self.ties.len() < self.ties_max {
-                self.ties.push(row);
-            }
-            return;
-        }
-        self.heap.pop();
-        self.heap.push(Reverse(entry));
+        let out = if entry > worst {
+            self.heap.pop();
+            self.heap.push(Reverse(entry));
+            worst
+        } else {
+            entry
+        };
         match self.heap.peek() {
-            Some(Reverse((bits, _))) if *bits == worst.0 => {
+            Some(Reverse((bits, _))) if *bits == out.0 => {
                 if self.ties.len() < self.ties_max {
-                    self.ties.push(worst.1.0);
+                    self.ties.push(out.1.0);
                 }
             }
             _ => self.ties.clear(),
         }
+        self.know();
     }
 
-    /// When full: what a score must reach to enter.
-    pub(super) fn threshold(&self) -> Option<f32> {
-        let Reverse((bits, _)) = self.heap.peek().filter(|_| self.heap.len() >= self.limit)?;
-        Some(f32::from_bits(*bits))
+    fn know(&mut self) {
+        if let Some(Reverse((bits, _))) = self.heap.peek().filter(|_| self.heap.len() >= self.limit) {
+            self.least = f32::from_bits(*bits) * ROUNDED;
+        }
     }
 
     pub(super) fn finish(self) -> Vec<(f32, u32)> {
-        let worst = self.threshold().unwrap_or_default();
+        let worst = self.heap.peek().map_or(0.0, |Reverse((bits, _))| f32::from_bits(*bits));
         let mut all: Vec<(f32, u32)> =
             self.heap.into_iter().map(|Reverse((bits, Reverse(row)))| (f32::from_bits(bits), row)).collect();
         all.extend(self.ties.into_iter().map(|row| (worst, row)));
         all.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         all
     }
-}
 
-/// Offers every row of a scorer that is allowed.
-pub(super) fn scan(mut scorer: Scorer, allowed: Option<&RoaringBitmap>, top: &mut Top) {
-    if allowed.is_none() {
-        match flat(scorer) {
-            Flat::One(term) => return wand::one(*term, top),
-            Flat::Any(terms) => return wand::any(terms, top),
-            Flat::All(terms) => return wand::all(terms, top),
-            Flat::Not(other) => scorer = *other,
-        }
+    /// Whether it is worth while to look at rows whether or not they are allowed.
+    fn is_dense(&self, rows: u32) -> bool {
+        self.allowed.is_none_or(|allowed| allowed.len() >= u64::from(rows) / SPARSE)
     }
-    let Some(allowed) = allowed else {
-        while scorer.reach(top.threshold()) != END {
-            let score = scorer.score();
-            top.push(score, scorer.row());
-            scorer.advance();
-        }
-        return;
-    };
-    let mut rows = allowed.iter();
-    let mut next = rows.next();
-    while let Some(allowed) = next {
-        let row = scorer.reach(top.threshold());
-        if row == END {
+
+    /// Offers every row of a scorer over a part of so many rows.
+    pub(super) fn scan(&mut self, mut scorer: Scorer, rows: u32) {
+        if self.is_dense(rows) && self.sweep(&mut scorer, rows) {
             return;
         }
-        match row.cmp(&allowed) {
-            Ordering::Greater => {
-                rows.advance_to(row);
-                next = rows.next();
+        if let Scorer::Phrase(phrase) = &mut scorer {
+            phrase.seek(0);
+        }
+        match self.allowed {
+            None => self.walk(scorer),
+            Some(allowed) => self.leap(scorer, allowed),
+        }
+    }
+
+    /// If the scorer has a shape with a loop of its own, all there is to do.
+    fn sweep(&mut self, scorer: &mut Scorer, rows: u32) -> bool {
+        match scorer {
+            Scorer::Group(group) => sweep::group(group, self),
+            Scorer::Term(term) => {
+                let Some(mut token) = token(term) else { return false };
+                sweep::one(&mut token, self);
             }
-            Ordering::Less => {
-                scorer.seek(allowed);
+            Scorer::Phrase(phrase) if phrase.is_flat() => {
+                sweep::phrase(phrase, rows, self);
             }
-            Ordering::Equal => {
-                let score = scorer.score();
-                top.push(score, row);
-                scorer.advance();
-                next = rows.next();
+            Scorer::Any(scorers, Join::Sum) => {
+                let Some(mut tokens) = tokens(scorers) else { return false };
+                sweep::any(&mut tokens, rows, self);
+            }
+            Scorer::All(scorers, Join::Sum) => {
+                let Some(mut tokens) = tokens(scorers) else { return false };
+                sweep::all(&mut tokens, rows, self);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn walk(&mut self, mut scorer: Scorer) {
+        while scorer.reach(self.least) != END {
+            let score = scorer.score();
+            self.offer(score, scorer.row());
+            scorer.advance();
+        }
+    }
+
+    fn leap(&mut self, mut scorer: Scorer, allowed: &RoaringBitmap) {
+        let mut rows = allowed.iter();
+        let mut next = rows.next();
+        while let Some(allowed) = next {
+            let row = scorer.reach(self.least);
+            if row == END {
+                return;
+            }
+            match row.cmp(&allowed) {
+                Ordering::Greater => {
+                    rows.advance_to(row);
+                    next = rows.next();
+                }
+                Ordering::Less => {
+                    scorer.seek(allowed);
+                }
+                Ordering::Equal => {
+                    let score = scorer.score();
+                    self.push(score, row);
+                    scorer.advance();
+                    next = rows.next();
+                }
             }
         }
     }
 }
 
-/// A scorer whose shape has a loop of its own.
-enum Flat {
-    One(Box<Term>),
-    Any(Vec<Term>),
-    All(Vec<Term>),
-    Not(Box<Scorer>),
+/// A token of a segment that weighs something.
+fn token(term: &mut Term) -> Option<Token<'_>> {
+    let Term { postings: Postings::Blocks(blocks), weigher, bounds, .. } = term else { return None };
+    (weigher.weight >= f32::EPSILON).then(|| Token { blocks, weigher, bounds })
 }
 
-fn flat(scorer: Scorer) -> Flat {
-    let terms = |scorers: &[Scorer]| scorers.iter().all(|scorer| matches!(scorer, Scorer::Term(_)));
-    let of = |scorers: Vec<Scorer>| {
-        let terms = scorers.into_iter().filter_map(|scorer| match scorer {
-            Scorer::Term(term) => Some(term),
-            _ => None,
-        });
-        terms.collect()
-    };
-    match scorer {
-        Scorer::Term(term) => Flat::One(Box::new(term)),
-        Scorer::Any(scorers, Join::Sum) if terms(&scorers) => Flat::Any(of(scorers)),
-        Scorer::All(scorers, Join::Sum) if terms(&scorers) => Flat::All(of(scorers)),
-        other => Flat::Not(Box::new(other)),
-    }
+fn tokens(scorers: &mut [Scorer]) -> Option<Vec<Token<'_>>> {
+    let tokens = scorers.iter_mut().map(|scorer| match scorer {
+        Scorer::Term(term) => token(term),
+        _ => None,
+    });
+    tokens.collect()
 }
 
 #[cfg(test)]
@@ -145,16 +196,22 @@ mod tests {
 
     #[test]
     fn ties_with_the_worst_are_kept_beside() {
-        let mut top = Top::new(2, 10);
+        let mut top = Top::new(2, 10, None);
         for (score, row) in [(1.0, 0), (1.0, 1), (1.0, 2), (0.5, 3), (2.0, 4)] {
             top.push(score, row);
         }
-        assert_eq!(top.threshold(), Some(1.0));
+        assert!(top.least() <= 1.0 && top.least() > 0.99);
         assert_eq!(top.finish(), [(2.0, 4), (1.0, 0), (1.0, 1), (1.0, 2)]);
-        let mut top = Top::new(1, 10);
+        let mut top = Top::new(1, 10, None);
         for (score, row) in [(1.0, 0), (1.0, 1), (3.0, 2)] {
             top.push(score, row);
         }
         assert_eq!(top.finish(), [(3.0, 2)]);
+        // In any order.
+        let mut top = Top::new(2, 10, None);
+        for (score, row) in [(1.0, 2), (2.0, 4), (1.0, 0), (0.5, 3), (1.0, 1)] {
+            top.push(score, row);
+        }
+        assert_eq!(top.finish(), [(2.0, 4), (1.0, 0), (1.0, 1), (1.0, 2)]);
     }
 }
