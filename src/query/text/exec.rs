@@ -19,8 +19,9 @@ const TIES_MAX: usize = 4_096;
 /// Runs up to so many rows are indexed where we are.
 const INLINE_ROWS: u32 = 64;
 
-/// Entries of postings that are searched where we are: fewer cost less than a change of threads.
-const INLINE_WORK: u64 = 8_192;
+/// Entries of postings that are searched where we are, for at most some hundreds of microseconds: a change of threads
+/// costs tens of them.
+const INLINE_WORK: u64 = 1 << 17;
 
 /// A part that is searched.
 struct Searched<'a> {
