@@ -370,7 +370,7 @@ fn ascending(ids: &Ids) -> bool {
     }
 }
 
-pub(super) fn decode_ids(kind: IdKind, count: usize, reader: &mut Reader<'_>) -> Result<Ids, CodecError> {
+fn decode_ids(kind: IdKind, count: usize, reader: &mut Reader<'_>) -> Result<Ids, CodecError> {
     let bad = |e: arrow::error::ArrowError| CodecError::malformed(WHAT, e);
     Ok(match kind {
         IdKind::U64 => {

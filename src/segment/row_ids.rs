@@ -6,19 +6,20 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, FixedSizeBinaryArray, StringBuilder, UInt64Array};
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::compute;
-use super::ids::{IdBytes, code, decode_ids};
+use super::ids::{IdBytes, code};
 use crate::cache::{Blob, Span};
 use crate::codec::{CodecError, Reader, checksum};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::schema::Ids;
-use crate::types::{DocumentId, IdKind};
+use crate::types::IdKind;
 
 const WHAT: &str = "row ids";
 const MAGIC: [u8; 4] = *b"EROW";
@@ -126,26 +127,72 @@ impl RowIds {
         let bytes = self.blob.read_many(&spans.collect::<Vec<_>>()).await?;
         let (kind, all, rows) = (self.kind, self.rows, rows.clone());
         let items = usize::try_from(rows.len()).unwrap_or(usize::MAX);
-        let ids = compute(env, items, move || pick(kind, all, &rows, wanted, bytes)).await?;
-        Ids::array(self.kind, &ids.map_err(|e| e.at(self.blob.key()))?)
+        let work = move || match kind {
+            IdKind::U64 => {
+                let ids = fixed(all, &rows, wanted, &bytes)?.into_iter().map(u64::from_le_bytes);
+                Ok(Arc::new(UInt64Array::from_iter_values(ids)) as ArrayRef)
+            }
+            IdKind::Uuid => {
+                let ids = fixed::<16>(all, &rows, wanted, &bytes)?.into_flattened();
+                Ok(Arc::new(FixedSizeBinaryArray::new(16, ids.into(), None)) as ArrayRef)
+            }
+            IdKind::String => strings(all, &rows, wanted, &bytes),
+        };
+        let ids: Result<ArrayRef, CodecError> = compute(env, items, work).await?;
+        ids.map_err(|e| e.at(self.blob.key()))
     }
 }
 
-fn pick(
-    kind: IdKind,
+/// The rows of a block that are wanted, by their places in it, and how many rows it has.
+fn within(all: u32, rows: &RoaringBitmap, block: u32) -> (impl Iterator<Item = usize>, usize) {
+    let first = block * BLOCK_ROWS;
+    let end = all.min(first.saturating_add(BLOCK_ROWS));
+    (rows.range(first..end).map(move |row| (row - first) as usize), end.saturating_sub(first) as usize)
+}
+
+/// Ids of so many bytes each: only those that are wanted are looked at.
+fn fixed<const BYTES: usize>(
     all: u32,
     rows: &RoaringBitmap,
     wanted: BTreeSet<u32>,
-    bytes: Vec<Bytes>,
-) -> Result<Vec<DocumentId>, CodecError> {
+    bytes: &[Bytes],
+) -> Result<Vec<[u8; BYTES]>, CodecError> {
     let mut picked = Vec::new();
     for (block, bytes) in wanted.into_iter().zip(bytes) {
-        let first = block * BLOCK_ROWS;
-        let end = all.min(first.saturating_add(BLOCK_ROWS));
-        let mut reader = Reader::new(WHAT, &bytes);
-        let ids = decode_ids(kind, end.saturating_sub(first) as usize, &mut reader)?;
-        reader.end()?;
-        picked.extend(rows.range(first..end).map(|row| ids.get((row - first) as usize)));
+        let (places, count) = within(all, rows, block);
+        let (ids, rest) = bytes.as_chunks::<BYTES>();
+        if ids.len() != count || !rest.is_empty() {
+            return Err(CodecError::malformed(WHAT, "a block is not of its rows"));
+        }
+        picked.extend(places.filter_map(|at| ids.get(at)));
     }
     Ok(picked)
+}
+
+fn strings(
+    all: u32,
+    rows: &RoaringBitmap,
+    wanted: BTreeSet<u32>,
+    bytes: &[Bytes],
+) -> Result<ArrayRef, CodecError> {
+    let mut picked = StringBuilder::new();
+    for (block, bytes) in wanted.into_iter().zip(bytes) {
+        let (places, count) = within(all, rows, block);
+        let mut reader = Reader::new(WHAT, bytes);
+        let (lengths, _) = reader.take(count * 2)?.as_chunks::<2>();
+        let mut ends = Vec::with_capacity(count + 1);
+        ends.push(0);
+        for length in lengths {
+            let last = ends.last().copied().unwrap_or_default();
+            ends.push(last + usize::from(u16::from_le_bytes(*length)));
+        }
+        let ids = reader.take(ends.last().copied().unwrap_or_default())?;
+        reader.end()?;
+        for at in places {
+            let range = ends.get(at).zip(ends.get(at + 1)).and_then(|(start, end)| ids.get(*start..*end));
+            let id = std::str::from_utf8(range.unwrap_or_default());
+            picked.append_value(id.map_err(|_| CodecError::malformed(WHAT, "an id is no text"))?);
+        }
+    }
+    Ok(Arc::new(picked.finish()))
 }

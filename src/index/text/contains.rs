@@ -81,10 +81,10 @@ impl Contains {
         places.first().is_some_and(|first| first.iter().any(|start| at(*start)))
     }
 
-    fn rows(&self, index: &StoredIndex, found: &[Vec<Match>]) -> Result<RoaringBitmap> {
-        let of_word = |found: &Vec<Match>| -> Result<RoaringBitmap> {
+    fn rows(&self, index: &StoredIndex, found: &[Arc<[Match]>]) -> Result<RoaringBitmap> {
+        let of_word = |found: &Arc<[Match]>| -> Result<RoaringBitmap> {
             let mut rows = RoaringBitmap::new();
-            for found in found {
+            for found in found.iter() {
                 index.rows(self.field, &found.info, &mut rows)?;
             }
             Ok(rows)
@@ -99,7 +99,7 @@ impl Contains {
         })
     }
 
-    fn rows_in_a_row(&self, index: &StoredIndex, found: &[Vec<Match>]) -> Result<RoaringBitmap> {
+    fn rows_in_a_row(&self, index: &StoredIndex, found: &[Arc<[Match]>]) -> Result<RoaringBitmap> {
         let mut words = Vec::new();
         for ((_, offset), found) in self.words.iter().zip(found) {
             if found.is_empty() {
@@ -135,14 +135,16 @@ impl StoredIndex {
         }
         let leaves = asked.iter().flat_map(|one| one.words.iter().map(|(spec, _)| (one.field, spec)));
         let mut found = self.look_up(&leaves.collect::<Vec<_>>()).await?.into_iter();
-        let asked: Vec<(Arc<Contains>, Vec<Vec<Match>>)> = asked
+        let asked: Vec<(Arc<Contains>, Vec<Arc<[Match]>>)> = asked
             .iter()
             .map(|one| (Arc::clone(one), found.by_ref().take(one.words.len()).collect()))
             .collect();
         let mut wanted = Vec::new();
         for (one, found) in asked.iter().filter(|(_, found)| !too_many(found)) {
             let positions = one.enough == Enough::InARow && one.words.len() > 1;
-            wanted.extend(found.iter().flatten().map(|found| (one.field, &found.info, positions)));
+            wanted.extend(
+                found.iter().flat_map(|found| found.iter()).map(|found| (one.field, &found.info, positions)),
+            );
         }
         let rows: u64 = wanted.iter().map(|(_, info, _)| u64::from(info.doc_freq)).sum();
         let pins = self.load(&wanted, &[]).await?;
@@ -160,6 +162,6 @@ impl StoredIndex {
     }
 }
 
-fn too_many(found: &[Vec<Match>]) -> bool {
+fn too_many(found: &[Arc<[Match]>]) -> bool {
     found.iter().any(|found| found.len() > EVERY_MAX)
 }

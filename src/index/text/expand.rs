@@ -10,7 +10,7 @@ pub(super) const EVERY_MAX: usize = 4_096;
 pub(super) const SCANNED_MAX: usize = 100_000;
 
 /// What is looked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Spec {
     /// This token.
     Term(Box<str>),

@@ -22,6 +22,7 @@ mod phrase;
 mod places;
 mod plan;
 mod postings;
+mod recent;
 mod scorer;
 mod search;
 mod source;

@@ -85,6 +85,9 @@ impl Pages {
     pub(super) async fn fetch(self: &Arc<Self>, ranges: &[Range<u64>]) -> Result<Pins> {
         let mut pins = Pins { pages: Arc::clone(self), ranges: Vec::new() };
         let mut missing: Vec<Range<u64>> = Vec::new();
+        if ranges.is_empty() {
+            return Ok(pins);
+        }
         for range in ranges.iter().filter(|range| !range.is_empty()) {
             if range.end > self.length {
                 let cause = CodecError::malformed("text", format!("range {range:?} is out of bounds"));
@@ -93,6 +96,9 @@ impl Pages {
             if self.hot(range).is_none() && !self.pin(range, &mut pins) && !missing.contains(range) {
                 missing.push(range.clone());
             }
+        }
+        if missing.is_empty() {
+            return Ok(pins);
         }
         let mut blocks: Vec<u64> = missing.iter().flat_map(|range| self.covering(range)).collect();
         blocks.sort_unstable();

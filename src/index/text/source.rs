@@ -43,10 +43,10 @@ impl TextSource {
             Self::Stored(index) => {
                 let leaves: Vec<_> = plan.leaves.iter().map(|leaf| (leaf.field, &leaf.spec)).collect();
                 let found = index.look_up(&leaves).await?.into_iter().map(|matches| {
-                    let found = matches.into_iter().map(|found| Found {
+                    let found = matches.iter().map(|found| Found {
                         edits: found.edits,
-                        term: found.term,
-                        entry: Entry::Stored(found.info),
+                        term: found.term.clone(),
+                        entry: Entry::Stored(found.info.clone()),
                     });
                     found.collect()
                 });

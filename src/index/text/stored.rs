@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use roaring::RoaringBitmap;
 use tantivy::directory::{FileHandle, OwnedBytes};
@@ -18,12 +18,15 @@ use super::expand::{SCANNED_MAX, Spec};
 use super::packed::{BLOCK, HEADER, MAGIC, VERSION};
 use super::pages::{Files, Missing, Pages, Pins};
 use super::places::Places;
+use super::recent::Recent;
 use crate::cache::Blob;
 use crate::codec::{CodecError, Reader};
 use crate::error::{Error, Result};
 use crate::schema::Schema;
 
 const WHAT: &str = "text head";
+/// Entries of the dictionary of a column that are kept, and as many again that may go.
+const RECENT_MAX: usize = 2_048;
 
 /// The text columns of a segment.
 pub(crate) struct StoredIndex {
@@ -34,6 +37,8 @@ pub(crate) struct StoredIndex {
 
 pub(super) struct StoredField {
     inverted: Arc<InvertedIndexReader>,
+    /// What was found in the dictionary lately.
+    recent: Mutex<Recent<Spec, Arc<[Match]>>>,
     pub(super) totals: Totals,
     pub(super) norms: Range<u64>,
     /// The average length of a row, as tantivy has it.
@@ -153,7 +158,8 @@ impl StoredIndex {
             let inverted = reader.inverted_index(Field::from_field_id(at)).map_err(malformed)?;
             #[expect(clippy::cast_precision_loss, reason = "a length")]
             let average = inverted.total_num_tokens() as f32 / rows.max(1) as f32;
-            Ok(StoredField { inverted, totals, norms, average, postings, positions })
+            let recent = Mutex::new(Recent::new(RECENT_MAX));
+            Ok(StoredField { inverted, recent, totals, norms, average, postings, positions })
         });
         let fields = fields.collect::<Result<_, CodecError>>()?;
         Ok(Self { pages, fields, rows })
@@ -161,7 +167,7 @@ impl StoredIndex {
 
     /// Looks for tokens in the dictionaries: the column and what of it. One round trip, or none. More, if a range
     /// is hidden by another.
-    pub(super) async fn look_up(&self, leaves: &[(usize, &Spec)]) -> Result<Vec<Vec<Match>>> {
+    pub(super) async fn look_up(&self, leaves: &[(usize, &Spec)]) -> Result<Vec<Arc<[Match]>>> {
         let mut pins = self.pages.fetch(&[]).await?;
         // Each turn brings all that the last one missed.
         loop {
@@ -241,7 +247,18 @@ fn shifted(range: &Range<usize>, base: u64) -> Range<u64> {
 }
 
 impl StoredField {
-    fn matches(&self, spec: &Spec) -> std::io::Result<Vec<Match>> {
+    fn matches(&self, spec: &Spec) -> std::io::Result<Arc<[Match]>> {
+        let recent = || self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let weight = |found: &Arc<[Match]>| found.len() + 1;
+        if let Some(found) = recent().get(spec, weight) {
+            return Ok(found);
+        }
+        let found: Arc<[Match]> = self.search(spec)?.into();
+        recent().put(spec.clone(), Arc::clone(&found), weight(&found));
+        Ok(found)
+    }
+
+    fn search(&self, spec: &Spec) -> std::io::Result<Vec<Match>> {
         let terms = self.inverted.terms();
         if let Spec::Term(text) = spec {
             let info = terms.get(text.as_bytes())?;
