@@ -93,6 +93,124 @@ async fn packed_or_in_memory_the_answer_is_the_same() -> Result<()> {
     Ok(())
 }
 
+/// Rows over several windows whose words are as frequent as `seed` says, in texts of all lengths.
+fn random_rows(count: u32, seed: &mut u64) -> arrow::record_batch::RecordBatch {
+    let mut below = |n: u64| {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*seed >> 33) % n
+    };
+    let document = |n: u32| {
+        let words = below(4) * below(30);
+        let title = (0..words).map(|_| format!("w{} ", below(6) * below(6) * below(40))).collect::<String>();
+        Document::new(u64::from(n)).with("title", title)
+    };
+    schema().to_batch(&(0..count).map(document).collect::<Vec<_>>()).unwrap()
+}
+
+fn decoded(bytes: &[u8], head: std::ops::Range<usize>, rows: u32, blob: Blob) -> Arc<StoredIndex> {
+    Arc::new(StoredIndex::decode(blob, &schema(), rows, &bytes[head]).unwrap())
+}
+
+#[tokio::test]
+async fn postings_are_read_forwards_and_anywhere() -> Result<()> {
+    let mut seed = 3;
+    for count in [1, 127, 128, 129, 5_000] {
+        let rows = random_rows(count, &mut seed);
+        let mut writer = TextWriter::new(&schema())?.unwrap();
+        writer.push(&rows)?;
+        let (bytes, head) = writer.finish()?;
+        let index = decoded(&bytes, head, count, store(&bytes).await?.1);
+        let memory = MemoryIndex::new(&schema(), &rows)?;
+        for (term, expected) in &memory.fields[0].terms {
+            let spec = Spec::Term(std::str::from_utf8(term).unwrap().into());
+            let found = index.look_up(&[(0, &spec)]).await?;
+            let info = &found[0][0].info;
+            let pins = index.load(&[(0, info, true)], &[0]).await?;
+            let mut forwards = index.postings(0, info, true)?;
+            let mut anywhere = index.postings(0, info, true)?;
+            let places = |blocks: &mut blocks::Blocks| {
+                let mut places = Vec::new();
+                blocks.positions(&mut places);
+                places
+            };
+            for (at, row) in expected.rows.iter().enumerate() {
+                assert_eq!((forwards.row(), places(&mut forwards)), (*row, expected.positions(at).to_vec()));
+                forwards.advance();
+            }
+            assert_eq!(forwards.row(), postings::END);
+            for step in 0..40_u32 {
+                let row = step.wrapping_mul(2_654_435_761) % (count + 1);
+                let at = expected.rows.binary_search(&row).ok();
+                let frequency = at.map(|at| u32::try_from(expected.positions(at).len()).unwrap());
+                assert_eq!(anywhere.find(row), frequency);
+                if let Some(at) = at {
+                    assert_eq!(places(&mut anywhere), expected.positions(at));
+                }
+                let mut seeking = index.postings(0, info, false)?;
+                seeking.seek(row / 2);
+                let next = expected.rows.iter().copied().find(|other| *other >= row);
+                assert_eq!(seeking.seek(row), next.unwrap_or(postings::END));
+            }
+            drop(pins);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_left_out_could_not_be_a_hit() -> Result<()> {
+    const COUNT: u32 = 9_000;
+    let mut seed = 5;
+    let rows = random_rows(COUNT, &mut seed);
+    let mut writer = TextWriter::new(&schema())?.unwrap();
+    writer.push(&rows)?;
+    let (bytes, head) = writer.finish()?;
+    let stored = TextSource::Stored(decoded(&bytes, head, COUNT, store(&bytes).await?.1));
+    let memory = TextSource::Memory(Arc::new(MemoryIndex::new(&schema(), &rows)?));
+    let mut below = |n: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % n
+    };
+    for _ in 0..300 {
+        let words = 1 + below(5);
+        let leaf = |below: &mut dyn FnMut(u64) -> u64| {
+            let word = format!("w{}", below(3) * below(6) * below(40)).into();
+            let spec = if below(6) == 0 { Spec::Prefix(word) } else { Spec::Term(word) };
+            Leaf { field: 0, spec, positions: true }
+        };
+        let leaves: Vec<Leaf> = (0..words).map(|_| leaf(&mut below)).collect();
+        let boosts = [1.0, 1.0, 0.0, 3.0, 0.01];
+        let mut nodes = (0..leaves.len()).map(|at| Node::Leaf(at, boosts[below(5) as usize])).collect();
+        let root = match below(4) {
+            0 => Node::All(nodes),
+            1 => {
+                let leaves = (0..leaves.len()).map(|at| (at, u32::try_from(at).unwrap())).take(2).collect();
+                Node::Phrase { leaves, slop: u32::try_from(below(3)).unwrap(), boost: 1.0 }
+            }
+            2 => Node::Any(vec![nodes.pop().unwrap(), Node::Best(nodes)]),
+            _ => Node::Any(nodes),
+        };
+        let columns = [(1.2, 0.75), (0.0, 0.5), (5.0, 0.0), (0.7, 1.0)][below(4) as usize];
+        let plan = Plan { leaves, root, columns: vec![columns; 2] };
+        let mut allowed = roaring::RoaringBitmap::new();
+        allowed.insert_range(0..COUNT);
+        for _ in 0..below(3) {
+            let start = u32::try_from(below(u64::from(COUNT))).unwrap();
+            allowed.remove_range(start..start + 4_000);
+        }
+        let (limit, ties) = (1 + below(30) as usize, [0, 10_000][below(2) as usize]);
+        let mut answers = Vec::new();
+        for (source, allowed) in [(&memory, Some(&allowed)), (&stored, Some(&allowed))] {
+            let found = source.look_up(&plan).await?;
+            let loaded = Loaded::new(source.clone(), Arc::new(plan.clone()), found, false).await?;
+            let stats = Stats::new(&plan, &[loaded.count(&roaring::RoaringBitmap::new())?]);
+            answers.push(loaded.search(&stats, allowed, limit, ties)?);
+        }
+        assert_eq!(answers[0], answers[1], "{plan:?} {limit} {ties}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_query_reads_what_it_needs_and_no_more() -> Result<()> {
     let (bytes, head) = file();
