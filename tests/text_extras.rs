@@ -1,5 +1,5 @@
 //! What goes around a text search: values that join scores, highlights, and the search box.
-#![expect(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_precision_loss, reason = "a test")]
 
 use std::collections::BTreeMap;
 
@@ -211,6 +211,67 @@ fn hostile() -> impl Strategy<Value = String> {
     proptest::collection::vec(proptest::sample::select(&PIECES[..]), 0..30).prop_map(|pieces| pieces.concat())
 }
 
+fn tea() -> TextQuery {
+    TextQuery::any("title", "tea")
+}
+
+/// Every query that takes a text of the user's.
+fn queries(column: &str, text: &str) -> Vec<TextQuery> {
+    let single = |query: TextMatch| query.column(column, 1.0);
+    let tokens = || vec![text.to_owned(), "tea".to_owned(), text.to_owned()];
+    let filters = [
+        TokenFilter::any(column, text),
+        TokenFilter::all(column, text).prefix(),
+        TokenFilter::sequence(column, text),
+        TokenFilter::sequence(column, tokens()).prefix(),
+    ];
+    let ranks = filters.map(|filter| tea().ranked(Combine::Max, Rank::Filter(filter.into())));
+    let queries = [
+        TextQuery::any(column, text),
+        TextQuery::all(column, tokens()),
+        single(TextMatch::any(text).prefix()).into(),
+        single(TextMatch::all(text).fuzzy()).into(),
+        single(TextMatch::any(tokens()).fuzzy().prefix()).into(),
+        TextPhrase::new(column, text).into(),
+        TextPhrase::new(column, tokens()).slop(2).prefix().into(),
+        tea().without(TextQuery::phrase(column, text)),
+    ];
+    queries.into_iter().chain(ranks).collect()
+}
+
+/// Answered, or refused for what a user can mend.
+fn fine<T>(outcome: Result<T>) -> Option<T> {
+    match outcome {
+        Ok(value) => Some(value),
+        Err(e) => {
+            assert!(matches!(e.kind(), ErrorKind::Invalid | ErrorKind::LimitExceeded), "{e}");
+            None
+        }
+    }
+}
+
+async fn ask_of_column(ns: &Namespace, column: &str, text: &str) -> Result<()> {
+    // Of n-grams there are no phrases.
+    let places = column != "grams";
+    for (at, query) in queries(column, text).into_iter().enumerate() {
+        let answer = fine(ns.query(Query::text(query.clone())).await);
+        assert!(answer.is_some() || !places, "{query:?}");
+        let Some(answer) = answer else { continue };
+        let by = [FragmentBy::Whole, FragmentBy::Paragraph, FragmentBy::Sentence, FragmentBy::Word];
+        let how = Highlight::default().by(by[at % 4]).offsets([Offsets::Utf16, Offsets::Characters][at % 2]);
+        answer.rows.highlight(column, &query, how.ranked())?;
+    }
+    for filter in [
+        TokenFilter::any(column, text).prefix(),
+        TokenFilter::all(column, text),
+        TokenFilter::sequence(column, text).prefix(),
+    ] {
+        let answer = fine(ns.scan(Scan::new().filter(filter.into())).await);
+        assert!(answer.is_some() || !places);
+    }
+    Ok(())
+}
+
 async fn ask_everything(texts: Vec<String>) -> Result<()> {
     let grams = TextOptions::default().with_tokenizer(Tokenizer::Ngram { min: 1, max: 3 });
     let schema = Schema::builder(IdKind::U64)
@@ -242,10 +303,12 @@ async fn ask_everything(texts: Vec<String>) -> Result<()> {
                 }
             }
             for column in ["body", "title", "grams"] {
-                let filter = TokenFilter::all(column, text.as_str()).prefix();
-                ns.query(Query::text(TextQuery::any(column, text.as_str())).filter(filter.into())).await?;
+                ask_of_column(&ns, column, text).await?;
             }
-            ns.query(Query::text(TextPhrase::new("title", text.as_str()).slop(2).prefix())).await?;
+            // It is no name of a column.
+            for query in [TextQuery::any(text, "tea"), tea().ranked(Combine::Sum, Rank::attribute(text))] {
+                assert_eq!(hits(&ns, query, 5).await.unwrap_err().kind(), ErrorKind::Invalid);
+            }
         }
         if round == 0 {
             ns.flush().await?;
@@ -261,6 +324,32 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(ask_everything(texts)).unwrap();
     }
+}
+
+#[tokio::test]
+async fn long_texts_are_refused_in_queries_and_marked_in_documents() -> Result<()> {
+    let ns = Database::open("memory://").await?.create_namespace("docs", schema()).await?;
+    let stored = format!("{} tea {}", "cup. ".repeat(100_000), "\u{301}👩‍👩‍👧".repeat(20_000));
+    ns.write(WriteBatch::new().upsert(Document::new(1).with("body", stored).with("title", "tea"))).await?;
+    for round in 0..2 {
+        for long in ["tea ".repeat(1 << 18), "\"".repeat(1 << 20), "👩".repeat(1 << 18), "x".repeat(1 << 20)]
+        {
+            for query in queries("body", &long) {
+                let error = ns.query(Query::text(query)).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+            }
+            let page = ns.scan(Scan::new()).await?;
+            let query = TextQuery::any("body", long.as_str());
+            assert!(fine(page.rows.highlight("body", &query, Highlight::default())).is_none());
+        }
+        let page = ns.scan(Scan::new()).await?;
+        let found = page.rows.highlight("body", &TextQuery::any("body", "tea"), Highlight::default())?;
+        assert!(found[0].iter().any(|fragment| fragment.text.contains("tea")));
+        if round == 0 {
+            ns.flush().await?;
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]
