@@ -225,16 +225,12 @@ async fn latency() -> Outcome<()> {
     for kind in kinds.filter(|kind| only.as_ref().is_none_or(|only| kind == only)) {
         let questions = questions(kind, field)?;
         let (mut best, mut raw) = (f64::INFINITY, f64::INFINITY);
-        let rounds = std::env::var("ROUNDS").ok().and_then(|r| r.parse().ok()).unwrap_or(ROUNDS);
-        for _ in 0..rounds {
+        for _ in 0..ROUNDS {
             let start = Instant::now();
             for question in &questions {
                 black_box(ask(&snapshot, &question.ours, LIMIT).await?);
             }
             best = best.min(start.elapsed().as_secs_f64());
-            if rounds > 100 {
-                continue;
-            }
             let start = Instant::now();
             for question in &questions {
                 black_box(question.theirs.ask(&searcher, field)?);

@@ -32,7 +32,7 @@ const BITS: u8 = 31;
 #[derive(Clone)]
 pub(super) struct Blocks {
     bytes: OwnedBytes,
-    blocks: Vec<Block>,
+    list: Vec<Block>,
     cost: u32,
     places: Option<Places>,
     /// The block that is unpacked, how many rows it has, and the row at hand.
@@ -73,30 +73,29 @@ pub(super) fn vint(bytes: &[u8]) -> Option<(u64, &[u8])> {
 impl Blocks {
     /// Postings of `cost` rows. `None` if they cannot be.
     pub(super) fn open(bytes: OwnedBytes, cost: u32, places: Option<Places>) -> Option<Self> {
-        let mut blocks = Vec::with_capacity(cost as usize / BLOCK + 1);
         let full = cost as usize / BLOCK;
+        let mut list = Vec::with_capacity(full.min(bytes.len() / ENTRY) + 1);
         let mut next = Block::default();
         if full > 0 {
             let (length, behind) = vint(&bytes)?;
-            let (list, behind) = behind.split_at_checked(usize::try_from(length).ok()?)?;
+            let (entries, behind) = behind.split_at_checked(usize::try_from(length).ok()?)?;
             next.start = bytes.len() - behind.len();
-            for entry in list.as_chunks::<ENTRY>().0.iter().take(full) {
-                blocks.push(next.read(*entry)?);
+            for entry in entries.as_chunks::<ENTRY>().0.iter().take(full) {
+                list.push(next.read(entry)?);
             }
         }
-        if blocks.len() != full || next.start > bytes.len() {
+        if list.len() != full || next.start > bytes.len() {
             return None;
         }
         let (rows, frequencies) = (Box::new([END; BLOCK]), Box::new([0; BLOCK]));
         let mut new =
-            Self { bytes, blocks, cost, places, block: usize::MAX, count: 0, at: 0, rows, frequencies };
-        if cost as usize % BLOCK > 0 {
+            Self { bytes, list, cost, places, block: usize::MAX, count: 0, at: 0, rows, frequencies };
+        if !(cost as usize).is_multiple_of(BLOCK) {
             next.last = END - 1;
-            new.blocks.push(next);
+            new.list.push(next);
             new.load(full);
-            let last = new.count.checked_sub(1).and_then(|at| new.rows.get(at));
-            let (last, block) = (*last?, new.blocks.last_mut()?);
-            block.last = last;
+            let end = new.count.checked_sub(1).and_then(|at| new.rows.get(at).copied());
+            new.list.last_mut()?.last = end?;
         }
         new.load(0);
         Some(new)
@@ -108,7 +107,7 @@ impl Blocks {
 
     /// What is known of the blocks.
     pub(super) fn blocks(&self) -> &[Block] {
-        &self.blocks
+        &self.list
     }
 
     /// Unpacks a block, and goes to its first row.
@@ -118,7 +117,7 @@ impl Blocks {
             return;
         }
         self.block = number;
-        let Some(block) = self.blocks.get(number) else {
+        let Some(block) = self.list.get(number) else {
             self.count = 0;
             self.rows.fill(END);
             return;
@@ -192,9 +191,9 @@ impl Blocks {
         if self.row() >= row {
             return self.row();
         }
-        let here = self.blocks.get(self.block).is_some_and(|block| row <= block.last);
+        let here = self.list.get(self.block).is_some_and(|block| row <= block.last);
         if !here {
-            let ahead = self.blocks.get(self.block + 1..).unwrap_or_default();
+            let ahead = self.list.get(self.block + 1..).unwrap_or_default();
             let far = ahead.partition_point(|block| block.last < row);
             self.load(self.block + 1 + far);
         }
@@ -205,8 +204,8 @@ impl Blocks {
 
     /// To the first row that is not below `row`, wherever the walk is.
     pub(super) fn jump(&mut self, row: u32) -> u32 {
-        if !self.blocks.get(self.block).is_some_and(|block| block.spans(row)) {
-            self.load(self.blocks.partition_point(|block| block.last < row));
+        if !self.list.get(self.block).is_some_and(|block| block.spans(row)) {
+            self.load(self.list.partition_point(|block| block.last < row));
         }
         self.at = self.rows.partition_point(|at| *at < row);
         self.row()
@@ -219,7 +218,7 @@ impl Blocks {
 
     /// Adds where in the row at hand the token lies.
     pub(super) fn positions(&mut self, out: &mut Vec<u32>) {
-        let (Some(places), Some(block)) = (&mut self.places, self.blocks.get(self.block)) else { return };
+        let (Some(places), Some(block)) = (&mut self.places, self.list.get(self.block)) else { return };
         let before = self.frequencies.get(..self.at).unwrap_or_default();
         let before: u64 = before.iter().map(|frequency| u64::from(*frequency)).sum();
         let count = self.frequencies.get(self.at).copied().unwrap_or_default();
@@ -229,14 +228,17 @@ impl Blocks {
 
 impl Block {
     /// The block of an entry; this goes on to where the next one begins.
-    fn read(&mut self, entry: [u8; ENTRY]) -> Option<Self> {
-        let [a, b, c, d, row_bits, frequency_bits, e, f, g, h, norm, frequency] = entry;
-        let last = u32::from_le_bytes([a, b, c, d]);
+    fn read(&mut self, entry: &[u8; ENTRY]) -> Option<Self> {
+        let (last, entry) = entry.split_first_chunk()?;
+        let ([row_bits, frequency_bits], entry) = entry.split_first_chunk()?;
+        let (tokens, entry) = entry.split_first_chunk()?;
+        let [norm, frequency] = entry.try_into().ok()?;
+        let (last, row_bits, frequency_bits) = (u32::from_le_bytes(*last), *row_bits, *frequency_bits);
         let sound = (last > self.before || self.before == 0) && last < END && frequency_bits <= BITS + 1;
         let block = Self { last, row_bits, frequency_bits, most: Some((norm, frequency)), ..*self };
         self.before = last;
         self.start += block.size();
-        self.tokens += u64::from(u32::from_le_bytes([e, f, g, h]));
+        self.tokens += u64::from(u32::from_le_bytes(*tokens));
         sound.then_some(block)
     }
 
@@ -251,7 +253,7 @@ impl Block {
     }
 
     fn unpack(&self, bytes: &[u8], rows: &mut [u32; BLOCK], frequencies: &mut [u32; BLOCK]) -> usize {
-        let packer = BitPacker4x::new();
+        let unpacker = BitPacker4x::new();
         let bits = self.row_bits & BITS;
         let (Some(packed), Some(behind)) =
             (bytes.get(..self.size()), bytes.get(usize::from(bits) * (BLOCK / 8)..))
@@ -260,12 +262,14 @@ impl Block {
         };
         if self.row_bits & STRICT != 0 {
             let before = (self.before > 0).then_some(self.before);
-            packer.decompress_strictly_sorted(before, packed, rows, bits);
+            unpacker.decompress_strictly_sorted(before, packed, rows, bits);
         } else {
-            packer.decompress_sorted(self.before, packed, rows, bits);
+            unpacker.decompress_sorted(self.before, packed, rows, bits);
         }
-        packer.decompress(behind, frequencies, self.frequency_bits);
-        frequencies.iter_mut().for_each(|frequency| *frequency = frequency.wrapping_add(1));
+        unpacker.decompress(behind, frequencies, self.frequency_bits);
+        for frequency in frequencies {
+            *frequency = frequency.wrapping_add(1);
+        }
         BLOCK
     }
 

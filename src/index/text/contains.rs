@@ -22,6 +22,9 @@ use crate::error::Result;
 /// Rows of postings that are read where we are.
 const INLINE_ROWS: u64 = 4_096;
 
+/// What a dictionary has for each word.
+type Looked = Vec<Arc<[Match]>>;
+
 /// How many of the tokens are enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Enough {
@@ -135,7 +138,7 @@ impl StoredIndex {
         }
         let leaves = asked.iter().flat_map(|one| one.words.iter().map(|(spec, _)| (one.field, spec)));
         let mut found = self.look_up(&leaves.collect::<Vec<_>>()).await?.into_iter();
-        let asked: Vec<(Arc<Contains>, Vec<Arc<[Match]>>)> = asked
+        let asked: Vec<(Arc<Contains>, Looked)> = asked
             .iter()
             .map(|one| (Arc::clone(one), found.by_ref().take(one.words.len()).collect()))
             .collect();

@@ -15,18 +15,14 @@
 //! The pieces are what is read of the files to open them, so that opening takes the head alone. A file whole is
 //! never needed: what a query reads is fetched in blocks, each checked by its sum.
 
-use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Write};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::record_batch::RecordBatch;
-use tantivy::directory::error::{DeleteError, LockError, OpenReadError, OpenWriteError};
-use tantivy::directory::{
-    AntiCallToken, Directory, DirectoryLock, FileHandle, Lock, OwnedBytes, TerminatingWrite, WatchCallback,
-    WatchHandle, WritePtr,
-};
+use tantivy::directory::{Directory, FileHandle, OwnedBytes, RamDirectory};
 use tantivy::schema::{Field, IndexRecordOption, TextFieldIndexing, TextOptions as Indexed};
 use tantivy::store::Compressor;
 use tantivy::tokenizer::TokenizerManager;
@@ -53,7 +49,7 @@ const MEMORY_BUDGET: usize = 32 << 20;
 /// Indexes the text columns of a segment whose rows come in their order.
 pub(crate) struct TextWriter {
     writer: SingleSegmentIndexWriter,
-    written: Written,
+    written: RamDirectory,
     /// The text columns: name and field.
     columns: Vec<(String, Field)>,
     rows: u32,
@@ -84,7 +80,7 @@ impl TextWriter {
         if columns.is_empty() {
             return Ok(None);
         }
-        let written = Written::default();
+        let written = RamDirectory::create();
         let settings = IndexSettings {
             docstore_compression: Compressor::None,
             docstore_compress_dedicated_thread: false,
@@ -116,17 +112,18 @@ impl TextWriter {
 
     /// The file, and where in it its head lies.
     pub(crate) fn finish(self) -> Result<(Vec<u8>, Range<usize>)> {
-        drop(self.writer.finalize().map_err(failed)?);
-        let files = self.written.take();
+        let index = self.writer.finalize().map_err(failed)?;
+        // In order of their names.
+        let paths: BTreeSet<PathBuf> = index.directory().list_managed_files().into_iter().collect();
         let mut bytes = Vec::new();
         let mut places: BTreeMap<String, Range<usize>> = BTreeMap::new();
-        for (path, file) in files {
+        for path in paths {
+            let lost = |e: String| Error::internal(format!("reading a new text index: {e}"));
+            let file = self.written.open_read(&path).map_err(|e| lost(e.to_string()))?;
+            let file = file.read_bytes().map_err(|e| lost(e.to_string()))?;
             let name = path.to_str().unwrap_or_default();
-            if name.starts_with('.') {
-                continue;
-            }
             places.insert(name.to_owned(), bytes.len()..bytes.len() + file.len());
-            bytes.extend(file);
+            bytes.extend_from_slice(&file);
         }
         let survey = Survey::new(&bytes, &places, &self.columns)?;
         let head = encode(self.rows, &bytes, &places, &self.columns, &survey);
@@ -278,84 +275,5 @@ impl FileHandle for Recorder {
     fn read_bytes(&self, range: Range<usize>) -> io::Result<OwnedBytes> {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner).push(range.clone());
         Ok(self.bytes.slice(range))
-    }
-}
-
-/// A directory in memory that is written once.
-#[derive(Clone, Debug, Default)]
-struct Written(Arc<Mutex<BTreeMap<PathBuf, Vec<u8>>>>);
-
-impl Written {
-    fn take(&self) -> BTreeMap<PathBuf, Vec<u8>> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<PathBuf, Vec<u8>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-struct File {
-    to: Written,
-    path: PathBuf,
-    bytes: Vec<u8>,
-}
-
-impl Write for File {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl TerminatingWrite for File {
-    fn terminate_ref(&mut self, _: AntiCallToken) -> io::Result<()> {
-        self.to.lock().insert(self.path.clone(), std::mem::take(&mut self.bytes));
-        Ok(())
-    }
-}
-
-impl Directory for Written {
-    fn get_file_handle(&self, path: &Path) -> Result<Arc<dyn FileHandle>, OpenReadError> {
-        Ok(Arc::new(OwnedBytes::new(self.atomic_read(path)?)))
-    }
-
-    fn exists(&self, path: &Path) -> Result<bool, OpenReadError> {
-        Ok(self.lock().contains_key(path))
-    }
-
-    fn open_write(&self, path: &Path) -> Result<WritePtr, OpenWriteError> {
-        let file = File { to: self.clone(), path: path.into(), bytes: Vec::new() };
-        Ok(io::BufWriter::new(Box::new(file)))
-    }
-
-    fn atomic_read(&self, path: &Path) -> Result<Vec<u8>, OpenReadError> {
-        self.lock().get(path).cloned().ok_or_else(|| OpenReadError::FileDoesNotExist(path.into()))
-    }
-
-    fn atomic_write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.lock().insert(path.into(), bytes.to_vec());
-        Ok(())
-    }
-
-    fn delete(&self, path: &Path) -> Result<(), DeleteError> {
-        self.lock().remove(path);
-        Ok(())
-    }
-
-    fn acquire_lock(&self, _: &Lock) -> Result<DirectoryLock, LockError> {
-        Ok(DirectoryLock::from(Box::new(())))
-    }
-
-    fn watch(&self, _: WatchCallback) -> tantivy::Result<WatchHandle> {
-        Ok(WatchHandle::empty())
-    }
-
-    fn sync_directory(&self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Places {
     blocks: Vec<(u8, usize)>,
     /// The block that is unpacked.
     block: usize,
-    places: Vec<u32>,
+    unpacked: Vec<u32>,
 }
 
 impl Places {
@@ -36,7 +36,7 @@ impl Places {
         }
         blocks.push((0, start));
         let sound = bits.iter().all(|bits| *bits <= 32) && start <= all.len();
-        sound.then(|| Self { bytes, blocks, block: usize::MAX, places: Vec::new() })
+        sound.then(|| Self { bytes, blocks, block: usize::MAX, unpacked: Vec::new() })
     }
 
     /// Adds `count` positions of a row from number `from` of all on.
@@ -47,7 +47,7 @@ impl Places {
             // What is no full block is one, however long.
             let block = (from / BLOCK).min(self.blocks.len().saturating_sub(1));
             self.load(block);
-            let here = self.places.get(from - block * BLOCK..).unwrap_or_default();
+            let here = self.unpacked.get(from - block * BLOCK..).unwrap_or_default();
             if here.is_empty() {
                 return;
             }
@@ -66,18 +66,18 @@ impl Places {
             return;
         }
         self.block = number;
-        self.places.clear();
+        self.unpacked.clear();
         let Some((bits, start)) = self.blocks.get(number).copied() else { return };
         let mut bytes = self.bytes.as_slice().get(start..).unwrap_or_default();
         if number + 1 < self.blocks.len() {
-            self.places.resize(BLOCK, 0);
+            self.unpacked.resize(BLOCK, 0);
             if bytes.len() >= usize::from(bits) * (BLOCK / 8) {
-                BitPacker4x::new().decompress(bytes, &mut self.places, bits);
+                BitPacker4x::new().decompress(bytes, &mut self.unpacked, bits);
             }
             return;
         }
-        while let Some((place, behind)) = vint(bytes).filter(|_| self.places.len() < BLOCK) {
-            self.places.push(u32::try_from(place).unwrap_or(u32::MAX));
+        while let Some((place, behind)) = vint(bytes).filter(|_| self.unpacked.len() < BLOCK) {
+            self.unpacked.push(u32::try_from(place).unwrap_or(u32::MAX));
             bytes = behind;
         }
     }

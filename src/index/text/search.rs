@@ -122,6 +122,11 @@ impl Loaded {
         Ok(count)
     }
 
+    /// How many tokens are looked for.
+    pub(crate) fn leaves(&self) -> usize {
+        self.plan.leaves.len()
+    }
+
     /// How many entries of postings a search looks at, at most.
     pub(crate) fn work(&self) -> u64 {
         self.found.iter().flatten().map(Found::frequency).sum()

@@ -162,7 +162,7 @@ pub(super) fn any(tokens: &mut [Token<'_>], rows: u32, top: &mut Top<'_>) {
         bounds.filter(|bound| *bound >= 0.0).reduce(|a, b| a + b).unwrap_or(-1.0) * SLACK
     });
     let mut sums = vec![0.0_f64; WINDOW as usize];
-    let mut rows = Rows::default();
+    let mut rows = Candidates::default();
     let mut here: Vec<(f64, usize)> = Vec::with_capacity(tokens.len());
     while let Some(window) = windows.next(top.least()) {
         here.clear();
@@ -207,7 +207,7 @@ pub(super) fn all(tokens: &mut [Token<'_>], rows: u32, top: &mut Top<'_>) {
     let mut windows = Windows::new(tokens, rows, |bounds| {
         bounds.fold(0.0, |sum: f32, bound| if sum < 0.0 || bound < 0.0 { -1.0 } else { sum + bound }) * SLACK
     });
-    let mut rows = Rows::default();
+    let mut rows = Candidates::default();
     while let Some(window) = windows.next(top.least()) {
         let mut rest: f64 = (1..tokens.len()).map(|at| windows.bound(at, window)).sum();
         rows.start(window);
@@ -225,7 +225,7 @@ pub(super) fn all(tokens: &mut [Token<'_>], rows: u32, top: &mut Top<'_>) {
 
 /// Rows of a window that may be among the best, with what is known of their scores.
 #[derive(Debug, Default)]
-struct Rows {
+struct Candidates {
     range: Range<u32>,
     rows: Vec<u32>,
     sums: Vec<f64>,
@@ -235,7 +235,7 @@ struct Rows {
     found: Vec<(u16, f32)>,
 }
 
-impl Rows {
+impl Candidates {
     fn start(&mut self, window: u32) {
         self.range = rows_of(window);
         self.rows.clear();

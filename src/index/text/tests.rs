@@ -93,18 +93,49 @@ async fn packed_or_in_memory_the_answer_is_the_same() -> Result<()> {
     Ok(())
 }
 
-/// Rows over several windows whose words are as frequent as `seed` says, in texts of all lengths.
-fn random_rows(count: u32, seed: &mut u64) -> arrow::record_batch::RecordBatch {
-    let mut below = |n: u64| {
-        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (*seed >> 33) % n
-    };
+/// A generator of numbers that is the same everywhere.
+struct Seed(u64);
+
+impl Seed {
+    fn below(&mut self, n: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u32::try_from((self.0 >> 33) % u64::from(n)).unwrap()
+    }
+
+    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(u32::try_from(choices.len()).unwrap()) as usize]
+    }
+}
+
+/// Rows over several windows, of words of every frequency, in texts of all lengths.
+fn random_rows(count: u32, seed: &mut Seed) -> arrow::record_batch::RecordBatch {
     let document = |n: u32| {
-        let words = below(4) * below(30);
-        let title = (0..words).map(|_| format!("w{} ", below(6) * below(6) * below(40))).collect::<String>();
-        Document::new(u64::from(n)).with("title", title)
+        let words = seed.below(4) * seed.below(30);
+        let word = |_| format!("w{}", seed.below(6) * seed.below(6) * seed.below(40));
+        Document::new(u64::from(n)).with("title", (0..words).map(word).collect::<Vec<_>>().join(" "))
     };
     schema().to_batch(&(0..count).map(document).collect::<Vec<_>>()).unwrap()
+}
+
+fn random_plan(seed: &mut Seed) -> Plan {
+    let leaf = |seed: &mut Seed| {
+        let word = format!("w{}", seed.below(3) * seed.below(6) * seed.below(40)).into();
+        let spec = if seed.below(6) == 0 { Spec::Prefix(word) } else { Spec::Term(word) };
+        Leaf { field: 0, spec, positions: true }
+    };
+    let leaves: Vec<Leaf> = (0..=seed.below(5)).map(|_| leaf(seed)).collect();
+    let node = |at| Node::Leaf(at, seed.of(&[1.0, 1.0, 0.0, 3.0, 0.01]));
+    let mut nodes: Vec<Node> = (0..leaves.len()).map(node).collect();
+    let root = match seed.below(4) {
+        0 => Node::All(nodes),
+        1 => {
+            let leaves = (0..leaves.len()).zip(0..2).collect();
+            Node::Phrase { leaves, slop: seed.below(3), boost: 1.0 }
+        }
+        2 => Node::Any(vec![nodes.pop().unwrap(), Node::Best(nodes)]),
+        _ => Node::Any(nodes),
+    };
+    Plan { leaves, root, columns: vec![seed.of(&[(1.2, 0.75), (0.0, 0.5), (5.0, 0.0), (0.7, 1.0)]); 2] }
 }
 
 fn decoded(bytes: &[u8], head: std::ops::Range<usize>, rows: u32, blob: Blob) -> Arc<StoredIndex> {
@@ -113,7 +144,7 @@ fn decoded(bytes: &[u8], head: std::ops::Range<usize>, rows: u32, blob: Blob) ->
 
 #[tokio::test]
 async fn postings_are_read_forwards_and_anywhere() -> Result<()> {
-    let mut seed = 3;
+    let mut seed = Seed(3);
     for count in [1, 127, 128, 129, 5_000] {
         let rows = random_rows(count, &mut seed);
         let mut writer = TextWriter::new(&schema())?.unwrap();
@@ -160,51 +191,28 @@ async fn postings_are_read_forwards_and_anywhere() -> Result<()> {
 #[tokio::test]
 async fn what_is_left_out_could_not_be_a_hit() -> Result<()> {
     const COUNT: u32 = 9_000;
-    let mut seed = 5;
+    let mut seed = Seed(5);
     let rows = random_rows(COUNT, &mut seed);
     let mut writer = TextWriter::new(&schema())?.unwrap();
     writer.push(&rows)?;
     let (bytes, head) = writer.finish()?;
     let stored = TextSource::Stored(decoded(&bytes, head, COUNT, store(&bytes).await?.1));
     let memory = TextSource::Memory(Arc::new(MemoryIndex::new(&schema(), &rows)?));
-    let mut below = |n: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % n
-    };
     for _ in 0..300 {
-        let words = 1 + below(5);
-        let leaf = |below: &mut dyn FnMut(u64) -> u64| {
-            let word = format!("w{}", below(3) * below(6) * below(40)).into();
-            let spec = if below(6) == 0 { Spec::Prefix(word) } else { Spec::Term(word) };
-            Leaf { field: 0, spec, positions: true }
-        };
-        let leaves: Vec<Leaf> = (0..words).map(|_| leaf(&mut below)).collect();
-        let boosts = [1.0, 1.0, 0.0, 3.0, 0.01];
-        let mut nodes = (0..leaves.len()).map(|at| Node::Leaf(at, boosts[below(5) as usize])).collect();
-        let root = match below(4) {
-            0 => Node::All(nodes),
-            1 => {
-                let leaves = (0..leaves.len()).map(|at| (at, u32::try_from(at).unwrap())).take(2).collect();
-                Node::Phrase { leaves, slop: u32::try_from(below(3)).unwrap(), boost: 1.0 }
-            }
-            2 => Node::Any(vec![nodes.pop().unwrap(), Node::Best(nodes)]),
-            _ => Node::Any(nodes),
-        };
-        let columns = [(1.2, 0.75), (0.0, 0.5), (5.0, 0.0), (0.7, 1.0)][below(4) as usize];
-        let plan = Plan { leaves, root, columns: vec![columns; 2] };
+        let plan = random_plan(&mut seed);
         let mut allowed = roaring::RoaringBitmap::new();
         allowed.insert_range(0..COUNT);
-        for _ in 0..below(3) {
-            let start = u32::try_from(below(u64::from(COUNT))).unwrap();
+        for _ in 0..seed.below(4) {
+            let start = seed.below(COUNT);
             allowed.remove_range(start..start + 4_000);
         }
-        let (limit, ties) = (1 + below(30) as usize, [0, 10_000][below(2) as usize]);
+        let (limit, ties) = (1 + seed.below(30) as usize, seed.of(&[0, 10_000]));
         let mut answers = Vec::new();
-        for (source, allowed) in [(&memory, Some(&allowed)), (&stored, Some(&allowed))] {
+        for source in [&memory, &stored] {
             let found = source.look_up(&plan).await?;
             let loaded = Loaded::new(source.clone(), Arc::new(plan.clone()), found, false).await?;
             let stats = Stats::new(&plan, &[loaded.count(&roaring::RoaringBitmap::new())?]);
-            answers.push(loaded.search(&stats, allowed, limit, ties)?);
+            answers.push(loaded.search(&stats, Some(&allowed), limit, ties)?);
         }
         assert_eq!(answers[0], answers[1], "{plan:?} {limit} {ties}");
     }

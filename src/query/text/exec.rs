@@ -23,6 +23,9 @@ const INLINE_ROWS: u32 = 64;
 /// costs tens of them.
 const INLINE_WORK: u64 = 1 << 17;
 
+/// Deleted rows times tokens whose statistics are worked out where we are.
+const INLINE_DEAD: u64 = 4_096;
+
 /// A part that is searched.
 struct Searched<'a> {
     number: usize,
@@ -108,7 +111,8 @@ impl View {
     }
 
     async fn count(&self, part: &Searched<'_>, loaded: &Arc<Loaded>) -> Result<Counts> {
-        if part.dead.is_empty() {
+        let work = part.dead.len().saturating_mul(loaded.leaves() as u64 + 1);
+        if work <= INLINE_DEAD {
             return loaded.count(&part.dead);
         }
         let (loaded, dead) = (Arc::clone(loaded), part.dead.clone());

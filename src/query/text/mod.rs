@@ -36,7 +36,13 @@ pub(super) use tokens::bind as bind_tokens;
 ///
 /// # Limits
 /// A query has at most 8,192 characters of text, 1,024 tokens, 1,024 nodes and 32 levels. A prefix or a misspelt
-/// token stands for at most 256 tokens of the column: the nearest, then the first in the order of their bytes.
+/// token stands for at most 256 tokens of the column: the nearest, then the first in the order of their bytes. Tokens
+/// that only deleted documents hold are among them until a compaction takes them away.
+///
+/// # Threads
+/// A search stays on the thread it is on, for some hundreds of microseconds at most; one that may look at more than
+/// 131,072 postings of a segment, or has thousands of deleted documents to leave out of its statistics, goes to the
+/// blocking pool.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum TextQuery {
