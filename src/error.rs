@@ -18,6 +18,10 @@ pub enum ErrorKind {
     Invalid,
     /// The request passes a stated limit: make it smaller, or raise the limit. Nothing was written.
     LimitExceeded,
+    /// The query had no more time: see [`Query::timeout`](crate::Query::timeout).
+    DeadlineExceeded,
+    /// The query would have read more than it may: see [`Query::bytes_max`](crate::Query::bytes_max).
+    BudgetExceeded,
     /// What was asked for does not exist.
     NotFound,
     /// What was to be created exists already.

@@ -100,7 +100,8 @@ pub use error::{Error, ErrorKind, Indeterminate, Outcome, Result};
 pub use maintenance::{CompactReport, FlushReport, IndexProgress};
 pub use namespace::{Consistency, Namespace, Snapshot};
 pub use query::{Combine, Rank, SearchBox, TextInput, TextMatch, TextPhrase, TextQuery, TokenFilter};
-pub use query::{Cursor, Filter, Fusion, Leg, Operand, Query, RecallCheck, RecallReport, Scan, Select};
+pub use query::{Compute, Cursor, Filter, Fusion, Leg, Operand, Query, RecallCheck, RecallReport, Reranker};
+pub use query::{Rescore, Scan, Select};
 pub use schema::Schema;
 #[cfg(feature = "disk-cache")]
 pub use settings::DiskCache;

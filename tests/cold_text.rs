@@ -18,16 +18,16 @@ const DOCUMENTS: u64 = 100_000;
 
 /// Twenty words, of a vocabulary of 30,000 in which some are far more frequent; three documents have a rare one.
 fn text(id: u64, state: &mut u64) -> String {
-    let mut words = Vec::new();
-    for _ in 0..20 {
+    let word = |_| {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (a, b) = ((*state >> 33) % 173, (*state >> 48) % 173);
-        words.push(format!("w{}", a * b));
-    }
+        format!("w{} ", a * b)
+    };
+    let mut text: String = (0..20).map(word).collect();
     if id % 40_000 == 7 {
-        words.push("needle".to_owned());
+        text.push_str("needle");
     }
-    words.join(" ")
+    text
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use futures::future::try_join_all;
 
 use super::block::{BlockKey, Piece, Span, find, order};
 use super::flight::{Seat, Trip};
+use super::meter::{self, Count};
 use super::{BlockCache, Tiers};
 use crate::codec::checksum;
 use crate::error::{Error, ErrorKind, Result};
@@ -121,8 +122,10 @@ impl Blob {
 
     /// From the store, whatever is cached or under way.
     async fn direct(&self, missing: &[Span]) -> Result<Vec<Piece>> {
-        let requests = join(missing).into_iter().map(|request| self.send(request));
-        let pieces = try_join_all(requests).await?.concat();
+        let requests = join(missing);
+        spend(&requests)?;
+        let requests = requests.into_iter().map(|request| self.send(request));
+        let pieces = meter::round(try_join_all(requests)).await?.concat();
         if let Some(tiers) = &self.cache.0 {
             for (range, fetched) in &pieces {
                 tiers.keep(BlockKey::new(&self.key, range), fetched.clone());
@@ -135,6 +138,7 @@ impl Blob {
     async fn through(&self, tiers: &Arc<Tiers>, mut missing: Vec<Span>) -> Result<Vec<Piece>> {
         let mut pieces = tiers.read_disk(missing.iter().map(|span| self.block(span)).collect()).await;
         missing.retain(|span| find(&pieces, &span.range()).is_none());
+        spend(&join(&missing))?;
         let keys: Vec<_> = missing.iter().map(|span| self.block(span)).collect();
         let depart = |open: Vec<BlockKey>| {
             let wanted = |span: &&Span| open.iter().any(|key| (key.start, key.end) == span.order());
@@ -144,14 +148,17 @@ impl Blob {
         let waits = missing.iter().zip(seats).map(async |(span, seat)| {
             let (flight, counter) = match seat {
                 Seat::Here(block) => return Ok((span.range(), block)),
-                Seat::Joined(flight) => (flight, &tiers.counters.joined),
+                Seat::Joined(flight) => {
+                    meter::count(Count::Joined, 1);
+                    (flight, &tiers.counters.joined)
+                }
                 Seat::Own(flight) => {
                     tiers.counters.miss_bytes.fetch_add(span.end - span.start, Ordering::Relaxed);
                     (flight, &tiers.counters.misses)
                 }
             };
             counter.fetch_add(1, Ordering::Relaxed);
-            let brought = flight.await?;
+            let brought = meter::round(flight).await?;
             Ok::<_, Error>((span.range(), pick(&brought, span)))
         });
         pieces.extend(try_join_all(waits).await?);
@@ -199,6 +206,12 @@ impl Blob {
     fn block(&self, span: &Span) -> BlockKey {
         BlockKey::new(&self.key, &span.range())
     }
+}
+
+/// Asks the budget of the query that reads for what requests bring.
+fn spend(requests: &[Request]) -> Result<()> {
+    let bytes = requests.iter().map(|request| request.whole.end - request.whole.start).sum();
+    if requests.is_empty() { Ok(()) } else { meter::spend(requests.len() as u64, bytes) }
 }
 
 fn pick(pieces: &[Piece], span: &Span) -> Bytes {

@@ -13,6 +13,7 @@ mod block;
 #[cfg_attr(not(feature = "disk-cache"), path = "no_disk.rs")]
 mod disk;
 mod flight;
+mod meter;
 mod shared;
 #[cfg(test)]
 mod testing;
@@ -32,6 +33,8 @@ use foyer::{Cache, CacheBuilder, S3FifoConfig};
 use self::block::{BlockKey, Piece};
 use self::disk::Disk;
 use self::flight::Flights;
+use self::meter::Count;
+pub(crate) use self::meter::{Meter, Metered};
 pub(crate) use self::shared::Shared;
 
 /// What an entry costs beside its bytes and the name of its object: its record, its place in the index and
@@ -143,6 +146,7 @@ impl Tiers {
     fn get(&self, key: &BlockKey) -> Option<Bytes> {
         let block = self.memory.get(key)?.value().clone();
         self.counters.memory_hits.fetch_add(1, Ordering::Relaxed);
+        meter::count(Count::MemoryHits, 1);
         self.counters.hit_bytes.fetch_add(block.len() as u64, Ordering::Relaxed);
         Some(block)
     }
@@ -153,6 +157,7 @@ impl Tiers {
         let reads = keys.into_iter().map(async |key| {
             let block = disk.get(&key).await?;
             self.counters.disk_hits.fetch_add(1, Ordering::Relaxed);
+            meter::count(Count::DiskHits, 1);
             self.counters.hit_bytes.fetch_add(block.len() as u64, Ordering::Relaxed);
             let range = key.start..key.end;
             self.remember(key, block.clone());

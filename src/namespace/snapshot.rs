@@ -3,7 +3,9 @@
 use std::fmt;
 
 use crate::error::{Error, Result};
-use crate::query::{Filter, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, Select, View};
+use crate::query::{
+    Explain, Filter, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, Select, View,
+};
 use crate::types::{Document, DocumentId, Sequence};
 
 /// The most queries of one call.
@@ -107,6 +109,25 @@ impl Snapshot {
             )));
         }
         self.view.query(queries).await
+    }
+
+    /// What a query would do, without doing it. Costs nothing.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+    /// # use elacsym::*;
+    /// # let schema = Schema::builder(IdKind::U64).vector("v", schema::VectorType::F32, 2, Metric::Cosine).build()?;
+    /// # let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+    /// # ns.write(WriteBatch::new().upsert(Document::new(1).with("v", Vector::from([1.0, 0.0])))).await?;
+    /// let snapshot = ns.snapshot(Consistency::Strong).await?;
+    /// println!("{}", snapshot.explain(&Query::nearest("v", [0.6, 0.8]))?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Snapshot::query`] for a wrong query.
+    pub fn explain(&self, query: &Query) -> Result<Explain> {
+        self.view.explain(query)
     }
 
     /// Searches for some of the stored vectors, approximately and exactly, and compares. It reads every vector

@@ -1,4 +1,4 @@
-//! Where a scan goes on.
+//! Where a scan or a query goes on.
 
 use std::fmt;
 use std::str::FromStr;
@@ -48,6 +48,67 @@ impl FromStr for Cursor {
     }
 }
 
+/// A place in the hits of a query: after those that were shown. As text it can be handed to a browser and come back
+/// in another process.
+///
+/// It holds the ids that were shown, so that no document is shown twice, whatever is written meanwhile; and so it
+/// grows with the pages, up to [`Settings::limit_max`](crate::Settings::limit_max) ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryCursor(Vec<DocumentId>);
+
+impl QueryCursor {
+    pub(super) fn new(shown: Vec<DocumentId>) -> Self {
+        Self(shown)
+    }
+
+    pub(super) fn shown(&self) -> &[DocumentId] {
+        &self.0
+    }
+}
+
+impl fmt::Display for QueryCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("q")?;
+        for id in &self.0 {
+            match id {
+                DocumentId::U64(id) => write!(f, ".n{id:x}")?,
+                DocumentId::Uuid(id) => write!(f, ".u{}", id.simple())?,
+                DocumentId::String(id) => {
+                    f.write_str(".s")?;
+                    id.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for QueryCursor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let ids = text.strip_prefix('q').and_then(|ids| ids.split('.').skip(1).map(id_of).collect());
+        ids.map(Self).ok_or_else(|| Error::invalid("not a cursor of a query"))
+    }
+}
+
+/// An id as [`QueryCursor`] writes it.
+fn id_of(text: &str) -> Option<DocumentId> {
+    let mut chars = text.chars();
+    let kind = chars.next()?;
+    let id = chars.as_str();
+    match kind {
+        'n' => u64::from_str_radix(id, 16).ok().map(DocumentId::U64),
+        'u' => Uuid::try_parse(id).ok().map(DocumentId::Uuid),
+        's' if id.len() <= 2 * ID_BYTES_MAX && id.len().is_multiple_of(2) => {
+            let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+            let bytes: Option<Vec<u8>> = id.as_bytes().chunks(2).map(byte).collect();
+            String::from_utf8(bytes?).ok().map(|id| id.as_str().into())
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +122,24 @@ mod tests {
         }
         for text in ["", "7", "x:7", "n:-1", "u:zz"] {
             assert!(text.parse::<Cursor>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_of_a_query_reads_back_and_nothing_else_does() {
+        let ids: [Vec<DocumentId>; 4] = [
+            Vec::new(),
+            vec![7.into(), u64::MAX.into()],
+            vec![Uuid::from_u128(9).into()],
+            vec!["a.b é".into(), "x".into()],
+        ];
+        for shown in ids {
+            let cursor = QueryCursor::new(shown);
+            assert_eq!(cursor.to_string().parse::<QueryCursor>().unwrap(), cursor);
+        }
+        let long = format!("q.s{}", "61".repeat(ID_BYTES_MAX + 1));
+        for text in ["", "x", "n:1", "q.", "q.n", "q.s6", "q.sff", "q.szz", "q.nxx", "q.é", &long] {
+            assert!(text.parse::<QueryCursor>().is_err(), "{text}");
         }
     }
 }

@@ -1,50 +1,56 @@
 //! Running queries on a view: legs, fusion, hits.
 
-use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
-use arrow::compute::take_record_batch;
-use arrow::row::{RowConverter, SortField};
 use futures::future::try_join_all;
+use tracing::Instrument;
 
+use super::compute::PreparedComputes;
+use super::diversity::{Picked, PreparedDiversity};
 use super::fusion::{Fused, Ranking};
+use super::hits::through;
 use super::leg::Ask;
 use super::part::Nearest;
-use super::request::LimitPer;
+use super::rescore::PreparedRescore;
 use super::scope::{Scope, Scopes};
 use super::text::{self, BoundRank};
-use super::{Bound, Filter, Leg, LegHit, Place, Query, QueryResponse, QueryStats, Rows, View};
+use super::{Bound, Filter, Leg, LegHit, Place, Query, QueryResponse, QueryStats, View};
+use crate::cache::Meter;
+use crate::error::ErrorKind::{BudgetExceeded, DeadlineExceeded};
 use crate::error::{Error, Result};
 use crate::index::text::Plan as TextPlan;
-use crate::schema::{ColumnKind, Ids};
 use crate::types::{Document, DocumentId};
-
-/// So many documents that are as good as the last hit are read with the hits, to choose by their ids. Of more of
-/// them the ids are read first.
-const TIES: usize = 32;
 
 /// A query that found too few different values goes so many times deeper.
 const DEEPER: usize = 4;
 
 /// A query, checked against the schema.
-struct Prepared<'a> {
-    query: &'a Query,
-    legs: Vec<PreparedLeg>,
-    /// The columns of the hits, and those whose values limit them.
-    columns: Vec<usize>,
-    per: Option<(Vec<usize>, usize)>,
+pub(super) struct Prepared<'a> {
+    pub(super) query: &'a Query,
+    pub(super) legs: Vec<PreparedLeg>,
+    pub(super) rescores: Vec<PreparedRescore>,
+    pub(super) diversity: Option<PreparedDiversity>,
+    /// The columns of the hits.
+    pub(super) columns: Vec<usize>,
+    pub(super) computes: PreparedComputes,
 }
 
-struct PreparedLeg {
-    ask: PreparedAsk,
-    scope: Scope,
-    depth: usize,
-    weight: f32,
+/// What a leg found.
+#[derive(Clone, Debug)]
+struct Found {
+    ranking: Ranking,
+    stats: QueryStats,
 }
 
-enum PreparedAsk {
+pub(super) struct PreparedLeg {
+    pub(super) ask: PreparedAsk,
+    pub(super) scope: Scope,
+    pub(super) depth: usize,
+    pub(super) weight: f32,
+}
+
+pub(super) enum PreparedAsk {
     Nearest(Nearest),
     Text(Arc<TextPlan>, Vec<BoundRank>),
 }
@@ -71,17 +77,21 @@ impl View {
         try_join_all(prepared.iter().map(|prepared| self.answer(prepared))).await
     }
 
-    fn prepare<'a>(&self, query: &'a Query, scopes: &mut Scopes) -> Result<Prepared<'a>> {
+    pub(super) fn prepare<'a>(&self, query: &'a Query, scopes: &mut Scopes) -> Result<Prepared<'a>> {
         query.check(&self.settings)?;
         let columns = query.select.places(&self.schema)?;
-        let per = query.per.as_ref().map(|per| self.per(per)).transpose()?;
+        let diversity = query.diversity.as_ref().map(|d| self.prepare_diversity(d)).transpose()?;
+        let rescores =
+            query.rescores.iter().map(|step| self.prepare_rescore(step, query.deep(step.wanted())));
+        let rescores = rescores.collect::<Result<_>>()?;
+        let computes = self.prepare_computes(query)?;
         let legs = query.legs.iter().map(|leg| {
             let scope = scopes.of(self, both(query.filter.as_ref(), leg.filter.as_ref()))?;
             let depth = query.depth(leg, &self.settings);
             Ok(PreparedLeg { ask: self.prepare_ask(leg)?, scope, depth, weight: leg.weight })
         });
         let legs = legs.collect::<Result<_>>()?;
-        Ok(Prepared { query, legs, columns, per })
+        Ok(Prepared { query, legs, rescores, diversity, columns, computes })
     }
 
     fn prepare_ask(&self, leg: &Leg) -> Result<PreparedAsk> {
@@ -96,42 +106,115 @@ impl View {
         })
     }
 
-    /// The places of the attributes whose values limit hits.
-    fn per(&self, per: &LimitPer) -> Result<(Vec<usize>, usize)> {
-        let place = |name: &String| {
-            let mut columns = self.schema.columns().iter();
-            let at = columns.position(|c| c.name == *name && matches!(c.kind, ColumnKind::Attribute(_)));
-            at.ok_or_else(|| Error::invalid(format!("no such attribute to limit hits by. column=`{name}`")))
+    /// The answer to a query, which is metered and kept within its limits.
+    async fn answer(&self, prepared: &Prepared<'_>) -> Result<QueryResponse> {
+        let query = prepared.query;
+        let span = tracing::debug_span!(
+            "query",
+            sequence = self.sequence.0,
+            legs = query.legs.len(),
+            filtered = query.filter.is_some(),
+            limit = query.limit,
+        );
+        let meter = Meter::new(query.bytes_max.unwrap_or(u64::MAX));
+        let run = meter.scope(self.run(prepared, &meter)).instrument(span.clone());
+        let answer = match query.timeout.filter(|_| !query.partial) {
+            Some(limit) => self.env.timeout(limit, run).await.unwrap_or_else(|| Err(too_late())),
+            None => run.await,
         };
-        Ok((per.columns.iter().map(place).collect::<Result<_>>()?, per.limit))
+        let mut answer = answer.inspect_err(|error| span.in_scope(|| tracing::debug!(%error, "failed")))?;
+        answer.stats = answer.stats.metered(meter.read());
+        span.in_scope(|| answer.stats.trace(answer.rows.len(), answer.unfinished.len()));
+        Ok(answer)
     }
 
-    async fn answer(&self, prepared: &Prepared<'_>) -> Result<QueryResponse> {
+    async fn run(&self, prepared: &Prepared<'_>, meter: &Meter) -> Result<QueryResponse> {
+        let query = prepared.query;
+        let start = self.env.moment();
+        let mut found: Vec<Option<Found>> = vec![None; prepared.legs.len()];
         let mut times = 1_usize;
         loop {
             let depth = |leg: &PreparedLeg| leg.depth.saturating_mul(times).min(self.settings.limit_max);
-            let found = prepared.legs.iter().map(|leg| self.rank(leg, depth(leg), prepared.legs.len() > 1));
-            let found = try_join_all(found).await?;
-            let whole = prepared.legs.iter().zip(&found).all(|(leg, (ranking, _))| {
-                ranking.hits.len() < depth(leg) || depth(leg) == self.settings.limit_max
-            });
-            let (rankings, stats): (Vec<Ranking>, Vec<QueryStats>) = found.into_iter().unzip();
-            let mut fused = prepared.query.fusion.fuse(rankings)?;
-            fused.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.place.cmp(&b.place)));
-            if let Some((columns, limit)) = &prepared.per {
-                fused = self.pick(fused, columns, *limit, prepared.query.ranked()).await?;
-                if !whole && fused.len() < prepared.query.ranked() {
-                    times = times.saturating_mul(DEEPER);
-                    continue;
+            let left = query.timeout.map(|limit| limit.saturating_sub(self.env.elapsed(start)));
+            let legs = prepared.legs.iter().map(|leg| self.rank_within(leg, depth(leg), prepared, left));
+            let mut unfinished = Vec::new();
+            for (at, (slot, outcome)) in found.iter_mut().zip(try_join_all(legs).await?).enumerate() {
+                // What a leg found less deep is better than nothing.
+                match outcome {
+                    Some(outcome) => *slot = Some(outcome),
+                    None => unfinished.push(at),
                 }
             }
-            return self.hits(prepared, fused, QueryStats::of_legs(&stats)).await;
+            let ranking = self.env.elapsed(start);
+            if query.partial {
+                meter.lift();
+            }
+            let exhausted = prepared.legs.iter().zip(&found).all(|(leg, found)| {
+                let hits = found.as_ref().map_or(0, |found| found.ranking.hits.len());
+                hits < depth(leg) || depth(leg) == self.settings.limit_max
+            });
+            let picked = self.choose(prepared, &found, times).await?;
+            let short = prepared.diversity.is_some() && picked.count < query.wanted();
+            if short && !exhausted && unfinished.is_empty() {
+                times = times.saturating_mul(DEEPER);
+                continue;
+            }
+            let stats = QueryStats::of_legs(found.iter().flatten().map(|found| &found.stats));
+            let mut answer = self.hits(prepared, picked, stats).await?;
+            answer.unfinished = unfinished;
+            answer.stats.ranking = ranking;
+            answer.stats.fetching = self.env.elapsed(start).saturating_sub(ranking);
+            return Ok(answer);
+        }
+    }
+
+    /// Fuses what the legs found, rescores it, and picks from it.
+    async fn choose(&self, prepared: &Prepared<'_>, found: &[Option<Found>], times: usize) -> Result<Picked> {
+        let query = prepared.query;
+        let rankings = prepared.legs.iter().zip(found).map(|(leg, found)| match found {
+            Some(found) => found.ranking.clone(),
+            None => Ranking { weight: leg.weight, hits: Vec::new() },
+        });
+        let mut fused = query.fusion.fuse(rankings.collect())?;
+        sort(&mut fused);
+        for step in &prepared.rescores {
+            let depth = step.depth.saturating_mul(times).min(self.settings.limit_max);
+            fused = self.first(fused, depth).await?;
+            if fused.len() > depth {
+                fused = self.settle_ties(fused, depth).await?;
+            }
+            fused = self.rescore(step, fused).await?;
+            sort(&mut fused);
+        }
+        match &prepared.diversity {
+            Some(diversity) => self.pick(fused, diversity, query.wanted()).await,
+            None => Ok(Picked { count: fused.len(), fused, groups: Vec::new() }),
+        }
+    }
+
+    /// What a leg finds in the time that is left; `None` if the query may do without.
+    async fn rank_within(
+        &self,
+        leg: &PreparedLeg,
+        depth: usize,
+        prepared: &Prepared<'_>,
+        left: Option<Duration>,
+    ) -> Result<Option<Found>> {
+        let partial = prepared.query.partial;
+        let rank = self.rank(leg, depth, prepared.legs.len() > 1);
+        let outcome = match left.filter(|_| partial) {
+            Some(left) => self.env.timeout(left, rank).await.unwrap_or_else(|| Err(too_late())),
+            None => rank.await,
+        };
+        match outcome {
+            Err(e) if partial && (e.is(DeadlineExceeded) || e.is(BudgetExceeded)) => Ok(None),
+            outcome => outcome.map(Some),
         }
     }
 
     /// What a leg finds: at least `depth` documents if there are so many, and with `ties` all that are as good as
     /// the last; without, those that may come first by their ids.
-    async fn rank(&self, leg: &PreparedLeg, depth: usize, ties: bool) -> Result<(Ranking, QueryStats)> {
+    async fn rank(&self, leg: &PreparedLeg, depth: usize, ties: bool) -> Result<Found> {
         let (mut found, stats) = match &leg.ask {
             PreparedAsk::Nearest(search) => {
                 let search = Nearest { limit: depth, ..search.clone() };
@@ -152,87 +235,8 @@ impl View {
             }
             (place, LegHit { rank, score: 0.0 - key, distance: distances.then_some(key) })
         });
-        Ok((Ranking { weight: leg.weight, hits: hits.collect() }, stats))
+        Ok(Found { ranking: Ranking { weight: leg.weight, hits: hits.collect() }, stats })
     }
-
-    /// Of documents in order of their scores the first that stay when only so many may have the same values.
-    async fn pick(
-        &self,
-        fused: Vec<Fused>,
-        columns: &[usize],
-        limit: usize,
-        wanted: usize,
-    ) -> Result<Vec<Fused>> {
-        let places: Vec<Place> = fused.iter().map(|fused| fused.place).collect();
-        let batch = self.fetch(&places, columns).await?;
-        let mut fused: Vec<Option<Fused>> = fused.into_iter().map(Some).collect();
-        let order = self.order(&batch, fused.iter().flatten())?;
-        let values: Vec<ArrayRef> = batch.columns().iter().skip(1).cloned().collect();
-        let fields = values.iter().map(|array| SortField::new(array.data_type().clone()));
-        let rows = RowConverter::new(fields.collect())?.convert_columns(&values)?;
-        let mut taken: HashMap<_, usize> = HashMap::new();
-        let mut picked = Vec::new();
-        for at in order {
-            let count = taken.entry(rows.row(at)).or_default();
-            if *count < limit && picked.len() < wanted {
-                *count += 1;
-                picked.extend(fused.get_mut(at).and_then(Option::take));
-            }
-        }
-        Ok(picked)
-    }
-
-    /// The rows of a batch of documents that were fetched in order of their scores, ties in order of ids.
-    fn order<'f>(&self, batch: &RecordBatch, fused: impl Iterator<Item = &'f Fused>) -> Result<Vec<usize>> {
-        let ids = Ids::new(self.schema.id(), batch.column(0))?;
-        let mut order: Vec<(f32, usize)> = fused.enumerate().map(|(at, fused)| (fused.score, at)).collect();
-        for tied in order.chunk_by_mut(|a, b| a.0.total_cmp(&b.0).is_eq()).filter(|tied| tied.len() > 1) {
-            tied.sort_by_cached_key(|(_, at)| ids.get(*at));
-        }
-        Ok(order.into_iter().map(|(_, at)| at).collect())
-    }
-
-    /// The first of documents that lie in order of their scores, ties in order of ids.
-    async fn settle_ties(&self, fused: Vec<Fused>, count: usize) -> Result<Vec<Fused>> {
-        let places: Vec<Place> = fused.iter().map(|fused| fused.place).collect();
-        let ids = self.fetch(&places, &[]).await?;
-        let order = self.order(&ids, fused.iter())?;
-        let mut fused: Vec<Option<Fused>> = fused.into_iter().map(Some).collect();
-        let first = order.into_iter().take(count);
-        Ok(first.filter_map(|at| fused.get_mut(at).and_then(Option::take)).collect())
-    }
-
-    /// The answer of documents that lie in order of their scores.
-    async fn hits(
-        &self,
-        prepared: &Prepared<'_>,
-        mut fused: Vec<Fused>,
-        stats: QueryStats,
-    ) -> Result<QueryResponse> {
-        through(&mut fused, prepared.query.ranked(), |a, b| a.score.total_cmp(&b.score));
-        if fused.len() > prepared.query.ranked() + TIES {
-            fused = self.settle_ties(fused, prepared.query.ranked()).await?;
-        }
-        let places: Vec<Place> = fused.iter().map(|fused| fused.place).collect();
-        let batch = self.fetch(&places, &prepared.columns).await?;
-        let order = self.order(&batch, fused.iter())?;
-        let page: Vec<usize> =
-            order.into_iter().skip(prepared.query.offset).take(prepared.query.limit).collect();
-        let rows = UInt64Array::from_iter_values(page.iter().map(|at| *at as u64));
-        let batch = take_record_batch(&batch, &rows)?;
-        let mut fused: Vec<Option<Fused>> = fused.into_iter().map(Some).collect();
-        let hits = page.iter().filter_map(|at| fused.get_mut(*at).and_then(Option::take));
-        let (scores, legs) = hits.map(|fused| (fused.score, fused.legs)).unzip();
-        let rows = Rows::new(Arc::clone(&self.schema), batch);
-        Ok(QueryResponse { rows, scores, legs, sequence: self.sequence, stats })
-    }
-}
-
-/// Keeps the first `count` of what is in order, and all that are as good as the last of them.
-fn through<T>(sorted: &mut Vec<T>, count: usize, compare: impl Fn(&T, &T) -> Ordering) {
-    let Some(last) = count.checked_sub(1).and_then(|last| sorted.get(last)) else { return };
-    let more = sorted.iter().skip(count).take_while(|item| compare(item, last).is_eq()).count();
-    sorted.truncate(count + more);
 }
 
 /// Both filters.
@@ -241,4 +245,12 @@ fn both(one: Option<&Filter>, other: Option<&Filter>) -> Option<Filter> {
         (Some(one), Some(other)) => Some(Filter::And(vec![one.clone(), other.clone()])),
         (one, other) => one.or(other).cloned(),
     }
+}
+
+fn sort(fused: &mut [Fused]) {
+    fused.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.place.cmp(&b.place)));
+}
+
+fn too_late() -> Error {
+    Error::new(DeadlineExceeded, "the query had no more time: give it more, or ask for partial answers")
 }

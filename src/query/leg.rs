@@ -1,5 +1,7 @@
 //! A leg of a query: one way to rank documents.
 
+use std::fmt;
+
 use super::probe::Effort;
 use super::{Filter, TextQuery};
 use crate::error::{Error, Result};
@@ -103,6 +105,15 @@ impl Leg {
         match &self.ask {
             Ask::Nearest { effort, .. } => effort.check(),
             Ask::Text(_) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Leg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.ask {
+            Ask::Nearest { column, effort, .. } => write!(f, "nearest by {column}, {effort:?}"),
+            Ask::Text(_) => f.write_str("text by BM25"),
         }
     }
 }

@@ -3,11 +3,15 @@
 //! A `View` is a set of parts at one sequence: segments, and the layers of the tail that hide what is
 //! older. Everything here works on any part alike and never sees a manifest.
 
+mod compute;
 mod cursor;
 pub(crate) mod distance;
+mod diversity;
 mod exec;
+mod explain;
 mod filter;
 mod fusion;
+mod hits;
 mod leg;
 mod nearest;
 mod part;
@@ -15,15 +19,20 @@ mod part;
 mod probe;
 mod recall;
 mod request;
+mod rescore;
 mod response;
 mod scan;
 mod scope;
 mod select;
+mod stats;
 pub(crate) mod text;
 pub(crate) mod topk;
 mod view;
 
-pub use cursor::Cursor;
+pub use compute::{Compute, Computed};
+pub use cursor::{Cursor, QueryCursor};
+pub use diversity::Group;
+pub use explain::{Explain, FilterPlan, LegPlan, PartPlan, SearchPlan};
 pub(crate) use filter::Bound;
 pub use filter::{Filter, Operand};
 pub use fusion::Fusion;
@@ -31,9 +40,11 @@ pub use leg::Leg;
 pub(crate) use part::Part;
 pub use recall::{RecallCheck, RecallReport};
 pub use request::Query;
-pub use response::{Hit, LegHit, Page, QueryResponse, QueryStats, Rows};
+pub use rescore::{Reranker, Rescore};
+pub use response::{Hit, LegHit, Page, QueryResponse, Rows};
 pub use scan::Scan;
 pub use select::Select;
+pub use stats::QueryStats;
 pub use text::{Combine, Fragment, FragmentBy, Highlight, Offsets, Rank, SearchBox};
 pub use text::{TextInput, TextMatch, TextPhrase, TextQuery, TokenFilter};
 pub(crate) use view::{Place, View};

@@ -45,6 +45,7 @@ impl View {
         for (at, (part, matching)) in parts.enumerate() {
             stats.parts += 1;
             stats.rows += u64::from(part.source.rows());
+            stats.tail_rows += part.tail_rows();
             match &part.source {
                 Source::Segment(segment) if search.probes(segment, matching) => {
                     let (segment, matching) = (Arc::clone(segment), Arc::clone(matching));
@@ -84,7 +85,7 @@ pub(super) struct Near {
 
 impl Nearest {
     /// Whether a segment is probed for these matches, or all of them are compared.
-    fn probes(&self, segment: &Segment, matching: &RoaringBitmap) -> bool {
+    pub(super) fn probes(&self, segment: &Segment, matching: &RoaringBitmap) -> bool {
         self.effort != Effort::Exact
             && segment.index(self.column).is_some()
             && is_worth_probing(matching.len())

@@ -53,6 +53,11 @@ pub(super) struct Nearest {
 }
 
 impl Part {
+    /// Rows that lie in the tail.
+    pub(super) fn tail_rows(&self) -> u64 {
+        if matches!(self.source, Source::Run(_)) { self.source.rows().into() } else { 0 }
+    }
+
     /// The rows of `among` that a filter matches.
     pub(super) async fn matching(
         &self,

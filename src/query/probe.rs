@@ -118,11 +118,7 @@ async fn probe_group(
 ) -> Result<Probed> {
     let codes = Arc::new(Codes::new(&set, search.metric, &search.vector));
     let curves = Curves::new(search, &targets);
-    let mut wanted = match search.effort {
-        Effort::Probes(probes) => probes,
-        Effort::Recall(recall) => curves.probes_for(recall, set.len()),
-        Effort::Exact => set.len(),
-    };
+    let mut wanted = curves.wanted(search.effort, set.len());
     loop {
         let leaves = choose(&set, &codes, wanted, search, &targets);
         let everything = wanted >= set.len();
@@ -144,6 +140,14 @@ async fn probe_group(
         }
         return Ok(probed);
     }
+}
+
+/// How many leaves of a segment would be probed, of how many, and about how many bytes of codes they hold.
+pub(super) fn leaves_of(search: &Nearest, target: &Target) -> Option<(usize, usize, u64)> {
+    let index = target.segment.index(search.column)?;
+    let of = index.set().len();
+    let leaves = Curves::new(search, std::slice::from_ref(target)).wanted(search.effort, of).min(of);
+    Some((leaves, of, index.bytes() / of.max(1) as u64 * leaves as u64))
 }
 
 /// The curves of some segments as one.
@@ -168,6 +172,15 @@ impl<'a> Curves<'a> {
     /// The share of the neighbours that the nearest `probes` leaves hold.
     fn recall(&self, probes: f64) -> f64 {
         self.curves.iter().map(|(curve, weight, neighbours)| weight * curve.recall(probes, *neighbours)).sum()
+    }
+
+    /// How many of the nearest of `leaves` leaves are worth so much effort.
+    fn wanted(&self, effort: Effort, leaves: usize) -> usize {
+        match effort {
+            Effort::Probes(probes) => probes,
+            Effort::Recall(recall) => self.probes_for(recall, leaves),
+            Effort::Exact => leaves,
+        }
     }
 
     /// How many of the nearest of `leaves` leaves hold the recall.

@@ -1,15 +1,18 @@
 //! What is asked.
 
+use std::time::Duration;
+
+use super::diversity::Diversity;
 use super::probe::Effort;
-use super::{Filter, Fusion, Leg, Select, TextQuery};
+use super::{Compute, Filter, Fusion, Leg, QueryCursor, Rescore, Select, TextQuery};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
-use crate::types::Vector;
+use crate::types::{DocumentId, Vector};
 
 /// The most legs of a query.
 const LEGS_MAX: usize = 16;
-/// The most columns whose values limit hits.
-const PER_MAX: usize = 8;
+/// The most rescorings of a query.
+const RESCORES_MAX: usize = 4;
 /// A leg goes so many times as deep as hits are asked for, and at least so deep.
 const DEPTH_TIMES: usize = 10;
 const DEPTH_MIN: usize = 100;
@@ -31,8 +34,18 @@ const DEPTH_MIN: usize = 100;
 /// ```
 ///
 /// # Limits
-/// A query has at most 16 legs. [`Query::offset`] and [`Query::limit`] together are at most
-/// [`Settings::limit_max`](crate::Settings::limit_max), and so is the depth of a leg.
+/// | what | at most | default |
+/// |---|---|---|
+/// | legs | 16 | |
+/// | [`Query::limit`], with what lies before it | [`Settings::limit_max`] | 10 |
+/// | [`Leg::depth`], [`Rescore::depth`] | [`Settings::limit_max`] | ten times the above, at least 100 |
+/// | rescorings | 4 | none |
+/// | attributes of [`Query::limit_per`] and [`Query::group_by`] | 8 | none |
+/// | computed columns | 64 | none |
+/// | queries of one call | 16 | |
+/// | [`Query::timeout`], [`Query::bytes_max`] | | none |
+///
+/// [`Settings::limit_max`]: crate::Settings::limit_max
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Query {
@@ -41,15 +54,14 @@ pub struct Query {
     pub(super) filter: Option<Filter>,
     pub(super) limit: usize,
     pub(super) offset: usize,
-    pub(super) per: Option<LimitPer>,
+    pub(super) after: Option<QueryCursor>,
+    pub(super) diversity: Option<Diversity>,
+    pub(super) rescores: Vec<Rescore>,
     pub(super) select: Select,
-}
-
-/// How many hits may have the same values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LimitPer {
-    pub(super) columns: Vec<String>,
-    pub(super) limit: usize,
+    pub(super) computes: Vec<(String, Compute)>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) bytes_max: Option<u64>,
+    pub(super) partial: bool,
 }
 
 impl Query {
@@ -80,8 +92,14 @@ impl Query {
             filter: None,
             limit: 10,
             offset: 0,
-            per: None,
+            after: None,
+            diversity: None,
+            rescores: Vec::new(),
             select: Select::default(),
+            computes: Vec::new(),
+            timeout: None,
+            bytes_max: None,
+            partial: false,
         }
     }
 
@@ -123,17 +141,66 @@ impl Query {
         self
     }
 
-    /// Leaves out the first hits. Default 0. To page while others write, use one
-    /// [`Snapshot`](crate::Snapshot).
+    /// Leaves out the first hits. Default 0. For pages on one [`Snapshot`](crate::Snapshot); while others write,
+    /// use [`Query::after`].
     pub fn offset(mut self, offset: usize) -> Self {
         self.offset = offset;
         self
     }
 
+    /// Goes on after the hits of another page: [`QueryResponse::cursor`](crate::query::QueryResponse::cursor) of
+    /// the same query. No document is shown twice, whatever is written meanwhile: a page holds the best that were
+    /// not yet shown. Where nothing is written, pages together are the hits of one long page, if the depths of legs
+    /// and rescorings are given and as great as all pages: by default they grow with the pages.
+    pub fn after(mut self, cursor: impl Into<Option<QueryCursor>>) -> Self {
+        self.after = cursor.into();
+        self
+    }
+
     /// At most `limit` hits that have the same values in these attributes, the best ones; no value is a value
-    /// like others. At most 8 attributes, and no vectors.
+    /// like others. At most 8 attributes, and no vectors. Takes the place of [`Query::group_by`].
     pub fn limit_per<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>, limit: usize) -> Self {
-        self.per = Some(LimitPer { columns: columns.into_iter().map(Into::into).collect(), limit });
+        let columns = columns.into_iter().map(Into::into).collect();
+        self.diversity = Some(Diversity { columns, limit, groups: false });
+        self
+    }
+
+    /// Gives hits with the same values in these attributes together, at most `hits` of them, the best ones. Groups
+    /// are in order of their best hits; [`Query::limit`] and [`Query::offset`] count groups. Values and limits as
+    /// in [`Query::limit_per`], whose place it takes.
+    ///
+    /// As many groups are found as there are; in a group lie the hits that the legs found in their depth, which may
+    /// be fewer than there are: greater depths find more.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+    /// # use elacsym::schema::{AttributeType, TextOptions};
+    /// # use elacsym::*;
+    /// # let schema = Schema::builder(IdKind::U64).text("body", TextOptions::default())
+    /// #     .attribute("author", AttributeType::String).build()?;
+    /// # let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+    /// # let row = |id: u64, author: &str, body: &str| Document::new(id).with("author", author).with("body", body);
+    /// ns.write(WriteBatch::new()
+    ///     .upsert(row(1, "ann", "cold tea"))
+    ///     .upsert(row(2, "bob", "tea tea"))
+    ///     .upsert(row(3, "ann", "a pot of green tea"))).await?;
+    /// let answer = ns.query(Query::text(TextQuery::any("body", "tea")).group_by(["author"], 2)).await?;
+    /// let hits = answer.hits()?;
+    /// for group in &answer.groups {
+    ///     println!("{:?}: {} hits, best {}", group.values, group.hits.len(), hits[group.hits.start].document.id());
+    /// }
+    /// assert_eq!(answer.groups[1].hits, 1..3);
+    /// # Ok(()) }
+    /// ```
+    pub fn group_by<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>, hits: usize) -> Self {
+        let columns = columns.into_iter().map(Into::into).collect();
+        self.diversity = Some(Diversity { columns, limit: hits, groups: true });
+        self
+    }
+
+    /// One more look at the best documents. Several are done in order, at most 4.
+    pub fn rescore(mut self, rescore: Rescore) -> Self {
+        self.rescores.push(rescore);
         self
     }
 
@@ -143,22 +210,81 @@ impl Query {
         self
     }
 
-    /// Hits that are ranked: those asked for, and those left out before them.
+    /// Works something out of every hit, under a name that no column has. At most 64.
+    pub fn compute(mut self, name: impl Into<String>, compute: Compute) -> Self {
+        self.computes.push((name.into(), compute));
+        self
+    }
+
+    /// The query ends after this time with [`ErrorKind::DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded),
+    /// or as [`Query::partial`] says. What it shares with other queries of one call may go on. Default: none.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The query asks the store for at most so many bytes: it ends with
+    /// [`ErrorKind::BudgetExceeded`](crate::ErrorKind::BudgetExceeded) before it would pass them, or as
+    /// [`Query::partial`] says. What is cached costs nothing. Default: no limit.
+    pub fn bytes_max(mut self, bytes: u64) -> Self {
+        self.bytes_max = Some(bytes);
+        self
+    }
+
+    /// A leg that passes [`Query::timeout`] or [`Query::bytes_max`] is left out, and the answer says so in
+    /// [`QueryResponse::unfinished`](crate::query::QueryResponse::unfinished); the others are fused, and their
+    /// documents are read whatever that costs. Default: the query fails.
+    pub fn partial(mut self) -> Self {
+        self.partial = true;
+        self
+    }
+
+    pub(super) fn is_grouped(&self) -> bool {
+        self.diversity.as_ref().is_some_and(|diversity| diversity.groups)
+    }
+
+    /// Hits or groups that are to be picked: those asked for, and those before them.
+    pub(super) fn wanted(&self) -> usize {
+        let shown = self.after.as_ref().map_or(0, |cursor| cursor.shown().len());
+        self.offset.saturating_add(self.limit).saturating_add(shown)
+    }
+
+    /// Hits that are ranked, at least.
     pub(super) fn ranked(&self) -> usize {
-        self.offset.saturating_add(self.limit)
+        let each = self.diversity.as_ref().filter(|diversity| diversity.groups).map_or(1, |d| d.limit);
+        self.wanted().saturating_mul(each)
     }
 
     /// How deep a leg goes at first.
     pub(super) fn depth(&self, leg: &Leg, settings: &Settings) -> usize {
-        let ranked = self.ranked();
-        let default = || ranked.saturating_mul(DEPTH_TIMES).max(DEPTH_MIN);
-        let depth = if self.legs.len() == 1 { ranked } else { leg.depth.unwrap_or_else(default) };
-        depth.min(settings.limit_max)
+        let depth = if self.legs.len() == 1 { self.ranked() } else { self.deep(leg.depth) };
+        let looked_at = self.rescores.first().map_or(0, |rescore| self.deep(rescore.wanted()));
+        depth.max(looked_at).min(settings.limit_max)
+    }
+
+    /// A depth that may have been given.
+    pub(super) fn deep(&self, given: Option<usize>) -> usize {
+        given.unwrap_or_else(|| self.ranked().saturating_mul(DEPTH_TIMES).max(DEPTH_MIN))
+    }
+
+    /// Where the next page begins, after a page of these; `None` after the last.
+    pub(super) fn cursor(
+        &self,
+        page: impl ExactSizeIterator<Item = DocumentId>,
+        settings: &Settings,
+    ) -> Option<QueryCursor> {
+        if page.len() < self.limit || self.is_grouped() || self.offset > 0 {
+            return None;
+        }
+        let before = self.after.as_ref().map(|cursor| cursor.shown().to_vec()).unwrap_or_default();
+        let shown: Vec<DocumentId> = before.into_iter().chain(page).collect();
+        (shown.len() < settings.limit_max).then(|| QueryCursor::new(shown))
     }
 
     /// What is wrong whatever the schema.
     pub(super) fn check(&self, settings: &Settings) -> Result<()> {
         check_limit("limit", self.limit, settings)?;
+        self.diversity.as_ref().map_or(Ok(()), Diversity::check)?;
         check_limit("offset and limit", self.ranked(), settings)?;
         if !(1..=LEGS_MAX).contains(&self.legs.len()) {
             let legs = self.legs.len();
@@ -171,16 +297,30 @@ impl Query {
             leg.depth.map_or(Ok(()), |depth| check_limit("depth", depth, settings))?;
         }
         self.fusion.check()?;
-        match &self.per {
-            Some(per) if !(1..=PER_MAX).contains(&per.columns.len()) => Err(Error::limit(format!(
-                "bad number of attributes in a limit per value: 1 to {PER_MAX} are allowed. attributes=`{}`",
-                per.columns.len()
-            ))),
-            Some(per) if per.limit == 0 => {
-                Err(Error::limit("bad limit per value: at least 1 is allowed. limit=`0`"))
-            }
-            _ => Ok(()),
+        self.check_rescores(settings)?;
+        if self.after.is_some() && (self.offset > 0 || self.is_grouped()) {
+            return Err(Error::invalid("a cursor goes with neither an offset nor groups"));
         }
+        Ok(())
+    }
+
+    fn check_rescores(&self, settings: &Settings) -> Result<()> {
+        if self.rescores.len() > RESCORES_MAX {
+            let count = self.rescores.len();
+            return Err(Error::limit(format!(
+                "too many rescorings: at most {RESCORES_MAX} are allowed. rescorings=`{count}`"
+            )));
+        }
+        for depth in self.rescores.iter().filter_map(Rescore::wanted) {
+            check_limit("depth of a rescoring", depth, settings)?;
+            if depth < self.ranked() {
+                return Err(Error::invalid(format!(
+                    "bad depth of a rescoring: fewer than the query asks for. depth=`{depth}` hits=`{}`",
+                    self.ranked()
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,11 +1,14 @@
 //! What is answered.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch, UInt64Array};
+use arrow::datatypes::{Field, FieldRef, Schema as ArrowSchema};
 use serde::de::DeserializeOwned;
 
-use super::Cursor;
+use super::compute::{ComputedColumns, to_arrow};
+use super::{Computed, Cursor, Group, QueryCursor, QueryStats};
 use crate::error::Result;
 use crate::schema::Schema;
 use crate::types::{Document, Sequence};
@@ -20,6 +23,18 @@ pub struct Rows {
 impl Rows {
     pub(crate) fn new(schema: Arc<Schema>, batch: RecordBatch) -> Self {
         Self { schema, batch }
+    }
+
+    /// With these columns alone, by their places in the schema.
+    pub(super) fn project(self, columns: &[usize]) -> Result<Self> {
+        let wanted = |name: &str| self.schema.columns().iter().position(|c| c.name == name);
+        let fields = self.batch.schema_ref().fields().iter().enumerate();
+        let kept = fields.filter(|(at, field)| {
+            *at == 0 || wanted(field.name()).is_some_and(|place| columns.contains(&place))
+        });
+        let kept: Vec<usize> = kept.map(|(at, _)| at).collect();
+        let batch = self.batch.project(&kept)?;
+        Ok(Self { batch, ..self })
     }
 
     pub(crate) fn schema(&self) -> &Schema {
@@ -67,13 +82,20 @@ impl Rows {
 pub struct Hit {
     /// The document, with the selected columns.
     pub document: Document,
-    /// What hits are in order of, greater is better: the fused score, and of a single leg that of the leg.
+    /// What hits are in order of, greater is better: the fused score, of a single leg that of the leg, and after
+    /// a rescoring that of it.
     pub score: f32,
     /// What each leg says of it, in order of the legs; `None` where a leg did not find it.
     pub legs: Vec<Option<LegHit>>,
+    /// What was worked out of it, by name: see [`Query::compute`](crate::Query::compute).
+    pub computed: BTreeMap<String, Computed>,
 }
 
 impl Hit {
+    pub(super) fn new(document: Document, score: f32, legs: Vec<Option<LegHit>>) -> Self {
+        Self { document, score, legs, computed: BTreeMap::new() }
+    }
+
     /// Its distance by the first vector leg that found it.
     #[must_use]
     pub fn distance(&self) -> Option<f32> {
@@ -93,37 +115,6 @@ pub struct LegHit {
     pub distance: Option<f32>,
 }
 
-/// What a query looked at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct QueryStats {
-    /// Segments and layers of the tail.
-    pub parts: usize,
-    /// Rows that were alive.
-    pub rows: u64,
-    /// Rows whose vector was looked at: of those that the filter let through all, or what the probed leaves of
-    /// an index hold.
-    pub rows_scanned: u64,
-    /// Of those, rows that an index left in question, whose exact vector was compared.
-    pub rows_reranked: u64,
-    /// Leaves of indexes that were probed.
-    pub leaves_probed: u64,
-}
-
-impl QueryStats {
-    /// Of the legs of a query together.
-    pub(super) fn of_legs(legs: &[Self]) -> Self {
-        let add = |sum: Self, leg: &Self| Self {
-            parts: sum.parts.max(leg.parts),
-            rows: sum.rows.max(leg.rows),
-            rows_scanned: sum.rows_scanned + leg.rows_scanned,
-            rows_reranked: sum.rows_reranked + leg.rows_reranked,
-            leaves_probed: sum.leaves_probed + leg.leaves_probed,
-        };
-        legs.iter().fold(Self::default(), add)
-    }
-}
-
 /// The answer to a [`Query`](crate::Query).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -134,10 +125,19 @@ pub struct QueryResponse {
     pub scores: Vec<f32>,
     /// What each leg says of them, in the same order: see [`Hit::legs`].
     pub legs: Vec<Vec<Option<LegHit>>>,
+    /// The groups that the hits lie in, by [`Query::group_by`](crate::Query::group_by); else none.
+    pub groups: Vec<Group>,
+    /// Where the next page begins, for [`Query::after`](crate::Query::after); `None` after a page that was not
+    /// full, with groups and offsets, and where pages are as long as they may be.
+    pub cursor: Option<QueryCursor>,
+    /// The numbers of legs that were left out, as [`Query::partial`](crate::Query::partial) allowed; of a whole
+    /// answer none.
+    pub unfinished: Vec<usize>,
     /// The state that was asked.
     pub sequence: Sequence,
-    /// What the query looked at.
+    /// What the query looked at, and what it took.
     pub stats: QueryStats,
+    pub(super) computed: ComputedColumns,
 }
 
 impl QueryResponse {
@@ -147,13 +147,48 @@ impl QueryResponse {
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) alone.
     pub fn hits(&self) -> Result<Vec<Hit>> {
         let documents = self.rows.documents()?.into_iter();
-        let ranked = self.scores.iter().zip(&self.legs);
-        let hit = |(document, (score, legs)): (_, (&f32, &Vec<_>))| Hit {
-            document,
-            score: *score,
-            legs: legs.clone(),
+        let ranked = self.scores.iter().zip(&self.legs).enumerate();
+        let hit = |(document, (at, (score, legs))): (_, (usize, (&f32, &Vec<_>)))| {
+            let computed =
+                |(name, column): (&String, &Vec<Computed>)| Some((name.clone(), column.get(at)?.clone()));
+            let computed = self.computed.iter().filter_map(computed).collect();
+            Hit { computed, ..Hit::new(document, *score, legs.clone()) }
         };
         Ok(documents.zip(ranked).map(hit).collect())
+    }
+
+    /// What was worked out of the hits under a name, in their order: see [`Query::compute`](crate::Query::compute).
+    #[must_use]
+    pub fn computed(&self, name: &str) -> Option<&[Computed]> {
+        self.computed.get(name).map(Vec::as_slice)
+    }
+
+    /// The whole answer as Arrow: [`Rows::batch`], then `$score`, of every leg (from 0) `$rank_0` and `$score_0`,
+    /// null where the leg did not find the document, and the computed columns by name: numbers, or lists of the
+    /// texts of fragments.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) alone.
+    pub fn to_batch(&self) -> Result<RecordBatch> {
+        let batch = self.rows.batch();
+        let mut fields: Vec<FieldRef> = batch.schema_ref().fields().iter().cloned().collect();
+        let mut columns = batch.columns().to_vec();
+        let mut add = |name: String, column: ArrayRef, nullable: bool| {
+            fields.push(Arc::new(Field::new(name, column.data_type().clone(), nullable)));
+            columns.push(column);
+        };
+        add("$score".to_owned(), Arc::new(Float32Array::from(self.scores.clone())), false);
+        for leg in 0..self.legs.first().map_or(0, Vec::len) {
+            let hits = || self.legs.iter().map(|legs| legs.get(leg).copied().flatten());
+            let ranks: UInt64Array = hits().map(|hit| Some(hit?.rank as u64)).collect();
+            let scores: Float32Array = hits().map(|hit| Some(hit?.score)).collect();
+            add(format!("$rank_{leg}"), Arc::new(ranks), true);
+            add(format!("$score_{leg}"), Arc::new(scores), true);
+        }
+        for (name, column) in &self.computed {
+            add(name.clone(), to_arrow(column), true);
+        }
+        Ok(RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns)?)
     }
 
     /// The distances of the hits: see [`Hit::distance`].

@@ -20,6 +20,10 @@ pub(super) struct Scope {
 }
 
 impl Scope {
+    pub(super) fn bound(&self) -> Option<&Arc<Bound>> {
+        self.bound.as_ref()
+    }
+
     /// Every part with its live rows.
     pub(super) async fn live(&self, view: &View) -> Result<&[(Part, RoaringBitmap)]> {
         Ok(self.live.get_or_try_init(|| view.live()).await?)

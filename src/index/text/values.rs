@@ -16,7 +16,7 @@ impl Values {
     }
 
     /// The value of a row; 0 if it has none.
-    pub(super) fn of(&self, row: u32) -> f32 {
+    pub(crate) fn of(&self, row: u32) -> f32 {
         let found = self.rows.binary_search(&row).ok();
         found.and_then(|at| self.values.get(at)).copied().unwrap_or_default()
     }

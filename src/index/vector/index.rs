@@ -137,6 +137,13 @@ impl VectorIndex {
         self.vectors
     }
 
+    /// About how many bytes all leaves hold.
+    pub(crate) fn bytes(&self) -> u64 {
+        let space = self.set.space();
+        let vectors = usize::try_from(self.vectors).unwrap_or(usize::MAX);
+        length(space.padded(), space.bits(), vectors, false) as u64
+    }
+
     /// For each leaf of `leaves` how many of its rows are allowed; where rows are listed, how many it has.
     pub(crate) fn matches(&self, leaf: u32, allowed: &RoaringBitmap) -> u64 {
         self.entry(leaf).map_or(0, |entry| match entry.first {

@@ -48,6 +48,7 @@ impl View {
         let live = scope.live(self).await?;
         let mut stats = QueryStats { parts: live.len(), ..QueryStats::default() };
         stats.rows = live.iter().map(|(part, _)| u64::from(part.source.rows())).sum();
+        stats.tail_rows = live.iter().map(|(part, _)| part.tail_rows()).sum();
         let sources = live.iter().filter(|(_, rows)| !rows.is_empty()).map(|(part, _)| async move {
             let source = self.text_of(part).await?;
             let found = source.look_up(plan).await?;

@@ -1,0 +1,197 @@
+//! Computed columns: what is worked out of the hits, besides what is stored of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, ListBuilder, RecordBatch, StringBuilder};
+
+use super::part::Nearest;
+use super::probe::Effort;
+use super::text::BoundRank;
+use super::{Fragment, Highlight, Place, Query, Rank, Rows, TextQuery, View};
+use crate::error::{Error, Result};
+use crate::types::Vector;
+
+/// The most computed columns of a query.
+const COMPUTED_MAX: usize = 64;
+
+/// Something to work out of every hit: see [`Query::compute`](crate::Query::compute).
+///
+/// ```
+/// use elacsym::query::Highlight;
+/// use elacsym::{Compute, Query, TextQuery};
+///
+/// let words = TextQuery::any("body", "cold storage");
+/// let query = Query::text(words.clone())
+///     .compute("from_me", Compute::distance("embedding", [0.1, 0.9]))
+///     .compute("marked", Compute::highlight("body", words, Highlight::default()));
+/// # let _ = query;
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[must_use]
+pub struct Compute(What);
+
+#[derive(Clone, Debug, PartialEq)]
+enum What {
+    Distance(String, Vector),
+    Rank(Rank),
+    Highlight(String, Box<TextQuery>, Highlight),
+}
+
+/// What was worked out of one hit.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Computed {
+    /// A distance or a value; none where there is no vector.
+    Number(Option<f64>),
+    /// Fragments of a text.
+    Fragments(Vec<Fragment>),
+}
+
+impl Compute {
+    /// The exact distance of the vector in `column` from `vector`, by the metric of the column.
+    pub fn distance(column: impl Into<String>, vector: impl Into<Vector>) -> Self {
+        Self(What::Distance(column.into(), vector.into()))
+    }
+
+    /// A value made of attributes and filters.
+    pub fn rank(rank: Rank) -> Self {
+        Self(What::Rank(rank))
+    }
+
+    /// The fragments of a text that match, as [`Rows::highlight`] gives them; the column need not be selected.
+    pub fn highlight(column: impl Into<String>, query: impl Into<TextQuery>, options: Highlight) -> Self {
+        Self(What::Highlight(column.into(), Box::new(query.into()), options))
+    }
+}
+
+impl Computed {
+    /// The number, if it is one.
+    #[must_use]
+    pub fn number(&self) -> Option<f64> {
+        if let Self::Number(number) = self { *number } else { None }
+    }
+
+    /// The fragments; of a number there are none.
+    #[must_use]
+    pub fn fragments(&self) -> &[Fragment] {
+        if let Self::Fragments(fragments) = self { fragments } else { &[] }
+    }
+}
+
+/// Computed columns, checked against the schema.
+pub(super) struct PreparedComputes {
+    of: Vec<(String, Prepared)>,
+    /// Columns that they need of the documents.
+    columns: BTreeSet<usize>,
+}
+
+enum Prepared {
+    Distance(Box<Nearest>),
+    Rank(Box<BoundRank>),
+    Highlight(String, Box<TextQuery>, Highlight),
+}
+
+/// What was worked out of all hits, by name.
+pub(super) type ComputedColumns = BTreeMap<String, Vec<Computed>>;
+
+impl View {
+    pub(super) fn prepare_computes(&self, query: &Query) -> Result<PreparedComputes> {
+        if query.computes.len() > COMPUTED_MAX {
+            let count = query.computes.len();
+            return Err(Error::limit(format!(
+                "too many computed columns: at most {COMPUTED_MAX} are allowed. columns=`{count}`"
+            )));
+        }
+        let mut prepared = PreparedComputes { of: Vec::new(), columns: BTreeSet::new() };
+        for (name, compute) in &query.computes {
+            let twice = prepared.of.iter().any(|(other, _)| other == name);
+            if twice || name.is_empty() || name.starts_with('$') || self.schema.column(name).is_some() {
+                return Err(Error::invalid(format!(
+                    "bad name of a computed column: not that of a column, not twice, not with `$`. column=`{name}`"
+                )));
+            }
+            let what = match &compute.0 {
+                What::Distance(column, vector) => {
+                    let search = self.nearest(column, vector, Effort::Exact)?;
+                    prepared.columns.insert(search.column);
+                    Prepared::Distance(Box::new(search))
+                }
+                What::Rank(rank) => {
+                    Prepared::Rank(Box::new(BoundRank::new(rank, &self.schema, &self.settings)?))
+                }
+                What::Highlight(column, query, options) => {
+                    // Wrong ones are refused before anything is read.
+                    let none =
+                        Rows::new(Arc::clone(&self.schema), RecordBatch::new_empty(self.schema.arrow()));
+                    none.highlight(column, query, *options)?;
+                    prepared.columns.extend(self.schema.columns().iter().position(|c| c.name == *column));
+                    Prepared::Highlight(column.clone(), query.clone(), *options)
+                }
+            };
+            prepared.of.push((name.clone(), what));
+        }
+        Ok(prepared)
+    }
+
+    /// What is worked out of hits at some places, which are at hand as documents.
+    pub(super) async fn compute(
+        &self,
+        computes: &PreparedComputes,
+        places: &[Place],
+        rows: &Rows,
+    ) -> Result<ComputedColumns> {
+        let mut columns = BTreeMap::new();
+        for (name, what) in &computes.of {
+            let column = match what {
+                Prepared::Distance(search) => self.computed_distances(search, rows)?,
+                Prepared::Rank(rank) => {
+                    let values = self.rank_values(rank, places.iter().copied()).await?;
+                    let value = |place| Computed::Number(values.get(place).copied().map(f64::from));
+                    places.iter().map(value).collect()
+                }
+                Prepared::Highlight(column, query, options) => {
+                    let fragments = rows.highlight(column, query, *options)?;
+                    fragments.into_iter().map(Computed::Fragments).collect()
+                }
+            };
+            columns.insert(name.clone(), column);
+        }
+        Ok(columns)
+    }
+
+    fn computed_distances(&self, search: &Nearest, rows: &Rows) -> Result<Vec<Computed>> {
+        let mut distances = vec![Computed::Number(None); rows.len()];
+        let name = self.schema.columns().get(search.column).map(|column| column.name.as_str());
+        let array = name.and_then(|name| rows.batch().column_by_name(name)).filter(|_| !rows.is_empty());
+        if let Some(array) = array {
+            search.prepared.each(array, None, |at, distance| {
+                if let Some(slot) = distances.get_mut(at) {
+                    *slot = Computed::Number(Some(distance.into()));
+                }
+            })?;
+        }
+        Ok(distances)
+    }
+}
+
+impl PreparedComputes {
+    /// The columns to fetch, where these are selected.
+    pub(super) fn columns(&self, selected: &[usize]) -> Vec<usize> {
+        let all: BTreeSet<usize> = selected.iter().chain(&self.columns).copied().collect();
+        all.into_iter().collect()
+    }
+}
+
+/// A computed column as Arrow: numbers, or the texts of fragments.
+pub(super) fn to_arrow(column: &[Computed]) -> ArrayRef {
+    if column.iter().any(|one| matches!(one, Computed::Fragments(_))) {
+        let mut lists = ListBuilder::new(StringBuilder::new());
+        for one in column {
+            one.fragments().iter().for_each(|fragment| lists.values().append_value(&fragment.text));
+            lists.append(true);
+        }
+        return Arc::new(lists.finish());
+    }
+    Arc::new(column.iter().map(Computed::number).collect::<Float64Array>())
+}

@@ -1,0 +1,219 @@
+//! What a query would do, told without doing it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+
+use super::exec::{Prepared, PreparedAsk, PreparedLeg};
+use super::filter::{Indexes, Plan};
+use super::part::Nearest;
+use super::probe::{Target, leaves_of};
+use super::scope::Scopes;
+use super::{Bound, Part, Query, View};
+use crate::error::Result;
+use crate::memtable::Source;
+use crate::segment::Segment;
+use crate::types::Sequence;
+
+/// The plan of a query: what each leg would do in each part. It prints as a tree. It is made of what is in memory
+/// already, so that it costs nothing, and its numbers are estimates.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Explain {
+    /// The state that would be asked.
+    pub sequence: Sequence,
+    /// The legs, in their order.
+    pub legs: Vec<LegPlan>,
+    /// What would be done with what they find, in order: fusion, rescoring, diversity, the documents.
+    pub steps: Vec<String>,
+}
+
+/// What a leg would do.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LegPlan {
+    /// What ranks.
+    pub by: String,
+    /// How many documents go into fusion.
+    pub depth: usize,
+    /// How much they count.
+    pub weight: f32,
+    /// What it would do in each part, oldest first.
+    pub parts: Vec<PartPlan>,
+}
+
+/// What a leg would do in a part.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PartPlan {
+    /// The segment, or a layer of the tail.
+    pub part: String,
+    /// Rows that lie in it, dead ones included.
+    pub rows: u64,
+    /// How the filter would be answered.
+    pub filter: FilterPlan,
+    /// How the rest would be ranked.
+    pub search: SearchPlan,
+}
+
+/// How a filter is answered in a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FilterPlan {
+    /// There is none.
+    Nothing,
+    /// By indexes, as the text says; so many bytes of the index of attributes are needed.
+    Index(String, u64),
+    /// By the values of all rows.
+    Values,
+}
+
+/// How rows are ranked in a part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SearchPlan {
+    /// So many of the leaves of a vector index are probed, and of them about so many bytes of codes are read; with a
+    /// filter it may be more.
+    Probe {
+        /// Leaves that are probed.
+        leaves: usize,
+        /// Leaves that there are.
+        of: usize,
+        /// Bytes of codes.
+        bytes: u64,
+    },
+    /// Every vector that the filter lets through is compared: at most so many bytes of them.
+    Compare {
+        /// Bytes of vectors.
+        bytes: u64,
+    },
+    /// The postings of so many words, prefixes or spellings are walked.
+    Postings {
+        /// What is looked up in the dictionary.
+        words: usize,
+    },
+}
+
+impl View {
+    /// The plan of a query.
+    pub(crate) fn explain(&self, query: &Query) -> Result<Explain> {
+        let prepared = self.prepare(query, &mut Scopes::default())?;
+        let legs = prepared.legs.iter().zip(&query.legs);
+        let legs = legs.map(|(leg, asked)| LegPlan {
+            by: asked.to_string(),
+            depth: leg.depth,
+            weight: leg.weight,
+            parts: self.parts().iter().map(|part| plan_of(leg, part)).collect(),
+        });
+        Ok(Explain { sequence: self.sequence, legs: legs.collect(), steps: steps(&prepared) })
+    }
+}
+
+fn plan_of(leg: &PreparedLeg, part: &Part) -> PartPlan {
+    let filter = match (leg.scope.bound(), &part.source) {
+        (None, _) => FilterPlan::Nothing,
+        (Some(bound), Source::Segment(segment)) => filter_of(bound, segment),
+        (Some(_), Source::Run(_)) => FilterPlan::Values,
+    };
+    let search = match (&leg.ask, &part.source) {
+        (PreparedAsk::Text(plan, _), _) => SearchPlan::Postings { words: plan.leaves.len() },
+        (PreparedAsk::Nearest(search), Source::Segment(segment)) => search_of(search, leg.depth, segment),
+        (PreparedAsk::Nearest(search), Source::Run(_)) => compare(search, part),
+    };
+    let name = match &part.source {
+        Source::Segment(segment) => format!("segment {}", segment.meta().id),
+        Source::Run(_) => "tail".to_owned(),
+    };
+    PartPlan { part: name, rows: part.source.rows().into(), filter, search }
+}
+
+fn filter_of(bound: &Bound, segment: &Segment) -> FilterPlan {
+    let indexes = Indexes {
+        attributes: segment.attributes().map(Arc::clone),
+        text: segment.text().map(Arc::clone),
+        rows: segment.meta().rows,
+    };
+    let plan = Plan::new(bound, &indexes);
+    if plan.is_unknown() { FilterPlan::Values } else { FilterPlan::Index(plan.to_string(), plan.bytes()) }
+}
+
+fn search_of(search: &Nearest, depth: usize, segment: &Arc<Segment>) -> SearchPlan {
+    let mut all = RoaringBitmap::new();
+    all.insert_range(0..segment.meta().rows);
+    let search = Nearest { limit: depth, ..search.clone() };
+    let target = Target { part: 0, segment: Arc::clone(segment), matching: Arc::new(all) };
+    if !search.probes(segment, &target.matching) {
+        return SearchPlan::Compare { bytes: u64::from(segment.meta().rows) * search.row_bytes as u64 };
+    }
+    match leaves_of(&search, &target) {
+        Some((leaves, of, bytes)) => SearchPlan::Probe { leaves, of, bytes },
+        None => SearchPlan::Compare { bytes: u64::from(segment.meta().rows) * search.row_bytes as u64 },
+    }
+}
+
+fn compare(search: &Nearest, part: &Part) -> SearchPlan {
+    SearchPlan::Compare { bytes: u64::from(part.source.rows()) * search.row_bytes as u64 }
+}
+
+fn steps(prepared: &Prepared<'_>) -> Vec<String> {
+    let query = prepared.query;
+    let mut steps = Vec::new();
+    if query.legs.len() > 1 {
+        steps.push(format!("fuse by {:?}", query.fusion));
+    }
+    for (rescore, step) in query.rescores.iter().zip(&prepared.rescores) {
+        steps.push(format!("rescore the best {} by {rescore:?}", step.depth));
+    }
+    if let Some(diversity) = &query.diversity {
+        let (limit, columns) = (diversity.limit, diversity.columns.join(", "));
+        steps.push(if diversity.groups {
+            format!("group by {columns}, {limit} hits each")
+        } else {
+            format!("at most {limit} hits with the same {columns}")
+        });
+    }
+    let computed = query.computes.len();
+    steps.push(format!(
+        "read {} columns of {} documents after {}, and compute {computed}",
+        prepared.columns.len(),
+        query.limit,
+        query.wanted() - query.limit
+    ));
+    steps
+}
+
+impl fmt::Display for Explain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "query of sequence {}", self.sequence.0)?;
+        for (number, leg) in self.legs.iter().enumerate() {
+            writeln!(f, "  leg {number}: {}, depth {}, weight {}", leg.by, leg.depth, leg.weight)?;
+            for part in &leg.parts {
+                writeln!(f, "    {}, {} rows", part.part, part.rows)?;
+                writeln!(f, "      filter: {}", part.filter)?;
+                writeln!(f, "      search: {}", part.search)?;
+            }
+        }
+        self.steps.iter().try_for_each(|step| writeln!(f, "  {step}"))
+    }
+}
+
+impl fmt::Display for FilterPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("none"),
+            Self::Index(plan, _) => write!(f, "by indexes: {plan}"),
+            Self::Values => f.write_str("by the values of all rows"),
+        }
+    }
+}
+
+impl fmt::Display for SearchPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Probe { leaves, of, bytes } => write!(f, "{leaves} of {of} leaves, {bytes} bytes of codes"),
+            Self::Compare { bytes } => write!(f, "every vector that matches, up to {bytes} bytes"),
+            Self::Postings { words } => write!(f, "postings of {words} words"),
+        }
+    }
+}

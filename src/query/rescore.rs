@@ -1,0 +1,243 @@
+//! Rescoring: the best of a ranking, ranked again by what is too costly for all.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{RecordBatch, UInt64Array};
+use arrow::compute::take_record_batch;
+use async_trait::async_trait;
+use futures::future::try_join_all;
+use roaring::RoaringBitmap;
+
+use super::fusion::Fused;
+use super::part::Nearest;
+use super::probe::Effort;
+use super::text::BoundRank;
+use super::{Combine, Hit, Place, Rank, Rows, Select, View};
+use crate::error::{Error, Result};
+use crate::types::Vector;
+
+/// A model of yours that says how good documents are, such as a cross-encoder behind an HTTP interface.
+#[async_trait]
+pub trait Reranker: Send + Sync {
+    /// One score for each of the candidates, in their order: greater is better, and none is NaN. They come best
+    /// first, with the columns that were selected for them. An error ends the query.
+    async fn rerank(&self, candidates: &[Hit]) -> Result<Vec<f32>>;
+}
+
+/// One more look at the best documents of a query, after its legs were fused. What was not among the best is no
+/// hit. Several are done one after the other.
+///
+/// ```
+/// use elacsym::{Combine, Leg, Query, Rank, Rescore, TextQuery};
+///
+/// let query = Query::hybrid([
+///     Leg::nearest("small", [0.1, 0.9]),
+///     Leg::text(TextQuery::any("body", "cold storage")),
+/// ])
+/// .rescore(Rescore::nearest("large", [0.1, 0.7, 0.2]).depth(200))
+/// .limit(10);
+///
+/// let fresh = Rank::distance("published", 1.7e12).decay(86_400_000.0, 1.0);
+/// let news = Query::text(TextQuery::any("body", "cold storage"))
+///     .rescore(Rescore::rank(Combine::Product, fresh));
+/// # let _ = (query, news);
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Rescore {
+    by: By,
+    depth: Option<usize>,
+    select: Select,
+}
+
+#[derive(Clone)]
+enum By {
+    Nearest(String, Vector),
+    Rank(Combine, Rank),
+    Model(Arc<dyn Reranker>),
+}
+
+impl Rescore {
+    /// By the exact distance of the vector in `column` from `vector`; the score is the negated distance. Documents
+    /// without a vector there are left out. The column needs no leg of its own: rank by small vectors, and again
+    /// by large ones.
+    pub fn nearest(column: impl Into<String>, vector: impl Into<Vector>) -> Self {
+        Self::of(By::Nearest(column.into(), vector.into()))
+    }
+
+    /// By the score so far, joined with a value of the document: plain arithmetic, also of negative scores, as
+    /// distances and z-scores have them.
+    pub fn rank(combine: Combine, rank: Rank) -> Self {
+        Self::of(By::Rank(combine, rank))
+    }
+
+    /// By a model of yours.
+    pub fn with(reranker: Arc<dyn Reranker>) -> Self {
+        Self::of(By::Model(reranker))
+    }
+
+    fn of(by: By) -> Self {
+        Self { by, depth: None, select: Select::default() }
+    }
+
+    /// How many of the best documents are looked at. Default ten times what the query asks for, at least 100. At
+    /// least what the query asks for, at most [`Settings::limit_max`](crate::Settings::limit_max).
+    pub fn depth(mut self, depth: usize) -> Self {
+        self.depth = Some(depth);
+        self
+    }
+
+    /// The columns that a [`Reranker`] is given. Default [`Select::Attributes`].
+    pub fn select(mut self, select: Select) -> Self {
+        self.select = select;
+        self
+    }
+
+    pub(super) fn wanted(&self) -> Option<usize> {
+        self.depth
+    }
+}
+
+impl fmt::Debug for Rescore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.by {
+            By::Nearest(column, _) => write!(f, "nearest {column}"),
+            By::Rank(combine, rank) => write!(f, "{combine:?} with {rank:?}"),
+            By::Model(_) => write!(f, "a model"),
+        }
+    }
+}
+
+/// A rescoring, checked against the schema.
+pub(super) struct PreparedRescore {
+    by: PreparedBy,
+    pub(super) depth: usize,
+}
+
+enum PreparedBy {
+    Nearest(Box<Nearest>),
+    Rank(Combine, Box<BoundRank>),
+    Model(Arc<dyn Reranker>, Vec<usize>),
+}
+
+impl View {
+    pub(super) fn prepare_rescore(&self, rescore: &Rescore, depth: usize) -> Result<PreparedRescore> {
+        let by = match &rescore.by {
+            By::Nearest(column, vector) => {
+                PreparedBy::Nearest(Box::new(self.nearest(column, vector, Effort::Exact)?))
+            }
+            By::Rank(combine, rank) => {
+                let rank = BoundRank::new(rank, &self.schema, &self.settings)?;
+                PreparedBy::Rank(*combine, Box::new(rank))
+            }
+            By::Model(model) => PreparedBy::Model(Arc::clone(model), rescore.select.places(&self.schema)?),
+        };
+        Ok(PreparedRescore { by, depth })
+    }
+
+    /// Documents with new scores, in no order.
+    pub(super) async fn rescore(&self, step: &PreparedRescore, fused: Vec<Fused>) -> Result<Vec<Fused>> {
+        let scores = match &step.by {
+            PreparedBy::Nearest(search) => self.distances(search, &fused).await?,
+            PreparedBy::Rank(combine, rank) => self.joined(*combine, rank, &fused).await?,
+            PreparedBy::Model(model, columns) => self.modelled(model.as_ref(), columns, &fused).await?,
+        };
+        if scores.iter().flatten().any(|score| score.is_nan()) {
+            return Err(Error::invalid("bad rescoring: a score is NaN"));
+        }
+        // Of two zeros there is one here.
+        let anew = |(fused, score): (Fused, Option<f32>)| Some(Fused { score: score? + 0.0, ..fused });
+        Ok(fused.into_iter().zip(scores).filter_map(anew).collect())
+    }
+
+    /// Negated exact distances; none where there is no vector.
+    async fn distances(&self, search: &Nearest, fused: &[Fused]) -> Result<Vec<Option<f32>>> {
+        let places: Vec<Place> = fused.iter().map(|fused| fused.place).collect();
+        let batch = self.fetch(&places, &[search.column]).await?;
+        let mut scores = vec![None; fused.len()];
+        let array = batch.columns().get(1).filter(|_| !fused.is_empty());
+        if let Some(array) = array {
+            search.prepared.each(array, None, |at, distance| {
+                if let Some(score) = scores.get_mut(at) {
+                    *score = Some(-distance);
+                }
+            })?;
+        }
+        Ok(scores)
+    }
+
+    async fn joined(&self, combine: Combine, rank: &BoundRank, fused: &[Fused]) -> Result<Vec<Option<f32>>> {
+        let values = self.rank_values(rank, fused.iter().map(|fused| fused.place)).await?;
+        let join = |fused: &Fused| {
+            let value = values.get(&fused.place).copied().unwrap_or_default();
+            Some(match combine {
+                Combine::Sum => fused.score + value,
+                Combine::Max => fused.score.max(value),
+                Combine::Product => fused.score * value,
+            })
+        };
+        Ok(fused.iter().map(join).collect())
+    }
+
+    /// The values of documents at some places.
+    pub(super) async fn rank_values(
+        &self,
+        rank: &BoundRank,
+        places: impl Iterator<Item = Place>,
+    ) -> Result<HashMap<Place, f32>> {
+        let parts = self.parts();
+        let mut rows = vec![RoaringBitmap::new(); parts.len()];
+        for place in places {
+            let of = rows.get_mut(place.part).ok_or_else(|| Error::internal("a place in no part"))?;
+            of.insert(place.row);
+        }
+        let wanted = parts.iter().zip(&rows).enumerate().filter(|(_, (_, rows))| !rows.is_empty());
+        let reads = wanted.map(|(number, (part, rows))| async move {
+            let values = rank.values(self, part, rows).await?;
+            let place = |row| (Place { part: number, row }, values.of(row));
+            Ok::<_, Error>(rows.iter().map(place).collect::<Vec<_>>())
+        });
+        Ok(try_join_all(reads).await?.into_iter().flatten().collect())
+    }
+
+    async fn modelled(
+        &self,
+        model: &dyn Reranker,
+        columns: &[usize],
+        fused: &[Fused],
+    ) -> Result<Vec<Option<f32>>> {
+        if fused.is_empty() {
+            return Ok(Vec::new());
+        }
+        let places: Vec<Place> = fused.iter().map(|fused| fused.place).collect();
+        let batch = self.fetch(&places, columns).await?;
+        // Candidates come in the order of an answer, whatever order they lie in.
+        let order = self.order(&batch, fused.iter())?;
+        let candidates = self.candidates(&batch, &order, fused)?;
+        let given = model.rerank(&candidates).await?;
+        if given.len() != candidates.len() {
+            return Err(Error::invalid(format!(
+                "bad rescoring: a model must give one score for each candidate. candidates=`{}` scores=`{}`",
+                candidates.len(),
+                given.len()
+            )));
+        }
+        let mut scores = vec![None; fused.len()];
+        for (at, score) in order.into_iter().zip(given) {
+            if let Some(slot) = scores.get_mut(at) {
+                *slot = Some(score);
+            }
+        }
+        Ok(scores)
+    }
+
+    fn candidates(&self, batch: &RecordBatch, order: &[usize], fused: &[Fused]) -> Result<Vec<Hit>> {
+        let picks = UInt64Array::from_iter_values(order.iter().map(|at| *at as u64));
+        let rows = Rows::new(Arc::clone(&self.schema), take_record_batch(batch, &picks)?);
+        let documents = rows.documents()?.into_iter();
+        let hit = |(document, fused): (_, &Fused)| Hit::new(document, fused.score, fused.legs.clone());
+        Ok(documents.zip(order.iter().filter_map(|at| fused.get(*at))).map(hit).collect())
+    }
+}
