@@ -7,7 +7,7 @@ use super::postings::{END, Postings};
 use super::scorer::Weigher;
 use super::search::Loaded;
 use super::source::Found;
-use super::sweep::WINDOW;
+use super::sweep::{LANE, WINDOW};
 use crate::error::Result;
 
 /// The rows of some tokens, how often each holds them, and a walk over them.
@@ -46,8 +46,7 @@ impl Group {
                     }
                 }
             }
-            rows.extend((start..).zip(&sums).filter(|(_, sum)| **sum > 0.0).map(|(row, sum)| (row, *sum)));
-            sums.fill(0.0);
+            collect(&mut sums, start, &mut rows);
         }
         Ok(Self { rows, weigher, at: 0 })
     }
@@ -78,6 +77,23 @@ impl Group {
 
     pub(super) fn bound(&self) -> f32 {
         self.weigher.weight
+    }
+}
+
+/// Adds the rows from `start` on that have a sum, which leaves the sums 0.
+fn collect(sums: &mut [f32], start: u32, rows: &mut Vec<(u32, f32)>) {
+    for (lane, start) in sums.as_chunks_mut::<LANE>().0.iter_mut().zip((start..).step_by(LANE)) {
+        let mut found = [(0, 0.0); LANE];
+        let mut count = 0;
+        for (sum, row) in lane.iter().zip(start..) {
+            // Written in any case: a branch would be a guess.
+            if let Some(slot) = found.get_mut(count) {
+                *slot = (row, *sum);
+            }
+            count += usize::from(*sum > 0.0);
+        }
+        rows.extend_from_slice(found.get(..count).unwrap_or_default());
+        *lane = [0.0; LANE];
     }
 }
 

@@ -20,7 +20,7 @@ use super::top::Top;
 /// Rows of a window.
 pub(super) const WINDOW: u32 = 1 << 11;
 /// Sums that are passed over together.
-const LANE: usize = 16;
+pub(super) const LANE: usize = 16;
 /// To find one row costs as much as to pass over so many.
 const CROWD: usize = 12;
 
@@ -253,12 +253,22 @@ impl Candidates {
         token.blocks.jump(self.range.start);
         loop {
             let (found, frequencies) = token.blocks.until(self.range.end);
+            let mut hits = [(0, 0.0, 0.0); BLOCK];
+            let mut count = 0;
             for (row, frequency) in found.iter().zip(frequencies) {
                 let (length, frequency) = (token.weigher.length(*row), *frequency as f32);
-                if frequency >= need * length {
-                    self.push(*row, score(token.weigher.weight, frequency, length).into());
+                // Written in any case: a branch would be a guess.
+                if let Some(slot) = hits.get_mut(count) {
+                    *slot = (*row, frequency, length);
                 }
+                count += usize::from(frequency >= need * length);
             }
+            let hits = hits.get(..count).unwrap_or_default();
+            self.rows.extend(hits.iter().map(|(row, ..)| *row));
+            let weight = token.weigher.weight;
+            self.sums.extend(
+                hits.iter().map(|(_, frequency, length)| f64::from(score(weight, *frequency, *length))),
+            );
             if found.is_empty() || !token.blocks.goes_on() {
                 return;
             }
