@@ -3,6 +3,7 @@
 //! A `View` is a set of parts at one sequence: segments, and the layers of the tail that hide what is
 //! older. Everything here works on any part alike and never sees a manifest.
 
+mod aggregate;
 mod compute;
 mod cursor;
 pub(crate) mod distance;
@@ -29,6 +30,7 @@ pub(crate) mod text;
 pub(crate) mod topk;
 mod view;
 
+pub use aggregate::{Aggregate, AggregateGroup, Aggregated, Aggregation};
 pub use compute::{Compute, Computed};
 pub use cursor::{Cursor, QueryCursor};
 pub use diversity::Group;
