@@ -6,7 +6,7 @@
 //! asked for every value. Facets are the counts of every value, for Arrow by a hash map of the values. The collection is made from a seed.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-#![expect(clippy::indexing_slicing, clippy::cast_precision_loss, reason = "a benchmark")]
+#![expect(clippy::indexing_slicing, reason = "a benchmark")]
 
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;

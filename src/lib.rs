@@ -104,7 +104,9 @@ pub use query::{
     Aggregate, Aggregation, Combine, Rank, SearchBox, TextInput, TextMatch, TextPhrase, TextQuery,
     TokenFilter,
 };
-pub use query::{Compute, Cursor, Filter, Fusion, Leg, Operand, Query, RecallCheck, RecallReport, Reranker};
+pub use query::{
+    Compute, Cursor, Filter, Fusion, Leg, Operand, Order, Query, RecallCheck, RecallReport, Reranker,
+};
 pub use query::{Rescore, Scan, Select};
 pub use schema::Schema;
 #[cfg(feature = "disk-cache")]

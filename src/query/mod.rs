@@ -13,8 +13,10 @@ mod explain;
 mod filter;
 mod fusion;
 mod hits;
+mod keys;
 mod leg;
 mod nearest;
+mod order;
 mod part;
 #[expect(clippy::cast_precision_loss, reason = "rows and leaves are counted, and shares of them compared")]
 mod probe;
@@ -39,6 +41,7 @@ pub(crate) use filter::Bound;
 pub use filter::{Filter, Operand};
 pub use fusion::Fusion;
 pub use leg::Leg;
+pub use order::Order;
 pub(crate) use part::Part;
 pub use recall::{RecallCheck, RecallReport};
 pub use request::Query;

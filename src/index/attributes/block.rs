@@ -63,6 +63,17 @@ pub(super) enum Posted<'a> {
 }
 
 impl Posted<'_> {
+    /// Those of the rows that are in `among`.
+    pub(super) fn among(self, rows: u32, among: &RoaringBitmap) -> Result<Vec<u32>, CodecError> {
+        match self {
+            Posted::Bitmap(bytes) => Ok((bitmap(bytes, rows)? & among).into_iter().collect()),
+            Posted::Listed(list) => {
+                let list = list.iter().map(|bytes| u32::from_le_bytes(*bytes));
+                Ok(list.filter(|row| among.contains(*row)).collect())
+            }
+        }
+    }
+
     /// How many of the rows are in `among`, which may be all of a segment of `rows` rows.
     pub(super) fn count(self, rows: u32, among: &RoaringBitmap, all: bool) -> Result<u64, CodecError> {
         match self {

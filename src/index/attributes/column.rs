@@ -14,6 +14,9 @@ use crate::codec::CodecError;
 /// A longer key is told in the head by its first bytes.
 pub(super) const FENCE_BYTES_MAX: usize = 32;
 
+/// A key with some of its rows, ascending.
+pub(crate) type Entry = (Box<[u8]>, Vec<u32>);
+
 /// The index of a column, without its blocks.
 #[derive(Debug)]
 pub(crate) struct Column {
@@ -118,6 +121,19 @@ impl Column {
             })?;
         }
         Ok(whole)
+    }
+
+    /// The keys of a block in order, each with its rows among some, if it has any.
+    pub(crate) fn entries(&self, block: &[u8], among: &RoaringBitmap) -> Result<Vec<Entry>, CodecError> {
+        let mut entries = Vec::new();
+        block::read(self.width, block, |key, posted| {
+            let rows = posted.among(self.rows, among)?;
+            if !rows.is_empty() {
+                entries.push((key.into(), rows));
+            }
+            Ok(())
+        })?;
+        Ok(entries)
     }
 
     /// The answer to a probe by the blocks it needs.

@@ -13,6 +13,11 @@ use crate::types::Value;
 /// A longer value is stored by its first bytes. What is this long may therefore be the start of any longer value.
 pub(super) const KEY_BYTES_MAX: usize = 128;
 
+/// Whether a key as it is stored is the whole of its value.
+pub(crate) fn is_whole(key: &[u8]) -> bool {
+    key.len() < KEY_BYTES_MAX
+}
+
 /// The key of a number or truth value by its bits, as they are in an Arrow array.
 pub(crate) fn of_bits(kind: AttributeType, bits: u64) -> Box<[u8]> {
     match kind {

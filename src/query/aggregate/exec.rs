@@ -20,8 +20,8 @@ const PARALLEL: usize = 2;
 /// An index is asked that tells by so few bytes; past them the columns are read in windows.
 const INDEX_BYTES_MAX: u64 = 64 << 20;
 
-/// Fewer rows than one in so many are read themselves.
-const SPARSE: u64 = 64;
+/// Rows are read themselves where an index has more bytes than these for each of them.
+const ROW_BYTES: u64 = 512;
 
 /// A value of a column, and how many rows have it.
 type Counted = (usize, Box<[u8]>, u64);
@@ -79,8 +79,7 @@ impl View {
     ) -> Result<Option<Vec<Counted>>> {
         let Source::Segment(segment) = &part.source else { return Ok(None) };
         let apart = plan.keys.is_empty() || (plan.keys.len() == 1 && plan.tallies.is_empty());
-        let few = rows.len() < u64::from(segment.meta().rows) / SPARSE;
-        let Some(index) = segment.attributes().filter(|_| apart && !few) else { return Ok(None) };
+        let Some(index) = segment.attributes().filter(|_| apart) else { return Ok(None) };
         let (mut names, mut spans) = (Vec::new(), Vec::new());
         for column in plan.columns.iter().filter_map(|at| self.schema.columns().get(*at)) {
             let Some(indexed) = index.column(&column.name) else { return Ok(None) };
@@ -89,7 +88,7 @@ impl View {
             spans.extend(of);
         }
         let bytes = spans.iter().map(|span: &Span| span.end.saturating_sub(span.start));
-        if bytes.fold(0, u64::saturating_add) > INDEX_BYTES_MAX {
+        if bytes.fold(0, u64::saturating_add) > INDEX_BYTES_MAX.min(rows.len().saturating_mul(ROW_BYTES)) {
             return Ok(None);
         }
         let blocks = index.read(&spans).await?;

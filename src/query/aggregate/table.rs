@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 
 use super::AggregateGroup;
 use super::bind::{Grouping, Plan, Tally, What};
 use crate::error::{Error, Result};
-use crate::index::attributes::{bits_of, each_key, value_of};
+use crate::index::attributes::{bits_of, value_of};
+use crate::query::keys::Keys;
 use crate::schema::AttributeType;
 use crate::types::Value;
 
@@ -17,6 +18,9 @@ use crate::types::Value;
 const BYTES_MAX: usize = 128 << 20;
 /// What a group or a value takes beside its bytes, about.
 const ENTRY_BYTES: usize = 64;
+
+/// The count of a group, its keys and its number.
+type Ranked<'a> = (u64, Vec<Option<&'a [u8]>>, usize);
 
 /// The groups that were found so far.
 #[derive(Debug, Default)]
@@ -39,41 +43,6 @@ enum State {
     Float { sum: f64, values: u64 },
     Extreme(Option<Box<[u8]>>),
     Distinct(HashSet<Box<[u8]>>),
-}
-
-/// A column of a batch as keys: of each row none, one, or one for each element.
-#[derive(Debug, Default)]
-struct Keys {
-    bytes: Vec<u8>,
-    /// The end of each key.
-    ends: Vec<usize>,
-    /// Of each row the number of its first key, and at last the number of all.
-    starts: Vec<usize>,
-}
-
-impl Keys {
-    fn new(array: &ArrayRef) -> Result<Self> {
-        let mut keys = Self::default();
-        each_key(array, |row, key| {
-            let number = keys.ends.len();
-            keys.starts.resize(row + 1, number);
-            keys.bytes.extend(key);
-            keys.ends.push(keys.bytes.len());
-        })?;
-        // `resize` fills rows without keys that lie before one that has some; here those behind.
-        let number = keys.ends.len();
-        keys.starts.resize(array.len() + 1, number);
-        Ok(keys)
-    }
-
-    fn of(&self, row: usize) -> impl Iterator<Item = &[u8]> {
-        let at = |row: usize| self.starts.get(row).copied().unwrap_or(self.ends.len());
-        (at(row)..at(row + 1)).map(|number| {
-            let start = number.checked_sub(1).and_then(|before| self.ends.get(before).copied());
-            let end = self.ends.get(number).copied().unwrap_or_default();
-            self.bytes.get(start.unwrap_or_default()..end).unwrap_or_default()
-        })
-    }
 }
 
 impl Table {
@@ -184,22 +153,20 @@ impl Table {
             self.group(plan, &[])?;
         }
         let total = self.groups.len();
-        // Names order as the values do: lengths come behind keys only where one begins with the other.
-        let mut order: Vec<(u64, Vec<Option<&[u8]>>, usize)> = self
+        let mut order: Vec<Ranked<'_>> = self
             .numbers
             .iter()
             .map(|(name, number)| {
                 (self.groups.get(*number).map_or(0, |group| group.count), split(name), *number)
             })
             .collect();
-        let first =
-            |a: &(u64, Vec<_>, usize), b: &(u64, Vec<_>, usize)| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1));
+        let first = |a: &Ranked<'_>, b: &Ranked<'_>| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1));
         if plan.groups < order.len() {
             order.select_nth_unstable_by(plan.groups, first);
             order.truncate(plan.groups);
         }
         order.sort_unstable_by(first);
-        let group = |(count, keys, number): (u64, Vec<Option<&[u8]>>, usize)| {
+        let group = |(count, keys, number): Ranked<'_>| {
             let keys = keys
                 .into_iter()
                 .zip(&plan.keys)

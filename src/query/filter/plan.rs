@@ -27,7 +27,7 @@ use crate::schema::AttributeType;
 /// A predicate that needs more bytes of an index than this is left to a scan, which goes in windows.
 const PROBE_BYTES_MAX: u64 = 64 << 20;
 /// Blocks that are searched where we are: more than these are worth a change of threads.
-const INLINE_BYTES: u64 = 64 << 10;
+const INLINE_BYTES: u64 = 256 << 10;
 
 /// An end of a range of keys.
 type KeyLimit = Limit<Box<[u8]>>;
@@ -147,7 +147,7 @@ impl Planner<'_> {
             Node::All(nodes) => {
                 let (mut ranges, mut steps) = (Vec::new(), Vec::new());
                 for node in nodes {
-                    if !self.narrow(node, &mut ranges) {
+                    if !Self::narrow(node, &mut ranges) {
                         steps.push(self.step(node));
                     }
                 }
@@ -164,7 +164,7 @@ impl Planner<'_> {
 
     /// Joins a bound of a column with its other ones: what lies between two is far less than what lies on one side
     /// of each. Of arrays each bound may be kept by another element.
-    fn narrow(&self, node: &Node, ranges: &mut Vec<(usize, KeyLimit, KeyLimit)>) -> bool {
+    fn narrow(node: &Node, ranges: &mut Vec<(usize, KeyLimit, KeyLimit)>) -> bool {
         let Node::Leaf(Leaf { column, elements: false, test, .. }) = node else { return false };
         let Test::Compare(comparison, Against::Literal(literal)) = test else { return false };
         let Some(Probe::Range(low, high)) = range(*comparison, literal) else { return false };
@@ -267,7 +267,7 @@ fn keys_of(set: &Set, kind: AttributeType) -> Option<Vec<Box<[u8]>>> {
             // Numbers are brought in order as such: a list may be long.
             match kind {
                 AttributeType::Int | AttributeType::Datetime => {
-                    bits.sort_unstable_by_key(|bits| bits.cast_signed())
+                    bits.sort_unstable_by_key(|bits| bits.cast_signed());
                 }
                 AttributeType::Float => {
                     bits.sort_unstable_by(|a, b| f64::from_bits(*a).total_cmp(&f64::from_bits(*b)));
