@@ -109,6 +109,8 @@ fn figures(keys: Vec<Value>, rows: &[&Row]) -> AggregateGroupOf {
     (keys, rows.len() as u64, values)
 }
 
+/// A filter, and what it does.
+type Filtered = (Option<Filter>, fn(&Row) -> bool);
 type AggregateGroupOf = (Vec<Value>, u64, BTreeMap<String, Value>);
 
 fn with_figures(of: Aggregation) -> Aggregation {
@@ -167,7 +169,7 @@ async fn they_are_what_counting_by_hand_gives_wherever_documents_lie() -> Result
                 2 => drop(ns.compact().await?),
                 _ => {}
             }
-            let filters: [(Option<Filter>, fn(&Row) -> bool); 3] = [
+            let filters: [Filtered; 3] = [
                 (None, |_| true),
                 (Some(Filter::gt("price", 0)), |row| row.price.is_some_and(|price| price > 0)),
                 (Some(Filter::lt("price", -1_000)), |_| false),
