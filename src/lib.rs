@@ -50,6 +50,7 @@
 //! | declare columns | [`Schema`], [`schema`] |
 //! | write: upserts, patches, deletes, conditions, tokens | [`WriteBatch`], [`Condition`], [`WriteReceipt`] |
 //! | search | [`Query`], [`query::TextQuery`], [`query::QueryResponse`] |
+//! | count, sum and group: facets | [`Aggregation`], [`Namespace::aggregate`] |
 //! | walk over documents | [`Scan`], [`Cursor`] |
 //! | say which documents | [`Filter`] |
 //! | read several things from one state | [`Snapshot`], [`Consistency`] |
@@ -99,8 +100,13 @@ pub use database::{Database, DatabaseBuilder};
 pub use error::{Error, ErrorKind, Indeterminate, Outcome, Result};
 pub use maintenance::{CompactReport, FlushReport, IndexProgress};
 pub use namespace::{Consistency, Namespace, Snapshot};
-pub use query::{Combine, Rank, SearchBox, TextInput, TextMatch, TextPhrase, TextQuery, TokenFilter};
-pub use query::{Compute, Cursor, Filter, Fusion, Leg, Operand, Query, RecallCheck, RecallReport, Reranker};
+pub use query::{
+    Aggregate, Aggregation, Combine, Rank, SearchBox, TextInput, TextMatch, TextPhrase, TextQuery,
+    TokenFilter,
+};
+pub use query::{
+    Compute, Cursor, Filter, Fusion, Leg, Operand, Order, Query, RecallCheck, RecallReport, Reranker,
+};
 pub use query::{Rescore, Scan, Select};
 pub use schema::Schema;
 #[cfg(feature = "disk-cache")]

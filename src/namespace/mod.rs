@@ -11,7 +11,7 @@ use crate::engine::{Engine, close_life};
 use crate::error::{Error, ErrorKind, Result};
 use crate::maintenance::{CompactReport, FlushReport, IndexProgress};
 use crate::maintenance::{compact, flush, flush_while, index_progress};
-use crate::query::{Page, Query, QueryResponse, RecallCheck, RecallReport, Scan};
+use crate::query::{Aggregated, Aggregation, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan};
 use crate::schema::Schema;
 use crate::settings::Backpressure;
 use crate::types::{Document, DocumentId, NamespaceName, Sequence, WriteReceipt};
@@ -218,6 +218,15 @@ impl Namespace {
     /// As [`Snapshot::query_all`].
     pub async fn query_all(&self, queries: &[Query]) -> Result<Vec<QueryResponse>> {
         self.snapshot(Consistency::Strong).await?.query_all(queries).await
+    }
+
+    /// Counts, sums, averages and facets of the documents that match, with strong consistency. See
+    /// [`Snapshot::aggregate`].
+    ///
+    /// # Errors
+    /// As [`Snapshot::aggregate`].
+    pub async fn aggregate(&self, aggregation: &Aggregation) -> Result<Aggregated> {
+        self.snapshot(Consistency::Strong).await?.aggregate(aggregation).await
     }
 
     /// Measures the recall of approximate search on what is stored. See [`Snapshot::measure_recall`].

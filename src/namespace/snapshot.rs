@@ -4,7 +4,8 @@ use std::fmt;
 
 use crate::error::{Error, Result};
 use crate::query::{
-    Explain, Filter, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, Select, View,
+    Aggregated, Aggregation, Explain, Filter, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan,
+    Select, View,
 };
 use crate::types::{Document, DocumentId, Sequence};
 
@@ -57,6 +58,19 @@ impl Snapshot {
     pub async fn count_matching(&self, filter: &Filter) -> Result<u64> {
         let bound = self.view.bind(Some(filter))?;
         Ok(self.view.matching(bound.as_ref()).await?.iter().map(|(_, rows)| rows.len()).sum())
+    }
+
+    /// Counts, sums, least and greatest values, averages and facets of the documents that match.
+    ///
+    /// The index of attributes answers counts by one attribute, and figures of all that match; what else is asked is
+    /// worked out of the attributes themselves, some of them at a time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a wrong filter, attribute or name,
+    /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for more than [`Aggregation`] allows, and for a
+    /// sum that does not fit its type.
+    pub async fn aggregate(&self, aggregation: &Aggregation) -> Result<Aggregated> {
+        self.view.aggregate(aggregation).await
     }
 
     /// The documents of these ids, whole, in their order.

@@ -11,6 +11,7 @@ use super::diversity::{Picked, PreparedDiversity};
 use super::fusion::{Fused, Ranking};
 use super::hits::through;
 use super::leg::Ask;
+use super::order::PreparedOrder;
 use super::part::Nearest;
 use super::rescore::PreparedRescore;
 use super::scope::{Scope, Scopes};
@@ -53,6 +54,7 @@ pub(super) struct PreparedLeg {
 pub(super) enum PreparedAsk {
     Nearest(Nearest),
     Text(Arc<TextPlan>, Vec<BoundRank>),
+    Order(PreparedOrder),
 }
 
 impl View {
@@ -99,6 +101,7 @@ impl View {
             Ask::Nearest { column, vector, effort } => {
                 PreparedAsk::Nearest(self.nearest(column, vector, *effort)?)
             }
+            Ask::Order(orders) => PreparedAsk::Order(self.prepare_order(orders)?),
             Ask::Text(query) => {
                 let (plan, ranks) = text::bind(query, &self.schema, &self.settings)?;
                 PreparedAsk::Text(Arc::new(plan), ranks)
@@ -224,6 +227,7 @@ impl View {
             PreparedAsk::Text(plan, ranks) => {
                 self.search_text((plan, ranks), &leg.scope, depth, ties).await?
             }
+            PreparedAsk::Order(order) => self.search_order(order, &leg.scope, depth, ties).await?,
         };
         found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         through(&mut found, depth, |a, b| a.0.total_cmp(&b.0));

@@ -93,6 +93,11 @@ pub enum SearchPlan {
         /// What is looked up in the dictionary.
         words: usize,
     },
+    /// The values of the first attribute of an order are walked until so many rows are found.
+    Walk {
+        /// Rows that are wanted.
+        rows: usize,
+    },
 }
 
 impl View {
@@ -118,6 +123,7 @@ fn plan_of(leg: &PreparedLeg, part: &Part) -> PartPlan {
     };
     let search = match (&leg.ask, &part.source) {
         (PreparedAsk::Text(plan, _), _) => SearchPlan::Postings { words: plan.leaves.len() },
+        (PreparedAsk::Order(_), _) => SearchPlan::Walk { rows: leg.depth },
         (PreparedAsk::Nearest(search), Source::Segment(segment)) => search_of(search, leg.depth, segment),
         (PreparedAsk::Nearest(search), Source::Run(_)) => compare(search, part),
     };
@@ -214,6 +220,7 @@ impl fmt::Display for SearchPlan {
             Self::Probe { leaves, of, bytes } => write!(f, "{leaves} of {of} leaves, {bytes} bytes of codes"),
             Self::Compare { bytes } => write!(f, "every vector that matches, up to {bytes} bytes"),
             Self::Postings { words } => write!(f, "postings of {words} words"),
+            Self::Walk { rows } => write!(f, "walk values for {rows} rows"),
         }
     }
 }

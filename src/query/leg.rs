@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::probe::Effort;
-use super::{Filter, TextQuery};
+use super::{Filter, Order, TextQuery};
 use crate::error::{Error, Result};
 use crate::types::Vector;
 
@@ -31,6 +31,7 @@ pub struct Leg {
 pub(super) enum Ask {
     Nearest { column: String, vector: Vector, effort: Effort },
     Text(TextQuery),
+    Order(Vec<Order>),
 }
 
 impl Leg {
@@ -44,6 +45,21 @@ impl Leg {
     /// The documents whose text matches, best first by BM25.
     pub fn text(query: impl Into<TextQuery>) -> Self {
         Self::of(Ask::Text(query.into()))
+    }
+
+    /// The documents in order of attributes, at most 8, the first one deciding first. Equal ones have one rank, and
+    /// as hits they are in order of their ids. The score is 0 for the first values, and one less for every different
+    /// ones behind them.
+    ///
+    /// ```
+    /// use elacsym::{Filter, Leg, Order, Query};
+    ///
+    /// let newest = Leg::order_by([Order::desc("year"), Order::asc("title")]).filter(Filter::eq("kind", "noun"));
+    /// let query = Query::from(newest).limit(20);
+    /// # let _ = query;
+    /// ```
+    pub fn order_by(orders: impl IntoIterator<Item = Order>) -> Self {
+        Self::of(Ask::Order(orders.into_iter().collect()))
     }
 
     fn of(ask: Ask) -> Self {
@@ -92,7 +108,7 @@ impl Leg {
     pub(super) fn set_effort(&mut self, wanted: Effort) {
         match &mut self.ask {
             Ask::Nearest { effort, .. } => *effort = wanted,
-            Ask::Text(_) => {}
+            Ask::Text(_) | Ask::Order(_) => {}
         }
     }
 
@@ -104,7 +120,7 @@ impl Leg {
         }
         match &self.ask {
             Ask::Nearest { effort, .. } => effort.check(),
-            Ask::Text(_) => Ok(()),
+            Ask::Text(_) | Ask::Order(_) => Ok(()),
         }
     }
 }
@@ -114,6 +130,7 @@ impl fmt::Display for Leg {
         match &self.ask {
             Ask::Nearest { column, effort, .. } => write!(f, "nearest by {column}, {effort:?}"),
             Ask::Text(_) => f.write_str("text by BM25"),
+            Ask::Order(keys) => write!(f, "in order of {} attributes", keys.len()),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A `View` is a set of parts at one sequence: segments, and the layers of the tail that hide what is
 //! older. Everything here works on any part alike and never sees a manifest.
 
+mod aggregate;
 mod compute;
 mod cursor;
 pub(crate) mod distance;
@@ -12,8 +13,10 @@ mod explain;
 mod filter;
 mod fusion;
 mod hits;
+mod keys;
 mod leg;
 mod nearest;
+mod order;
 mod part;
 #[expect(clippy::cast_precision_loss, reason = "rows and leaves are counted, and shares of them compared")]
 mod probe;
@@ -29,6 +32,7 @@ pub(crate) mod text;
 pub(crate) mod topk;
 mod view;
 
+pub use aggregate::{Aggregate, AggregateGroup, Aggregated, Aggregation};
 pub use compute::{Compute, Computed};
 pub use cursor::{Cursor, QueryCursor};
 pub use diversity::Group;
@@ -37,6 +41,7 @@ pub(crate) use filter::Bound;
 pub use filter::{Filter, Operand};
 pub use fusion::Fusion;
 pub use leg::Leg;
+pub use order::Order;
 pub(crate) use part::Part;
 pub use recall::{RecallCheck, RecallReport};
 pub use request::Query;

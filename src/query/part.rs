@@ -111,9 +111,14 @@ impl Part {
         let Some(Known { sure, maybe }) = known else {
             return Self::scan(env, schema, bound, segment, among).await;
         };
-        let rest = (maybe - sure) & among;
+        // An answer that is whole is the common one.
+        let rest = if sure.len() == maybe.len() { RoaringBitmap::new() } else { (maybe - sure) & among };
         if rest.is_empty() {
-            return Ok(sure & among);
+            return Ok(if among.len() == u64::from(segment.meta().rows) {
+                sure.clone()
+            } else {
+                sure & among
+            });
         }
         Ok((sure & among) | Self::scan(env, schema, bound, segment, &rest).await?)
     }
@@ -127,16 +132,7 @@ impl Part {
         among: &RoaringBitmap,
     ) -> Result<RoaringBitmap> {
         let columns = places(schema, bound.columns());
-        let mut windows = Vec::new();
-        let mut from = 0;
-        while from < segment.meta().rows {
-            let rows = segment.window(&columns, from);
-            from = rows.end.max(from + 1);
-            let picked = within(among, rows);
-            if !picked.is_empty() {
-                windows.push(picked);
-            }
-        }
+        let windows = windows(segment, &columns, among);
         let columns = &columns;
         let one = |picked: RoaringBitmap| async move {
             let batch = segment.fetch(columns, &picked).await?;
@@ -147,6 +143,14 @@ impl Part {
             .buffered(PARALLEL)
             .try_fold(RoaringBitmap::new(), |all, some| async move { Ok(all | some) })
             .await
+    }
+
+    /// Some rows in ascending order, cut so that each piece is worth one fetch of these columns.
+    pub(super) fn windows(&self, columns: &[usize], rows: &RoaringBitmap) -> Vec<RoaringBitmap> {
+        match &self.source {
+            Source::Segment(segment) => windows(segment, columns, rows),
+            Source::Run(_) => vec![rows.clone()],
+        }
     }
 
     /// The id and these columns of some rows, in ascending order of the rows.
@@ -281,6 +285,19 @@ async fn score(
         Ok(top)
     };
     env.blocking(work).await?
+}
+
+fn windows(segment: &Segment, columns: &[usize], rows: &RoaringBitmap) -> Vec<RoaringBitmap> {
+    let (mut windows, mut from) = (Vec::new(), 0);
+    while from < segment.meta().rows {
+        let window = segment.window(columns, from);
+        from = window.end.max(from + 1);
+        let picked = within(rows, window);
+        if !picked.is_empty() {
+            windows.push(picked);
+        }
+    }
+    windows
 }
 
 /// Evaluates a filter on the batch of these rows: which of them match.

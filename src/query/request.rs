@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::diversity::Diversity;
 use super::probe::Effort;
-use super::{Compute, Filter, Fusion, Leg, QueryCursor, Rescore, Select, TextQuery};
+use super::{Compute, Filter, Fusion, Leg, Order, QueryCursor, Rescore, Select, TextQuery};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::types::{DocumentId, Vector};
@@ -81,6 +81,11 @@ impl Query {
     /// ```
     pub fn text(query: impl Into<TextQuery>) -> Self {
         Leg::text(query).into()
+    }
+
+    /// The documents in order of attributes: [`Leg::order_by`].
+    pub fn order_by(orders: impl IntoIterator<Item = Order>) -> Self {
+        Leg::order_by(orders).into()
     }
 
     /// The documents that some legs rank, fused by [`Fusion::default`]. A document needs to be found by one of

@@ -16,6 +16,9 @@ const WHAT: &str = "attribute block";
 /// Up to this many rows are listed.
 const LISTED_MAX: usize = 16;
 const BITMAP: u8 = u8::MAX;
+/// More rows than one in so many are gathered as bits.
+const SPARSE: u64 = 512;
+const NOT_HERE: &str = "a row that is not in the segment";
 
 /// Appends a key with its rows, which ascend and are at least one.
 pub(super) fn push(key: &[u8], fixed: bool, rows: &[u32], out: &mut Vec<u8>) {
@@ -59,18 +62,63 @@ pub(super) enum Posted<'a> {
     Bitmap(&'a [u8]),
 }
 
+impl Posted<'_> {
+    /// Those of the rows that are in `among`.
+    pub(super) fn among(self, rows: u32, among: &RoaringBitmap) -> Result<Vec<u32>, CodecError> {
+        match self {
+            Posted::Bitmap(bytes) => Ok((bitmap(bytes, rows)? & among).into_iter().collect()),
+            Posted::Listed(list) => {
+                let list = list.iter().map(|bytes| u32::from_le_bytes(*bytes));
+                Ok(list.filter(|row| among.contains(*row)).collect())
+            }
+        }
+    }
+
+    /// How many of the rows are in `among`, which may be all of a segment of `rows` rows.
+    pub(super) fn count(self, rows: u32, among: &RoaringBitmap, all: bool) -> Result<u64, CodecError> {
+        match self {
+            Posted::Bitmap(bytes) if all => Ok(bitmap(bytes, rows)?.len()),
+            Posted::Bitmap(bytes) => Ok(bitmap(bytes, rows)?.intersection_len(among)),
+            Posted::Listed(list) => {
+                let mut count = 0;
+                for row in list.iter().map(|bytes| u32::from_le_bytes(*bytes)) {
+                    if row >= rows {
+                        return Err(CodecError::malformed(WHAT, NOT_HERE));
+                    }
+                    count += u64::from(all || among.contains(row));
+                }
+                Ok(count)
+            }
+        }
+    }
+}
+
 /// Rows that are gathered.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     bitmap: RoaringBitmap,
+    /// Rows of bitmaps after the first.
+    joined: u64,
     listed: Vec<u32>,
+    /// A bit for each row, if rows are many.
+    bits: Vec<u8>,
 }
 
 impl Gathered {
     /// Adds the rows of a key in a segment of `rows` rows.
+    #[inline]
     pub(super) fn add(&mut self, posted: Posted<'_>, rows: u32) -> Result<(), CodecError> {
         match posted {
-            Posted::Bitmap(bytes) => self.bitmap |= bitmap(bytes, rows)?,
+            Posted::Bitmap(bytes) if self.bitmap.is_empty() => self.bitmap = bitmap(bytes, rows)?,
+            Posted::Bitmap(bytes) => {
+                let one = bitmap(bytes, rows)?;
+                self.joined += one.len();
+                if self.joined > u64::from(rows) / SPARSE {
+                    self.set(rows, one.iter())?;
+                } else {
+                    self.bitmap |= one;
+                }
+            }
             Posted::Listed(list) => {
                 self.listed.extend(list.iter().map(|bytes| u32::from_le_bytes(*bytes)));
             }
@@ -79,14 +127,60 @@ impl Gathered {
     }
 
     pub(super) fn finish(mut self, rows: u32) -> Result<RoaringBitmap, CodecError> {
-        self.listed.sort_unstable();
-        if self.listed.last().is_some_and(|row| *row >= rows) {
-            return Err(CodecError::malformed(WHAT, "a row that is not in the segment"));
+        if self.bits.is_empty() && self.listed.len() as u64 <= u64::from(rows) / SPARSE {
+            self.listed.sort_unstable();
+            if self.listed.last().is_some_and(|row| *row >= rows) {
+                return Err(CodecError::malformed(WHAT, NOT_HERE));
+            }
+            self.listed.dedup();
+            let listed: RoaringBitmap = self.listed.into_iter().collect();
+            return Ok(if self.bitmap.is_empty() { listed } else { self.bitmap | listed });
         }
-        self.listed.dedup();
-        let listed: RoaringBitmap = self.listed.into_iter().collect();
-        Ok(self.bitmap | listed)
+        let listed = std::mem::take(&mut self.listed);
+        self.set(rows, listed.into_iter())?;
+        let dense = RoaringBitmap::from_lsb0_bytes(0, &self.bits);
+        Ok(if self.bitmap.is_empty() { dense } else { self.bitmap | dense })
     }
+
+    /// Adds rows to a plain bit for each row: of many rows the fastest way to bring them in order.
+    fn set(&mut self, rows: u32, more: impl Iterator<Item = u32>) -> Result<(), CodecError> {
+        self.bits.resize((rows as usize).div_ceil(8), 0);
+        for row in more {
+            match self.bits.get_mut(row as usize / 8) {
+                Some(bits) if row < rows => *bits |= 1 << (row % 8),
+                _ => return Err(CodecError::malformed(WHAT, NOT_HERE)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As [`read`], of keys of eight bytes, which are compared as numbers.
+pub(super) fn read_words<'a>(
+    bytes: &'a [u8],
+    mut each: impl FnMut(u64, Posted<'a>) -> Result<(), CodecError>,
+) -> Result<(), CodecError> {
+    let short = || CodecError::malformed(WHAT, "an entry that is cut off");
+    let (mut rest, mut next) = (bytes, 0);
+    while let Some((key, behind)) = rest.split_first_chunk::<8>() {
+        let key = u64::from_be_bytes(*key);
+        let (count, behind) = behind.split_first().ok_or_else(short)?;
+        if key < next || (next == 0 && rest.len() < bytes.len()) {
+            return Err(CodecError::malformed(WHAT, "a key that is too long or out of order"));
+        }
+        // The greatest key wraps: nothing may follow it.
+        next = key.wrapping_add(1);
+        let bitmap = *count == BITMAP;
+        let (length, behind) = match behind.split_first_chunk::<4>() {
+            Some((length, behind)) if bitmap => (u32::from_le_bytes(*length) as usize, behind),
+            _ if bitmap => return Err(short()),
+            _ => (usize::from(*count) * 4, behind),
+        };
+        let (posted, behind) = behind.split_at_checked(length).ok_or_else(short)?;
+        rest = behind;
+        each(key, if bitmap { Posted::Bitmap(posted) } else { Posted::Listed(posted.as_chunks().0) })?;
+    }
+    if rest.is_empty() { Ok(()) } else { Err(short()) }
 }
 
 /// Calls `each` with every key of a block and its rows.

@@ -1,18 +1,21 @@
 //! A column of the index: where its blocks lie, and what stands at their bounds.
 
-use std::ops::{Bound, Range};
+use std::ops::{Bound, Range, RangeInclusive};
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::block::{self, Gathered};
 use super::key::KEY_BYTES_MAX;
-use super::probe::{Asking, Known, Probe, Says};
+use super::probe::{Asking, Known, Probe, Says, skip};
 use crate::cache::Span;
 use crate::codec::CodecError;
 
 /// A longer key is told in the head by its first bytes.
 pub(super) const FENCE_BYTES_MAX: usize = 32;
+
+/// A key with some of its rows, ascending.
+pub(crate) type Entry = (Box<[u8]>, Vec<u32>);
 
 /// The index of a column, without its blocks.
 #[derive(Debug)]
@@ -51,12 +54,15 @@ impl Column {
                 of(start..end.max(start)).collect()
             }
             Probe::In(keys) => {
-                let (mut spans, mut from) = (Vec::new(), 0);
-                for key in keys {
+                let (mut spans, mut from, mut keys) = (Vec::new(), 0, keys.as_slice());
+                while let Some(key) = keys.first() {
                     let range = self.candidates(key);
                     let range = range.start.max(from)..range.end;
                     from = from.max(range.end);
                     spans.extend(of(range.start..range.end.max(range.start)));
+                    // Keys before the next block need none but these.
+                    let Some(next) = self.blocks.get(from) else { break };
+                    keys = keys.get(skip(keys, &next.fence).max(1)..).unwrap_or_default();
                 }
                 spans
             }
@@ -89,6 +95,47 @@ impl Column {
         self.blocks.partition_point(surely).saturating_sub(1)..end
     }
 
+    /// All blocks of keys, in their order.
+    pub(crate) fn all_spans(&self) -> Vec<Span> {
+        self.blocks.iter().map(|block| block.span.clone()).collect()
+    }
+
+    /// Calls `each` with every key and how many rows of `among` have it, if any, by all blocks. False if one of
+    /// these keys is not whole.
+    pub(crate) fn count(
+        &self,
+        blocks: &[Bytes],
+        among: &RoaringBitmap,
+        each: &mut dyn FnMut(&[u8], u64),
+    ) -> Result<bool, CodecError> {
+        let all = among.len() == u64::from(self.rows);
+        let mut whole = true;
+        for block in blocks {
+            block::read(self.width, block, |key, posted| {
+                let rows = posted.count(self.rows, among, all)?;
+                if rows > 0 {
+                    whole &= key.len() < KEY_BYTES_MAX;
+                    each(key, rows);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(whole)
+    }
+
+    /// The keys of a block in order, each with its rows among some, if it has any.
+    pub(crate) fn entries(&self, block: &[u8], among: &RoaringBitmap) -> Result<Vec<Entry>, CodecError> {
+        let mut entries = Vec::new();
+        block::read(self.width, block, |key, posted| {
+            let rows = posted.among(self.rows, among)?;
+            if !rows.is_empty() {
+                entries.push((key.into(), rows));
+            }
+            Ok(())
+        })?;
+        Ok(entries)
+    }
+
     /// The answer to a probe by the blocks it needs.
     pub(crate) fn answer(&self, probe: &Probe, blocks: &[Bytes]) -> Result<Known, CodecError> {
         if matches!(probe, Probe::Null) {
@@ -98,6 +145,9 @@ impl Column {
                 _ => every(self.rows),
             };
             return Ok(Known { maybe: nulls.clone(), sure: nulls });
+        }
+        if let Some(sure) = self.answer_words(probe, blocks).transpose()? {
+            return Ok(Known { maybe: sure.clone(), sure });
         }
         let mut asking = Asking::new(probe);
         let (mut sure, mut maybe) = (Gathered::default(), Gathered::default());
@@ -111,6 +161,59 @@ impl Column {
         let sure = sure.finish(self.rows)?;
         Ok(Known { maybe: maybe.finish(self.rows)? | &sure, sure })
     }
+
+    /// The same of keys of eight bytes, which are numbers: all of them whole, so that nothing is left in question.
+    fn answer_words(&self, probe: &Probe, blocks: &[Bytes]) -> Option<Result<RoaringBitmap, CodecError>> {
+        if self.width != Some(8) {
+            return None;
+        }
+        let mut rows = Gathered::default();
+        let read = match probe {
+            Probe::Range(low, high) => {
+                let range = words_of(low, high)?;
+                let mut add =
+                    |key, posted| if range.contains(&key) { rows.add(posted, self.rows) } else { Ok(()) };
+                blocks.iter().try_for_each(|block| block::read_words(block, &mut add))
+            }
+            Probe::In(keys) => {
+                let keys: Vec<u64> = keys.iter().map(|key| word(key)).collect::<Option<_>>()?;
+                let mut keys = keys.into_iter().peekable();
+                let mut add = |key, posted| {
+                    while keys.next_if(|wanted| *wanted < key).is_some() {}
+                    if keys.peek() == Some(&key) { rows.add(posted, self.rows) } else { Ok(()) }
+                };
+                blocks.iter().try_for_each(|block| block::read_words(block, &mut add))
+            }
+            Probe::Null | Probe::Matches(_) => return None,
+        };
+        Some(read.and_then(|()| rows.finish(self.rows)))
+    }
+}
+
+/// The numbers that keys within bounds stand for; `None` if a bound is no number.
+fn words_of(low: &Bound<Box<[u8]>>, high: &Bound<Box<[u8]>>) -> Option<RangeInclusive<u64>> {
+    let empty = RangeInclusive::new(1, 0);
+    let low = match low {
+        Bound::Unbounded => 0,
+        Bound::Included(key) => word(key)?,
+        Bound::Excluded(key) => match word(key)?.checked_add(1) {
+            Some(low) => low,
+            None => return Some(empty),
+        },
+    };
+    let high = match high {
+        Bound::Unbounded => u64::MAX,
+        Bound::Included(key) => word(key)?,
+        Bound::Excluded(key) => match word(key)?.checked_sub(1) {
+            Some(high) => high,
+            None => return Some(empty),
+        },
+    };
+    Some(low..=high)
+}
+
+fn word(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.try_into().ok()?))
 }
 
 /// All rows of a segment.

@@ -3,12 +3,20 @@
 use arrow::array::types::{ArrowPrimitiveType, Float64Type, Int64Type, TimestampMillisecondType, UInt64Type};
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
+use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::schema::AttributeType;
+use crate::types::Value;
 
 /// A longer value is stored by its first bytes. What is this long may therefore be the start of any longer value.
 pub(super) const KEY_BYTES_MAX: usize = 128;
+
+/// Whether a key as it is stored is the whole of its value.
+pub(crate) fn is_whole(key: &[u8]) -> bool {
+    key.len() < KEY_BYTES_MAX
+}
 
 /// The key of a number or truth value by its bits, as they are in an Arrow array.
 pub(crate) fn of_bits(kind: AttributeType, bits: u64) -> Box<[u8]> {
@@ -18,6 +26,42 @@ pub(crate) fn of_bits(kind: AttributeType, bits: u64) -> Box<[u8]> {
         AttributeType::Bool => [u8::from(bits != 0)].into(),
         _ => bits.to_be_bytes().into(),
     }
+}
+
+/// The number or truth value of a key by its bits: the reverse of [`of_bits`]. Of other keys, 0.
+pub(crate) fn bits_of(kind: AttributeType, key: &[u8]) -> u64 {
+    let bits = key.try_into().map_or(0, u64::from_be_bytes);
+    match kind {
+        AttributeType::Int | AttributeType::Datetime => bits ^ (1 << 63),
+        AttributeType::Float => {
+            if bits >> 63 == 0 {
+                !bits
+            } else {
+                bits ^ (1 << 63)
+            }
+        }
+        AttributeType::Bool => key.first().copied().unwrap_or_default().into(),
+        _ => bits,
+    }
+}
+
+/// The value of a whole key of a type that is no array; `None` if it is no key of the type.
+pub(crate) fn value_of(kind: AttributeType, key: &[u8]) -> Option<Value> {
+    if width(kind).is_some_and(|width| width != key.len()) {
+        return None;
+    }
+    let bits = bits_of(kind, key);
+    Some(match kind {
+        AttributeType::Int => Value::Int(bits.cast_signed()),
+        AttributeType::Datetime => Value::Datetime(bits.cast_signed()),
+        AttributeType::Uint => Value::Uint(bits),
+        AttributeType::Float => Value::Float(f64::from_bits(bits)),
+        AttributeType::Bool => Value::Bool(bits != 0),
+        AttributeType::Uuid => Value::Uuid(Uuid::from_slice(key).ok()?),
+        AttributeType::String => Value::String(String::from_utf8(key.to_vec()).ok()?),
+        AttributeType::Bytes => Value::Bytes(Bytes::copy_from_slice(key)),
+        _ => return None,
+    })
 }
 
 /// Bytes of every key of a type, or `None` where they differ.

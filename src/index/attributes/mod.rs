@@ -19,5 +19,5 @@ mod probe;
 pub(crate) use build::AttributesBuilder;
 pub(crate) use column::Column;
 pub(crate) use index::AttributeIndex;
-pub(crate) use key::{each_key, of_bits};
+pub(crate) use key::{bits_of, each_key, is_whole, of_bits, value_of};
 pub(crate) use probe::{Known, Probe};

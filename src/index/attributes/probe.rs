@@ -75,7 +75,7 @@ impl<'a> Asking<'a> {
 }
 
 /// How many of ascending keys are less than `key`: by steps that double, so that a few are skipped at once.
-fn skip(keys: &[Box<[u8]>], key: &[u8]) -> usize {
+pub(super) fn skip(keys: &[Box<[u8]>], key: &[u8]) -> usize {
     let mut step = 1;
     while keys.get(step - 1).is_some_and(|k| **k < *key) {
         step *= 2;

@@ -4,6 +4,7 @@
 //! answer is unknown, and logic goes on with what is known: the rows that surely match and those that may. Only
 //! what lies between has to be looked at.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Bound as Limit;
 use std::sync::Arc;
@@ -26,7 +27,10 @@ use crate::schema::AttributeType;
 /// A predicate that needs more bytes of an index than this is left to a scan, which goes in windows.
 const PROBE_BYTES_MAX: u64 = 64 << 20;
 /// Blocks that are searched where we are: more than these are worth a change of threads.
-const INLINE_BYTES: u64 = 64 << 10;
+const INLINE_BYTES: u64 = 256 << 10;
+
+/// An end of a range of keys.
+type KeyLimit = Limit<Box<[u8]>>;
 
 /// A filter as the attribute index of a segment can answer it.
 #[derive(Debug)]
@@ -141,7 +145,13 @@ impl Planner<'_> {
             Node::Const(answer) => Step::Const(*answer),
             Node::Not(inner) => Step::not(self.step(inner)),
             Node::All(nodes) => {
-                let steps: Vec<Step> = nodes.iter().map(|node| self.step(node)).collect();
+                let (mut ranges, mut steps) = (Vec::new(), Vec::new());
+                for node in nodes {
+                    if !Self::narrow(node, &mut ranges) {
+                        steps.push(self.step(node));
+                    }
+                }
+                steps.extend(ranges.into_iter().map(|(at, low, high)| self.range(at, low, high)));
                 Step::join(false, steps)
             }
             Node::Any(nodes) => {
@@ -150,6 +160,59 @@ impl Planner<'_> {
             }
             Node::Leaf(leaf) => self.leaf(leaf).unwrap_or(Step::Unknown),
         }
+    }
+
+    /// Joins a bound of a column with its other ones: what lies between two is far less than what lies on one side
+    /// of each. Of arrays each bound may be kept by another element.
+    fn narrow(node: &Node, ranges: &mut Vec<(usize, KeyLimit, KeyLimit)>) -> bool {
+        let Node::Leaf(Leaf { column, elements: false, test, .. }) = node else { return false };
+        let Test::Compare(comparison, Against::Literal(literal)) = test else { return false };
+        let Some(Probe::Range(low, high)) = range(*comparison, literal) else { return false };
+        if let Some((_, lowest, highest)) = ranges.iter_mut().find(|(at, ..)| at == column) {
+            let inner = |one: &KeyLimit, other: &KeyLimit, above: Ordering| match (key_of(one), key_of(other))
+            {
+                (_, None) => true,
+                (None, _) => false,
+                (Some(a), Some(b)) => {
+                    let order = a.cmp(b);
+                    order == above || (order.is_eq() && matches!(one, Limit::Excluded(_)))
+                }
+            };
+            if inner(&low, lowest, Ordering::Greater) {
+                *lowest = low;
+            }
+            if inner(&high, highest, Ordering::Less) {
+                *highest = high;
+            }
+        } else {
+            ranges.push((*column, low, high));
+        }
+        true
+    }
+
+    /// A range of a column that is no array. Of a wide one it asks for what lies outside.
+    fn range(&self, at: usize, low: KeyLimit, high: KeyLimit) -> Step {
+        let name = self.bound.columns.get(at).map_or("", |source| source.name.as_str());
+        let column = self.indexes.attributes.as_ref().and_then(|index| index.column(name));
+        let Some(column) = column else { return Step::Unknown };
+        let inside = Probe::Range(low.clone(), high.clone());
+        let mut outside = vec![Probe::Null];
+        match low {
+            Limit::Unbounded => {}
+            Limit::Included(key) => outside.push(Probe::Range(Limit::Unbounded, Limit::Excluded(key))),
+            Limit::Excluded(key) => outside.push(Probe::Range(Limit::Unbounded, Limit::Included(key))),
+        }
+        match high {
+            Limit::Unbounded => {}
+            Limit::Included(key) => outside.push(Probe::Range(Limit::Excluded(key), Limit::Unbounded)),
+            Limit::Excluded(key) => outside.push(Probe::Range(Limit::Included(key), Limit::Unbounded)),
+        }
+        let bytes = |probe: &Probe| bytes_of(&column.spans(probe));
+        if outside.iter().map(bytes).fold(0, u64::saturating_add) < bytes(&inside) {
+            let outside = outside.into_iter().map(|probe| Step::probe(name, column, probe));
+            return Step::not(Step::join(true, outside));
+        }
+        Step::probe(name, column, inside)
     }
 
     /// `None` if the index cannot tell.
@@ -170,7 +233,12 @@ impl Planner<'_> {
                 if let Some(list) = literal.as_list_opt::<i32>() {
                     return Some(whole(name, column, list.values()));
                 }
-                range(*comparison, literal)?
+                match range(*comparison, literal)? {
+                    Probe::Range(low, high) if !leaf.elements => {
+                        return Some(self.range(leaf.column, low, high));
+                    }
+                    probe => probe,
+                }
             }
         };
         Some(Step::probe(name, column, probe))
@@ -193,13 +261,35 @@ fn whole(name: &str, column: &Column, elements: &ArrayRef) -> Step {
 
 /// The keys of a set in order. Of whole arrays there are none.
 fn keys_of(set: &Set, kind: AttributeType) -> Option<Vec<Box<[u8]>>> {
-    let mut keys: Vec<Box<[u8]>> = match set {
-        Set::Bits(bits) => bits.iter().map(|bits| of_bits(kind, *bits)).collect(),
-        Set::Bytes(bytes) => bytes.iter().cloned().collect(),
+    Some(match set {
+        Set::Bits(bits) => {
+            let mut bits: Vec<u64> = bits.iter().copied().collect();
+            // Numbers are brought in order as such: a list may be long.
+            match kind {
+                AttributeType::Int | AttributeType::Datetime => {
+                    bits.sort_unstable_by_key(|bits| bits.cast_signed());
+                }
+                AttributeType::Float => {
+                    bits.sort_unstable_by(|a, b| f64::from_bits(*a).total_cmp(&f64::from_bits(*b)));
+                }
+                _ => bits.sort_unstable(),
+            }
+            bits.into_iter().map(|bits| of_bits(kind, bits)).collect()
+        }
+        Set::Bytes(bytes) => {
+            let mut keys: Vec<Box<[u8]>> = bytes.iter().cloned().collect();
+            keys.sort_unstable();
+            keys
+        }
         Set::Rows(_) => return None,
-    };
-    keys.sort_unstable();
-    Some(keys)
+    })
+}
+
+fn key_of(limit: &KeyLimit) -> Option<&[u8]> {
+    match limit {
+        Limit::Unbounded => None,
+        Limit::Included(key) | Limit::Excluded(key) => Some(key),
+    }
 }
 
 fn range(comparison: Comparison, literal: &ArrayRef) -> Option<Probe> {

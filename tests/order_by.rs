@@ -1,0 +1,212 @@
+//! Queries in order of attributes as a user meets them: the order is that of sorting by hand, wherever documents
+//! lie, and the first of many are found without reading all values.
+#![expect(clippy::indexing_slicing, reason = "a test")]
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use elacsym::schema::AttributeType;
+use elacsym::storage::{CountingBackend, MemoryBackend};
+use elacsym::*;
+
+#[path = "common/rng.rs"]
+#[expect(dead_code, unreachable_pub, reason = "other tests draw otherwise")]
+mod rng;
+use rng::Rng;
+
+#[derive(Clone, Debug)]
+struct Row {
+    name: Option<String>,
+    year: Option<i64>,
+    weight: Option<f64>,
+    done: Option<bool>,
+}
+
+type Model = BTreeMap<u64, Row>;
+
+fn schema() -> Result<Schema> {
+    Schema::builder(IdKind::U64)
+        .attribute("name", AttributeType::String)
+        .attribute("year", AttributeType::Int)
+        .attribute("weight", AttributeType::Float)
+        .attribute("done", AttributeType::Bool)
+        .attribute("tags", AttributeType::StringArray)
+        .build()
+}
+
+fn row(rng: &mut Rng) -> Row {
+    // Names begin with one another, hold zeros, and some are longer than the keys of an index.
+    let name = |rng: &mut Rng| {
+        let long = if rng.chance(0.2) { 130 } else { 0 };
+        let few = usize::try_from(rng.below(3)).unwrap_or(0);
+        format!("{}{}", "l".repeat(long), ["a", "a\0", "ab", "b"][few])
+    };
+    Row {
+        name: rng.chance(0.9).then(|| name(rng)),
+        year: rng.chance(0.9).then(|| rng.around(5).into()),
+        weight: rng.chance(0.9).then(|| f64::from(rng.around(40)) / 4.0),
+        done: rng.chance(0.7).then(|| rng.chance(0.5)),
+    }
+}
+
+fn document(id: u64, row: &Row) -> Document {
+    Document::new(id)
+        .with("name", row.name.clone())
+        .with("year", row.year)
+        .with("weight", row.weight)
+        .with("done", row.done)
+}
+
+/// Documents in several segments and the tail, some of them written again or deleted.
+async fn filled(rng: &mut Rng) -> Result<(Namespace, Model)> {
+    let ns = Database::open("memory://").await?.create_namespace("docs", schema()?).await?;
+    let mut model = Model::new();
+    for round in 0..5 {
+        let mut batch = WriteBatch::new();
+        let mut touched = BTreeSet::new();
+        for _ in 0..900 {
+            let id = rng.below(3_000);
+            if !touched.insert(id) {
+                continue;
+            }
+            if rng.chance(0.15) {
+                model.remove(&id);
+                batch = batch.delete(id);
+            } else {
+                let row = row(rng);
+                batch = batch.upsert(document(id, &row));
+                model.insert(id, row);
+            }
+        }
+        ns.write(batch).await?;
+        if round == 1 || round == 2 {
+            ns.flush().await?;
+        }
+    }
+    Ok((ns, model))
+}
+
+/// How an order compares two values.
+fn compare<T>(
+    a: Option<T>,
+    b: Option<T>,
+    (down, nulls): (bool, bool),
+    by: impl Fn(&T, &T) -> Ordering,
+) -> Ordering {
+    match (a, b) {
+        (Some(a), Some(b)) if down => by(&b, &a),
+        (Some(a), Some(b)) => by(&a, &b),
+        (a, b) if nulls => a.is_some().cmp(&b.is_some()),
+        (a, b) => Reverse(a.is_some()).cmp(&Reverse(b.is_some())),
+    }
+}
+
+#[tokio::test]
+async fn the_order_is_that_of_sorting_by_hand_wherever_documents_lie() -> Result<()> {
+    for seed in 0..3 {
+        let mut rng = Rng::new(seed);
+        let (ns, model) = filled(&mut rng).await?;
+        for stage in 0..3 {
+            match stage {
+                1 => drop(ns.flush().await?),
+                2 => drop(ns.compact().await?),
+                _ => {}
+            }
+            for _ in 0..12 {
+                let mut names = vec!["name", "year", "weight", "done"];
+                let keys: Vec<(&str, bool, bool)> = (0..rng.between(1, 3))
+                    .map(|_| {
+                        let at = usize::try_from(rng.below(names.len() as u64)).unwrap_or(0);
+                        (names.swap_remove(at), rng.chance(0.5), rng.chance(0.5))
+                    })
+                    .collect();
+                let orders = keys.iter().map(|(name, down, nulls)| {
+                    let order = if *down { Order::desc(*name) } else { Order::asc(*name) };
+                    if *nulls { order.nulls_first() } else { order }
+                });
+                let limit = [1, 10, 100][usize::try_from(rng.below(3)).unwrap_or(0)];
+                let filtered = rng.chance(0.5);
+                let mut query = Query::order_by(orders).limit(limit).select(Select::All);
+                if filtered {
+                    query = query.filter(Filter::gte("year", 0));
+                }
+                let mut expected: Vec<(&u64, &Row)> = model
+                    .iter()
+                    .filter(|(_, row)| !filtered || row.year.is_some_and(|year| year >= 0))
+                    .collect();
+                let order = |a: &Row, b: &Row| {
+                    keys.iter().fold(Ordering::Equal, |order, (name, down, nulls)| {
+                        let way = (*down, *nulls);
+                        order.then_with(|| match *name {
+                            "name" => compare(a.name.as_ref(), b.name.as_ref(), way, Ord::cmp),
+                            "year" => compare(a.year, b.year, way, Ord::cmp),
+                            "weight" => compare(a.weight, b.weight, way, f64::total_cmp),
+                            _ => compare(a.done, b.done, way, Ord::cmp),
+                        })
+                    })
+                };
+                expected.sort_by(|a, b| order(a.1, b.1).then(a.0.cmp(b.0)));
+                let context = format!("seed {seed}, stage {stage}, {keys:?}, {limit} of {}", expected.len());
+                // Two pages are as one that is twice as long.
+                let page = ns.query(query.clone()).await?;
+                let next = ns.query(query.after(page.cursor.clone())).await?;
+                let found: Vec<DocumentId> = [page, next]
+                    .iter()
+                    .flat_map(|page| page.hits().unwrap_or_default())
+                    .map(|hit| hit.document.id().clone())
+                    .collect();
+                let ids: Vec<DocumentId> =
+                    expected.iter().take(2 * limit).map(|(id, _)| DocumentId::from(**id)).collect();
+                assert_eq!(found, ids, "{context}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_first_of_many_are_found_without_reading_all_values() -> Result<()> {
+    const ROWS: u64 = 400_000;
+    const BATCH: u64 = 50_000;
+    let backend = Arc::new(CountingBackend::new(Arc::new(MemoryBackend::new())));
+    let ns = Database::builder().open_backend(backend).await?.create_namespace("docs", schema()?).await?;
+    for first in (0..ROWS).step_by(50_000) {
+        // Every value once, and not in the order of the ids; those at the ends are neighbours, so that the ids of
+        // the hits lie in a block or two.
+        let year =
+            |id: u64| if (100..ROWS - 100).contains(&id) { 100 + id * 7_919 % (ROWS - 200) } else { id };
+        let rows = (first..first + BATCH).map(|id| Document::new(id).with("year", year(id).cast_signed()));
+        ns.write(rows.fold(WriteBatch::new(), WriteBatch::upsert)).await?;
+    }
+    ns.flush().await?;
+    ns.compact().await?;
+    let snapshot = ns.snapshot(Consistency::Strong).await?;
+    let firsts =
+        [(Order::asc("year"), (0..10).collect()), (Order::desc("year"), (ROWS - 10..ROWS).rev().collect())];
+    for (order, ids) in firsts {
+        let answer = snapshot.query(Query::order_by([order]).limit(10).select(Select::only([""; 0]))).await?;
+        let found: Vec<DocumentId> = answer.hits()?.iter().map(|hit| hit.document.id().clone()).collect();
+        let expected: Vec<u64> = ids;
+        assert_eq!(found, expected.into_iter().map(DocumentId::from).collect::<Vec<_>>());
+        // A block at an end of the index, and the ids of the hits: less than a hundredth of the values.
+        let bytes = answer.stats.bytes;
+        assert!((1..ROWS * 8 / 100).contains(&bytes), "{}", answer.stats);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_has_no_order_is_refused_by_name() -> Result<()> {
+    let ns = Database::open("memory://").await?.create_namespace("docs", schema()?).await?;
+    for (orders, why) in [
+        (vec![Order::asc("x")], "no such attribute"),
+        (vec![Order::asc("tags")], "no order by []string"),
+        (vec![], "1 to 8"),
+        (vec![Order::asc("year"); 9], "1 to 8"),
+    ] {
+        let error = ns.query(Query::order_by(orders)).await.unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    Ok(())
+}
