@@ -8,10 +8,11 @@ mod common;
 use std::error::Error;
 
 use common::Collection;
-use elacsym::query::{Hit, TextMatch};
+use elacsym::query::{Computed, Fragment, Highlight, Hit, TextMatch};
 use elacsym::schema::{AttributeType, Language, TextOptions};
 use elacsym::{
-    Database, Filter, Fusion, IdKind, Leg, Metric, Query, Schema, Select, Value, VectorType, WriteBatch,
+    Aggregation, Compute, Database, Filter, Fusion, IdKind, Leg, Metric, Query, Schema, Select, Value,
+    VectorType, WriteBatch,
 };
 
 #[tokio::main]
@@ -34,15 +35,24 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for claim in queries.iter().filter(|claim| claim.relevant.len() > 1).take(3) {
         println!("\n{}", claim.text);
         let words = TextMatch::any(claim.text.as_str()).column("title", 2.0).column("text", 1.0);
-        let legs = [Leg::nearest("embedding", claim.embedding.clone()), Leg::text(words)];
+        let legs = [Leg::nearest("embedding", claim.embedding.clone()), Leg::text(words.clone())];
 
         // Both legs look at the rows that the filter lets through. A document's score is the sum of 1 / (60 + rank).
         let query = Query::hybrid(legs.clone())
             .filter(Filter::gte("words", 80))
             .limit(4)
+            .compute(
+                "said",
+                Compute::highlight("text", words.clone(), Highlight::default().limit(1).ranked()),
+            )
+            .facet("structured", Aggregation::new().group_by("structured"))
             .select(Select::only(["title"]));
         println!("  by ranks          meaning  words");
-        print(&papers.query(query.clone()).await?.hits()?, &claim.relevant);
+        let answer = papers.query(query).await?;
+        print(&answer.hits()?, &claim.relevant);
+        for group in answer.facets.get("structured").iter().flat_map(|facet| &facet.groups) {
+            println!("  structured {:?}: {} abstracts", group.keys, group.count);
+        }
 
         // Scores instead of ranks, meaning counting twice, and at most one structured abstract and one plain one.
         let [meaning, words] = legs;
@@ -69,5 +79,24 @@ fn print(hits: &[Hit], relevant: &[u64]) {
         };
         let title: String = title.chars().take(70).collect();
         println!("  {:.4}  {mark}  {:>14}  {:>5}  {title}", hit.score, rank(0), rank(1));
+        for fragment in hit.computed.get("said").map(Computed::fragments).unwrap_or_default() {
+            println!("{:>33}{}", "", marked(fragment));
+        }
     }
+}
+
+/// The first hundred characters or so of a fragment, its matches in brackets.
+fn marked(fragment: &Fragment) -> String {
+    let (mut text, mut end) = (String::new(), 0);
+    for found in &fragment.matches {
+        if found.end > 100 {
+            break;
+        }
+        text += fragment.text.get(end..found.start).unwrap_or_default();
+        text.extend(["[", fragment.text.get(found.clone()).unwrap_or_default(), "]"]);
+        end = found.end;
+    }
+    let rest: String =
+        fragment.text.get(end..).unwrap_or_default().chars().take(100_usize.saturating_sub(end)).collect();
+    text + &rest
 }

@@ -350,6 +350,32 @@ async fn columns_are_computed_and_the_answer_is_arrow_too() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn facets_are_of_all_that_the_filter_lets_through() -> Result<()> {
+    let ns = filled(&mut Rng::new(4)).await?;
+    let filter = Filter::gt("likes", 0);
+    let authors = || Aggregation::new().group_by("author").aggregate("likes", Aggregate::sum("likes"));
+    let liked = Aggregation::new().filter(Filter::gt("likes", 10));
+    let query = Query::nearest("near", [0.0, 0.0])
+        .filter(filter.clone())
+        .limit(1)
+        .facet("authors", authors())
+        .facet("liked", liked.clone());
+    let answer = ns.query(query.clone()).await?;
+    assert_eq!((answer.rows.len(), answer.facets.len()), (1, 2));
+    assert_eq!(answer.facets["authors"], ns.aggregate(&authors().filter(filter)).await?);
+    assert!(answer.facets["authors"].groups.len() > 2);
+    assert_eq!(answer.facets["liked"], ns.aggregate(&liked).await?);
+    for (query, words) in [
+        (query.clone().facet("liked", liked), "two facets of a name"),
+        (query.facet("x", Aggregation::new().group_by("near")), "near"),
+    ] {
+        let error = ns.query(query).await.expect_err(words);
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    Ok(())
+}
+
 fn as_u64(document: &Document) -> u64 {
     match document.id() {
         DocumentId::U64(id) => *id,

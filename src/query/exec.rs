@@ -1,11 +1,13 @@
 //! Running queries on a view: legs, fusion, hits.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use tracing::Instrument;
 
+use super::aggregate::PreparedFacet;
 use super::compute::PreparedComputes;
 use super::diversity::{Picked, PreparedDiversity};
 use super::fusion::{Fused, Ranking};
@@ -16,7 +18,9 @@ use super::part::Nearest;
 use super::rescore::PreparedRescore;
 use super::scope::{Scope, Scopes};
 use super::text::{self, BoundRank};
-use super::{Bound, Filter, Leg, LegHit, Place, Query, QueryResponse, QueryStats, View};
+use super::{
+    Aggregated, Aggregation, Bound, Filter, Leg, LegHit, Place, Query, QueryResponse, QueryStats, View,
+};
 use crate::cache::Meter;
 use crate::error::ErrorKind::{BudgetExceeded, DeadlineExceeded};
 use crate::error::{Error, Result};
@@ -30,6 +34,7 @@ const DEEPER: usize = 4;
 pub(super) struct Prepared<'a> {
     pub(super) query: &'a Query,
     pub(super) legs: Vec<PreparedLeg>,
+    facets: Vec<(String, PreparedFacet)>,
     pub(super) rescores: Vec<PreparedRescore>,
     pub(super) diversity: Option<PreparedDiversity>,
     /// The columns of the hits.
@@ -88,12 +93,16 @@ impl View {
         let rescores = rescores.collect::<Result<_>>()?;
         let computes = self.prepare_computes(query)?;
         let legs = query.legs.iter().map(|leg| {
-            let scope = scopes.of(self, both(query.filter.as_ref(), leg.filter.as_ref()))?;
+            let scope = scopes.of(self, Filter::both(query.filter.as_ref(), leg.filter.as_ref()))?;
             let depth = query.depth(leg, &self.settings);
             Ok(PreparedLeg { ask: self.prepare_ask(leg)?, scope, depth, weight: leg.weight })
         });
         let legs = legs.collect::<Result<_>>()?;
-        Ok(Prepared { query, legs, rescores, diversity, columns, computes })
+        let facet = |(name, facet): &(String, Aggregation)| {
+            Ok((name.clone(), self.prepare_facet(facet, query.filter.as_ref(), scopes)?))
+        };
+        let facets = query.facets.iter().map(facet).collect::<Result<_>>()?;
+        Ok(Prepared { query, legs, facets, rescores, diversity, columns, computes })
     }
 
     fn prepare_ask(&self, leg: &Leg) -> Result<PreparedAsk> {
@@ -120,15 +129,28 @@ impl View {
             limit = query.limit,
         );
         let meter = Meter::new(query.bytes_max.unwrap_or(u64::MAX));
-        let run = meter.scope(self.run(prepared, &meter)).instrument(span.clone());
+        let run = try_join(self.run(prepared, &meter), self.facets(prepared));
+        let run = meter.scope(run).instrument(span.clone());
         let answer = match query.timeout.filter(|_| !query.partial) {
             Some(limit) => self.env.timeout(limit, run).await.unwrap_or_else(|| Err(too_late())),
             None => run.await,
         };
-        let mut answer = answer.inspect_err(|error| span.in_scope(|| tracing::debug!(%error, "failed")))?;
+        let (mut answer, facets) =
+            answer.inspect_err(|error| span.in_scope(|| tracing::debug!(%error, "failed")))?;
+        answer.facets = facets;
         answer.stats = answer.stats.metered(meter.read());
         span.in_scope(|| answer.stats.trace(answer.rows.len(), answer.unfinished.len()));
         Ok(answer)
+    }
+
+    /// The facets of a query; without those that it may do without and has no time or bytes for.
+    async fn facets(&self, prepared: &Prepared<'_>) -> Result<BTreeMap<String, Aggregated>> {
+        let query = prepared.query;
+        let facets = prepared.facets.iter().map(|(name, facet)| async move {
+            let found = self.within(query, query.timeout, self.facet(facet)).await?;
+            Ok::<_, Error>(found.map(|found| (name.clone(), found)))
+        });
+        Ok(try_join_all(facets).await?.into_iter().flatten().collect())
     }
 
     async fn run(&self, prepared: &Prepared<'_>, meter: &Meter) -> Result<QueryResponse> {
@@ -139,7 +161,9 @@ impl View {
         loop {
             let depth = |leg: &PreparedLeg| leg.depth.saturating_mul(times).min(self.settings.limit_max);
             let left = query.timeout.map(|limit| limit.saturating_sub(self.env.elapsed(start)));
-            let legs = prepared.legs.iter().map(|leg| self.rank_within(leg, depth(leg), prepared, left));
+            let several = prepared.legs.len() > 1;
+            let legs = prepared.legs.iter();
+            let legs = legs.map(|leg| self.within(query, left, self.rank(leg, depth(leg), several)));
             let mut unfinished = Vec::new();
             for (at, (slot, outcome)) in found.iter_mut().zip(try_join_all(legs).await?).enumerate() {
                 // What a leg found less deep is better than nothing.
@@ -195,22 +219,19 @@ impl View {
         }
     }
 
-    /// What a leg finds in the time that is left; `None` if the query may do without.
-    async fn rank_within(
+    /// What comes of a future in the time that is left; `None` if the query may do without.
+    async fn within<T>(
         &self,
-        leg: &PreparedLeg,
-        depth: usize,
-        prepared: &Prepared<'_>,
+        query: &Query,
         left: Option<Duration>,
-    ) -> Result<Option<Found>> {
-        let partial = prepared.query.partial;
-        let rank = self.rank(leg, depth, prepared.legs.len() > 1);
-        let outcome = match left.filter(|_| partial) {
-            Some(left) => self.env.timeout(left, rank).await.unwrap_or_else(|| Err(too_late())),
-            None => rank.await,
+        future: impl Future<Output = Result<T>>,
+    ) -> Result<Option<T>> {
+        let outcome = match left.filter(|_| query.partial) {
+            Some(left) => self.env.timeout(left, future).await.unwrap_or_else(|| Err(too_late())),
+            None => future.await,
         };
         match outcome {
-            Err(e) if partial && (e.is(DeadlineExceeded) || e.is(BudgetExceeded)) => Ok(None),
+            Err(e) if query.partial && (e.is(DeadlineExceeded) || e.is(BudgetExceeded)) => Ok(None),
             outcome => outcome.map(Some),
         }
     }
@@ -240,14 +261,6 @@ impl View {
             (place, LegHit { rank, score: 0.0 - key, distance: distances.then_some(key) })
         });
         Ok(Found { ranking: Ranking { weight: leg.weight, hits: hits.collect() }, stats })
-    }
-}
-
-/// Both filters.
-fn both(one: Option<&Filter>, other: Option<&Filter>) -> Option<Filter> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(Filter::And(vec![one.clone(), other.clone()])),
-        (one, other) => one.or(other).cloned(),
     }
 }
 

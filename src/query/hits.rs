@@ -1,7 +1,7 @@
 //! From a ranking to an answer: ties, pages, documents.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt64Array};
@@ -90,6 +90,7 @@ impl View {
             legs,
             groups,
             computed,
+            facets: BTreeMap::new(),
             cursor,
             unfinished: Vec::new(),
             sequence,

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use super::diversity::Diversity;
 use super::probe::Effort;
-use super::{Compute, Filter, Fusion, Leg, Order, QueryCursor, Rescore, Select, TextQuery};
+use super::{Aggregation, Compute, Filter, Fusion, Leg, Order, QueryCursor, Rescore, Select, TextQuery};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
 use crate::types::{DocumentId, Vector};
 
 /// The most legs of a query.
 const LEGS_MAX: usize = 16;
+/// The most facets of a query.
+const FACETS_MAX: usize = 16;
 /// The most rescorings of a query.
 const RESCORES_MAX: usize = 4;
 /// A leg goes so many times as deep as hits are asked for, and at least so deep.
@@ -42,6 +44,7 @@ const DEPTH_MIN: usize = 100;
 /// | rescorings | 4 | none |
 /// | attributes of [`Query::limit_per`] and [`Query::group_by`] | 8 | none |
 /// | computed columns | 64 | none |
+/// | facets | 16 | none |
 /// | queries of one call | 16 | |
 /// | [`Query::timeout`], [`Query::bytes_max`] | | none |
 ///
@@ -59,6 +62,7 @@ pub struct Query {
     pub(super) rescores: Vec<Rescore>,
     pub(super) select: Select,
     pub(super) computes: Vec<(String, Compute)>,
+    pub(super) facets: Vec<(String, Aggregation)>,
     pub(super) timeout: Option<Duration>,
     pub(super) bytes_max: Option<u64>,
     pub(super) partial: bool,
@@ -102,6 +106,7 @@ impl Query {
             rescores: Vec::new(),
             select: Select::default(),
             computes: Vec::new(),
+            facets: Vec::new(),
             timeout: None,
             bytes_max: None,
             partial: false,
@@ -221,6 +226,23 @@ impl Query {
         self
     }
 
+    /// Works something out of all documents that the filter of the query lets through, whether or not they are hits,
+    /// under a name of its own: see [`Aggregation`]. Facets are worked out beside the legs, from the same rows. At
+    /// most 16. A partial answer leaves out those that there was no time or budget for.
+    ///
+    /// ```
+    /// use elacsym::{Aggregation, Filter, Query, TextQuery};
+    ///
+    /// let query = Query::text(TextQuery::any("body", "cold storage"))
+    ///     .filter(Filter::gte("year", 2000))
+    ///     .facet("authors", Aggregation::new().group_by("author").groups(10));
+    /// # let _ = query;
+    /// ```
+    pub fn facet(mut self, name: impl Into<String>, facet: Aggregation) -> Self {
+        self.facets.push((name.into(), facet));
+        self
+    }
+
     /// The query ends after this time with [`ErrorKind::DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded),
     /// or as [`Query::partial`] says. What it shares with other queries of one call may go on. Default: none.
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -303,10 +325,25 @@ impl Query {
         }
         self.fusion.check()?;
         self.check_rescores(settings)?;
+        self.check_facets()?;
         if self.after.is_some() && (self.offset > 0 || self.is_grouped()) {
             return Err(Error::invalid("a cursor goes with neither an offset nor groups"));
         }
         Ok(())
+    }
+
+    fn check_facets(&self) -> Result<()> {
+        if self.facets.len() > FACETS_MAX {
+            let count = self.facets.len();
+            return Err(Error::limit(format!(
+                "too many facets: at most {FACETS_MAX} are allowed. facets=`{count}`"
+            )));
+        }
+        let twice = |at: usize, name: &String| self.facets.iter().take(at).any(|(other, _)| other == name);
+        match self.facets.iter().enumerate().find(|(at, (name, _))| twice(*at, name)) {
+            Some((_, (name, _))) => Err(Error::invalid(format!("two facets of a name. facet=`{name}`"))),
+            None => Ok(()),
+        }
     }
 
     fn check_rescores(&self, settings: &Settings) -> Result<()> {

@@ -8,7 +8,7 @@ use arrow::datatypes::{Field, FieldRef, Schema as ArrowSchema};
 use serde::de::DeserializeOwned;
 
 use super::compute::{ComputedColumns, to_arrow};
-use super::{Computed, Cursor, Group, QueryCursor, QueryStats};
+use super::{Aggregated, Computed, Cursor, Group, QueryCursor, QueryStats};
 use crate::error::Result;
 use crate::schema::Schema;
 use crate::types::{Document, Sequence};
@@ -127,6 +127,8 @@ pub struct QueryResponse {
     pub legs: Vec<Vec<Option<LegHit>>>,
     /// The groups that the hits lie in, by [`Query::group_by`](crate::Query::group_by); else none.
     pub groups: Vec<Group>,
+    /// The facets, by name: see [`Query::facet`](crate::Query::facet).
+    pub facets: BTreeMap<String, Aggregated>,
     /// Where the next page begins, for [`Query::after`](crate::Query::after); `None` after a page that was not
     /// full, with groups and offsets, and where pages are as long as they may be.
     pub cursor: Option<QueryCursor>,

@@ -13,7 +13,8 @@ use crate::cache::Span;
 use crate::error::Result;
 use crate::index::attributes::AttributeIndex;
 use crate::memtable::Source;
-use crate::query::{Part, View};
+use crate::query::scope::{Scope, Scopes};
+use crate::query::{Filter, Part, View};
 
 /// Windows of a segment that are fetched at a time.
 const PARALLEL: usize = 2;
@@ -26,15 +27,36 @@ const ROW_BYTES: u64 = 512;
 /// A value of a column, and how many rows have it.
 type Counted = (usize, Box<[u8]>, u64);
 
+/// An aggregation that was checked, and the documents it is of.
+pub(in crate::query) struct PreparedFacet {
+    plan: Arc<Plan>,
+    scope: Scope,
+}
+
 impl View {
     /// The answer to an aggregation.
     pub(crate) async fn aggregate(&self, asked: &Aggregation) -> Result<Aggregated> {
+        let facet = self.prepare_facet(asked, None, &mut Scopes::default())?;
+        self.facet(&facet).await
+    }
+
+    /// Checks an aggregation over the documents that a filter lets through besides its own.
+    pub(in crate::query) fn prepare_facet(
+        &self,
+        asked: &Aggregation,
+        filter: Option<&Filter>,
+        scopes: &mut Scopes,
+    ) -> Result<PreparedFacet> {
         let plan = Arc::new(Plan::new(asked, &self.schema)?);
-        let bound = self.bind(asked.filter.as_ref())?;
+        Ok(PreparedFacet { plan, scope: scopes.of(self, Filter::both(filter, asked.filter.as_ref()))? })
+    }
+
+    pub(in crate::query) async fn facet(&self, facet: &PreparedFacet) -> Result<Aggregated> {
+        let plan = Arc::clone(&facet.plan);
         let mut table = Table::default();
-        for (part, rows) in self.matching(bound.as_ref()).await? {
+        for (part, rows) in facet.scope.matching(self).await? {
             if !rows.is_empty() {
-                table = self.add(&plan, table, &part, rows).await?;
+                table = self.add(&plan, table, part, rows).await?;
             }
         }
         let (groups, groups_total) = self.env.blocking(move || table.finish(&plan)).await??;
@@ -47,18 +69,17 @@ impl View {
         plan: &Arc<Plan>,
         mut table: Table,
         part: &Part,
-        rows: RoaringBitmap,
+        rows: &Arc<RoaringBitmap>,
     ) -> Result<Table> {
         if plan.columns.is_empty() {
             table.add_all(plan, rows.len())?;
             return Ok(table);
         }
-        let rows = Arc::new(rows);
-        if let Some(counted) = self.counted(plan, part, &rows).await? {
+        if let Some(counted) = self.counted(plan, part, rows).await? {
             let (plan, rows) = (Arc::clone(plan), rows.len());
             return self.env.blocking(move || add_counted(&plan, table, &counted, rows)).await?;
         }
-        let windows = stream::iter(part.windows(&plan.columns, &rows));
+        let windows = stream::iter(part.windows(&plan.columns, rows));
         let fetch = |rows: RoaringBitmap| async move { part.fetch(&self.schema, &plan.columns, &rows).await };
         let mut batches = windows.map(fetch).buffered(PARALLEL);
         while let Some(batch) = batches.try_next().await? {

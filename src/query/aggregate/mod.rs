@@ -7,6 +7,8 @@ mod bind;
 mod exec;
 mod table;
 
+pub(super) use exec::PreparedFacet;
+
 use std::collections::BTreeMap;
 
 use super::Filter;

@@ -308,6 +308,14 @@ impl Filter {
         TokenFilter::sequence(column, input).into()
     }
 
+    /// Both of two filters that may be there.
+    pub(crate) fn both(one: Option<&Self>, other: Option<&Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) => Some(Self::And(vec![one.clone(), other.clone()])),
+            (one, other) => one.or(other).cloned(),
+        }
+    }
+
     /// The string has no match of the regular expression: also true of a null.
     pub fn not_regex(column: impl Into<String>, pattern: impl Into<String>) -> Self {
         Self::not(Self::regex(column, pattern))
