@@ -216,3 +216,63 @@ pub(super) fn read<'a>(
 fn byte(reader: &mut Reader<'_>) -> Result<u8, CodecError> {
     reader.take(1).map(|byte| byte.first().copied().unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROWS: u32 = 100_000;
+
+    /// A block of keys of 8 bytes: lists of rows, and bitmaps.
+    fn block() -> Vec<u8> {
+        let mut block = Vec::new();
+        for key in [0_u64, 7, 300, u64::MAX - 1, u64::MAX] {
+            let count = if key % 2 == 0 { 3 } else { 40 };
+            let rows: Vec<u32> = (0..count).map(|row| row * 97 + u32::try_from(key % 89).unwrap()).collect();
+            push(&key.to_be_bytes(), true, &rows, &mut block);
+        }
+        block
+    }
+
+    /// The keys and rows of a block, read by words or by bytes.
+    fn entries(bytes: &[u8], words: bool) -> Result<Vec<(Vec<u8>, RoaringBitmap)>, CodecError> {
+        let mut entries = Vec::new();
+        let mut add = |key: &[u8], posted| {
+            let mut gathered = Gathered::default();
+            gathered.add(posted, ROWS)?;
+            entries.push((key.to_vec(), gathered.finish(ROWS)?));
+            Ok(())
+        };
+        if words {
+            read_words(bytes, |key, posted| add(&key.to_be_bytes(), posted))?;
+        } else {
+            read(Some(8), bytes, add)?;
+        }
+        Ok(entries)
+    }
+
+    #[test]
+    fn both_readers_say_the_same_of_any_bytes() {
+        let sound = block();
+        assert_eq!(entries(&sound, true).unwrap().len(), 5);
+        let mut refused = 0;
+        let mut check = |bytes: &[u8]| {
+            let (by_words, by_bytes) = (entries(bytes, true).ok(), entries(bytes, false).ok());
+            assert_eq!(by_words, by_bytes, "{bytes:?}");
+            refused += usize::from(by_words.is_none());
+        };
+        check(&sound);
+        for end in 0..sound.len() {
+            check(&sound[..end]);
+        }
+        for at in 0..sound.len() {
+            for flip in [1, 2, 0x10, 0x80, 0xFF] {
+                let mut damaged = sound.clone();
+                damaged[at] ^= flip;
+                check(&damaged);
+            }
+        }
+        check(&[sound.clone(), sound.clone()].concat());
+        assert!(refused > sound.len());
+    }
+}
