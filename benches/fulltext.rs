@@ -1,6 +1,6 @@
 //! Measures full text against raw tantivy in memory, in the same run: the time of a query for ten hits of one
 //! segment of 100,000 documents, warm and on one thread; the time to build an index; and nDCG@10 on the judged
-//! collection of the examples.
+//! collections of `examples/hybrid_quality.rs`.
 //!
 //! elacsym is asked through its public API: an eventual snapshot, ids alone. tantivy returns places of
 //! documents. Text is made from a seed, with words as frequent as Zipf says. `cargo bench --bench fulltext`.
@@ -21,6 +21,7 @@
 
 #[path = "../examples/common/mod.rs"]
 mod common;
+use common::judged::Set;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -251,50 +252,39 @@ async fn ask(snapshot: &Snapshot, query: &TextQuery, limit: usize) -> Outcome<Ve
 }
 
 async fn quality() -> Outcome<()> {
-    let collection = common::Collection::load()?;
-    let column = |name| collection.documents.column_by_name(name).ok_or("a column is missing");
-    let ids = column("id")?.as_primitive::<UInt64Type>().values().to_vec();
-    let of: Vec<String> = column("title")?
-        .as_string::<i32>()
-        .iter()
-        .zip(column("text")?.as_string::<i32>())
-        .map(|(title, text)| format!("{}. {}", title.unwrap_or_default(), text.unwrap_or_default()))
-        .collect();
-    let texts: Vec<&str> = of.iter().map(String::as_str).collect();
+    println!("\n| nDCG@10 | documents | questions | elacsym | tantivy |\n|---|---|---|---|---|");
+    let sets = common::judged::sets()?;
+    for set in sets {
+        let (ours, theirs) = ndcg(&set).await?;
+        let (documents, questions) = (set.documents.len(), set.questions.len());
+        println!("| {} | {documents} | {questions} | {ours:.4} | {theirs:.4} |", set.name);
+        assert!((ours - theirs).abs() < 0.01, "both rank by BM25");
+    }
+    Ok(())
+}
+
+/// nDCG@10 of elacsym and of tantivy, with the same stems.
+async fn ndcg(set: &Set) -> Outcome<(f64, f64)> {
+    let texts: Vec<&str> = set.documents.iter().map(|(text, _)| text.as_str()).collect();
     let analyzer = TextAnalyzer::builder(SimpleTokenizer::default()).filter(LowerCaser);
     let mut analyzer = analyzer.filter(Stemmer::new(tantivy::tokenizer::Language::English)).build();
     let (searcher, field) = raw(&texts, analyzer.clone())?;
     let (docs, _) = ours(&texts, TextOptions::default().with_language(Language::English)).await?;
     let snapshot = docs.snapshot(Consistency::Eventual).await?;
     let (mut sum, mut theirs) = (0.0, 0.0);
-    for query in &collection.queries {
-        let found = ask(&snapshot, &TextQuery::any("text", query.text.as_str()), LIMIT).await?;
-        let found: Vec<u64> = found.iter().map(|row| ids[*row as usize]).collect();
-        sum += ndcg(&found, &query.relevant);
+    for question in &set.questions {
+        let found = ask(&snapshot, &TextQuery::any("text", question.text.as_str()), LIMIT).await?;
+        sum += question.ndcg(found.into_iter());
         let mut terms = Vec::new();
-        analyzer.token_stream(&query.text).process(&mut |token| {
+        analyzer.token_stream(&question.text).process(&mut |token| {
             let term =
                 TermQuery::new(Term::from_field_text(field, &token.text), IndexRecordOption::WithFreqs);
             terms.push(Box::new(term) as Box<dyn tantivy::query::Query>);
         });
         let top =
             searcher.search(&BooleanQuery::union(terms), &TopDocs::with_limit(LIMIT).order_by_score())?;
-        let found: Vec<u64> = top.iter().map(|(_, place)| ids[place.doc_id as usize]).collect();
-        theirs += ndcg(&found, &query.relevant);
+        theirs += question.ndcg(top.iter().map(|(_, place)| place.doc_id.into()));
     }
-    let queries = collection.queries.len() as f64;
-    let (ours, theirs) = (sum / queries, theirs / queries);
-    println!(
-        "\nnDCG@10 on {} judged claims: elacsym {ours:.4}, tantivy {theirs:.4}",
-        collection.queries.len()
-    );
-    assert!((ours - theirs).abs() < 0.01, "both rank by BM25");
-    Ok(())
-}
-
-fn ndcg(found: &[u64], relevant: &[u64]) -> f64 {
-    let gain = |rank: usize| 1.0 / (rank as f64 + 2.0).log2();
-    let ideal: f64 = (0..relevant.len().min(LIMIT)).map(gain).sum();
-    let hits = found.iter().enumerate().filter(|(_, id)| relevant.contains(id));
-    hits.map(|(rank, _)| gain(rank)).sum::<f64>() / ideal.max(f64::MIN_POSITIVE)
+    let questions = set.questions.len() as f64;
+    Ok((sum / questions, theirs / questions))
 }

@@ -1,6 +1,8 @@
 //! The collection that examples and tests search: scientific abstracts, and claims judged against them.
 #![expect(dead_code, reason = "no example uses all of it")]
 
+pub(crate) mod judged;
+
 use std::error::Error;
 use std::fs::File;
 use std::path::Path;

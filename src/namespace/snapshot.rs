@@ -130,7 +130,7 @@ impl Snapshot {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
     /// # use elacsym::*;
-    /// # let schema = Schema::builder(IdKind::U64).vector("v", schema::VectorType::F32, 2, Metric::Cosine).build()?;
+    /// # let schema = Schema::builder(IdKind::U64).vector("v", VectorType::F32, 2, Metric::Cosine).build()?;
     /// # let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
     /// # ns.write(WriteBatch::new().upsert(Document::new(1).with("v", Vector::from([1.0, 0.0])))).await?;
     /// let snapshot = ns.snapshot(Consistency::Strong).await?;
