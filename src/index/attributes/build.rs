@@ -3,7 +3,7 @@
 use arrow::record_batch::RecordBatch;
 use roaring::RoaringBitmap;
 
-use super::block;
+use super::block::{self, BlockWriter, Posting};
 use super::column::{FENCE_BYTES_MAX, cut};
 use super::index::HeadWriter;
 use super::key::{KEY_BYTES_MAX, each_key, width};
@@ -110,29 +110,29 @@ impl Gathering {
             head.block(None, &bytes);
             out.extend(bytes);
         }
-        let (mut open, mut fence) = (Vec::new(), Vec::new());
-        let mut close = |open: &mut Vec<u8>, fence: &[u8]| {
-            if !open.is_empty() {
-                head.block(Some(fence), open);
-                out.append(open);
+        let (mut open, mut fence) = (BlockWriter::new(fixed.is_some()), Vec::new());
+        let mut close = |open: &mut BlockWriter, fence: &[u8]| {
+            if open.len() > 0 {
+                let block = open.finish();
+                head.block(Some(fence), &block);
+                out.extend(block);
             }
         };
-        let (mut rows, mut entry) = (Vec::new(), Vec::new());
+        let mut rows = Vec::new();
         for values in self.values.chunk_by(|a, b| key(a) == key(b)) {
             let Some(key) = values.first().map(key) else { continue };
             rows.clear();
             rows.extend(values.iter().map(|value| value.row));
             rows.dedup();
-            entry.clear();
-            block::push(key, fixed.is_some(), &rows, &mut entry);
-            if open.len() + entry.len() > block_bytes {
+            let posted = Posting::of(&rows);
+            if open.len() + open.size(key, &posted) > block_bytes {
                 close(&mut open, &fence);
             }
-            if open.is_empty() {
+            if open.len() == 0 {
                 fence.clear();
                 fence.extend(cut(key, FENCE_BYTES_MAX));
             }
-            open.append(&mut entry);
+            open.push(key, posted);
         }
         close(&mut open, &fence);
         head.end_column();

@@ -1,13 +1,13 @@
 //! A column of the index: where its blocks lie, and what stands at their bounds.
 
-use std::ops::{Bound, Range, RangeInclusive};
+use std::ops::{Bound, Range};
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
-use super::block::{self, Gathered};
-use super::key::KEY_BYTES_MAX;
-use super::probe::{Asking, Known, Probe, Says, skip};
+use super::block::{Among, Block};
+use super::key::{KEY_BYTES_MAX, is_whole};
+use super::probe::Probe;
 use crate::cache::Span;
 use crate::codec::CodecError;
 
@@ -47,7 +47,16 @@ impl Column {
         };
         match probe {
             Probe::Null => self.null_block.iter().cloned().collect(),
-            Probe::Matches(_) => of(0..self.blocks.len()).collect(),
+            Probe::Matches(pattern) => {
+                let prefix = pattern.prefix().as_bytes();
+                let start = self.candidates(prefix).start;
+                let behind = |block: &Fenced| {
+                    let common = prefix.len().min(block.fence.len());
+                    block.fence.get(..common) <= prefix.get(..common)
+                };
+                let end = self.blocks.partition_point(behind);
+                of(start..end.max(start)).collect()
+            }
             Probe::Range(low, high) => {
                 let start = key_of(low).map_or(0, |key| self.candidates(key).start);
                 let end = key_of(high).map_or(self.blocks.len(), |key| self.candidates(key).end);
@@ -108,119 +117,43 @@ impl Column {
         among: &RoaringBitmap,
         each: &mut dyn FnMut(&[u8], u64),
     ) -> Result<bool, CodecError> {
-        let all = among.len() == u64::from(self.rows);
+        let among = Among::new(self.rows, among);
         let mut whole = true;
         for block in blocks {
-            block::read(self.width, block, |key, posted| {
-                let rows = posted.count(self.rows, among, all)?;
+            let Block { keys, mut postings } = Block::open(self.width, block)?;
+            for at in 0..keys.len() {
+                let rows = among.count(postings.next()?)?;
                 if rows > 0 {
-                    whole &= key.len() < KEY_BYTES_MAX;
-                    each(key, rows);
+                    whole &= is_whole(keys.get(at));
+                    each(keys.get(at), rows);
                 }
-                Ok(())
-            })?;
+            }
         }
         Ok(whole)
     }
 
     /// The keys of a block in order, each with its rows among some, if it has any.
     pub(crate) fn entries(&self, block: &[u8], among: &RoaringBitmap) -> Result<Vec<Entry>, CodecError> {
+        let Block { keys, mut postings } = Block::open(self.width, block)?;
         let mut entries = Vec::new();
-        block::read(self.width, block, |key, posted| {
-            let rows = posted.among(self.rows, among)?;
+        for at in 0..keys.len() {
+            let rows = postings.next()?.among(self.rows, among)?;
             if !rows.is_empty() {
-                entries.push((key.into(), rows));
+                entries.push((keys.get(at).into(), rows));
             }
-            Ok(())
-        })?;
+        }
         Ok(entries)
     }
+}
 
-    /// The answer to a probe by the blocks it needs.
-    pub(crate) fn answer(&self, probe: &Probe, blocks: &[Bytes]) -> Result<Known, CodecError> {
-        if matches!(probe, Probe::Null) {
-            let nulls = match blocks {
-                [block] => block::bitmap(block, self.rows)?,
-                _ if self.nulls == 0 => RoaringBitmap::new(),
-                _ => every(self.rows),
-            };
-            return Ok(Known { maybe: nulls.clone(), sure: nulls });
-        }
-        if let Some(sure) = self.answer_words(probe, blocks).transpose()? {
-            return Ok(Known { maybe: sure.clone(), sure });
-        }
-        let mut asking = Asking::new(probe);
-        let (mut sure, mut maybe) = (Gathered::default(), Gathered::default());
-        for block in blocks {
-            block::read(self.width, block, |key, posted| match asking.ask(key) {
-                Says::No => Ok(()),
-                Says::Maybe => maybe.add(posted, self.rows),
-                Says::Yes => sure.add(posted, self.rows),
-            })?;
-        }
-        let sure = sure.finish(self.rows)?;
-        Ok(Known { maybe: maybe.finish(self.rows)? | &sure, sure })
+/// How many of ascending keys are less than `key`: by steps that double, so that a few are skipped at once.
+pub(super) fn skip(keys: &[Box<[u8]>], key: &[u8]) -> usize {
+    let mut step = 1;
+    while keys.get(step - 1).is_some_and(|k| **k < *key) {
+        step *= 2;
     }
-
-    /// The same of keys of eight bytes, which are numbers: all of them whole, so that nothing is left in question.
-    fn answer_words(&self, probe: &Probe, blocks: &[Bytes]) -> Option<Result<RoaringBitmap, CodecError>> {
-        if self.width != Some(8) {
-            return None;
-        }
-        let mut rows = Gathered::default();
-        let read = match probe {
-            Probe::Range(low, high) => {
-                let range = words_of(low, high)?;
-                let mut add =
-                    |key, posted| if range.contains(&key) { rows.add(posted, self.rows) } else { Ok(()) };
-                blocks.iter().try_for_each(|block| block::read_words(block, &mut add))
-            }
-            Probe::In(keys) => {
-                let keys: Vec<u64> = keys.iter().map(|key| word(key)).collect::<Option<_>>()?;
-                let mut keys = keys.into_iter().peekable();
-                let mut add = |key, posted| {
-                    while keys.next_if(|wanted| *wanted < key).is_some() {}
-                    if keys.peek() == Some(&key) { rows.add(posted, self.rows) } else { Ok(()) }
-                };
-                blocks.iter().try_for_each(|block| block::read_words(block, &mut add))
-            }
-            Probe::Null | Probe::Matches(_) => return None,
-        };
-        Some(read.and_then(|()| rows.finish(self.rows)))
-    }
-}
-
-/// The numbers that keys within bounds stand for; `None` if a bound is no number.
-fn words_of(low: &Bound<Box<[u8]>>, high: &Bound<Box<[u8]>>) -> Option<RangeInclusive<u64>> {
-    let empty = RangeInclusive::new(1, 0);
-    let low = match low {
-        Bound::Unbounded => 0,
-        Bound::Included(key) => word(key)?,
-        Bound::Excluded(key) => match word(key)?.checked_add(1) {
-            Some(low) => low,
-            None => return Some(empty),
-        },
-    };
-    let high = match high {
-        Bound::Unbounded => u64::MAX,
-        Bound::Included(key) => word(key)?,
-        Bound::Excluded(key) => match word(key)?.checked_sub(1) {
-            Some(high) => high,
-            None => return Some(empty),
-        },
-    };
-    Some(low..=high)
-}
-
-fn word(key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(key.try_into().ok()?))
-}
-
-/// All rows of a segment.
-fn every(rows: u32) -> RoaringBitmap {
-    let mut all = RoaringBitmap::new();
-    all.insert_range(0..rows);
-    all
+    let (from, to) = (step / 2, step.min(keys.len()));
+    from + keys.get(from..to).unwrap_or_default().partition_point(|k| **k < *key)
 }
 
 pub(super) fn cut(key: &[u8], max: usize) -> &[u8] {

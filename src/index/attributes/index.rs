@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 
 const WHAT: &str = "attribute index";
 const MAGIC: [u8; 4] = *b"ECOL";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 
 /// The attribute index of a segment.
 #[derive(Debug)]
@@ -94,7 +94,9 @@ impl AttributeIndex {
     pub(crate) fn decode(rows: u32, blob: Blob, section: &Span, head: &[u8]) -> Result<Self, CodecError> {
         let mut reader = Reader::new(WHAT, head);
         reader.magic(MAGIC)?;
-        reader.version(VERSION)?;
+        if reader.version(VERSION)? < VERSION {
+            return Err(CodecError::malformed(WHAT, "a version from before the first release"));
+        }
         reader.u16()?;
         if reader.u32()? != rows {
             return Err(CodecError::malformed(WHAT, "it is not of these rows"));

@@ -9,15 +9,18 @@
 //!
 //! **Invariant:** the order and equality of keys are those of Arrow's comparison of the values.
 
+mod answer;
 mod block;
 mod build;
 mod column;
 mod index;
 mod key;
+mod pattern;
 mod probe;
 
 pub(crate) use build::AttributesBuilder;
 pub(crate) use column::Column;
 pub(crate) use index::AttributeIndex;
 pub(crate) use key::{bits_of, each_key, is_whole, of_bits, value_of};
+pub(crate) use pattern::Pattern;
 pub(crate) use probe::{Known, Probe};

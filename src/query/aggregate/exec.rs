@@ -21,8 +21,9 @@ const PARALLEL: usize = 2;
 /// An index is asked that tells by so few bytes; past them the columns are read in windows.
 const INDEX_BYTES_MAX: u64 = 64 << 20;
 
-/// Rows are read themselves where an index has more bytes than these for each of them.
-const ROW_BYTES: u64 = 512;
+/// Rows are read themselves where an index has more bytes than these for each of them: a row that lies alone costs
+/// about its page.
+const ROW_BYTES: u64 = 4 << 10;
 
 /// A value of a column, and how many rows have it.
 type Counted = (usize, Box<[u8]>, u64);

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use regex::Regex;
 
 use super::literal::{self, Set};
 use super::{Filter, Operand, pattern};
 use crate::error::{Error, Result};
+use crate::index::attributes::Pattern;
 use crate::index::text::Contains;
 use crate::query::text::{TokenFilter, bind_tokens};
 use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema, coerce};
@@ -65,7 +65,7 @@ pub(super) enum Test {
     Null,
     Compare(Comparison, Against),
     Member(Set),
-    Pattern(Regex),
+    Pattern(Pattern),
     Tokens(Arc<Contains>),
 }
 
@@ -259,7 +259,7 @@ impl Binder<'_> {
         Ok(fold(true, null.into_iter().chain(test).collect()))
     }
 
-    fn pattern(&mut self, name: &str, compile: impl FnOnce() -> Result<Regex>) -> Result<Node> {
+    fn pattern(&mut self, name: &str, compile: impl FnOnce() -> Result<Pattern>) -> Result<Node> {
         let kind = self.attribute(name)?;
         if kind != AttributeType::String && kind != AttributeType::StringArray {
             return Err(Error::invalid(format!(
@@ -271,9 +271,9 @@ impl Binder<'_> {
             let why = "too many patterns in the filter";
             return Err(Error::limit(format!("{why}: at most {PATTERNS_MAX} are allowed")));
         }
-        let regex = compile().map_err(|error| error.context(format_args!("column `{name}`")))?;
+        let pattern = compile().map_err(|error| error.context(format_args!("column `{name}`")))?;
         let elements = kind == AttributeType::StringArray;
-        self.leaf(name, AttributeType::String, elements, Test::Pattern(regex))
+        self.leaf(name, AttributeType::String, elements, Test::Pattern(pattern))
     }
 
     fn tokens(&mut self, tokens: &TokenFilter) -> Result<Node> {

@@ -3,6 +3,7 @@
 use regex::{Regex, RegexBuilder};
 
 use crate::error::{Error, Result};
+use crate::index::attributes::Pattern;
 
 /// The longest pattern, in bytes.
 const BYTES_MAX: usize = 1 << 10;
@@ -14,18 +15,22 @@ const STATES_BYTES_MAX: usize = 2 << 20;
 const NEST_MAX: u32 = 64;
 
 /// A regular expression, searched for anywhere.
-pub(super) fn regex(pattern: &str) -> Result<Regex> {
+pub(super) fn regex(pattern: &str) -> Result<Pattern> {
     check_length(pattern)?;
-    compile(pattern, RegexBuilder::new(pattern))
+    Ok(Pattern::regex(compile(pattern, RegexBuilder::new(pattern))?, &[]))
 }
 
 /// A glob, matched against the whole value; see [`Filter::glob`](super::Filter::glob) for the syntax.
-pub(super) fn glob(pattern: &str, any_case: bool) -> Result<Regex> {
+pub(super) fn glob(pattern: &str, any_case: bool) -> Result<Pattern> {
     check_length(pattern)?;
-    let translated = translate(pattern).map_err(|why| bad(pattern, why))?;
-    let mut builder = RegexBuilder::new(&translated);
+    let glob = Glob::parse(pattern).map_err(|why| bad(pattern, why))?;
+    if glob.only_stars && !any_case {
+        return Ok(Pattern::literals(&glob.literals));
+    }
+    let mut builder = RegexBuilder::new(&glob.regex);
     builder.dot_matches_new_line(true).case_insensitive(any_case);
-    compile(pattern, builder)
+    let regex = compile(pattern, builder)?;
+    Ok(Pattern::regex(regex, if any_case { &[] } else { &glob.literals }))
 }
 
 fn check_length(pattern: &str) -> Result<()> {
@@ -57,34 +62,62 @@ fn bad(pattern: &str, why: &str) -> Error {
     Error::invalid(format!("bad pattern: {why}. pattern=`{pattern}`"))
 }
 
-/// The regular expression of a glob.
-fn translate(glob: &str) -> Result<String, &'static str> {
-    let mut out = String::from(r"\A");
-    let mut open = 0_usize;
-    let mut chars = glob.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '*' => out.push_str(".*"),
-            '?' => out.push('.'),
-            '[' => class(&mut chars, &mut out)?,
-            '{' => {
-                open += 1;
-                out.push_str("(?:");
+/// A glob as it was read.
+struct Glob {
+    /// The regular expression that says the same.
+    regex: String,
+    /// What stands fast outside of all braces, split by what does not.
+    literals: Vec<String>,
+    /// Whether nothing but `*` lies between these.
+    only_stars: bool,
+}
+
+impl Glob {
+    fn parse(glob: &str) -> Result<Self, &'static str> {
+        let mut read = Self { regex: String::from(r"\A"), literals: vec![String::new()], only_stars: true };
+        let mut open = 0_usize;
+        let mut chars = glob.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '*' => read.other(".*", true),
+                '?' => read.other(".", false),
+                '[' => {
+                    read.other("", false);
+                    class(&mut chars, &mut read.regex)?;
+                }
+                '{' => {
+                    open += 1;
+                    read.other("(?:", false);
+                }
+                '}' => {
+                    open = open.checked_sub(1).ok_or("a `}` without its `{`; `\\}` stands for itself")?;
+                    read.other(")", false);
+                }
+                ',' if open > 0 => read.regex.push('|'),
+                '\\' => read.literal(chars.next().ok_or("a `\\` at its end")?, open > 0),
+                c => read.literal(c, open > 0),
             }
-            '}' => {
-                open = open.checked_sub(1).ok_or("a `}` without its `{`; `\\}` stands for itself")?;
-                out.push(')');
-            }
-            ',' if open > 0 => out.push('|'),
-            '\\' => literal(chars.next().ok_or("a `\\` at its end")?, &mut out),
-            c => literal(c, &mut out),
+        }
+        if open > 0 {
+            return Err("a `{` without its `}`; `\\{` stands for itself");
+        }
+        read.regex.push_str(r"\z");
+        Ok(read)
+    }
+
+    /// What stands for more than itself, after which another literal begins.
+    fn other(&mut self, regex: &str, star: bool) {
+        self.regex.push_str(regex);
+        self.only_stars &= star;
+        self.literals.push(String::new());
+    }
+
+    fn literal(&mut self, c: char, within_braces: bool) {
+        literal(c, &mut self.regex);
+        if let Some(last) = self.literals.last_mut().filter(|_| !within_braces) {
+            last.push(c);
         }
     }
-    if open > 0 {
-        return Err("a `{` without its `}`; `\\{` stands for itself");
-    }
-    out.push_str(r"\z");
-    Ok(out)
 }
 
 /// What stands between brackets, the first of which has been read.
@@ -125,8 +158,12 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
+    /// By its literals, and by the regular expression alone.
     fn matches(pattern: &str, value: &str) -> bool {
-        glob(pattern, false).unwrap().is_match(value)
+        let by_literals = glob(pattern, false).unwrap().is_match(value);
+        let regex = Regex::new(&format!("(?s){}", Glob::parse(pattern).unwrap().regex)).unwrap();
+        assert_eq!(by_literals, regex.is_match(value), "{pattern:?} {value:?}");
+        by_literals
     }
 
     #[test]
@@ -180,6 +217,26 @@ mod tests {
     }
 
     #[test]
+    fn literals_decide_as_the_regular_expression_does() {
+        let patterns = [
+            "*", "**", "a", "a*", "*a", "a*a", "aa*a", "*ab*", "*a*b*", "a*b*a", "*aba*ab", "a?b*", "a*[ab]b",
+        ];
+        let patterns = patterns.into_iter().chain(["{a,b}*ab", "a{b*,}a", "*\\**", "b*{a,}"]);
+        let mut matched = 0;
+        for pattern in patterns {
+            for bits in 0..3_u32.pow(6) {
+                let digit = |at: u32| ["", "a", "b"][(bits / 3_u32.pow(at) % 3) as usize];
+                matched += u32::from(matches(pattern, &(0..6).map(digit).collect::<String>()));
+            }
+        }
+        assert!(matched > 1000);
+        assert!(glob("dir*", false).unwrap().is_prefix() && glob("*", false).unwrap().is_prefix());
+        for other in ["dir", "dir?*", "dir*x", "dir**"] {
+            assert!(!glob(other, false).unwrap().is_prefix() || other == "dir**", "{other}");
+        }
+    }
+
+    #[test]
     fn bad_patterns_say_why() {
         let refused = [
             ("a[", "without its `]`"),
@@ -206,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_pattern_cannot_take_more_than_its_share() {
-        let kind = |result: Result<Regex>| result.unwrap_err().kind();
+        let kind = |result: Result<Pattern>| result.unwrap_err().kind();
         assert_eq!(kind(regex(&"x".repeat(BYTES_MAX + 1))), ErrorKind::LimitExceeded);
         assert_eq!(kind(glob(&"x".repeat(BYTES_MAX + 1), false)), ErrorKind::LimitExceeded);
         assert_eq!(kind(regex("((((a{100}){100}){100}){100}){100}")), ErrorKind::LimitExceeded);

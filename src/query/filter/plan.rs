@@ -20,7 +20,7 @@ use crate::cache::Span;
 use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::index::attributes::{AttributeIndex, Column, Known, Probe, each_key, of_bits};
+use crate::index::attributes::{AttributeIndex, Column, Known, Pattern, Probe, each_key, of_bits};
 use crate::index::text::{Contains, StoredIndex};
 use crate::schema::AttributeType;
 
@@ -226,7 +226,7 @@ impl Planner<'_> {
         let column = self.indexes.attributes.as_ref()?.column(name)?;
         let probe = match &leaf.test {
             Test::Null => Probe::Null,
-            Test::Pattern(regex) => Probe::Matches(regex.clone()),
+            Test::Pattern(pattern) => prefixed(pattern).unwrap_or_else(|| Probe::Matches(pattern.clone())),
             Test::Member(set) => Probe::In(keys_of(set, leaf.kind?)?),
             Test::Compare(_, Against::New(_)) | Test::Tokens(_) => return None,
             Test::Compare(comparison, Against::Literal(literal)) => {
@@ -290,6 +290,21 @@ fn key_of(limit: &KeyLimit) -> Option<&[u8]> {
         Limit::Unbounded => None,
         Limit::Included(key) | Limit::Excluded(key) => Some(key),
     }
+}
+
+/// All that begins with a prefix, if a pattern says no more: that is a range.
+fn prefixed(pattern: &Pattern) -> Option<Probe> {
+    let prefix = pattern.is_prefix().then(|| pattern.prefix().as_bytes())?;
+    let mut behind = prefix.to_vec();
+    let high = match behind.last_mut() {
+        // No byte of UTF-8 is the greatest.
+        Some(byte) => {
+            *byte = byte.saturating_add(1);
+            Limit::Excluded(behind.into())
+        }
+        None => Limit::Unbounded,
+    };
+    Some(Probe::Range(Limit::Included(prefix.into()), high))
 }
 
 fn range(comparison: Comparison, literal: &ArrayRef) -> Option<Probe> {

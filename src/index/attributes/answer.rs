@@ -1,0 +1,209 @@
+//! What the blocks of a column answer to a probe.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+
+use super::block::{self, Block, Gathered, Keys};
+use super::column::{Column, cut, skip};
+use super::key::KEY_BYTES_MAX;
+use super::pattern::Pattern;
+use super::probe::{Known, Probe};
+use crate::codec::CodecError;
+
+/// What a probe says of the values of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Says {
+    No,
+    Maybe,
+    Yes,
+}
+
+/// The rows that match so far.
+struct Answer {
+    sure: Gathered,
+    maybe: Gathered,
+}
+
+impl Column {
+    /// The answer to a probe by the blocks it needs.
+    pub(crate) fn answer(&self, probe: &Probe, blocks: &[Bytes]) -> Result<Known, CodecError> {
+        let mut answer = Answer { sure: Gathered::new(self.rows), maybe: Gathered::new(self.rows) };
+        match probe {
+            Probe::Null => {
+                let nulls = match blocks {
+                    [block] => block::bitmap(block, self.rows)?,
+                    _ if self.nulls == 0 => RoaringBitmap::new(),
+                    _ => every(self.rows),
+                };
+                return Ok(Known::exactly(nulls));
+            }
+            Probe::Range(low, high) => {
+                for block in blocks {
+                    answer.range(Block::open(self.width, block)?, low, high)?;
+                }
+            }
+            Probe::In(keys) => {
+                let mut keys = keys.as_slice();
+                for block in blocks {
+                    answer.members(Block::open(self.width, block)?, &mut keys)?;
+                }
+            }
+            Probe::Matches(pattern) => {
+                for block in blocks {
+                    answer.matches(Block::open(self.width, block)?, pattern)?;
+                }
+            }
+        }
+        let (sure, maybe) = (answer.sure.finish()?, answer.maybe.finish()?);
+        Ok(if maybe.is_empty() { Known::exactly(sure) } else { Known { maybe: maybe | &sure, sure } })
+    }
+}
+
+impl Answer {
+    /// Adds the keys within bounds, which are neighbours.
+    fn range(
+        &mut self,
+        block: Block<'_>,
+        low: &Bound<Box<[u8]>>,
+        high: &Bound<Box<[u8]>>,
+    ) -> Result<(), CodecError> {
+        let Block { keys, mut postings } = block;
+        let last = keys.get(keys.len().saturating_sub(1));
+        // Most blocks of a wide range lie within it.
+        if above(low, keys.get(0)) == Says::Yes && below(high, last) == Says::Yes {
+            return postings.take(keys.len(), &mut self.sure);
+        }
+        // A key that is not whole may be on either side of a bound it is the beginning of.
+        let from = keys.partition_point(0, |key| above(low, key) == Says::No);
+        let to = keys.partition_point(from, |key| below(high, key) > Says::No);
+        let sure_from = keys.partition_point(from, |key| above(low, key) < Says::Yes).min(to);
+        let sure_to = keys.partition_point(sure_from, |key| below(high, key) == Says::Yes).min(to);
+        postings.skip(from)?;
+        postings.take(sure_from - from, &mut self.maybe)?;
+        postings.take(sure_to - sure_from, &mut self.sure)?;
+        postings.take(to - sure_to, &mut self.maybe)
+    }
+
+    /// Adds the keys that are among some, which ascend: those before the end of the block are taken from them.
+    fn members(&mut self, block: Block<'_>, wanted: &mut &[Box<[u8]>]) -> Result<(), CodecError> {
+        let Block { keys, mut postings } = block;
+        let (mut at, mut behind) = (0, 0);
+        *wanted = wanted.get(skip(wanted, keys.get(0))..).unwrap_or_default();
+        while let Some((key, rest)) = wanted.split_first() {
+            let stored = cut(key, KEY_BYTES_MAX);
+            at = keys.seek(at, |key| key < stored);
+            if at == keys.len() {
+                break;
+            }
+            *wanted = rest;
+            if keys.get(at) == stored && at >= behind {
+                postings.skip(at - behind)?;
+                let whole = stored.len() < KEY_BYTES_MAX;
+                postings.take(1, if whole { &mut self.sure } else { &mut self.maybe })?;
+                behind = at + 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the keys that match a pattern.
+    fn matches(&mut self, block: Block<'_>, pattern: &Pattern) -> Result<(), CodecError> {
+        let Block { keys, mut postings } = block;
+        let mut behind = 0;
+        let mut add = |at: usize, says| {
+            let gathered = match says {
+                Says::No => return Ok(()),
+                Says::Maybe => &mut self.maybe,
+                Says::Yes => &mut self.sure,
+            };
+            postings.skip(at - behind)?;
+            behind = at + 1;
+            postings.take(1, gathered)
+        };
+        let prefix = cut(pattern.prefix().as_bytes(), KEY_BYTES_MAX);
+        let begin = keys.partition_point(0, |key| key < prefix);
+        let end = keys.partition_point(begin, |key| key.starts_with(prefix));
+        // One search through all keys finds the few that can match, but not those that are not whole.
+        let long = (begin..end).any(|at| keys.span(at).len() >= KEY_BYTES_MAX);
+        if let Some(needle) = pattern.needle().filter(|_| !long) {
+            let mut from = keys.span(begin).start;
+            let (mut at, stop) = (begin, keys.span(end.saturating_sub(1)).end);
+            while let Some(found) = keys.bytes().get(from..stop).and_then(|bytes| needle.find(bytes)) {
+                at = ends_after(keys, at, from + found);
+                add(at, says(pattern, keys.get(at)))?;
+                (from, at) = (keys.span(at).end, at + 1);
+            }
+            return Ok(());
+        }
+        (begin..end).try_for_each(|at| add(at, says(pattern, keys.get(at))))
+    }
+}
+
+/// The first key, not before `from`, that ends behind a place in the bytes of all.
+fn ends_after(keys: Keys<'_>, from: usize, place: usize) -> usize {
+    let mut step = 1;
+    let ends = |at: usize| keys.span(at).end <= place;
+    while from + step < keys.len() && ends(from + step) {
+        step *= 2;
+    }
+    let (mut low, mut high) = (from + step / 2, (from + step).min(keys.len()));
+    while low < high {
+        let middle = low.midpoint(high);
+        if ends(middle) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+fn says(pattern: &Pattern, key: &[u8]) -> Says {
+    match std::str::from_utf8(key) {
+        _ if key.len() >= KEY_BYTES_MAX => Says::Maybe,
+        Ok(text) if pattern.is_match(text) => Says::Yes,
+        Ok(_) => Says::No,
+        // Nothing that was stored as a string.
+        Err(_) => Says::Maybe,
+    }
+}
+
+/// Whether what a key stands for is above a bound. What is not whole stands for all that begins with it.
+fn above(low: &Bound<Box<[u8]>>, key: &[u8]) -> Says {
+    let (bound, included) = match low {
+        Bound::Unbounded => return Says::Yes,
+        Bound::Included(bound) => (&**bound, true),
+        Bound::Excluded(bound) => (&**bound, false),
+    };
+    if key > bound || (included && key == bound) {
+        Says::Yes
+    } else if key.len() >= KEY_BYTES_MAX && bound.starts_with(key) {
+        Says::Maybe
+    } else {
+        Says::No
+    }
+}
+
+fn below(high: &Bound<Box<[u8]>>, key: &[u8]) -> Says {
+    let (bound, included) = match high {
+        Bound::Unbounded => return Says::Yes,
+        Bound::Included(bound) => (&**bound, true),
+        Bound::Excluded(bound) => (&**bound, false),
+    };
+    if key > bound || (!included && key == bound) {
+        Says::No
+    } else if key.len() >= KEY_BYTES_MAX && bound.starts_with(key) {
+        Says::Maybe
+    } else {
+        Says::Yes
+    }
+}
+
+/// All rows of a segment.
+fn every(rows: u32) -> RoaringBitmap {
+    let mut all = RoaringBitmap::new();
+    all.insert_range(0..rows);
+    all
+}
