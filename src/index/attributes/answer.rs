@@ -5,9 +5,11 @@ use std::ops::Bound;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
-use super::block::{self, Block, Gathered, Keys};
-use super::column::{Column, cut, skip};
+use super::block::{self, Block};
+use super::column::{Column, cut};
+use super::gather::Gathered;
 use super::key::KEY_BYTES_MAX;
+use super::keys::{KeyList, seek};
 use super::pattern::Pattern;
 use super::probe::{Known, Probe};
 use crate::codec::CodecError;
@@ -21,9 +23,9 @@ enum Says {
 }
 
 /// The rows that match so far.
-struct Answer {
-    sure: Gathered,
-    maybe: Gathered,
+struct Answer<'a> {
+    sure: Gathered<'a>,
+    maybe: Gathered<'a>,
 }
 
 impl Column {
@@ -45,9 +47,9 @@ impl Column {
                 }
             }
             Probe::In(keys) => {
-                let mut keys = keys.as_slice();
+                let mut next = 0;
                 for block in blocks {
-                    answer.members(Block::open(self.width, block)?, &mut keys)?;
+                    answer.members(Block::open(self.width, block)?, keys, &mut next)?;
                 }
             }
             Probe::Matches(pattern) => {
@@ -61,11 +63,11 @@ impl Column {
     }
 }
 
-impl Answer {
+impl<'a> Answer<'a> {
     /// Adds the keys within bounds, which are neighbours.
     fn range(
         &mut self,
-        block: Block<'_>,
+        block: Block<'a>,
         low: &Bound<Box<[u8]>>,
         high: &Bound<Box<[u8]>>,
     ) -> Result<(), CodecError> {
@@ -86,18 +88,19 @@ impl Answer {
         postings.take(to - sure_to, &mut self.maybe)
     }
 
-    /// Adds the keys that are among some, which ascend: those before the end of the block are taken from them.
-    fn members(&mut self, block: Block<'_>, wanted: &mut &[Box<[u8]>]) -> Result<(), CodecError> {
+    /// Adds the keys that are among some from one of them on, which becomes the first that a later block may have.
+    fn members(&mut self, block: Block<'a>, wanted: &KeyList, next: &mut usize) -> Result<(), CodecError> {
         let Block { keys, mut postings } = block;
         let (mut at, mut behind) = (0, 0);
-        *wanted = wanted.get(skip(wanted, keys.get(0))..).unwrap_or_default();
-        while let Some((key, rest)) = wanted.split_first() {
+        *next = wanted.seek(*next, keys.get(0));
+        while let Some(key) = wanted.get(*next) {
             let stored = cut(key, KEY_BYTES_MAX);
             at = keys.seek(at, |key| key < stored);
             if at == keys.len() {
                 break;
             }
-            *wanted = rest;
+            *next += 1;
+            // Of keys that are cut, several may be one.
             if keys.get(at) == stored && at >= behind {
                 postings.skip(at - behind)?;
                 let whole = stored.len() < KEY_BYTES_MAX;
@@ -109,7 +112,7 @@ impl Answer {
     }
 
     /// Adds the keys that match a pattern.
-    fn matches(&mut self, block: Block<'_>, pattern: &Pattern) -> Result<(), CodecError> {
+    fn matches(&mut self, block: Block<'a>, pattern: &Pattern) -> Result<(), CodecError> {
         let Block { keys, mut postings } = block;
         let mut behind = 0;
         let mut add = |at: usize, says| {
@@ -125,13 +128,19 @@ impl Answer {
         let prefix = cut(pattern.prefix().as_bytes(), KEY_BYTES_MAX);
         let begin = keys.partition_point(0, |key| key < prefix);
         let end = keys.partition_point(begin, |key| key.starts_with(prefix));
-        // One search through all keys finds the few that can match, but not those that are not whole.
+        // What is not whole may end in anything, and have anything.
         let long = (begin..end).any(|at| keys.span(at).len() >= KEY_BYTES_MAX);
+        let suffix = if long { "" } else { pattern.suffix() };
+        if !suffix.is_empty() {
+            let suffixed = (begin..end).filter(|at| keys.get(*at).ends_with(suffix.as_bytes()));
+            return suffixed.map(|at| add(at, says(pattern, keys.get(at)))).collect();
+        }
+        // One search through all keys finds the few that can match.
         if let Some(needle) = pattern.needle().filter(|_| !long) {
             let mut from = keys.span(begin).start;
             let (mut at, stop) = (begin, keys.span(end.saturating_sub(1)).end);
             while let Some(found) = keys.bytes().get(from..stop).and_then(|bytes| needle.find(bytes)) {
-                at = ends_after(keys, at, from + found);
+                at = seek(at, end, |at| keys.span(at).end <= from + found);
                 add(at, says(pattern, keys.get(at)))?;
                 (from, at) = (keys.span(at).end, at + 1);
             }
@@ -139,25 +148,6 @@ impl Answer {
         }
         (begin..end).try_for_each(|at| add(at, says(pattern, keys.get(at))))
     }
-}
-
-/// The first key, not before `from`, that ends behind a place in the bytes of all.
-fn ends_after(keys: Keys<'_>, from: usize, place: usize) -> usize {
-    let mut step = 1;
-    let ends = |at: usize| keys.span(at).end <= place;
-    while from + step < keys.len() && ends(from + step) {
-        step *= 2;
-    }
-    let (mut low, mut high) = (from + step / 2, (from + step).min(keys.len()));
-    while low < high {
-        let middle = low.midpoint(high);
-        if ends(middle) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    low
 }
 
 fn says(pattern: &Pattern, key: &[u8]) -> Says {

@@ -12,14 +12,13 @@
 //! block stands in the head. That keys ascend is not looked at again: if they did not, an answer would be wrong,
 //! and nothing worse.
 
-use roaring::{MultiOps, RoaringBitmap};
+use roaring::RoaringBitmap;
 
+use super::gather::Gathered;
+use super::keys::seek;
 use crate::codec::{CodecError, Reader};
 
 const WHAT: &str = "attribute block";
-const NOT_HERE: &str = "a row that is not in the segment";
-/// Up to this many rows are gathered as a list, more as a bit for each row: one in so many.
-const SPARSE: u64 = 512;
 
 /// Of so few rows a list is the smaller for sure.
 const LISTED: usize = 8;
@@ -221,24 +220,9 @@ impl<'a> Keys<'a> {
         from
     }
 
-    /// As [`partition_point`](Self::partition_point), by steps that double: fast if it is near.
+    /// As [`partition_point`](Self::partition_point), fast if it is near.
     pub(super) fn seek(self, from: usize, before: impl Fn(&[u8]) -> bool) -> usize {
-        let (mut low, mut step) = (from, 1);
-        while from + step <= self.len() && before(self.get(from + step - 1)) {
-            low = from + step;
-            step *= 2;
-        }
-        let within = |at: usize| at < from + step && before(self.get(at));
-        let mut high = (from + step).min(self.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            if within(middle) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
+        seek(from, self.len(), |at| before(self.get(at)))
     }
 }
 
@@ -283,10 +267,13 @@ impl<'a> Postings<'a> {
     }
 
     /// Adds the rows of the next keys to what is gathered.
-    pub(super) fn take(&mut self, keys: usize, gathered: &mut Gathered) -> Result<(), CodecError> {
+    pub(super) fn take(&mut self, keys: usize, gathered: &mut Gathered<'a>) -> Result<(), CodecError> {
         let (rows, bitmaps) = self.cut(keys)?;
         gathered.list(rows)?;
-        (0..bitmaps).try_for_each(|_| gathered.bitmap(self.bitmap()?))
+        for _ in 0..bitmaps {
+            gathered.bitmap(self.bitmap()?);
+        }
+        Ok(())
     }
 
     /// The rows of the next key.
@@ -341,70 +328,6 @@ impl<'a> Among<'a> {
             Posted::Bitmap(bytes) => Ok(bitmap(bytes, self.rows)?.intersection_len(self.bitmap)),
             Posted::Listed(list) => Ok(list.iter().map(|row| u64::from(has(u32::from_le_bytes(*row)))).sum()),
         }
-    }
-}
-
-/// Rows of a segment of so many that are gathered.
-#[derive(Debug)]
-pub(super) struct Gathered {
-    rows: u32,
-    bitmaps: Vec<RoaringBitmap>,
-    listed: Vec<u32>,
-    /// A bit for each row, if rows are many: the fastest way to bring them in order.
-    bits: Vec<u8>,
-}
-
-impl Gathered {
-    pub(super) fn new(rows: u32) -> Self {
-        Self { rows, bitmaps: Vec::new(), listed: Vec::new(), bits: Vec::new() }
-    }
-
-    fn bitmap(&mut self, bytes: &[u8]) -> Result<(), CodecError> {
-        self.bitmaps.push(bitmap(bytes, self.rows)?);
-        Ok(())
-    }
-
-    fn list(&mut self, rows: &[[u8; 4]]) -> Result<(), CodecError> {
-        let rows = rows.iter().map(|row| u32::from_le_bytes(*row));
-        if self.bits.is_empty() {
-            if (self.listed.len() + rows.len()) as u64 <= u64::from(self.rows) / SPARSE {
-                self.listed.extend(rows);
-                return Ok(());
-            }
-            self.bits.resize((self.rows as usize).div_ceil(8), 0);
-            let listed = std::mem::take(&mut self.listed);
-            self.set(listed.into_iter())?;
-        }
-        self.set(rows)
-    }
-
-    fn set(&mut self, rows: impl Iterator<Item = u32>) -> Result<(), CodecError> {
-        let mut all_here = true;
-        for row in rows {
-            match self.bits.get_mut(row as usize / 8) {
-                Some(bits) => *bits |= 1 << (row % 8),
-                None => all_here = false,
-            }
-        }
-        if all_here { Ok(()) } else { Err(CodecError::malformed(WHAT, NOT_HERE)) }
-    }
-
-    pub(super) fn finish(mut self) -> Result<RoaringBitmap, CodecError> {
-        let single = if self.bits.is_empty() {
-            self.listed.sort_unstable();
-            self.listed.dedup();
-            self.listed.into_iter().collect()
-        } else {
-            RoaringBitmap::from_lsb0_bytes(0, &self.bits)
-        };
-        if single.max().is_some_and(|row| row >= self.rows) {
-            return Err(CodecError::malformed(WHAT, NOT_HERE));
-        }
-        if self.bitmaps.is_empty() {
-            return Ok(single);
-        }
-        self.bitmaps.push(single);
-        Ok(self.bitmaps.union())
     }
 }
 

@@ -63,15 +63,15 @@ impl Column {
                 of(start..end.max(start)).collect()
             }
             Probe::In(keys) => {
-                let (mut spans, mut from, mut keys) = (Vec::new(), 0, keys.as_slice());
-                while let Some(key) = keys.first() {
+                let (mut spans, mut from, mut at) = (Vec::new(), 0, 0);
+                while let Some(key) = keys.get(at) {
                     let range = self.candidates(key);
                     let range = range.start.max(from)..range.end;
                     from = from.max(range.end);
                     spans.extend(of(range.start..range.end.max(range.start)));
                     // Keys before the next block need none but these.
                     let Some(next) = self.blocks.get(from) else { break };
-                    keys = keys.get(skip(keys, &next.fence).max(1)..).unwrap_or_default();
+                    at = keys.seek(at + 1, &next.fence);
                 }
                 spans
             }
@@ -144,16 +144,6 @@ impl Column {
         }
         Ok(entries)
     }
-}
-
-/// How many of ascending keys are less than `key`: by steps that double, so that a few are skipped at once.
-pub(super) fn skip(keys: &[Box<[u8]>], key: &[u8]) -> usize {
-    let mut step = 1;
-    while keys.get(step - 1).is_some_and(|k| **k < *key) {
-        step *= 2;
-    }
-    let (from, to) = (step / 2, step.min(keys.len()));
-    from + keys.get(from..to).unwrap_or_default().partition_point(|k| **k < *key)
 }
 
 pub(super) fn cut(key: &[u8], max: usize) -> &[u8] {

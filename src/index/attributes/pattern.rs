@@ -6,7 +6,7 @@ use memchr::memmem::Finder;
 use regex::Regex;
 
 /// A shorter literal is in so many strings that looking for it is in vain.
-const NEEDLE_MIN: usize = 2;
+const NEEDLE_MIN: usize = 3;
 
 /// A pattern that strings are tested by.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ struct Parts {
     /// And has these between them, in this order.
     inner: Vec<Finder<'static>>,
     rest: Rest,
-    /// The longest of what has to be found.
+    /// The longest of the inner ones.
     needle: Option<Finder<'static>>,
 }
 
@@ -53,7 +53,7 @@ impl Pattern {
             literals.split_first().map_or((String::new(), &[][..]), |(a, b)| (a.clone(), b));
         let (suffix, inner) = others.split_last().map_or((String::new(), &[][..]), |(a, b)| (a.clone(), b));
         let finder = |literal: &String| Finder::new(literal).into_owned();
-        let longest = others.iter().filter(|literal| literal.len() >= NEEDLE_MIN).max_by_key(|l| l.len());
+        let longest = inner.iter().filter(|literal| literal.len() >= NEEDLE_MIN).max_by_key(|l| l.len());
         let needle = longest.map(finder);
         let inner = inner.iter().filter(|literal| !literal.is_empty()).map(finder).collect();
         Self(Arc::new(Parts { prefix, suffix, inner, rest, needle }))
@@ -84,13 +84,18 @@ impl Pattern {
         &self.0.prefix
     }
 
+    /// What every match ends with, behind its prefix.
+    pub(super) fn suffix(&self) -> &str {
+        &self.0.suffix
+    }
+
     /// Whether whatever begins with the prefix matches.
     pub(crate) fn is_prefix(&self) -> bool {
         let Parts { suffix, inner, rest, .. } = &*self.0;
         suffix.is_empty() && inner.is_empty() && matches!(rest, Rest::Free)
     }
 
-    /// What every match has somewhere, behind its prefix.
+    /// What every match has somewhere between its ends.
     pub(super) fn needle(&self) -> Option<&Finder<'static>> {
         self.0.needle.as_ref()
     }

@@ -1,9 +1,11 @@
 //! What a column is asked, and what it answers.
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::keys::KeyList;
 use super::pattern::Pattern;
 
 /// A predicate on the keys of a column. Keys are whole, however long.
@@ -11,8 +13,8 @@ use super::pattern::Pattern;
 pub(crate) enum Probe {
     /// The rows without a value.
     Null,
-    /// The rows that have one of these keys, which ascend.
-    In(Vec<Box<[u8]>>),
+    /// The rows that have one of these keys.
+    In(Arc<KeyList>),
     /// The rows that have a key within these bounds.
     Range(Bound<Box<[u8]>>, Bound<Box<[u8]>>),
     /// The rows that have a string which matches.

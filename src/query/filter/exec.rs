@@ -123,10 +123,7 @@ impl Input {
                 let nulls = values.logical_nulls();
                 Ok(nulls.map_or_else(|| BooleanBuffer::new_unset(values.len()), |nulls| !nulls.inner()))
             }
-            Test::Member(set) => {
-                let kind = leaf.kind.ok_or_else(lost)?;
-                Ok(present(set.contains(values, kind)?, values.nulls()))
-            }
+            Test::Member(set) => Ok(present(set.contains(values)?, values.nulls())),
             Test::Pattern(pattern) => search(pattern, values),
             Test::Tokens(contains) => Ok(contains.evaluate(values)),
             Test::Compare(comparison, Against::Literal(literal)) => {

@@ -3,7 +3,7 @@
 //! **Invariant:** values come here coerced into the type of their column and without nulls.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::types::{ArrowPrimitiveType, Float64Type, Int64Type, TimestampMillisecondType, UInt64Type};
 use arrow::array::{
@@ -15,6 +15,7 @@ use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, Rows, SortField};
 
 use crate::error::{Error, Result};
+use crate::index::attributes::KeyList;
 use crate::schema::AttributeType;
 use crate::types::Value;
 
@@ -66,9 +67,18 @@ fn mismatch(kind: AttributeType) -> Error {
     Error::internal(format!("a value of a filter is not {kind}"))
 }
 
-/// A set of values of one type: looked up in constant time, however many there are.
+/// A set of values of one type. However many there are, a column is asked in constant time for each of its values,
+/// and an index by the keys in order; both are made when they are first needed.
 #[derive(Debug)]
-pub(super) enum Set {
+pub(super) struct Set {
+    kind: AttributeType,
+    values: ArrayRef,
+    hashed: OnceLock<Hashed>,
+    keys: OnceLock<Arc<KeyList>>,
+}
+
+#[derive(Debug)]
+enum Hashed {
     /// Numbers, by their bits.
     Bits(HashSet<u64>),
     /// Strings, bytes and UUIDs.
@@ -79,35 +89,59 @@ pub(super) enum Set {
 
 impl Set {
     pub(super) fn new(kind: AttributeType, values: Vec<Value>) -> Result<Self> {
-        let array = array(kind, values)?;
+        Ok(Self { kind, values: array(kind, values)?, hashed: OnceLock::new(), keys: OnceLock::new() })
+    }
+
+    /// Which values of a column are in the set. What it says of a null has no meaning.
+    pub(super) fn contains(&self, array: &ArrayRef) -> Result<BooleanBuffer> {
+        let hashed = match self.hashed.get() {
+            Some(hashed) => hashed,
+            None => {
+                let hashed = Hashed::new(&self.values, self.kind)?;
+                self.hashed.get_or_init(|| hashed)
+            }
+        };
+        match hashed {
+            Hashed::Bits(set) => each_bits(array, |bits| set.contains(&bits)),
+            Hashed::Bytes(set) => each_bytes(array, |bytes| set.contains(bytes)),
+            Hashed::Rows(set) => {
+                let rows = rows(array, self.kind)?;
+                Some(rows.iter().map(|row| set.contains(row.as_ref())).collect())
+            }
+        }
+        .ok_or_else(|| mismatch(self.kind))
+    }
+
+    /// The keys of the values in order. Whole arrays have none.
+    pub(super) fn keys(&self) -> Option<Arc<KeyList>> {
+        if self.values.data_type().is_nested() {
+            return None;
+        }
+        if let Some(keys) = self.keys.get() {
+            return Some(Arc::clone(keys));
+        }
+        let keys = Arc::new(KeyList::new(&self.values).ok()?);
+        Some(Arc::clone(self.keys.get_or_init(|| keys)))
+    }
+}
+
+impl Hashed {
+    fn new(array: &ArrayRef, kind: AttributeType) -> Result<Self> {
         Ok(match array.data_type() {
             DataType::List(_) => {
-                Self::Rows(rows(&array, kind)?.iter().map(|row| row.as_ref().into()).collect())
+                Self::Rows(rows(array, kind)?.iter().map(|row| row.as_ref().into()).collect())
             }
             DataType::Utf8 | DataType::Binary | DataType::FixedSizeBinary(_) => {
                 let mut set = HashSet::with_capacity(array.len());
-                each_bytes(&array, |bytes| set.insert(bytes.into()));
+                each_bytes(array, |bytes| set.insert(bytes.into()));
                 Self::Bytes(set)
             }
             _ => {
                 let mut set = HashSet::with_capacity(array.len());
-                each_bits(&array, |bits| set.insert(bits));
+                each_bits(array, |bits| set.insert(bits));
                 Self::Bits(set)
             }
         })
-    }
-
-    /// Which values of a column are in the set. What it says of a null has no meaning.
-    pub(super) fn contains(&self, array: &ArrayRef, kind: AttributeType) -> Result<BooleanBuffer> {
-        match self {
-            Self::Bits(set) => each_bits(array, |bits| set.contains(&bits)),
-            Self::Bytes(set) => each_bytes(array, |bytes| set.contains(bytes)),
-            Self::Rows(set) => {
-                let rows = rows(array, kind)?;
-                Some(rows.iter().map(|row| set.contains(row.as_ref())).collect())
-            }
-        }
-        .ok_or_else(|| mismatch(kind))
     }
 }
 

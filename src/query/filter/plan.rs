@@ -15,14 +15,12 @@ use futures::future::try_join;
 use roaring::RoaringBitmap;
 
 use super::bind::{Against, Bound, Comparison, Leaf, Node, Test};
-use super::literal::Set;
 use crate::cache::Span;
 use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::index::attributes::{AttributeIndex, Column, Known, Pattern, Probe, each_key, of_bits};
+use crate::index::attributes::{AttributeIndex, Column, KeyList, Known, Pattern, Probe, each_key};
 use crate::index::text::{Contains, StoredIndex};
-use crate::schema::AttributeType;
 
 /// A predicate that needs more bytes of an index than this is left to a scan, which goes in windows.
 const PROBE_BYTES_MAX: u64 = 64 << 20;
@@ -227,7 +225,7 @@ impl Planner<'_> {
         let probe = match &leaf.test {
             Test::Null => Probe::Null,
             Test::Pattern(pattern) => prefixed(pattern).unwrap_or_else(|| Probe::Matches(pattern.clone())),
-            Test::Member(set) => Probe::In(keys_of(set, leaf.kind?)?),
+            Test::Member(set) => Probe::In(set.keys()?),
             Test::Compare(_, Against::New(_)) | Test::Tokens(_) => return None,
             Test::Compare(comparison, Against::Literal(literal)) => {
                 if let Some(list) = literal.as_list_opt::<i32>() {
@@ -248,7 +246,7 @@ impl Planner<'_> {
 /// An array equals only if its row has every element, and a value.
 fn whole(name: &str, column: &Column, elements: &ArrayRef) -> Step {
     let mut steps = vec![Step::not(Step::probe(name, column, Probe::Null))];
-    let each = |_, key: &[u8]| steps.push(Step::probe(name, column, Probe::In(vec![key.into()])));
+    let each = |_, key: &[u8]| steps.push(Step::probe(name, column, Probe::In(Arc::new(KeyList::one(key)))));
     if each_key(elements, each).is_err() {
         return Step::Unknown;
     }
@@ -257,32 +255,6 @@ fn whole(name: &str, column: &Column, elements: &ArrayRef) -> Step {
         Step::Const(true) => Step::Unknown,
         step => Step::AtMost(Box::new(step)),
     }
-}
-
-/// The keys of a set in order. Of whole arrays there are none.
-fn keys_of(set: &Set, kind: AttributeType) -> Option<Vec<Box<[u8]>>> {
-    Some(match set {
-        Set::Bits(bits) => {
-            let mut bits: Vec<u64> = bits.iter().copied().collect();
-            // Numbers are brought in order as such: a list may be long.
-            match kind {
-                AttributeType::Int | AttributeType::Datetime => {
-                    bits.sort_unstable_by_key(|bits| bits.cast_signed());
-                }
-                AttributeType::Float => {
-                    bits.sort_unstable_by(|a, b| f64::from_bits(*a).total_cmp(&f64::from_bits(*b)));
-                }
-                _ => bits.sort_unstable(),
-            }
-            bits.into_iter().map(|bits| of_bits(kind, bits)).collect()
-        }
-        Set::Bytes(bytes) => {
-            let mut keys: Vec<Box<[u8]>> = bytes.iter().cloned().collect();
-            keys.sort_unstable();
-            keys
-        }
-        Set::Rows(_) => return None,
-    })
 }
 
 fn key_of(limit: &KeyLimit) -> Option<&[u8]> {
@@ -312,7 +284,7 @@ fn range(comparison: Comparison, literal: &ArrayRef) -> Option<Probe> {
     each_key(literal, |_, bytes| key = Some(Box::<[u8]>::from(bytes))).ok()?;
     let key = key?;
     Some(match comparison {
-        Comparison::Eq => Probe::In(vec![key]),
+        Comparison::Eq => Probe::In(Arc::new(KeyList::one(&key))),
         Comparison::Lt => Probe::Range(Limit::Unbounded, Limit::Excluded(key)),
         Comparison::Lte => Probe::Range(Limit::Unbounded, Limit::Included(key)),
         Comparison::Gt => Probe::Range(Limit::Excluded(key), Limit::Unbounded),

@@ -1,0 +1,252 @@
+//! The portable format of roaring bitmaps, as far as it is faster to go by it than by single rows.
+//!
+//! Source: the format specification of roaring bitmaps. Without runs it is
+//! `12346 u32 | containers u32 | (key u16 | values - 1 u16) × containers | offset u32 × containers | containers`,
+//! where a container of up to 4,096 values has them as u16, ascending, and one of more a bit for each of 65,536.
+
+use roaring::RoaringBitmap;
+
+/// A bit for each value of a container, in bytes.
+pub(super) const CONTAINER_BYTES: usize = 1 << 13;
+const ARRAY_MAX: usize = 4096;
+const NO_RUNS: u32 = 12_346;
+
+/// Rows by containers, ascending.
+#[derive(Debug, Default)]
+struct Writer {
+    heads: Vec<u8>,
+    /// Where each container begins in the values.
+    starts: Vec<usize>,
+    values: Vec<u8>,
+}
+
+impl Writer {
+    /// Ends a container of `count` values that begins at `start`.
+    fn close(&mut self, key: u16, start: usize, count: usize) {
+        if let Some(last) = count.checked_sub(1) {
+            self.heads.extend(key.to_le_bytes());
+            self.heads.extend(u16::try_from(last).unwrap_or(u16::MAX).to_le_bytes());
+            self.starts.push(start);
+        }
+    }
+
+    fn finish(self) -> Option<RoaringBitmap> {
+        let first = 8 + self.heads.len() + self.starts.len() * 4;
+        let mut bytes = Vec::with_capacity(first + self.values.len());
+        bytes.extend(NO_RUNS.to_le_bytes());
+        bytes.extend(u32::try_from(self.starts.len()).ok()?.to_le_bytes());
+        bytes.extend(self.heads);
+        for start in self.starts {
+            bytes.extend(u32::try_from(first + start).ok()?.to_le_bytes());
+        }
+        bytes.extend(self.values);
+        RoaringBitmap::deserialize_unchecked_from(bytes.as_slice()).ok()
+    }
+}
+
+/// The rows whose bits are set.
+pub(super) fn of_bits(bits: &[u8]) -> RoaringBitmap {
+    let mut writer = Writer::default();
+    for (key, chunk) in (0..=u16::MAX).zip(bits.chunks(CONTAINER_BYTES)) {
+        let start = writer.values.len();
+        let words = chunk.as_chunks::<8>().0;
+        let count: u32 = words.iter().map(|word| u64::from_le_bytes(*word).count_ones()).sum();
+        let count = count as usize;
+        if count > ARRAY_MAX {
+            writer.values.extend(chunk);
+        } else {
+            for (at, word) in (0_u16..).zip(words) {
+                let mut word = u64::from_le_bytes(*word);
+                while word != 0 {
+                    writer.values.extend((at * 64 + low(word)).to_le_bytes());
+                    word &= word - 1;
+                }
+            }
+        }
+        writer.close(key, start, count);
+    }
+    // What was written just so can be read; were it not, the slow way says the same.
+    writer.finish().unwrap_or_else(|| RoaringBitmap::from_lsb0_bytes(0, bits))
+}
+
+/// These rows, which may be in any order and there more than once. Each container is sorted by a bit for each value:
+/// it stays in the fastest memory, and only the words that hold one are looked at.
+pub(super) fn of_list(mut rows: Vec<u32>) -> RoaringBitmap {
+    if rows.len() < 256 {
+        rows.sort_unstable();
+        rows.dedup();
+        return rows.into_iter().collect();
+    }
+    let containers = rows.iter().max().map_or(0, |max| (max >> 16) as usize + 1);
+    let mut ends = vec![0_usize; containers];
+    for row in &rows {
+        if let Some(end) = ends.get_mut((row >> 16) as usize) {
+            *end += 1;
+        }
+    }
+    let mut sum = 0;
+    for end in &mut ends {
+        (*end, sum) = (sum, sum + *end);
+    }
+    let mut parted = vec![0_u16; rows.len()];
+    for row in &rows {
+        if let Some(end) = ends.get_mut((row >> 16) as usize) {
+            if let Some(place) = parted.get_mut(*end) {
+                *place = (row & 0xFFFF) as u16;
+            }
+            *end += 1;
+        }
+    }
+    let mut writer = Writer { values: Vec::with_capacity(rows.len() * 2), ..Writer::default() };
+    let (mut words, mut start) = (Words::new(), 0);
+    for (key, end) in (0..=u16::MAX).zip(ends) {
+        words.sort(parted.get(start..end).unwrap_or_default(), key, &mut writer);
+        start = end;
+    }
+    writer.finish().unwrap_or_else(|| rows.into_iter().collect())
+}
+
+/// A bit for each value of a container, and one for each word that has any.
+struct Words {
+    words: Vec<u64>,
+    summary: [u64; 16],
+}
+
+impl Words {
+    fn new() -> Self {
+        Self { words: vec![0; CONTAINER_BYTES / 8], summary: [0; 16] }
+    }
+
+    /// Writes a container of these values.
+    fn sort(&mut self, values: &[u16], key: u16, writer: &mut Writer) {
+        for value in values {
+            if let Some(word) = self.words.get_mut(usize::from(value >> 6)) {
+                *word |= 1 << (value & 63);
+            }
+            if let Some(word) = self.summary.get_mut(usize::from(value >> 12)) {
+                *word |= 1 << (value >> 6 & 63);
+            }
+        }
+        let start = writer.values.len();
+        for (at, mut some) in (0..).zip(std::mem::take(&mut self.summary)) {
+            while some != 0 {
+                let place = at * 64 + low(some);
+                some &= some - 1;
+                let mut word = self.words.get_mut(usize::from(place)).map(std::mem::take).unwrap_or_default();
+                while word != 0 {
+                    writer.values.extend((place * 64 + low(word)).to_le_bytes());
+                    word &= word - 1;
+                }
+            }
+        }
+        let count = (writer.values.len() - start) / 2;
+        if count > ARRAY_MAX {
+            let values = writer.values.split_off(start);
+            writer.values.resize(start + CONTAINER_BYTES, 0);
+            let bits = writer.values.get_mut(start..).unwrap_or_default();
+            for value in values.as_chunks().0 {
+                let value = usize::from(u16::from_le_bytes(*value));
+                if let Some(byte) = bits.get_mut(value / 8) {
+                    *byte |= 1 << (value % 8);
+                }
+            }
+        }
+        writer.close(key, start, count);
+    }
+}
+
+/// The place of the lowest bit that is set.
+fn low(word: u64) -> u16 {
+    u16::try_from(word.trailing_zeros()).unwrap_or(0)
+}
+
+/// Sets the bits of the rows of a bitmap without runs, read from bytes that are not trusted. `None` if it has runs,
+/// is damaged, or holds rows that have no bit here: some bits may be set nevertheless.
+pub(super) fn add_to_bits(bytes: &[u8], bits: &mut [u8]) -> Option<()> {
+    let (cookie, rest) = bytes.split_first_chunk()?;
+    let (count, rest) = rest.split_first_chunk()?;
+    let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
+    if u32::from_le_bytes(*cookie) != NO_RUNS {
+        return None;
+    }
+    let (heads, rest) = rest.split_at_checked(count.checked_mul(4)?)?;
+    // Containers follow each other: where they begin need not be looked at.
+    let (_, mut values) = rest.split_at_checked(heads.len())?;
+    for [key_low, key_high, low, high] in heads.as_chunks().0 {
+        let key = usize::from(u16::from_le_bytes([*key_low, *key_high]));
+        let count = usize::from(u16::from_le_bytes([*low, *high])) + 1;
+        let start = key * CONTAINER_BYTES;
+        let bits = bits.get_mut(start..start + CONTAINER_BYTES)?;
+        let length = if count > ARRAY_MAX { CONTAINER_BYTES } else { count * 2 };
+        let (container, rest) = values.split_at_checked(length)?;
+        values = rest;
+        if count > ARRAY_MAX {
+            bits.iter_mut().zip(container).for_each(|(to, from)| *to |= from);
+            continue;
+        }
+        for value in container.as_chunks().0 {
+            let value = u16::from_le_bytes(*value);
+            if let Some(byte) = bits.get_mut(usize::from(value >> 3)) {
+                *byte |= 1 << (value & 7);
+            }
+        }
+    }
+    values.is_empty().then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of several densities: few, arrays, bitmaps, all of a container, gaps.
+    fn samples() -> Vec<Vec<u32>> {
+        let every = |length: u32, step: u32| (0..length).filter(|row| row % step == 0).collect::<Vec<u32>>();
+        let mut gaps = every(70_000, 50);
+        gaps.extend((400_000..470_000).filter(|row| row % 3 != 0));
+        vec![
+            vec![],
+            vec![0],
+            every(65_536, 1),
+            every(65_537, 16),
+            every(300_000, 100),
+            every(300_000, 7),
+            gaps,
+        ]
+    }
+
+    #[test]
+    fn every_way_gives_the_same_rows() {
+        for rows in samples() {
+            let expected: RoaringBitmap = rows.iter().copied().collect();
+            let mut bits = vec![0; 8 * CONTAINER_BYTES];
+            rows.iter().for_each(|row| bits[*row as usize / 8] |= 1 << (row % 8));
+            assert_eq!(of_bits(&bits), expected);
+            let mut shuffled: Vec<u32> =
+                rows.iter().rev().copied().chain(rows.iter().step_by(3).copied()).collect();
+            shuffled.rotate_left(rows.len() / 3);
+            assert_eq!(of_list(shuffled), expected);
+            let mut bytes = Vec::new();
+            expected.serialize_into(&mut bytes).unwrap();
+            let mut read = vec![0; 8 * CONTAINER_BYTES];
+            let done = add_to_bits(&bytes, &mut read);
+            assert!(done.is_some() && read == bits);
+        }
+    }
+
+    #[test]
+    fn damage_and_runs_are_left_to_the_careful_way() {
+        let rows: RoaringBitmap = samples().pop().unwrap().into_iter().collect();
+        let mut bytes = Vec::new();
+        rows.serialize_into(&mut bytes).unwrap();
+        let mut bits = vec![0; 8 * CONTAINER_BYTES];
+        for end in (0..bytes.len()).step_by(7) {
+            assert!(add_to_bits(&bytes[..end], &mut bits).is_none());
+        }
+        assert!(add_to_bits(&bytes, &mut bits[..CONTAINER_BYTES]).is_none());
+        let mut runs: RoaringBitmap = (0..60_000).collect();
+        assert!(runs.optimize());
+        bytes.clear();
+        runs.serialize_into(&mut bytes).unwrap();
+        assert!(add_to_bits(&bytes, &mut bits).is_none());
+    }
+}
