@@ -12,12 +12,16 @@
 mod block;
 mod build;
 mod column;
+mod fuzzy;
 mod index;
 mod key;
+mod pattern;
 mod probe;
 
 pub(crate) use build::AttributesBuilder;
 pub(crate) use column::Column;
+pub(crate) use fuzzy::{Approximate, QUERY_CHARS_MAX};
 pub(crate) use index::AttributeIndex;
 pub(crate) use key::{bits_of, each_key, is_whole, of_bits, value_of};
+pub(crate) use pattern::Pattern;
 pub(crate) use probe::{Known, Probe};

@@ -2,10 +2,10 @@
 
 use std::ops::Bound;
 
-use regex::Regex;
 use roaring::RoaringBitmap;
 
 use super::key::KEY_BYTES_MAX;
+use super::pattern::Pattern;
 
 /// A predicate on the keys of a column. Keys are whole, however long.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub(crate) enum Probe {
     /// The rows that have a key within these bounds.
     Range(Bound<Box<[u8]>>, Bound<Box<[u8]>>),
     /// The rows that have a string which matches.
-    Matches(Regex),
+    Matches(Pattern),
 }
 
 /// Which rows match: `sure` surely, the others of `maybe` perhaps, the rest not. `maybe` holds all of `sure`.
@@ -64,8 +64,8 @@ impl<'a> Asking<'a> {
             }
             Probe::Range(low, high) => above(low, key, whole).min(below(high, key, whole)),
             Probe::Matches(_) if !whole => Says::Maybe,
-            Probe::Matches(regex) => match std::str::from_utf8(key) {
-                Ok(text) if regex.is_match(text) => Says::Yes,
+            Probe::Matches(pattern) => match std::str::from_utf8(key) {
+                Ok(text) if pattern.is_match(text) => Says::Yes,
                 Ok(_) => Says::No,
                 // Nothing that was stored as a string.
                 Err(_) => Says::Maybe,

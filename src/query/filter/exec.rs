@@ -12,10 +12,10 @@ use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::kernels::cmp;
 use arrow::compute::{SortOptions, take};
 use arrow::datatypes::DataType;
-use regex::Regex;
 
 use super::bind::{Against, Bound, Comparison, Leaf, Node, Source, Test};
 use crate::error::{Error, Result};
+use crate::index::attributes::Pattern;
 
 impl Bound {
     /// Which rows match. `rows` has at least [`Self::columns`], in the layout of the schema's Arrow types.
@@ -127,7 +127,7 @@ impl Input {
                 let kind = leaf.kind.ok_or_else(lost)?;
                 Ok(present(set.contains(values, kind)?, values.nulls()))
             }
-            Test::Pattern(regex) => search(regex, values),
+            Test::Pattern(pattern) => search(pattern, values),
             Test::Tokens(contains) => Ok(contains.evaluate(values)),
             Test::Compare(comparison, Against::Literal(literal)) => {
                 compare(*comparison, values, literal, true)
@@ -181,9 +181,9 @@ fn compare(
     Ok(present(answers, nulls.as_ref()))
 }
 
-fn search(regex: &Regex, values: &ArrayRef) -> Result<BooleanBuffer> {
+fn search(pattern: &Pattern, values: &ArrayRef) -> Result<BooleanBuffer> {
     let strings = values.as_string_opt::<i32>().ok_or_else(lost)?;
-    let found = |row| strings.is_valid(row) && regex.is_match(strings.value(row));
+    let found = |row| strings.is_valid(row) && pattern.is_match(strings.value(row));
     Ok(BooleanBuffer::collect_bool(strings.len(), found))
 }
 

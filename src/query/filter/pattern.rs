@@ -1,8 +1,9 @@
 //! Patterns: globs and regular expressions, compiled within limits.
 
-use regex::{Regex, RegexBuilder};
+use regex::RegexBuilder;
 
 use crate::error::{Error, Result};
+use crate::index::attributes::Pattern;
 
 /// The longest pattern, in bytes.
 const BYTES_MAX: usize = 1 << 10;
@@ -14,13 +15,13 @@ const STATES_BYTES_MAX: usize = 2 << 20;
 const NEST_MAX: u32 = 64;
 
 /// A regular expression, searched for anywhere.
-pub(super) fn regex(pattern: &str) -> Result<Regex> {
+pub(super) fn regex(pattern: &str) -> Result<Pattern> {
     check_length(pattern)?;
     compile(pattern, RegexBuilder::new(pattern))
 }
 
 /// A glob, matched against the whole value; see [`Filter::glob`](super::Filter::glob) for the syntax.
-pub(super) fn glob(pattern: &str, any_case: bool) -> Result<Regex> {
+pub(super) fn glob(pattern: &str, any_case: bool) -> Result<Pattern> {
     check_length(pattern)?;
     let translated = translate(pattern).map_err(|why| bad(pattern, why))?;
     let mut builder = RegexBuilder::new(&translated);
@@ -38,9 +39,9 @@ fn check_length(pattern: &str) -> Result<()> {
     Ok(())
 }
 
-fn compile(pattern: &str, mut builder: RegexBuilder) -> Result<Regex> {
+fn compile(pattern: &str, mut builder: RegexBuilder) -> Result<Pattern> {
     builder.size_limit(PROGRAM_BYTES_MAX).dfa_size_limit(STATES_BYTES_MAX).nest_limit(NEST_MAX);
-    builder.build().map_err(|error| match error {
+    builder.build().map(Pattern::Regex).map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => Error::limit(format!(
             "a pattern takes more than {PROGRAM_BYTES_MAX} bytes when compiled. pattern=`{pattern}`"
         )),
@@ -206,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_pattern_cannot_take_more_than_its_share() {
-        let kind = |result: Result<Regex>| result.unwrap_err().kind();
+        let kind = |result: Result<Pattern>| result.unwrap_err().kind();
         assert_eq!(kind(regex(&"x".repeat(BYTES_MAX + 1))), ErrorKind::LimitExceeded);
         assert_eq!(kind(glob(&"x".repeat(BYTES_MAX + 1), false)), ErrorKind::LimitExceeded);
         assert_eq!(kind(regex("((((a{100}){100}){100}){100}){100}")), ErrorKind::LimitExceeded);

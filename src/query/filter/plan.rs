@@ -226,7 +226,7 @@ impl Planner<'_> {
         let column = self.indexes.attributes.as_ref()?.column(name)?;
         let probe = match &leaf.test {
             Test::Null => Probe::Null,
-            Test::Pattern(regex) => Probe::Matches(regex.clone()),
+            Test::Pattern(pattern) => Probe::Matches(pattern.clone()),
             Test::Member(set) => Probe::In(keys_of(set, leaf.kind?)?),
             Test::Compare(_, Against::New(_)) | Test::Tokens(_) => return None,
             Test::Compare(comparison, Against::Literal(literal)) => {
