@@ -1,5 +1,5 @@
 //! Fuzzy filters as a user meets them: against a naive reading of the strings, wherever they lie.
-#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::indexing_slicing, reason = "a test")]
 
 use std::collections::BTreeMap;
 
@@ -345,15 +345,12 @@ async fn random(rounds: Vec<BTreeMap<u64, Option<Person>>>, asked: Vec<Asked>) -
     for (round, writes) in rounds.into_iter().enumerate() {
         let mut batch = WriteBatch::new();
         for (id, person) in writes {
-            match person {
-                Some(person) => {
-                    batch = batch.upsert(document(id, &person));
-                    model.insert(id, person);
-                }
-                None => {
-                    batch = batch.delete(id);
-                    model.remove(&id);
-                }
+            if let Some(person) = person {
+                batch = batch.upsert(document(id, &person));
+                model.insert(id, person);
+            } else {
+                batch = batch.delete(id);
+                model.remove(&id);
             }
         }
         ns.write(batch).await?;

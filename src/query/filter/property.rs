@@ -222,9 +222,7 @@ impl Dice<'_> {
             _ => Filter::not_fuzzy(name, self.fuzzy()),
         }
     }
-}
 
-impl Dice<'_> {
     fn fuzzy(&mut self) -> Fuzzy {
         const PARTS: [&str; 8] = ["a", "b", "B", "é", "*", "bbb", LONG.split_at(60).0, LONG];
         let query = self.some(7, |dice| dice.pick(&PARTS)).concat();
