@@ -10,7 +10,7 @@ use std::error::Error;
 use common::{Collection, DIMENSION};
 use elacsym::schema::AttributeType;
 use elacsym::{
-    Database, Document, Filter, IdKind, Metric, Namespace, Scan, Schema, Select, Value, VectorType,
+    Database, Document, Filter, Fuzzy, IdKind, Metric, Namespace, Scan, Schema, Select, Value, VectorType,
     WriteBatch,
 };
 
@@ -46,6 +46,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     count(&papers, "not_iglob(title, \"*{dna,rna}*\")", Filter::not_iglob("title", "*{dna,rna}*")).await?;
     count(&papers, "regex(title, \"[0-9]+\")", Filter::regex("title", "[0-9]+")).await?;
     count(&papers, "not_regex(title, \"^[A-M]\")", Filter::not_regex("title", "^[A-M]")).await?;
+    // Misspelt, by up to two edits: here a letter too many.
+    let misspelt = Fuzzy::new("methyllation").any_case();
+    count(&papers, "fuzzy(title, methyllation)", Filter::fuzzy("title", misspelt.clone())).await?;
+    count(&papers, "not_fuzzy(title, methyllation)", Filter::not_fuzzy("title", misspelt)).await?;
 
     // Nulls: a predicate on a null is false, and each negation is true just where what it negates is false.
     // So the first two add up to all documents, and the third leaves out those without terms.

@@ -105,7 +105,7 @@ pub use query::{
     TokenFilter,
 };
 pub use query::{
-    Compute, Cursor, Filter, Fusion, Leg, Operand, Order, Query, RecallCheck, RecallReport, Reranker,
+    Compute, Cursor, Filter, Fusion, Fuzzy, Leg, Operand, Order, Query, RecallCheck, RecallReport, Reranker,
 };
 pub use query::{Rescore, Scan, Select};
 pub use schema::Schema;

@@ -14,7 +14,7 @@ use elacsym::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, Str
 use elacsym::schema::AttributeType;
 use elacsym::storage::{MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
 use elacsym::{
-    Consistency, Database, Document, DocumentId, Error, ErrorKind, Filter, IdKind, Metric, Namespace,
+    Consistency, Database, Document, DocumentId, Error, ErrorKind, Filter, Fuzzy, IdKind, Metric, Namespace,
     Operand, Outcome, Query, Result, Scan, Schema, Select, Sequence, Settings, VALUE_BYTES_MAX, Value,
     Vector, VectorType, WriteBatch,
 };
@@ -217,6 +217,9 @@ async fn a_bad_filter_is_refused_wherever_it_is_given() -> Result<()> {
         (Filter::regex("text", "(a"), Invalid, &["bad pattern"]),
         (Filter::regex("text", "x".repeat(2_000)), LimitExceeded, &["1024"]),
         (Filter::glob("n", "a*"), Invalid, &["column=`n`"]),
+        (Filter::fuzzy("n", "query"), Invalid, &["column=`n`"]),
+        (Filter::fuzzy("text", Fuzzy::new("query").distance(3, 1)), Invalid, &["at least 6"]),
+        (Filter::fuzzy("text", "x".repeat(2_000)), LimitExceeded, &["at most 256"]),
         (Filter::eq("n", Operand::new_value("n")), Invalid, &["column=`n`"]),
         (deep(40), LimitExceeded, &["at most 32"]),
         (deep(100_000), LimitExceeded, &["at most 32"]),

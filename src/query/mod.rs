@@ -38,7 +38,7 @@ pub use cursor::{Cursor, QueryCursor};
 pub use diversity::Group;
 pub use explain::{Explain, FilterPlan, LegPlan, PartPlan, SearchPlan};
 pub(crate) use filter::Bound;
-pub use filter::{Filter, Operand};
+pub use filter::{Filter, Fuzzy, Operand};
 pub use fusion::Fusion;
 pub use leg::Leg;
 pub use order::Order;

@@ -13,6 +13,7 @@ mod answer;
 mod block;
 mod build;
 mod column;
+mod fuzzy;
 mod gather;
 mod index;
 mod key;
@@ -23,6 +24,7 @@ mod probe;
 
 pub(crate) use build::AttributesBuilder;
 pub(crate) use column::Column;
+pub(crate) use fuzzy::{Approximate, QUERY_CHARS_MAX};
 pub(crate) use index::AttributeIndex;
 pub(crate) use key::{bits_of, each_key, is_whole, value_of};
 pub(crate) use keys::KeyList;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use memchr::memmem::Finder;
 use regex::Regex;
 
+use super::fuzzy::Approximate;
+
 /// A shorter literal is in so many strings that looking for it is in vain.
 const NEEDLE_MIN: usize = 3;
 
@@ -32,6 +34,7 @@ enum Rest {
     /// That nothing lies behind the prefix.
     Empty,
     Regex(Regex),
+    Fuzzy(Approximate),
 }
 
 impl Pattern {
@@ -46,6 +49,11 @@ impl Pattern {
     /// first and the last, which may be empty, are those a match begins and ends with.
     pub(crate) fn regex(regex: Regex, literals: &[String]) -> Self {
         Self::new(literals, Rest::Regex(regex))
+    }
+
+    /// All strings that hold a query but for some edits.
+    pub(crate) fn fuzzy(query: Approximate) -> Self {
+        Self::new(&[], Rest::Fuzzy(query))
     }
 
     fn new(literals: &[String], rest: Rest) -> Self {
@@ -67,6 +75,7 @@ impl Pattern {
         match rest {
             Rest::Empty => between.is_empty(),
             Rest::Regex(regex) => regex.is_match(text),
+            Rest::Fuzzy(query) => query.is_match(text),
             Rest::Free => {
                 let mut between = between.as_bytes();
                 inner.iter().all(|literal| {

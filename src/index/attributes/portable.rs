@@ -85,13 +85,19 @@ pub(super) fn of_list(mut rows: Vec<u32>) -> RoaringBitmap {
     for container in rows.chunk_by(|a, b| a >> 16 == b >> 16) {
         let start = writer.values.len();
         if container.len() > ARRAY_MAX {
-            // Too many for the format of the few: inserting costs less than sorting did.
-            return rows.into_iter().collect();
+            let mut bits = vec![[0; 2]; CONTAINER_BYTES / 2];
+            for row in container {
+                if let Some(byte) = bits.as_flattened_mut().get_mut((row & 0xFFFF) as usize / 8) {
+                    *byte |= 1 << (row % 8);
+                }
+            }
+            writer.values.append(&mut bits);
+        } else {
+            writer.values.extend(container.iter().map(|row| {
+                let [low, high, ..] = row.to_le_bytes();
+                [low, high]
+            }));
         }
-        writer.values.extend(container.iter().map(|row| {
-            let [low, high, ..] = row.to_le_bytes();
-            [low, high]
-        }));
         let key = container.first().map_or(0, |row| row >> 16);
         writer.close(u16::try_from(key).unwrap_or(u16::MAX), start, container.len());
     }

@@ -180,9 +180,10 @@ impl Binder<'_> {
             Filter::AnyGte(column, operand) => self.compare(column, true, Gte, operand),
             Filter::In(column, values) => self.member(column, false, values),
             Filter::ContainsAny(column, values) => self.member(column, true, values),
-            Filter::Glob(column, text) => self.pattern(column, || pattern::glob(text, false)),
-            Filter::IGlob(column, text) => self.pattern(column, || pattern::glob(text, true)),
-            Filter::Regex(column, text) => self.pattern(column, || pattern::regex(text)),
+            Filter::Glob(column, text) => self.pattern(column, || pattern::glob(text, false).map(Some)),
+            Filter::IGlob(column, text) => self.pattern(column, || pattern::glob(text, true).map(Some)),
+            Filter::Regex(column, text) => self.pattern(column, || pattern::regex(text).map(Some)),
+            Filter::Fuzzy(column, fuzzy) => self.pattern(column, || fuzzy.compile()),
             Filter::Tokens(tokens) => self.tokens(tokens),
         }
     }
@@ -259,7 +260,8 @@ impl Binder<'_> {
         Ok(fold(true, null.into_iter().chain(test).collect()))
     }
 
-    fn pattern(&mut self, name: &str, compile: impl FnOnce() -> Result<Pattern>) -> Result<Node> {
+    /// A test of strings; nothing matches if there is none.
+    fn pattern(&mut self, name: &str, compile: impl FnOnce() -> Result<Option<Pattern>>) -> Result<Node> {
         let kind = self.attribute(name)?;
         if kind != AttributeType::String && kind != AttributeType::StringArray {
             return Err(Error::invalid(format!(
@@ -272,6 +274,7 @@ impl Binder<'_> {
             return Err(Error::limit(format!("{why}: at most {PATTERNS_MAX} are allowed")));
         }
         let pattern = compile().map_err(|error| error.context(format_args!("column `{name}`")))?;
+        let Some(pattern) = pattern else { return Ok(Node::Const(false)) };
         let elements = kind == AttributeType::StringArray;
         self.leaf(name, AttributeType::String, elements, Test::Pattern(pattern))
     }
@@ -406,6 +409,7 @@ fn cost(node: &Node) -> u8 {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::query::Fuzzy;
     use crate::types::{Metric, VectorType};
 
     fn schema() -> Schema {
@@ -451,6 +455,9 @@ mod tests {
             (Filter::is_in("v", [Value::Null]), "can only be asked"),
             (Filter::glob("u", "*"), "takes strings"),
             (Filter::regex("s", "("), "column `s`: bad pattern"),
+            (Filter::fuzzy("u", "query"), "takes strings"),
+            (Filter::fuzzy("v", "query"), "can only be asked"),
+            (Filter::fuzzy("s", Fuzzy::new("x").distance(8, 2)), "column `s`: a fuzzy distance of 2"),
             (Filter::eq("s", new()), "string is expected"),
             (Filter::contains("flags", new()), "bool is expected"),
             (Filter::eq("u", Operand::new_value("x")), "unknown column"),
@@ -491,6 +498,9 @@ mod tests {
         assert_eq!(constant(open() & Filter::eq("id", Value::Null)), Some(false));
         assert_eq!(constant(open() | !Filter::is_null("id")), Some(true));
         assert_eq!(constant(open() | Filter::or([])), None);
+        assert_eq!(constant(Filter::fuzzy("s", "ab")), Some(false));
+        assert_eq!(constant(Filter::not_fuzzy("s", "ab")), Some(true));
+        assert_eq!(constant(Filter::fuzzy("s", "abc")), None);
     }
 
     #[test]
@@ -513,6 +523,8 @@ mod tests {
         let patterns = |count| Filter::and(std::iter::repeat_n(Filter::glob("s", "a*"), count));
         assert_eq!(kind(&patterns(PATTERNS_MAX), &settings), Ok(()));
         assert_eq!(kind(&patterns(PATTERNS_MAX + 1), &settings), over);
+        assert_eq!(kind(&(patterns(PATTERNS_MAX - 1) & Filter::fuzzy("s", "abc")), &settings), Ok(()));
+        assert_eq!(kind(&(patterns(PATTERNS_MAX) & Filter::fuzzy("s", "abc")), &settings), over);
         // No setting makes a filter deeper than the stack.
         (settings.filter_depth_max, settings.filter_nodes_max) = (usize::MAX, usize::MAX);
         assert_eq!(kind(&nested(DEPTH_MAX), &settings), Ok(()));

@@ -8,6 +8,7 @@
 
 mod bind;
 mod exec;
+mod fuzzy;
 mod literal;
 mod operand;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod plan;
 mod property;
 
 pub(crate) use bind::Bound;
+pub use fuzzy::Fuzzy;
 pub use operand::Operand;
 pub(crate) use plan::{Indexes, Plan};
 
@@ -62,7 +64,7 @@ use crate::types::Value;
 /// | `lt`, `lte`, `gt`, `gte` | string, int, uint, float, datetime, uuid |
 /// | `contains`, `contains_any` | arrays |
 /// | `any_lt`, `any_lte`, `any_gt`, `any_gte` | arrays of string, int, uint, float, datetime, uuid |
-/// | `glob`, `iglob`, `regex` | string; arrays of strings, where any element may match |
+/// | `glob`, `iglob`, `regex`, `fuzzy` | string; arrays of strings, where any element may match |
 /// | `contains_any_token`, `contains_all_tokens`, `contains_token_sequence` | those with full text |
 ///
 /// A value must be of the column's type; numbers convert where they fit exactly, as in documents. Strings
@@ -71,7 +73,8 @@ use crate::types::Value;
 /// # Limits
 /// [`Settings`](crate::Settings) bounds how deep a filter nests, how many nodes it has (each predicate, and,
 /// or and not is one; a negated operator is two) and how many values a list holds; deeper than 256 levels no
-/// setting allows. A pattern is at most 1 KiB, takes at most 1 MiB when compiled, and a filter has at most 64.
+/// setting allows. A pattern is at most 1 KiB and takes at most 1 MiB when compiled, a fuzzy query has at most
+/// 256 characters, and a filter has at most 64 patterns and fuzzy queries.
 /// A filter of any depth is dropped safely, but printing, cloning and comparing one recurse.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -114,6 +117,8 @@ pub enum Filter {
     IGlob(String, String),
     /// The string has a match of the regular expression.
     Regex(String, String),
+    /// The string holds the query but for some edits.
+    Fuzzy(String, Fuzzy),
     /// The text holds tokens.
     Tokens(TokenFilter),
 }
@@ -291,6 +296,37 @@ impl Filter {
     /// linear time.
     pub fn regex(column: impl Into<String>, pattern: impl Into<String>) -> Self {
         Self::Regex(column.into(), pattern.into())
+    }
+
+    /// The string holds the query anywhere but for some edits: characters that are inserted, deleted or replaced.
+    /// By default a query of 3 characters or more may be found as it is, of 6 with one edit, of 9 with two;
+    /// shorter ones match nothing. [`Fuzzy`] says more, and has the options.
+    ///
+    /// ```
+    /// use elacsym::query::Fuzzy;
+    /// use elacsym::*;
+    /// # use elacsym::schema::AttributeType;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let schema = Schema::builder(IdKind::U64).attribute("title", AttributeType::String).build()?;
+    /// # let books = Database::open("memory://").await?.create_namespace("books", schema).await?;
+    /// let batch = WriteBatch::new()
+    ///     .upsert(Document::new(1).with("title", "On Levenshtein's distance"))
+    ///     .upsert(Document::new(2).with("title", "ON LEVENSTEIN"))
+    ///     .upsert(Document::new(3).with("title", "On distance"));
+    /// books.write(batch).await?;
+    /// let count = async |filter| books.snapshot(Consistency::Strong).await?.count_matching(&filter).await;
+    /// assert_eq!(count(Filter::fuzzy("title", "Levenstein")).await?, 1);
+    /// assert_eq!(count(Filter::fuzzy("title", Fuzzy::new("levenstein").any_case())).await?, 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn fuzzy(column: impl Into<String>, query: impl Into<Fuzzy>) -> Self {
+        Self::Fuzzy(column.into(), query.into())
+    }
+
+    /// The string does not hold the query, whatever is forgiven: also true of a null.
+    pub fn not_fuzzy(column: impl Into<String>, query: impl Into<Fuzzy>) -> Self {
+        Self::not(Self::fuzzy(column, query))
     }
 
     /// The text holds at least one token of the input, cut as the column says. [`TokenFilter`] says more.

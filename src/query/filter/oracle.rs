@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Filter, Operand};
+use super::{Filter, Fuzzy, Operand};
 use crate::types::{Document, DocumentId, Value};
 
 /// Whether a filter matches a document. A filter that does not fit the schema has no meaning here.
@@ -52,6 +52,7 @@ pub(super) fn matches(filter: &Filter, document: &Document, new: Option<&Documen
         Filter::Regex(name, pattern) => {
             any_text(name, &|text| regex::Regex::new(pattern).unwrap().is_match(text))
         }
+        Filter::Fuzzy(name, fuzzy) => any_text(name, &|text| similar(fuzzy, text)),
         Filter::Tokens(_) => unreachable!("tests/token_filters.rs has an evaluator of its own"),
     }
 }
@@ -98,6 +99,23 @@ fn order(a: &Value, b: &Value) -> Option<Ordering> {
             _ => float(a)?.partial_cmp(&float(b)?),
         },
     }
+}
+
+/// The whole table: in row and column the fewest edits from the first characters of the query to some end of the
+/// first characters of the text.
+fn similar(fuzzy: &Fuzzy, text: &str) -> bool {
+    let Some(edits) = fuzzy.edits() else { return false };
+    let cased = |text: &str| if fuzzy.any_case { text.to_lowercase() } else { text.to_owned() };
+    let text: Vec<char> = cased(text).chars().collect();
+    let mut row = vec![0; text.len() + 1];
+    for (above, c) in (1..).zip(cased(&fuzzy.query).chars()) {
+        let mut next = vec![above];
+        for (at, t) in text.iter().enumerate() {
+            next.push((row[at] + usize::from(c != *t)).min(row[at + 1] + 1).min(next[at] + 1));
+        }
+        row = next;
+    }
+    row.iter().any(|distance| *distance <= usize::from(edits))
 }
 
 /// Backtracking over a glob whose braces, none of them within brackets, are first written out.

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::{Bound, Filter, Indexes, Operand, Plan, oracle};
+use super::{Bound, Filter, Fuzzy, Indexes, Operand, Plan, oracle};
 use crate::cache::{Blob, BlockCache, Span};
 use crate::env::Env;
 use crate::index::attributes::{AttributeIndex, AttributesBuilder, Known};
@@ -211,14 +211,28 @@ impl Dice<'_> {
         const GLOBS: [&str; 12] =
             ["*", "a", "?", "[ab]", "[!a]", "[a-c]", "{a,b*}", "{,{é,?}}", "\\*", "\\{", "b", "/"];
         let glob = self.some(4, |dice| dice.pick(&GLOBS)).concat();
-        match self.below(6) {
+        match self.below(8) {
             0 => Filter::glob(name, glob),
             1 => Filter::not_glob(name, glob),
             2 => Filter::iglob(name, glob),
             3 => Filter::not_iglob(name, glob),
             4 => Filter::regex(name, self.pick(&["", "a", "^a", "b$", "[^a]b", "(?i)É", "^$", "a|B"])),
-            _ => Filter::not_regex(name, self.pick(&["a", ".", r"\*", "é"])),
+            5 => Filter::not_regex(name, self.pick(&["a", ".", r"\*", "é"])),
+            6 => Filter::fuzzy(name, self.fuzzy()),
+            _ => Filter::not_fuzzy(name, self.fuzzy()),
         }
+    }
+
+    fn fuzzy(&mut self) -> Fuzzy {
+        const PARTS: [&str; 8] = ["a", "b", "B", "é", "*", "bbb", LONG.split_at(60).0, LONG];
+        let query = self.some(7, |dice| dice.pick(&PARTS)).concat();
+        let query: String = query.chars().take(256).collect();
+        let fuzzy = match self.below(3) {
+            0 => Fuzzy::new(query),
+            1 => Fuzzy::new(query).distance(4, 0),
+            _ => Fuzzy::new(query).distance(9, 2).distance(6, 1).distance(150, 0),
+        };
+        if self.below(2) == 1 { fuzzy.any_case() } else { fuzzy }
     }
 }
 
