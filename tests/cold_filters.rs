@@ -100,12 +100,12 @@ fn filters() -> Vec<(&'static str, Filter, u64, u64)> {
     let (some, last) = (name(123_456), i64::try_from(ROWS).unwrap_or(0) - 100);
     let same = (0..ROWS).filter(|id| name(*id) == some).count() as u64;
     vec![
-        ("one number", Filter::eq("year", 4_321), 1, 500),
-        ("a string", Filter::eq("name", some.as_str()), same, 500),
+        ("one number", Filter::eq("year", 4_321), 1, 200),
+        ("a string", Filter::eq("name", some.as_str()), same, 200),
         ("a hundredth by a range", Filter::gte("year", 500_000) & Filter::lt("year", 510_000), 10_000, 20),
         ("a hundredth by a value", Filter::eq("percent", 7), 10_000, 20),
         ("two columns", Filter::eq("percent", 0) & Filter::gte("year", last), 1, 20),
-        ("a list", Filter::is_in("year", [5, 300_000, 700_000]), 3, 200),
+        ("a list", Filter::is_in("year", [5, 300_000, 700_000]), 3, 100),
     ]
 }
 
@@ -146,7 +146,7 @@ async fn a_cold_filter_or_order_over_a_million_reads_little() -> Result<()> {
         assert_eq!(found, ids.into_iter().map(DocumentId::from).collect::<Vec<_>>());
         // A block at an end of the index, and the ids of the hits: less than a hundredth of the values.
         println!("order: {trips} trips, {bytes} bytes");
-        assert!(trips <= 2 && (1..ROWS * 8 / 100).contains(&bytes), "{trips} trips, {}", answer.stats);
+        assert!(trips <= 3 && (1..ROWS * 8 / 100).contains(&bytes), "{trips} trips, {}", answer.stats);
     }
     Ok(())
 }

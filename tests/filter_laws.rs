@@ -150,7 +150,7 @@ async fn filled(draw: &mut Draw, lie: Lie) -> Result<(Namespace, Model)> {
         let (mut batch, mut touched) = (WriteBatch::new(), BTreeSet::new());
         for _ in 0..50 {
             // Mostly new ids, so that ids of a batch lie together too.
-            let id = round.unsigned_abs() * 50 + draw.rng.below(if draw.rng.chance(0.2) { 1 } else { 50 });
+            let id = round.unsigned_abs() * 50 + draw.rng.below(50);
             let id = if draw.rng.chance(0.1) { draw.rng.below(300) } else { id };
             if !touched.insert(id) {
                 continue;
@@ -204,7 +204,7 @@ async fn answers_are_the_naive_ones_and_the_laws_of_logic_hold() -> Result<()> {
             let (docs, model) = filled(&mut draw, lie).await?;
             let snapshot = docs.snapshot(Consistency::Strong).await?;
             let everything: BTreeSet<u64> = model.keys().copied().collect();
-            for _ in 0..25 {
+            for _ in 0..12 {
                 let (one, other) = (draw.predicate(2), draw.predicate(1));
                 let (a, b) = (|| filter(&one), || filter(&other));
                 let context = format!("seed {seed}, {lie:?}, {one:?}, {other:?}");
@@ -233,7 +233,7 @@ async fn answers_are_the_naive_ones_and_the_laws_of_logic_hold() -> Result<()> {
             }
         }
     }
-    assert!(pruned > 100, "only {pruned} segments were left out: the test shows little");
+    assert!(pruned > 30, "only {pruned} segments were left out: the test shows little");
     Ok(())
 }
 

@@ -104,7 +104,10 @@ async fn only_segments_of_the_time_that_is_asked_for_are_read() -> Result<()> {
 
     let kinds = Aggregation::new().filter(since()).group_by("kind").aggregate("last", Aggregate::max("at"));
     let kinds = cold(&store).await?.aggregate(&kinds).await?;
-    assert_eq!((kinds.groups.len(), kinds.groups.iter().map(|group| group.count).sum()), (3, count as u64));
+    assert_eq!(
+        (kinds.groups.len(), kinds.groups.iter().map(|group| group.count).sum::<u64>()),
+        (3, count as u64)
+    );
     assert_eq!(of_pruned(), []);
 
     let orders = [Order::asc("kind"), Order::desc("at")];
@@ -191,8 +194,9 @@ async fn a_filter_on_ids_and_on_columns_without_an_index_prunes_as_well() -> Res
         (Filter::gte("long", id("1").as_str()), 100, 3),
         (Filter::is_null("long"), 50, 1),
         (!Filter::is_null("long"), 150, 3),
-        (Filter::contains("tags", "t2"), 50, 1),
+        (Filter::contains("tags", "t2"), 50, 2),
         (!Filter::contains("tags", "zz"), 200, 4),
+        (Filter::contains("tags", "t3"), 50, 1),
         (Filter::contains_any("tags", ["t4", "u"]), 0, 0),
         (Filter::any_lt("tags", "all"), 0, 0),
     ] {
