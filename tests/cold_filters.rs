@@ -98,10 +98,10 @@ async fn filled() -> Result<Store> {
 /// Filters, how many match, and how small a share of the index they may read: one in so many bytes.
 fn filters() -> Vec<(&'static str, Filter, u64, u64)> {
     let (some, last) = (name(123_456), i64::try_from(ROWS).unwrap_or(0) - 100);
-    let same = (0..ROWS).filter(|id| name(*id) == some).count() as u64;
+    let namesakes = (0..ROWS).filter(|id| name(*id) == some).count() as u64;
     vec![
         ("one number", Filter::eq("year", 4_321), 1, 200),
-        ("a string", Filter::eq("name", some.as_str()), same, 200),
+        ("a string", Filter::eq("name", some.as_str()), namesakes, 200),
         ("a hundredth by a range", Filter::gte("year", 500_000) & Filter::lt("year", 510_000), 10_000, 20),
         ("a hundredth by a value", Filter::eq("percent", 7), 10_000, 20),
         ("two columns", Filter::eq("percent", 0) & Filter::gte("year", last), 1, 20),

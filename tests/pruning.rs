@@ -20,7 +20,7 @@ fn document(id: u64) -> Document {
     Document::new(id)
         .with("at", Value::Datetime(id.cast_signed()))
         .with("kind", format!("kind{}", id % 3))
-        .with("body", format!("cold {}", if id % 5 == 0 { "store" } else { "reads" }))
+        .with("body", format!("cold {}", if id.is_multiple_of(5) { "store" } else { "reads" }))
         .with("v", Vector::from([near, 1.0]))
 }
 
