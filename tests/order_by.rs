@@ -1,13 +1,11 @@
 //! Queries in order of attributes as a user meets them: the order is that of sorting by hand, wherever documents
-//! lie, and the first of many are found without reading all values.
+//! lie. `tests/cold_filters.rs` holds what it costs to find the first of many.
 #![expect(clippy::indexing_slicing, reason = "a test")]
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use elacsym::schema::AttributeType;
-use elacsym::storage::{CountingBackend, MemoryBackend};
 use elacsym::*;
 
 #[path = "common/rng.rs"]
@@ -161,37 +159,6 @@ async fn the_order_is_that_of_sorting_by_hand_wherever_documents_lie() -> Result
                 assert_eq!(found, ids, "{context}");
             }
         }
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn the_first_of_many_are_found_without_reading_all_values() -> Result<()> {
-    const ROWS: u64 = 400_000;
-    const BATCH: u64 = 50_000;
-    let backend = Arc::new(CountingBackend::new(Arc::new(MemoryBackend::new())));
-    let ns = Database::builder().open_backend(backend).await?.create_namespace("docs", schema()?).await?;
-    for first in (0..ROWS).step_by(50_000) {
-        // Every value once, and not in the order of the ids; those at the ends are neighbours, so that the ids of
-        // the hits lie in a block or two.
-        let year =
-            |id: u64| if (100..ROWS - 100).contains(&id) { 100 + id * 7_919 % (ROWS - 200) } else { id };
-        let rows = (first..first + BATCH).map(|id| Document::new(id).with("year", year(id).cast_signed()));
-        ns.write(rows.fold(WriteBatch::new(), WriteBatch::upsert)).await?;
-    }
-    ns.flush().await?;
-    ns.compact().await?;
-    let snapshot = ns.snapshot(Consistency::Strong).await?;
-    let firsts =
-        [(Order::asc("year"), (0..10).collect()), (Order::desc("year"), (ROWS - 10..ROWS).rev().collect())];
-    for (order, ids) in firsts {
-        let answer = snapshot.query(Query::order_by([order]).limit(10).select(Select::only([""; 0]))).await?;
-        let found: Vec<DocumentId> = answer.hits()?.iter().map(|hit| hit.document.id().clone()).collect();
-        let expected: Vec<u64> = ids;
-        assert_eq!(found, expected.into_iter().map(DocumentId::from).collect::<Vec<_>>());
-        // A block at an end of the index, and the ids of the hits: less than a hundredth of the values.
-        let bytes = answer.stats.bytes;
-        assert!((1..ROWS * 8 / 100).contains(&bytes), "{}", answer.stats);
     }
     Ok(())
 }

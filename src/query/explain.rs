@@ -63,6 +63,8 @@ pub struct PartPlan {
 pub enum FilterPlan {
     /// There is none.
     Nothing,
+    /// The statistics of the segment tell that nothing matches: it is left out.
+    Pruned,
     /// By indexes, as the text says; so many bytes of the index of attributes are needed.
     Index(String, u64),
     /// By the values of all rows.
@@ -83,6 +85,8 @@ pub enum SearchPlan {
         /// Bytes of codes.
         bytes: u64,
     },
+    /// Nothing is.
+    Nothing,
     /// Every vector that the filter lets through is compared: at most so many bytes of them.
     Compare {
         /// Bytes of vectors.
@@ -109,19 +113,22 @@ impl View {
             by: asked.to_string(),
             depth: leg.depth,
             weight: leg.weight,
-            parts: self.parts().iter().map(|part| plan_of(leg, part)).collect(),
+            parts: self.parts().iter().enumerate().map(|(at, part)| plan_of(leg, at, part)).collect(),
         });
         Ok(Explain { sequence: self.sequence, legs: legs.collect(), steps: steps(&prepared) })
     }
 }
 
-fn plan_of(leg: &PreparedLeg, part: &Part) -> PartPlan {
+fn plan_of(leg: &PreparedLeg, at: usize, part: &Part) -> PartPlan {
+    let pruned = leg.scope.is_ruled_out(at);
     let filter = match (leg.scope.bound(), &part.source) {
+        _ if pruned => FilterPlan::Pruned,
         (None, _) => FilterPlan::Nothing,
         (Some(bound), Source::Segment(segment)) => filter_of(bound, segment),
         (Some(_), Source::Run(_)) => FilterPlan::Values,
     };
     let search = match (&leg.ask, &part.source) {
+        _ if pruned => SearchPlan::Nothing,
         (PreparedAsk::Text(plan, _), _) => SearchPlan::Postings { words: plan.leaves.len() },
         (PreparedAsk::Order(_), _) => SearchPlan::Walk { rows: leg.depth },
         (PreparedAsk::Nearest(search), Source::Segment(segment)) => search_of(search, leg.depth, segment),
@@ -208,6 +215,7 @@ impl fmt::Display for FilterPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => f.write_str("none"),
+            Self::Pruned => f.write_str("pruned by statistics"),
             Self::Index(plan, _) => write!(f, "by indexes: {plan}"),
             Self::Values => f.write_str("by the values of all rows"),
         }
@@ -218,6 +226,7 @@ impl fmt::Display for SearchPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Probe { leaves, of, bytes } => write!(f, "{leaves} of {of} leaves, {bytes} bytes of codes"),
+            Self::Nothing => f.write_str("none"),
             Self::Compare { bytes } => write!(f, "every vector that matches, up to {bytes} bytes"),
             Self::Postings { words } => write!(f, "postings of {words} words"),
             Self::Walk { rows } => write!(f, "walk values for {rows} rows"),

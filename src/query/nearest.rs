@@ -40,7 +40,7 @@ impl View {
     /// The nearest places of every part, with their exact distances, whatever found them.
     pub(super) async fn search(&self, search: &Nearest, scope: &Scope) -> Result<Near> {
         let parts = scope.matching(self).await?;
-        let mut stats = QueryStats::default();
+        let mut stats = QueryStats { segments_pruned: scope.pruned(), ..QueryStats::default() };
         let (mut targets, mut others) = (Vec::new(), Vec::new());
         for (at, (part, matching)) in parts.enumerate() {
             stats.parts += 1;

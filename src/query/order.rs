@@ -122,7 +122,7 @@ impl View {
         depth: usize,
         ties: bool,
     ) -> Result<(Vec<(f32, Place)>, QueryStats)> {
-        let mut stats = QueryStats::default();
+        let mut stats = QueryStats { segments_pruned: scope.pruned(), ..QueryStats::default() };
         let parts: Vec<_> = scope.matching(self).await?.enumerate().collect();
         for (_, (part, matching)) in &parts {
             stats.parts += 1;

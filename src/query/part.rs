@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
 use super::distance::Prepared;
-use super::filter::{Bound, Indexes, Plan};
+use super::filter::{Bound, Indexes, Plan, Rules};
 use super::probe::Effort;
 use super::topk::TopK;
 use crate::env::Env;
@@ -58,7 +58,12 @@ impl Part {
         if matches!(self.source, Source::Run(_)) { self.source.rows().into() } else { 0 }
     }
 
-    /// The rows of `among` that a filter matches.
+    /// Whether statistics tell that a filter matches no row. Of layers in memory there are none.
+    pub(super) fn is_ruled_out(&self, rules: &Rules<'_>) -> bool {
+        matches!(&self.source, Source::Segment(segment) if rules.rule_out(segment.meta()))
+    }
+
+    /// The rows of `among` that a filter matches. Nothing is read for none.
     pub(super) async fn matching(
         &self,
         env: &Env,
@@ -66,6 +71,9 @@ impl Part {
         bound: &Arc<Bound>,
         among: &RoaringBitmap,
     ) -> Result<RoaringBitmap> {
+        if among.is_empty() {
+            return Ok(RoaringBitmap::new());
+        }
         let known = self.known(env, bound, u64::MAX).await?;
         self.settle(env, schema, bound, known.as_ref(), among).await
     }
@@ -204,6 +212,9 @@ impl Part {
         allowed: &RoaringBitmap,
     ) -> Result<Vec<(f32, u32)>> {
         let mut top = TopK::new(search.limit);
+        if allowed.is_empty() {
+            return Ok(Vec::new());
+        }
         let segment = match &self.source {
             Source::Run(run) => {
                 let place = search.column + 1;

@@ -87,7 +87,7 @@ impl View {
         if let Some(after) = after {
             after.check(self.schema.id())?;
         }
-        let live = self.live().await?.into_iter().enumerate();
+        let live = self.live_for(bound.as_deref()).await?.into_iter().enumerate();
         let mut walks: Vec<Walk> = live.map(|(at, (part, live))| Walk::new(at, part, live, after)).collect();
         let mut picked: Vec<(DocumentId, Place)> = Vec::new();
         let page = (scan.limit + 1).max(PAGE);
@@ -137,16 +137,19 @@ impl Walk {
         Self {
             at,
             part,
-            live,
             after: after.cloned(),
             ready: VecDeque::new(),
-            finished: false,
+            finished: live.is_empty(),
+            live,
             asked: Asked::NotYet,
         }
     }
 
     /// Looks at ids until some are ready or none are left.
     async fn fill(&mut self, view: &View, bound: Option<&Arc<Bound>>, page: usize) -> Result<()> {
+        if self.finished {
+            return Ok(());
+        }
         if let (Some(bound), Asked::NotYet) = (bound, &self.asked) {
             let known = self.part.known(&view.env, bound, WALK_BYTES_MAX).await?;
             self.asked = known.map_or(Asked::InVain, Asked::Known);

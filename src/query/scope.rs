@@ -2,31 +2,51 @@
 
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 use tokio::sync::OnceCell;
 
+use super::filter::Rules;
 use super::{Bound, Filter, Part, View};
 use crate::error::{Error, Result};
-
-/// The parts of a view with their live rows, oldest first.
-type Live = Vec<(Part, RoaringBitmap)>;
 
 /// The rows that exist and match a filter, of every part.
 #[derive(Clone, Debug)]
 pub(super) struct Scope {
     bound: Option<Arc<Bound>>,
-    live: Arc<OnceCell<Live>>,
+    live: Arc<Live>,
+    /// Of each part, whether statistics tell that the filter matches none of its rows.
+    ruled_out: Arc<[bool]>,
     matching: Arc<OnceCell<Vec<Arc<RoaringBitmap>>>>,
 }
+
+/// The parts of a view, oldest first, each with its live rows once they were asked for.
+#[derive(Debug)]
+struct Live(Vec<(Part, OnceCell<RoaringBitmap>)>);
 
 impl Scope {
     pub(super) fn bound(&self) -> Option<&Arc<Bound>> {
         self.bound.as_ref()
     }
 
-    /// Every part with its live rows.
-    pub(super) async fn live(&self, view: &View) -> Result<&[(Part, RoaringBitmap)]> {
-        Ok(self.live.get_or_try_init(|| view.live()).await?)
+    /// Whether statistics tell that part number `at` has no match, so that nothing of it is read but what counts
+    /// for all documents.
+    pub(super) fn is_ruled_out(&self, at: usize) -> bool {
+        self.ruled_out.get(at).copied().unwrap_or_default()
+    }
+
+    /// How many parts are ruled out.
+    pub(super) fn pruned(&self) -> usize {
+        self.ruled_out.iter().filter(|out| **out).count()
+    }
+
+    /// Every part with its live rows, whatever the filter.
+    pub(super) async fn live(&self, view: &View) -> Result<Vec<(&Part, &RoaringBitmap)>> {
+        let parts =
+            self.live.0.iter().enumerate().map(|(at, (part, _))| async move {
+                Ok::<_, Error>((part, self.live.rows(view, at).await?))
+            });
+        try_join_all(parts).await
     }
 
     /// Every part with its live rows that the filter matches.
@@ -34,23 +54,34 @@ impl Scope {
         &self,
         view: &View,
     ) -> Result<impl Iterator<Item = (&Part, &Arc<RoaringBitmap>)>> {
-        let live = self.live(view).await?;
-        let find = || async {
-            let found = match &self.bound {
-                Some(bound) => view.filtered(live, bound).await?,
-                None => live.iter().map(|(_, rows)| rows.clone()).collect(),
-            };
-            Ok::<_, Error>(found.into_iter().map(Arc::new).collect())
+        let of_part = |at: usize, part| async move {
+            if self.is_ruled_out(at) {
+                return Ok(Arc::default());
+            }
+            let live = self.live.rows(view, at).await?;
+            Ok::<_, Error>(Arc::new(match &self.bound {
+                Some(bound) => Part::matching(part, &view.env, &view.schema, bound, live).await?,
+                None => live.clone(),
+            }))
         };
-        let matching: &Vec<Arc<RoaringBitmap>> = self.matching.get_or_try_init(find).await?;
-        Ok(live.iter().map(|(part, _)| part).zip(matching))
+        let parts = self.live.0.iter().enumerate();
+        let find = || try_join_all(parts.map(|(at, (part, _))| of_part(at, part)));
+        let matching = self.matching.get_or_try_init(find).await?;
+        Ok(self.live.0.iter().map(|(part, _)| part).zip(matching))
+    }
+}
+
+impl Live {
+    async fn rows(&self, view: &View, at: usize) -> Result<&RoaringBitmap> {
+        let (part, rows) = self.0.get(at).ok_or_else(|| Error::internal("no such part"))?;
+        rows.get_or_try_init(|| view.alive(at, part)).await
     }
 }
 
 /// The scopes of all legs: one for each filter.
 #[derive(Debug, Default)]
 pub(super) struct Scopes {
-    live: Arc<OnceCell<Live>>,
+    live: Option<Arc<Live>>,
     known: Vec<(Option<Filter>, Scope)>,
 }
 
@@ -61,7 +92,13 @@ impl Scopes {
             return Ok(scope.clone());
         }
         let bound = view.bind(filter.as_ref())?;
-        let scope = Scope { bound, live: Arc::clone(&self.live), matching: Arc::default() };
+        let empty = || Live(view.parts().into_iter().map(|part| (part, OnceCell::new())).collect());
+        let live = Arc::clone(self.live.get_or_insert_with(|| Arc::new(empty())));
+        let rules = bound.as_deref().map(Rules::new);
+        let parts = live.0.iter();
+        let ruled_out =
+            parts.map(|(part, _)| rules.as_ref().is_some_and(|rules| part.is_ruled_out(rules))).collect();
+        let scope = Scope { bound, live, ruled_out, matching: Arc::default() };
         self.known.push((filter, scope.clone()));
         Ok(scope)
     }

@@ -11,6 +11,10 @@ use crate::cache::Metered;
 pub struct QueryStats {
     /// Segments and layers of the tail.
     pub parts: usize,
+    /// Of those, segments of which statistics tell that the filter matches nothing in them; of several legs, those of
+    /// the leg that has the most. Nothing is read of them, but for words that texts are ranked by: these are counted
+    /// over all documents.
+    pub segments_pruned: usize,
     /// Rows that were alive.
     pub rows: u64,
     /// Of those, rows in the tail, which no index covers.
@@ -46,6 +50,7 @@ impl QueryStats {
     pub(super) fn of_legs<'a>(legs: impl IntoIterator<Item = &'a Self>) -> Self {
         let add = |sum: Self, leg: &Self| Self {
             parts: sum.parts.max(leg.parts),
+            segments_pruned: sum.segments_pruned.max(leg.segments_pruned),
             rows: sum.rows.max(leg.rows),
             tail_rows: sum.tail_rows.max(leg.tail_rows),
             rows_scanned: sum.rows_scanned + leg.rows_scanned,
@@ -63,6 +68,7 @@ impl QueryStats {
             hits,
             unfinished,
             parts = self.parts,
+            segments_pruned = self.segments_pruned,
             rows = self.rows,
             tail_rows = self.tail_rows,
             rows_scanned = self.rows_scanned,
@@ -91,9 +97,10 @@ impl fmt::Display for QueryStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} parts, {} rows ({} in the tail): {} scanned, {} reranked, {} leaves; {} round trips, {} requests, \
+            "{} parts ({} pruned), {} rows ({} in the tail): {} scanned, {} reranked, {} leaves; {} round trips, {} requests, \
              {} bytes; {} in memory, {} on disk, {} joined; {:?} ranking, {:?} fetching",
             self.parts,
+            self.segments_pruned,
             self.rows,
             self.tail_rows,
             self.rows_scanned,

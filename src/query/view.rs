@@ -7,6 +7,7 @@ use arrow::compute::interleave_record_batch;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
+use super::filter::Rules;
 use super::{Bound, Part};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -54,33 +55,42 @@ impl View {
         Ok(masks.iter().fold(part.deletes.as_ref().clone(), |dead, mask| dead | mask.as_ref()))
     }
 
+    /// The live rows of part number `at`.
+    pub(super) async fn alive(&self, at: usize, part: &Part) -> Result<RoaringBitmap> {
+        let mut live = RoaringBitmap::new();
+        live.insert_range(0..part.source.rows());
+        live -= self.dead(at, part).await?;
+        Ok(live)
+    }
+
     /// Every part with its live rows, oldest first.
     pub(crate) async fn live(&self) -> Result<Vec<(Part, RoaringBitmap)>> {
-        let parts = self.parts().into_iter().enumerate().map(|(at, part)| async move {
-            let mut live = RoaringBitmap::new();
-            live.insert_range(0..part.source.rows());
-            live -= self.dead(at, &part).await?;
-            Ok::<_, Error>((part, live))
+        self.live_for(None).await
+    }
+
+    /// Every part with its live rows, none of them where statistics tell that the filter matches none: of such a part
+    /// nothing is read.
+    pub(super) async fn live_for(&self, bound: Option<&Bound>) -> Result<Vec<(Part, RoaringBitmap)>> {
+        let rules = bound.map(Rules::new);
+        let parts = self.parts().into_iter().enumerate().map(|(at, part)| {
+            let ruled_out = rules.as_ref().is_some_and(|rules| part.is_ruled_out(rules));
+            async move {
+                let live = if ruled_out { RoaringBitmap::new() } else { self.alive(at, &part).await? };
+                Ok::<_, Error>((part, live))
+            }
         });
         try_join_all(parts).await
     }
 
     /// Every part with the live rows that a filter matches; without a filter all live rows.
     pub(crate) async fn matching(&self, bound: Option<&Arc<Bound>>) -> Result<Vec<(Part, RoaringBitmap)>> {
-        let live = self.live().await?;
+        let live = self.live_for(bound.map(Arc::as_ref)).await?;
         let Some(bound) = bound else { return Ok(live) };
-        let matching = self.filtered(&live, bound).await?;
-        Ok(live.into_iter().map(|(part, _)| part).zip(matching).collect())
-    }
-
-    /// Of the live rows of parts those that a filter matches.
-    pub(super) async fn filtered(
-        &self,
-        live: &[(Part, RoaringBitmap)],
-        bound: &Arc<Bound>,
-    ) -> Result<Vec<RoaringBitmap>> {
-        let parts = live.iter();
-        try_join_all(parts.map(|(part, live)| part.matching(&self.env, &self.schema, bound, live))).await
+        let parts = live.into_iter().map(|(part, live)| async move {
+            let matching = part.matching(&self.env, &self.schema, bound, &live).await?;
+            Ok::<_, Error>((part, matching))
+        });
+        try_join_all(parts).await
     }
 
     /// Where the documents of these ids lie. Every part is asked at once.

@@ -3,16 +3,18 @@
 //! Decoding is strict: a field that this version does not know is an error, since rewriting the manifest
 //! would lose it. Sections are looked up by name, and unknown ones are carried along.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::statistics::Statistics;
 use crate::cache::Span;
 use crate::codec::CodecError;
 use crate::index::vector::CentroidsMeta;
-use crate::schema::Schema;
+use crate::schema::{ColumnKind, ID_COLUMN, Schema};
 use crate::types::{DocumentId, SegmentId, Sequence};
 
 const WHAT: &str = "segment meta";
@@ -76,6 +78,9 @@ pub(crate) struct SegmentMeta {
     pub(crate) id_min: DocumentId,
     #[serde(with = "id_text")]
     pub(crate) id_max: DocumentId,
+    /// What values lie between, by attribute; of those that are not here nothing is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) statistics: BTreeMap<String, Statistics>,
     /// `rows.parquet`.
     pub(crate) parquet: FileMeta,
     /// `attributes`.
@@ -144,6 +149,14 @@ impl SegmentMeta {
         (&self.id_min..=&self.id_max).contains(&id)
     }
 
+    /// What is known of the values of a column, be it the id.
+    pub(crate) fn statistics_of(&self, column: &str) -> Option<Cow<'_, Statistics>> {
+        if column == ID_COLUMN {
+            return Some(Cow::Owned(Statistics::of_ids(&self.id_min, &self.id_max)));
+        }
+        self.statistics.get(column).map(Cow::Borrowed)
+    }
+
     /// Checks what can be checked without the files.
     pub(crate) fn check(&self, schema: &Schema) -> Result<(), CodecError> {
         let bad = |why: &str| Err(CodecError::malformed(WHAT, why));
@@ -168,6 +181,13 @@ impl SegmentMeta {
         }
         if self.deletes.as_ref().is_some_and(|d| d.count > self.rows) {
             return bad("more rows are dead than there are");
+        }
+        let sound = |(name, known): (&String, &Statistics)| match schema.column(name).map(|c| c.kind) {
+            Some(ColumnKind::Attribute(kind)) => known.is_sound(self.rows, kind),
+            _ => false,
+        };
+        if !self.statistics.iter().all(sound) {
+            return bad("the statistics are not those of these rows");
         }
         self.files().try_for_each(FileMeta::check)
     }
@@ -245,10 +265,12 @@ mod id_text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::AttributeType;
     use crate::types::{IdKind, Metric, VectorType};
 
     fn schema() -> Schema {
-        Schema::builder(IdKind::String).vector("v", VectorType::F32, 2, Metric::Dot).build().unwrap()
+        let builder = Schema::builder(IdKind::String).attribute("a", AttributeType::Int);
+        builder.vector("v", VectorType::F32, 2, Metric::Dot).build().unwrap()
     }
 
     fn meta() -> SegmentMeta {
@@ -261,6 +283,7 @@ mod tests {
             sequences: (Sequence(3), Sequence(5)),
             id_min: "a".into(),
             id_max: "é\"".into(),
+            statistics: BTreeMap::new(),
             parquet: file.clone(),
             attributes: file.clone(),
             vectors: [("v".to_owned(), file)].into(),
@@ -289,6 +312,10 @@ mod tests {
         }
     }
 
+    fn nulls(nulls: u32) -> Statistics {
+        Statistics { nulls, bounds: None }
+    }
+
     #[test]
     fn contradictions_are_refused() {
         let bad = |change: fn(&mut SegmentMeta)| {
@@ -302,6 +329,10 @@ mod tests {
         assert!(bad(|m| m.id_min = 7.into()));
         assert!(bad(|m| m.id_max = "A".into()));
         assert!(bad(|m| m.vectors.clear()));
+        assert!(!bad(|m| drop(m.statistics.insert("a".to_owned(), nulls(10)))));
+        assert!(bad(|m| drop(m.statistics.insert("a".to_owned(), nulls(11)))));
+        assert!(bad(|m| drop(m.statistics.insert("v".to_owned(), nulls(1)))));
+        assert!(bad(|m| drop(m.statistics.insert("b".to_owned(), nulls(1)))));
         assert!(bad(|m| m.parquet.size = 29));
         assert!(bad(|m| m.text = Some(m.parquet.clone())));
         assert!(bad(|m| m.attributes.sections.get_mut("a").unwrap().offset = u64::MAX));

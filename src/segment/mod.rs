@@ -1,7 +1,7 @@
 //! Segments: immutable sets of rows with what finds them.
 //!
 //! A segment is a folder of files that a manifest names, with a [`SegmentMeta`] that tells where in them
-//! everything lies, so no footer is ever looked for:
+//! everything lies, so no footer is ever looked for, and what values lie between, so that a filter may spare all of it:
 //!
 //! | file | holds |
 //! |---|---|
@@ -23,6 +23,7 @@ mod reader;
 mod row_ids;
 mod rows;
 mod source;
+mod statistics;
 mod sums;
 mod vectors;
 mod weights;
@@ -41,6 +42,9 @@ pub(crate) use deletes::Deletes;
 pub(crate) use indexing::Indexing;
 pub(crate) use meta::{RowOrder, SegmentMeta};
 pub(crate) use reader::Segment;
+#[cfg(test)]
+pub(crate) use statistics::StatisticsBuilder;
+pub(crate) use statistics::{BOUND_BYTES_MAX, Statistics, cut};
 pub(crate) use writer::{SegmentBuilder, SegmentFiles};
 
 use crate::env::Env;

@@ -16,6 +16,7 @@ use super::meta::{FileMeta, RowOrder, SECTION_BYTES_MAX, Section, SegmentMeta};
 use super::row_ids::RowIdsBuilder;
 use super::rows::RowsWriter;
 use super::source::Source;
+use super::statistics::StatisticsBuilder;
 use super::sums;
 use super::vectors::{HEAD, VectorWriter, seed};
 use super::weights::Weights;
@@ -144,6 +145,7 @@ impl SegmentBuilder {
             sequences: self.sequences,
             id_min,
             id_max,
+            statistics: columns.statistics.finish().collect(),
             parquet: parquet_meta,
             attributes: attributes_meta,
             vectors: vectors_meta,
@@ -175,6 +177,7 @@ struct Columns {
     ids: RowIdsBuilder,
     weights: Weights,
     index: AttributesBuilder,
+    statistics: StatisticsBuilder,
     vectors: BTreeMap<String, VectorWriter>,
     text: Option<TextWriter>,
     attributes: Vec<usize>,
@@ -201,6 +204,7 @@ impl Columns {
             ids: RowIdsBuilder::new(schema.id()),
             weights: Weights::new(schema),
             index: AttributesBuilder::new(schema),
+            statistics: StatisticsBuilder::new(schema),
             vectors: schema.vectors().map(writer).collect(),
             text: TextWriter::new(schema)?,
             // Where the id and the attributes lie in a batch.
@@ -216,6 +220,7 @@ impl Columns {
             text.push(batch)?;
         }
         self.index.push(batch)?;
+        self.statistics.push(batch)?;
         for (name, writer) in &mut self.vectors {
             let array = batch.column_by_name(name);
             writer.push(array.ok_or_else(|| Error::internal("a vector column is missing"))?)?;

@@ -202,6 +202,8 @@ pub fn filter(predicate: &Predicate) -> Filter {
         Predicate::NotContains(column, value) => Filter::not_contains(column, value),
         Predicate::ContainsAny(column, values) => Filter::contains_any(column, values),
         Predicate::NotContainsAny(column, values) => Filter::not_contains_any(column, values),
+        Predicate::AnyLt(column, value) => Filter::any_lt(column, value),
+        Predicate::AnyGte(column, value) => Filter::any_gte(column, value),
         Predicate::And(parts) => Filter::and(parts.iter().map(filter)),
         Predicate::Or(parts) => Filter::or(parts.iter().map(filter)),
         Predicate::Not(part) => Filter::not(filter(&part)),

@@ -22,6 +22,8 @@ pub enum Predicate {
     NotContains(&'static str, Value),
     ContainsAny(&'static str, Vec<Value>),
     NotContainsAny(&'static str, Vec<Value>),
+    AnyLt(&'static str, Value),
+    AnyGte(&'static str, Value),
     And(Vec<Predicate>),
     Or(Vec<Predicate>),
     Not(Box<Predicate>),
@@ -45,6 +47,12 @@ impl Predicate {
             Self::ContainsAny(column, wanted) => elements(value(column)).iter().any(|v| wanted.contains(v)),
             Self::NotContainsAny(column, wanted) => {
                 !Self::ContainsAny(column, wanted.clone()).matches(document)
+            }
+            Self::AnyLt(column, bound) => {
+                elements(value(column)).into_iter().any(|v| ordered(Some(v), bound, Ordering::is_lt))
+            }
+            Self::AnyGte(column, bound) => {
+                elements(value(column)).into_iter().any(|v| ordered(Some(v), bound, Ordering::is_ge))
             }
             Self::And(parts) => parts.iter().all(|p| p.matches(document)),
             Self::Or(parts) => parts.iter().any(|p| p.matches(document)),
@@ -111,6 +119,9 @@ mod tests {
             (Predicate::NotContains("n", "y".into()), true),
             (Predicate::ContainsAny("tags", vec!["q".into(), "x".into()]), true),
             (Predicate::NotContainsAny("tags", vec!["q".into()]), true),
+            (Predicate::AnyLt("tags", "y".into()), true),
+            (Predicate::AnyGte("tags", "z".into()), false),
+            (Predicate::AnyGte("n", "a".into()), false),
             (Predicate::Lte("id", 1u64.into()), true),
             (Predicate::And(vec![]), true),
             (Predicate::Or(vec![]), false),

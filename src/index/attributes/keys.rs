@@ -53,13 +53,13 @@ impl KeyList {
     }
 
     /// The key at a place.
-    pub(super) fn get(&self, at: usize) -> Option<&[u8]> {
+    pub(crate) fn get(&self, at: usize) -> Option<&[u8]> {
         let start = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
         self.bytes.get(start..*self.ends.get(at)?)
     }
 
     /// The first key, not before that at `from`, which is not less than `key`.
-    pub(super) fn seek(&self, from: usize, key: &[u8]) -> usize {
+    pub(crate) fn seek(&self, from: usize, key: &[u8]) -> usize {
         seek(from, self.len(), |at| self.get(at).is_some_and(|wanted| wanted < key))
     }
 }

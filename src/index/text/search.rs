@@ -64,16 +64,18 @@ pub(crate) fn cut(plan: &Plan, parts: &mut [Vec<Vec<Found>>]) {
 }
 
 impl Loaded {
-    /// Makes readable what `found` says. One round trip, or none. `dead`: whether some rows are dead.
+    /// Makes readable what `found` says. One round trip, or none. `rows`: whether rows are searched; `dead`: whether
+    /// some are dead. With neither, statistics are counted of what was looked up.
     pub(crate) async fn new(
         source: TextSource,
         plan: Arc<Plan>,
         found: Vec<Vec<Found>>,
-        dead: bool,
+        (rows, dead): (bool, bool),
     ) -> Result<Self> {
         let fields = if dead { plan.fields() } else { Vec::new() };
+        let wanted = if rows || dead { found.as_slice() } else { &[] };
         let (pins, lengths) =
-            futures::future::try_join(source.load(&plan, &found), source.load_lengths(&fields)).await?;
+            futures::future::try_join(source.load(&plan, wanted), source.load_lengths(&fields)).await?;
         Ok(Self { source, plan, found, values: OnceLock::new(), _pins: [pins, lengths] })
     }
 

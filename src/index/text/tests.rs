@@ -66,7 +66,7 @@ fn plans() -> Vec<Plan> {
 
 async fn answer(source: &TextSource, plan: &Plan, dead: &roaring::RoaringBitmap) -> Result<Vec<(f32, u32)>> {
     let found = source.look_up(plan).await?;
-    let loaded = Loaded::new(source.clone(), Arc::new(plan.clone()), found, !dead.is_empty()).await?;
+    let loaded = Loaded::new(source.clone(), Arc::new(plan.clone()), found, (true, !dead.is_empty())).await?;
     let stats = Stats::new(plan, &[loaded.count(dead)?]);
     let mut live = roaring::RoaringBitmap::new();
     live.insert_range(0..ROWS);
@@ -210,7 +210,7 @@ async fn what_is_left_out_could_not_be_a_hit() -> Result<()> {
         let mut answers = Vec::new();
         for source in [&memory, &stored] {
             let found = source.look_up(&plan).await?;
-            let loaded = Loaded::new(source.clone(), Arc::new(plan.clone()), found, false).await?;
+            let loaded = Loaded::new(source.clone(), Arc::new(plan.clone()), found, (true, false)).await?;
             let stats = Stats::new(&plan, &[loaded.count(&roaring::RoaringBitmap::new())?]);
             answers.push(loaded.search(&stats, Some(&allowed), limit, ties)?);
         }

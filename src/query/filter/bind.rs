@@ -53,8 +53,6 @@ pub(super) enum Node {
 pub(super) struct Leaf {
     /// The place in [`Bound::columns`].
     pub(super) column: usize,
-    /// The type of what is tested: of the column, or of its elements.
-    pub(super) kind: Option<AttributeType>,
     /// Whether the test is of each element of an array, of which any may pass.
     pub(super) elements: bool,
     pub(super) test: Test,
@@ -198,7 +196,7 @@ impl Binder<'_> {
             return Ok(Node::Const(false));
         }
         let column = place(&mut self.columns, name, kind);
-        Ok(Node::Leaf(Leaf { column, kind, elements: false, test: Test::Null }))
+        Ok(Node::Leaf(Leaf { column, elements: false, test: Test::Null }))
     }
 
     fn compare(
@@ -223,7 +221,7 @@ impl Binder<'_> {
             }
             Operand::New(new) => Against::New(self.new_value(name, kind, new)?),
         };
-        self.leaf(name, kind, elements, Test::Compare(comparison, against))
+        self.leaf(name, elements, Test::Compare(comparison, against))
     }
 
     /// The column of the new row that `name` is compared with.
@@ -255,7 +253,7 @@ impl Binder<'_> {
             1 => Some(Test::Compare(Comparison::Eq, Against::Literal(literal::array(kind, some)?))),
             _ => Some(Test::Member(Set::new(kind, some)?)),
         };
-        let test = test.map(|test| self.leaf(name, kind, elements, test)).transpose()?;
+        let test = test.map(|test| self.leaf(name, elements, test)).transpose()?;
         let null = null.then(|| self.null(name)).transpose()?;
         Ok(fold(true, null.into_iter().chain(test).collect()))
     }
@@ -276,21 +274,21 @@ impl Binder<'_> {
         let pattern = compile().map_err(|error| error.context(format_args!("column `{name}`")))?;
         let Some(pattern) = pattern else { return Ok(Node::Const(false)) };
         let elements = kind == AttributeType::StringArray;
-        self.leaf(name, AttributeType::String, elements, Test::Pattern(pattern))
+        self.leaf(name, elements, Test::Pattern(pattern))
     }
 
     fn tokens(&mut self, tokens: &TokenFilter) -> Result<Node> {
-        let kind = self.attribute(&tokens.column)?;
+        self.attribute(&tokens.column)?;
         match bind_tokens(tokens, self.schema)? {
-            Some(contains) => self.leaf(&tokens.column, kind, false, Test::Tokens(Arc::new(contains))),
+            Some(contains) => self.leaf(&tokens.column, false, Test::Tokens(Arc::new(contains))),
             None => Ok(Node::Const(false)),
         }
     }
 
-    fn leaf(&mut self, name: &str, kind: AttributeType, elements: bool, test: Test) -> Result<Node> {
+    fn leaf(&mut self, name: &str, elements: bool, test: Test) -> Result<Node> {
         let column = self.kind(name)?;
         let column = place(&mut self.columns, name, column);
-        Ok(Node::Leaf(Leaf { column, kind: Some(kind), elements, test }))
+        Ok(Node::Leaf(Leaf { column, elements, test }))
     }
 
     /// The type that a predicate on a column, or on its elements, takes.

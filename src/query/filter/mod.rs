@@ -1,7 +1,8 @@
 //! `Filter`: which documents, as an expression over their columns.
 //!
 //! A filter goes through two steps: `bind` checks it against the schema and makes it typed, `exec` evaluates
-//! it on record batches.
+//! it on record batches. Two more spare reading: `prune` leaves segments out by their statistics, `plan` asks
+//! indexes.
 //!
 //! **Invariant:** logic is two-valued. Every predicate is true or false on every document, null or not, and a
 //! negation is true just where what it negates is false.
@@ -17,11 +18,13 @@ mod pattern;
 mod plan;
 #[cfg(test)]
 mod property;
+mod prune;
 
 pub(crate) use bind::Bound;
 pub use fuzzy::Fuzzy;
 pub use operand::Operand;
 pub(crate) use plan::{Indexes, Plan};
+pub(crate) use prune::Rules;
 
 use std::mem;
 use std::ops::{BitAnd, BitOr};

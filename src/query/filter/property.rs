@@ -1,6 +1,8 @@
 //! Random filters over random documents: the evaluation by columns agrees with the one by documents, and the
 //! laws of logic hold.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -14,11 +16,12 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::{Bound, Filter, Fuzzy, Indexes, Operand, Plan, oracle};
+use super::{Bound, Filter, Fuzzy, Indexes, Operand, Plan, Rules, oracle};
 use crate::cache::{Blob, BlockCache, Span};
 use crate::env::Env;
 use crate::index::attributes::{AttributeIndex, AttributesBuilder, Known};
 use crate::schema::{AttributeType, ColumnKind, Schema};
+use crate::segment::{Statistics, StatisticsBuilder};
 use crate::settings::Settings;
 use crate::storage::{MemoryBackend, ObjectKey, PutMode, StorageBackend};
 use crate::types::{Document, DocumentId, IdKind, Metric, Value, Vector, VectorType};
@@ -342,6 +345,29 @@ proptest! {
             prop_assert!(sure <= matches && matches <= maybe, "{:?} row {}: {} {} {}", filter, row, sure, matches, maybe);
         }
         prop_assert!(known.maybe.max().is_none_or(|row| (row as usize) < documents.len()));
+    }
+
+    #[test]
+    fn statistics_say_nothing_that_is_not_so(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let mut dice = Dice(bytes.iter());
+        let schema = dice.schema();
+        let filter = dice.filter(&schema, 3);
+        // Of few rows more is the same for all.
+        let mut documents = dice.some(5, |dice| dice.document(&schema));
+        documents.push(dice.document(&schema));
+        let rows = batch(&schema, &documents);
+        let bound = Bound::new(&filter, &schema, &Settings::default(), true).unwrap();
+        let answers = bound.evaluate(&rows, None).unwrap();
+        let mut builder = StatisticsBuilder::new(&schema);
+        builder.push(&rows).unwrap();
+        let mut statistics: BTreeMap<String, Statistics> = builder.finish().collect();
+        let (min, max) = (documents.iter().map(Document::id).min(), documents.iter().map(Document::id).max());
+        statistics.insert("id".to_owned(), Statistics::of_ids(min.unwrap(), max.unwrap()));
+        let count = u32::try_from(rows.num_rows()).unwrap();
+        let told = Rules::new(&bound).answer(count, &|column| statistics.get(column).map(Cow::Borrowed));
+        if let Some(told) = told {
+            prop_assert!(answers.values().iter().all(|answer| answer == told), "{:?} {}", filter, told);
+        }
     }
 
     #[test]

@@ -46,7 +46,8 @@ impl View {
         ties: bool,
     ) -> Result<(Vec<(f32, Place)>, QueryStats)> {
         let live = scope.live(self).await?;
-        let mut stats = QueryStats { parts: live.len(), ..QueryStats::default() };
+        let (parts, segments_pruned) = (live.len(), scope.pruned());
+        let mut stats = QueryStats { parts, segments_pruned, ..QueryStats::default() };
         stats.rows = live.iter().map(|(part, _)| u64::from(part.source.rows())).sum();
         stats.tail_rows = live.iter().map(|(part, _)| part.tail_rows()).sum();
         let sources = live.iter().filter(|(_, rows)| !rows.is_empty()).map(|(part, _)| async move {
@@ -56,7 +57,8 @@ impl View {
         });
         let (matching, looked_up) = try_join(scope.matching(self), try_join_all(sources)).await?;
         let (sources, mut found): (Vec<_>, Vec<_>) = looked_up.into_iter().unzip();
-        let parts = live.iter().zip(matching).enumerate().filter(|(_, ((_, live), _))| !live.is_empty());
+        let parts = live.into_iter().zip(matching).enumerate();
+        let parts = parts.filter(|(_, ((_, live), _))| !live.is_empty());
         let parts: Vec<Searched<'_>> = parts
             .zip(sources)
             .map(|((number, ((part, live), (_, matching))), source)| Searched {
@@ -69,15 +71,16 @@ impl View {
             .collect();
         cut(plan, &mut found);
         let loads = parts.iter().zip(found).map(|(part, found)| {
-            Loaded::new(part.source.clone(), Arc::clone(plan), found, !part.dead.is_empty())
+            let dead = !part.dead.is_empty();
+            Loaded::new(part.source.clone(), Arc::clone(plan), found, (!part.matching.is_empty(), dead))
         });
         let loaded: Vec<Arc<Loaded>> = try_join_all(loads).await?.into_iter().map(Arc::new).collect();
         let counts =
             try_join_all(parts.iter().zip(&loaded).map(|(part, loaded)| self.count(part, loaded))).await?;
         let weights = Arc::new(Stats::new(plan, &counts));
         if !ranks.is_empty() {
-            let reads =
-                parts.iter().zip(&loaded).map(|(part, of)| self.read_ranks(part, of, &weights, ranks));
+            let reads = parts.iter().zip(&loaded).filter(|(part, _)| !part.matching.is_empty());
+            let reads = reads.map(|(part, of)| self.read_ranks(part, of, &weights, ranks));
             try_join_all(reads).await?;
         }
         let searches =
@@ -120,7 +123,7 @@ impl View {
         self.env.blocking(move || loaded.count(&dead)).await?
     }
 
-    /// Reads what the rows that match are ranked by besides.
+    /// Reads what the rows that match are ranked by besides. Only of parts with matches is anything read.
     async fn read_ranks(
         &self,
         part: &Searched<'_>,
@@ -144,6 +147,9 @@ impl View {
         stats: &Arc<Stats>,
         (limit, ties): (usize, bool),
     ) -> Result<Vec<(f32, u32)>> {
+        if part.matching.is_empty() {
+            return Ok(Vec::new());
+        }
         let ties = match &part.part.source {
             Source::Segment(segment) if segment.meta().order == RowOrder::Leaf => TIES_MAX,
             // Rows in the order of their ids tie in that order.

@@ -1,0 +1,216 @@
+//! Statistics of a segment: what the values of each attribute lie between. They stand in the manifest, so that a
+//! filter can leave a segment out before anything of it is read.
+//!
+//! **Invariant:** they are true of every row that was written. Rows that die leave them true, so that what they rule
+//! out stays ruled out.
+
+use std::fmt;
+
+use arrow::array::Array;
+use arrow::record_batch::RecordBatch;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::error::{Error, Result};
+use crate::index::attributes::each_key;
+use crate::schema::{AttributeType, Schema};
+use crate::types::DocumentId;
+
+/// A longer key is told by its first bytes. A greatest one of this length may thus be any that begins with it.
+pub(crate) const BOUND_BYTES_MAX: usize = 32;
+
+/// Of a schema with more attributes than these, the first have statistics: a manifest stays small.
+const COLUMNS_MAX: usize = 128;
+
+/// What is known of the values of an attribute.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Statistics {
+    /// Rows without a value.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) nulls: u32,
+    /// The least and the greatest key, of arrays those of their elements; `None` without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) bounds: Option<(Key, Key)>,
+}
+
+/// The first bytes of the key of a value.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key(Box<[u8]>);
+
+/// Gathers the statistics of a segment.
+#[derive(Debug)]
+pub(crate) struct StatisticsBuilder {
+    columns: Vec<(String, Statistics)>,
+}
+
+impl StatisticsBuilder {
+    pub(crate) fn new(schema: &Schema) -> Self {
+        // A column that is searched by its words alone is seldom asked for by its values.
+        let wanted =
+            |name: &str| schema.column(name).is_some_and(|column| column.filterable || column.text.is_none());
+        let columns = schema.attributes().filter(|(name, _)| wanted(name)).take(COLUMNS_MAX);
+        Self { columns: columns.map(|(name, _)| (name.to_owned(), Statistics::default())).collect() }
+    }
+
+    /// Adds rows of the segment.
+    pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        for (name, known) in &mut self.columns {
+            let array = batch.column_by_name(name);
+            let array = array.ok_or_else(|| Error::internal("an attribute is missing"))?;
+            let nulls = u32::try_from(array.null_count()).unwrap_or(u32::MAX);
+            known.nulls = known.nulls.saturating_add(nulls);
+            each_key(array, |_, key| known.add(key))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn finish(self) -> impl Iterator<Item = (String, Statistics)> {
+        self.columns.into_iter()
+    }
+}
+
+impl Statistics {
+    fn add(&mut self, key: &[u8]) {
+        let key = cut(key);
+        match &mut self.bounds {
+            None => self.bounds = Some((Key::new(key), Key::new(key))),
+            Some((min, _)) if key < &*min.0 => *min = Key::new(key),
+            Some((_, max)) if key > &*max.0 => *max = Key::new(key),
+            Some(_) => {}
+        }
+    }
+
+    /// Those of ids that lie between two.
+    pub(crate) fn of_ids(min: &DocumentId, max: &DocumentId) -> Self {
+        let key = |id: &DocumentId| match id {
+            DocumentId::U64(id) => Key::new(&id.to_be_bytes()),
+            DocumentId::Uuid(id) => Key::new(id.as_bytes()),
+            DocumentId::String(id) => Key::new(id.as_bytes()),
+        };
+        Self { nulls: 0, bounds: Some((key(min), key(max))) }
+    }
+
+    /// Whether they can be those of so many rows of a type.
+    pub(super) fn is_sound(&self, rows: u32, kind: AttributeType) -> bool {
+        let fits = |key: &Key| match kind.element().unwrap_or(kind) {
+            AttributeType::String | AttributeType::Bytes => true,
+            AttributeType::Bool => key.0.len() == 1,
+            AttributeType::Uuid => key.0.len() == 16,
+            _ => key.0.len() == 8,
+        };
+        let within = |(min, max): &(Key, Key)| self.nulls < rows && min <= max && fits(min) && fits(max);
+        self.nulls <= rows && self.bounds.as_ref().is_none_or(within)
+    }
+}
+
+impl Key {
+    fn new(key: &[u8]) -> Self {
+        Self(cut(key).into())
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The part of a key that bounds have.
+pub(crate) fn cut(key: &[u8]) -> &[u8] {
+    key.get(..BOUND_BYTES_MAX).unwrap_or(key)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// As hexadecimal digits.
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Handles show their state, and may be logged: values are not shown.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let bad = || de::Error::custom("not up to 32 bytes as hexadecimal digits");
+        if text.len() > 2 * BOUND_BYTES_MAX {
+            return Err(bad());
+        }
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(bad()) };
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let byte = |[high, low]: &[u8; 2]| Some(digit(*high)? << 4 | digit(*low)?);
+        let bytes: Option<Box<[u8]>> = pairs.iter().map(byte).collect();
+        bytes.map(Self).ok_or_else(bad)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Document, IdKind, Value};
+
+    fn schema() -> Schema {
+        Schema::builder(IdKind::U64)
+            .attribute("n", AttributeType::Int)
+            .attribute("tags", AttributeType::StringArray)
+            .attribute("none", AttributeType::Float)
+            .text("body", crate::schema::TextOptions::default())
+            .build()
+            .unwrap()
+    }
+
+    fn known() -> Vec<(String, Statistics)> {
+        let rows = [
+            Document::new(1).with("n", 5).with("tags", Vec::<Value>::new()).with("body", "x"),
+            Document::new(2).with("n", -1).with("tags", ["b", "c"]),
+            Document::new(3).with("tags", vec!["a", &"z".repeat(40)]),
+        ];
+        let mut builder = StatisticsBuilder::new(&schema());
+        let rows = schema().to_batch(&rows).unwrap();
+        builder.push(&rows.slice(0, 1)).unwrap();
+        builder.push(&rows.slice(1, 2)).unwrap();
+        builder.finish().collect()
+    }
+
+    #[test]
+    fn they_say_what_values_lie_between() {
+        let json = serde_json::to_value(known()).unwrap();
+        let expected = serde_json::json!([
+            ["n", {"nulls": 1, "bounds": ["7fffffffffffffff", "8000000000000005"]}],
+            ["tags", {"bounds": ["61", "7a".repeat(32)]}],
+            ["none", {"nulls": 3}],
+        ]);
+        assert_eq!(json, expected);
+        assert_eq!(serde_json::from_value::<Vec<(String, Statistics)>>(json).unwrap(), known());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for bad in ["\"6\"", "\"6g\"", "\"+1\"", "\"é\"", &format!("\"{}\"", "00".repeat(33)), "7"] {
+            assert!(serde_json::from_str::<Key>(bad).is_err(), "{bad}");
+        }
+        assert!(serde_json::from_str::<Statistics>("{\"x\":1}").is_err());
+        let known = known();
+        let (int, texts, none) = (&known[0].1, &known[1].1, &known[2].1);
+        assert!(int.is_sound(3, AttributeType::Int) && texts.is_sound(3, AttributeType::StringArray));
+        assert!(none.is_sound(3, AttributeType::Float) && !none.is_sound(2, AttributeType::Float));
+        assert!(!int.is_sound(1, AttributeType::Int), "values of none");
+        assert!(!int.is_sound(3, AttributeType::BoolArray) && !int.is_sound(3, AttributeType::Uuid));
+        let (min, max) = int.bounds.clone().unwrap();
+        assert!(!Statistics { nulls: 0, bounds: Some((max, min)) }.is_sound(3, AttributeType::Int));
+    }
+}
