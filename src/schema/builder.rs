@@ -93,8 +93,24 @@ impl SchemaBuilder {
         self
     }
 
+    /// Sets whether the index of an attribute declared before, of strings or arrays of strings, has trigrams.
+    ///
+    /// [`Filter::glob`](crate::Filter::glob), [`iglob`](crate::Filter::iglob), [`regex`](crate::Filter::regex) and
+    /// [`fuzzy`](crate::Filter::fuzzy) work on every string. Without trigrams they read all different values of the
+    /// column, but for a glob's or regular expression's fast beginning; with them, if three bytes that follow each
+    /// other stand fast in the pattern, a few blocks, at the cost of one round trip more. Worth it where different
+    /// values are many megabytes: the trigrams take about as many bytes again. Default false.
+    #[must_use]
+    pub fn trigrams(mut self, column: &str, trigrams: bool) -> Self {
+        match self.columns.iter_mut().find(|c| c.name == column) {
+            Some(declared) => declared.trigrams = trigrams,
+            None => self.no_attribute = Some(column.to_owned()),
+        }
+        self
+    }
+
     fn column(mut self, name: impl Into<String>, kind: ColumnKind) -> Self {
-        self.columns.push(Column { name: name.into(), kind, text: None, filterable: true });
+        self.columns.push(Column { name: name.into(), kind, text: None, filterable: true, trigrams: false });
         self
     }
 
@@ -105,7 +121,8 @@ impl SchemaBuilder {
     /// reserved (`id`, a leading `$`), with control characters or used twice; for a dimension of 0 or over
     /// 16,384; for bits of a code other than 1 to 8, or of a column that is no vector column; for full text of a
     /// column that is not declared or holds no strings, and for text options that contradict each other; for
-    /// `filterable` of a column that is no attribute; for more than 1,024 columns or 8 vector columns.
+    /// `filterable` of a column that is no attribute; for trigrams of one that holds no strings or is not
+    /// filterable; for more than 1,024 columns or 8 vector columns.
     pub fn build(self) -> Result<Schema> {
         if let Some(column) = self.unknown {
             return Err(Error::invalid(format!("bits of a code are of a vector column. column=`{column}`")));
@@ -114,7 +131,8 @@ impl SchemaBuilder {
             return Err(Error::invalid(format!("full text of a column not declared. column=`{column}`")));
         }
         if let Some(column) = self.no_attribute {
-            return Err(Error::invalid(format!("only an attribute is filterable or not. column=`{column}`")));
+            let why = "only an attribute is filterable or not, or has trigrams";
+            return Err(Error::invalid(format!("{why}. column=`{column}`")));
         }
         let mut seen = HashSet::new();
         for column in &self.columns {
@@ -123,6 +141,7 @@ impl SchemaBuilder {
                 return Err(Error::invalid(format!("column declared twice. column=`{}`", column.name)));
             }
             check_text(column)?;
+            check_trigrams(column)?;
             if let ColumnKind::Vector(vector) = column.kind
                 && !(1..=DIMENSION_MAX).contains(&vector.dimension)
             {
@@ -161,6 +180,18 @@ fn check_text(column: &Column) -> Result<()> {
             Err(Error::invalid(format!("{why}. column=`{}`", column.name)))
         }
     }
+}
+
+fn check_trigrams(column: &Column) -> Result<()> {
+    let why = match column.kind {
+        _ if !column.trigrams => return Ok(()),
+        ColumnKind::Attribute(AttributeType::String | AttributeType::StringArray) if column.filterable => {
+            return Ok(());
+        }
+        ColumnKind::Attribute(AttributeType::String | AttributeType::StringArray) => "it is not filterable",
+        ColumnKind::Attribute(_) | ColumnKind::Vector(_) => "they are of strings and arrays of strings",
+    };
+    Err(Error::invalid(format!("no trigrams: {why}. column=`{}`", column.name)))
 }
 
 fn check_name(name: &str) -> Result<()> {
@@ -225,6 +256,10 @@ mod tests {
         }
         assert!(builder().attribute("a", AttributeType::Int).code_bits("a", 4).build().is_err());
         assert!(builder().filterable("a", true).build().is_err());
+        assert!(builder().trigrams("a", true).build().is_err());
+        let strings = || builder().attribute("a", AttributeType::StringArray).trigrams("a", true);
+        assert!(strings().build().is_ok() && strings().filterable("a", false).build().is_err());
+        assert!(builder().attribute("a", AttributeType::Int).trigrams("a", true).build().is_err());
         let nine = (0..9).fold(builder(), |b, i| b.vector(format!("v{i}"), VectorType::I8, 4, Metric::Dot));
         assert!(nine.build().is_err());
     }

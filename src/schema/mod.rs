@@ -64,6 +64,14 @@ pub struct Column {
     /// Whether an attribute is indexed for filters. Without, filters on it read its values. Default true.
     #[serde(default = "filterable_default", skip_serializing_if = "is_filterable")]
     pub filterable: bool,
+    /// Whether the index of an attribute has trigrams, for patterns and fuzzy filters. Default false.
+    #[serde(default, skip_serializing_if = "has_none")]
+    pub trigrams: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn has_none(trigrams: &bool) -> bool {
+    !*trigrams
 }
 
 fn filterable_default() -> bool {

@@ -57,6 +57,11 @@ impl Column {
                     answer.matches(Block::open(self.width, block)?, pattern)?;
                 }
             }
+            Probe::Sifted(pattern, places) => {
+                for (block, places) in blocks.iter().zip(places) {
+                    answer.sifted(Block::open(self.width, block)?, pattern, places)?;
+                }
+            }
         }
         let (sure, maybe) = (answer.sure.finish()?, answer.maybe.finish()?);
         Ok(if maybe.is_empty() { Known::exactly(sure) } else { Known { maybe: maybe | &sure, sure } })
@@ -107,6 +112,23 @@ impl<'a> Answer<'a> {
                 postings.take(1, if whole { &mut self.sure } else { &mut self.maybe })?;
                 behind = at + 1;
             }
+        }
+        Ok(())
+    }
+
+    /// Adds those of some keys that match a pattern.
+    fn sifted(&mut self, block: Block<'a>, pattern: &Pattern, places: &[u32]) -> Result<(), CodecError> {
+        let Block { keys, mut postings } = block;
+        let mut behind = 0;
+        for at in places.iter().map(|at| *at as usize) {
+            let gathered = match says(pattern, keys.get(at)) {
+                Says::No => continue,
+                Says::Maybe => &mut self.maybe,
+                Says::Yes => &mut self.sure,
+            };
+            postings.skip(at - behind)?;
+            postings.take(1, gathered)?;
+            behind = at + 1;
         }
         Ok(())
     }

@@ -85,6 +85,11 @@ impl BlockWriter {
         if self.keys == 0 { 0 } else { 4 + parts.map(Vec::len).iter().sum::<usize>() }
     }
 
+    /// Keys so far.
+    pub(super) fn keys(&self) -> u32 {
+        self.keys
+    }
+
     /// The block, after which another one begins.
     pub(super) fn finish(&mut self) -> Vec<u8> {
         let mut block = std::mem::take(&mut self.keys).to_le_bytes().to_vec();

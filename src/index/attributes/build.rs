@@ -7,6 +7,7 @@ use super::block::{self, BlockWriter, Posting};
 use super::column::{FENCE_BYTES_MAX, cut};
 use super::index::HeadWriter;
 use super::key::{KEY_BYTES_MAX, each_key, width};
+use super::trigrams::TrigramsBuilder;
 use crate::error::{Error, Result};
 use crate::schema::{AttributeType, Schema};
 
@@ -25,6 +26,7 @@ pub(crate) struct AttributesBuilder {
 struct Gathering {
     name: String,
     kind: AttributeType,
+    trigrams: Option<TrigramsBuilder>,
     nulls: RoaringBitmap,
     /// The bytes of all keys, one behind the other.
     bytes: Vec<u8>,
@@ -46,6 +48,7 @@ impl AttributesBuilder {
         let gathering = |(name, kind): (&str, AttributeType)| Gathering {
             name: name.to_owned(),
             kind,
+            trigrams: schema.column(name).filter(|c| c.trigrams).map(|_| TrigramsBuilder::default()),
             nulls: RoaringBitmap::new(),
             bytes: Vec::new(),
             values: Vec::new(),
@@ -70,9 +73,12 @@ impl AttributesBuilder {
                 let null = (first..).zip(nulls.iter()).filter(|(_, valid)| !valid).map(|(row, _)| row);
                 column.nulls.extend(null);
             }
-            let (bytes, values) = (&mut column.bytes, &mut column.values);
-            each_key(array, |at, key| {
-                let key = cut(key, KEY_BYTES_MAX);
+            let (bytes, values, trigrams) = (&mut column.bytes, &mut column.values, &mut column.trigrams);
+            each_key(array, |at, value| {
+                let key = cut(value, KEY_BYTES_MAX);
+                if let Some(trigrams) = trigrams {
+                    trigrams.value(value, key);
+                }
                 let row = first.saturating_add(u32::try_from(at).unwrap_or(u32::MAX));
                 let length = u8::try_from(key.len()).unwrap_or(u8::MAX);
                 values.push(Value { start: bytes.len(), length, row });
@@ -104,37 +110,68 @@ impl Gathering {
         let max = self.values.last().map(key).unwrap_or_default();
         let nulls = u32::try_from(self.nulls.len()).unwrap_or(u32::MAX);
         let fixed = width(self.kind);
-        head.column(&self.name, fixed, nulls, cut(max, FENCE_BYTES_MAX));
+        head.name(&self.name);
+        head.part(fixed, nulls, cut(max, FENCE_BYTES_MAX));
         if nulls > 0 && nulls < rows {
             let bytes = block::bitmap_bytes(self.nulls);
             head.block(None, &bytes);
             out.extend(bytes);
         }
-        let (mut open, mut fence) = (BlockWriter::new(fixed.is_some()), Vec::new());
-        let mut close = |open: &mut BlockWriter, fence: &[u8]| {
-            if open.len() > 0 {
-                let block = open.finish();
-                head.block(Some(fence), &block);
-                out.extend(block);
-            }
-        };
+        let mut blocks = BlocksWriter::new(BlockWriter::new(fixed.is_some()), block_bytes);
+        let mut trigrams = self.trigrams;
         let mut rows = Vec::new();
         for values in self.values.chunk_by(|a, b| key(a) == key(b)) {
             let Some(key) = values.first().map(key) else { continue };
             rows.clear();
             rows.extend(values.iter().map(|value| value.row));
             rows.dedup();
-            let posted = Posting::of(&rows);
-            if open.len() + open.size(key, &posted) > block_bytes {
-                close(&mut open, &fence);
+            blocks.push(key, &rows, head, out);
+            if let Some(trigrams) = &mut trigrams {
+                trigrams.key(key);
             }
-            if open.len() == 0 {
-                fence.clear();
-                fence.extend(cut(key, FENCE_BYTES_MAX));
-            }
-            open.push(key, posted);
         }
-        close(&mut open, &fence);
-        head.end_column();
+        blocks.close(head, out);
+        head.end_part();
+        head.trigrams(trigrams.is_some().then_some(blocks.counts.as_slice()));
+        if let Some(trigrams) = trigrams {
+            trigrams.write(block_bytes, head, out);
+        }
+    }
+}
+
+/// Writes keys with their rows in blocks of about the same size.
+pub(super) struct BlocksWriter {
+    open: BlockWriter,
+    block_bytes: usize,
+    fence: Vec<u8>,
+    /// Keys of each block that is closed.
+    counts: Vec<u32>,
+}
+
+impl BlocksWriter {
+    pub(super) fn new(open: BlockWriter, block_bytes: usize) -> Self {
+        Self { open, block_bytes, fence: Vec::new(), counts: Vec::new() }
+    }
+
+    /// Adds the next key and its rows, which ascend.
+    pub(super) fn push(&mut self, key: &[u8], rows: &[u32], head: &mut HeadWriter, out: &mut Vec<u8>) {
+        let posting = Posting::of(rows);
+        if self.open.len() + self.open.size(key, &posting) > self.block_bytes {
+            self.close(head, out);
+        }
+        if self.open.len() == 0 {
+            self.fence = cut(key, FENCE_BYTES_MAX).to_vec();
+        }
+        self.open.push(key, posting);
+    }
+
+    /// Ends the block that is open.
+    pub(super) fn close(&mut self, head: &mut HeadWriter, out: &mut Vec<u8>) {
+        if self.open.len() > 0 {
+            self.counts.push(self.open.keys());
+            let block = self.open.finish();
+            head.block(Some(&self.fence), &block);
+            out.extend(block);
+        }
     }
 }

@@ -7,12 +7,16 @@ use roaring::RoaringBitmap;
 
 use super::block::{Among, Block};
 use super::key::{KEY_BYTES_MAX, is_whole};
+use super::pattern::Pattern;
 use super::probe::Probe;
+use super::trigrams::{Sieve, Trigrams};
 use crate::cache::Span;
 use crate::codec::CodecError;
 
 /// A longer key is told in the head by its first bytes.
 pub(super) const FENCE_BYTES_MAX: usize = 32;
+/// Blocks of fewer bytes are read as soon as trigrams would be.
+const SIEVED_MIN: u64 = 256 << 10;
 
 /// A key with some of its rows, ascending.
 pub(crate) type Entry = (Box<[u8]>, Vec<u32>);
@@ -30,6 +34,8 @@ pub(crate) struct Column {
     /// The greatest key, cut like a fence.
     pub(super) max: Vec<u8>,
     pub(super) blocks: Vec<Fenced>,
+    /// Which keys hold which trigrams, if that was asked for.
+    pub(super) trigrams: Option<Box<Trigrams>>,
 }
 
 /// A block and the key it begins with, if that is not too long.
@@ -47,7 +53,7 @@ impl Column {
         };
         match probe {
             Probe::Null => self.null_block.iter().cloned().collect(),
-            Probe::Matches(pattern) => {
+            Probe::Matches(pattern) | Probe::Sifted(pattern, _) => {
                 let prefix = pattern.prefix().as_bytes();
                 let start = self.candidates(prefix).start;
                 let behind = |block: &Fenced| {
@@ -76,6 +82,30 @@ impl Column {
                 spans
             }
         }
+    }
+
+    /// What to read of the trigrams before the blocks of a pattern, if that is worth a round trip.
+    pub(crate) fn sieve(&self, pattern: &Pattern) -> Option<Sieve> {
+        let bytes =
+            |spans: &[Span]| spans.iter().map(|span| span.end.saturating_sub(span.start)).sum::<u64>();
+        let whole = bytes(&self.spans(&Probe::Matches(pattern.clone())));
+        let sieve = self.trigrams.as_ref().filter(|_| whole >= SIEVED_MIN)?.sieve(pattern)?;
+        (bytes(&sieve.spans) < whole / 2).then_some(sieve)
+    }
+
+    /// The keys to ask by what was read of the trigrams, and the blocks they are in.
+    pub(crate) fn sifted(
+        &self,
+        pattern: &Pattern,
+        sieve: &Sieve,
+        read: &[Bytes],
+    ) -> Result<(Probe, Vec<Span>), CodecError> {
+        let spans = self.spans(&Probe::Matches(pattern.clone()));
+        let Some(trigrams) = &self.trigrams else { return Ok((Probe::Matches(pattern.clone()), spans)) };
+        let kept = self.blocks.iter().zip(trigrams.sift(sieve, read)?);
+        let kept = kept.filter(|(block, places)| !places.is_empty() && spans.contains(&block.span));
+        let (spans, places) = kept.map(|(block, places)| (block.span.clone(), places)).unzip();
+        Ok((Probe::Sifted(pattern.clone(), places), spans))
     }
 
     /// The answer, when no block is needed for it: the head has the bounds of the keys.

@@ -83,6 +83,11 @@ impl Approximate {
         self.pieces.iter().map(String::as_str)
     }
 
+    /// Whether characters are the same that fold alike.
+    pub(super) fn minds_no_case(&self) -> bool {
+        self.any_case
+    }
+
     fn sieve(&self) -> Option<Regex> {
         let any: Vec<String> = self.pieces().map(regex::escape).collect();
         let mut builder = RegexBuilder::new(&any.join("|"));

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! "ECOL" | version u16 | zero u16 | rows u32 | columns u32
-//! column: name length u16 | name | bytes of a key u8, 0 if they differ | nulls u32
+//! column: name length u16 | name | part | 0 u8, or if it has trigrams: 1 u8 | keys of each block u32 | part
+//! part:   bytes of a key u8, 0 if they differ | nulls u32
 //!         greatest key: length u8 | its first bytes, up to 32
 //!         blocks u32
 //!         block of nulls, if some but not all are null: length u32 | XXH3-64
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::column::{Column, FENCE_BYTES_MAX, Fenced};
+use super::trigrams::{self, Trigrams};
 use crate::cache::{Blob, Span};
 use crate::codec::{CodecError, Reader, checksum};
 use crate::error::{Error, Result};
@@ -49,10 +51,15 @@ impl HeadWriter {
         Self { bytes, blocks: Vec::new(), count: 0 }
     }
 
-    pub(super) fn column(&mut self, name: &str, width: Option<usize>, nulls: u32, max: &[u8]) {
+    /// Begins a column.
+    pub(super) fn name(&mut self, name: &str) {
         // Names have 128 bytes at most.
         self.bytes.extend(u16::try_from(name.len()).unwrap_or(u16::MAX).to_le_bytes());
         self.bytes.extend(name.as_bytes());
+    }
+
+    /// Begins the keys of a column, or its trigrams.
+    pub(super) fn part(&mut self, width: Option<usize>, nulls: u32, max: &[u8]) {
         self.bytes.push(width.and_then(|width| u8::try_from(width).ok()).unwrap_or(0));
         self.bytes.extend(nulls.to_le_bytes());
         short(max, &mut self.bytes);
@@ -68,10 +75,16 @@ impl HeadWriter {
         self.blocks.extend(checksum(block).to_le_bytes());
     }
 
-    pub(super) fn end_column(&mut self) {
+    pub(super) fn end_part(&mut self) {
         self.bytes.extend(self.count.to_le_bytes());
         self.bytes.append(&mut self.blocks);
         self.count = 0;
+    }
+
+    /// Ends the keys of a column. If trigrams follow, it needs the number of keys of each block.
+    pub(super) fn trigrams(&mut self, keys: Option<&[u32]>) {
+        self.bytes.push(keys.is_some().into());
+        self.bytes.extend(keys.unwrap_or_default().iter().flat_map(|count| count.to_le_bytes()));
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
@@ -133,10 +146,28 @@ impl AttributeIndex {
 }
 
 fn column(reader: &mut Reader<'_>, rows: u32, start: &mut u64) -> Result<(String, Column), CodecError> {
-    let bad = |why: &str| CodecError::malformed(WHAT, why);
     let length = reader.u16()?;
     let name = reader.take(length.into())?.to_vec();
-    let name = String::from_utf8(name).map_err(|_| bad("a name is not UTF-8"))?;
+    let name = String::from_utf8(name).map_err(|_| CodecError::malformed(WHAT, "a name is not UTF-8"))?;
+    let mut column = part(reader, rows, start)?;
+    if short_of(reader, 1)? == 1 {
+        let (mut firsts, mut keys) = (Vec::new(), 0_u32);
+        for _ in &column.blocks {
+            firsts.push(keys);
+            keys = keys.saturating_add(reader.u32()?);
+        }
+        let trigrams = part(reader, keys, start)?;
+        if trigrams.width != Some(trigrams::WIDTH) {
+            return Err(CodecError::malformed(WHAT, "trigrams that are none"));
+        }
+        column.trigrams = Some(Box::new(Trigrams { column: trigrams, firsts }));
+    }
+    Ok((name, column))
+}
+
+/// Keys in blocks with their rows, of which there are so many.
+fn part(reader: &mut Reader<'_>, rows: u32, start: &mut u64) -> Result<Column, CodecError> {
+    let bad = |why: &str| CodecError::malformed(WHAT, why);
     let width = match short_of(reader, u8::MAX)? {
         0 => None,
         width => Some(usize::from(width)),
@@ -156,7 +187,7 @@ fn column(reader: &mut Reader<'_>, rows: u32, start: &mut u64) -> Result<(String
         }
         blocks.push(Fenced { fence, span: span(reader, start)? });
     }
-    Ok((name, Column { rows, width, nulls, null_block, max, blocks }))
+    Ok(Column { rows, width, nulls, null_block, max, blocks, trigrams: None })
 }
 
 fn short_of(reader: &mut Reader<'_>, max: u8) -> Result<u8, CodecError> {

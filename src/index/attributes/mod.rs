@@ -21,6 +21,7 @@ mod keys;
 mod pattern;
 mod portable;
 mod probe;
+mod trigrams;
 
 pub(crate) use build::AttributesBuilder;
 pub(crate) use column::Column;
@@ -30,3 +31,4 @@ pub(crate) use key::{bits_of, each_key, is_whole, value_of};
 pub(crate) use keys::KeyList;
 pub(crate) use pattern::Pattern;
 pub(crate) use probe::{Known, Probe};
+pub(crate) use trigrams::Sieve;

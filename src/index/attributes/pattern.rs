@@ -6,6 +6,7 @@ use memchr::memmem::Finder;
 use regex::Regex;
 
 use super::fuzzy::Approximate;
+use super::trigrams::Needs;
 
 /// A shorter literal is in so many strings that looking for it is in vain.
 const NEEDLE_MIN: usize = 3;
@@ -24,6 +25,8 @@ struct Parts {
     rest: Rest,
     /// The longest of the inner ones.
     needle: Option<Finder<'static>>,
+    /// The trigrams it cannot do without.
+    needs: Option<Needs>,
 }
 
 /// What is asked besides.
@@ -51,12 +54,24 @@ impl Pattern {
         Self::new(literals, Rest::Regex(regex))
     }
 
+    /// What a regular expression matches that minds no case, which has these literals but for case.
+    pub(crate) fn any_case(regex: Regex, literals: &[String]) -> Self {
+        let needs = Needs::new([literals.iter().map(String::as_str)], true);
+        Self::with_needs(&[], Rest::Regex(regex), needs)
+    }
+
     /// All strings that hold a query but for some edits.
     pub(crate) fn fuzzy(query: Approximate) -> Self {
-        Self::new(&[], Rest::Fuzzy(query))
+        let needs = Needs::new(query.pieces().map(|piece| [piece]), query.minds_no_case());
+        Self::with_needs(&[], Rest::Fuzzy(query), needs)
     }
 
     fn new(literals: &[String], rest: Rest) -> Self {
+        let needs = Needs::new([literals.iter().map(String::as_str)], false);
+        Self::with_needs(literals, rest, needs)
+    }
+
+    fn with_needs(literals: &[String], rest: Rest, needs: Option<Needs>) -> Self {
         let (prefix, others) =
             literals.split_first().map_or((String::new(), &[][..]), |(a, b)| (a.clone(), b));
         let (suffix, inner) = others.split_last().map_or((String::new(), &[][..]), |(a, b)| (a.clone(), b));
@@ -64,7 +79,7 @@ impl Pattern {
         let longest = inner.iter().filter(|literal| literal.len() >= NEEDLE_MIN).max_by_key(|l| l.len());
         let needle = longest.map(finder);
         let inner = inner.iter().filter(|literal| !literal.is_empty()).map(finder).collect();
-        Self(Arc::new(Parts { prefix, suffix, inner, rest, needle }))
+        Self(Arc::new(Parts { prefix, suffix, inner, rest, needle, needs }))
     }
 
     /// Whether a string matches.
@@ -102,6 +117,11 @@ impl Pattern {
     pub(crate) fn is_prefix(&self) -> bool {
         let Parts { suffix, inner, rest, .. } = &*self.0;
         suffix.is_empty() && inner.is_empty() && matches!(rest, Rest::Free)
+    }
+
+    /// The trigrams that every match has, if any are known.
+    pub(super) fn needs(&self) -> Option<&Needs> {
+        self.0.needs.as_ref()
     }
 
     /// What every match has somewhere between its ends.

@@ -19,6 +19,8 @@ pub(crate) enum Probe {
     Range(Bound<Box<[u8]>>, Bound<Box<[u8]>>),
     /// The rows that have a string which matches.
     Matches(Pattern),
+    /// The same, asked only of keys that can match: these of each of the blocks that are read.
+    Sifted(Pattern, Vec<Vec<u32>>),
 }
 
 /// Which rows match: `sure` surely, the others of `maybe` perhaps, the rest not. `maybe` holds all of `sure`.

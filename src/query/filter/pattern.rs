@@ -1,6 +1,8 @@
 //! Patterns: globs and regular expressions, compiled within limits.
 
 use regex::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::{Hir, HirKind, Look};
 
 use crate::error::{Error, Result};
 use crate::index::attributes::Pattern;
@@ -17,7 +19,8 @@ const NEST_MAX: u32 = 64;
 /// A regular expression, searched for anywhere.
 pub(super) fn regex(pattern: &str) -> Result<Pattern> {
     check_length(pattern)?;
-    Ok(Pattern::regex(compile(pattern, RegexBuilder::new(pattern))?, &[]))
+    let regex = compile(pattern, RegexBuilder::new(pattern))?;
+    Ok(Pattern::regex(regex, &literals(pattern)))
 }
 
 /// A glob, matched against the whole value; see [`Filter::glob`](super::Filter::glob) for the syntax.
@@ -30,7 +33,68 @@ pub(super) fn glob(pattern: &str, any_case: bool) -> Result<Pattern> {
     let mut builder = RegexBuilder::new(&glob.regex);
     builder.dot_matches_new_line(true).case_insensitive(any_case);
     let regex = compile(pattern, builder)?;
-    Ok(Pattern::regex(regex, if any_case { &[] } else { &glob.literals }))
+    Ok(if any_case {
+        Pattern::any_case(regex, &glob.literals)
+    } else {
+        Pattern::regex(regex, &glob.literals)
+    })
+}
+
+/// What stands fast in a regular expression, in order: first what every match of the whole string begins with, last
+/// what it ends with, both often empty.
+fn literals(pattern: &str) -> Vec<String> {
+    let (mut first, mut inner, mut last) = (String::new(), Vec::new(), String::new());
+    if let Ok(hir) = ParserBuilder::new().nest_limit(NEST_MAX).build().parse(pattern) {
+        match hir.kind() {
+            HirKind::Concat(parts) => match parts.as_slice() {
+                // The same literal is not both.
+                [from, begin, between @ .., end, to] if is(from, Look::Start) && is(to, Look::End) => {
+                    required(begin, &mut inner);
+                    between.iter().for_each(|part| required(part, &mut inner));
+                    required(end, &mut inner);
+                    (first, last) = (text(begin), text(end));
+                }
+                [from, begin, ..] if is(from, Look::Start) => {
+                    parts.iter().for_each(|part| required(part, &mut inner));
+                    first = text(begin);
+                }
+                [.., end, to] if is(to, Look::End) => {
+                    parts.iter().for_each(|part| required(part, &mut inner));
+                    last = text(end);
+                }
+                parts => parts.iter().for_each(|part| required(part, &mut inner)),
+            },
+            _ => required(&hir, &mut inner),
+        }
+    }
+    // Neither stands between the two.
+    if inner.first().is_some_and(|literal| !first.is_empty() && *literal == first) {
+        inner.remove(0);
+    }
+    if inner.last().is_some_and(|literal| !last.is_empty() && *literal == last) {
+        inner.pop();
+    }
+    std::iter::once(first).chain(inner).chain([last]).collect()
+}
+
+fn is(hir: &Hir, look: Look) -> bool {
+    matches!(hir.kind(), HirKind::Look(found) if *found == look)
+}
+
+fn text(hir: &Hir) -> String {
+    let HirKind::Literal(literal) = hir.kind() else { return String::new() };
+    String::from_utf8(literal.0.to_vec()).unwrap_or_default()
+}
+
+/// Adds the literals that every match has.
+fn required(hir: &Hir, out: &mut Vec<String>) {
+    match hir.kind() {
+        HirKind::Literal(_) => out.push(text(hir)),
+        HirKind::Concat(parts) => parts.iter().for_each(|part| required(part, out)),
+        HirKind::Capture(capture) => required(&capture.sub, out),
+        HirKind::Repetition(repetition) if repetition.min > 0 => required(&repetition.sub, out),
+        _ => {}
+    }
 }
 
 fn check_length(pattern: &str) -> Result<()> {
@@ -233,6 +297,41 @@ mod tests {
         assert!(glob("dir*", false).unwrap().is_prefix() && glob("*", false).unwrap().is_prefix());
         for other in ["dir", "dir?*", "dir*x", "dir**"] {
             assert!(!glob(other, false).unwrap().is_prefix() || other == "dir**", "{other}");
+        }
+    }
+
+    #[test]
+    fn what_stands_fast_in_a_regular_expression_is_known() {
+        let cases = [
+            ("abc", &["", "abc", ""][..]),
+            ("^abc", &["abc", ""]),
+            ("^abc$", &["abc", ""]),
+            ("^abc.*d$", &["abc", "d"]),
+            ("abc$", &["", "abc"]),
+            ("a+(bc)*x(yz){2,3}", &["", "a", "x", "yz", ""]),
+            ("(?i)abc", &["", ""]),
+            ("abc|def", &["", ""]),
+            ("(?m)^abc$", &["", "abc", ""]),
+            ("", &["", ""]),
+        ];
+        for (pattern, expected) in cases {
+            assert_eq!(literals(pattern), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn literals_of_regular_expressions_change_no_answer() {
+        let patterns = [
+            "^a", "a$", "^a$", "^ab*a$", "^aa.*a$", "a(b|a)+a", "^(ab)+$", "^a|b$", "(?i)^AB", "b{2}a*$",
+            "^$",
+        ];
+        for pattern in patterns {
+            let (ours, plain) = (regex(pattern).unwrap(), Regex::new(pattern).unwrap());
+            for bits in 0..3_u32.pow(6) {
+                let digit = |at: u32| ["", "a", "b"][(bits / 3_u32.pow(at) % 3) as usize];
+                let value: String = (0..6).map(digit).collect();
+                assert_eq!(ours.is_match(&value), plain.is_match(&value), "{pattern} {value:?}");
+            }
         }
     }
 

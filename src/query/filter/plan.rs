@@ -19,7 +19,7 @@ use crate::cache::Span;
 use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::index::attributes::{AttributeIndex, Column, KeyList, Known, Pattern, Probe, each_key};
+use crate::index::attributes::{AttributeIndex, Column, KeyList, Known, Pattern, Probe, Sieve, each_key};
 use crate::index::text::{Contains, StoredIndex};
 
 /// A predicate that needs more bytes of an index than this is left to a scan, which goes in windows.
@@ -70,6 +70,15 @@ struct Asked {
     column: String,
     probe: Probe,
     spans: Vec<Span>,
+    /// What is read before, and tells which blocks that are.
+    sieve: Option<Sieve>,
+}
+
+impl Asked {
+    /// What is read first.
+    fn first(&self) -> &[Span] {
+        self.sieve.as_ref().map_or(&self.spans, |sieve| &sieve.spans)
+    }
 }
 
 impl Plan {
@@ -80,7 +89,7 @@ impl Plan {
         let texts = planner.texts;
         let mut asked = Vec::new();
         root.each_probe(&mut asked);
-        let bytes = asked.iter().map(|asked| bytes_of(&asked.spans)).fold(0, u64::saturating_add);
+        let bytes = asked.iter().map(|asked| bytes_of(asked.first())).fold(0, u64::saturating_add);
         Self { root, bytes, texts }
     }
 
@@ -94,15 +103,14 @@ impl Plan {
         self.bytes
     }
 
-    /// What is known. At most one round trip, and two of the text index beside it.
-    pub(crate) async fn run(self, env: &Env, indexes: &Indexes) -> Result<Known> {
-        let mut asked = Vec::new();
-        self.root.each_probe(&mut asked);
-        let spans: Vec<Span> = asked.iter().flat_map(|asked| asked.spans.iter().cloned()).collect();
+    /// What is known. At most one round trip, and one more where patterns go by trigrams; two of the text index beside
+    /// them.
+    pub(crate) async fn run(mut self, env: &Env, indexes: &Indexes) -> Result<Known> {
+        let root = &mut self.root;
         let read = async {
             match &indexes.attributes {
-                Some(index) if !spans.is_empty() => index.read(&spans).await,
-                _ => Ok(Vec::new()),
+                Some(index) => read(root, index).await,
+                None => Ok((Vec::new(), 0)),
             }
         };
         let texts = async {
@@ -111,8 +119,8 @@ impl Plan {
                 None => Ok(Vec::new()),
             }
         };
-        let (blocks, texts) = try_join(read, texts).await?;
-        let (inline, of) = (self.bytes < INLINE_BYTES, indexes.clone());
+        let ((blocks, bytes), texts) = try_join(read, texts).await?;
+        let (inline, of) = (bytes < INLINE_BYTES, indexes.clone());
         let work = move || {
             let mut blocks = blocks.as_slice();
             let mut all = RoaringBitmap::new();
@@ -125,6 +133,24 @@ impl Plan {
             None => Error::internal(format!("an answer of no index: {e}")),
         })
     }
+}
+
+/// The blocks of all probes of a step, in their order, and how many bytes they are. Trigrams are read before: they tell
+/// which blocks a pattern needs.
+async fn read(root: &mut Step, index: &AttributeIndex) -> Result<(Vec<Bytes>, u64)> {
+    let mut asked = Vec::new();
+    root.each_probe(&mut asked);
+    let sieves: Vec<&Sieve> = asked.iter().filter_map(|asked| asked.sieve.as_ref()).collect();
+    if !sieves.is_empty() {
+        let spans: Vec<Span> = sieves.into_iter().flat_map(|sieve| sieve.spans.iter().cloned()).collect();
+        let read = if spans.is_empty() { Vec::new() } else { index.read(&spans).await? };
+        root.sift(index, &mut read.as_slice()).map_err(|e| index.corrupt(e))?;
+        asked = Vec::new();
+        root.each_probe(&mut asked);
+    }
+    let spans: Vec<Span> = asked.iter().flat_map(|asked| asked.spans.iter().cloned()).collect();
+    let blocks = if spans.is_empty() { Vec::new() } else { index.read(&spans).await? };
+    Ok((blocks, bytes_of(&spans)))
 }
 
 fn bytes_of(spans: &[Span]) -> u64 {
@@ -298,10 +324,9 @@ impl Step {
             return Self::Const(answer);
         }
         let spans = column.spans(&probe);
-        if bytes_of(&spans) > PROBE_BYTES_MAX {
-            return Self::Unknown;
-        }
-        Self::Probe(Asked { column: name.to_owned(), probe, spans })
+        let sieve = if let Probe::Matches(pattern) = &probe { column.sieve(pattern) } else { None };
+        let asked = Asked { column: name.to_owned(), probe, spans, sieve };
+        if bytes_of(asked.first()) > PROBE_BYTES_MAX { Self::Unknown } else { Self::Probe(asked) }
     }
 
     fn not(step: Self) -> Self {
@@ -331,6 +356,31 @@ impl Step {
             _ if any => Self::Any(kept),
             _ => Self::All(kept),
         }
+    }
+
+    /// Takes the trigrams that were read, and leaves of the blocks of patterns those that can match. What is
+    /// too much even so becomes unknown.
+    fn sift(&mut self, index: &AttributeIndex, read: &mut &[Bytes]) -> Result<(), CodecError> {
+        match self {
+            Self::Const(_) | Self::Unknown | Self::Text(_) => {}
+            Self::AtMost(inner) | Self::Not(inner) => inner.sift(index, read)?,
+            Self::All(steps) | Self::Any(steps) => {
+                steps.iter_mut().try_for_each(|step| step.sift(index, read))?;
+            }
+            Self::Probe(asked) => {
+                if let (Some(sieve), Probe::Matches(pattern)) = (asked.sieve.take(), &asked.probe)
+                    && let Some(column) = index.column(&asked.column)
+                {
+                    let (these, rest) = read.split_at_checked(sieve.spans.len()).unwrap_or((read, &[]));
+                    *read = rest;
+                    (asked.probe, asked.spans) = column.sifted(pattern, &sieve, these)?;
+                }
+                if bytes_of(&asked.spans) > PROBE_BYTES_MAX {
+                    *self = Self::Unknown;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn each_probe<'a>(&'a self, out: &mut Vec<&'a Asked>) {
@@ -432,13 +482,22 @@ impl fmt::Display for Step {
             Self::Not(inner) => write!(f, "not {inner}"),
             Self::All(steps) => list(f, "all", steps),
             Self::Any(steps) => list(f, "any", steps),
-            Self::Probe(Asked { column, probe, spans }) => {
+            Self::Probe(Asked { column, probe, spans, sieve }) => {
                 let blocks = spans.len();
                 match probe {
                     Probe::Null => write!(f, "{column} is null: {blocks} blocks"),
                     Probe::In(keys) => write!(f, "{column} in {} keys: {blocks} blocks", keys.len()),
                     Probe::Range(..) => write!(f, "{column} within a range: {blocks} blocks"),
-                    Probe::Matches(_) => write!(f, "{column} by a pattern: {blocks} blocks"),
+                    Probe::Matches(_) | Probe::Sifted(..) => match sieve {
+                        None => write!(f, "{column} by a pattern: {blocks} blocks"),
+                        Some(sieve) => {
+                            let trigrams = sieve.spans.len();
+                            write!(
+                                f,
+                                "{column} by a pattern: {trigrams} blocks of trigrams, some of {blocks} blocks"
+                            )
+                        }
+                    },
                 }
             }
         }
