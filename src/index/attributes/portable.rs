@@ -34,6 +34,22 @@ impl Writer {
         }
     }
 
+    /// Ends a container of listed values that begins at `start` and ends with that of a row.
+    fn close_list(&mut self, last: u32, start: usize) {
+        let count = self.values.len() - start;
+        if count > ARRAY_MAX {
+            let list = self.values.split_off(start);
+            self.values.resize(start + CONTAINER_BYTES / 2, [0; 2]);
+            let bits = self.values.get_mut(start..).unwrap_or_default().as_flattened_mut();
+            for value in list.into_iter().map(u16::from_le_bytes) {
+                if let Some(byte) = bits.get_mut(usize::from(value >> 3)) {
+                    *byte |= 1 << (value & 7);
+                }
+            }
+        }
+        self.close(u16::try_from(last >> 16).unwrap_or(u16::MAX), start, count);
+    }
+
     fn finish(self) -> Option<RoaringBitmap> {
         let first = 8 + self.heads.len() + self.starts.len() * 4;
         let mut bytes = Vec::with_capacity(first + self.values.len() * 2);
@@ -80,26 +96,22 @@ pub(super) fn of_list(mut rows: Vec<u32>) -> RoaringBitmap {
     } else {
         rows = radix_sorted(rows);
     }
-    rows.dedup();
     let mut writer = Writer { values: Vec::with_capacity(rows.len()), ..Writer::default() };
-    for container in rows.chunk_by(|a, b| a >> 16 == b >> 16) {
-        let start = writer.values.len();
-        if container.len() > ARRAY_MAX {
-            let mut bits = vec![[0; 2]; CONTAINER_BYTES / 2];
-            for row in container {
-                if let Some(byte) = bits.as_flattened_mut().get_mut((row & 0xFFFF) as usize / 8) {
-                    *byte |= 1 << (row % 8);
-                }
-            }
-            writer.values.append(&mut bits);
-        } else {
-            writer.values.extend(container.iter().map(|row| {
-                let [low, high, ..] = row.to_le_bytes();
-                [low, high]
-            }));
+    let (mut start, mut last) = (0, None);
+    for row in &rows {
+        if last == Some(*row) {
+            continue;
         }
-        let key = container.first().map_or(0, |row| row >> 16);
-        writer.close(u16::try_from(key).unwrap_or(u16::MAX), start, container.len());
+        if let Some(last) = last.filter(|last| last >> 16 != row >> 16) {
+            writer.close_list(last, start);
+            start = writer.values.len();
+        }
+        last = Some(*row);
+        let [low, high, ..] = row.to_le_bytes();
+        writer.values.push([low, high]);
+    }
+    if let Some(last) = last {
+        writer.close_list(last, start);
     }
     writer.finish().unwrap_or_else(|| rows.into_iter().collect())
 }

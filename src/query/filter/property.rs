@@ -117,7 +117,9 @@ impl Dice<'_> {
         let id = self.pick(&[IdKind::U64, IdKind::String, IdKind::Uuid]);
         let mut builder = Schema::builder(id).vector("v", VectorType::F32, 1, Metric::Dot);
         for column in 0..=self.below(5) {
-            builder = builder.attribute(format!("c{column}"), self.pick(&TYPES));
+            let (name, kind) = (format!("c{column}"), self.pick(&TYPES));
+            let strings = matches!(kind, AttributeType::String | AttributeType::StringArray);
+            builder = builder.attribute(name.as_str(), kind).trigrams(&name, strings && self.below(3) > 0);
         }
         builder.build().unwrap()
     }
