@@ -249,9 +249,9 @@ async fn trigrams() -> Outcome<()> {
         let start = Instant::now();
         docs.flush().await?;
         println!(
-            "\n{} trigrams: a flush wrote {:.1} MB in {:.1} s",
+            "\n{} trigrams: a flush wrote {} MB in {:.1} s",
             if trigrams { "with" } else { "without" },
-            store.bytes_written() as f64 / 1e6,
+            store.bytes_written() / 1_000_000,
             start.elapsed().as_secs_f64()
         );
         stores.push(store);

@@ -154,8 +154,8 @@ impl<'a> Answer<'a> {
         let long = (begin..end).any(|at| keys.span(at).len() >= KEY_BYTES_MAX);
         let suffix = if long { "" } else { pattern.suffix() };
         if !suffix.is_empty() {
-            let suffixed = (begin..end).filter(|at| keys.get(*at).ends_with(suffix.as_bytes()));
-            return suffixed.map(|at| add(at, says(pattern, keys.get(at)))).collect();
+            let mut suffixed = (begin..end).filter(|at| keys.get(*at).ends_with(suffix.as_bytes()));
+            return suffixed.try_for_each(|at| add(at, says(pattern, keys.get(at))));
         }
         // One search through all keys finds the few that can match.
         if let Some(needle) = pattern.needle().filter(|_| !long) {

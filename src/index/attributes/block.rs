@@ -254,7 +254,8 @@ impl<'a> Postings<'a> {
         let (rows, behind) = self.rows.split_at_checked(sum(counts)).ok_or_else(short)?;
         (self.counts, self.rows) = (rest, behind);
         let all_listed = self.bitmaps.is_empty();
-        Ok((rows, if all_listed { 0 } else { counts.iter().filter(|count| **count == 0).count() }))
+        let bitmaps = counts.iter().map(|count| usize::from(*count == 0));
+        Ok((rows, if all_listed { 0 } else { bitmaps.sum() }))
     }
 
     fn bitmap(&mut self) -> Result<&'a [u8], CodecError> {

@@ -37,7 +37,7 @@ enum Rest {
     /// That nothing lies behind the prefix.
     Empty,
     Regex(Regex),
-    Fuzzy(Approximate),
+    Fuzzy(Box<Approximate>),
 }
 
 impl Pattern {
@@ -63,7 +63,7 @@ impl Pattern {
     /// All strings that hold a query but for some edits.
     pub(crate) fn fuzzy(query: Approximate) -> Self {
         let needs = Needs::new(query.pieces().map(|piece| [piece]), query.minds_no_case());
-        Self::with_needs(&[], Rest::Fuzzy(query), needs)
+        Self::with_needs(&[], Rest::Fuzzy(Box::new(query)), needs)
     }
 
     fn new(literals: &[String], rest: Rest) -> Self {

@@ -38,10 +38,10 @@ impl Writer {
     fn close_list(&mut self, last: u32, start: usize) {
         let count = self.values.len() - start;
         if count > ARRAY_MAX {
-            let list = self.values.split_off(start);
+            let values = self.values.split_off(start);
             self.values.resize(start + CONTAINER_BYTES / 2, [0; 2]);
             let bits = self.values.get_mut(start..).unwrap_or_default().as_flattened_mut();
-            for value in list.into_iter().map(u16::from_le_bytes) {
+            for value in values.into_iter().map(u16::from_le_bytes) {
                 if let Some(byte) = bits.get_mut(usize::from(value >> 3)) {
                     *byte |= 1 << (value & 7);
                 }

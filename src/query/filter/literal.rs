@@ -94,12 +94,11 @@ impl Set {
 
     /// Which values of a column are in the set. What it says of a null has no meaning.
     pub(super) fn contains(&self, array: &ArrayRef) -> Result<BooleanBuffer> {
-        let hashed = match self.hashed.get() {
-            Some(hashed) => hashed,
-            None => {
-                let hashed = Hashed::new(&self.values, self.kind)?;
-                self.hashed.get_or_init(|| hashed)
-            }
+        let hashed = if let Some(hashed) = self.hashed.get() {
+            hashed
+        } else {
+            let hashed = Hashed::new(&self.values, self.kind)?;
+            self.hashed.get_or_init(|| hashed)
         };
         match hashed {
             Hashed::Bits(set) => each_bits(array, |bits| set.contains(&bits)),

@@ -45,26 +45,21 @@ pub(super) fn glob(pattern: &str, any_case: bool) -> Result<Pattern> {
 fn literals(pattern: &str) -> Vec<String> {
     let (mut first, mut inner, mut last) = (String::new(), Vec::new(), String::new());
     if let Ok(hir) = ParserBuilder::new().nest_limit(NEST_MAX).build().parse(pattern) {
-        match hir.kind() {
-            HirKind::Concat(parts) => match parts.as_slice() {
-                // The same literal is not both.
-                [from, begin, between @ .., end, to] if is(from, Look::Start) && is(to, Look::End) => {
-                    required(begin, &mut inner);
-                    between.iter().for_each(|part| required(part, &mut inner));
-                    required(end, &mut inner);
-                    (first, last) = (text(begin), text(end));
-                }
-                [from, begin, ..] if is(from, Look::Start) => {
-                    parts.iter().for_each(|part| required(part, &mut inner));
-                    first = text(begin);
-                }
-                [.., end, to] if is(to, Look::End) => {
-                    parts.iter().for_each(|part| required(part, &mut inner));
-                    last = text(end);
-                }
-                parts => parts.iter().for_each(|part| required(part, &mut inner)),
-            },
-            _ => required(&hir, &mut inner),
+        let parts = if let HirKind::Concat(parts) = hir.kind() { parts } else { std::slice::from_ref(&hir) };
+        for part in parts {
+            required(part, &mut inner);
+        }
+        if let [from, begin, ..] = parts
+            && is(from, Look::Start)
+        {
+            first = text(begin);
+        }
+        // One literal is not both.
+        if let [.., end, to] = parts
+            && is(to, Look::End)
+            && (first.is_empty() || parts.len() > 3)
+        {
+            last = text(end);
         }
     }
     // Neither stands between the two.
