@@ -1,4 +1,5 @@
 //! Trigrams change what patterns and fuzzy filters read, and no answer.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::sync::Arc;
 

@@ -358,7 +358,9 @@ mod tests {
 
     fn block(entries: &[Entry], fixed: bool) -> Vec<u8> {
         let mut writer = BlockWriter::new(fixed);
-        entries.iter().for_each(|(key, rows)| writer.push(key, Posting::of(rows)));
+        for (key, rows) in entries {
+            writer.push(key, Posting::of(rows));
+        }
         let length = writer.len();
         let block = writer.finish();
         assert!(length == block.len() && writer.len() == 0);

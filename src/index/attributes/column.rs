@@ -16,7 +16,7 @@ use crate::codec::CodecError;
 /// A longer key is told in the head by its first bytes.
 pub(super) const FENCE_BYTES_MAX: usize = 32;
 /// Blocks of fewer bytes are read as soon as trigrams would be. Tests have few and go by trigrams always.
-const SIEVED_MIN: u64 = if cfg!(test) { 0 } else { 256 << 10 };
+const SIEVED_MIN: u64 = if cfg!(test) { 1 } else { 256 << 10 };
 
 /// A key with some of its rows, ascending.
 pub(crate) type Entry = (Box<[u8]>, Vec<u32>);

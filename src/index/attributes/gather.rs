@@ -99,8 +99,7 @@ mod tests {
         for (rows, lists, bitmaps) in
             [(10_u32, 3, 0), (300_000, 500, 0), (300_000, 0, 40), (300_000, 90, 3), (70_000, 90, 9)]
         {
-            let each =
-                |n: u32| (0..n + 1).map(move |at| (at * 7919 + n * 104_729) % rows).collect::<Vec<u32>>();
+            let each = |n: u32| (0..=n).map(move |at| (at * 7919 + n * 104_729) % rows).collect::<Vec<u32>>();
             let dense = |n: u32| (0..rows).filter(move |row| row % 37 == n % 37).collect::<Vec<u32>>();
             let stored: Vec<Vec<u8>> = (0..bitmaps)
                 .map(|n| super::super::block::bitmap_bytes(dense(n).into_iter().collect()))
@@ -110,7 +109,9 @@ mod tests {
                 let list: Vec<[u8; 4]> = each(n).into_iter().map(u32::to_le_bytes).collect();
                 gathered.list(&list).unwrap();
             }
-            stored.iter().for_each(|bytes| gathered.bitmap(bytes));
+            for bytes in &stored {
+                gathered.bitmap(bytes);
+            }
             let expected: RoaringBitmap =
                 (0..lists).flat_map(each).chain((0..bitmaps).flat_map(dense)).collect();
             assert_eq!(gathered.finish().unwrap(), expected, "{rows} {lists} {bitmaps}");

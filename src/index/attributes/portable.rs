@@ -211,7 +211,9 @@ mod tests {
         for rows in samples() {
             let expected: RoaringBitmap = rows.iter().copied().collect();
             let mut bits = vec![0; 8 * CONTAINER_BYTES];
-            rows.iter().for_each(|row| bits[*row as usize / 8] |= 1 << (row % 8));
+            for row in &rows {
+                bits[*row as usize / 8] |= 1 << (row % 8);
+            }
             assert_eq!(of_bits(&bits), expected);
             let mut shuffled: Vec<u32> =
                 rows.iter().rev().copied().chain(rows.iter().step_by(3).copied()).collect();
