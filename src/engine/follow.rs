@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::future::BoxFuture;
 use futures::future::join_all;
 
 use super::Engine;
@@ -40,20 +41,22 @@ enum Step {
 
 impl Engine {
     /// Brings the state up to every write that was acknowledged before this call.
-    pub(crate) async fn catch_up(self: &Arc<Self>) -> Result<()> {
-        let arrived = self.probe.started.load(Ordering::SeqCst);
-        let mut last = self.probe.last.lock().await;
-        if last.0 > arrived
-            && let Some(outcome) = &last.1
-        {
-            return outcome.clone();
-        }
-        let number = self.probe.started.fetch_add(1, Ordering::SeqCst) + 1;
-        let outcome = self.follow().await;
-        *last = (number, Some(outcome.clone()));
-        drop(last);
-        self.refresh_if_due();
-        outcome
+    pub(crate) fn catch_up(self: &Arc<Self>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let arrived = self.probe.started.load(Ordering::SeqCst);
+            let mut last = self.probe.last.lock().await;
+            if last.0 > arrived
+                && let Some(outcome) = &last.1
+            {
+                return outcome.clone();
+            }
+            let number = self.probe.started.fetch_add(1, Ordering::SeqCst) + 1;
+            let outcome = self.follow().await;
+            *last = (number, Some(outcome.clone()));
+            drop(last);
+            self.refresh_if_due();
+            outcome
+        })
     }
 
     async fn follow(&self) -> Result<()> {

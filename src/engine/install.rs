@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{self, Commit, Hint, Manifest};
 use crate::memtable::Source;
 use crate::storage::PutMode;
+use futures::future::BoxFuture;
 
 /// A tail of this size makes it worth asking whether another process has flushed it.
 const BACKLOG_BYTES: usize = 8 << 20;
@@ -129,14 +130,16 @@ impl Engine {
     }
 
     /// The newest manifest, looked up, for work that is based on it.
-    pub(crate) async fn newest_manifest(&self) -> Result<Arc<Manifest>> {
-        for attempt in 0..4 {
-            match self.refresh().await {
-                // A file is gone: the manifest was not the newest any more.
-                Err(e) if e.is(ErrorKind::NotFound) => self.back_off(attempt).await,
-                outcome => return outcome,
+    pub(crate) fn newest_manifest(&self) -> BoxFuture<'_, Result<Arc<Manifest>>> {
+        Box::pin(async move {
+            for attempt in 0..4 {
+                match self.refresh().await {
+                    // A file is gone: the manifest was not the newest any more.
+                    Err(e) if e.is(ErrorKind::NotFound) => self.back_off(attempt).await,
+                    outcome => return outcome,
+                }
             }
-        }
-        Err(Error::new(ErrorKind::Unavailable, "manifests come faster than they can be read"))
+            Err(Error::new(ErrorKind::Unavailable, "manifests come faster than they can be read"))
+        })
     }
 }

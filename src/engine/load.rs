@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use futures::future::BoxFuture;
 use futures::future::{join_all, try_join_all};
 use futures::try_join;
 use roaring::RoaringBitmap;
@@ -32,45 +33,50 @@ pub(super) type Opened = (Arc<Segment>, Option<Arc<RoaringBitmap>>);
 impl Engine {
     /// Opens the newest life of a name: three round trips, two when the hint is good and the tail is empty,
     /// four for a name that was deleted before and has no hint.
-    pub(crate) async fn open(context: &Context, name: &NamespaceName) -> Result<Arc<Self>> {
-        let names = NamespaceKeys::new(name);
-        let hint_key = names.hint();
-        let hint = async {
-            // Only speed depends on the hint: whatever is wrong with it, there is none.
-            let bytes = context.backend.get(&hint_key).await.ok();
-            Ok(bytes.and_then(|bytes| Hint::decode(&bytes).ok()).map(Hint::checked))
-        };
-        let first_life = names.life(FIRST_LIFE);
-        let listed = manifest::latest(&context.backend, &first_life, 0);
-        let (newest, hint, listed) = try_join!(find_life(context, &names), hint, listed)?;
-        let missing = || Error::new(ErrorKind::NotFound, format!("no such namespace. name=`{name}`"));
-        let newest = newest.ok_or_else(missing)?;
-        let keys = names.life(newest);
-        let hint = hint.filter(|hint| hint.life == newest);
-        let (begins, ends) = (keys.open(), keys.closed());
-        let opened = read_whole(&context.backend, &begins, |bytes| LifeRecord::decode(bytes));
-        let closed = read_whole(&context.backend, &ends, |_| Ok(()));
-        let records = async { try_join!(opened, closed) };
-        let listed = (newest == FIRST_LIFE).then_some(listed.unwrap_or(0));
-        let first = look(context, &keys, hint.as_ref(), listed);
-        let ((opened, closed), first) = try_join!(records, first)?;
-        let life = opened.ok_or_else(missing)?;
-        if life.name != name.as_str() || life.number != newest {
-            return Err(Error::corrupt(keys.open(), "it belongs to another name or life"));
-        }
-        if closed.is_some() {
-            return Err(missing());
-        }
-        Self::resume(context, name, life, hint, Some(first)).await
+    pub(crate) fn open<'a>(
+        context: &'a Context,
+        name: &'a NamespaceName,
+    ) -> BoxFuture<'a, Result<Arc<Self>>> {
+        Box::pin(async move {
+            let names = NamespaceKeys::new(name);
+            let hint_key = names.hint();
+            let hint = async {
+                // Only speed depends on the hint: whatever is wrong with it, there is none.
+                let bytes = context.backend.get(&hint_key).await.ok();
+                Ok(bytes.and_then(|bytes| Hint::decode(&bytes).ok()).map(Hint::checked))
+            };
+            let first_life = names.life(FIRST_LIFE);
+            let listed = manifest::latest(&context.backend, &first_life, 0);
+            let (newest, hint, listed) = try_join!(find_life(context, &names), hint, listed)?;
+            let missing = || Error::new(ErrorKind::NotFound, format!("no such namespace. name=`{name}`"));
+            let newest = newest.ok_or_else(missing)?;
+            let keys = names.life(newest);
+            let hint = hint.filter(|hint| hint.life == newest);
+            let (begins, ends) = (keys.open(), keys.closed());
+            let opened = read_whole(&context.backend, &begins, |bytes| LifeRecord::decode(bytes));
+            let closed = read_whole(&context.backend, &ends, |_| Ok(()));
+            let records = async { try_join!(opened, closed) };
+            let listed = (newest == FIRST_LIFE).then_some(listed.unwrap_or(0));
+            let first = look(context, &keys, hint.as_ref(), listed);
+            let ((opened, closed), first) = try_join!(records, first)?;
+            let life = opened.ok_or_else(missing)?;
+            if life.name != name.as_str() || life.number != newest {
+                return Err(Error::corrupt(keys.open(), "it belongs to another name or life"));
+            }
+            if closed.is_some() {
+                return Err(missing());
+            }
+            Self::resume(context, name, life, hint, Some(first)).await
+        })
     }
 
     /// Opens a life that has just begun.
-    pub(crate) async fn begin(
-        context: &Context,
-        name: &NamespaceName,
+    pub(crate) fn begin<'a>(
+        context: &'a Context,
+        name: &'a NamespaceName,
         life: LifeRecord,
-    ) -> Result<Arc<Self>> {
-        Self::resume(context, name, life, None, None).await
+    ) -> BoxFuture<'a, Result<Arc<Self>>> {
+        Box::pin(async move { Self::resume(context, name, life, None, None).await })
     }
 
     async fn resume(

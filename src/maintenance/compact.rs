@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
+use futures::future::BoxFuture;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
@@ -37,31 +38,33 @@ pub struct CompactReport {
 }
 
 /// Merges all segments of the newest manifest, and indexes what is not.
-pub(crate) async fn compact(engine: &Arc<Engine>) -> Result<CompactReport> {
-    let _one_at_a_time = engine.upkeep.lock().await;
-    engine.newest_manifest().await?;
-    let start = engine.base()?;
-    let inputs = &start.view.segments;
-    let clean = inputs.iter().all(|part| part.deletes.is_empty());
-    let indexed = start.manifest.segments.iter().all(|meta| is_indexed(engine, meta));
-    if inputs.is_empty() || (inputs.len() == 1 && clean && indexed) {
-        return Ok(CompactReport::default());
-    }
-    let merge = Merge::run(engine, &start).await?;
-    for _ in 0..ATTEMPTS {
+pub(crate) fn compact(engine: &Arc<Engine>) -> BoxFuture<'_, Result<CompactReport>> {
+    Box::pin(async move {
+        let _one_at_a_time = engine.upkeep.lock().await;
         engine.newest_manifest().await?;
-        let newest = engine.base()?;
-        let there = |part: &Part| newest.view.segments.iter().any(|now| now.id == part.id);
-        if !inputs.iter().all(there) {
-            // Another merged some of these: what it did stands, and ours is garbage.
+        let start = engine.base()?;
+        let inputs = &start.view.segments;
+        let clean = inputs.iter().all(|part| part.deletes.is_empty());
+        let indexed = start.manifest.segments.iter().all(|meta| is_indexed(engine, meta));
+        if inputs.is_empty() || (inputs.len() == 1 && clean && indexed) {
             return Ok(CompactReport::default());
         }
-        if merge.commit(engine, inputs, &newest).await? {
-            let rows = merge.outputs.iter().map(|output| u64::from(output.meta.rows)).sum();
-            return Ok(CompactReport { merged: inputs.len(), written: merge.outputs.len(), rows });
+        let merge = Merge::run(engine, &start).await?;
+        for _ in 0..ATTEMPTS {
+            engine.newest_manifest().await?;
+            let newest = engine.base()?;
+            let there = |part: &Part| newest.view.segments.iter().any(|now| now.id == part.id);
+            if !inputs.iter().all(there) {
+                // Another merged some of these: what it did stands, and ours is garbage.
+                return Ok(CompactReport::default());
+            }
+            if merge.commit(engine, inputs, &newest).await? {
+                let rows = merge.outputs.iter().map(|output| u64::from(output.meta.rows)).sum();
+                return Ok(CompactReport { merged: inputs.len(), written: merge.outputs.len(), rows });
+            }
         }
-    }
-    Err(Error::new(ErrorKind::Unavailable, "other processes keep committing manifests: try again later"))
+        Err(Error::new(ErrorKind::Unavailable, "other processes keep committing manifests: try again later"))
+    })
 }
 
 /// Whether a segment has the indexes that it would get if it were written now.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
@@ -27,8 +28,8 @@ pub struct FlushReport {
 }
 
 /// Flushes everything that was acknowledged before this call.
-pub(crate) async fn flush(engine: &Arc<Engine>) -> Result<FlushReport> {
-    flush_while(engine, || true).await
+pub(crate) fn flush(engine: &Arc<Engine>) -> BoxFuture<'_, Result<FlushReport>> {
+    Box::pin(async move { flush_while(engine, || true).await })
 }
 
 /// The same, if it is still due when it is our turn: of many who find it due at once, one flushes.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use futures::future::{try_join, try_join_all};
 use tracing::Instrument;
 
@@ -64,12 +65,18 @@ pub(super) enum PreparedAsk {
 
 impl View {
     /// The documents of these ids, in their order.
-    pub(crate) async fn get(&self, ids: &[DocumentId], columns: &[usize]) -> Result<Vec<Option<Document>>> {
-        let places = self.locate(ids).await?;
-        let found: Vec<Place> = places.iter().flatten().copied().collect();
-        let batch = self.fetch(&found, columns).await?;
-        let mut documents = self.schema.documents(&batch)?.into_iter();
-        Ok(places.into_iter().map(|place| place.and_then(|_| documents.next())).collect())
+    pub(crate) fn get<'a>(
+        &'a self,
+        ids: &'a [DocumentId],
+        columns: &'a [usize],
+    ) -> BoxFuture<'a, Result<Vec<Option<Document>>>> {
+        Box::pin(async move {
+            let places = self.locate(ids).await?;
+            let found: Vec<Place> = places.iter().flatten().copied().collect();
+            let batch = self.fetch(&found, columns).await?;
+            let mut documents = self.schema.documents(&batch)?.into_iter();
+            Ok(places.into_iter().map(|place| place.and_then(|_| documents.next())).collect())
+        })
     }
 
     pub(crate) fn bind(&self, filter: Option<&Filter>) -> Result<Option<Arc<Bound>>> {
@@ -77,11 +84,13 @@ impl View {
     }
 
     /// The answers to some queries, in their order. Nothing is read if one of them is wrong.
-    pub(crate) async fn query(&self, queries: &[Query]) -> Result<Vec<QueryResponse>> {
-        let mut scopes = Scopes::default();
-        let prepared = queries.iter().map(|query| self.prepare(query, &mut scopes));
-        let prepared: Vec<Prepared<'_>> = prepared.collect::<Result<_>>()?;
-        try_join_all(prepared.iter().map(|prepared| self.answer(prepared))).await
+    pub(crate) fn query<'a>(&'a self, queries: &'a [Query]) -> BoxFuture<'a, Result<Vec<QueryResponse>>> {
+        Box::pin(async move {
+            let mut scopes = Scopes::default();
+            let prepared = queries.iter().map(|query| self.prepare(query, &mut scopes));
+            let prepared: Vec<Prepared<'_>> = prepared.collect::<Result<_>>()?;
+            try_join_all(prepared.iter().map(|prepared| self.answer(prepared))).await
+        })
     }
 
     pub(super) fn prepare<'a>(&self, query: &'a Query, scopes: &mut Scopes) -> Result<Prepared<'a>> {

@@ -1,5 +1,6 @@
 //! Measuring recall on what is stored: approximate against exact search, by vectors of the namespace itself.
 
+use futures::future::BoxFuture;
 use roaring::RoaringBitmap;
 
 use super::part::Nearest;
@@ -84,52 +85,58 @@ impl RecallCheck {
 }
 
 impl View {
-    pub(crate) async fn measure_recall(&self, check: &RecallCheck) -> Result<RecallReport> {
-        check_limit("limit", check.limit, &self.settings)?;
-        check.effort.check()?;
-        if !(1..=SAMPLE_MAX).contains(&check.sample) {
-            let sample = check.sample;
-            return Err(Error::limit(format!(
-                "bad sample: 1 to {SAMPLE_MAX} are allowed. sample=`{sample}`"
-            )));
-        }
-        let scope = Scopes::default().of(self, check.filter.clone())?;
-        let (mut found, mut wanted, mut scanned, mut expected) = (0, 0, 0, 0.0);
-        let mut report = RecallReport { queries: 0, recall: 1.0, expected: 1.0, rows_scanned: 0.0, rows: 0 };
-        for (place, vector) in self.sample(&check.column, check.sample).await? {
-            // One more, for the vector's own document.
-            let search = self.nearest(&check.column, &vector, check.effort)?;
-            let probed = Nearest { limit: check.limit + 1, ..search };
-            let exact = Nearest { effort: Effort::Exact, ..probed.clone() };
-            let exact = self.search(&exact, &scope).await?;
-            let probed = self.search(&probed, &scope).await?;
-            let nearest = |near: Vec<(f32, Place)>| {
-                let mut near: Vec<f32> = near
-                    .into_iter()
-                    .filter(|(_, other)| *other != place)
-                    .map(|(distance, _)| distance)
-                    .collect();
-                near.sort_unstable_by(f32::total_cmp);
-                near.truncate(check.limit);
-                near
-            };
-            let truth = nearest(exact.places);
-            // By distance: of documents that are as near as each other any will do.
-            let last = truth.last().copied().unwrap_or(f32::NEG_INFINITY);
-            found += nearest(probed.places).iter().filter(|distance| **distance <= last).count();
-            wanted += truth.len();
-            scanned += probed.stats.rows_scanned;
-            expected += probed.expected;
-            report.rows = exact.stats.rows_scanned;
-            report.queries += 1;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "counts")]
-        if wanted > 0 {
-            report.recall = found as f64 / wanted as f64;
-            report.expected = expected / report.queries as f64;
-            report.rows_scanned = scanned as f64 / report.queries as f64;
-        }
-        Ok(report)
+    pub(crate) fn measure_recall<'a>(
+        &'a self,
+        check: &'a RecallCheck,
+    ) -> BoxFuture<'a, Result<RecallReport>> {
+        Box::pin(async move {
+            check_limit("limit", check.limit, &self.settings)?;
+            check.effort.check()?;
+            if !(1..=SAMPLE_MAX).contains(&check.sample) {
+                let sample = check.sample;
+                return Err(Error::limit(format!(
+                    "bad sample: 1 to {SAMPLE_MAX} are allowed. sample=`{sample}`"
+                )));
+            }
+            let scope = Scopes::default().of(self, check.filter.clone())?;
+            let (mut found, mut wanted, mut scanned, mut expected) = (0, 0, 0, 0.0);
+            let mut report =
+                RecallReport { queries: 0, recall: 1.0, expected: 1.0, rows_scanned: 0.0, rows: 0 };
+            for (place, vector) in self.sample(&check.column, check.sample).await? {
+                // One more, for the vector's own document.
+                let search = self.nearest(&check.column, &vector, check.effort)?;
+                let probed = Nearest { limit: check.limit + 1, ..search };
+                let exact = Nearest { effort: Effort::Exact, ..probed.clone() };
+                let exact = self.search(&exact, &scope).await?;
+                let probed = self.search(&probed, &scope).await?;
+                let nearest = |near: Vec<(f32, Place)>| {
+                    let mut near: Vec<f32> = near
+                        .into_iter()
+                        .filter(|(_, other)| *other != place)
+                        .map(|(distance, _)| distance)
+                        .collect();
+                    near.sort_unstable_by(f32::total_cmp);
+                    near.truncate(check.limit);
+                    near
+                };
+                let truth = nearest(exact.places);
+                // By distance: of documents that are as near as each other any will do.
+                let last = truth.last().copied().unwrap_or(f32::NEG_INFINITY);
+                found += nearest(probed.places).iter().filter(|distance| **distance <= last).count();
+                wanted += truth.len();
+                scanned += probed.stats.rows_scanned;
+                expected += probed.expected;
+                report.rows = exact.stats.rows_scanned;
+                report.queries += 1;
+            }
+            #[expect(clippy::cast_precision_loss, reason = "counts")]
+            if wanted > 0 {
+                report.recall = found as f64 / wanted as f64;
+                report.expected = expected / report.queries as f64;
+                report.rows_scanned = scanned as f64 / report.queries as f64;
+            }
+            Ok(report)
+        })
     }
 
     /// Up to `count` live vectors of a column, evenly spread over all rows.

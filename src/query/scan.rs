@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
@@ -79,37 +80,40 @@ impl Scan {
 
 impl View {
     /// One page of documents in order of their ids.
-    pub(crate) async fn scan(&self, scan: &Scan) -> Result<Page> {
-        check_limit("limit", scan.limit, &self.settings)?;
-        let columns = scan.select.places(&self.schema)?;
-        let bound = self.bind(scan.filter.as_ref())?;
-        let after = scan.after.as_ref().map(Cursor::id);
-        if let Some(after) = after {
-            after.check(self.schema.id())?;
-        }
-        let live = self.live_for(bound.as_deref()).await?.into_iter().enumerate();
-        let mut walks: Vec<Walk> = live.map(|(at, (part, live))| Walk::new(at, part, live, after)).collect();
-        let mut picked: Vec<(DocumentId, Place)> = Vec::new();
-        let page = (scan.limit + 1).max(PAGE);
-        // One more than the page, to know whether another follows.
-        while picked.len() <= scan.limit {
-            try_join_all(walks.iter_mut().map(|walk| walk.fill(self, bound.as_ref(), page))).await?;
-            // Each walk holds some next ids; only up to the least of their ends is the order known.
-            let known = walks.iter().filter(|w| !w.finished).filter_map(|w| w.after.clone()).min();
-            let mut next: Vec<(DocumentId, Place)> =
-                walks.iter_mut().flat_map(|walk| walk.take_through(known.as_ref())).collect();
-            next.sort_unstable();
-            picked.extend(next);
-            if walks.iter().all(|w| w.finished && w.ready.is_empty()) {
-                break;
+    pub(crate) fn scan<'a>(&'a self, scan: &'a Scan) -> BoxFuture<'a, Result<Page>> {
+        Box::pin(async move {
+            check_limit("limit", scan.limit, &self.settings)?;
+            let columns = scan.select.places(&self.schema)?;
+            let bound = self.bind(scan.filter.as_ref())?;
+            let after = scan.after.as_ref().map(Cursor::id);
+            if let Some(after) = after {
+                after.check(self.schema.id())?;
             }
-        }
-        let more = picked.len() > scan.limit;
-        picked.truncate(scan.limit);
-        let cursor = picked.last().filter(|_| more).map(|(id, _)| Cursor::after(id.clone()));
-        let places: Vec<Place> = picked.into_iter().map(|(_, place)| place).collect();
-        let rows = Rows::new(Arc::clone(&self.schema), self.fetch(&places, &columns).await?);
-        Ok(Page { rows, cursor, sequence: self.sequence })
+            let live = self.live_for(bound.as_deref()).await?.into_iter().enumerate();
+            let mut walks: Vec<Walk> =
+                live.map(|(at, (part, live))| Walk::new(at, part, live, after)).collect();
+            let mut picked: Vec<(DocumentId, Place)> = Vec::new();
+            let page = (scan.limit + 1).max(PAGE);
+            // One more than the page, to know whether another follows.
+            while picked.len() <= scan.limit {
+                try_join_all(walks.iter_mut().map(|walk| walk.fill(self, bound.as_ref(), page))).await?;
+                // Each walk holds some next ids; only up to the least of their ends is the order known.
+                let known = walks.iter().filter(|w| !w.finished).filter_map(|w| w.after.clone()).min();
+                let mut next: Vec<(DocumentId, Place)> =
+                    walks.iter_mut().flat_map(|walk| walk.take_through(known.as_ref())).collect();
+                next.sort_unstable();
+                picked.extend(next);
+                if walks.iter().all(|w| w.finished && w.ready.is_empty()) {
+                    break;
+                }
+            }
+            let more = picked.len() > scan.limit;
+            picked.truncate(scan.limit);
+            let cursor = picked.last().filter(|_| more).map(|(id, _)| Cursor::after(id.clone()));
+            let places: Vec<Place> = picked.into_iter().map(|(_, place)| place).collect();
+            let rows = Rows::new(Arc::clone(&self.schema), self.fetch(&places, &columns).await?);
+            Ok(Page { rows, cursor, sequence: self.sequence })
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
+use futures::future::BoxFuture;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
@@ -64,8 +65,8 @@ impl View {
     }
 
     /// Every part with its live rows, oldest first.
-    pub(crate) async fn live(&self) -> Result<Vec<(Part, RoaringBitmap)>> {
-        self.live_for(None).await
+    pub(crate) fn live(&self) -> BoxFuture<'_, Result<Vec<(Part, RoaringBitmap)>>> {
+        Box::pin(async move { self.live_for(None).await })
     }
 
     /// Every part with its live rows, none of them where statistics tell that the filter matches none: of such a part
@@ -83,14 +84,19 @@ impl View {
     }
 
     /// Every part with the live rows that a filter matches; without a filter all live rows.
-    pub(crate) async fn matching(&self, bound: Option<&Arc<Bound>>) -> Result<Vec<(Part, RoaringBitmap)>> {
-        let live = self.live_for(bound.map(Arc::as_ref)).await?;
-        let Some(bound) = bound else { return Ok(live) };
-        let parts = live.into_iter().map(|(part, live)| async move {
-            let matching = part.matching(&self.env, &self.schema, bound, &live).await?;
-            Ok::<_, Error>((part, matching))
-        });
-        try_join_all(parts).await
+    pub(crate) fn matching<'a>(
+        &'a self,
+        bound: Option<&'a Arc<Bound>>,
+    ) -> BoxFuture<'a, Result<Vec<(Part, RoaringBitmap)>>> {
+        Box::pin(async move {
+            let live = self.live_for(bound.map(Arc::as_ref)).await?;
+            let Some(bound) = bound else { return Ok(live) };
+            let parts = live.into_iter().map(|(part, live)| async move {
+                let matching = part.matching(&self.env, &self.schema, bound, &live).await?;
+                Ok::<_, Error>((part, matching))
+            });
+            try_join_all(parts).await
+        })
     }
 
     /// Where the documents of these ids lie. Every part is asked at once.

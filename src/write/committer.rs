@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
+use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -52,25 +53,28 @@ impl Committer {
     }
 
     /// Commits a batch. It goes on even if this future is dropped.
-    pub(crate) async fn write(
-        self: &Arc<Self>,
-        engine: &Arc<Engine>,
+    pub(crate) fn write<'a>(
+        self: &'a Arc<Self>,
+        engine: &'a Arc<Engine>,
         batch: Checked,
-    ) -> Result<WriteReceipt> {
-        let (answer, answered) = oneshot::channel();
-        let pending = Pending { batch, linked: None, answer };
-        if self.is_closed() {
-            return Err(closed());
-        }
-        if pending.batch.is_blind() && pending.batch.bytes >= engine.context.settings.reference_bytes_min {
-            let (committer, engine) = (Arc::clone(self), Arc::clone(engine));
-            let spawner = engine.context.env.clone();
-            spawner.spawn(async move { committer.upload_and_enqueue(&engine, pending).await });
-        } else {
-            self.enqueue(engine, pending);
-        }
-        // The task answers unless the runtime stops under it.
-        answered.await.unwrap_or_else(|_| Err(Error::internal("the runtime stopped during the write")))
+    ) -> BoxFuture<'a, Result<WriteReceipt>> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            let pending = Pending { batch, linked: None, answer };
+            if self.is_closed() {
+                return Err(closed());
+            }
+            if pending.batch.is_blind() && pending.batch.bytes >= engine.context.settings.reference_bytes_min
+            {
+                let (committer, engine) = (Arc::clone(self), Arc::clone(engine));
+                let spawner = engine.context.env.clone();
+                spawner.spawn(async move { committer.upload_and_enqueue(&engine, pending).await });
+            } else {
+                self.enqueue(engine, pending);
+            }
+            // The task answers unless the runtime stops under it.
+            answered.await.unwrap_or_else(|_| Err(Error::internal("the runtime stopped during the write")))
+        })
     }
 
     /// A large batch whose rows are the same in every state is uploaded before its turn, beside others: only
@@ -109,11 +113,13 @@ impl Committer {
     }
 
     /// Refuses what comes from now on, and waits for what is under way.
-    pub(crate) async fn close(&self, engine: &Engine) {
-        self.queue().closed = true;
-        while self.queue().running {
-            engine.context.env.sleep(std::time::Duration::from_millis(5)).await;
-        }
+    pub(crate) fn close<'a>(&'a self, engine: &'a Engine) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            self.queue().closed = true;
+            while self.queue().running {
+                engine.context.env.sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
     }
 
     /// The batches of the next entry, in the order they came.
@@ -391,16 +397,18 @@ async fn link(engine: &Arc<Engine>, rows: &RecordBatch, sequence: Sequence) -> R
 }
 
 /// Seals the namespace: the last entry of its life.
-pub(crate) async fn seal(engine: &Arc<Engine>) -> Result<Sequence> {
-    let batch = engine.context.env.uuid();
-    loop {
-        let base = engine.base()?;
-        let rows = RecordBatch::new_empty(engine.schema.arrow());
-        let body = EntryBody { rows, deletes: Vec::new(), segments: Vec::new(), tokens: Vec::new() };
-        let draft = Draft { kind: EntryKind::Seal, batch, body, linked: Vec::new() };
-        if let Appended::Done(sequence) = engine.append(&base, &draft).await? {
-            return Ok(sequence);
+pub(crate) fn seal(engine: &Arc<Engine>) -> BoxFuture<'_, Result<Sequence>> {
+    Box::pin(async move {
+        let batch = engine.context.env.uuid();
+        loop {
+            let base = engine.base()?;
+            let rows = RecordBatch::new_empty(engine.schema.arrow());
+            let body = EntryBody { rows, deletes: Vec::new(), segments: Vec::new(), tokens: Vec::new() };
+            let draft = Draft { kind: EntryKind::Seal, batch, body, linked: Vec::new() };
+            if let Appended::Done(sequence) = engine.append(&base, &draft).await? {
+                return Ok(sequence);
+            }
+            engine.catch_up().await?;
         }
-        engine.catch_up().await?;
-    }
+    })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
@@ -36,9 +37,11 @@ pub(in crate::query) struct PreparedFacet {
 
 impl View {
     /// The answer to an aggregation.
-    pub(crate) async fn aggregate(&self, asked: &Aggregation) -> Result<Aggregated> {
-        let facet = self.prepare_facet(asked, None, &mut Scopes::default())?;
-        self.facet(&facet).await
+    pub(crate) fn aggregate<'a>(&'a self, asked: &'a Aggregation) -> BoxFuture<'a, Result<Aggregated>> {
+        Box::pin(async move {
+            let facet = self.prepare_facet(asked, None, &mut Scopes::default())?;
+            self.facet(&facet).await
+        })
     }
 
     /// Checks an aggregation over the documents that a filter lets through besides its own.
