@@ -126,7 +126,8 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed later without a change.
+    /// Whether the same call may succeed later without a change. A snapshot that expired stays so: the call has to
+    /// be made on a new one.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::Backpressure | ErrorKind::SnapshotExpired)
@@ -177,11 +178,16 @@ impl StdError for Error {
     }
 }
 
-/// Only this crate's own in-memory encoders raise arrow errors that reach a caller; bytes from a store are
-/// mapped to [`ErrorKind::Corrupt`] where they are read.
-impl From<arrow::error::ArrowError> for Error {
-    fn from(error: arrow::error::ArrowError) -> Self {
-        Self::internal(format!("arrow: {error}"))
+/// For errors of Arrow that this crate's own in-memory encoders raise, which are bugs; what comes of bytes from a store
+/// is [`ErrorKind::Corrupt`] where they are read. No `From`: a caller's own `?` on an error of Arrow would make a bug of
+/// this crate of it.
+pub(crate) trait OrInternal<T> {
+    fn or_internal(self) -> Result<T>;
+}
+
+impl<T> OrInternal<T> for Result<T, arrow::error::ArrowError> {
+    fn or_internal(self) -> Result<T> {
+        self.map_err(|error| Error::internal(format!("arrow: {error}")))
     }
 }
 

@@ -41,7 +41,7 @@ async fn a_cold_query_for_a_rare_word_reads_little_of_the_index() -> Result<()> 
     let mut state = 1;
     let ids: ArrayRef = Arc::new((0..DOCUMENTS).collect::<UInt64Array>());
     let texts = StringArray::from_iter_values((0..DOCUMENTS).map(|id| text(id, &mut state)));
-    let batch = RecordBatch::try_from_iter([("id", ids), ("body", Arc::new(texts) as ArrayRef)])?;
+    let batch = RecordBatch::try_from_iter([("id", ids), ("body", Arc::new(texts) as ArrayRef)]).unwrap();
     docs.write(WriteBatch::new().upsert_batch(batch)).await?;
     docs.flush().await?;
     docs.close().await;

@@ -85,7 +85,7 @@ impl Draw {
     }
 }
 
-fn rows(draw: &mut Draw) -> Result<RecordBatch> {
+fn rows(draw: &mut Draw) -> RecordBatch {
     let names: Vec<String> = (0..ROWS).map(|_| draw.name()).collect();
     let mut tags = ListBuilder::new(StringBuilder::new());
     for at in 0..names.len() {
@@ -94,13 +94,14 @@ fn rows(draw: &mut Draw) -> Result<RecordBatch> {
     }
     let names: ArrayRef = Arc::new(StringArray::from_iter_values(&names));
     let tags: ArrayRef = Arc::new(tags.finish());
-    Ok(RecordBatch::try_from_iter([
+    RecordBatch::try_from_iter([
         ("id", Arc::new((0..ROWS).collect::<UInt64Array>()) as ArrayRef),
         ("plain", Arc::clone(&names)),
         ("sieved", names),
         ("plain_tags", Arc::clone(&tags)),
         ("sieved_tags", tags),
-    ])?)
+    ])
+    .unwrap()
 }
 
 async fn filled(store: &CountingBackend) -> Result<(Namespace, RecordBatch)> {
@@ -114,7 +115,7 @@ async fn filled(store: &CountingBackend) -> Result<(Namespace, RecordBatch)> {
         .build()?;
     let db = Database::builder().open_backend(Arc::new(store.clone())).await?;
     let docs = db.create_namespace("docs", schema).await?;
-    let rows = rows(&mut Draw(3))?;
+    let rows = rows(&mut Draw(3));
     docs.write(WriteBatch::new().upsert_batch(rows.clone())).await?;
     docs.flush().await?;
     docs.compact().await?;

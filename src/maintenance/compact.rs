@@ -12,7 +12,7 @@ use roaring::RoaringBitmap;
 use super::centroids::Plan;
 use super::{ATTEMPTS, BATCH_ROWS, with_deletes};
 use crate::engine::{Base, Engine};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, OrInternal, Result};
 use crate::memtable::{PartId, Source, batch_bytes};
 use crate::query::Part;
 use crate::segment::{RowOrder, Segment, SegmentBuilder, SegmentMeta};
@@ -142,7 +142,7 @@ impl Merge {
         }
         let batches: Vec<&RecordBatch> = inputs.iter().map(|input| &input.batch).collect();
         let indices: Vec<(usize, usize)> = picks.iter().map(|pick| (pick.input, pick.at)).collect();
-        Ok(interleave_record_batch(&batches, &indices)?)
+        Ok(interleave_record_batch(&batches, &indices).or_internal()?)
     }
 
     /// Finishes and uploads the open segment, whose rows end at `place`.

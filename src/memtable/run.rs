@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::{Array, RecordBatch};
 use arrow::compute::interleave_record_batch;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::index::text::MemoryIndex;
 use crate::schema::{Ids, Schema};
 use crate::types::DocumentId;
@@ -55,7 +55,8 @@ impl Run {
             return Self::new(schema, rows.clone(), deletes);
         }
         let order = ids.order();
-        let rows = interleave_record_batch(&[rows], &order.iter().map(|r| (0, *r)).collect::<Vec<_>>())?;
+        let rows = interleave_record_batch(&[rows], &order.iter().map(|r| (0, *r)).collect::<Vec<_>>())
+            .or_internal()?;
         Self::new(schema, rows, deletes)
     }
 
@@ -135,7 +136,7 @@ impl Run {
                 old += usize::from(order == Ordering::Equal);
             }
         }
-        let rows = interleave_record_batch(&[&self.rows, &newer.rows], &picks)?;
+        let rows = interleave_record_batch(&[&self.rows, &newer.rows], &picks).or_internal()?;
         let mut deletes: Vec<DocumentId> =
             self.deletes.iter().filter(|id| newer.ids.search(id).is_err()).cloned().collect();
         deletes.extend(newer.deletes.iter().cloned());

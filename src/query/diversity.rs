@@ -8,7 +8,7 @@ use arrow::row::{RowConverter, SortField};
 
 use super::fusion::Fused;
 use super::{Place, View};
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::schema::ColumnKind;
 use crate::types::Value;
 
@@ -95,7 +95,8 @@ impl View {
         let order = self.order(&batch, fused.iter())?;
         let values: Vec<ArrayRef> = batch.columns().iter().skip(1).cloned().collect();
         let fields = values.iter().map(|array| SortField::new(array.data_type().clone()));
-        let rows = RowConverter::new(fields.collect())?.convert_columns(&values)?;
+        let rows =
+            RowConverter::new(fields.collect()).or_internal()?.convert_columns(&values).or_internal()?;
         let mut number_of: HashMap<_, usize> = HashMap::new();
         let mut groups: Vec<Vec<usize>> = Vec::new();
         let mut flat = Vec::new();

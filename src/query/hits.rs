@@ -11,7 +11,7 @@ use super::diversity::Picked;
 use super::exec::Prepared;
 use super::fusion::Fused;
 use super::{Group, Place, QueryCursor, QueryResponse, QueryStats, Rows, View};
-use crate::error::Result;
+use crate::error::{OrInternal, Result};
 use crate::schema::Ids;
 use crate::types::DocumentId;
 
@@ -76,7 +76,7 @@ impl View {
             order.into_iter().filter(|at| !shown.contains(&ids.get(*at))).skip(skip).take(take).collect();
         let cursor = query.cursor(page.iter().map(|at| ids.get(*at)), &self.settings);
         let picks = UInt64Array::from_iter_values(page.iter().map(|at| *at as u64));
-        let rows = Rows::new(Arc::clone(&self.schema), take_record_batch(&batch, &picks)?);
+        let rows = Rows::new(Arc::clone(&self.schema), take_record_batch(&batch, &picks).or_internal()?);
         let at: Vec<Place> = page.iter().filter_map(|at| places.get(*at).copied()).collect();
         let computed = self.compute(&prepared.computes, &at, &rows).await?;
         let mut fused: Vec<Option<Fused>> = fused.into_iter().map(Some).collect();

@@ -14,7 +14,7 @@ use super::filter::{Bound, Indexes, Plan, Rules};
 use super::probe::Effort;
 use super::topk::TopK;
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::Known;
 use crate::memtable::{PartId, Source};
 use crate::schema::Schema;
@@ -179,7 +179,8 @@ impl Part {
                     schema.columns().len() + 1,
                     "a run has all columns"
                 );
-                Ok(filter_record_batch(&run.rows().project(&places)?, &picked.into())?)
+                Ok(filter_record_batch(&run.rows().project(&places).or_internal()?, &picked.into())
+                    .or_internal()?)
             }
         }
     }

@@ -15,7 +15,7 @@ use super::part::Nearest;
 use super::probe::Effort;
 use super::text::BoundRank;
 use super::{Combine, Hit, Place, Rank, Rows, Select, View};
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::types::Vector;
 
 /// A model of yours that says how good documents are, such as a cross-encoder behind an HTTP interface.
@@ -235,7 +235,7 @@ impl View {
 
     fn candidates(&self, batch: &RecordBatch, order: &[usize], fused: &[Fused]) -> Result<Vec<Hit>> {
         let picks = UInt64Array::from_iter_values(order.iter().map(|at| *at as u64));
-        let rows = Rows::new(Arc::clone(&self.schema), take_record_batch(batch, &picks)?);
+        let rows = Rows::new(Arc::clone(&self.schema), take_record_batch(batch, &picks).or_internal()?);
         let documents = rows.documents()?.into_iter();
         let hit = |(document, fused): (_, &Fused)| Hit::new(document, fused.score, fused.legs.clone());
         Ok(documents.zip(order.iter().filter_map(|at| fused.get(*at))).map(hit).collect())

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::compute::{ComputedColumns, to_arrow};
 use super::{Aggregated, Computed, Cursor, Group, QueryCursor, QueryStats};
-use crate::error::Result;
+use crate::error::{OrInternal, Result};
 use crate::schema::Schema;
 use crate::types::{Document, Sequence};
 
@@ -33,7 +33,7 @@ impl Rows {
             *at == 0 || wanted(field.name()).is_some_and(|place| columns.contains(&place))
         });
         let kept: Vec<usize> = kept.map(|(at, _)| at).collect();
-        let batch = self.batch.project(&kept)?;
+        let batch = self.batch.project(&kept).or_internal()?;
         Ok(Self { batch, ..self })
     }
 
@@ -190,7 +190,7 @@ impl QueryResponse {
         for (name, column) in &self.computed {
             add(name.clone(), to_arrow(column), true);
         }
-        Ok(RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns)?)
+        Ok(RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns).or_internal()?)
     }
 
     /// The distances of the hits: see [`Hit::distance`].

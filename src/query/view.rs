@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 use super::filter::Rules;
 use super::{Bound, Part};
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::memtable::Layer;
 use crate::schema::Schema;
 use crate::settings::Settings;
@@ -148,7 +148,7 @@ impl View {
             (batch, usize::try_from(at).unwrap_or(usize::MAX).saturating_sub(1))
         });
         let batches: Vec<&RecordBatch> = batches.iter().collect();
-        Ok(interleave_record_batch(&batches, &picks.collect::<Vec<_>>())?)
+        Ok(interleave_record_batch(&batches, &picks.collect::<Vec<_>>()).or_internal()?)
     }
 
     /// All columns.

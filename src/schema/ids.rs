@@ -8,7 +8,7 @@ use arrow::array::{
 };
 use uuid::Uuid;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::types::{DocumentId, IdKind};
 
 /// A column of ids, ready to be read.
@@ -126,7 +126,7 @@ impl Ids {
                 let mut builder = FixedSizeBinaryBuilder::new(16);
                 for id in ids {
                     let DocumentId::Uuid(x) = id else { return Err(mixed(id)) };
-                    builder.append_value(x.as_bytes())?;
+                    builder.append_value(x.as_bytes()).or_internal()?;
                 }
                 Arc::new(builder.finish())
             }

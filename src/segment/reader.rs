@@ -24,7 +24,7 @@ use super::writer::{
 use crate::cache::{Blob, BlockCache, Shared};
 use crate::codec::CodecError;
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::AttributeIndex;
 use crate::index::text::StoredIndex;
 use crate::index::vector::{CentroidsMeta, Named, VectorIndex};
@@ -221,7 +221,8 @@ impl Segment {
         let schema = Arc::new(
             self.schema
                 .arrow()
-                .project(&std::iter::once(0).chain(columns.iter().map(|at| at + 1)).collect::<Vec<_>>())?,
+                .project(&std::iter::once(0).chain(columns.iter().map(|at| at + 1)).collect::<Vec<_>>())
+                .or_internal()?,
         );
         let (mut attributes, mut vectors) = (attributes.into_iter(), vectors.into_iter());
         let column = |at: &usize| match self.vectors.get(*at) {
@@ -231,7 +232,7 @@ impl Segment {
         // The id comes first, as an attribute would.
         let arrays: Option<Vec<_>> = std::iter::once(&usize::MAX).chain(columns).map(column).collect();
         let arrays = arrays.ok_or_else(|| Error::internal("a column was not read"))?;
-        Ok(RecordBatch::try_new(schema, arrays)?)
+        Ok(RecordBatch::try_new(schema, arrays).or_internal()?)
     }
 }
 

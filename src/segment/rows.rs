@@ -33,7 +33,7 @@ use super::sums::{Blocks, Summed};
 use super::vectors::runs;
 use crate::codec::checksum;
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::schema::{ColumnKind, ID_COLUMN, Schema};
 use crate::storage::ObjectKey;
 
@@ -184,7 +184,7 @@ impl Rows {
         columns: Vec<usize>,
         rows: &RoaringBitmap,
     ) -> Result<RecordBatch> {
-        let schema = Arc::new(self.schema.project(&columns)?);
+        let schema = Arc::new(self.schema.project(&columns).or_internal()?);
         if rows.is_empty() {
             return Ok(RecordBatch::new_empty(schema));
         }
@@ -316,8 +316,9 @@ mod tests {
                 Arc::new(StringArray::from_iter_values((0..1_000).map(|n| format!("{n:>100}")))),
                 Arc::new(lists),
             ],
-        )?;
-        let mut writer = RowsWriter::new(&schema)?;
+        )
+        .unwrap();
+        let mut writer = RowsWriter::new(&schema, RowOrder::Id)?;
         writer.push(&batch.slice(0, 100))?;
         writer.push(&batch.slice(100, 900))?;
         let (bytes, meta) = writer.finish()?;

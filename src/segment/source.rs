@@ -6,7 +6,7 @@ use arrow::compute::interleave_record_batch;
 use arrow::record_batch::RecordBatch;
 
 use super::ids::check_order;
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::schema::Ids;
 use crate::types::{DocumentId, IdKind};
 
@@ -101,7 +101,7 @@ impl Source {
             picks.extend(rows.map(|(batch, row)| (*batch as usize, *row as usize)));
             visit(match run(&picks).and_then(|(batch, row)| Some((batches.get(batch)?, row))) {
                 Some((batch, row)) => batch.slice(row, picks.len()),
-                None => interleave_record_batch(&batches, &picks)?,
+                None => interleave_record_batch(&batches, &picks).or_internal()?,
             })?;
         }
         Ok(())

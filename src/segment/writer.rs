@@ -21,7 +21,7 @@ use super::sums;
 use super::vectors::{HEAD, VectorWriter, seed};
 use super::weights::Weights;
 use crate::codec::checksum;
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::AttributesBuilder;
 use crate::index::text::TextWriter;
 use crate::index::vector::Named;
@@ -213,7 +213,7 @@ impl Columns {
     }
 
     fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.parquet.push(&batch.project(&self.attributes)?)?;
+        self.parquet.push(&batch.project(&self.attributes).or_internal()?)?;
         self.ids.push(&Ids::new(self.kind, batch.column(0))?);
         self.weights.push(batch);
         if let Some(text) = &mut self.text {

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Entry, EntryBody, EntryHead, EntryKind};
 use crate::codec::{CodecError, Reader, checksum};
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::schema::{Ids, Schema};
 use crate::segment::SegmentMeta;
 use crate::types::{IdKind, Sequence, TokenRecord};
@@ -63,7 +63,10 @@ impl Encoded {
         let rows = bytes.len() - HEAD - extension;
         if !body.deletes.is_empty() {
             let ids = Ids::array(schema.id(), &body.deletes)?;
-            write_ipc(&mut bytes, &RecordBatch::try_new(schema.arrow_of(|_| false), vec![ids])?)?;
+            write_ipc(
+                &mut bytes,
+                &RecordBatch::try_new(schema.arrow_of(|_| false), vec![ids]).or_internal()?,
+            )?;
         }
         let deletes = bytes.len() - HEAD - extension - rows;
         Ok(Self { bytes, head, lengths: [extension, rows, deletes] })
@@ -97,11 +100,11 @@ impl Encoded {
 }
 
 fn write_ipc(bytes: &mut Vec<u8>, batch: &RecordBatch) -> Result<()> {
-    let mut writer = StreamWriter::try_new(bytes, batch.schema_ref())?;
+    let mut writer = StreamWriter::try_new(bytes, batch.schema_ref()).or_internal()?;
     if batch.num_rows() > 0 {
-        writer.write(batch)?;
+        writer.write(batch).or_internal()?;
     }
-    Ok(writer.finish()?)
+    Ok(writer.finish().or_internal()?)
 }
 
 impl Entry {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::batch::{IfMissing, Operation};
 use super::{Condition, WriteBatch};
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::memtable::batch_bytes;
 use crate::query::{Bound, Filter};
 use crate::schema::{ID_COLUMN, Ids, Schema};
@@ -245,7 +245,7 @@ impl<'a> Check<'a> {
         }
         match self.batches.as_slice() {
             [one] => Ok(one.clone()),
-            several => Ok(concat_batches(&self.schema.arrow(), several)?),
+            several => Ok(concat_batches(&self.schema.arrow(), several).or_internal()?),
         }
     }
 }

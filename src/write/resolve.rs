@@ -9,7 +9,7 @@ use arrow::compute::concat_batches;
 use super::Checked;
 use super::batch::IfMissing;
 use super::check::{Change, Guarded};
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::memtable::{Layer, Run};
 use crate::query::{Bound, Place, View};
 use crate::schema::{Ids, Schema};
@@ -152,7 +152,7 @@ impl Resolution {
         }
         let rows = match effects.rows.as_slice() {
             [one] => one.clone(),
-            several => concat_batches(&schema.arrow(), several)?,
+            several => concat_batches(&schema.arrow(), several).or_internal()?,
         };
         self.add(Run::sort(&schema, &rows, effects.deletes)?);
         Ok(())
@@ -221,7 +221,7 @@ impl Resolution {
         let documents = old.into_iter().zip(&found).map(merge).collect::<Result<Vec<_>>>()?;
         let new = self.view.schema.encode(&documents)?;
         let holds = self.holds(condition, &places, Some(&new)).await?;
-        let chosen = arrow::compute::filter_record_batch(&new, &holds)?;
+        let chosen = arrow::compute::filter_record_batch(&new, &holds).or_internal()?;
         self.skipped += (patches.len() - chosen.num_rows()) as u64;
         self.ids.patched.extend(ids_of(&self.view.schema, &chosen)?);
         effects.rows.push(chosen);

@@ -14,7 +14,7 @@ use arrow::compute::{SortOptions, take};
 use arrow::datatypes::DataType;
 
 use super::bind::{Against, Bound, Comparison, Leaf, Node, Source, Test};
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::Pattern;
 
 impl Bound {
@@ -133,7 +133,9 @@ impl Input {
                 let new = self.new.get(*new).ok_or_else(lost)?;
                 match row_of {
                     None => compare(*comparison, values, new, false),
-                    Some(row_of) => compare(*comparison, values, &take(new, &row_of(), None)?, false),
+                    Some(row_of) => {
+                        compare(*comparison, values, &take(new, &row_of(), None).or_internal()?, false)
+                    }
                 }
             }
         }
@@ -161,7 +163,7 @@ fn compare(
 ) -> Result<BooleanBuffer> {
     if values.data_type().is_nested() {
         // Of arrays, only equality is asked. Two nulls are equal here as well.
-        let order = make_comparator(values, other, SortOptions::default())?;
+        let order = make_comparator(values, other, SortOptions::default()).or_internal()?;
         let counterpart = |row| if literal { 0 } else { row };
         return Ok(BooleanBuffer::collect_bool(values.len(), |row| order(row, counterpart(row)).is_eq()));
     }
@@ -172,8 +174,11 @@ fn compare(
         Comparison::Gt => cmp::gt,
         Comparison::Gte => cmp::gt_eq,
     };
-    let answers =
-        if literal { kernel(values, &Scalar::new(Arc::clone(other)))? } else { kernel(values, other)? };
+    let answers = if literal {
+        kernel(values, &Scalar::new(Arc::clone(other))).or_internal()?
+    } else {
+        kernel(values, other).or_internal()?
+    };
     let (answers, nulls) = answers.into_parts();
     Ok(present(answers, nulls.as_ref()))
 }

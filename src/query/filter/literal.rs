@@ -14,7 +14,7 @@ use arrow::buffer::{BooleanBuffer, OffsetBuffer};
 use arrow::datatypes::DataType;
 use arrow::row::{RowConverter, Rows, SortField};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::KeyList;
 use crate::schema::AttributeType;
 use crate::types::Value;
@@ -31,7 +31,7 @@ pub(super) fn array(kind: AttributeType, values: Vec<Value>) -> Result<ArrayRef>
         flat.extend(elements);
     }
     let offsets = OffsetBuffer::from_lengths(lengths);
-    Ok(Arc::new(ListArray::try_new(field, offsets, scalars(element, &flat)?, None)?))
+    Ok(Arc::new(ListArray::try_new(field, offsets, scalars(element, &flat)?, None).or_internal()?))
 }
 
 fn scalars(kind: AttributeType, values: &[Value]) -> Result<ArrayRef> {
@@ -53,7 +53,7 @@ fn scalars(kind: AttributeType, values: &[Value]) -> Result<ArrayRef> {
         AttributeType::Uuid => {
             let mut builder = FixedSizeBinaryBuilder::with_capacity(values.len(), 16);
             for uuid in each!(Uuid) {
-                builder.append_value(uuid.as_bytes())?;
+                builder.append_value(uuid.as_bytes()).or_internal()?;
             }
             Arc::new(builder.finish())
         }
@@ -188,6 +188,7 @@ fn rows(array: &ArrayRef, kind: AttributeType) -> Result<Rows> {
     let DataType::List(field) = &kind else { return Err(Error::internal("not an array type")) };
     // The name and nullability of the element's field may differ by the reader: here they are ours.
     let (_, offsets, values, nulls) = list.clone().into_parts();
-    let list: ArrayRef = Arc::new(ListArray::try_new(Arc::clone(field), offsets, values, nulls)?);
-    Ok(RowConverter::new(vec![SortField::new(kind)])?.convert_columns(&[list])?)
+    let list: ArrayRef =
+        Arc::new(ListArray::try_new(Arc::clone(field), offsets, values, nulls).or_internal()?);
+    Ok(RowConverter::new(vec![SortField::new(kind)]).or_internal()?.convert_columns(&[list]).or_internal()?)
 }

@@ -7,7 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use roaring::RoaringBitmap;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::index::text::{Join, Values};
 use crate::query::{Bound, Filter, Part, View};
 use crate::schema::{AttributeType, ColumnKind, Schema};
@@ -189,8 +189,11 @@ impl BoundRank {
         let Some(batch) = batch else { return Ok(Vec::new()) };
         let number = |(place, array): (&usize, &arrow::array::ArrayRef)| {
             let whole = matches!(array.data_type(), DataType::Timestamp(..));
-            let array = if whole { cast(array, &DataType::Int64)? } else { Arc::clone(array) };
-            Ok((*place, cast(&array, &DataType::Float64)?.as_primitive::<Float64Type>().clone()))
+            let array = if whole { cast(array, &DataType::Int64).or_internal()? } else { Arc::clone(array) };
+            Ok((
+                *place,
+                cast(&array, &DataType::Float64).or_internal()?.as_primitive::<Float64Type>().clone(),
+            ))
         };
         self.columns.iter().zip(batch.columns().iter().skip(1)).map(number).collect()
     }

@@ -10,7 +10,7 @@ use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{ArrowPrimitiveType, Float16Type, Float32Type, Int8Type};
 
 use super::{COLUMN_BYTES_MAX, holds, item, shared, vectors};
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::schema::{AttributeType, Column, ColumnKind, Ids, Schema, VectorColumn};
 use crate::types::{Document, ID_BYTES_MAX, Value, Vector, VectorType};
 
@@ -56,7 +56,7 @@ impl Schema {
             cells.extend(documents.iter().map(|d| d.borrow().get(&column.name)));
             arrays.push(encode_column(column, &cells)?);
         }
-        Ok(RecordBatch::try_new(self.arrow(), arrays)?)
+        Ok(RecordBatch::try_new(self.arrow(), arrays).or_internal()?)
     }
 }
 
@@ -97,7 +97,7 @@ fn encode_attribute(kind: AttributeType, cells: &[Slot<'_>]) -> Result<Option<Ar
     let offsets = OffsetBuffer::from_lengths(offsets);
     let flat: Vec<_> = cells.iter().copied().flatten().flat_map(elements).map(Some).collect();
     let Some(values) = encode_scalars(element, &flat)? else { return Ok(None) };
-    Ok(Some(shared(ListArray::try_new(item(&values), offsets, values, validity(cells))?)))
+    Ok(Some(shared(ListArray::try_new(item(&values), offsets, values, validity(cells)).or_internal()?)))
 }
 
 fn elements(value: &Value) -> &[Value] {
@@ -137,7 +137,7 @@ fn encode_uuids(cells: &[Slot<'_>]) -> Result<Option<ArrayRef>> {
     for cell in cells {
         match cell {
             None => builder.append_null(),
-            Some(Value::Uuid(x)) => builder.append_value(x.as_bytes())?,
+            Some(Value::Uuid(x)) => builder.append_value(x.as_bytes()).or_internal()?,
             Some(_) => return Ok(None),
         }
     }
@@ -156,7 +156,7 @@ fn encode_vectors(shape: VectorColumn, cells: &[Slot<'_>]) -> Result<Option<Arra
         VectorType::I8 => flat!(Int8Type, I8),
     };
     let Some(values) = values else { return Ok(None) };
-    Ok(Some(shared(vectors(shape, values, validity(cells))?)))
+    Ok(Some(shared(vectors(shape, values, validity(cells)).or_internal()?)))
 }
 
 /// All components one after the other, zeros for null.

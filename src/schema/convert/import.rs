@@ -9,7 +9,7 @@ use super::list::{list, vector};
 use super::nulls;
 use super::refusal::Refusal;
 use super::scalar::{length, scalar};
-use crate::error::{Error, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Ids, Schema};
 use crate::types::{DOCUMENT_BYTES_MAX, IdKind, VALUE_BYTES_MAX};
 
@@ -79,7 +79,7 @@ impl Schema {
                 names.get(row)
             )));
         }
-        Ok(RecordBatch::try_new(self.arrow(), columns)?)
+        Ok(RecordBatch::try_new(self.arrow(), columns).or_internal()?)
     }
 }
 
