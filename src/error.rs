@@ -130,7 +130,7 @@ impl Error {
     /// be made on a new one.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::Backpressure | ErrorKind::SnapshotExpired)
+        matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::Backpressure)
     }
 
     /// The write in doubt, for [`ErrorKind::Indeterminate`].
@@ -202,6 +202,20 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert_eq!(error.to_string(), "opening: bad name");
         assert_eq!(error.source().map(ToString::to_string).as_deref(), Some("bad name"));
+    }
+
+    #[test]
+    fn what_the_same_call_cannot_mend_is_not_retryable() {
+        for (kind, retryable) in [
+            (ErrorKind::Unavailable, true),
+            (ErrorKind::Backpressure, true),
+            (ErrorKind::SnapshotExpired, false),
+            (ErrorKind::Indeterminate, false),
+            (ErrorKind::Invalid, false),
+            (ErrorKind::Closed, false),
+        ] {
+            assert_eq!(Error::new(kind, "x").is_retryable(), retryable, "{kind:?}");
+        }
     }
 
     #[test]
