@@ -341,7 +341,20 @@ async fn bad_settings_are_refused_before_the_store_is_touched() -> Result<()> {
 
 #[tokio::test]
 async fn a_bad_location_is_refused() {
-    for location in ["", "s3://", "s3:///a", "ftp://host/a", "memory://x", "file://host/a", "file:///a%zz"] {
+    for location in [
+        "",
+        "s3://",
+        "s3:///a",
+        "ftp://host/a",
+        "memory://x",
+        "file://host/a",
+        "file:///a%zz",
+        "s3:/x",
+        "S3:x",
+        "s3//x",
+        "http:/x",
+        "memory:",
+    ] {
         let error = Database::open(location).await.expect_err(location);
         says(&error, ErrorKind::Invalid, &["bad location"]);
     }

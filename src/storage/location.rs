@@ -23,7 +23,7 @@ use crate::settings::Settings;
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for another location, a missing feature, or an
-/// environment that does not say enough.
+/// environment that does not say enough. What looks like a URL and is none of these is never taken for a folder.
 pub(crate) fn open_location(
     location: &str,
     env: &Env,
@@ -50,19 +50,20 @@ enum Location {
     Bucket { cloud: Cloud, bucket: String, root: String },
 }
 
+/// What may stand before `://`.
+const SCHEMES: [&str; 5] = ["memory", "file", "s3", "gs", "az"];
+
 fn parse(location: &str) -> Result<Location> {
     let Some((scheme, rest)) = location.split_once("://") else {
-        if location.is_empty() {
-            return Err(Error::invalid("bad location: it is empty"));
-        }
-        return Ok(Location::Folder(PathBuf::from(location)));
+        return bare(location);
     };
     // Nothing of it is shown: it may be a key.
     if rest.contains(['?', '#', '@']) {
         let why = "bad location: it must hold no `?`, `#` or `@`; credentials are taken from the environment";
         return Err(Error::invalid(why));
     }
-    match scheme {
+    // Schemes have no case.
+    match scheme.to_ascii_lowercase().as_str() {
         "memory" if rest.is_empty() => Ok(Location::Memory),
         "memory" => Err(Error::invalid("bad location: nothing may follow `memory://`")),
         "file" => folder(rest),
@@ -70,9 +71,40 @@ fn parse(location: &str) -> Result<Location> {
         "gs" => bucket(Cloud::Gcp, rest),
         "az" => bucket(Cloud::Azure, rest),
         _ => Err(Error::invalid(
-            "bad location: it must be a folder, or begin with `file://`, `s3://`, `gs://`, `az://` or `memory://`",
+            "bad location: it must be a folder, or begin with `file://`, `s3://`, `gs://`, `az://` or `memory://`;              the address of a store that speaks S3 is taken from `AWS_ENDPOINT`",
         )),
     }
+}
+
+/// A location without `://`: a folder, unless it was meant for something else. A folder made for `s3:/bucket` would
+/// take every write, and nobody would look for them there.
+fn bare(location: &str) -> Result<Location> {
+    if location.is_empty() {
+        return Err(Error::invalid("bad location: it is empty"));
+    }
+    let lost_colon = |scheme: &&&str| {
+        let start = location.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+        start && location.get(scheme.len()..).is_some_and(|rest| rest.starts_with("//"))
+    };
+    if let Some(scheme) = SCHEMES.iter().find(lost_colon) {
+        return Err(Error::invalid(format!("bad location: a colon is missing, write `{scheme}://`")));
+    }
+    // A single letter is a drive.
+    let Some((scheme, _)) = location.split_once(':').filter(|(scheme, _)| scheme.len() > 1) else {
+        return Ok(Location::Folder(PathBuf::from(location)));
+    };
+    let mut bytes = scheme.bytes();
+    let letter = bytes.next().is_some_and(|first| first.is_ascii_alphabetic());
+    if !letter || !bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'.' | b'-')) {
+        return Ok(Location::Folder(PathBuf::from(location)));
+    }
+    let scheme = scheme.to_ascii_lowercase();
+    Err(Error::invalid(match SCHEMES.iter().find(|known| **known == scheme) {
+        Some(known) => format!("bad location: two slashes are missing, write `{known}://`"),
+        None => "bad location: it begins like a URL of another kind; for a folder whose name has a colon write `./` \
+                 before it"
+            .to_owned(),
+    }))
 }
 
 fn folder(rest: &str) -> Result<Location> {
@@ -167,6 +199,13 @@ mod tests {
             ("s3://books/a/b/", bucket(Cloud::Aws, "books", "a/b")),
             ("gs://books/a", bucket(Cloud::Gcp, "books", "a")),
             ("az://books/a", bucket(Cloud::Azure, "books", "a")),
+            ("S3://Books/A", bucket(Cloud::Aws, "Books", "A")),
+            ("FILE:///srv", folder("/srv")),
+            ("C:\\data", folder("C:\\data")),
+            ("./s3:/books", folder("./s3:/books")),
+            ("/srv/a:b", folder("/srv/a:b")),
+            ("s3/books", folder("s3/books")),
+            ("2026-01:x", folder("2026-01:x")),
         ];
         for (text, location) in cases {
             assert_eq!(parse(text).unwrap(), location, "{text}");
@@ -185,6 +224,18 @@ mod tests {
             "file://CANARY/a",
             "file:///a%zz",
             "memory://CANARY",
+            "s3a://CANARY/a",
+            "s3:/CANARY",
+            "s3:CANARY/a",
+            "S3:/CANARY",
+            "s3//CANARY/a",
+            "gs:/CANARY",
+            "az:CANARY",
+            "memory:",
+            "file:/CANARY",
+            "http:/CANARY",
+            "http:CANARY",
+            "abfs+x:CANARY",
         ];
         for text in bad {
             let error = parse(text).unwrap_err();
