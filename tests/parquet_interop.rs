@@ -65,8 +65,8 @@ fn schema() -> Result<Schema> {
     let mut schema = Schema::builder(IdKind::String);
     for (name, kind) in scalars {
         schema = schema.attribute(name, kind);
-        if kind != T::Bytes {
-            schema = schema.attribute(format!("{name}s"), T::array(kind));
+        if let Some(array) = T::array(kind) {
+            schema = schema.attribute(format!("{name}s"), array);
         }
     }
     schema.attribute("Ünï/cödé 名", T::String).vector("v", VectorType::F32, 2, Metric::Dot).build()

@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn a_stored_schema_reads_back_through_the_same_checks() {
         let schema = builder()
-            .attribute("a", AttributeType::array(AttributeType::Datetime))
+            .attribute("a", AttributeType::DatetimeArray)
             .vector("v", VectorType::F16, 3, Metric::Cosine)
             .code_bits("v", 7)
             .filterable("a", false)

@@ -36,7 +36,7 @@ pub const VECTOR_COLUMNS_MAX: usize = 8;
 ///
 /// let schema = Schema::builder(IdKind::U64)
 ///     .attribute("title", AttributeType::String)
-///     .attribute("tags", AttributeType::array(AttributeType::String))
+///     .attribute("tags", AttributeType::StringArray)
 ///     .vector("embedding", VectorType::F32, 384, Metric::Cosine)
 ///     .build()?;
 /// assert_eq!(schema.columns().len(), 3);
@@ -155,16 +155,16 @@ impl AttributeType {
     /// The array of a scalar type. An array of arrays and an array of bytes do not exist: for them this is
     /// the type itself, unchanged.
     #[must_use]
-    pub fn array(element: Self) -> Self {
+    pub fn array(element: Self) -> Option<Self> {
         match element {
-            Self::String => Self::StringArray,
-            Self::Int => Self::IntArray,
-            Self::Uint => Self::UintArray,
-            Self::Float => Self::FloatArray,
-            Self::Bool => Self::BoolArray,
-            Self::Uuid => Self::UuidArray,
-            Self::Datetime => Self::DatetimeArray,
-            other => other,
+            Self::String => Some(Self::StringArray),
+            Self::Int => Some(Self::IntArray),
+            Self::Uint => Some(Self::UintArray),
+            Self::Float => Some(Self::FloatArray),
+            Self::Bool => Some(Self::BoolArray),
+            Self::Uuid => Some(Self::UuidArray),
+            Self::Datetime => Some(Self::DatetimeArray),
+            _ => None,
         }
     }
 

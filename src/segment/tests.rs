@@ -43,7 +43,7 @@ fn schema(kind: IdKind) -> Arc<Schema> {
     let mut builder = Schema::builder(kind).vector("f32", VectorType::F32, 3, Metric::Dot);
     for scalar in SCALARS {
         builder = builder.attribute(scalar.to_string(), scalar);
-        builder = builder.attribute(format!("{scalar}.[é]"), AttributeType::array(scalar));
+        builder = builder.attribute(format!("{scalar}.[é]"), AttributeType::array(scalar).unwrap());
     }
     let builder = builder.attribute("bytes", AttributeType::Bytes);
     let builder = builder.vector("f16", VectorType::F16, 5, Metric::L2Squared);

@@ -16,7 +16,8 @@ use crate::types::{Metric, VectorType};
 
 /// Brings a column of lists into the Arrow type of an array of `element`.
 pub(super) fn list(element: AttributeType, array: &ArrayRef) -> Result<ArrayRef, Refusal> {
-    let kind = AttributeType::array(element);
+    let kind =
+        AttributeType::array(element).ok_or_else(|| Refusal::whole("there is no such array".into()))?;
     if *array.data_type() == DataType::Null {
         return nulls(ColumnKind::Attribute(kind), array.len()).ok_or_else(Refusal::too_large);
     }

@@ -28,7 +28,7 @@ const SCALARS: [AttributeType; 8] = [
 
 fn kinds() -> impl Strategy<Value = ColumnKind> {
     let scalar = select(&SCALARS[..]).prop_map(ColumnKind::Attribute);
-    let array = select(&SCALARS[..]).prop_map(|s| ColumnKind::Attribute(AttributeType::array(s)));
+    let array = select(&SCALARS[..]).prop_map(|s| ColumnKind::Attribute(AttributeType::array(s).unwrap()));
     let element = select(vec![VectorType::F32, VectorType::F16, VectorType::I8]);
     let metric = select(vec![Metric::Cosine, Metric::L2Squared, Metric::Dot]);
     let vector = (element, 1..5usize, metric).prop_map(|(element, dimension, metric)| {
@@ -255,7 +255,7 @@ fn every_type_goes_in_and_out() {
     let schema = Schema::builder(IdKind::String);
     let schema = SCALARS.iter().fold(schema, |s, kind| s.attribute(kind.to_string(), *kind));
     let arrays = SCALARS.iter().filter(|kind| **kind != AttributeType::Bytes);
-    let schema = arrays.fold(schema, |s, k| s.attribute(format!("[]{k}"), AttributeType::array(*k)));
+    let schema = arrays.fold(schema, |s, k| s.attribute(format!("[]{k}"), AttributeType::array(*k).unwrap()));
     let schema = schema
         .vector("f32", VectorType::F32, 2, Metric::Cosine)
         .vector("f16", VectorType::F16, 2, Metric::Dot)

@@ -28,7 +28,7 @@ fn schema_with(id: IdKind) -> Schema {
     let builder = scalar.iter().fold(Schema::builder(id), |b, kind| b.attribute(kind.to_string(), *kind));
     let arrays = scalar.iter().filter(|kind| **kind != AttributeType::Bytes);
     let builder =
-        arrays.fold(builder, |b, kind| b.attribute(format!("{kind}s"), AttributeType::array(*kind)));
+        arrays.fold(builder, |b, kind| b.attribute(format!("{kind}s"), AttributeType::array(*kind).unwrap()));
     builder
         .vector("f32", VectorType::F32, 3, Metric::Dot)
         .vector("f16", VectorType::F16, 3, Metric::Dot)
