@@ -1,20 +1,95 @@
 //! Our Parquet read by an implementation that is not ours.
 //!
 //! Needs `python3` and pyarrow: set `ELACSYM_TEST_PYARROW` to the folder it is installed in.
-#![expect(clippy::unwrap_used, reason = "a test panics")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test panics")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use arrow::row::{RowConverter, SortField};
 use bytes::Bytes;
 use elacsym::schema::AttributeType;
 use elacsym::{
-    Database, Document, DocumentId, Filter, IdKind, Metric, Namespace, Result, Schema, Value, Vector,
-    VectorType, WriteBatch,
+    Database, Document, DocumentId, Filter, IdKind, Metric, Namespace, Result, Schema, Settings, Value,
+    Vector, VectorType, WriteBatch,
 };
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value as Json;
 use uuid::Uuid;
+
+/// Engines that merge or cut by what the footer says of the order would answer wrongly if it were not so.
+#[tokio::test]
+async fn the_footer_claims_the_order_of_ids_just_where_rows_are_in_it() -> Result<()> {
+    const ROWS: u64 = 500;
+    for kind in [IdKind::U64, IdKind::Uuid, IdKind::String] {
+        let id = |n: u64| -> DocumentId {
+            match kind {
+                IdKind::U64 => n.into(),
+                IdKind::Uuid => Uuid::from_u128(u128::from(n) << 60).into(),
+                IdKind::String => format!("é{n}").into(),
+            }
+        };
+        // Neighbours in the order of ids are far from each other: leaves part them.
+        let vector = |n: u64| {
+            Vector::from([
+                if n % 2 == 0 { 1.0 } else { -1.0 },
+                0.001 * f32::from(u8::try_from(n % 7).unwrap()),
+            ])
+        };
+        let documents = || (0..ROWS).rev().map(|n| Document::new(id(n)).with("n", n).with("v", vector(n)));
+        for (indexed, linked) in [(true, false), (false, false), (false, true)] {
+            let temp = tempfile::tempdir().unwrap();
+            let mut settings = Settings::default();
+            settings.index_rows_min = if indexed { 100 } else { 10_000 };
+            settings.reference_bytes_min = if linked { 1 } else { 1 << 30 };
+            let db = Database::builder().with_settings(settings).open(temp.path().to_str().unwrap()).await?;
+            let schema = Schema::builder(kind).attribute("n", AttributeType::Int).vector(
+                "v",
+                VectorType::F32,
+                2,
+                Metric::L2Squared,
+            );
+            let docs = db.create_namespace("docs", schema.build()?).await?;
+            docs.write(WriteBatch::new().upsert_all(documents())).await?;
+            docs.flush().await?;
+            let found = files(temp.path());
+            assert!(!found.is_empty());
+            for file in found {
+                let (claimed, ascending) = order(&file);
+                assert_eq!((claimed, ascending), (!indexed, !indexed), "{kind} {file:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether every row group of a file is said to be in ascending order of ids, and whether the file is.
+fn order(file: &Path) -> (bool, bool) {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(std::fs::File::open(file).unwrap()).unwrap();
+    let claims: Vec<bool> = builder
+        .metadata()
+        .row_groups()
+        .iter()
+        .map(|group| match group.sorting_columns().map(Vec::as_slice) {
+            None | Some([]) => false,
+            Some(columns) => {
+                let [column] = columns else { panic!("{columns:?}") };
+                assert_eq!((column.column_idx, column.descending), (0, false));
+                true
+            }
+        })
+        .collect();
+    assert!(claims.windows(2).all(|pair| pair[0] == pair[1]), "{claims:?}");
+    let mut ids = Vec::new();
+    for batch in builder.build().unwrap() {
+        let batch = batch.unwrap();
+        let converter = RowConverter::new(vec![SortField::new(batch.column(0).data_type().clone())]).unwrap();
+        let rows = converter.convert_columns(&batch.columns()[..1]).unwrap();
+        ids.extend(rows.iter().map(|row| row.as_ref().to_vec()));
+    }
+    (claims[0], ids.windows(2).all(|pair| pair[0] < pair[1]))
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pyarrow_reads_what_was_written() -> Result<()> {

@@ -28,7 +28,7 @@ use parquet::schema::types::ColumnPath;
 use roaring::RoaringBitmap;
 
 use super::compute;
-use super::meta::{FileMeta, Section};
+use super::meta::{FileMeta, RowOrder, Section};
 use super::sums::{Blocks, Summed};
 use super::vectors::runs;
 use crate::codec::checksum;
@@ -62,10 +62,10 @@ pub(super) struct RowsWriter {
 }
 
 impl RowsWriter {
-    /// A writer of rows in id order.
-    pub(super) fn new(schema: &Schema) -> Result<Self> {
+    /// A writer of rows that come in this order, which the footer tells other engines.
+    pub(super) fn new(schema: &Schema, order: RowOrder) -> Result<Self> {
         let options = ArrowWriterOptions::new()
-            .with_properties(properties(schema)?)
+            .with_properties(properties(schema, order)?)
             // Parquet's own types say it all, and nobody may trust an Arrow schema from a file.
             .with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(Vec::new(), arrow_schema(schema), options);
@@ -109,7 +109,12 @@ fn failed(error: ParquetError) -> Error {
     Error::internal(format!("parquet: {error}"))
 }
 
-fn properties(schema: &Schema) -> Result<WriterProperties> {
+fn properties(schema: &Schema, order: RowOrder) -> Result<WriterProperties> {
+    // Engines drop a sort that the footer says is done: it may only be claimed where it is so.
+    let sorted = match order {
+        RowOrder::Id => Some(vec![SortingColumn { column_idx: 0, descending: false, nulls_first: true }]),
+        RowOrder::Leaf => None,
+    };
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("elacsym version ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(failed)?))
@@ -122,11 +127,7 @@ fn properties(schema: &Schema) -> Result<WriterProperties> {
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_statistics_truncate_length(Some(STATISTICS_BYTES))
         .set_column_index_truncate_length(Some(STATISTICS_BYTES))
-        .set_sorting_columns(Some(vec![SortingColumn {
-            column_idx: 0,
-            descending: false,
-            nulls_first: true,
-        }]));
+        .set_sorting_columns(sorted);
     for (name, kind) in schema.attributes() {
         let path = match kind.arrow_type() {
             DataType::List(_) => vec![name.to_owned(), "list".to_owned(), "item".to_owned()],

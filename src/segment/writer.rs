@@ -98,7 +98,8 @@ impl SegmentBuilder {
         let Indexes { order, columns: mut indexes } = indexing.build(&self.schema, &source)?;
         let rows = source.len();
         let places = places(order.as_deref(), rows as usize);
-        let mut columns = Columns::new(&self.schema, self.id, rows, &mut indexes)?;
+        let row_order = if order.is_some() { RowOrder::Leaf } else { RowOrder::Id };
+        let mut columns = Columns::new(&self.schema, self.id, rows, row_order, &mut indexes)?;
         source.each(order.as_deref(), |batch| columns.push(&batch))?;
         let ids = index_ids(self.schema.id(), &source, &places)?;
         drop(source);
@@ -140,7 +141,7 @@ impl SegmentBuilder {
         let (text, text_meta) = columns.text.map(finish_text).transpose()?.unzip();
         let meta = SegmentMeta {
             id: self.id,
-            order: if order.is_some() { RowOrder::Leaf } else { RowOrder::Id },
+            order: row_order,
             rows,
             sequences: self.sequences,
             id_min,
@@ -191,6 +192,7 @@ impl Columns {
         rows: u32,
         indexes: &mut BTreeMap<String, ColumnIndex>,
     ) -> Result<Self> {
+        order: RowOrder,
         let writer = |(name, shape): (&str, _)| {
             let records =
                 indexes.get_mut(name).map(|index| mem::take(&mut index.records)).unwrap_or_default();
@@ -200,7 +202,7 @@ impl Columns {
         let attributes = columns.filter(|(_, column)| matches!(column.kind, ColumnKind::Attribute(_)));
         Ok(Self {
             kind: schema.id(),
-            parquet: RowsWriter::new(schema)?,
+            parquet: RowsWriter::new(schema, order)?,
             ids: RowIdsBuilder::new(schema.id()),
             weights: Weights::new(schema),
             index: AttributesBuilder::new(schema),
