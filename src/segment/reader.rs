@@ -253,7 +253,7 @@ impl Files {
                 let key = life.centroids(set.id);
                 Ok((file.section(INDEX)?, Blob::new(Arc::clone(backend), cache.clone(), key, set.size), *set))
             });
-            let (blob, index) = (blob(keys.vector(name), file), index.transpose()?);
+            let (blob, index) = (blob(keys.vector(at), file), index.transpose()?);
             Ok(VectorFile { at, shape, blob, head: file.section(HEAD)?, index })
         };
         let columns = schema.columns().iter().enumerate();

@@ -58,7 +58,8 @@ pub(crate) struct SegmentFiles {
     pub(super) meta: SegmentMeta,
     parquet: Bytes,
     attributes: Bytes,
-    vectors: BTreeMap<String, Bytes>,
+    /// By the place of the column in the schema.
+    vectors: Vec<(usize, Bytes)>,
     text: Option<Bytes>,
     /// Centroid sets that were made for this segment, by column.
     centroids: BTreeMap<String, (Named, Bytes)>,
@@ -125,7 +126,7 @@ impl SegmentBuilder {
             file.section(COLUMNS_HEAD, &columns_head);
         }
         let (attributes, attributes_meta) = file.finish();
-        let (mut vectors, mut vectors_meta) = (BTreeMap::new(), BTreeMap::new());
+        let (mut vectors, mut vectors_meta) = (Vec::new(), BTreeMap::new());
         let (mut made, mut used) = (BTreeMap::new(), BTreeMap::new());
         for (name, writer) in columns.vectors {
             let index = indexes.remove(&name);
@@ -135,7 +136,8 @@ impl SegmentBuilder {
                 index.section
             });
             let (bytes, meta) = writer.finish(section)?;
-            vectors.insert(name.clone(), bytes);
+            let place = self.schema.columns().iter().position(|column| column.name == name);
+            vectors.push((place.ok_or_else(|| Error::internal("vectors of no column"))?, bytes));
             vectors_meta.insert(name, meta);
         }
         let (text, text_meta) = columns.text.map(finish_text).transpose()?.unzip();
@@ -190,9 +192,9 @@ impl Columns {
         schema: &Schema,
         id: SegmentId,
         rows: u32,
+        order: RowOrder,
         indexes: &mut BTreeMap<String, ColumnIndex>,
     ) -> Result<Self> {
-        order: RowOrder,
         let writer = |(name, shape): (&str, _)| {
             let records =
                 indexes.get_mut(name).map(|index| mem::take(&mut index.records)).unwrap_or_default();
@@ -272,7 +274,7 @@ impl SegmentFiles {
     }
 
     fn files(&self, keys: &SegmentKeys) -> Vec<(ObjectKey, Bytes)> {
-        let vectors = self.vectors.iter().map(|(column, bytes)| (keys.vector(column), bytes.clone()));
+        let vectors = self.vectors.iter().map(|(place, bytes)| (keys.vector(*place), bytes.clone()));
         let others = [(keys.rows(), self.parquet.clone()), (keys.attributes(), self.attributes.clone())];
         let text = self.text.iter().map(|bytes| (keys.text(), bytes.clone()));
         others.into_iter().chain(vectors).chain(text).collect()

@@ -1,7 +1,7 @@
 //! Names of objects: every one is spelt in this file only.
 //!
 //! **Invariants:** a key never leaves its database (`..`, empty and hidden parts cannot be made), and two
-//! different names of a namespace or column never share a key, not even on a file system without case.
+//! different names of a namespace never share a key, not even on a file system without case.
 
 use std::fmt;
 
@@ -106,8 +106,14 @@ impl DatabaseKeys {
 
     /// The name behind a folder of [`Self::namespaces`], if it is one of ours.
     pub(crate) fn namespace_of(folder: &str) -> Option<NamespaceName> {
-        let name = String::from_utf8(decode(folder.strip_prefix("n-")?)?).ok()?;
-        NamespaceName::new(&name).ok()
+        let name = match folder.split_at_checked(2)? {
+            ("n-", spelt) => decode(spelt)?,
+            ("b-", digits) => from_base32(digits)?,
+            _ => return None,
+        };
+        let name = NamespaceName::new(std::str::from_utf8(&name).ok()?).ok()?;
+        // One spelling a name: `n-~61` for `a` is not ours.
+        (namespace_folder(&name) == folder).then_some(name)
     }
 }
 
@@ -117,7 +123,7 @@ pub(crate) struct NamespaceKeys(ObjectPrefix);
 
 impl NamespaceKeys {
     pub(crate) fn new(name: &NamespaceName) -> Self {
-        Self(DatabaseKeys::namespaces().sub(format_args!("n-{}", encode(name.as_str()))))
+        Self(DatabaseKeys::namespaces().sub(namespace_folder(name)))
     }
 
     pub(crate) fn hint(&self) -> ObjectKey {
@@ -205,8 +211,10 @@ impl SegmentKeys {
         self.0.join("text")
     }
 
-    pub(crate) fn vector(&self, column: &str) -> ObjectKey {
-        self.0.join(format_args!("vector.{}", encode(column)))
+    /// The vectors of the column at this place of the schema. Its name would be too long for a file, spelt so that
+    /// any file system takes it.
+    pub(crate) fn vector(&self, column: usize) -> ObjectKey {
+        self.0.join(format_args!("vector.{column}"))
     }
 
     /// The dead rows as of a manifest. Two processes may try for the same manifest: the nonce keeps their
@@ -223,6 +231,57 @@ impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:020}", self.0)
     }
+}
+
+/// The folder of a namespace: its name as it is, as far as any store and file system can tell names apart. Where
+/// that is longer than a file system takes (255 bytes on most) it is the name in base 32.
+fn namespace_folder(name: &NamespaceName) -> String {
+    let spelt = encode(name.as_str());
+    if spelt.len() <= SPELT_MAX {
+        format!("n-{spelt}")
+    } else {
+        format!("b-{}", base32(name.as_str().as_bytes()))
+    }
+}
+
+/// Longer names are spelt in base 32, where the longest has 205 digits.
+const SPELT_MAX: usize = 200;
+const BASE32: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
+
+/// The bytes five bits at a time, the first ones highest; the last digit is filled up with zeros.
+fn base32(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity((bytes.len() * 8).div_ceil(5));
+    let digit = |value: u32| BASE32.get(value as usize & 31).map_or('0', |digit| char::from(*digit));
+    let (mut pending, mut bits) = (0u32, 0);
+    for byte in bytes {
+        pending = (pending << 8) | u32::from(*byte);
+        bits += 8;
+        while bits >= 5 {
+            bits -= 5;
+            out.push(digit(pending >> bits));
+        }
+        pending &= (1 << bits) - 1;
+    }
+    if bits > 0 {
+        out.push(digit(pending << (5 - bits)));
+    }
+    out
+}
+
+fn from_base32(digits: &str) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(digits.len() * 5 / 8);
+    let (mut pending, mut bits) = (0u32, 0);
+    for digit in digits.bytes() {
+        let value = BASE32.iter().position(|known| *known == digit)?;
+        pending = (pending << 5) | u32::try_from(value).ok()?;
+        bits += 5;
+        if bits >= 8 {
+            bits -= 8;
+            out.push(u8::try_from(pending >> bits).ok()?);
+            pending &= (1 << bits) - 1;
+        }
+    }
+    Some(out)
 }
 
 /// Lower-case letters, digits, `-` and `_` as they are, every other byte as `~hh`.
@@ -253,8 +312,7 @@ fn decode(name: &str) -> Option<Vec<u8>> {
             _ => return None,
         }
     }
-    // One spelling a name: `~61` for `a` is not ours.
-    (encode(std::str::from_utf8(&out).ok()?) == name).then_some(out)
+    Some(out)
 }
 
 #[cfg(test)]
@@ -274,6 +332,21 @@ mod tests {
     }
 
     #[test]
+    fn a_name_has_one_spelling() {
+        let long = "A".repeat(128);
+        let folder = namespace_folder(&NamespaceName::new(&long).unwrap());
+        assert_eq!(DatabaseKeys::namespace_of(&folder).unwrap().as_str(), long);
+        // Base 32 of a name that has a shorter spelling, a last digit that says more, a spelling that is too long.
+        let others = [format!("b-{}", base32(b"docs")), format!("{folder}1"), format!("n-{}", encode(&long))];
+        for folder in
+            others.iter().map(String::as_str).chain(["n-~61", "n-~4", "n-~zz", "b-", "x-a", "n", "n-É"])
+        {
+            assert!(DatabaseKeys::namespace_of(folder).is_none(), "{folder}");
+        }
+        assert_eq!((base32(b"fo"), from_base32("cpng")), ("cpng".to_owned(), Some(b"fo".to_vec())));
+    }
+
+    #[test]
     fn a_key_cannot_leave_its_root() {
         for key in ["", "/a", "a/", "a//b", "../a", "a/..", ".a", "a b", "a\0", "a%2f", "a\\b"] {
             assert!(ObjectKey::new(key).is_err(), "{key:?}");
@@ -282,19 +355,34 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_read_back_and_never_meet(a in "[A-Za-z0-9._-]{1,40}", b in "[A-Za-z0-9._-]{1,40}") {
+        fn names_read_back_and_never_meet(a in "[A-Za-z0-9._-]{1,128}", b in "[A-Za-z0-9._-]{1,128}") {
             prop_assume!(a != "." && a != ".." && b != "." && b != "..");
-            let folder = |name: &str| format!("n-{}", encode(name));
+            let folder = |name: &str| namespace_folder(&NamespaceName::new(name).unwrap());
             let read = DatabaseKeys::namespace_of(&folder(&a)).unwrap();
             prop_assert_eq!(read.as_str(), &a);
-            prop_assert_eq!(a == b, folder(&a).eq_ignore_ascii_case(&folder(&b)));
+            // Two cases of one name are two names, on a file system that knows no case too.
+            for other in [&b, &a.to_ascii_lowercase(), &a.to_ascii_uppercase()] {
+                prop_assert_eq!(a == *other, folder(&a).eq_ignore_ascii_case(&folder(other)));
+            }
         }
 
         #[test]
-        fn every_column_makes_a_sound_key(column in "\\PC{1,40}") {
-            let id = SegmentId { birth: 1, uuid: uuid::Uuid::nil() };
-            let keys = NamespaceKeys::new(&NamespaceName::new("n").unwrap()).life(1).segment(id);
-            prop_assert!(ObjectKey::new(keys.vector(&column).as_str()).is_ok());
+        fn no_part_of_a_key_is_longer_than_a_file_system_takes(
+            name in "[A-Z.]{128}|[A-Za-z0-9._-]{66,128}",
+            column in 0..crate::schema::COLUMNS_MAX,
+        ) {
+            let id = SegmentId { birth: u64::MAX, uuid: uuid::Uuid::max() };
+            let names = NamespaceKeys::new(&NamespaceName::new(&name).unwrap());
+            let (life, segment) = (names.life(u32::MAX), names.life(u32::MAX).segment(id));
+            let keys = [
+                names.hint(), life.open(), life.closed(), life.manifest(u64::MAX), life.entry(Sequence(u64::MAX)),
+                life.centroids(uuid::Uuid::max()), segment.rows(), segment.attributes(), segment.text(),
+                segment.vector(column), segment.deletes(u64::MAX, uuid::Uuid::max()),
+            ];
+            for key in keys {
+                prop_assert!(ObjectKey::new(key.as_str()).is_ok());
+                prop_assert!(key.as_str().split('/').all(|part| part.len() <= 240), "{key}");
+            }
         }
     }
 }
