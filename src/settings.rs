@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
+/// The grace of a database whose creator did not say.
+pub(crate) const GRACE_DEFAULT: Duration = Duration::from_hours(24);
+pub(crate) const GRACE_MIN: Duration = Duration::from_hours(1);
+pub(crate) const GRACE_MAX: Duration = Duration::from_hours(24 * 3_650);
+
 /// What a write does when more waits to be flushed than [`Settings::tail_bytes_max`] allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -38,7 +43,7 @@ pub struct DiskCache {
     pub bytes: u64,
 }
 
-/// Settings of a database. Every process may use its own but for `grace`, which all must share.
+/// Settings of a database. Every process may use its own but for `grace`, which the database keeps.
 ///
 /// ```
 /// use elacsym::{Backpressure, Database, Settings};
@@ -78,8 +83,12 @@ pub struct Settings {
     pub backpressure: Backpressure,
     /// How far clocks are trusted. Default [`Durability::Standard`].
     pub durability: Durability,
-    /// How long objects outlive the last manifest that needed them, at least 1 hour. Default 24 hours.
-    pub grace: Duration,
+    /// How long objects outlive the last manifest that needed them: 1 hour to 10 years, in whole milliseconds.
+    ///
+    /// All processes must hold to one grace, so who creates the database decides on it. Default `None`: what the
+    /// database was created with, 24 hours if this process creates it. To say another than the database has is
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
+    pub grace: Option<Duration>,
     /// How long one request to the store may take before its outcome counts as unknown. Default 30 s.
     pub request_timeout: Duration,
     /// How long a write may go on after its first unclean answer before it ends as
@@ -118,7 +127,7 @@ impl Default for Settings {
             tail_entries_max: 4_096,
             backpressure: Backpressure::default(),
             durability: Durability::default(),
-            grace: Duration::from_hours(24),
+            grace: None,
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_mins(1),
             cache_bytes: 256 << 20,
@@ -136,12 +145,19 @@ impl Default for Settings {
 impl Settings {
     /// How long after a look at the store its answer may be built upon without another look.
     pub(crate) fn trust(&self) -> Duration {
-        (self.grace / 8).min(Duration::from_hours(1))
+        (self.grace.unwrap_or(GRACE_DEFAULT) / 8).min(Duration::from_hours(1))
+    }
+
+    /// The settings with the grace of the database, against which timeouts are checked again.
+    pub(crate) fn held_to(self, grace: Duration) -> Result<Self> {
+        let settings = Self { grace: Some(grace), ..self };
+        settings.validate()?;
+        Ok(settings)
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
         let bad = |why: &str| Err(Error::invalid(format!("bad setting: {why}")));
-        if self.grace < Duration::from_hours(1) {
+        if self.grace.is_some_and(|grace| grace < GRACE_MIN) {
             return bad("grace is below one hour");
         }
         if self.request_timeout.is_zero() || self.write_timeout.is_zero() {
@@ -149,6 +165,12 @@ impl Settings {
         }
         if self.request_timeout > self.trust() || self.write_timeout > self.trust() {
             return bad("a timeout is above an eighth of grace");
+        }
+        if self.grace.is_some_and(|grace| grace > GRACE_MAX) {
+            return bad("grace is above ten years");
+        }
+        if self.grace.is_some_and(|grace| grace.subsec_nanos() % 1_000_000 != 0) {
+            return bad("grace is no whole number of milliseconds");
         }
         let sizes = [
             self.batch_bytes_max,
@@ -175,7 +197,7 @@ mod tests {
     #[test]
     fn the_defaults_are_sound_and_contradictions_are_not() {
         assert!(Settings::default().validate().is_ok());
-        let short = Settings { grace: Duration::from_mins(1), ..Settings::default() };
+        let short = Settings { grace: Some(Duration::from_mins(1)), ..Settings::default() };
         assert!(short.validate().is_err());
         let upside = Settings { tail_bytes_flush: usize::MAX, ..Settings::default() };
         assert!(upside.validate().is_err());

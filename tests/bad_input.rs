@@ -320,8 +320,10 @@ type Change = fn(&mut Settings);
 
 #[tokio::test]
 async fn bad_settings_are_refused_before_the_store_is_touched() -> Result<()> {
-    let cases: [(Change, &str); 6] = [
-        (|s| s.grace = Duration::from_mins(1), "grace is below one hour"),
+    let cases: [(Change, &str); 8] = [
+        (|s| s.grace = Some(Duration::from_mins(1)), "grace is below one hour"),
+        (|s| s.grace = Some(Duration::from_hours(100_000)), "grace is above ten years"),
+        (|s| s.grace = Some(Duration::from_nanos(7_200_000_000_001)), "whole number of milliseconds"),
         (|s| s.request_timeout = Duration::ZERO, "a timeout is zero"),
         (|s| s.write_timeout = Duration::from_hours(24), "a timeout is above"),
         (|s| s.batch_bytes_max = 0, "a limit is zero"),

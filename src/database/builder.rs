@@ -61,12 +61,13 @@ impl DatabaseBuilder {
         let env = self.env.map_or_else(Env::current, Ok)?;
         let backend: Arc<dyn StorageBackend> =
             Arc::new(SteadyBackend::new(backend, env.clone(), self.settings.request_timeout));
-        let store = open_store(&backend, &env).await?;
+        let store = open_store(&backend, &env, self.settings.grace).await?;
+        let settings = self.settings.held_to(store.grace)?;
         let context = Context {
-            cache: open_cache(&self.settings, &store, &env).await,
+            cache: open_cache(&settings, &store, &env).await,
             env,
             backend,
-            settings: Arc::new(self.settings),
+            settings: Arc::new(settings),
             safeguards: self.safeguards,
         };
         Ok(Database { context, open: Arc::default() })

@@ -79,7 +79,7 @@ pub async fn check(backend: Arc<dyn StorageBackend>, env: &Env) -> Result<(), Ve
 /// # Errors
 /// [`ErrorKind::UnsupportedStore`] says which check the store failed; others are errors of the backend.
 pub async fn probe(backend: &Arc<dyn StorageBackend>, env: &Env) -> crate::error::Result<()> {
-    super::open_store(backend, env).await.map(|_| ())
+    super::open_store(backend, env, None).await.map(|_| ())
 }
 
 type Check = fn(Case) -> BoxFuture<'static, Outcome>;

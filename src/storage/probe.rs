@@ -19,6 +19,7 @@ use super::{DatabaseKeys, ObjectKey, PutMode, StorageBackend};
 use crate::codec::Frame;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
+use crate::settings::{GRACE_DEFAULT, GRACE_MAX, GRACE_MIN};
 
 const FRAME: Frame = Frame { what: "store", version: 1 };
 /// How many creates race for one name.
@@ -35,6 +36,8 @@ pub(crate) struct StoreInfo {
     pub(crate) id: Uuid,
     /// When it was made, by the clock of who made it: milliseconds since 1970-01-01 UTC.
     pub(crate) created_ms: i64,
+    /// What all processes that open it hold to.
+    pub(crate) grace: Duration,
 }
 
 /// The `STORE` object.
@@ -45,6 +48,7 @@ struct Record {
     store: String,
     created_ms: i64,
     created_by: String,
+    grace_ms: u64,
     probe: Verdict,
 }
 
@@ -59,8 +63,31 @@ struct Verdict {
 /// The layout that this version reads and writes.
 const FORMAT: u32 = 1;
 
-/// Reads the `STORE` object. If there is none: probes the store, and makes it.
-pub(crate) async fn open_store(backend: &Arc<dyn StorageBackend>, env: &Env) -> Result<StoreInfo> {
+/// Reads the `STORE` object. If there is none: probes the store, and makes it. `grace` is what the settings say, if
+/// they say anything: a store that holds another is not opened.
+pub(crate) async fn open_store(
+    backend: &Arc<dyn StorageBackend>,
+    env: &Env,
+    grace: Option<Duration>,
+) -> Result<StoreInfo> {
+    let info = find_or_create(backend, env, grace.unwrap_or(GRACE_DEFAULT)).await?;
+    match grace {
+        // One that deletes after less would take what another still builds upon.
+        Some(grace) if millis(grace) != millis(info.grace) => Err(Error::invalid(format!(
+            "the database was created with another grace, which all its processes share: leave `Settings::grace` \
+             unset to take it from the database. database=`{:?}` settings=`{grace:?}`",
+            info.grace
+        ))),
+        _ => Ok(info),
+    }
+}
+
+/// At most [`GRACE_MAX`], which fits.
+fn millis(grace: Duration) -> u64 {
+    u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn find_or_create(backend: &Arc<dyn StorageBackend>, env: &Env, grace: Duration) -> Result<StoreInfo> {
     let key = DatabaseKeys::store();
     let probe = Probe::new(backend, env);
     let found = probe.get_missing(&key).await.map_err(|error| error.context("opening the store"))?;
@@ -68,10 +95,10 @@ pub(crate) async fn open_store(backend: &Arc<dyn StorageBackend>, env: &Env) -> 
         return settle(backend, &bytes).await;
     }
     probe.run().await?;
-    create(backend, env).await
+    create(backend, env, grace).await
 }
 
-async fn create(backend: &Arc<dyn StorageBackend>, env: &Env) -> Result<StoreInfo> {
+async fn create(backend: &Arc<dyn StorageBackend>, env: &Env, grace: Duration) -> Result<StoreInfo> {
     let key = DatabaseKeys::store();
     let (id, created_ms) = (env.uuid(), env.wall_ms());
     let record = Record {
@@ -79,6 +106,7 @@ async fn create(backend: &Arc<dyn StorageBackend>, env: &Env) -> Result<StoreInf
         store: id.simple().to_string(),
         created_ms,
         created_by: concat!("elacsym ", env!("CARGO_PKG_VERSION")).to_owned(),
+        grace_ms: millis(grace),
         probe: Verdict { create_only: true, racers: RACERS },
     };
     let bytes = FRAME.encode(&record).map_err(|error| error.at(&key))?;
@@ -105,7 +133,11 @@ fn decode(bytes: &[u8]) -> Result<StoreInfo> {
         return Err(unsupported("an earlier probe", "the store does not honour create-only puts"));
     }
     let id = Uuid::try_parse(&record.store).map_err(|_| Error::corrupt(&key, "the store's id is no UUID"))?;
-    Ok(StoreInfo { id, created_ms: record.created_ms })
+    let grace = Duration::from_millis(record.grace_ms);
+    if !(GRACE_MIN..=GRACE_MAX).contains(&grace) {
+        return Err(Error::corrupt(&key, "its grace is out of range"));
+    }
+    Ok(StoreInfo { id, created_ms: record.created_ms, grace })
 }
 
 fn unsupported(check: &str, why: &str) -> Error {
@@ -362,11 +394,11 @@ mod tests {
         let env = Env::current()?;
         let counting = CountingBackend::new(Arc::new(MemoryBackend::new()));
         let backend: Arc<dyn StorageBackend> = Arc::new(counting.clone());
-        let info = open_store(&backend, &env).await?;
+        let info = open_store(&backend, &env, None).await?;
         let left = backend.list(&ObjectPrefix::root(), None).await?;
         assert_eq!(left.iter().map(|info| info.key.as_str()).collect::<Vec<_>>(), ["STORE"]);
         counting.reset();
-        assert_eq!(open_store(&backend, &env).await?, info);
+        assert_eq!(open_store(&backend, &env, None).await?, info);
         assert_eq!((counting.requests(), counting.count(Verb::Get)), (1, 1));
         Ok(())
     }
@@ -375,9 +407,27 @@ mod tests {
     async fn all_who_open_at_once_agree_on_the_store() -> Result<()> {
         let env = Env::current()?;
         let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-        let opened = join_all((0..8).map(|_| open_store(&backend, &env))).await;
+        let opened = join_all((0..8).map(|_| open_store(&backend, &env, None))).await;
         let ids: Vec<_> = opened.into_iter().collect::<Result<_>>()?;
         assert!(ids.windows(2).all(|pair| pair[0] == pair[1]));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn who_creates_a_store_decides_on_its_grace() -> Result<()> {
+        let env = Env::current()?;
+        let hours = |hours| Some(Duration::from_hours(hours));
+        for (first, held) in [(hours(48), 48), (None, 24)] {
+            let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
+            for grace in [first, None, hours(held)] {
+                let info = open_store(&backend, &env, grace).await?;
+                assert_eq!(Some(info.grace), hours(held));
+            }
+            let error = open_store(&backend, &env, hours(2)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            let held = format!("database=`{:?}` settings=`7200s`", Duration::from_hours(held));
+            assert!(error.to_string().contains(&held), "{error}");
+        }
         Ok(())
     }
 
@@ -390,7 +440,7 @@ mod tests {
         {
             let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
             backend.put(&key, bytes, PutMode::Create).await?;
-            assert_eq!(open_store(&backend, &env).await.unwrap_err().kind(), kind);
+            assert_eq!(open_store(&backend, &env, None).await.unwrap_err().kind(), kind);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use futures::future::join_all;
 
 use super::history::{History, Read, Seal, Told};
 use super::oracle::{self, LIFE, TAG};
-use super::plan::Plan;
+use super::plan::{GRACE, Plan};
 use crate::common::api::{Client, Level, Space};
 use crate::common::model::{Batch, Op};
 use crate::common::predicate::Predicate;
@@ -208,7 +208,7 @@ impl Actor {
 
     async fn bury(mut self, client: Client) {
         loop {
-            let far = self.stage.plan.options.settings.grace.mul_f64(0.3 + 2.0 * self.rng.unit());
+            let far = GRACE.mul_f64(0.3 + 2.0 * self.rng.unit());
             sleep(far).await;
             let lives = self.stage.world.state().store.lives().values().filter(|l| l.open.is_some()).count();
             if self.stage.keep("delete", client.delete(NAME).await).is_some() {

@@ -37,7 +37,7 @@ impl Plan {
     pub fn draw(rng: &mut Rng, without: Option<Safeguard>) -> Self {
         let undertaker = rng.chance(0.15);
         let mut options = Options { without, ..Options::default() };
-        options.settings.grace = GRACE;
+        options.settings.grace = Some(GRACE);
         options.settings.cache_bytes = 0;
         options.settings.auto_flush = rng.chance(0.5);
         options.settings.tail_entries_flush = usize::try_from(rng.between(4, 30)).unwrap_or(8);
