@@ -1,19 +1,20 @@
 //! Documents against the schema: every value in the type of its column, or an error that names it.
 
-use half::f16;
+use uuid::Uuid;
 
+use super::measure::{check_f16, check_f32, check_i8, to_f16};
+use super::row::parse_datetime;
 use super::{AttributeType, ColumnKind, Schema, VectorColumn};
 use crate::error::{Error, Result};
-use crate::types::{
-    DOCUMENT_BYTES_MAX, Document, DocumentId, Metric, VALUE_BYTES_MAX, Value, Vector, VectorType,
-};
+use crate::types::{DOCUMENT_BYTES_MAX, Document, DocumentId, VALUE_BYTES_MAX, Value, Vector, VectorType};
 
 impl Schema {
     /// Checks a document and brings its values into the types of their columns.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for an id of another kind, an unknown column, a
-    /// value of the wrong type, NaN, a vector of another dimension or, for cosine, of length zero;
+    /// value of the wrong type, NaN, a vector of another dimension, or of a length that its metric does not take (see
+    /// [`Metric`](crate::Metric));
     /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for a value over 8 MiB or a document
     /// over 64 MiB.
     pub fn check(&self, document: Document) -> Result<Document> {
@@ -106,6 +107,12 @@ pub(crate) fn coerce(kind: AttributeType, value: Value) -> Result<Value, String>
         (AttributeType::Int, Value::Uint(x)) => {
             i64::try_from(x).map(Value::Int).map_err(|_| "the number does not fit an int".into())
         }
+        (AttributeType::Uuid, Value::String(text)) => {
+            Uuid::try_parse(&text).map(Value::Uuid).map_err(|_| "not a uuid".into())
+        }
+        (AttributeType::Datetime, Value::String(text)) => {
+            parse_datetime(&text).map(Value::Datetime).map_err(Into::into)
+        }
         (AttributeType::Uint, Value::Int(x)) => {
             u64::try_from(x).map(Value::Uint).map_err(|_| "the number does not fit a uint".into())
         }
@@ -136,7 +143,7 @@ pub(crate) fn coerce_vector(shape: VectorColumn, vector: Vector) -> Result<Vecto
         (VectorType::F32, Vector::F16(_) | Vector::I8(_)) | (VectorType::F16, Vector::I8(_)) => {
             return Err("wrong type of vector: floats are expected, this is i8 or f16".into());
         }
-        (VectorType::F16, Vector::F32(v)) => Vector::F16(v.into_iter().map(f16::from_f32).collect()),
+        (VectorType::F16, Vector::F32(v)) => Vector::F16(to_f16(shape.metric, &v).collect()),
         (VectorType::I8, Vector::F32(v)) => Vector::I8(
             v.into_iter()
                 .map(exact_i8)
@@ -148,17 +155,11 @@ pub(crate) fn coerce_vector(shape: VectorColumn, vector: Vector) -> Result<Vecto
         }
         (_, vector) => vector,
     };
-    let (finite, zero) = match &vector {
-        Vector::F32(v) => (v.iter().all(|x| x.is_finite()), v.iter().all(|x| *x == 0.0)),
-        Vector::F16(v) => (v.iter().all(|x| x.is_finite()), v.iter().all(|x| x.to_f32() == 0.0)),
-        Vector::I8(v) => (true, v.iter().all(|x| *x == 0)),
-    };
-    if !finite {
-        return Err("a vector component is NaN, infinite or too large".into());
-    }
-    if zero && shape.metric == Metric::Cosine {
-        return Err("a vector of length zero has no cosine".into());
-    }
+    match &vector {
+        Vector::F32(v) => check_f32(shape.metric, v),
+        Vector::F16(v) => check_f16(shape.metric, v),
+        Vector::I8(v) => check_i8(shape.metric, v),
+    }?;
     Ok(vector)
 }
 
@@ -171,7 +172,7 @@ fn exact_i8(x: f32) -> Option<i8> {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::types::IdKind;
+    use crate::types::{IdKind, Metric};
 
     fn schema() -> Schema {
         Schema::builder(IdKind::U64)
@@ -181,6 +182,10 @@ mod tests {
             .attribute("text", AttributeType::String)
             .vector("v", VectorType::F16, 2, Metric::Cosine)
             .vector("w", VectorType::I8, 2, Metric::Dot)
+            .vector("h", VectorType::F16, 2, Metric::Dot)
+            .vector("l", VectorType::F32, 2, Metric::L2Squared)
+            .attribute("at", AttributeType::Datetime)
+            .attribute("key", AttributeType::Uuid)
             .build()
             .unwrap()
     }
@@ -201,7 +206,13 @@ mod tests {
         refused(Document::new(7).with("tags", vec![Value::Null]), "null inside");
         refused(Document::new(7).with("v", Vector::from([1.0])), "wrong dimension");
         refused(Document::new(7).with("v", Vector::from([1.0, f32::NAN])), "NaN");
-        refused(Document::new(7).with("v", Vector::from([1.0, 1e9])), "too large");
+        refused(Document::new(7).with("h", Vector::from([1.0, 1e9])), "too large");
+        refused(Document::new(7).with("l", Vector::from([1.0, 1e16])), "1e15 at most");
+        refused(Document::new(7).with("l", vec![1e15f64, 1e15]), "1e15 at most");
+        refused(Document::new(7).with("f", "2024-01-01T00:00:00Z"), "float is expected");
+        refused(Document::new(7).with("at", "yesterday"), "RFC 3339");
+        refused(Document::new(7).with("at", 1_700_000_000_000i64), "datetime is expected");
+        refused(Document::new(7).with("key", "0-1"), "not a uuid");
         refused(Document::new(7).with("v", Vector::from([0.0, 0.0])), "length zero");
         refused(Document::new(7).with("w", Vector::from([0.5, 0.0])), "whole numbers");
         let long = Document::new(7).with("text", "x".repeat(VALUE_BYTES_MAX + 1));
@@ -211,7 +222,12 @@ mod tests {
     #[test]
     fn values_come_into_the_types_of_their_columns() {
         let document = Document::new(7).with("f", -0.0).with("u", 5i64).with("v", vec![1.0f64, 0.5]);
+        let document = document
+            .with("at", "1969-12-31T23:59:59.9999+00:00")
+            .with("key", "00000000-0000-0000-0000-000000000007");
         let checked = schema().check(document).unwrap();
+        assert_eq!(checked.get("at"), Some(&Value::Datetime(-1)));
+        assert_eq!(checked.get("key"), Some(&Value::Uuid(Uuid::from_u128(7))));
         assert_eq!(checked.get("u"), Some(&Value::Uint(5)));
         assert!(matches!(checked.get("f"), Some(Value::Float(x)) if x.is_sign_positive()));
         assert!(matches!(checked.get("v"), Some(Value::Vector(Vector::F16(_)))));

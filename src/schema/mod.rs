@@ -8,6 +8,7 @@ mod check;
 mod convert;
 mod ids;
 mod row;
+mod measure;
 mod text;
 
 pub use builder::SchemaBuilder;

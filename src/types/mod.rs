@@ -23,5 +23,8 @@ pub const COLUMN_NAME_BYTES_MAX: usize = 128;
 pub const VALUE_BYTES_MAX: usize = 8 << 20;
 /// The largest document, in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 64 << 20;
+/// The greatest Euclidean length of a vector, stored or asked for, of a column measured by squared distance or dot
+/// product: squares of it still leave room for sums. By cosine every length but zero is taken.
+pub const VECTOR_LENGTH_MAX: f64 = 1e15;
 /// The highest dimension of a vector column.
 pub const DIMENSION_MAX: usize = 16_384;

@@ -9,7 +9,8 @@ use super::Vector;
 ///
 /// Numbers convert with [`From`]; which type a column has is the schema's word: an [`Value::Int`] is accepted
 /// by a `uint` or `float` column, and a [`Value::Uint`] by an `int` or `float` one, where the number fits
-/// exactly.
+/// exactly. A [`Value::String`] is accepted by a `uuid` column if it spells one, and by a `datetime` column if it is in
+/// RFC 3339: without a zone it is UTC, and what is finer than a millisecond is cut off, towards the past.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {

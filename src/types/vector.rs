@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// One minus the cosine of the angle: 0 (same direction) to 2. A vector of length zero is refused.
+    /// One minus the cosine of the angle: 0 (same direction) to 2. Only the direction of a vector counts, so that any
+    /// length is taken but zero, which is refused.
     Cosine,
-    /// The squared Euclidean distance.
+    /// The squared Euclidean distance. A vector longer than [`VECTOR_LENGTH_MAX`](crate::VECTOR_LENGTH_MAX) is refused.
     L2Squared,
-    /// Minus the dot product.
+    /// Minus the dot product. A vector longer than [`VECTOR_LENGTH_MAX`](crate::VECTOR_LENGTH_MAX) is refused.
     Dot,
 }
 
@@ -39,7 +40,8 @@ impl VectorType {
     }
 }
 
-/// A vector. Columns of f16 also take f32 vectors and round them.
+/// A vector. Columns of f16 also take f32 vectors and round them; if they are measured by cosine, one that f16 cannot
+/// hold, or not to all its digits, is stored at length 1.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Vector {
     /// 32-bit floats.

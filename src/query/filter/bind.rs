@@ -8,12 +8,13 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 
 use super::literal::{self, Set};
+use super::place::{self, Place};
 use super::{Filter, Operand, pattern};
 use crate::error::{Error, Result};
 use crate::index::attributes::Pattern;
 use crate::index::text::Contains;
 use crate::query::text::{TokenFilter, bind_tokens};
-use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema, coerce};
+use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema};
 use crate::settings::Settings;
 use crate::types::{IdKind, Value};
 
@@ -216,8 +217,11 @@ impl Binder<'_> {
                 return Err(Error::invalid(format!("{why}. column=`{name}`")));
             }
             Operand::Value(value) => {
-                let value = coerced(name, kind, value)?;
-                Against::Literal(literal::array(kind, vec![value])?)
+                let Some((comparison, value)) = located(comparison, placed(name, kind, value)?) else {
+                    return Ok(Node::Const(false));
+                };
+                let against = Against::Literal(literal::array(kind, vec![value])?);
+                return self.leaf(name, elements, Test::Compare(comparison, against));
             }
             Operand::New(new) => Against::New(self.new_value(name, kind, new)?),
         };
@@ -246,8 +250,13 @@ impl Binder<'_> {
         if null && elements {
             return Err(Error::invalid(format!("null is no element of an array. column=`{name}`")));
         }
-        let some = values.iter().filter(|v| !v.is_null());
-        let some = some.map(|v| coerced(name, kind, v)).collect::<Result<Vec<_>>>()?;
+        let mut some = Vec::with_capacity(values.len());
+        for value in values.iter().filter(|v| !v.is_null()) {
+            // What lies between two values equals none.
+            if let Place::At(value) = placed(name, kind, value)? {
+                some.push(value);
+            }
+        }
         let test = match some.len() {
             0 => None,
             1 => Some(Test::Compare(Comparison::Eq, Against::Literal(literal::array(kind, some)?))),
@@ -331,8 +340,18 @@ impl Binder<'_> {
     }
 }
 
-fn coerced(name: &str, kind: AttributeType, value: &Value) -> Result<Value> {
-    coerce(kind, value.clone()).map_err(|why| Error::invalid(format!("{why}. column=`{name}`")))
+fn placed(name: &str, kind: AttributeType, value: &Value) -> Result<Place> {
+    place::place(kind, value).map_err(|why| Error::invalid(format!("{why}. column=`{name}`")))
+}
+
+/// The same comparison with a value of the column's type. `None`: it is never true.
+fn located(comparison: Comparison, place: Place) -> Option<(Comparison, Value)> {
+    match (comparison, place) {
+        (comparison, Place::At(value)) => Some((comparison, value)),
+        (Comparison::Eq, Place::Between(..)) => None,
+        (Comparison::Lt | Comparison::Lte, Place::Between(below, _)) => Some((Comparison::Lte, below?)),
+        (Comparison::Gt | Comparison::Gte, Place::Between(_, above)) => Some((Comparison::Gte, above?)),
+    }
 }
 
 fn ordered(kind: AttributeType) -> bool {
@@ -434,10 +453,11 @@ mod tests {
         let refused = [
             (Filter::is_null("x"), "unknown column"),
             (Filter::eq("u", "text"), "uint is expected"),
-            (Filter::eq("u", -1), "does not fit"),
             (Filter::eq("id", "text"), "uint is expected"),
             (Filter::eq("f", f64::NAN), "NaN"),
-            (Filter::gt("f", u64::MAX), "exactly"),
+            (Filter::eq("u", f64::NAN), "NaN"),
+            (Filter::is_in("u", [Value::Float(0.5), "x".into()]), "uint is expected"),
+            (Filter::eq("u", Value::Datetime(1)), "uint is expected"),
             (Filter::eq("tags", "one"), "[]string is expected"),
             (Filter::is_in("u", [Value::Int(1), "x".into()]), "uint is expected"),
             (Filter::gt("s", Value::Null), "null cannot be compared"),
@@ -496,6 +516,13 @@ mod tests {
         assert_eq!(constant(open() & Filter::eq("id", Value::Null)), Some(false));
         assert_eq!(constant(open() | !Filter::is_null("id")), Some(true));
         assert_eq!(constant(open() | Filter::or([])), None);
+        // No value of the column is meant.
+        assert_eq!(constant(Filter::eq("u", -1)), Some(false));
+        assert_eq!(constant(Filter::not_eq("u", 0.5)), Some(true));
+        assert_eq!(constant(Filter::lt("u", -1)), Some(false));
+        assert_eq!(constant(Filter::gt("u", 1e20)), Some(false));
+        assert_eq!(constant(Filter::is_in("id", [Value::Int(-1), Value::Float(0.5)])), Some(false));
+        assert_eq!(constant(Filter::gt("u", -1)), None, "false of a null");
         assert_eq!(constant(Filter::fuzzy("s", "ab")), Some(false));
         assert_eq!(constant(Filter::not_fuzzy("s", "ab")), Some(true));
         assert_eq!(constant(Filter::fuzzy("s", "abc")), None);

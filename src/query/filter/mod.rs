@@ -15,6 +15,7 @@ mod operand;
 #[cfg(test)]
 mod oracle;
 mod pattern;
+mod place;
 mod plan;
 #[cfg(test)]
 mod property;
@@ -70,8 +71,15 @@ use crate::types::Value;
 /// | `glob`, `iglob`, `regex`, `fuzzy` | string; arrays of strings, where any element may match |
 /// | `contains_any_token`, `contains_all_tokens`, `contains_token_sequence` | those with full text |
 ///
-/// A value must be of the column's type; numbers convert where they fit exactly, as in documents. Strings
-/// order by their UTF-8 bytes, UUIDs by their bytes; truth values and bytes have no order.
+/// A value must be of the column's type, with these exceptions:
+/// - Numbers of any type compare with int, uint and float columns by what they are, and nothing is rounded: no int
+///   equals 5.5 or [`u64::MAX`] but all are less than the latter, every uint is greater than -1, and a float that is
+///   2^53 does not equal the integer 2^53 + 1.
+/// - A datetime may be a string in RFC 3339, of which what is finer than a millisecond is cut off, towards the past, as
+///   it is of datetimes that are stored.
+/// - A UUID may be a string that spells one.
+///
+/// Strings order by their UTF-8 bytes, UUIDs by their bytes; truth values and bytes have no order.
 ///
 /// # Limits
 /// [`Settings`](crate::Settings) bounds how deep a filter nests, how many nodes it has (each predicate, and,

@@ -76,17 +76,12 @@ fn equal(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// The order of two values of one type; numbers compare across types.
-#[expect(clippy::cast_precision_loss, reason = "what does not fit exactly was refused")]
+/// The order of two values of one type; numbers compare across types, as what they are.
 fn order(a: &Value, b: &Value) -> Option<Ordering> {
     let whole = |value: &Value| match *value {
         Value::Int(x) => Some(i128::from(x)),
         Value::Uint(x) => Some(i128::from(x)),
         _ => None,
-    };
-    let float = |value: &Value| match value {
-        Value::Float(x) => Some(*x),
-        other => whole(other).map(|x| x as f64),
     };
     match (a, b) {
         (Value::String(a), Value::String(b)) => Some(a.as_bytes().cmp(b.as_bytes())),
@@ -96,9 +91,25 @@ fn order(a: &Value, b: &Value) -> Option<Ordering> {
         (Value::Bytes(a), Value::Bytes(b)) => Some(a.cmp(b)),
         (a, b) => match (whole(a), whole(b)) {
             (Some(a), Some(b)) => Some(a.cmp(&b)),
-            _ => float(a)?.partial_cmp(&float(b)?),
+            (Some(a), None) => with_float(a, b),
+            (None, Some(b)) => with_float(b, a).map(Ordering::reverse),
+            (None, None) => match (a, b) {
+                (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
+                _ => None,
+            },
         },
     }
+}
+
+/// A whole number of 64 bits against a float, which has a floor and something above it.
+#[expect(clippy::cast_possible_truncation, reason = "one that is larger than 64 bits was looked at before")]
+fn with_float(a: i128, b: &Value) -> Option<Ordering> {
+    let Value::Float(b) = b else { return None };
+    if b.abs() > 1e30 {
+        return 0.0.partial_cmp(b);
+    }
+    let floor = b.floor();
+    Some(a.cmp(&(floor as i128)).then(if *b > floor { Ordering::Less } else { Ordering::Equal }))
 }
 
 /// The whole table: in row and column the fewest edits from the first characters of the query to some end of the

@@ -86,9 +86,9 @@ impl Dice<'_> {
             AttributeType::String => self.pick(&TEXTS).into(),
             AttributeType::Int => self.pick(&[0, 1, -1, 7, i64::MIN, i64::MAX]).into(),
             AttributeType::Uint => self.pick(&[0, 1, 7, u64::MAX, 1 << 63]).into(),
-            AttributeType::Float => {
-                self.pick(&[0.0, -0.0, 1.0, -1.0, 7.0, f64::INFINITY, f64::MIN, 5e-324]).into()
-            }
+            AttributeType::Float => self
+                .pick(&[0.0, -0.0, 1.0, -1.0, 7.0, f64::INFINITY, f64::MIN, 5e-324, 9_007_199_254_740_992.0])
+                .into(),
             AttributeType::Bool => (self.below(2) == 1).into(),
             AttributeType::Uuid => Uuid::from_u128(self.pick(&[0, 1, u128::MAX, 1 << 127])).into(),
             AttributeType::Datetime => Value::Datetime(self.pick(&[0, 1, -1, i64::MAX])),
@@ -96,14 +96,38 @@ impl Dice<'_> {
         }
     }
 
-    /// A value as a caller may spell it: numbers of another type that fit.
+    /// A value as a caller may spell it: of numbers, any number of any type.
     fn operand(&mut self, kind: AttributeType) -> Value {
-        match (self.value(kind), self.below(2)) {
-            (Value::Int(x @ 0..), 1) => Value::Uint(x.unsigned_abs()),
-            (Value::Uint(x), 1) => i64::try_from(x).map_or(Value::Uint(x), Value::Int),
-            (Value::Float(7.0), 1) => Value::Int(7),
-            (value, _) => value,
+        match self.value(kind) {
+            Value::Int(_) | Value::Uint(_) | Value::Float(_) if self.below(2) == 1 => self.number(),
+            Value::Array(elements) => {
+                let number = |v: &Value| matches!(v, Value::Int(_) | Value::Uint(_) | Value::Float(_));
+                let loose = |v: Value| if number(&v) && self.below(4) == 3 { self.number() } else { v };
+                Value::Array(elements.into_iter().map(loose).collect())
+            }
+            value => value,
         }
+    }
+
+    /// Numbers that the columns hold, and others between and beyond them.
+    fn number(&mut self) -> Value {
+        let numbers: [Value; 14] = [
+            0.into(),
+            1u64.into(),
+            1.0.into(),
+            7.0.into(),
+            (-1).into(),
+            (-1.0).into(),
+            0.5.into(),
+            (-0.5).into(),
+            u64::MAX.into(),
+            i64::MAX.into(),
+            ((1i64 << 53) + 1).into(),
+            (-9_223_372_036_854_775_808.0).into(),
+            f64::NEG_INFINITY.into(),
+            1e30.into(),
+        ];
+        self.pick(&numbers)
     }
 
     fn value(&mut self, kind: AttributeType) -> Value {

@@ -28,12 +28,12 @@ impl Schema {
     /// | float | floats of any width, and integers where every value fits exactly |
     /// | bool | `Boolean` |
     /// | uuid | `FixedSizeBinary(16)`, and strings that spell one |
-    /// | datetime | `Timestamp` of any unit and zone, `Date32`, `Date64`; without a zone it is UTC |
+    /// | datetime | `Timestamp` of any unit and zone, `Date32`, `Date64`, and strings in RFC 3339; without a zone it is UTC |
     /// | array | `List`, `LargeList`, `FixedSizeList` of what its elements take |
     /// | vector | lists like these, of any type of number |
     ///
-    /// A scalar may come in a dictionary, and any column as `Null`. A timestamp finer than a millisecond is
-    /// refused, not cut. The components of a vector round to the column's floats, as those of an array of
+    /// A scalar may come in a dictionary, and any column as `Null`. What of a timestamp is finer than a millisecond
+    /// is cut off, towards the past. The components of a vector round to the column's floats, as those of an array of
     /// numbers in a document do; an i8 column takes whole numbers alone. Nulls inside arrays and vectors are
     /// refused. Whether an id comes twice is not looked at.
     ///

@@ -1,18 +1,17 @@
 //! Lists of any Arrow type into arrays and vectors.
 
+use super::refusal::Refusal;
+use super::scalar::{cast, scalar};
+use super::{holds, item, nulls, shared, vectors};
+use crate::schema::measure::{check_f16, check_f32, check_i8, to_f16};
+use crate::schema::{AttributeType, ColumnKind, VectorColumn};
+use crate::types::{Metric, VectorType};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, BooleanBufferBuilder, ListArray, OffsetSizeTrait, PrimitiveArray,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::filter;
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float16Type, Float32Type, Float64Type, Int8Type};
-use half::f16;
-
-use super::refusal::Refusal;
-use super::scalar::{cast, scalar};
-use super::{holds, item, nulls, shared, vectors};
-use crate::schema::{AttributeType, ColumnKind, VectorColumn};
-use crate::types::{Metric, VectorType};
 
 /// Brings a column of lists into the Arrow type of an array of `element`.
 pub(super) fn list(element: AttributeType, array: &ArrayRef) -> Result<ArrayRef, Refusal> {
@@ -52,11 +51,11 @@ pub(super) fn vector(shape: VectorColumn, array: &ArrayRef) -> Result<ArrayRef, 
     }
     lists.no_nulls(&lists.values, "null inside a vector")?;
     let values = match shape.element {
-        VectorType::F32 => lists.vectors(shape, &f32s(&lists.values)?, f32::is_finite, |x| x == 0.0),
-        VectorType::F16 => lists.vectors(shape, &f16s(&lists.values)?, f16::is_finite, |x| x.to_f32() == 0.0),
+        VectorType::F32 => lists.vectors(shape, &f32s(&lists.values)?, check_f32),
+        VectorType::F16 => lists.vectors(shape, &f16s(shape, &lists.values)?, check_f16),
         VectorType::I8 => {
             let values = i8s(&lists.values).map_err(|refusal| lists.lift(refusal))?;
-            lists.vectors(shape, &values, |_| true, |x| x == 0)
+            lists.vectors(shape, &values, check_i8)
         }
     }?;
     let list = vectors(shape, values, lists.nulls);
@@ -121,18 +120,11 @@ impl Lists {
         &self,
         shape: VectorColumn,
         values: &PrimitiveArray<T>,
-        finite: impl Fn(T::Native) -> bool,
-        zero: impl Fn(T::Native) -> bool,
+        check: impl Fn(Metric, &[T::Native]) -> Result<(), &'static str>,
     ) -> Result<ArrayRef, Refusal> {
         let at = |vector: usize| self.row(vector * shape.dimension);
         for (place, vector) in values.values().chunks_exact(shape.dimension).enumerate() {
-            // A fold without an early end: it runs on whole registers.
-            if !vector.iter().fold(true, |all, x| all & finite(*x)) {
-                return Err(Refusal::at(at(place), "a vector component is NaN, infinite or too large"));
-            }
-            if shape.metric == Metric::Cosine && vector.iter().all(|x| zero(*x)) {
-                return Err(Refusal::at(at(place), "a vector of length zero has no cosine"));
-            }
+            check(shape.metric, vector).map_err(|why| Refusal::at(at(place), why))?;
         }
         if self.nulls.is_none() {
             return Ok(shared(PrimitiveArray::<T>::new(values.values().clone(), None)));
@@ -175,11 +167,13 @@ fn f32s(values: &ArrayRef) -> Result<PrimitiveArray<Float32Type>, Refusal> {
     Ok(cast(values, &DataType::Float32)?.as_primitive().clone())
 }
 
-fn f16s(values: &ArrayRef) -> Result<PrimitiveArray<Float16Type>, Refusal> {
-    match values.as_primitive_opt::<Float16Type>() {
-        Some(same) => Ok(same.clone()),
-        None => Ok(f32s(values)?.unary(f16::from_f32)),
+fn f16s(shape: VectorColumn, values: &ArrayRef) -> Result<PrimitiveArray<Float16Type>, Refusal> {
+    if let Some(same) = values.as_primitive_opt::<Float16Type>() {
+        return Ok(same.clone());
     }
+    let wide = f32s(values)?;
+    let vectors = wide.values().chunks_exact(shape.dimension);
+    Ok(PrimitiveArray::from_iter_values(vectors.flat_map(|vector| to_f16(shape.metric, vector))))
 }
 
 fn i8s(values: &ArrayRef) -> Result<PrimitiveArray<Int8Type>, Refusal> {

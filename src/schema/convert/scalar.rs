@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::refusal::Refusal;
 use super::{COLUMN_BYTES_MAX, shared};
 use crate::schema::AttributeType;
+use crate::schema::row::parse_datetime;
 
 /// Brings a column, or the elements of one, into the Arrow type of `kind`. Nulls stay where they are.
 pub(super) fn scalar(kind: AttributeType, array: &ArrayRef) -> Result<ArrayRef, Refusal> {
@@ -187,9 +188,9 @@ fn uuid(array: &ArrayRef) -> Converted {
 }
 
 fn datetime(array: &ArrayRef) -> Converted {
-    let finer = "a datetime is finer than a millisecond: round it first";
     let large = "a datetime is out of range";
-    let whole = |x: i64, unit: i64| (x % unit == 0).then_some(x / unit);
+    // Towards the past, before 1970 too: the order of datetimes stays.
+    let cut = |unit: i64| move |x: i64| Some(x.div_euclid(unit));
     let times: TimestampMillisecondArray = match array.data_type() {
         DataType::Timestamp(TimeUnit::Second, _) => {
             each(array.as_primitive::<TimestampSecondType>(), large, |x| x.checked_mul(1_000))?
@@ -198,15 +199,23 @@ fn datetime(array: &ArrayRef) -> Converted {
             array.as_primitive::<TimestampMillisecondType>().clone()
         }
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            each(array.as_primitive::<TimestampMicrosecondType>(), finer, |x| whole(x, 1_000))?
+            each(array.as_primitive::<TimestampMicrosecondType>(), large, cut(1_000))?
         }
         DataType::Timestamp(TimeUnit::Nanosecond, _) => {
-            each(array.as_primitive::<TimestampNanosecondType>(), finer, |x| whole(x, 1_000_000))?
+            each(array.as_primitive::<TimestampNanosecondType>(), large, cut(1_000_000))?
         }
         DataType::Date32 => {
             each(array.as_primitive::<Date32Type>(), large, |x| Some(i64::from(x) * 86_400_000))?
         }
         DataType::Date64 => each(array.as_primitive::<Date64Type>(), large, Some)?,
+        kind if kind.is_string() => {
+            let Some(texts) = text(array, &DataType::Utf8)? else { return Ok(None) };
+            let mut times = Vec::with_capacity(texts.len());
+            for (row, text) in texts.as_string::<i32>().iter().enumerate() {
+                times.push(text.map(parse_datetime).transpose().map_err(|why| Refusal::at(row, why))?);
+            }
+            times.into()
+        }
         _ => return Ok(None),
     };
     Ok(Some(shared(times.with_timezone("UTC"))))

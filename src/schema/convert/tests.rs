@@ -340,9 +340,17 @@ fn times_dates_and_uuids_come_in() {
     assert_eq!(imported("c1", TimestampSecondArray::from(vec![Some(3), None])), [time(3_000), None]);
     let micro = TimestampMicrosecondArray::from(vec![-5_000]).with_timezone("Europe/Berlin");
     assert_eq!(imported("c1", micro), [time(-5)]);
+    // What is finer than a millisecond is cut off towards the past, on both sides of 1970.
+    let micro = TimestampMicrosecondArray::from(vec![1_999, 1_000, 0, -1, -1_000, -1_001, i64::MIN]);
+    let least = time(-9_223_372_036_854_776);
+    assert_eq!(imported("c1", micro), [time(1), time(1), time(0), time(-1), time(-1), time(-2), least]);
+    let nano = TimestampNanosecondArray::from(vec![1_700_000_000_123_456_789, -1]).with_timezone("+02:00");
+    assert_eq!(imported("c1", nano), [time(1_700_000_000_123), time(-1)]);
+    let text = StringViewArray::from(vec![Some("2023-11-14T23:13:20.123999999+01:00"), None]);
+    assert_eq!(imported("c1", text), [time(1_700_000_000_123), None]);
+    refused("c1", StringArray::from(vec![Some("today")]), "RFC 3339. column=`c1` id=`10`");
     assert_eq!(imported("c1", Date32Array::from(vec![-1])), [time(-86_400_000)]);
     assert_eq!(imported("c1", Date64Array::from(vec![86_400_000])), [time(86_400_000)]);
-    refused("c1", TimestampNanosecondArray::from(vec![0, 1]), "round it first. column=`c1` id=`11`");
     refused("c1", TimestampSecondArray::from(vec![i64::MAX]), "out of range");
     refused("c1", Int64Array::from(vec![1]), "datetime is expected");
     let uuid = Uuid::from_u128(77);

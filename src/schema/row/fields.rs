@@ -27,7 +27,7 @@ impl Document {
     /// | array | a sequence of what its elements take |
     /// | vector | a sequence of numbers |
     ///
-    /// `None` is null. A datetime finer than a millisecond is refused, not cut.
+    /// `None` is null. What of a datetime is finer than a millisecond is cut off, towards the past.
     ///
     /// ```
     /// use elacsym::schema::{AttributeType, Schema};

@@ -17,13 +17,11 @@ use arrow::array::timezone::Tz;
 use arrow::compute::kernels::cast_utils::string_to_datetime;
 use arrow::temporal_conversions::timestamp_ms_to_datetime;
 
-/// Milliseconds of a datetime in RFC 3339, or why it is none. Without a zone it is UTC.
-fn parse_datetime(text: &str) -> Result<i64, &'static str> {
+/// Milliseconds of a datetime in RFC 3339, or why it is none. Without a zone it is UTC; what is finer than a
+/// millisecond is cut off, towards the past.
+pub(super) fn parse_datetime(text: &str) -> Result<i64, &'static str> {
     let utc: Tz = "+00:00".parse().map_err(|_| "no UTC")?;
     let time = string_to_datetime(&utc, text).map_err(|_| "not a datetime in RFC 3339")?;
-    if time.timestamp_subsec_nanos() % 1_000_000 != 0 {
-        return Err("a datetime is finer than a millisecond: round it first");
-    }
     Ok(time.timestamp_millis())
 }
 

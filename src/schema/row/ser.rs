@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::ser::{Impossible, SerializeSeq, SerializeTuple, SerializeTupleStruct, Serializer};
 use uuid::Uuid;
 
+use super::RowError;
 use super::fields::refuse;
-use super::{RowError, parse_datetime};
 use crate::schema::{AttributeType, coerce};
 use crate::types::{COLUMN_NAME_BYTES_MAX, IdKind, VALUE_BYTES_MAX, Value, Vector};
 
@@ -69,18 +69,12 @@ impl Place {
     }
 }
 
-/// Reads what serde has no kind for: UUIDs, and datetimes as text or numbers.
+/// Reads what serde has no kind for: UUIDs as bytes, and datetimes as numbers.
 fn read(kind: AttributeType, value: Value) -> Result<Value, RowError> {
     match (kind, value) {
-        (AttributeType::Uuid, Value::String(text)) => {
-            Uuid::try_parse(&text).map(Value::Uuid).map_err(|_| RowError::invalid("not a uuid"))
-        }
         (AttributeType::Uuid, Value::Bytes(bytes)) => {
             let uuid = Uuid::from_slice(&bytes).map(Value::Uuid);
             uuid.map_err(|_| RowError::invalid(format!("a uuid has 16 bytes, this has {}", bytes.len())))
-        }
-        (AttributeType::Datetime, Value::String(text)) => {
-            parse_datetime(&text).map(Value::Datetime).map_err(RowError::invalid)
         }
         (AttributeType::Datetime, Value::Int(time)) => Ok(Value::Datetime(time)),
         (AttributeType::Datetime, Value::Uint(time)) => {
