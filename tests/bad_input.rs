@@ -298,7 +298,11 @@ async fn a_hostile_name_reaches_no_object() -> Result<()> {
     says(&taken, ErrorKind::AlreadyExists, &["name=`docs`"]);
     let other = Schema::builder(IdKind::Uuid).build()?;
     let other = fixture.db.open_or_create("docs", other).await.unwrap_err();
-    says(&other, ErrorKind::Invalid, &["another schema", "name=`docs`"]);
+    says(
+        &other,
+        ErrorKind::Invalid,
+        &["another schema: ids: stored u64, asked for uuid; column `n`: stored, not", "name=`docs`"],
+    );
     assert!(fixture.objects().await? == before);
     fixture.still_writes().await
 }

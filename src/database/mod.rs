@@ -105,9 +105,15 @@ impl Database {
     /// Opens a namespace, or creates it.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if it exists with another schema.
+    /// [`ErrorKind::Invalid`] if it exists with another schema; the message says what differs.
     pub async fn open_or_create(&self, name: &str, schema: Schema) -> Result<Namespace> {
-        let differs = || Error::invalid(format!("the namespace exists with another schema. name=`{name}`"));
+        let matching = |found: Namespace| match Schema::difference(found.schema(), &schema) {
+            None => Ok(found),
+            Some(why) => {
+                let exists = "the namespace exists with another schema";
+                Err(Error::invalid(format!("{exists}: {why}. name=`{name}`")))
+            }
+        };
         for _ in 0..OPENS {
             let found = match self.namespace(name).await {
                 // A handle of this process may be of a life that another has ended.
@@ -125,8 +131,7 @@ impl Database {
                 }
                 Err(e) => Err(e),
             };
-            return found
-                .and_then(|found| if *found.schema() == schema { Ok(found) } else { Err(differs()) });
+            return found.and_then(matching);
         }
         Err(Error::new(ErrorKind::Unavailable, "the namespace comes and goes: try again later"))
     }

@@ -6,9 +6,10 @@ mod arrow;
 mod builder;
 mod check;
 mod convert;
+mod differ;
 mod ids;
-mod row;
 mod measure;
+mod row;
 mod text;
 
 pub use builder::SchemaBuilder;
@@ -153,8 +154,7 @@ pub enum AttributeType {
 }
 
 impl AttributeType {
-    /// The array of a scalar type. An array of arrays and an array of bytes do not exist: for them this is
-    /// the type itself, unchanged.
+    /// The array of a scalar type. `None` for arrays and bytes: there is no array of these.
     #[must_use]
     pub fn array(element: Self) -> Option<Self> {
         match element {
