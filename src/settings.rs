@@ -96,6 +96,11 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// How many bytes of immutable blocks are kept in memory. Default 256 MiB; 0 keeps none.
     pub cache_bytes: usize,
+    /// How many bytes namespaces may keep in memory when no handle of them is left, so that to open them again costs
+    /// nothing: heads of segments, and the tail. Beyond it those that were used longest ago are let go. What namespaces
+    /// with handles keep is not limited by it, and counted with it in
+    /// [`CacheStats::resident_bytes`](crate::CacheStats::resident_bytes). Default 64 MiB; 0 keeps none.
+    pub idle_bytes_max: usize,
     /// From how many vectors on a column of a segment is indexed: fewer are compared one by one, which is as
     /// fast. Default 4,096.
     pub index_rows_min: usize,
@@ -131,6 +136,7 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_mins(1),
             cache_bytes: 256 << 20,
+            idle_bytes_max: 64 << 20,
             index_rows_min: 4_096,
             #[cfg(feature = "disk-cache")]
             disk_cache: None,
@@ -160,17 +166,17 @@ impl Settings {
         if self.grace.is_some_and(|grace| grace < GRACE_MIN) {
             return bad("grace is below one hour");
         }
-        if self.request_timeout.is_zero() || self.write_timeout.is_zero() {
-            return bad("a timeout is zero");
-        }
-        if self.request_timeout > self.trust() || self.write_timeout > self.trust() {
-            return bad("a timeout is above an eighth of grace");
-        }
         if self.grace.is_some_and(|grace| grace > GRACE_MAX) {
             return bad("grace is above ten years");
         }
         if self.grace.is_some_and(|grace| grace.subsec_nanos() % 1_000_000 != 0) {
             return bad("grace is no whole number of milliseconds");
+        }
+        if self.request_timeout.is_zero() || self.write_timeout.is_zero() {
+            return bad("a timeout is zero");
+        }
+        if self.request_timeout > self.trust() || self.write_timeout > self.trust() {
+            return bad("a timeout is above an eighth of grace");
         }
         let sizes = [
             self.batch_bytes_max,

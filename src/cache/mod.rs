@@ -64,8 +64,12 @@ pub struct CacheStats {
     pub hit_bytes: u64,
     /// Bytes of the ranges asked of the store.
     pub miss_bytes: u64,
-    /// Bytes held in memory now.
+    /// Bytes of blocks held in memory now, within [`Settings::cache_bytes`](crate::Settings::cache_bytes).
     pub memory_bytes: u64,
+    /// Bytes that open namespaces keep in memory beside the cache, about: what is always needed of their segments (ids,
+    /// metadata of Parquet, fences, leaves, dictionaries), what their text indexes keep of what was asked, and their
+    /// tails. Those without a handle stay within [`Settings::idle_bytes_max`](crate::Settings::idle_bytes_max).
+    pub resident_bytes: u64,
 }
 
 /// The tiers behind a cache that is on.
@@ -203,6 +207,8 @@ impl Tiers {
             hit_bytes: count(&counters.hit_bytes),
             miss_bytes: count(&counters.miss_bytes),
             memory_bytes: self.memory.usage() as u64,
+            // Known to who opens namespaces.
+            resident_bytes: 0,
         }
     }
 }

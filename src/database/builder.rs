@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Database;
+use super::handles::Handles;
 use crate::cache::BlockCache;
 use crate::context::Context;
 use crate::env::Env;
@@ -70,7 +71,8 @@ impl DatabaseBuilder {
             settings: Arc::new(settings),
             safeguards: self.safeguards,
         };
-        Ok(Database { context, open: Arc::default() })
+        let open = Arc::new(Handles::new(context.settings.idle_bytes_max));
+        Ok(Database { context, open })
     }
 }
 

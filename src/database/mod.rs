@@ -1,12 +1,13 @@
 //! A database: namespaces below one prefix of a store.
 
 mod builder;
+mod handles;
 
 pub use builder::DatabaseBuilder;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use self::handles::Handles;
 use crate::cache::CacheStats;
 use crate::context::Context;
 use crate::engine::{Engine, create_life, find_life, lives};
@@ -37,8 +38,8 @@ const OPENS: u32 = 8;
 #[derive(Clone, Debug)]
 pub struct Database {
     context: Context,
-    /// Handles that are in use: one process opens a namespace once.
-    open: Arc<Mutex<BTreeMap<NamespaceName, Namespace>>>,
+    /// One process opens a namespace once.
+    open: Arc<Handles>,
 }
 
 impl Database {
@@ -85,21 +86,22 @@ impl Database {
         };
         let life = create_life(&self.context, &name, next, schema).await?;
         let engine = Engine::begin(&self.context, &name, life).await?;
-        Ok(self.keep(Namespace::new(engine)))
+        Ok(self.open.keep(Namespace::new(engine)))
     }
 
-    /// Opens a namespace: three round trips, or two when nothing is in its tail. Opened again in the same
-    /// process, it costs nothing.
+    /// Opens a namespace: three round trips, or two when nothing is in its tail. Opened again through the same
+    /// database, it costs nothing while there is a handle of it, and after that as long as idle namespaces stay within
+    /// [`Settings::idle_bytes_max`](crate::Settings::idle_bytes_max).
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it does not exist, [`ErrorKind::Invalid`] for a bad name.
     pub async fn namespace(&self, name: &str) -> Result<Namespace> {
         let name = NamespaceName::new(name)?;
-        if let Some(open) = self.handles().get(&name).filter(|open| open.is_open()) {
-            return Ok(open.clone());
+        if let Some(open) = self.open.find(&name) {
+            return Ok(open);
         }
         let engine = Engine::open(&self.context, &name).await?;
-        Ok(self.keep(Namespace::new(engine)))
+        Ok(self.open.keep(Namespace::new(engine)))
     }
 
     /// Opens a namespace, or creates it.
@@ -143,12 +145,12 @@ impl Database {
     /// [`ErrorKind::NotFound`] if it does not exist.
     pub async fn delete_namespace(&self, name: &str) -> Result<()> {
         let known = self.namespace(name).await?;
-        self.handles().remove(known.name());
+        self.open.remove(known.name());
         let deleted = match known.delete().await {
             // Another deleted that life. There may be a newer one.
             Err(e) if e.is(ErrorKind::Deleted) => {
                 let newer = self.namespace(name).await?;
-                self.handles().remove(newer.name());
+                self.open.remove(newer.name());
                 newer.delete().await
             }
             outcome => outcome,
@@ -164,34 +166,18 @@ impl Database {
         lives(&self.context).await
     }
 
-    /// What the block cache did since the database was opened.
+    /// What the block cache did since the database was opened, what it holds, and what open namespaces hold.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
-        self.context.cache.stats()
+        CacheStats { resident_bytes: self.open.resident_bytes(), ..self.context.cache.stats() }
     }
 
-    /// Closes every namespace that was opened through this database, and writes what the cache has for its
+    /// Closes every namespace that is open through this database, and writes what the cache has for its
     /// disk. Without it nothing acknowledged is lost.
     pub async fn close(&self) {
-        let open: Vec<Namespace> = std::mem::take(&mut *self.handles()).into_values().collect();
-        for namespace in open {
+        for namespace in self.open.take_all() {
             namespace.close().await;
         }
         self.context.cache.close().await;
-    }
-
-    fn handles(&self) -> std::sync::MutexGuard<'_, BTreeMap<NamespaceName, Namespace>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps a handle for whoever opens the namespace next, unless another was quicker.
-    fn keep(&self, namespace: Namespace) -> Namespace {
-        let mut handles = self.handles();
-        let same = |open: &&Namespace| open.is_open() && open.life() >= namespace.life();
-        if let Some(open) = handles.get(namespace.name()).filter(same) {
-            return open.clone();
-        }
-        handles.insert(namespace.name().clone(), namespace.clone());
-        namespace
     }
 }

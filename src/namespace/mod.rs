@@ -1,7 +1,9 @@
 //! A namespace: one searchable collection of documents.
 
+mod lease;
 mod snapshot;
 
+pub(crate) use lease::Lease;
 pub use snapshot::{Consistency, Snapshot};
 
 use std::fmt;
@@ -20,7 +22,12 @@ use crate::write::{Checked, Committer, WriteBatch, seal};
 /// Batches above this size are checked on the blocking pool.
 const INLINE_OPERATIONS: usize = 256;
 
-/// A namespace, opened. Clones share all they know; dropping the last one loses nothing acknowledged.
+/// A namespace, opened. Clones share all they know, and so do all handles of a name that one [`Database`] opened.
+///
+/// Dropping the last one loses nothing acknowledged. What it kept in memory stays for whoever opens the namespace next,
+/// within [`Settings::idle_bytes_max`](crate::Settings::idle_bytes_max).
+///
+/// [`Database`]: crate::Database
 ///
 /// Reads are strong unless said otherwise: they see every write that was acknowledged, in any process,
 /// before they were called. See [`Namespace::snapshot`] for others.
@@ -28,11 +35,13 @@ const INLINE_OPERATIONS: usize = 256;
 pub struct Namespace {
     engine: Arc<Engine>,
     committer: Arc<Committer>,
+    /// Tells the database when the last handle goes.
+    lease: Option<Arc<Lease>>,
 }
 
 impl Namespace {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, committer: Arc::default() }
+        Self { engine, committer: Arc::default(), lease: None }
     }
 
     /// The name.

@@ -35,6 +35,9 @@ use crate::types::DocumentId;
 /// An id index up to this size is kept in memory whole.
 const RESIDENT_BYTES_MAX: u64 = 1 << 20;
 
+/// Decoded, heads take about so many times the bytes that they are stored in.
+const DECODED: u64 = 2;
+
 /// An open segment.
 pub(crate) struct Segment {
     env: Env,
@@ -51,6 +54,8 @@ pub(crate) struct Segment {
     /// For each column of the schema, its index if it has one.
     indexes: Vec<Option<VectorIndex>>,
     text: Option<Arc<StoredIndex>>,
+    /// What all of this takes in memory, about, but for what the text index keeps of what is asked.
+    heads: u64,
 }
 
 /// The files of a segment, and where in them lies what is read first.
@@ -91,6 +96,18 @@ struct Heads {
     text: Option<Bytes>,
 }
 
+impl Heads {
+    /// The footer of Parquet is apart: it says itself what it takes when it is decoded.
+    fn length(&self) -> u64 {
+        let vectors = self
+            .vectors
+            .iter()
+            .map(|(head, index)| head.len() + index.as_ref().map_or(0, |(section, _)| section.len()));
+        let others = self.attributes.iter().chain(&self.text).map(Bytes::len);
+        vectors.chain(others).sum::<usize>() as u64
+    }
+}
+
 impl Segment {
     /// Opens a segment that a manifest describes. One round trip.
     pub(crate) async fn open(
@@ -113,6 +130,11 @@ impl Segment {
 
     pub(crate) fn meta(&self) -> &SegmentMeta {
         &self.meta
+    }
+
+    /// What it keeps in memory as long as it is open, about. Centroid sets are apart: segments share them.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.heads + self.text.as_ref().map_or(0, |text| text.kept_bytes() as u64)
     }
 
     /// The rows of these ids, in their order, dead or not. At most one round trip.
@@ -301,6 +323,7 @@ impl Files {
 
     fn decode(self, env: Env, schema: Arc<Schema>, meta: SegmentMeta, heads: Heads) -> Result<Segment> {
         let attributes_key = self.attributes.key().clone();
+        let heads_length = heads.length();
         let (ids, row_ids, file, weights, attributes) =
             self.decode_attributes(&schema, &meta, &heads.attributes).map_err(|e| e.at(attributes_key))?;
         let rows = Rows::decode(file, self.footer.range(), heads.footer, &schema, meta.rows)?;
@@ -326,6 +349,7 @@ impl Files {
                 *column = index.transpose().map_err(|e| e.at(&key))?;
             }
         }
+        let heads_bytes = heads_length.saturating_mul(DECODED) + rows.resident_bytes();
         Ok(Segment {
             env,
             schema,
@@ -338,6 +362,7 @@ impl Files {
             vectors,
             indexes,
             text,
+            heads: heads_bytes,
         })
     }
 

@@ -178,6 +178,11 @@ impl Rows {
         })
     }
 
+    /// What the footer takes in memory.
+    pub(super) fn resident_bytes(&self) -> u64 {
+        self.metadata.metadata().memory_size() as u64
+    }
+
     /// The columns at `columns` of [`arrow_schema`], in ascending order, of `rows`. One round trip.
     pub(super) async fn fetch(
         self: &Arc<Self>,

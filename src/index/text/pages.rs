@@ -155,6 +155,11 @@ impl Pages {
         (from <= to && to <= bytes.len()).then(|| bytes.slice(from..to))
     }
 
+    /// Bytes of what was pieced together and is kept.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
     fn pin(&self, range: &Range<u64>, pins: &mut Pins) -> bool {
         let mut kept = self.lock();
         let Some(entry) = kept.ranges.get_mut(&(range.start, range.end)) else { return false };

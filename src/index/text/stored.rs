@@ -207,6 +207,11 @@ impl StoredIndex {
     }
 
     /// The postings of a token that were made readable.
+    /// Bytes of what was asked lately and is kept, beside the head.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.pages.kept_bytes()
+    }
+
     pub(super) fn postings(&self, field: usize, info: &TermInfo, positions: bool) -> Result<Blocks> {
         let lost = |e: std::io::Error| Error::internal(format!("reading postings: {e}"));
         let of = self.field(field)?;
