@@ -13,7 +13,7 @@ use bytes::Bytes;
 use elacsym::env::Env;
 use elacsym::schema::AttributeType;
 use elacsym::storage::{
-    MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend, conformance,
+    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend, conformance,
 };
 use elacsym::{Database, Document, IdKind, Result, Schema, WriteBatch};
 
@@ -43,6 +43,12 @@ impl StorageBackend for Metered {
         self.store.get(key).await
     }
 
+    // What is provided would read the object first: this store knows its size before.
+    async fn get_bounded(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
+        self.others.fetch_add(1, Ordering::Relaxed);
+        self.store.get_bounded(key, bytes_max).await
+    }
+
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
         self.others.fetch_add(1, Ordering::Relaxed);
         self.store.get_range(key, range).await
@@ -53,9 +59,9 @@ impl StorageBackend for Metered {
         self.store.head(key).await
     }
 
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
         self.others.fetch_add(1, Ordering::Relaxed);
-        self.store.list(prefix, after).await
+        self.store.list_page(prefix, after).await
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {

@@ -7,6 +7,7 @@
 //! `disallowed-methods` holds it.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -58,10 +59,17 @@ impl Env {
     /// The tokio runtime this is called on.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) outside a tokio runtime.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) outside a tokio runtime, and on one without timers
+    /// (`enable_time`).
     pub fn current() -> Result<Self> {
         let handle = tokio::runtime::Handle::try_current()
             .map_err(|_| Error::invalid("no tokio runtime: call this from within one"))?;
+        // Nothing else tells: without timers a sleep panics when it is made. Better once, here.
+        let timers = AssertUnwindSafe(|| drop(tokio_sleep(&handle, Duration::ZERO)));
+        if std::panic::catch_unwind(timers).is_err() {
+            let why = "the tokio runtime has no timers: build it with `enable_time` or `enable_all`";
+            return Err(Error::invalid(why));
+        }
         #[expect(clippy::disallowed_methods, reason = "this is the door")]
         let start = std::time::Instant::now();
         Ok(Self::new(TokioRuntime { handle, start }))
@@ -120,7 +128,7 @@ impl Env {
     ) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
         self.0.blocking(Box::new(move || {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            let outcome = std::panic::catch_unwind(AssertUnwindSafe(work));
             // The receiver may be gone: then nobody wants the outcome.
             let _ = sender.send(outcome);
         }));
@@ -150,7 +158,7 @@ impl Runtime for TokioRuntime {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(duration))
+        Box::pin(tokio_sleep(&self.handle, duration))
     }
 
     fn random(&self) -> u64 {
@@ -166,6 +174,13 @@ impl Runtime for TokioRuntime {
     fn blocking(&self, work: Box<dyn FnOnce() + Send>) {
         self.handle.spawn_blocking(work);
     }
+}
+
+/// A sleep of the runtime behind `handle`, whoever polls it: a future of ours may be polled outside of any.
+#[expect(clippy::disallowed_methods, reason = "this is the door")]
+fn tokio_sleep(handle: &tokio::runtime::Handle, duration: Duration) -> tokio::time::Sleep {
+    let _within = handle.enter();
+    tokio::time::sleep(duration)
 }
 
 #[cfg(test)]
@@ -185,5 +200,32 @@ mod tests {
     #[test]
     fn outside_a_runtime_there_is_no_environment() {
         assert_eq!(Env::current().unwrap_err().kind(), ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn a_runtime_without_timers_is_refused() {
+        let bare = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let error = bare.block_on(async { Env::current() }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains("enable_time"), "{error}");
+    }
+
+    #[test]
+    fn a_future_may_be_polled_outside_the_runtime() {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+        let env = runtime.block_on(async { Env::current() }).unwrap();
+        let mut work = std::pin::pin!(async {
+            env.sleep(Duration::from_millis(1)).await;
+            env.timeout(Duration::from_secs(60), async { 7 }).await
+        });
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let slept = loop {
+            match work.as_mut().poll(&mut context) {
+                std::task::Poll::Ready(slept) => break slept,
+                std::task::Poll::Pending => std::thread::yield_now(),
+            }
+        };
+        assert_eq!(slept, Some(7));
     }
 }

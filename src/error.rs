@@ -34,6 +34,8 @@ pub enum ErrorKind {
     Backpressure,
     /// The store did not answer, or asked to slow down: try again later.
     Unavailable,
+    /// The store has no more space, or none that it would give us. Nothing was written.
+    StorageFull,
     /// The store refuses these credentials.
     PermissionDenied,
     /// The store lacks what the protocol needs, such as a put that fails if the object exists.
@@ -80,22 +82,30 @@ struct Inner {
     message: String,
     indeterminate: Option<Indeterminate>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    /// A file that is in use is gone.
+    missing: bool,
+}
+
+impl Inner {
+    fn new(kind: ErrorKind, message: String) -> Self {
+        Self { kind, message, indeterminate: None, source: None, missing: false }
+    }
 }
 
 impl Error {
     /// An error with a message: lower case, no full stop, values last. For authors of a
     /// [`StorageBackend`](crate::storage::StorageBackend).
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { kind, message: message.into(), indeterminate: None, source: None }))
+        Self(Arc::new(Inner::new(kind, message.into())))
     }
 
     /// The same kind, with more words before the message and this error as the source.
     #[must_use]
     pub fn context(self, what: impl fmt::Display) -> Self {
         let inner = &self.0;
-        let (kind, indeterminate) = (inner.kind, inner.indeterminate);
+        let (kind, indeterminate, missing) = (inner.kind, inner.indeterminate, inner.missing);
         let message = format!("{what}: {}", inner.message);
-        Self(Arc::new(Inner { kind, message, indeterminate, source: Some(Box::new(self)) }))
+        Self(Arc::new(Inner { kind, message, indeterminate, missing, source: Some(Box::new(self)) }))
     }
 
     /// The outcome of the write at `sequence` is unknown.
@@ -108,6 +118,7 @@ impl Error {
             ),
             indeterminate: Some(Indeterminate { sequence, batch }),
             source: cause.map(|e| Box::new(e) as _),
+            missing: false,
         }))
     }
 
@@ -153,6 +164,23 @@ impl Error {
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, message)
+    }
+
+    /// A file that the state names is gone. To the caller it is damage; whoever reads may look whether a newer
+    /// state does without it.
+    pub(crate) fn missing(object: impl fmt::Display) -> Self {
+        let message = format!("damaged object: it is gone, though it is in use. key=`{object}`");
+        Self(Arc::new(Inner { missing: true, ..Inner::new(ErrorKind::Corrupt, message) }))
+    }
+
+    /// Whether this is, or comes from, [`Self::missing`].
+    pub(crate) fn is_missing(&self) -> bool {
+        self.0.missing
+    }
+
+    /// Whether the store turned a put down before it did anything: nothing was written, and nothing will be.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self.0.kind, ErrorKind::PermissionDenied | ErrorKind::StorageFull)
     }
 
     pub(crate) fn is(&self, kind: ErrorKind) -> bool {

@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use elacsym::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, UInt64Array};
 use elacsym::schema::AttributeType;
-use elacsym::storage::{MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use elacsym::storage::{
+    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend,
+};
 use elacsym::{
     Consistency, Database, Document, DocumentId, Error, ErrorKind, Filter, Fuzzy, IdKind, Metric, Namespace,
     Operand, Outcome, Query, Result, Scan, Schema, Select, Sequence, Settings, VALUE_BYTES_MAX, Value,
@@ -411,8 +413,8 @@ impl StorageBackend for Overwriting {
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
         self.0.head(key).await
     }
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
-        self.0.list(prefix, after).await
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
+        self.0.list_page(prefix, after).await
     }
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
         self.0.list_folders(prefix).await

@@ -5,23 +5,35 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use elacsym::schema::AttributeType;
-use elacsym::storage::{MemoryBackend, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use elacsym::query::TextQuery;
+use elacsym::schema::{AttributeType, TextOptions};
+use elacsym::storage::{
+    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend,
+};
 use elacsym::{
     Consistency, Database, Document, Error, ErrorKind, Filter, IdKind, Metric, Query, Result, Scan, Schema,
-    Vector, VectorType, WriteBatch,
+    Settings, Vector, VectorType, WriteBatch,
 };
 use twox_hash::XxHash3_64;
 
 type Objects = BTreeMap<String, Bytes>;
 
-/// A database with one of everything: a segment with dead rows and one without, a tail, a deleted namespace.
+async fn open(backend: impl StorageBackend, link: bool) -> Result<Database> {
+    let mut settings = Settings::default();
+    settings.index_rows_min = 10;
+    settings.reference_bytes_min = if link { 1 } else { usize::MAX };
+    Database::builder().with_settings(settings).open_backend(Arc::new(backend)).await
+}
+
+/// A database with one of everything: a segment with dead rows and one without, both with indexes, a tail of rows and
+/// of a linked segment, a deleted namespace.
 async fn objects() -> Result<Objects> {
     let memory = MemoryBackend::new();
-    let db = Database::builder().open_backend(Arc::new(memory.clone())).await?;
+    let db = open(memory.clone(), false).await?;
     let schema = Schema::builder(IdKind::U64)
         .attribute("n", AttributeType::Int)
         .attribute("text", AttributeType::String)
+        .text("body", TextOptions::default())
         .vector("v", VectorType::F32, 2, Metric::L2Squared)
         .build()?;
     let docs = db.create_namespace("docs", schema.clone()).await?;
@@ -31,6 +43,7 @@ async fn objects() -> Result<Objects> {
     docs.flush().await?;
     docs.write(documents(40..45)).await?;
     docs.write(documents(45..50).delete(4)).await?;
+    open(memory.clone(), true).await?.namespace("docs").await?.write(documents(50..55)).await?;
     db.create_namespace("old", schema.clone()).await?.write(documents(0..2)).await?;
     db.delete_namespace("old").await?;
     db.create_namespace("other", schema).await?.write(documents(0..2)).await?;
@@ -45,6 +58,7 @@ fn documents(ids: std::ops::Range<i64>) -> WriteBatch {
     WriteBatch::new().upsert_all(ids.map(|n| {
         let x = f32::from(i16::try_from(n).unwrap());
         let document = Document::new(n.unsigned_abs()).with("n", n).with("text", format!("text {n}"));
+        let document = document.with("body", format!("common word{n} and word{}", n % 7));
         document.with("v", Vector::from([x, 1.0]))
     }))
 }
@@ -55,7 +69,11 @@ async fn read(objects: &Objects) -> Result<String> {
     for (key, bytes) in objects {
         memory.put(&ObjectKey::new(key.as_str())?, bytes.clone(), PutMode::Create).await?;
     }
-    let db = Database::builder().open_backend(Arc::new(memory)).await?;
+    read_from(memory).await
+}
+
+async fn read_from(backend: impl StorageBackend) -> Result<String> {
+    let db = open(backend, false).await?;
     let names = db.list_namespaces().await?;
     let old = db.namespace("old").await.map(|_| ());
     let old = if let Err(error) = old { error } else { Error::new(ErrorKind::Internal, "it is back") };
@@ -66,18 +84,24 @@ async fn read(objects: &Objects) -> Result<String> {
     let docs = db.namespace("docs").await?;
     let snapshot = docs.snapshot(Consistency::Strong).await?;
     let all = snapshot.scan(Scan::new()).await?.rows.documents()?;
-    let ids: Vec<_> = (0..50).map(elacsym::DocumentId::U64).collect();
+    let ids: Vec<_> = (0..55).map(elacsym::DocumentId::U64).collect();
     let got = snapshot.get(&ids).await?;
     let some = snapshot.scan(Scan::new().filter(Filter::gt("n", 17))).await?.rows.documents()?;
     let near = snapshot.query(Query::nearest("v", Vector::from([21.2, 1.0])).limit(5)).await?.hits()?;
+    let words = Query::text(TextQuery::any("body", "word3 word21 word52 common")).limit(60);
+    let words: Vec<_> = snapshot.query(words).await?.hits()?;
     let count = snapshot.count().await?;
-    Ok(format!("{names:?} {other:?} {all:?} {got:?} {some:?} {near:?} {count}"))
+    Ok(format!("{names:?} {other:?} {all:?} {got:?} {some:?} {near:?} {words:?} {count}"))
 }
 
 /// What a key names: the last part of it, without numbers.
 fn kind_of(key: &str) -> &'static str {
-    let kinds = ["STORE", "OPEN", "CLOSED", "HINT", "rows.parquet", "attributes", "vector.", "deletes."];
+    let kinds =
+        ["STORE", "OPEN", "CLOSED", "HINT", "rows.parquet", "attributes", "vector.", "deletes.", "text"];
     let file = key.rsplit('/').next().unwrap_or_default();
+    if key.contains("/centroids/") {
+        return "centroids";
+    }
     let kind = kinds.into_iter().find(|kind| file.starts_with(kind));
     kind.unwrap_or(if key.contains("/wal/") { "wal" } else { "manifest" })
 }
@@ -142,7 +166,9 @@ async fn every_damage_is_noticed_or_harmless() -> Result<()> {
     assert_eq!(tally["HINT"].1, 0, "the hint is only a hint");
     assert_eq!(tally["CLOSED"].1, 0, "that it is there is all that counts");
     assert_eq!(tally["STORE"].0, 0);
-    for kind in ["OPEN", "manifest", "wal", "rows.parquet", "attributes", "vector.", "deletes."] {
+    let kinds =
+        ["OPEN", "manifest", "wal", "rows.parquet", "attributes", "vector.", "deletes.", "text", "centroids"];
+    for kind in kinds {
         assert!(tally[kind].1 > 5, "{kind} {:?}", tally[kind]);
     }
     Ok(())
@@ -189,17 +215,100 @@ async fn an_object_in_the_place_of_another_is_noticed() -> Result<()> {
 async fn a_lost_object_is_noticed() -> Result<()> {
     let objects = objects().await?;
     let sound = read(&objects).await?;
+    let mut noticed = BTreeMap::new();
     for key in objects.keys().filter(|key| !matches!(kind_of(key), "STORE" | "OPEN" | "CLOSED")) {
         let mut rest = objects.clone();
         rest.remove(key);
+        let kind = kind_of(key);
         match read(&rest).await {
-            Ok(answer) if kind_of(key) == "HINT" => assert!(answer == sound, "{key}"),
-            // A log that ends early, a manifest older than the newest: what is lost cannot be told from what
-            // was never there. All else is.
-            Ok(answer) => assert!(answer == sound || matches!(kind_of(key), "wal" | "manifest"), "{key}"),
+            // The end of a log that is lost cannot be told from one that was never there.
+            Ok(answer) => assert!(answer == sound || kind == "wal", "{key}"),
             Err(error) => {
-                let kinds = [ErrorKind::Corrupt, ErrorKind::NotFound];
-                assert!(kinds.contains(&error.kind()), "{key}: {error:?}");
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{key}: {error:?}");
+                let file = !matches!(kind, "wal" | "manifest");
+                let named = error.to_string().contains(key.as_str());
+                assert!(named || !file, "{key}: the error does not name it: {error}");
+                *noticed.entry(kind).or_insert(0) += 1;
+            }
+        }
+    }
+    println!("lost and noticed: {noticed:?}");
+    // Each file that the newest manifest names, and a link of the tail.
+    for (kind, least) in [
+        ("rows.parquet", 3),
+        ("attributes", 3),
+        ("vector.", 3),
+        ("text", 3),
+        ("deletes.", 1),
+        ("centroids", 1),
+    ] {
+        assert!(noticed.get(kind).is_some_and(|count| *count >= least), "{kind}: {noticed:?}");
+    }
+    // The entry where the manifest ends, and one in the middle of the tail.
+    assert!(noticed.get("wal").is_some_and(|count| *count >= 2), "{noticed:?}");
+    Ok(())
+}
+
+/// A store on which one object is larger than any process could hold.
+#[derive(Debug)]
+struct Huge {
+    memory: MemoryBackend,
+    key: String,
+}
+
+impl std::fmt::Display for Huge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("huge")
+    }
+}
+
+#[async_trait::async_trait]
+impl StorageBackend for Huge {
+    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+        self.memory.put(key, bytes, mode).await
+    }
+    async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
+        panic!("{key} is read whatever its size")
+    }
+    async fn get_bounded(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
+        assert!(bytes_max <= 1 << 30, "{key} may have {bytes_max} bytes");
+        if key.as_str() == self.key {
+            let why = format!("damaged object: it has 5000000000 bytes of at most {bytes_max}. key=`{key}`");
+            return Err(Error::new(ErrorKind::Corrupt, why));
+        }
+        self.memory.get_bounded(key, bytes_max).await
+    }
+    async fn get_range(&self, key: &ObjectKey, range: std::ops::Range<u64>) -> Result<Bytes> {
+        assert!(range.end - range.start <= 1 << 30, "{key} {range:?}");
+        self.memory.get_range(key, range).await
+    }
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
+        self.memory.head(key).await
+    }
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
+        self.memory.list_page(prefix, after).await
+    }
+    async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
+        self.memory.list_folders(prefix).await
+    }
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        self.memory.delete(key).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_too_large_for_its_kind_is_not_read() -> Result<()> {
+    let objects = objects().await?;
+    let sound = read(&objects).await?;
+    for (hinted, base) in [(true, &objects), (false, &without_hints(&objects))] {
+        for key in base.keys() {
+            let memory = MemoryBackend::new();
+            for (key, bytes) in base {
+                memory.put(&ObjectKey::new(key.as_str())?, bytes.clone(), PutMode::Create).await?;
+            }
+            match read_from(Huge { memory, key: key.clone() }).await {
+                Ok(answer) => assert!(answer == sound, "{key}"),
+                Err(error) => noticed(&error, key, &format!("too large, hint={hinted}")),
             }
         }
     }

@@ -14,7 +14,7 @@ use elacsym::schema::AttributeType;
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, ObjectPrefix, StorageBackend, Verb};
 use elacsym::{
     Condition, Consistency, Database, Document, DocumentId, Filter, IdKind, Metric, Namespace, Operand,
-    Query, Result, Scan, Schema, Value, Vector, VectorType, WriteBatch,
+    Query, Result, Scan, Schema, Settings, Value, Vector, VectorType, WriteBatch,
 };
 use tokio::time::Instant;
 
@@ -174,6 +174,31 @@ async fn a_cold_namespace_answers_its_first_get_within_four_round_trips() -> Res
             assert!(all <= if quick { 4 } else { 5 }, "{before:?} hint={hint}: {all} round trips in all");
             assert!(cost.requests <= 24, "{before:?} hint={hint}: {cost:?}");
         }
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_tail_is_read_at_once() -> Result<()> {
+    for linked in [false, true] {
+        let store = Store::new()?;
+        let mut settings = Settings::default();
+        settings.auto_flush = false;
+        settings.reference_bytes_min = if linked { 1 } else { usize::MAX };
+        let db =
+            Database::builder().with_settings(settings).open_backend(Arc::new(store.memory.clone())).await?;
+        let docs = db.create_namespace("docs", schema()?).await?;
+        let entries = if linked { 20 } else { 255 };
+        for id in 0..entries {
+            docs.write(documents(id..id + 1)).await?;
+        }
+        let db = store.open().await?;
+        let (docs, cost) = store.cost(db.namespace("docs")).await?;
+        println!("linked={linked}: {} trips, {} requests", cost.trips, cost.requests);
+        // Names; lists; entries; and the segments that they link.
+        assert!(cost.trips <= if linked { 4 } else { 3 }, "{cost:?}");
+        let ids: Vec<DocumentId> = vec![0.into(), (entries - 1).into()];
+        assert_eq!(docs.get(&ids).await?, [Some(document(0)), Some(document(entries - 1))]);
     }
     Ok(())
 }

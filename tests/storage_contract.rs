@@ -7,11 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use elacsym::env::Env;
+use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{
-    LocalBackend, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, ObjectStoreBackend, PutMode,
+    ListPage, LocalBackend, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, ObjectStoreBackend, PutMode,
     StorageBackend, conformance,
 };
-use elacsym::{Error, ErrorKind, Result};
+use elacsym::{
+    Consistency, Database, Document, Error, ErrorKind, IdKind, Metric, Namespace, NamespaceName, Outcome,
+    Result, Schema, Settings, Vector, VectorType, WriteBatch,
+};
 use object_store::memory::InMemory;
 
 async fn passes(backend: Arc<dyn StorageBackend>) -> Result<()> {
@@ -34,7 +38,13 @@ async fn memory_keeps_the_contract() -> Result<()> {
 async fn the_object_store_adapter_keeps_the_contract() -> Result<()> {
     let store = Arc::new(InMemory::new());
     passes(Arc::new(ObjectStoreBackend::new(Arc::clone(&store) as _, "")?)).await?;
-    passes(Arc::new(ObjectStoreBackend::new(store, "some/folder")?)).await
+    passes(Arc::new(ObjectStoreBackend::new(Arc::clone(&store) as _, "some/folder")?)).await?;
+    // By pages of any size: it lists in order.
+    for keys in [1, 7, 1_000] {
+        let keys = std::num::NonZeroUsize::new(keys).unwrap();
+        passes(Arc::new(ObjectStoreBackend::new(Arc::clone(&store) as _, "paged")?.with_pages(keys))).await?;
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,6 +104,7 @@ async fn a_broken_backend_fails_the_check_and_is_refused() -> Result<()> {
         (Fault::ListsUnsorted, "list_is_sorted_and_whole"),
         (Fault::ListsLate, "list_shows_at_once"),
         (Fault::ListsAfterInclusive, "list_starts_after"),
+        (Fault::RepeatsPages, "list_pages_join"),
         (Fault::MissingIsUnavailable, "missing_is_not_found"),
         (Fault::DeletesNothing, "delete_removes_one"),
         (Fault::CutsRanges, "range_is_exact"),
@@ -106,6 +117,10 @@ async fn a_broken_backend_fails_the_check_and_is_refused() -> Result<()> {
         let refused = conformance::probe(&backend(), &env).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::UnsupportedStore, "{fault:?}: {refused}");
     }
+    // What an opener need not know, and does not look at.
+    let unbounded = Arc::new(Broken::new(Fault::IgnoresBounds));
+    let violations = conformance::check(unbounded, &env).await.unwrap_err();
+    assert!(violations.iter().all(|v| v.check == "bounded_get_refuses_what_is_larger"), "{violations:?}");
     Ok(())
 }
 
@@ -130,6 +145,81 @@ async fn a_store_that_is_there_opens_without_the_right_to_write() -> Result<()> 
     conformance::probe(&read_only(), &env).await
 }
 
+/// A namespace with a batch that makes a segment of its own, on a store that then gets a fault.
+async fn namespace_under(fault: Fault) -> Result<(Namespace, WriteBatch)> {
+    let memory = MemoryBackend::new();
+    let open = |backend: Arc<dyn StorageBackend>| async {
+        let mut settings = Settings::default();
+        settings.reference_bytes_min = 1;
+        Database::builder().with_settings(settings).open_backend(backend).await
+    };
+    let schema = Schema::builder(IdKind::U64).attribute("n", AttributeType::Int).build()?;
+    open(Arc::new(memory.clone())).await?.create_namespace("docs", schema).await?;
+    let broken = Broken { memory, fault, hidden: Arc::default() };
+    let docs = open(Arc::new(broken)).await?.namespace("docs").await?;
+    let documents = (0..10_u64).map(|id| Document::new(id).with("n", 1));
+    Ok((docs, WriteBatch::new().upsert_all(documents)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_of_a_file_of_a_segment_is_tried_again() -> Result<()> {
+    let (docs, batch) = namespace_under(Fault::Conflicts).await?;
+    docs.write(batch).await?;
+    docs.write(WriteBatch::new().delete(3)).await?;
+    docs.flush().await?;
+    assert_eq!(docs.snapshot(Consistency::Strong).await?.count().await?, 9);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the paused clock is what is read")]
+async fn a_full_store_is_said_at_once() -> Result<()> {
+    let (docs, batch) = namespace_under(Fault::IsFull).await?;
+    let start = tokio::time::Instant::now();
+    for batch in [batch, WriteBatch::new().delete(1)] {
+        let error = docs.write(batch).await.unwrap_err();
+        assert_eq!((error.kind(), error.outcome()), (ErrorKind::StorageFull, Outcome::NotApplied), "{error}");
+    }
+    assert!(start.elapsed() < std::time::Duration::from_secs(1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_longest_names_work_on_a_local_folder() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let env = Env::current()?;
+    let open = || async {
+        Database::builder().open_backend(Arc::new(LocalBackend::new(folder.path(), &env)?)).await
+    };
+    let of = |pattern: &str, bytes: usize| pattern.chars().cycle().take(bytes).collect::<String>();
+    let column = of("Ж", 64);
+    let schema = Schema::builder(IdKind::String)
+        .attribute(&column, AttributeType::String)
+        .text(of("T", 128), TextOptions::default())
+        .vector("v", VectorType::F32, 2, Metric::L2Squared)
+        .build()?;
+    let mut names: Vec<String> = ["A", "a", "aB", "ABa", ".", "_.-9"].map(|pattern| of(pattern, 128)).into();
+    names.extend(["x".to_owned(), "X".to_owned(), "CON".to_owned(), "con.".to_owned()]);
+    let document = || Document::new(of("I", 64)).with(&column, "s").with("v", Vector::from([1.0, 2.0]));
+    for name in &names {
+        let docs = open().await?.create_namespace(name, schema.clone()).await?;
+        docs.write(WriteBatch::new().upsert(document())).await?;
+        docs.flush().await?;
+        docs.write(WriteBatch::new().upsert(document()).upsert(Document::new("other"))).await?;
+        docs.flush().await?;
+        docs.compact().await?;
+    }
+    let db = open().await?;
+    names.sort_unstable();
+    assert!(
+        db.list_namespaces().await?.iter().map(NamespaceName::as_str).eq(names.iter().map(String::as_str))
+    );
+    for name in &names {
+        assert_eq!(db.namespace(name).await?.get(&[of("I", 64).into()]).await?, [Some(document())], "{name}");
+    }
+    Ok(())
+}
+
 /// What a backend does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
@@ -139,11 +229,16 @@ enum Fault {
     ListsUnsorted,
     ListsLate,
     ListsAfterInclusive,
+    RepeatsPages,
+    IgnoresBounds,
     MissingIsUnavailable,
     DeletesNothing,
     CutsRanges,
     IsDown,
     ReadOnly,
+    IsFull,
+    /// Each first overwrite of a name is refused as S3 refuses two at once.
+    Conflicts,
 }
 
 /// Memory with a fault.
@@ -177,6 +272,7 @@ impl Broken {
         match self.fault {
             Fault::IsDown => Err(Error::new(ErrorKind::Unavailable, "no answer")),
             Fault::ReadOnly => Err(Error::new(ErrorKind::PermissionDenied, "read only")),
+            Fault::IsFull => Err(Error::new(ErrorKind::StorageFull, "no space left")),
             _ => Ok(()),
         }
     }
@@ -187,6 +283,12 @@ impl StorageBackend for Broken {
     async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
         self.may_write()?;
         match self.fault {
+            Fault::Conflicts if mode == PutMode::Overwrite => {
+                let again = self.hidden().as_ref() == Some(key);
+                *self.hidden() = Some(key.clone());
+                let conflict = || Error::new(ErrorKind::AlreadyExists, "409 conflict");
+                return if again { self.memory.put(key, bytes, mode).await } else { Err(conflict()) };
+            }
             Fault::LosesWrites => return Ok(()),
             Fault::IgnoresCreate => return self.memory.put(key, bytes, PutMode::Overwrite).await,
             // Looks before it writes, as if that were enough.
@@ -206,6 +308,11 @@ impl StorageBackend for Broken {
         self.answer(self.memory.get(key).await)
     }
 
+    async fn get_bounded(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
+        let bytes_max = if self.fault == Fault::IgnoresBounds { u64::MAX } else { bytes_max };
+        self.answer(self.memory.get_bounded(key, bytes_max).await)
+    }
+
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
         let cut = u64::from(self.fault == Fault::CutsRanges && !range.is_empty());
         self.answer(self.memory.get_range(key, range.start..range.end - cut).await)
@@ -215,7 +322,7 @@ impl StorageBackend for Broken {
         self.answer(self.memory.head(key).await)
     }
 
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
         let mut found = self.memory.list(prefix, after).await?;
         match (self.fault, after) {
             (Fault::ListsUnsorted, _) => found.reverse(),
@@ -229,7 +336,11 @@ impl StorageBackend for Broken {
             }
             _ => {}
         }
-        self.answer(Ok(found))
+        if self.fault == Fault::RepeatsPages {
+            let objects = self.memory.list(prefix, None).await?;
+            return Ok(ListPage { more: !objects.is_empty(), objects });
+        }
+        self.answer(Ok(ListPage::last(found)))
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {

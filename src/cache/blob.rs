@@ -88,7 +88,7 @@ impl Blob {
         F: Future<Output = Result<T>> + Send,
     {
         match decode(self.read_many(spans).await?).await {
-            Err(e) if e.is(ErrorKind::Corrupt) => decode(self.fresh().read_many(spans).await?).await,
+            Err(e) if is_damage(&e) => decode(self.fresh().read_many(spans).await?).await,
             outcome => outcome,
         }
     }
@@ -110,11 +110,11 @@ impl Blob {
         match &self.cache.0 {
             _ if missing.is_empty() => Ok(Vec::new()),
             Some(tiers) if !self.fresh => match self.through(tiers, missing.clone()).await {
-                Err(e) if e.is(ErrorKind::Corrupt) => self.direct(&missing).await,
+                Err(e) if is_damage(&e) => self.direct(&missing).await,
                 outcome => outcome,
             },
             _ => match self.direct(&missing).await {
-                Err(e) if e.is(ErrorKind::Corrupt) => self.direct(&missing).await,
+                Err(e) if is_damage(&e) => self.direct(&missing).await,
                 outcome => outcome,
             },
         }
@@ -187,7 +187,10 @@ impl Blob {
     fn send(&self, request: Request) -> impl Future<Output = Result<Vec<Piece>>> + Send + use<> {
         let (backend, key) = (Arc::clone(&self.backend), Arc::clone(&self.key));
         async move {
-            let bytes = backend.get_range(&key, request.whole.clone()).await?;
+            let bytes = backend.get_range(&key, request.whole.clone()).await;
+            // Only what a manifest or an entry names is read here.
+            let gone = |e: Error| if e.is(ErrorKind::NotFound) { Error::missing(&key) } else { e };
+            let bytes = bytes.map_err(gone)?;
             let cut = |span: &Span| {
                 let piece = request.cut(&bytes, &span.range()).ok_or_else(|| {
                     let cause = format!("{} bytes came for the range {:?}", bytes.len(), request.whole);
@@ -206,6 +209,11 @@ impl Blob {
     fn block(&self, span: &Span) -> BlockKey {
         BlockKey::new(&self.key, &span.range())
     }
+}
+
+/// Whether to read once more: the damage may be on the way.
+fn is_damage(error: &Error) -> bool {
+    error.is(ErrorKind::Corrupt) && !error.is_missing()
 }
 
 /// Asks the budget of the query that reads for what requests bring.

@@ -200,7 +200,7 @@ impl Layout {
     /// Takes the folder for this process and reserves its space. The lock is held as long as the file lives.
     fn prepare(self, dir: &Path) -> io::Result<File> {
         create_private(dir)?;
-        let mut lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("LOCK"))?;
+        let mut lock = not_followed().create(true).truncate(false).write(true).open(dir.join("LOCK"))?;
         lock.try_lock().map_err(|why| io::Error::other(format!("another cache has the folder: {why}")))?;
         lock.write_all(b"elacsym block cache\n")?;
         let reserved = (0..self.files).try_for_each(|n| self.reserve(&file_name(dir, n)));
@@ -214,7 +214,7 @@ impl Layout {
     }
 
     fn reserve(self, file: &Path) -> io::Result<()> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(file)?;
+        let file = not_followed().create(true).truncate(false).write(true).open(file)?;
         file.set_len(self.file_bytes)?;
         file.allocate(self.file_bytes)
     }
@@ -224,13 +224,47 @@ fn file_name(dir: &Path, n: u64) -> PathBuf {
     dir.join(format!("{FILE_PREFIX}{n:08}"))
 }
 
-/// A folder that only its owner may enter: it holds contents of documents.
+/// A folder that only its owner may enter, and that is ours: it holds contents of documents, and in a parent that
+/// others may write to, such as `/tmp`, they may have put one there first.
 fn create_private(dir: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
+    builder.create(dir)?;
+    check_private(dir)
+}
+
+#[cfg(unix)]
+fn check_private(dir: &Path) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let refused = |why: &str| Err(io::Error::other(format!("{}: {why}", dir.display())));
+    let folder = std::fs::symlink_metadata(dir)?;
+    if !folder.is_dir() {
+        return refused("it is a link or a file, not a folder");
+    }
+    if folder.mode() & 0o077 != 0 {
+        return refused("others than its owner may enter it");
+    }
+    // Who we are, a file of ours tells.
+    let probe = dir.join(format!(".owner-{}", std::process::id()));
+    let _ = std::fs::remove_file(&probe);
+    let owner = OpenOptions::new().write(true).create_new(true).open(&probe).and_then(|file| file.metadata());
+    let _ = std::fs::remove_file(&probe);
+    if owner?.uid() == folder.uid() { Ok(()) } else { refused("it belongs to another user") }
+}
+
+#[cfg(not(unix))]
+fn check_private(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Options to open a file with that refuse a symbolic link.
+fn not_followed() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW);
+    options
 }
 
 /// A block with a checksum over it and its key.
@@ -354,6 +388,35 @@ mod tests {
         let cache = open(dir.path(), Uuid::from_u128(8)).await?;
         read_all(&store, &cache).await?;
         assert_eq!((cache.stats().disk_hits, cache.stats().misses), (0, 2));
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_folder_that_others_may_have_planted_is_not_used() -> Result<()> {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let env = Env::current()?;
+        let own = format!("elacsym-{}", STORE.simple());
+        let (elsewhere, victim) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        std::fs::write(victim.path(), "precious").unwrap();
+        let plant: [(&str, &dyn Fn(&Path)); 3] = [
+            ("a link to a folder", &|at| symlink(elsewhere.path(), at).unwrap()),
+            ("a folder that all may enter", &|at| {
+                std::fs::create_dir(at).unwrap();
+                std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o755)).unwrap();
+            }),
+            ("a link in the place of a file", &|at| {
+                create_private(at).unwrap();
+                symlink(victim.path(), at.join("LOCK")).unwrap();
+            }),
+        ];
+        for (what, plant) in plant {
+            let dir = tempfile::tempdir().unwrap();
+            plant(&dir.path().join(&own));
+            assert!(Disk::open(options(dir.path(), STORE), &env).await.is_none(), "{what}");
+        }
+        assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::read(victim.path()).unwrap(), b"precious");
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::{Blob, BlockCache};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use crate::storage::{ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
 
 #[derive(Clone, Debug)]
 pub(super) struct TestStore {
@@ -104,8 +104,8 @@ impl StorageBackend for TestStore {
         self.inner.head(key).await
     }
 
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
-        self.inner.list(prefix, after).await
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
+        self.inner.list_page(prefix, after).await
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {

@@ -2,9 +2,11 @@
 //!
 //! **Invariant:** nothing here panics or allocates more than the input justifies, whatever the bytes.
 
+mod bitmap;
 mod frame;
 mod reader;
 
+pub(crate) use bitmap::rows_bitmap;
 pub(crate) use frame::Frame;
 pub(crate) use reader::Reader;
 
@@ -17,6 +19,11 @@ use crate::error::{Error, ErrorKind};
 /// XXH3-64, the checksum of every format.
 pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     XxHash3_64::oneshot(bytes)
+}
+
+/// Runs a parser of another crate on bytes from the store, which may panic on those that were forged: `None` then.
+pub(crate) fn guarded<T>(parse: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(parse)).ok()
 }
 
 /// Why bytes cannot be read.

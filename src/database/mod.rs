@@ -10,7 +10,7 @@ use std::sync::Arc;
 use self::handles::Handles;
 use crate::cache::CacheStats;
 use crate::context::Context;
-use crate::engine::{Engine, create_life, find_life, lives};
+use crate::engine::{Engine, create_life, find_lives, lives, next_life};
 use crate::error::{Error, ErrorKind, Result};
 use crate::namespace::{Consistency, Namespace};
 use crate::schema::Schema;
@@ -69,9 +69,10 @@ impl Database {
     pub async fn create_namespace(&self, name: &str, schema: Schema) -> Result<Namespace> {
         let name = NamespaceName::new(name)?;
         let names = NamespaceKeys::new(&name);
-        let next = match find_life(&self.context, &names).await? {
-            None => 1,
-            Some(newest) => {
+        let lives = find_lives(&self.context, &names).await?;
+        let next = match lives.as_slice() {
+            [] => 1,
+            lives => {
                 let alive = match Engine::open(&self.context, &name).await {
                     Ok(_) => true,
                     Err(e) if e.is(ErrorKind::NotFound) => false,
@@ -81,7 +82,7 @@ impl Database {
                     let exists = format!("the namespace exists. name=`{name}`");
                     return Err(Error::new(ErrorKind::AlreadyExists, exists));
                 }
-                newest.checked_add(1).ok_or_else(|| Error::limit("a name has no more lives"))?
+                next_life(&self.context, &names, lives).await?
             }
         };
         let life = create_life(&self.context, &name, next, schema).await?;

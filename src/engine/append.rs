@@ -101,7 +101,7 @@ impl Engine {
             let error = match self.context.backend.put(&key, bytes.clone(), PutMode::Create).await {
                 Ok(()) => return self.won(base, &head, draft, first_sent).await,
                 // The store turned the first request down: no other is under way.
-                Err(e) if e.is(ErrorKind::PermissionDenied) && failures == 0 => return Err(e),
+                Err(e) if e.is_refusal() && failures == 0 => return Err(e),
                 Err(e) => e,
             };
             failures += 1;
@@ -172,7 +172,7 @@ impl Engine {
             }
             Ok(false) => self.reopen().await?,
             // It links a segment that is gone: a newer manifest has its rows.
-            Err(e) if e.is(ErrorKind::NotFound) => self.reopen().await?,
+            Err(e) if e.is_missing() => self.reopen().await?,
             Err(e) => return Err(e),
         }
         Ok(Appended::Moved)

@@ -1,8 +1,10 @@
 //! Reading on from the known state: the strong read's one request, and what it takes when the log moved.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::future::join_all;
 
@@ -17,8 +19,6 @@ use crate::wal::{self, Entry, EntryHead};
 
 /// Entries asked for at once after the first was there.
 const WINDOW: u64 = 4;
-/// Entries of a long way that are held in memory at a time.
-const PAGE: usize = 64;
 /// How often a state that turns out stale is looked for anew.
 const REOPENS: u32 = 4;
 
@@ -73,7 +73,7 @@ impl Engine {
                 }
                 Ok(Step::Stale) => {}
                 // An entry links a segment that is gone: compaction and collection were quicker.
-                Err(e) if e.is(ErrorKind::NotFound) => {}
+                Err(e) if e.is_missing() => {}
                 Err(e) => return Err(e),
             }
             // Nothing is known to be missing: we were too slow each time.
@@ -123,7 +123,11 @@ impl Engine {
             return Ok(Step::Newest);
         }
         // Entries came meanwhile, or there is a gap: the next look tells which.
-        if listed.first() == Some(&known.next()) { Ok(Step::Moved) } else { Ok(Step::Stale) }
+        if listed.first().map(|first| first.sequence) == Some(known.next()) {
+            Ok(Step::Moved)
+        } else {
+            Ok(Step::Stale)
+        }
     }
 
     /// Applies an entry and those behind it.
@@ -148,15 +152,19 @@ impl Engine {
             self.refresh().await?;
             let known = self.sequence();
             let listed = list_entries(&self.context, &self.keys, known).await?;
-            let dense = listed.into_iter().zip(known.0 + 1..).take_while(|(found, next)| found.0 == *next);
-            let wanted: Vec<Sequence> = dense.map(|(found, _)| found).collect();
+            let dense = listed.into_iter().zip(known.0 + 1..);
+            let dense = dense.take_while(|(found, next)| found.sequence.0 == *next).map(|(found, _)| found);
             let backend = &self.context.backend;
-            for some in wanted.chunks(PAGE) {
-                let page = wal::read_all(backend, &self.keys, &self.schema, some.iter().copied()).await?;
-                for entry in page {
-                    if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
-                        return Ok(Step::Stale);
-                    }
+            let entries = wal::read_all(backend, &self.keys, &self.schema, dense.collect());
+            let mut entries = pin!(entries);
+            while let Some(entry) = entries.next().await {
+                let entry = match entry {
+                    // Collected since it was listed.
+                    Err(e) if e.is(ErrorKind::NotFound) => return Ok(Step::Stale),
+                    entry => entry?,
+                };
+                if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
+                    return Ok(Step::Stale);
                 }
             }
         }
@@ -199,9 +207,11 @@ impl Engine {
         let before = Sequence(head.sequence.0.saturating_sub(1));
         let listed = list_entries(&self.context, &self.keys, before).await?;
         match listed.as_slice() {
-            [first] => Ok(*first == head.sequence),
-            [first, second, ..] if *first == head.sequence && *second == head.sequence.next() => {
-                let next = self.read_entry(*second).await?;
+            [first] => Ok(first.sequence == head.sequence),
+            [first, second, ..]
+                if first.sequence == head.sequence && second.sequence == head.sequence.next() =>
+            {
+                let next = self.read_entry(second.sequence).await?;
                 Ok(next.is_some_and(|next| next.head.previous == head.batch))
             }
             _ => Ok(false),

@@ -6,11 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Engine;
-use super::load::Opened;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{self, Commit, Hint, Manifest};
-use crate::memtable::Source;
 use crate::storage::PutMode;
 use futures::future::BoxFuture;
 
@@ -50,16 +48,7 @@ impl Engine {
 
     /// Goes over to a manifest, if it is newer than the known one. Returns what is known then.
     pub(crate) async fn install(&self, manifest: Arc<Manifest>) -> Result<Arc<Manifest>> {
-        let known: Vec<Opened> = {
-            let state = self.state();
-            let parts = state.segments.iter().map(|part| &part.source);
-            let layers = state.tail.layers().iter().map(|layer| layer.source());
-            let segment = |source: &Source| match source {
-                Source::Segment(segment) => Some((Arc::clone(segment), None)),
-                Source::Run(_) => None,
-            };
-            parts.chain(layers).filter_map(segment).collect()
-        };
+        let known = self.state().opened();
         let segments = self.open_parts(&manifest.segments, &known).await?;
         let mut state = self.state();
         state.install(manifest, segments);
@@ -123,7 +112,7 @@ impl Engine {
             let _running = Running(&engine.refresh.running);
             match engine.refresh().await {
                 Ok(_) => {}
-                Err(error) if error.is(ErrorKind::NotFound) => {}
+                Err(error) if error.is_missing() => {}
                 Err(error) => tracing::debug!(namespace = %engine.name, %error, "no newer manifest was had"),
             }
         });
@@ -135,7 +124,7 @@ impl Engine {
             for attempt in 0..4 {
                 match self.refresh().await {
                     // A file is gone: the manifest was not the newest any more.
-                    Err(e) if e.is(ErrorKind::NotFound) => self.back_off(attempt).await,
+                    Err(e) if e.is_missing() => self.back_off(attempt).await,
                     outcome => return outcome,
                 }
             }

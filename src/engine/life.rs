@@ -2,21 +2,62 @@
 
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{Closed, LifeRecord};
+use crate::manifest::{CLOSED_BYTES_MAX, Closed, LIFE_BYTES_MAX, LifeRecord};
 use crate::schema::Schema;
-use crate::storage::{Created, LifeKeys, NamespaceKeys, ObjectKey, create_whole, read_whole};
+use crate::storage::{Created, LifeKeys, NamespaceKeys, ObjectKey, create_whole};
 use crate::types::{NamespaceName, Sequence};
+use bytes::Bytes;
 use futures::future::BoxFuture;
+use futures::try_join;
 
-/// The number of the newest life of a name, if it ever had one.
-pub(crate) fn find_life<'a>(
+/// The numbers of the lives that a name has folders of, the newest first. One without OPEN is none: whoever may
+/// write to the store could make such a folder.
+pub(crate) fn find_lives<'a>(
     context: &'a Context,
     names: &'a NamespaceKeys,
-) -> BoxFuture<'a, Result<Option<u32>>> {
+) -> BoxFuture<'a, Result<Vec<u32>>> {
     Box::pin(async move {
         let folders = context.backend.list_folders(names.lives()).await?;
-        Ok(folders.iter().filter_map(|folder| NamespaceKeys::life_of(folder)).max())
+        let mut lives: Vec<u32> =
+            folders.iter().filter_map(|folder| NamespaceKeys::life_of(folder)).collect();
+        lives.sort_unstable_by(|a, b| b.cmp(a));
+        lives.dedup();
+        Ok(lives)
     })
+}
+
+/// The number of the next life of a name that has folders of these, the newest first: one that has none.
+pub(crate) async fn next_life(context: &Context, names: &NamespaceKeys, lives: &[u32]) -> Result<u32> {
+    let mut next = 1;
+    for life in lives {
+        if exists(context, &names.life(*life).open()).await? {
+            next = life.checked_add(1).ok_or_else(|| Error::limit("a name has no more lives"))?;
+            break;
+        }
+    }
+    let free = (next..=u32::MAX).find(|life| !lives.contains(life));
+    free.ok_or_else(|| Error::limit("a name has no more lives"))
+}
+
+async fn exists(context: &Context, key: &ObjectKey) -> Result<bool> {
+    match context.backend.head(key).await {
+        Ok(_) => Ok(true),
+        Err(e) if e.is(ErrorKind::NotFound) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether the newest life of a name goes on.
+async fn lives_on(context: &Context, names: &NamespaceKeys) -> Result<bool> {
+    for life in find_lives(context, names).await? {
+        let keys = names.life(life);
+        let (open, closed) = (keys.open(), keys.closed());
+        let (open, closed) = try_join!(exists(context, &open), exists(context, &closed))?;
+        if open {
+            return Ok(!closed);
+        }
+    }
+    Ok(false)
 }
 
 /// The names in use, ascending.
@@ -29,9 +70,7 @@ pub(crate) fn lives(context: &Context) -> BoxFuture<'_, Result<Vec<NamespaceName
         let names: Vec<_> = folders.iter().filter_map(|folder| DatabaseKeys::namespace_of(folder)).collect();
         let open = |name: NamespaceName| async move {
             let names = NamespaceKeys::new(&name);
-            let Some(life) = find_life(context, &names).await? else { return Ok::<_, Error>(None) };
-            let closed = read_whole(&context.backend, &names.life(life).closed(), |_| Ok(())).await?;
-            Ok(closed.is_none().then_some(name))
+            Ok::<_, Error>(lives_on(context, &names).await?.then_some(name))
         };
         let found: Vec<Option<NamespaceName>> =
             stream::iter(names).map(open).buffered(16).try_collect().await?;
@@ -54,7 +93,8 @@ pub(crate) fn create_life<'a>(
         let key = NamespaceKeys::new(name).life(number).open();
         let bytes = record.encode().map_err(|e| e.at(&key))?;
         let taken = || Error::new(ErrorKind::AlreadyExists, format!("the namespace exists. name=`{name}`"));
-        match create_whole(env, &context.backend, &key, bytes, |bytes| LifeRecord::decode(bytes)).await? {
+        let (bytes, decode) = ((bytes, LIFE_BYTES_MAX), |bytes: &Bytes| LifeRecord::decode(bytes));
+        match create_whole(env, &context.backend, &key, bytes, decode).await? {
             Created::Written => Ok(record),
             Created::Found(found) if found.id == record.id => Ok(record),
             Created::Found(_) => Err(taken()),
@@ -68,6 +108,7 @@ pub(crate) async fn close_life(context: &Context, keys: &LifeKeys, sealed: Seque
     let key = keys.closed();
     let bytes = Closed { sealed }.encode().map_err(|e| e.at(&key))?;
     // Whoever wrote it, and whatever it holds: that it is there says all.
+    let bytes = (bytes, CLOSED_BYTES_MAX);
     match create_whole(&context.env, &context.backend, &key, bytes, |_| Ok(())).await? {
         Created::Written | Created::Found(()) => Ok(()),
         Created::Unknown(error) => Err(unknown(&key, &error)),

@@ -3,27 +3,29 @@
 use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
-use futures::future::{join_all, try_join_all};
-use futures::try_join;
+use futures::future::{join, join_all, try_join_all};
+use futures::{StreamExt, TryStreamExt, try_join};
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
-use super::life::find_life;
+use super::life::find_lives;
 use super::{Engine, State};
 use crate::context::Context;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{self, Hint, LifeRecord, Manifest};
+use crate::manifest::{self, CLOSED_BYTES_MAX, Hint, LIFE_BYTES_MAX, LifeRecord, Manifest};
 use crate::memtable::{Layer, Run, Source};
 use crate::query::Part;
 use crate::safeguard::Safeguard;
 use crate::segment::{Deletes, Segment, SegmentMeta};
 use crate::storage::{LifeKeys, NamespaceKeys, read_whole};
 use crate::types::{NamespaceName, Sequence};
-use crate::wal::{self, Entry};
+use crate::wal::{self, Entry, Listed, Listing};
 
 /// How often a state that moves away under us is looked for again.
 const ATTEMPTS: u32 = 8;
+/// Entries whose segments are opened at a time.
+const LINKS: usize = 32;
 /// The life that most names have: its manifests are listed before it is known to be the newest.
 const FIRST_LIFE: u32 = 1;
 
@@ -40,33 +42,33 @@ impl Engine {
         Box::pin(async move {
             let names = NamespaceKeys::new(name);
             let hint_key = names.hint();
-            let hint = async {
-                // Only speed depends on the hint: whatever is wrong with it, there is none.
-                let bytes = context.backend.get(&hint_key).await.ok();
-                Ok(bytes.and_then(|bytes| Hint::decode(&bytes).ok()).map(Hint::checked))
-            };
             let first_life = names.life(FIRST_LIFE);
-            let listed = manifest::latest(&context.backend, &first_life, 0);
-            let (newest, hint, listed) = try_join!(find_life(context, &names), hint, listed)?;
-            let missing = || Error::new(ErrorKind::NotFound, format!("no such namespace. name=`{name}`"));
-            let newest = newest.ok_or_else(missing)?;
-            let keys = names.life(newest);
-            let hint = hint.filter(|hint| hint.life == newest);
-            let (begins, ends) = (keys.open(), keys.closed());
-            let opened = read_whole(&context.backend, &begins, |bytes| LifeRecord::decode(bytes));
-            let closed = read_whole(&context.backend, &ends, |_| Ok(()));
-            let records = async { try_join!(opened, closed) };
-            let listed = (newest == FIRST_LIFE).then_some(listed.unwrap_or(0));
-            let first = look(context, &keys, hint.as_ref(), listed);
-            let ((opened, closed), first) = try_join!(records, first)?;
-            let life = opened.ok_or_else(missing)?;
-            if life.name != name.as_str() || life.number != newest {
-                return Err(Error::corrupt(keys.open(), "it belongs to another name or life"));
+            let hint = async { Ok(Hint::read(&context.backend, &hint_key).await) };
+            let listed = manifest::Page::first(&context.backend, &first_life, 0);
+            let (lives, hint, listed) = try_join!(find_lives(context, &names), hint, listed)?;
+            let mut listed = Some(listed);
+            for number in lives {
+                let keys = names.life(number);
+                let hint = hint.clone().filter(|hint| hint.life == number);
+                let known = Known::hinted(listed.take().filter(|_| number == FIRST_LIFE), hint.as_ref());
+                let (begins, ends) = (keys.open(), keys.closed());
+                let opened =
+                    read_whole(&context.backend, &begins, LIFE_BYTES_MAX, |bytes| LifeRecord::decode(bytes));
+                let closed = read_whole(&context.backend, &ends, CLOSED_BYTES_MAX, |_| Ok(()));
+                let records = async { try_join!(opened, closed) };
+                let (records, first) = join(records, look(context, &keys, known)).await;
+                let (opened, closed) = records?;
+                // Whatever is in a folder without OPEN, it is no life of ours.
+                let Some(life) = opened else { continue };
+                if life.name != name.as_str() || life.number != number {
+                    return Err(Error::corrupt(keys.open(), "it belongs to another name or life"));
+                }
+                if closed.is_some() {
+                    break;
+                }
+                return Self::resume(context, name, life, hint, Some(first?)).await;
             }
-            if closed.is_some() {
-                return Err(missing());
-            }
-            Self::resume(context, name, life, hint, Some(first)).await
+            Err(Error::new(ErrorKind::NotFound, format!("no such namespace. name=`{name}`")))
         })
     }
 
@@ -118,7 +120,7 @@ impl Engine {
         Ok(Arc::new(engine))
     }
 
-    /// Throws away what is known of the log and looks for the newest state.
+    /// Looks for the newest state, past what is known of the log: it may have been collected.
     pub(super) async fn reopen(&self) -> Result<()> {
         tracing::debug!(namespace = %self.name, "the known state is stale, looking for the newest");
         let found = self.load(None, None).await?;
@@ -137,15 +139,22 @@ impl Engine {
         for attempt in 0..ATTEMPTS {
             let look = match first.take() {
                 Some(look) => look,
-                None => look(&self.context, &self.keys, None, None).await?,
+                None => {
+                    let known = Known::of(&self.state());
+                    look(&self.context, &self.keys, known).await?
+                }
             };
             let newest = look.newest;
             match self.assemble(look, hint.as_ref().filter(|_| attempt == 0)).await {
                 Ok(state) => return Ok(state),
                 // Collection or another process moved on between our lists and our reads. Where no manifest
                 // came in between nothing may have been collected.
-                Err(e) if e.is(ErrorKind::NotFound) => {
-                    failure = if seen == Some(newest) { self.missing(&e) } else { self.too_slow() };
+                Err(e) if e.is(ErrorKind::NotFound) || e.is_missing() => {
+                    failure = match seen {
+                        Some(before) if before == newest && e.is_missing() => e,
+                        Some(before) if before == newest => self.missing(&e),
+                        _ => self.too_slow(),
+                    };
                     seen = Some(newest);
                 }
                 Err(e) => return Err(e),
@@ -155,49 +164,72 @@ impl Engine {
         Err(failure)
     }
 
-    /// The state that the lists of a look speak of. `NotFound` means that they were stale.
+    /// The state that the lists of a look speak of. `NotFound`, or a missing file, means that they were stale.
     async fn assemble(&self, look: Look, hint: Option<&Hint>) -> Result<State> {
         let manifest = self.manifest_of(look.newest, look.manifest, hint).await?;
         let (flushed, mut previous) = (manifest.flushed_through, manifest.flushed_batch);
-        let stale = |why: &str| Error::new(ErrorKind::NotFound, format!("stale manifest: {why}"));
-        let (listed, verified) = if look.after > flushed {
-            // The hint promised more than the manifest keeps: list again from where that ends.
-            let verified = self.context.env.moment();
-            (list_entries(&self.context, &self.keys, flushed).await?, verified)
-        } else {
-            (look.entries, look.verified)
+        let (tail, verified) = self.tail(flushed, look.listing, (look.after, look.verified)).await?;
+        let parts = self.open_parts(&manifest.segments, &look.opened);
+        let backend = &self.context.backend;
+        let layered = |entry: Result<Entry>| async {
+            let entry = entry?;
+            self.check_life(&entry)?;
+            let layers = self.layers_of(&entry).await?;
+            Ok::<_, Error>((entry, layers))
         };
-        let mut tail: Vec<Sequence> = listed.into_iter().filter(|sequence| *sequence > flushed).collect();
-        let dense =
-            tail.iter().zip(flushed.0 + 1..).take_while(|(found, expected)| found.0 == *expected).count();
+        let entries = wal::read_all(backend, &self.keys, &self.schema, tail).map(layered).buffered(LINKS);
+        let (entries, parts) = try_join!(entries.try_collect::<Vec<_>>(), parts)?;
+        let mut known = State::new(manifest, parts, verified);
+        for (entry, layers) in entries {
+            if entry.head.previous != previous && self.context.safeguards.hold(Safeguard::ChainCheck) {
+                return Err(stale("the chain of the log is broken"));
+            }
+            previous = entry.head.batch;
+            known.apply(&entry.head, layers, &entry.body.tokens)?;
+        }
+        Ok(known)
+    }
+
+    /// The entries after `flushed`, and just before what was known not to be there. The listing began behind
+    /// `after`, at `verified`, and may end early.
+    async fn tail(
+        &self,
+        flushed: Sequence,
+        listing: Listing,
+        (after, verified): (Sequence, Moment),
+    ) -> Result<(Vec<Listed>, Moment)> {
+        let backend = &self.context.backend;
+        let reaches = |listing: &Listing| listing.entries.last().is_some_and(|last| last.sequence >= flushed);
+        // A hint promised more than the manifest keeps, or the log was flushed far beyond the first page.
+        let elsewhere = after > flushed || (listing.next.is_some() && !reaches(&listing));
+        let (listing, verified) = if elsewhere {
+            let verified = self.context.env.moment();
+            (Listing::whole(backend, &self.keys, before(flushed)).await?, verified)
+        } else {
+            (listing.rest(backend, &self.keys).await?, verified)
+        };
+        let boundary = listing.entries.iter().any(|entry| entry.sequence == flushed);
+        // Collection keeps the last entry that a manifest covers. Where that is gone what came after it may be.
+        if !boundary && flushed > Sequence::ZERO {
+            return Err(stale(&format!("the log does not reach back to it, to entry {flushed}")));
+        }
+        let mut tail = listing.entries;
+        tail.retain(|entry| entry.sequence > flushed);
+        let expected = tail.iter().zip(flushed.0 + 1..);
+        let dense = expected.take_while(|(found, expected)| found.sequence.0 == *expected).count();
         if dense < tail.len() {
             if self.context.safeguards.hold(Safeguard::GapCheck) {
                 return Err(stale("there is a gap in the log"));
             }
             tail.truncate(dense);
         }
-        let backend = &self.context.backend;
-        let (entries, parts) = try_join!(
-            wal::read_all(backend, &self.keys, &self.schema, tail),
-            self.open_parts(&manifest.segments, &look.opened)
-        )?;
-        let mut known = State::new(manifest, parts, verified);
-        for entry in entries {
-            self.check_life(&entry)?;
-            if entry.head.previous != previous && self.context.safeguards.hold(Safeguard::ChainCheck) {
-                return Err(stale("the chain of the log is broken"));
-            }
-            previous = entry.head.batch;
-            let layers = self.layers_of(&entry).await?;
-            known.apply(&entry.head, layers, &entry.body.tokens)?;
-        }
-        Ok(known)
+        Ok((tail, verified))
     }
 
     async fn manifest_of(
         &self,
         newest: u64,
-        read: Option<Manifest>,
+        read: Option<Arc<Manifest>>,
         hint: Option<&Hint>,
     ) -> Result<Arc<Manifest>> {
         if newest == 0 {
@@ -205,14 +237,15 @@ impl Engine {
         }
         let copied = hint.and_then(|hint| hint.manifest.as_ref());
         let copied = copied.filter(|m| m.number == newest && m.life == self.life.id);
-        let manifest = match read.or_else(|| copied.cloned()) {
+        let manifest = match read.or_else(|| copied.cloned().map(Arc::new)) {
             Some(manifest) => manifest,
             None => manifest::read(&self.context.backend, &self.keys, newest)
                 .await?
-                .ok_or_else(|| Error::new(ErrorKind::NotFound, "stale list: the manifest is gone"))?,
+                .map(Arc::new)
+                .ok_or_else(|| stale("it is listed, but not there"))?,
         };
         self.check_manifest(&manifest)?;
-        Ok(Arc::new(manifest))
+        Ok(manifest)
     }
 
     /// Whether a manifest belongs here and can be read with this schema.
@@ -220,6 +253,10 @@ impl Engine {
         let key = self.keys.manifest(manifest.number);
         if manifest.life != self.life.id {
             return Err(Error::corrupt(key, "it belongs to another life of the name"));
+        }
+        if manifest.schema != *self.schema {
+            let why = "the namespace has another schema by now, which a newer version of this crate gave it";
+            return Err(Error::new(ErrorKind::UnsupportedVersion, format!("{why}. key=`{key}`")));
         }
         manifest.segments.iter().try_for_each(|meta| meta.check(&self.schema)).map_err(|e| e.at(key))
     }
@@ -278,39 +315,108 @@ impl Engine {
     }
 }
 
+/// The error of a manifest that the log does not go with.
+fn stale(why: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("stale manifest: {why}"))
+}
+
+/// A list from here on shows `sequence` itself.
+fn before(sequence: Sequence) -> Sequence {
+    Sequence(sequence.0.saturating_sub(1))
+}
+
+/// What is known of a life before it is looked at.
+struct Known {
+    /// The log is covered this far by some manifest, or so it is said.
+    flushed: Sequence,
+    /// The manifest that is believed to be about the newest.
+    number: u64,
+    /// That manifest, if it is at hand.
+    manifest: Option<Arc<Manifest>>,
+    /// The number is certain: the manifest was there.
+    certain: bool,
+    /// The first page of all manifests.
+    listed: Option<manifest::Page>,
+    /// Segments that are open.
+    opened: Vec<Opened>,
+}
+
+impl Known {
+    /// What a hint says, which may be wrong.
+    fn hinted(listed: Option<manifest::Page>, hint: Option<&Hint>) -> Self {
+        Self {
+            flushed: hint.map_or(Sequence::ZERO, |hint| hint.flushed_through),
+            number: hint.map_or(0, |hint| hint.number),
+            manifest: hint.and_then(|hint| hint.manifest.clone()).map(Arc::new),
+            certain: false,
+            listed,
+            opened: Vec::new(),
+        }
+    }
+
+    /// What this process has read: any newer manifest covers at least as much of the log.
+    fn of(state: &State) -> Self {
+        Self {
+            flushed: state.manifest.flushed_through,
+            number: state.manifest.number,
+            manifest: Some(Arc::clone(&state.manifest)),
+            certain: true,
+            listed: None,
+            opened: state.opened(),
+        }
+    }
+
+    /// The newest manifest, with its contents if it is one that is at hand or if there is time to read it.
+    async fn newest(&self, context: &Context, keys: &LifeKeys) -> Result<(u64, Option<Arc<Manifest>>)> {
+        let backend = &context.backend;
+        let newest = match &self.listed {
+            _ if self.certain => manifest::latest(backend, keys, self.number).await?.unwrap_or(self.number),
+            Some(page) => page.clone().newest(backend, keys, self.number).await?,
+            None => {
+                let supposed = manifest::latest(backend, keys, self.number.saturating_sub(1)).await?;
+                match supposed {
+                    None if self.number > 1 => manifest::latest(backend, keys, 0).await?.unwrap_or(0),
+                    supposed => supposed.unwrap_or(0),
+                }
+            }
+        };
+        let at_hand = self.manifest.as_ref().filter(|manifest| manifest.number == newest);
+        if at_hand.is_some() || newest == 0 || self.listed.is_none() {
+            // One of a hint is checked before it counts.
+            return Ok((newest, at_hand.filter(|_| self.certain).cloned()));
+        }
+        Ok((newest, manifest::read(backend, keys, newest).await?.map(Arc::new)))
+    }
+}
+
 /// What the lists of a life show at one time.
 struct Look {
     /// The newest manifest; 0 if there is none yet.
     newest: u64,
-    /// The entries above `after`.
-    entries: Vec<Sequence>,
+    /// The first page of the entries from `after` on, that one included.
+    listing: Listing,
     after: Sequence,
     /// Just before the entries were listed.
     verified: Moment,
     /// The newest manifest, if there was time to read it.
-    manifest: Option<Manifest>,
-    /// Segments opened meanwhile because the hint named them.
+    manifest: Option<Arc<Manifest>>,
+    /// Segments that are open.
     opened: Vec<Opened>,
 }
 
-/// Looks at a life. If `listed` tells the newest manifest already, that is read meanwhile.
-async fn look(context: &Context, keys: &LifeKeys, hint: Option<&Hint>, listed: Option<u64>) -> Result<Look> {
-    let after = hint.map_or(Sequence::ZERO, |hint| hint.flushed_through);
+/// Looks at a life. What a hint names is opened meanwhile.
+async fn look(context: &Context, keys: &LifeKeys, known: Known) -> Result<Look> {
+    let after = known.flushed;
     let verified = context.env.moment();
-    let copied = hint.and_then(|hint| hint.manifest.as_ref());
-    let newest = async {
-        let Some(newest) = listed else {
-            return Ok((manifest::latest(&context.backend, keys, 0).await?.unwrap_or(0), None));
-        };
-        if newest == 0 || copied.is_some_and(|manifest| manifest.number == newest) {
-            return Ok((newest, None));
+    let speculate = async {
+        if known.certain {
+            return Ok(known.opened.clone());
         }
-        Ok((newest, manifest::read(&context.backend, keys, newest).await?))
+        Ok(open_named(context, keys, known.manifest.as_deref()).await)
     };
-    let speculate = async { Ok(open_named(context, keys, copied).await) };
-    let ((newest, manifest), entries, opened) =
-        try_join!(newest, list_entries(context, keys, after), speculate)?;
-    Ok(Look { newest, entries, after, verified, manifest, opened })
+    let listing = Listing::page(&context.backend, keys, before(after));
+    let ((newest, manifest), listing, opened) = try_join!(known.newest(context, keys), listing, speculate)?;
+    Ok(Look { newest, listing, after, verified, manifest, opened })
 }
 
 /// Opens what the manifest in the hint names. The hint may be stale and what it names gone: that is no error.
@@ -331,14 +437,7 @@ async fn read_deletes(context: &Context, keys: &LifeKeys, meta: &SegmentMeta) ->
     Deletes::read(&context.backend, &keys.segment(meta.id), meta).await.map(Arc::new)
 }
 
-pub(super) async fn list_entries(
-    context: &Context,
-    keys: &LifeKeys,
-    after: Sequence,
-) -> Result<Vec<Sequence>> {
-    let listed = context.backend.list(&keys.wal(), Some(&keys.entry(after))).await?;
-    let mut entries: Vec<Sequence> =
-        listed.iter().filter_map(|info| LifeKeys::number_of(&info.key)).map(Sequence).collect();
-    entries.sort_unstable();
-    Ok(entries)
+/// The first entries after a number, as many as a page of a listing shows.
+pub(super) async fn list_entries(context: &Context, keys: &LifeKeys, after: Sequence) -> Result<Vec<Listed>> {
+    Ok(Listing::page(&context.backend, keys, after).await?.entries)
 }

@@ -14,7 +14,7 @@ mod load;
 mod state;
 
 pub(crate) use append::{Appended, Base, Draft};
-pub(crate) use life::{close_life, create_life, find_life, lives};
+pub(crate) use life::{close_life, create_life, find_lives, lives, next_life};
 pub(crate) use state::State;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::load::Opened;
 use crate::env::Moment;
 use crate::error::Result;
 use crate::manifest::Manifest;
-use crate::memtable::{Layer, Tail};
+use crate::memtable::{Layer, Source, Tail};
 use crate::query::Part;
 use crate::types::{Sequence, TokenRecord};
 use crate::wal::{EntryHead, EntryKind};
@@ -41,6 +42,17 @@ impl State {
             sealed: false,
             tokens: Vec::new(),
         }
+    }
+
+    /// The segments that are open, of the manifest and of the tail.
+    pub(super) fn opened(&self) -> Vec<Opened> {
+        let parts = self.segments.iter().map(|part| &part.source);
+        let layers = self.tail.layers().iter().map(|layer| layer.source());
+        let segment = |source: &Source| match source {
+            Source::Segment(segment) => Some((Arc::clone(segment), None)),
+            Source::Run(_) => None,
+        };
+        parts.chain(layers).filter_map(segment).collect()
     }
 
     /// Applies the entry after `sequence`. One that was applied already, by a reader that was quicker, is no

@@ -37,7 +37,7 @@ impl Plan {
                 match Named::load(&context.env, &blob, context.cache.shared(), *meta, of).await {
                     Ok(named) => Ok::<_, Error>(Some((column.clone(), named))),
                     // Rows that are to be written need no old leaves.
-                    Err(e) if e.is(ErrorKind::Corrupt) || e.is(ErrorKind::NotFound) => {
+                    Err(e) if e.is(ErrorKind::Corrupt) => {
                         tracing::warn!(namespace = %engine.name, %column, error = %e, "centroids are lost: new ones are made");
                         Ok(None)
                     }

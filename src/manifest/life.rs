@@ -1,5 +1,7 @@
 //! The small objects around a life of a namespace: OPEN, CLOSED and the hint.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -8,10 +10,17 @@ use uuid::Uuid;
 use super::{Manifest, created_by};
 use crate::codec::{CodecError, Frame};
 use crate::schema::Schema;
+use crate::storage::{ObjectKey, StorageBackend};
 use crate::types::Sequence;
 
 /// The largest manifest that the hint carries along.
-const HINT_BYTES_MAX: usize = 256 << 10;
+const CARRIED_BYTES_MAX: usize = 256 << 10;
+/// No hint is larger: the manifest, and some numbers.
+const HINT_BYTES_MAX: u64 = 512 << 10;
+/// No OPEN is larger: it is the schema, mostly.
+pub(crate) const LIFE_BYTES_MAX: u64 = 64 << 20;
+/// No CLOSED is larger.
+pub(crate) const CLOSED_BYTES_MAX: u64 = 64 << 10;
 
 /// The object OPEN: one incarnation of a name begins.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,14 +59,20 @@ impl LifeRecord {
 }
 
 impl Hint {
+    /// The hint of a name. Only speed depends on it: whatever is wrong with it, there is none.
+    pub(crate) async fn read(backend: &Arc<dyn StorageBackend>, key: &ObjectKey) -> Option<Self> {
+        let bytes = backend.get_bounded(key, HINT_BYTES_MAX).await.ok()?;
+        Self::decode(&bytes).ok().map(Self::checked)
+    }
+
     /// Without the copy of the manifest, if that is not one we can read.
-    pub(crate) fn checked(mut self) -> Self {
+    fn checked(mut self) -> Self {
         self.manifest = self.manifest.filter(|manifest| manifest.validate().is_ok());
         self
     }
 
     pub(crate) fn new(life: u32, manifest: &Manifest, encoded: &Bytes) -> Self {
-        let small = encoded.len() <= HINT_BYTES_MAX;
+        let small = encoded.len() <= CARRIED_BYTES_MAX;
         Self {
             life,
             number: manifest.number,

@@ -8,8 +8,8 @@
 mod life;
 mod store;
 
-pub(crate) use life::{Closed, Hint, LifeRecord};
-pub(crate) use store::{Commit, commit, latest, read};
+pub(crate) use life::{CLOSED_BYTES_MAX, Closed, Hint, LIFE_BYTES_MAX, LifeRecord};
+pub(crate) use store::{Commit, Page, commit, latest, read};
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -21,13 +21,12 @@ use crate::codec::{CodecError, Frame};
 use crate::index::vector::CentroidsMeta;
 use crate::schema::Schema;
 use crate::segment::SegmentMeta;
+use crate::storage::NUMBER_MAX;
 use crate::types::{Sequence, TokenRecord};
 
 const FRAME: Frame = Frame { what: "manifest", version: 1 };
 /// Ancestors a manifest remembers: by them a committer that was slow learns whether its commit counts.
 const RING: usize = 64;
-/// Nothing counts this far: beyond it, adding to a number could overflow.
-const NUMBER_MAX: u64 = u64::MAX / 2;
 /// Idempotency tokens a manifest remembers.
 const TOKENS: usize = 10_000;
 

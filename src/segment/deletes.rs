@@ -11,8 +11,8 @@ use uuid::Uuid;
 use std::sync::Arc;
 
 use super::meta::{DeletesMeta, SegmentMeta};
-use crate::codec::{CodecError, Reader, checksum};
-use crate::error::{Error, Result};
+use crate::codec::{CodecError, Reader, checksum, rows_bitmap};
+use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{PutMode, SegmentKeys, StorageBackend, read_decoded};
 
 const WHAT: &str = "deletes";
@@ -54,7 +54,8 @@ impl Deletes {
             return Err(Error::corrupt(key, "the file of dead rows is too large"));
         }
         let fetch = || backend.get_range(&key, 0..deletes.size);
-        read_decoded(&key, fetch, |bytes| decode(bytes, deletes, meta.rows)).await
+        let read = read_decoded(&key, fetch, |bytes| decode(bytes, deletes, meta.rows)).await;
+        read.map_err(|e| if e.is(ErrorKind::NotFound) { Error::missing(&key) } else { e })
     }
 }
 
@@ -81,9 +82,9 @@ fn decode(bytes: &[u8], meta: &DeletesMeta, rows: u32) -> Result<RoaringBitmap, 
     reader.version(VERSION)?;
     reader.u16()?;
     let length = reader.len()?;
-    let dead = bitmap(WHAT, reader.take(length)?)?;
+    let dead = rows_bitmap(WHAT, reader.take(length)?, rows)?;
     reader.end()?;
-    if dead.len() != u64::from(meta.count) || dead.max().is_some_and(|row| row >= rows) {
+    if dead.len() != u64::from(meta.count) {
         return Err(CodecError::malformed(WHAT, "the dead rows are not those the manifest counts"));
     }
     Ok(dead)
@@ -91,12 +92,6 @@ fn decode(bytes: &[u8], meta: &DeletesMeta, rows: u32) -> Result<RoaringBitmap, 
 
 fn trailer(bytes: &[u8]) -> Option<(&[u8], u64)> {
     bytes.split_last_chunk().map(|(body, sum)| (body, u64::from_le_bytes(*sum)))
-}
-
-/// A portable roaring bitmap, and nothing behind it.
-pub(super) fn bitmap(what: &'static str, mut bytes: &[u8]) -> Result<RoaringBitmap, CodecError> {
-    let bitmap = RoaringBitmap::deserialize_from(&mut bytes).map_err(|e| CodecError::malformed(what, e))?;
-    if bytes.is_empty() { Ok(bitmap) } else { Err(CodecError::malformed(what, "bytes behind a bitmap")) }
 }
 
 #[cfg(test)]

@@ -394,14 +394,17 @@ impl Files {
 
 impl VectorFile {
     async fn read(&self, env: &Env, shared: &Shared) -> Result<(Bytes, Option<(Bytes, Named)>)> {
-        let head = self.blob.read(self.head.span());
-        let index = async {
-            let Some((section, centroids, meta)) = &self.index else { return Ok(None) };
-            let of = (self.shape.metric, self.shape.dimension);
-            let named = Named::load(env, centroids, shared, *meta, of);
-            try_join(self.blob.read(section.span()), named).await.map(Some)
+        let Some((section, centroids, meta)) = &self.index else {
+            return Ok((self.blob.read(self.head.span()).await?, None));
         };
-        try_join(head, index).await
+        let of = (self.shape.metric, self.shape.dimension);
+        let named = Named::load(env, centroids, shared, *meta, of);
+        // They lie next to each other: one request.
+        let heads = [self.head.span(), section.span()];
+        let (heads, named) = try_join(self.blob.read_many(&heads), named).await?;
+        let [head, index] =
+            <[Bytes; 2]>::try_from(heads).map_err(|_| Error::internal("two sections were asked for"))?;
+        Ok((head, Some((index, named))))
     }
 }
 

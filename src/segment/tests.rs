@@ -24,7 +24,8 @@ use crate::error::ErrorKind;
 use crate::index::attributes::Probe;
 use crate::schema::{AttributeType, Ids, Schema};
 use crate::storage::{
-    LifeKeys, MemoryBackend, NamespaceKeys, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend,
+    LifeKeys, ListPage, MemoryBackend, NamespaceKeys, ObjectInfo, ObjectKey, ObjectPrefix, PutMode,
+    StorageBackend,
 };
 use crate::types::{DocumentId, IdKind, Metric, NamespaceName, SegmentId, Sequence, VectorType};
 
@@ -400,8 +401,8 @@ impl StorageBackend for Slow {
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
         self.inner.head(key).await
     }
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
-        self.inner.list(prefix, after).await
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
+        self.inner.list_page(prefix, after).await
     }
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
         self.inner.list_folders(prefix).await

@@ -28,10 +28,9 @@ use half::f16;
 use roaring::RoaringBitmap;
 
 use super::compute;
-use super::deletes::bitmap;
 use super::meta::{FileMeta, Section};
 use crate::cache::{Blob, Span};
-use crate::codec::{CodecError, Reader, checksum};
+use crate::codec::{CodecError, Reader, checksum, rows_bitmap};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::schema::VectorColumn;
@@ -210,10 +209,7 @@ impl Vectors {
         if base.checked_add(length).is_none_or(|end| end > blob.size()) {
             return Err(CodecError::Truncated { what: WHAT });
         }
-        let nulls = bitmap(WHAT, reader.rest())?;
-        if nulls.max().is_some_and(|row| row >= rows) {
-            return Err(CodecError::malformed(WHAT, "a null row beyond the last"));
-        }
+        let nulls = rows_bitmap(WHAT, reader.rest(), rows)?;
         Ok(Self { blob, shape, seed, rows, base, nulls: Arc::new(nulls) })
     }
 

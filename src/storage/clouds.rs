@@ -5,6 +5,7 @@
 //!
 //! **Invariant:** builders, whose `Debug` may show keys, live no longer than the function that uses them.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,12 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 #[cfg(feature = "gcp")]
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+
+/// How many keys a request of a list brings, at S3 and Google Cloud Storage, and at Azure.
+#[cfg(any(feature = "aws", feature = "gcp"))]
+const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).expect("not zero");
+#[cfg(feature = "azure")]
+const AZURE_PAGE: NonZeroUsize = NonZeroUsize::new(5_000).expect("not zero");
 
 #[cfg(feature = "aws")]
 pub(super) fn aws(bucket: &str, root: &str, settings: &Settings) -> Result<Arc<dyn StorageBackend>> {
@@ -48,7 +55,10 @@ fn aws_by(
     let builder = builder.with_bucket_name(bucket).with_config(AmazonS3ConfigKey::Client(key), value);
     let retries = builder.clone().with_retry(retrying()).build().map_err(bad_environment)?;
     let builder = builder.with_credentials(Arc::clone(retries.credentials())).with_retry(once());
-    backend("s3://", bucket, root, builder.build().map_err(bad_environment)?, retries)
+    let express = builder.get_config_value(&AmazonS3ConfigKey::S3Express).is_some_and(|on| on == "true");
+    let opened = backend("s3://", bucket, root, builder.build().map_err(bad_environment)?, retries)?;
+    // Directory buckets list in no order.
+    Ok(Arc::new(if express { opened } else { opened.with_pages(PAGE) }))
 }
 
 #[cfg(feature = "gcp")]
@@ -62,7 +72,8 @@ fn gcp_by(
     let builder = builder.with_bucket_name(bucket).with_config(GoogleConfigKey::Client(key), value);
     let retries = builder.clone().with_retry(retrying()).build().map_err(bad_environment)?;
     let builder = builder.with_credentials(Arc::clone(retries.credentials())).with_retry(once());
-    backend("gs://", bucket, root, builder.build().map_err(bad_environment)?, retries)
+    let opened = backend("gs://", bucket, root, builder.build().map_err(bad_environment)?, retries)?;
+    Ok(Arc::new(opened.with_pages(PAGE)))
 }
 
 #[cfg(feature = "azure")]
@@ -76,7 +87,8 @@ fn azure_by(
     let builder = builder.with_container_name(container).with_config(AzureConfigKey::Client(key), value);
     let retries = builder.clone().with_retry(retrying()).build().map_err(bad_environment)?;
     let builder = builder.with_credentials(Arc::clone(retries.credentials())).with_retry(once());
-    backend("az://", container, root, builder.build().map_err(bad_environment)?, retries)
+    let opened = backend("az://", container, root, builder.build().map_err(bad_environment)?, retries)?;
+    Ok(Arc::new(opened.with_pages(AZURE_PAGE)))
 }
 
 fn once() -> RetryConfig {
@@ -106,10 +118,10 @@ fn backend(
     root: &str,
     once: impl ObjectStore,
     retrying: impl ObjectStore,
-) -> Result<Arc<dyn StorageBackend>> {
+) -> Result<ObjectStoreBackend> {
     let name = format!("{scheme}{bucket}/{root}");
     let backend = ObjectStoreBackend::new(Arc::new(once), root)?.with_retrying(Arc::new(retrying));
-    Ok(Arc::new(backend.with_name(name.trim_end_matches('/').to_owned())))
+    Ok(backend.with_name(name.trim_end_matches('/').to_owned()))
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ pub async fn probe(backend: &Arc<dyn StorageBackend>, env: &Env) -> crate::error
 
 type Check = fn(Case) -> BoxFuture<'static, Outcome>;
 
-const CHECKS: [(&str, Check); 21] = [
+const CHECKS: [(&str, Check); 23] = [
     ("create_is_read_back", |c| c.create_is_read_back().boxed()),
     ("create_refuses_what_exists", |c| c.create_refuses_what_exists().boxed()),
     ("create_has_one_winner", |c| c.create_has_one_winner().boxed()),
@@ -94,11 +94,13 @@ const CHECKS: [(&str, Check); 21] = [
     ("empty_object", |c| c.empty_object().boxed()),
     ("large_object", |c| c.large_object().boxed()),
     ("missing_is_not_found", |c| c.missing_is_not_found().boxed()),
+    ("bounded_get_refuses_what_is_larger", |c| c.bounded_get_refuses_what_is_larger().boxed()),
     ("range_is_exact", |c| c.range_is_exact().boxed()),
     ("range_past_the_end_is_corrupt", |c| c.range_past_the_end_is_corrupt().boxed()),
     ("head_tells_size_and_time", |c| c.head_tells_size_and_time().boxed()),
     ("list_is_sorted_and_whole", |c| c.list_is_sorted_and_whole().boxed()),
     ("list_spans_pages", |c| c.list_spans_pages().boxed()),
+    ("list_pages_join", |c| c.list_pages_join().boxed()),
     ("list_starts_after", |c| c.list_starts_after().boxed()),
     ("list_stays_in_its_folder", |c| c.list_stays_in_its_folder().boxed()),
     ("list_shows_at_once", |c| c.list_shows_at_once().boxed()),
@@ -333,6 +335,23 @@ impl Case {
         Ok(())
     }
 
+    async fn bounded_get_refuses_what_is_larger(self) -> Outcome {
+        let body = bytes(1000, 1);
+        let key = self.create("a", &body).await?;
+        for enough in [1000, 1001, u64::MAX] {
+            let found = self.backend.get_bounded(&key, enough).await?;
+            ensure(found == body, || {
+                format!("an object of 1000 bytes, of at most {enough}, is not read whole")
+            })?;
+        }
+        for less in [999, 1, 0] {
+            let what = format!("an object of 1000 bytes where {less} are allowed");
+            ensure_kind(self.backend.get_bounded(&key, less).await, ErrorKind::Corrupt, &what)?;
+        }
+        let missing = self.backend.get_bounded(&self.key("missing")?, 10).await;
+        ensure_kind(missing, ErrorKind::NotFound, "a bounded get of a missing object")
+    }
+
     async fn expect_range(&self, key: &ObjectKey, body: &Bytes, range: Range<usize>) -> Outcome {
         let asked = range.start as u64..range.end as u64;
         let found = self.backend.get_range(key, asked).await?;
@@ -403,6 +422,35 @@ impl Case {
         let from = PAGE - 3;
         let (after, rest) = (names.get(from - 1).copied(), names.get(from..).unwrap_or_default());
         self.expect_names("page", after, rest).await
+    }
+
+    /// A page may have any length, but it goes on where the last one ended.
+    async fn list_pages_join(self) -> Outcome {
+        let names: Vec<String> = (0..AT_ONCE).map(|i| format!("{i:03}")).collect();
+        for name in &names {
+            self.create(name, &bytes(1, 1)).await?;
+        }
+        let (folder, mut after, mut found) = (self.folder("")?, None, Vec::new());
+        loop {
+            let page = self.backend.list_page(&folder, after.as_ref()).await?;
+            ensure(page.objects.is_sorted_by(|a, b| a.key < b.key), || "a page is not in order".to_owned())?;
+            let first = page.objects.first().map(|info| &info.key);
+            ensure(after.as_ref().is_none_or(|after| first.is_none_or(|first| first > after)), || {
+                format!("the page after {after:?} begins with {first:?}")
+            })?;
+            ensure(!page.more || first.is_some(), || {
+                "a page without objects says that more follow".to_owned()
+            })?;
+            after = page.objects.last().map(|info| info.key.clone());
+            found.extend(page.objects);
+            if !page.more {
+                break;
+            }
+        }
+        let expected: Vec<ObjectKey> = names.iter().map(|name| self.key(name)).collect::<Outcome<_>>()?;
+        ensure(found.iter().map(|info| &info.key).eq(&expected), || {
+            format!("the pages of {AT_ONCE} objects show {} or others", found.len())
+        })
     }
 
     async fn list_starts_after(self) -> Outcome {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
 use crate::env::Env;
 use crate::error::Result;
 
@@ -27,7 +27,7 @@ pub enum Verb {
     GetRange,
     /// Size and time of an object.
     Head,
-    /// A listing.
+    /// A page of a listing.
     List,
     /// A listing of folders.
     ListFolders,
@@ -128,7 +128,6 @@ impl CountingBackend {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl StorageBackend for CountingBackend {
     async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
         let verb = match mode {
@@ -145,6 +144,11 @@ impl StorageBackend for CountingBackend {
         self.read(self.inner.get(key).await)
     }
 
+    async fn get_bounded(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
+        self.sent(Verb::Get, key, None);
+        self.read(self.inner.get_bounded(key, bytes_max).await)
+    }
+
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
         self.sent(Verb::GetRange, key, Some(range.clone()));
         self.read(self.inner.get_range(key, range).await)
@@ -155,9 +159,9 @@ impl StorageBackend for CountingBackend {
         self.inner.head(key).await
     }
 
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
         self.sent(Verb::List, prefix, None);
-        self.inner.list(prefix, after).await
+        self.inner.list_page(prefix, after).await
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
@@ -202,7 +206,6 @@ impl DelayedBackend {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl StorageBackend for DelayedBackend {
     async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
         self.env.sleep(self.delay).await;
@@ -212,6 +215,11 @@ impl StorageBackend for DelayedBackend {
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
         self.env.sleep(self.delay).await;
         self.inner.get(key).await
+    }
+
+    async fn get_bounded(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
+        self.env.sleep(self.delay).await;
+        self.inner.get_bounded(key, bytes_max).await
     }
 
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
@@ -224,9 +232,9 @@ impl StorageBackend for DelayedBackend {
         self.inner.head(key).await
     }
 
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
         self.env.sleep(self.delay).await;
-        self.inner.list(prefix, after).await
+        self.inner.list_page(prefix, after).await
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {

@@ -3,10 +3,14 @@
 //! **Invariants:** a key never leaves its database (`..`, empty and hidden parts cannot be made), and two
 //! different names of a namespace never share a key, not even on a file system without case.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use crate::error::{Error, Result};
 use crate::types::{NamespaceName, SegmentId, Sequence};
+
+/// Neither entries nor manifests count this far: beyond it, adding to a number could overflow.
+pub(crate) const NUMBER_MAX: u64 = u64::MAX / 2;
 
 /// The name of an object, relative to the root of the database: parts of `A-Z a-z 0-9 - _ . ~` with `/`
 /// between them.
@@ -70,6 +74,13 @@ impl ObjectPrefix {
     }
 }
 
+/// Keys are ordered and hashed as their text is.
+impl Borrow<str> for ObjectKey {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -106,14 +117,9 @@ impl DatabaseKeys {
 
     /// The name behind a folder of [`Self::namespaces`], if it is one of ours.
     pub(crate) fn namespace_of(folder: &str) -> Option<NamespaceName> {
-        let name = match folder.split_at_checked(2)? {
-            ("n-", spelt) => decode(spelt)?,
-            ("b-", digits) => from_base32(digits)?,
-            _ => return None,
-        };
-        let name = NamespaceName::new(std::str::from_utf8(&name).ok()?).ok()?;
-        // One spelling a name: `n-~61` for `a` is not ours.
-        (namespace_folder(&name) == folder).then_some(name)
+        let name = NamespaceName::new(&decode_name(folder)?).ok()?;
+        // One spelling a name: `n-~~a` is not ours.
+        (encode_name(name.as_str()) == folder).then_some(name)
     }
 }
 
@@ -123,7 +129,7 @@ pub(crate) struct NamespaceKeys(ObjectPrefix);
 
 impl NamespaceKeys {
     pub(crate) fn new(name: &NamespaceName) -> Self {
-        Self(DatabaseKeys::namespaces().sub(namespace_folder(name)))
+        Self(DatabaseKeys::namespaces().sub(encode_name(name.as_str())))
     }
 
     pub(crate) fn hint(&self) -> ObjectKey {
@@ -136,7 +142,8 @@ impl NamespaceKeys {
 
     /// The number behind a folder of [`Self::lives`].
     pub(crate) fn life_of(folder: &str) -> Option<u32> {
-        (folder.len() == 8).then(|| u32::from_str_radix(folder, 16).ok()).flatten()
+        // One spelling a number: `0000000A` is not ours.
+        u32::from_str_radix(folder, 16).ok().filter(|life| format!("{life:08x}") == folder)
     }
 
     pub(crate) fn life(&self, life: u32) -> LifeKeys {
@@ -173,10 +180,13 @@ impl LifeKeys {
         self.wal().join(Number(sequence.0))
     }
 
-    /// The number of a manifest or an entry, from a listing.
+    /// The number of a manifest or an entry, from a listing. A name that counts too far is not ours: whoever may
+    /// write to the store could put one there.
     pub(crate) fn number_of(key: &ObjectKey) -> Option<u64> {
         let name = key.file_name();
-        (name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit())).then(|| name.parse().ok()).flatten()
+        let number =
+            (name.len() == 20 && name.bytes().all(|b| b.is_ascii_digit())).then(|| name.parse().ok());
+        number.flatten().filter(|number| *number <= NUMBER_MAX)
     }
 
     pub(crate) fn segments(&self) -> ObjectPrefix {
@@ -233,86 +243,47 @@ impl fmt::Display for Number {
     }
 }
 
-/// The folder of a namespace: its name as it is, as far as any store and file system can tell names apart. Where
-/// that is longer than a file system takes (255 bytes on most) it is the name in base 32.
-fn namespace_folder(name: &NamespaceName) -> String {
-    let spelt = encode(name.as_str());
-    if spelt.len() <= SPELT_MAX {
-        format!("n-{spelt}")
-    } else {
-        format!("b-{}", base32(name.as_str().as_bytes()))
-    }
-}
-
-/// Longer names are spelt in base 32, where the longest has 205 digits.
-const SPELT_MAX: usize = 200;
-const BASE32: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
-
-/// The bytes five bits at a time, the first ones highest; the last digit is filled up with zeros.
-fn base32(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity((bytes.len() * 8).div_ceil(5));
-    let digit = |value: u32| BASE32.get(value as usize & 31).map_or('0', |digit| char::from(*digit));
-    let (mut pending, mut bits) = (0u32, 0);
-    for byte in bytes {
-        pending = (pending << 8) | u32::from(*byte);
-        bits += 8;
-        while bits >= 5 {
-            bits -= 5;
-            out.push(digit(pending >> bits));
+/// The folder of a namespace. File systems may not tell capitals from small letters and end a name at 255 bytes: so
+/// the letters of which there are more stand for themselves, those of the other case have a `~` before them, and
+/// what comes before it all says which is which. A dot at the end, which some file systems drop, is `~0`.
+fn encode_name(name: &str) -> String {
+    let capitals = name.bytes().filter(u8::is_ascii_uppercase).count();
+    let shouts = capitals > name.bytes().filter(u8::is_ascii_lowercase).count();
+    let mut folder = String::from(if shouts { "u-" } else { "n-" });
+    for letter in name.chars() {
+        if letter.is_ascii_alphabetic() && letter.is_ascii_uppercase() != shouts {
+            folder.push('~');
         }
-        pending &= (1 << bits) - 1;
+        folder.push(letter.to_ascii_lowercase());
     }
-    if bits > 0 {
-        out.push(digit(pending << (5 - bits)));
+    if folder.ends_with('.') {
+        folder.pop();
+        folder.push_str("~0");
     }
-    out
+    folder
 }
 
-fn from_base32(digits: &str) -> Option<Vec<u8>> {
-    let mut out = Vec::with_capacity(digits.len() * 5 / 8);
-    let (mut pending, mut bits) = (0u32, 0);
-    for digit in digits.bytes() {
-        let value = BASE32.iter().position(|known| *known == digit)?;
-        pending = (pending << 5) | u32::try_from(value).ok()?;
-        bits += 5;
-        if bits >= 8 {
-            bits -= 8;
-            out.push(u8::try_from(pending >> bits).ok()?);
-            pending &= (1 << bits) - 1;
-        }
+/// What could be the name of a folder.
+fn decode_name(folder: &str) -> Option<String> {
+    let (shouts, rest) = match folder.split_at_checked(2)? {
+        ("n-", rest) => (false, rest),
+        ("u-", rest) => (true, rest),
+        _ => return None,
+    };
+    let mut name = String::with_capacity(rest.len());
+    let mut letters = rest.chars();
+    while let Some(letter) = letters.next() {
+        let (letter, capital) = match letter {
+            '~' => (letters.next()?, !shouts),
+            letter => (letter, shouts),
+        };
+        name.push(match letter {
+            '0' if capital != shouts => '.',
+            letter if capital => letter.to_ascii_uppercase(),
+            letter => letter,
+        });
     }
-    Some(out)
-}
-
-/// Lower-case letters, digits, `-` and `_` as they are, every other byte as `~hh`.
-fn encode(name: &str) -> String {
-    name.bytes().fold(String::with_capacity(name.len()), |mut out, byte| {
-        match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => out.push(char::from(byte)),
-            _ => out.extend(['~', hex_digit(byte >> 4), hex_digit(byte & 15)]),
-        }
-        out
-    })
-}
-
-fn hex_digit(nibble: u8) -> char {
-    char::from_digit(u32::from(nibble), 16).unwrap_or('0')
-}
-
-fn decode(name: &str) -> Option<Vec<u8>> {
-    let mut bytes = name.bytes();
-    let mut out = Vec::with_capacity(name.len());
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => out.push(byte),
-            b'~' => {
-                let pair = [bytes.next()?, bytes.next()?];
-                out.push(u8::from_str_radix(std::str::from_utf8(&pair).ok()?, 16).ok()?);
-            }
-            _ => return None,
-        }
-    }
-    Some(out)
+    Some(name)
 }
 
 #[cfg(test)]
@@ -325,25 +296,35 @@ mod tests {
     fn names_are_spelt_as_the_format_says() {
         let keys = NamespaceKeys::new(&NamespaceName::new("Docs.v1").unwrap());
         let life = keys.life(1);
-        assert_eq!(keys.hint().as_str(), "ns/n-~44ocs~2ev1/HINT");
-        assert_eq!(life.entry(Sequence(42)).as_str(), "ns/n-~44ocs~2ev1/00000001/wal/00000000000000000042");
+        assert_eq!(keys.hint().as_str(), "ns/n-~docs.v1/HINT");
+        assert_eq!(life.entry(Sequence(42)).as_str(), "ns/n-~docs.v1/00000001/wal/00000000000000000042");
         assert_eq!(LifeKeys::number_of(&life.entry(Sequence(42))), Some(42));
         assert_eq!(NamespaceKeys::life_of("00000001"), Some(1));
+        assert_eq!(NamespaceKeys::life_of("0000000a"), Some(10));
+        for foreign in ["0000000A", "1", "000000001", "0000000g"] {
+            assert_eq!(NamespaceKeys::life_of(foreign), None);
+        }
+        for (name, folder) in [("docs", "n-docs"), ("DOCS", "u-docs"), ("Ab.", "n-~ab~0"), ("ABc", "u-ab~c")]
+        {
+            assert_eq!(encode_name(name), folder);
+        }
+        for foreign in ["docs", "n-", "n-~~a", "n-a~", "n-a~0b", "n-A", "u-a~b", "n-~1"] {
+            assert_eq!(DatabaseKeys::namespace_of(foreign), None, "{foreign}");
+        }
+        // What counts too far is nobody's.
+        for (number, known) in [(NUMBER_MAX, Some(NUMBER_MAX)), (NUMBER_MAX + 1, None), (u64::MAX, None)] {
+            assert_eq!(LifeKeys::number_of(&life.manifest(number)), known);
+        }
     }
 
     #[test]
-    fn a_name_has_one_spelling() {
-        let long = "A".repeat(128);
-        let folder = namespace_folder(&NamespaceName::new(&long).unwrap());
-        assert_eq!(DatabaseKeys::namespace_of(&folder).unwrap().as_str(), long);
-        // Base 32 of a name that has a shorter spelling, a last digit that says more, a spelling that is too long.
-        let others = [format!("b-{}", base32(b"docs")), format!("{folder}1"), format!("n-{}", encode(&long))];
-        for folder in
-            others.iter().map(String::as_str).chain(["n-~61", "n-~4", "n-~zz", "b-", "x-a", "n", "n-É"])
-        {
-            assert!(DatabaseKeys::namespace_of(folder).is_none(), "{folder}");
+    fn the_longest_names_fit_into_a_file_name() {
+        for pattern in ["a", "A", "aB", "ABa", ".", "aB."] {
+            let name: String = pattern.chars().cycle().take(128).collect();
+            let folder = encode_name(NamespaceName::new(&name).unwrap().as_str());
+            assert!(folder.len() <= 255, "{pattern}: {}", folder.len());
+            assert_eq!(DatabaseKeys::namespace_of(&folder).unwrap().as_str(), name);
         }
-        assert_eq!((base32(b"fo"), from_base32("cpng")), ("cpng".to_owned(), Some(b"fo".to_vec())));
     }
 
     #[test]
@@ -357,7 +338,7 @@ mod tests {
         #[test]
         fn names_read_back_and_never_meet(a in "[A-Za-z0-9._-]{1,128}", b in "[A-Za-z0-9._-]{1,128}") {
             prop_assume!(a != "." && a != ".." && b != "." && b != "..");
-            let folder = |name: &str| namespace_folder(&NamespaceName::new(name).unwrap());
+            let folder = encode_name;
             let read = DatabaseKeys::namespace_of(&folder(&a)).unwrap();
             prop_assert_eq!(read.as_str(), &a);
             // Two cases of one name are two names, on a file system that knows no case too.

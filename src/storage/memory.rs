@@ -8,8 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
 use crate::error::{Error, ErrorKind, Result};
+
+/// How many objects a page of a listing shows, as the stores of the clouds do.
+const PAGE: usize = 1_000;
 
 /// Objects in memory. Clones share them.
 #[derive(Clone, Default)]
@@ -42,7 +45,6 @@ fn missing(key: &ObjectKey) -> Error {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl StorageBackend for MemoryBackend {
     async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
         let mut objects = self.objects();
@@ -75,17 +77,19 @@ impl StorageBackend for MemoryBackend {
         Ok(ObjectInfo { key: key.clone(), size: bytes.len() as u64, modified_ms: *modified_ms })
     }
 
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
         let objects = self.objects();
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let found = objects.by_key.range::<ObjectKey, _>((start, Bound::Unbounded));
-        let below = found.filter(|(key, _)| key.as_str().starts_with(prefix.as_str()));
+        let start = after.filter(|after| after.as_str() >= prefix.as_str());
+        let start = start.map_or(Bound::Included(prefix.as_str()), |after| Bound::Excluded(after.as_str()));
+        let found = objects.by_key.range::<str, _>((start, Bound::Unbounded));
+        let mut below = found.take_while(|(key, _)| key.as_str().starts_with(prefix.as_str()));
         let info = |(key, (bytes, modified_ms)): (&ObjectKey, &(Bytes, i64))| ObjectInfo {
             key: key.clone(),
             size: bytes.len() as u64,
             modified_ms: *modified_ms,
         };
-        Ok(below.map(info).collect())
+        let objects = below.by_ref().take(PAGE).map(info).collect();
+        Ok(ListPage { objects, more: below.next().is_some() })
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {

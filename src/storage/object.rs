@@ -4,6 +4,7 @@
 //! sent to the client that does not retry.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions};
 
 use super::scrub::{cause, scrub};
-use super::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend, oversize};
 use crate::error::{Error, ErrorKind, Result};
 
 /// From how many bytes on an overwrite is sent in parts.
@@ -50,6 +51,8 @@ pub struct ObjectStoreBackend {
     root: String,
     /// What is shown.
     name: String,
+    /// How many keys a request of a list brings, if they come in order.
+    page: Option<usize>,
 }
 
 impl ObjectStoreBackend {
@@ -66,13 +69,25 @@ impl ObjectStoreBackend {
         let root = if root.as_ref().is_empty() { String::new() } else { format!("{root}/") };
         let name = scrub(&format!("{store}/{}", root.trim_end_matches('/')));
         let name = name.trim_end_matches('/').to_owned();
-        Ok(Self { once: Arc::clone(&store), retrying: store, root, name })
+        Ok(Self { once: Arc::clone(&store), retrying: store, root, name, page: None })
     }
 
     /// Sends everything but create-only puts to `store`: another client of the same bucket, which retries.
     #[must_use]
     pub fn with_retrying(self, store: Arc<dyn ObjectStore>) -> Self {
         Self { retrying: store, ..self }
+    }
+
+    /// Lists by pages of `keys`, which is how many one request to the store brings: 1,000 for S3 and Google
+    /// Cloud Storage, 5,000 for Azure.
+    ///
+    /// It is for stores that list in ascending order of keys and begin at a given one by themselves, as all that
+    /// were named do; directory buckets of S3 and local folders do not. Without it a listing is one answer,
+    /// however long, and has to come within the limit of time for a request: some hundred thousand objects of one
+    /// namespace are then too many.
+    #[must_use]
+    pub fn with_pages(self, keys: NonZeroUsize) -> Self {
+        Self { page: Some(keys.get()), ..self }
     }
 
     /// What `Display` and `Debug` show.
@@ -128,7 +143,6 @@ impl ObjectStoreBackend {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl StorageBackend for ObjectStoreBackend {
     async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
         let path = self.path(key.as_str())?;
@@ -144,9 +158,14 @@ impl StorageBackend for ObjectStoreBackend {
             }
         };
         put.map_err(|error| match error {
-            object_store::Error::NotFound { .. } => {
-                Error::new(ErrorKind::NotFound, format!("no such bucket or container. key=`{key}`"))
+            // "Two at once, try again": nothing is there that an overwrite could have met.
+            object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }
+                if mode == PutMode::Overwrite =>
+            {
+                let message = format!("the store refused an overwrite for another request. key=`{key}`");
+                Error::new(ErrorKind::Unavailable, message)
             }
+            object_store::Error::NotFound { .. } => no_bucket(key),
             error => failed(error, key),
         })
     }
@@ -154,7 +173,14 @@ impl StorageBackend for ObjectStoreBackend {
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
         let options = GetOptions::default();
         let found = self.retrying.get_opts(&self.path(key.as_str())?, options).await;
-        let (size, bytes) = body(found, key).await?;
+        let (size, bytes) = body(found, key, u64::MAX).await?;
+        if bytes.len() as u64 == size { Ok(bytes) } else { Err(cut_short(key, bytes.len(), size)) }
+    }
+
+    async fn get_bounded(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
+        let options = GetOptions::default();
+        let found = self.retrying.get_opts(&self.path(key.as_str())?, options).await;
+        let (size, bytes) = body(found, key, bytes_max).await?;
         if bytes.len() as u64 == size { Ok(bytes) } else { Err(cut_short(key, bytes.len(), size)) }
     }
 
@@ -165,7 +191,7 @@ impl StorageBackend for ObjectStoreBackend {
         let options = GetOptions::default().with_range(Some(range.clone()));
         let found = self.retrying.get_opts(&self.path(key.as_str())?, options).await;
         let unsure = matches!(found, Err(object_store::Error::Generic { .. }));
-        let (size, bytes) = match body(found, key).await {
+        let (size, bytes) = match body(found, key, u64::MAX).await {
             Ok(read) => read,
             // A range that starts past the end is just "an error" to every store: ask what it was.
             Err(error) if unsure => {
@@ -190,24 +216,37 @@ impl StorageBackend for ObjectStoreBackend {
         Ok(ObjectInfo { key: key.clone(), size: meta.size, modified_ms })
     }
 
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
         let folder = self.folder(prefix)?;
-        let pages = match after {
+        let mut metas = match after {
             Some(after) => {
                 let offset = self.path(after.as_str())?;
                 self.retrying.list_with_offset(folder.as_ref(), &offset)
             }
             None => self.retrying.list(folder.as_ref()),
         };
-        let metas: Vec<ObjectMeta> = pages.try_collect().await.map_err(|error| failed(error, prefix))?;
-        // Stores differ in order, and in whether the offset itself is shown.
-        let mut found: Vec<ObjectInfo> = metas.iter().filter_map(|meta| self.info(meta)).collect();
-        found.retain(|info| {
+        // Stores differ in whether the offset itself is shown.
+        let ours = |info: &ObjectInfo| {
             info.key.as_str().starts_with(prefix.as_str()) && after.is_none_or(|after| info.key > *after)
-        });
-        found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        found.dedup_by(|a, b| a.key == b.key);
-        Ok(found)
+        };
+        let (mut objects, mut left) = (Vec::new(), self.page);
+        while let Some(meta) = metas.next().await {
+            objects.extend(self.info(&meta.map_err(|error| failed(error, prefix))?).filter(ours));
+            left = left.map(|left| left.saturating_sub(1));
+            // To look for one more could send another request. One of foreign names alone leads nowhere.
+            if left == Some(0) && !objects.is_empty() {
+                break;
+            }
+        }
+        let more = left == Some(0) && !objects.is_empty();
+        if self.page.is_none() {
+            objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+            objects.dedup_by(|a, b| a.key == b.key);
+        } else if !objects.is_sorted_by(|a, b| a.key < b.key) {
+            let why = format!("the store lists in no order, so not by pages. prefix=`{prefix}`");
+            return Err(Error::new(ErrorKind::UnsupportedStore, why));
+        }
+        Ok(ListPage { objects, more })
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
@@ -224,8 +263,12 @@ impl StorageBackend for ObjectStoreBackend {
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         match self.retrying.delete(&self.path(key.as_str())?).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(failed(error, key)),
+            Ok(()) => Ok(()),
+            // One that is missing is no error, but for a store that is.
+            Err(error) => match failed(error, key) {
+                error if error.is(ErrorKind::NotFound) => Ok(()),
+                error => Err(error),
+            },
         }
     }
 }
@@ -242,10 +285,17 @@ impl fmt::Display for ObjectStoreBackend {
     }
 }
 
-/// The size of the object, and the bytes that were sent of it.
-async fn body(found: object_store::Result<GetResult>, key: &ObjectKey) -> Result<(u64, Bytes)> {
+/// The size of the object, and the bytes that were sent of it. One that is too large is not read.
+async fn body(
+    found: object_store::Result<GetResult>,
+    key: &ObjectKey,
+    bytes_max: u64,
+) -> Result<(u64, Bytes)> {
     let found = found.map_err(|error| failed(error, key))?;
     let size = found.meta.size;
+    if size > bytes_max {
+        return Err(oversize(key, size, bytes_max));
+    }
     let bytes = found.bytes().await.map_err(|error| failed(error, key))?;
     Ok((size, bytes))
 }
@@ -259,11 +309,26 @@ fn cut_short(key: &ObjectKey, got: usize, wanted: u64) -> Error {
     Error::new(ErrorKind::Unavailable, message)
 }
 
+/// The words of S3, of Google Cloud Storage and of Azure for it.
+const NO_BUCKET: [&str; 3] = ["NoSuchBucket", "bucket does not exist", "ContainerNotFound"];
+
+fn names_no_bucket(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).any(|text| NO_BUCKET.iter().any(|words| text.contains(words)))
+}
+
+fn no_bucket(key: &impl fmt::Display) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("there is no such bucket or container. key=`{key}`"))
+}
+
 /// Ours for theirs. The original is not kept as a source: its `Debug` may show what `scrub` hides.
 #[expect(clippy::needless_pass_by_value, reason = "the original must not live on")]
 fn failed(error: object_store::Error, key: &impl fmt::Display) -> Error {
     use object_store::Error as Theirs;
     let (kind, what) = match &error {
+        // A store that is gone, or of another name, does not say that an object is missing: a strong read would
+        // take that for "nothing newer".
+        Theirs::NotFound { source, .. } if names_no_bucket(source.as_ref()) => return no_bucket(key),
         Theirs::NotFound { .. } => {
             return Error::new(ErrorKind::NotFound, format!("no such object. key=`{key}`"));
         }
@@ -305,6 +370,10 @@ mod tests {
         let (operation, implementer) = (String::from("o"), String::from("i"));
         let cases = [
             (Theirs::NotFound { path: path(), source: source() }, ErrorKind::NotFound),
+            (
+                Theirs::NotFound { path: path(), source: "<Code>NoSuchBucket</Code>".into() },
+                ErrorKind::Unavailable,
+            ),
             (Theirs::AlreadyExists { path: path(), source: source() }, ErrorKind::AlreadyExists),
             (Theirs::Precondition { path: path(), source: source() }, ErrorKind::AlreadyExists),
             (Theirs::PermissionDenied { path: path(), source: source() }, ErrorKind::PermissionDenied),

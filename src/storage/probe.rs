@@ -22,6 +22,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::settings::{GRACE_DEFAULT, GRACE_MAX, GRACE_MIN};
 
 const FRAME: Frame = Frame { what: "store", version: 1 };
+/// Neither `STORE` nor what the probe makes is larger.
+const BYTES_MAX: u64 = 64 << 10;
 /// How many creates race for one name.
 const RACERS: usize = 8;
 /// How often a request is sent again that was not answered.
@@ -118,7 +120,7 @@ async fn create(backend: &Arc<dyn StorageBackend>, env: &Env, grace: Duration) -
 async fn settle(backend: &Arc<dyn StorageBackend>, found: &[u8]) -> Result<StoreInfo> {
     match decode(found) {
         Ok(info) => Ok(info),
-        Err(_) => decode(&backend.get(&DatabaseKeys::store()).await?),
+        Err(_) => decode(&backend.get_bounded(&DatabaseKeys::store(), BYTES_MAX).await?),
     }
 }
 
@@ -353,7 +355,7 @@ impl<'a> Probe<'a> {
     }
 
     async fn read(&self, key: &ObjectKey) -> Result<Option<Bytes>> {
-        match self.ask(|| self.backend.get(key)).await {
+        match self.ask(|| self.backend.get_bounded(key, BYTES_MAX)).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.is(ErrorKind::NotFound) => Ok(None),
             Err(error) => Err(error),

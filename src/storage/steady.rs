@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -81,7 +81,6 @@ impl SteadyBackend {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl StorageBackend for SteadyBackend {
     async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
         // Below this bandwidth, in bytes a millisecond, a large object is given up.
@@ -91,7 +90,14 @@ impl StorageBackend for SteadyBackend {
             PutMode::Create => self.within(timeout, key, self.inner.put(key, bytes, mode)).await,
             // The same bytes under a name of their own: once more does no harm.
             PutMode::Overwrite => {
-                let put = || self.within(timeout, key, self.inner.put(key, bytes.clone(), mode));
+                let put = || async {
+                    let put = self.inner.put(key, bytes.clone(), mode);
+                    match self.within(timeout, key, put).await {
+                        // A store's word for "two at once, try again": nothing is there that could be met.
+                        Err(e) if e.is(ErrorKind::AlreadyExists) => Err(busy(key, &e)),
+                        answer => answer,
+                    }
+                };
                 self.repeat(put).await
             }
         }
@@ -99,6 +105,10 @@ impl StorageBackend for SteadyBackend {
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
         self.again(key, || self.inner.get(key)).await
+    }
+
+    async fn get_bounded(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
+        self.again(key, || self.inner.get_bounded(key, bytes_max)).await
     }
 
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
@@ -109,8 +119,8 @@ impl StorageBackend for SteadyBackend {
         self.again(key, || self.inner.head(key)).await
     }
 
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
-        self.again(prefix, || self.inner.list(prefix, after)).await
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
+        self.again(prefix, || self.inner.list_page(prefix, after)).await
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
@@ -120,6 +130,10 @@ impl StorageBackend for SteadyBackend {
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.again(key, || self.inner.delete(key)).await
     }
+}
+
+fn busy(key: &ObjectKey, answer: &Error) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("the store refused an overwrite: {answer}. key=`{key}`"))
 }
 
 impl fmt::Display for SteadyBackend {
@@ -170,8 +184,8 @@ mod tests {
         async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
             self.0.head(key).await
         }
-        async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
-            self.0.list(prefix, after).await
+        async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
+            self.0.list_page(prefix, after).await
         }
         async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
             self.0.list_folders(prefix).await
@@ -193,6 +207,81 @@ mod tests {
         assert_eq!(steady.get(&key).await?, "x");
         busy.1.store(5, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(steady.get(&key).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        Ok(())
+    }
+
+    /// Takes its time for each page of a listing, has one conflict for each overwrite, and fails each second page.
+    #[derive(Debug, Default)]
+    struct Slow {
+        memory: MemoryBackend,
+        calls: std::sync::atomic::AtomicU32,
+    }
+
+    impl Slow {
+        fn is_even(&self) -> bool {
+            self.calls.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(2)
+        }
+    }
+
+    impl fmt::Display for Slow {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("slow")
+        }
+    }
+
+    #[async_trait]
+    impl StorageBackend for Slow {
+        async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+            if mode == PutMode::Overwrite && self.is_even() {
+                return Err(Error::new(ErrorKind::AlreadyExists, "409 conflict"));
+            }
+            self.memory.put(key, bytes, mode).await
+        }
+        async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
+            self.memory.get(key).await
+        }
+        async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
+            self.memory.get_range(key, range).await
+        }
+        async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
+            self.memory.head(key).await
+        }
+        async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
+            Env::current()?.sleep(Duration::from_millis(900)).await;
+            if self.is_even() {
+                return Err(Error::new(ErrorKind::Unavailable, "slow down"));
+            }
+            let mut page = self.memory.list_page(prefix, after).await?;
+            page.more |= page.objects.len() > 2;
+            page.objects.truncate(2);
+            Ok(page)
+        }
+        async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
+            self.memory.list_folders(prefix).await
+        }
+        async fn delete(&self, key: &ObjectKey) -> Result<()> {
+            self.memory.delete(key).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_of_a_listing_has_a_limit_and_attempts_of_its_own() -> Result<()> {
+        let slow = Slow::default();
+        for name in 0..40 {
+            slow.memory.put(&ObjectKey::new(format!("{name:02}"))?, "x".into(), PutMode::Create).await?;
+        }
+        let steady = SteadyBackend::new(Arc::new(slow), Env::current()?, Duration::from_secs(1));
+        // Twenty pages of two attempts each: far beyond what one request may take.
+        assert_eq!(steady.list(&ObjectPrefix::root(), None).await?.len(), 40);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_conflict_of_an_overwrite_is_tried_again() -> Result<()> {
+        let steady = SteadyBackend::new(Arc::new(Slow::default()), Env::current()?, Duration::from_secs(1));
+        let key = ObjectKey::new("a")?;
+        steady.put(&key, "x".into(), PutMode::Overwrite).await?;
+        assert_eq!(steady.get(&key).await?, "x");
         Ok(())
     }
 

@@ -29,13 +29,14 @@ pub(crate) enum Created<T> {
     Unknown(Error),
 }
 
-/// The object, or `None` if there is none.
+/// The object, or `None` if there is none. One above `bytes_max` is none that was ever written: it is damaged.
 pub(crate) async fn read_whole<T: Send>(
     backend: &Arc<dyn StorageBackend>,
     key: &ObjectKey,
+    bytes_max: u64,
     decode: impl Fn(&Bytes) -> Result<T, CodecError> + Send + Sync,
 ) -> Result<Option<T>> {
-    match read_decoded(key, || backend.get(key), decode).await {
+    match read_decoded(key, || backend.get_bounded(key, bytes_max), decode).await {
         Ok(object) => Ok(Some(object)),
         Err(e) if e.is(ErrorKind::NotFound) => Ok(None),
         Err(e) => Err(e),
@@ -60,28 +61,39 @@ where
     }
 }
 
-/// Puts an object if there is none.
+/// Puts an object if there is none. What is there is read back if it has at most `bytes_max` bytes.
+///
+/// # Errors
+/// Nothing was written by this call and nothing will be.
 pub(crate) async fn create_whole<T: Send>(
     env: &Env,
     backend: &Arc<dyn StorageBackend>,
     key: &ObjectKey,
-    bytes: Bytes,
+    (bytes, bytes_max): (Bytes, u64),
     decode: impl Fn(&Bytes) -> Result<T, CodecError> + Send + Sync,
 ) -> Result<Created<T>> {
+    if bytes.len() as u64 > bytes_max {
+        let size = bytes.len();
+        return Err(Error::limit(format!(
+            "the object would have {size} of at most {bytes_max} bytes. key=`{key}`"
+        )));
+    }
     let mut last = Error::internal("no attempt was made");
     let mut pause = PAUSE;
     for attempt in 0..ATTEMPTS {
         match backend.put(key, bytes.clone(), PutMode::Create).await {
             Ok(()) => return Ok(Created::Written),
             // The store turned the first request down: no other is under way.
-            Err(e) if e.is(ErrorKind::PermissionDenied) && attempt == 0 => return Err(e),
+            Err(e) if e.is_refusal() && attempt == 0 => return Err(e),
             Err(e) => last = e,
         }
-        match read_whole(backend, key, &decode).await {
+        match read_whole(backend, key, bytes_max, &decode).await {
             Ok(Some(found)) => return Ok(Created::Found(found)),
             Ok(None) => {}
-            Err(e) if e.is(ErrorKind::Unavailable) => last = e,
-            Err(e) => return Err(e),
+            // Whatever it is, the name is taken by it.
+            Err(e) if e.is(ErrorKind::Corrupt) || e.is(ErrorKind::UnsupportedVersion) => return Err(e),
+            // It is not known what is there, and the put may still be on its way.
+            Err(e) => last = e,
         }
         env.sleep(pause + env.jitter(pause)).await;
         pause *= 2;

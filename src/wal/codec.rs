@@ -8,19 +8,19 @@
 //!  ..  8  XXH3-64 of all before
 //! ```
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::buffer::Buffer;
-use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Entry, EntryBody, EntryHead, EntryKind};
-use crate::codec::{CodecError, Reader, checksum};
+use crate::codec::{CodecError, Reader, checksum, guarded};
 use crate::error::{Error, OrInternal, Result};
 use crate::schema::{Ids, Schema};
 use crate::segment::SegmentMeta;
@@ -30,6 +30,10 @@ const WHAT: &str = "log entry";
 const MAGIC: [u8; 4] = *b"EWAL";
 const VERSION: u16 = 1;
 const HEAD: usize = 120;
+/// The schema that a life began with: there is no other yet.
+const SCHEMA: u32 = 1;
+/// No entry is larger: many rows are written as a segment, which the entry links.
+pub(super) const ENTRY_BYTES_MAX: u64 = 1 << 30;
 /// Rows begin at a multiple of this, so that arrays are read where they lie.
 const ALIGN: usize = 64;
 
@@ -43,6 +47,23 @@ struct Extension {
     segments: Vec<SegmentMeta>,
 }
 
+impl Extension {
+    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        // First what it asks of a reader: what belongs to a later schema may be of another shape.
+        #[derive(Deserialize)]
+        struct Needs {
+            schema: u32,
+        }
+        let malformed = |e: serde_json::Error| CodecError::malformed(WHAT, e);
+        match serde_json::from_slice(bytes).map_err(malformed)? {
+            Needs { schema: SCHEMA } => serde_json::from_slice(bytes).map_err(malformed),
+            Needs { schema } => {
+                Err(CodecError::Feature { what: "log entry (its schema)", bits: schema.into() })
+            }
+        }
+    }
+}
+
 /// An entry as bytes, whose place in the log can still be changed cheaply.
 #[derive(Debug)]
 pub(crate) struct Encoded {
@@ -53,7 +74,8 @@ pub(crate) struct Encoded {
 
 impl Encoded {
     pub(crate) fn new(schema: &Schema, head: EntryHead, body: &EntryBody) -> Result<Self> {
-        let extension = Extension { schema: 1, tokens: body.tokens.clone(), segments: body.segments.clone() };
+        let extension =
+            Extension { schema: SCHEMA, tokens: body.tokens.clone(), segments: body.segments.clone() };
         let mut bytes = vec![0; HEAD];
         serde_json::to_writer(&mut bytes, &extension).map_err(|e| Error::internal(e.to_string()))?;
         // Blanks after JSON are JSON.
@@ -69,6 +91,12 @@ impl Encoded {
             )?;
         }
         let deletes = bytes.len() - HEAD - extension - rows;
+        if bytes.len() as u64 + 8 > ENTRY_BYTES_MAX {
+            let size = bytes.len();
+            return Err(Error::limit(format!(
+                "the batch makes a log entry of {size} bytes, of at most {ENTRY_BYTES_MAX}"
+            )));
+        }
         Ok(Self { bytes, head, lengths: [extension, rows, deletes] })
     }
 
@@ -131,8 +159,7 @@ impl Entry {
         if at != bytes.len() {
             return Err(CodecError::malformed(WHAT, "bytes left over"));
         }
-        let extension: Extension =
-            serde_json::from_slice(&extension?).map_err(|e| CodecError::malformed(WHAT, e))?;
+        let extension = Extension::decode(&extension?)?;
         let rows = read_ipc(&rows?, &schema.arrow())?;
         let deletes = deletes?;
         let deletes = if deletes.is_empty() {
@@ -171,21 +198,40 @@ fn decode_head(reader: &mut Reader<'_>) -> Result<(EntryHead, [u64; 3]), CodecEr
 /// Reads an IPC stream of at most one batch in the given layout. The parser may panic on bytes that were
 /// forged with a right checksum: that too is an error here.
 fn read_ipc(bytes: &Bytes, layout: &SchemaRef) -> Result<RecordBatch, CodecError> {
-    let read = catch_unwind(AssertUnwindSafe(|| {
+    let read = guarded(|| {
         let mut decoder = StreamDecoder::new();
         let mut buffer = Buffer::from(bytes.clone());
-        let mut batches = Vec::new();
+        // The message of the schema alone, before anything is made of what follows it.
+        let mut first = buffer.slice_with_length(0, first_message(bytes).unwrap_or(bytes.len()));
+        buffer.advance(first.len());
+        let early = decoder.decode(&mut first)?;
+        let schema = decoder.schema();
+        if early.is_some() || schema.is_none_or(|schema| schema.fields() != layout.fields()) {
+            return Err(ArrowError::SchemaError("another layout than the schema's".into()));
+        }
+        let mut batch = None;
         while !buffer.is_empty() {
-            batches.extend(decoder.decode(&mut buffer)?);
+            if let Some(read) = decoder.decode(&mut buffer)?
+                && batch.replace(read).is_some()
+            {
+                return Err(ArrowError::IpcError("more than one batch".into()));
+            }
         }
         decoder.finish()?;
-        match decoder.schema() {
-            Some(schema) if schema.fields() == layout.fields() => concat_batches(layout, &batches),
-            _ => Err(arrow::error::ArrowError::SchemaError("another layout than the schema's".into())),
-        }
-    }));
-    read.unwrap_or_else(|_| Err(arrow::error::ArrowError::IpcError("the parser panicked".into())))
+        let batch = batch.unwrap_or_else(|| RecordBatch::new_empty(Arc::clone(layout)));
+        RecordBatch::try_new(Arc::clone(layout), batch.columns().to_vec())
+    });
+    read.unwrap_or_else(|| Err(ArrowError::IpcError("the parser panicked".into())))
         .map_err(|e| CodecError::malformed(WHAT, e))
+}
+
+/// How long the first message of a stream is: a mark, the length of its head, the head. That of a schema has no
+/// body.
+fn first_message(bytes: &[u8]) -> Option<usize> {
+    const MARK: [u8; 4] = [0xff; 4];
+    let rest = bytes.strip_prefix(&MARK)?;
+    let length = usize::try_from(i32::from_le_bytes(*rest.first_chunk()?)).ok()?;
+    length.checked_add(8).filter(|end| *end <= bytes.len())
 }
 
 /// The ids of a batch, which must be in ascending order.

@@ -10,7 +10,7 @@ mod codec;
 mod reader;
 
 pub(crate) use codec::Encoded;
-pub(crate) use reader::{read, read_all};
+pub(crate) use reader::{Listed, Listing, read, read_all};
 
 use arrow::record_batch::RecordBatch;
 use uuid::Uuid;

@@ -1,19 +1,83 @@
-//! Reading entries from the store.
+//! Reading entries from the store, and listing them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::stream::{self, FuturesOrdered};
+use futures::{FutureExt, Stream, StreamExt};
 
 use super::Entry;
+use super::codec::ENTRY_BYTES_MAX;
 use crate::codec::CodecError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Schema;
-use crate::storage::{LifeKeys, StorageBackend, read_whole};
+use crate::storage::{LifeKeys, ObjectInfo, ObjectKey, StorageBackend, check_ascends, read_whole};
 use crate::types::Sequence;
 
-/// Entries fetched at a time: enough to fill a connection, few enough to bound memory.
-const PARALLEL: usize = 32;
+/// Entries that are asked for at a time: those of a tail that is about to be flushed, in one round trip.
+const REQUESTS: usize = 256;
+/// The bytes of them, but for a single one that is larger.
+const BYTES: u64 = 64 << 20;
+
+/// An entry as a listing shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) sequence: Sequence,
+    pub(crate) size: u64,
+}
+
+/// A listing of the log, as far as it was read: in ascending order.
+#[derive(Clone, Debug)]
+pub(crate) struct Listing {
+    pub(crate) entries: Vec<Listed>,
+    /// Where the next page begins, if there may be one.
+    pub(crate) next: Option<ObjectKey>,
+}
+
+impl Listing {
+    /// The first page of the entries after a number.
+    pub(crate) async fn page(
+        backend: &Arc<dyn StorageBackend>,
+        keys: &LifeKeys,
+        after: Sequence,
+    ) -> Result<Self> {
+        let mut listing = Self { entries: Vec::new(), next: Some(keys.entry(after)) };
+        listing.read_on(backend, keys).await?;
+        Ok(listing)
+    }
+
+    /// All entries after a number.
+    pub(crate) async fn whole(
+        backend: &Arc<dyn StorageBackend>,
+        keys: &LifeKeys,
+        after: Sequence,
+    ) -> Result<Self> {
+        Self::page(backend, keys, after).await?.rest(backend, keys).await
+    }
+
+    /// With the pages that were not read yet.
+    pub(crate) async fn rest(mut self, backend: &Arc<dyn StorageBackend>, keys: &LifeKeys) -> Result<Self> {
+        while self.next.is_some() {
+            self.read_on(backend, keys).await?;
+        }
+        Ok(self)
+    }
+
+    async fn read_on(&mut self, backend: &Arc<dyn StorageBackend>, keys: &LifeKeys) -> Result<()> {
+        let Some(after) = self.next.take() else { return Ok(()) };
+        let prefix = keys.wal();
+        let page = backend.list_page(&prefix, Some(&after)).await?;
+        check_ascends(&prefix, &after, page.objects.first().map(|info| &info.key))?;
+        self.next = page.objects.last().filter(|_| page.more).map(|info| info.key.clone());
+        let listed = |info: &ObjectInfo| {
+            let sequence = Sequence(LifeKeys::number_of(&info.key)?);
+            Some(Listed { sequence, size: info.size })
+        };
+        self.entries.extend(page.objects.iter().filter_map(listed));
+        Ok(())
+    }
+}
 
 /// The entry of a number, or `None` if there is none.
 pub(crate) async fn read(
@@ -29,22 +93,37 @@ pub(crate) async fn read(
         }
         Err(CodecError::malformed("log entry", format!("it holds entry {}", entry.head.sequence)))
     };
-    read_whole(backend, &keys.entry(sequence), decode).await
+    read_whole(backend, &keys.entry(sequence), ENTRY_BYTES_MAX, decode).await
 }
 
-/// The entries of these numbers, in order, fetched together. One that is missing is an error of kind
-/// `NotFound`.
-pub(crate) async fn read_all(
-    backend: &Arc<dyn StorageBackend>,
-    keys: &LifeKeys,
-    schema: &Schema,
-    sequences: impl IntoIterator<Item = Sequence>,
-) -> Result<Vec<Entry>> {
-    let one = |sequence| async move {
-        let entry = read(backend, keys, schema, sequence).await?;
-        entry.ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("no such entry. key=`{}`", keys.entry(sequence)))
+/// The entries that a listing shows, in its order, as many of them fetched together as their size allows. One
+/// that is missing is an error of kind `NotFound`.
+pub(crate) fn read_all<'a>(
+    backend: &'a Arc<dyn StorageBackend>,
+    keys: &'a LifeKeys,
+    schema: &'a Schema,
+    listed: Vec<Listed>,
+) -> impl Stream<Item = Result<Entry>> + Send + 'a {
+    let one = move |listed: Listed| async move {
+        let entry = read(backend, keys, schema, listed.sequence).await;
+        entry?.ok_or_else(|| {
+            let key = keys.entry(listed.sequence);
+            Error::new(ErrorKind::NotFound, format!("no such entry. key=`{key}`"))
         })
     };
-    stream::iter(sequences).map(one).buffered(PARALLEL).try_collect().await
+    let begin = (VecDeque::from(listed), FuturesOrdered::new(), 0);
+    stream::unfold(begin, move |(mut waiting, mut flying, mut bytes)| async move {
+        while let Some(next) = waiting.front().copied() {
+            // What has arrived counts until its turn comes.
+            let fits = flying.is_empty() || (flying.len() < REQUESTS && bytes + next.size <= BYTES);
+            if !fits {
+                break;
+            }
+            waiting.pop_front();
+            bytes += next.size;
+            flying.push_back(one(next).map(move |entry| (entry, next.size)));
+        }
+        let (entry, size) = flying.next().await?;
+        Some((entry, (waiting, flying, bytes - size)))
+    })
 }

@@ -16,7 +16,7 @@ use roaring::RoaringBitmap;
 
 use super::gather::Gathered;
 use super::keys::seek;
-use crate::codec::{CodecError, Reader};
+use crate::codec::{CodecError, Reader, rows_bitmap};
 
 const WHAT: &str = "attribute block";
 
@@ -132,12 +132,7 @@ pub(super) fn bitmap_bytes(mut rows: RoaringBitmap) -> Vec<u8> {
 
 /// A bitmap of rows of a segment of `rows` rows.
 pub(super) fn bitmap(bytes: &[u8], rows: u32) -> Result<RoaringBitmap, CodecError> {
-    let mut rest = bytes;
-    let bitmap = RoaringBitmap::deserialize_from(&mut rest).map_err(|e| CodecError::malformed(WHAT, e))?;
-    if !rest.is_empty() || bitmap.max().is_some_and(|row| row >= rows) {
-        return Err(CodecError::malformed(WHAT, "a bitmap is not of these rows"));
-    }
-    Ok(bitmap)
+    rows_bitmap(WHAT, bytes, rows)
 }
 
 /// A block as it is read: its keys and their rows.

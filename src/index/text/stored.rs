@@ -20,7 +20,7 @@ use super::pages::{Files, Missing, Pages, Pins};
 use super::places::Places;
 use super::recent::Recent;
 use crate::cache::Blob;
-use crate::codec::{CodecError, Reader};
+use crate::codec::{CodecError, Reader, guarded};
 use crate::error::{Error, Result};
 use crate::schema::Schema;
 
@@ -150,12 +150,16 @@ impl StoredIndex {
         let pages = Arc::new(Pages::new(blob, blocks, BLOCK as u64, head.sums, head.hot));
         let handle: Arc<dyn FileHandle> = Arc::<Pages>::clone(&pages);
         let malformed = |e: tantivy::TantivyError| CodecError::malformed(WHAT, e);
-        let reader = open(Files { places: Arc::new(head.places), handle }).map_err(malformed)?;
+        let unreadable = || CodecError::malformed(WHAT, "the index cannot be read");
+        let files = Files { places: Arc::new(head.places), handle };
+        let reader = guarded(|| open(files)).ok_or_else(unreadable)?.map_err(malformed)?;
         if reader.max_doc() != rows || reader.schema().fields().count() != head.columns.len() {
             return Err(CodecError::malformed(WHAT, "the index is not of this segment"));
         }
         let fields = (0..).zip(head.columns).map(|(at, (totals, norms, postings, positions))| {
-            let inverted = reader.inverted_index(Field::from_field_id(at)).map_err(malformed)?;
+            let inverted =
+                guarded(|| reader.inverted_index(Field::from_field_id(at))).ok_or_else(unreadable)?;
+            let inverted = inverted.map_err(malformed)?;
             #[expect(clippy::cast_precision_loss, reason = "a length")]
             let average = inverted.total_num_tokens() as f32 / rows.max(1) as f32;
             let recent = Mutex::new(Recent::new(RECENT_MAX));
@@ -174,7 +178,9 @@ impl StoredIndex {
             let mut missing = Vec::new();
             let mut found = Vec::with_capacity(leaves.len());
             for (field, spec) in leaves {
-                match self.field(*field)?.matches(spec) {
+                let of = self.field(*field)?;
+                let found_there = guarded(|| of.matches(spec));
+                match found_there.ok_or_else(|| self.pages.corrupt("the dictionary cannot be read"))? {
                     Ok(matches) => found.push(matches),
                     Err(e) => match Missing::of(&e) {
                         Some(range) => missing.push(range),

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::super::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode};
+use super::super::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode, oversize};
 use super::sys;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -128,8 +128,11 @@ impl Folder {
         published
     }
 
-    pub(super) fn get(&self, key: &ObjectKey) -> Result<Bytes> {
+    pub(super) fn get(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
         let (file, size) = self.open(key)?;
+        if size > bytes_max {
+            return Err(oversize(key, size, bytes_max));
+        }
         read(file, key, 0..size)
     }
 
@@ -149,7 +152,7 @@ impl Folder {
 
     fn open(&self, key: &ObjectKey) -> Result<(File, u64)> {
         self.metadata(key)?;
-        let opened = File::open(self.path(key.as_str())).and_then(|file| {
+        let opened = sys::open_file(&self.path(key.as_str())).and_then(|file| {
             let size = file.metadata()?.len();
             Ok((file, size))
         });
@@ -338,10 +341,10 @@ fn make_root(path: &Path) -> io::Result<PathBuf> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() {
         // It may have been made a moment ago. Who cannot sync its name did not make it.
-        let _ = sys::open_folder(parent).and_then(|handle| sys::sync_folder(&handle));
+        let _ = sys::open_outside(parent).and_then(|handle| sys::sync_folder(&handle));
     } else {
         let parent = if parent == path { parent.to_owned() } else { make_root(parent)? };
-        let handle = sys::open_folder(&parent)?;
+        let handle = sys::open_outside(&parent)?;
         match sys::make_folder(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => sys::sync_folder(&handle)?,
@@ -443,11 +446,15 @@ fn unlinked(key: &ObjectKey, error: &io::Error) -> Error {
     }
 }
 
-fn failed(what: &str, shown: &impl fmt::Display, error: &io::Error) -> Error {
+pub(super) fn failed(what: &str, shown: &impl fmt::Display, error: &io::Error) -> Error {
     let kind = match error.kind() {
         _ if is_missing(error) => return missing(shown),
+        _ if sys::is_link(error) => return Error::corrupt(shown, "a symbolic link, which is not followed"),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
         io::ErrorKind::InvalidFilename => ErrorKind::Invalid,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            ErrorKind::StorageFull
+        }
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, format!("{what} failed: {error}. key=`{shown}`"))

@@ -27,7 +27,8 @@
 //! read an object whose folder is not synced yet; after a power cut it may be gone, though never if its put
 //! returned. On Windows folders cannot be synced; the file system's journal stands for it.
 //!
-//! **Invariant:** no path below the root is opened through a symbolic link.
+//! **Invariant:** no path below the root is opened through a symbolic link. Each folder above an object is
+//! looked at first, and neither the last of them nor the object is opened if it is a link by then.
 
 mod folder;
 mod sys;
@@ -41,7 +42,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::folder::{Folder, STAGING};
-use super::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
 use crate::env::Env;
 use crate::error::Result;
 
@@ -77,7 +78,6 @@ impl LocalBackend {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl StorageBackend for LocalBackend {
     async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
         let (key, staging) = (key.clone(), format!("{STAGING}{}", self.env.uuid().simple()));
@@ -86,7 +86,12 @@ impl StorageBackend for LocalBackend {
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
         let key = key.clone();
-        self.run(move |folder| folder.get(&key)).await
+        self.run(move |folder| folder.get(&key, u64::MAX)).await
+    }
+
+    async fn get_bounded(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
+        let key = key.clone();
+        self.run(move |folder| folder.get(&key, bytes_max)).await
     }
 
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
@@ -99,9 +104,10 @@ impl StorageBackend for LocalBackend {
         self.run(move |folder| folder.head(key)).await
     }
 
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
         let (prefix, after) = (prefix.clone(), after.cloned());
-        self.run(move |folder| folder.list(&prefix, after.as_ref())).await
+        // A folder is read whole whatever is wanted of it: to cut it into pages would read it once for each.
+        self.run(move |folder| folder.list(&prefix, after.as_ref()).map(ListPage::last)).await
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
@@ -262,7 +268,27 @@ mod tests {
         }
         assert!(backend.put(&key("linked/new"), "x".into(), PutMode::Create).await.is_err());
         assert!(backend.delete(&key("linked/secret")).await.is_err());
+        // Nor where a folder was that this process has put into before.
+        fs::rename(root.join("a"), root.join("was")).unwrap();
+        symlink(&outside, root.join("a")).unwrap();
+        assert!(backend.put(&key("a/new"), "x".into(), PutMode::Create).await.is_err());
+        assert!(backend.put(&key("a/secret"), "x".into(), PutMode::Overwrite).await.is_err());
+        assert_eq!(fs::read(outside.join("secret")).unwrap(), b"s");
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+        for name in ["linked", "file"] {
+            let at = root.join(name);
+            assert!(sys::open_folder(&at).is_err_and(|e| e.kind() != std::io::ErrorKind::NotFound), "{name}");
+            assert!(sys::open_file(&at).is_err_and(|e| sys::is_link(&e)), "{name}");
+        }
         Ok(())
+    }
+
+    #[test]
+    fn a_full_disk_has_a_kind_of_its_own() {
+        // ENOSPC and EDQUOT of Linux.
+        for code in if cfg!(target_os = "linux") { [28, 122] } else { [28, 28] } {
+            let error = folder::failed("writing", &"k", &std::io::Error::from_raw_os_error(code));
+            assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+        }
     }
 }

@@ -1,6 +1,8 @@
-//! What differs between systems: whether a folder can be synced, and whose a file is.
+//! What differs between systems: whether a folder can be synced, whose a file is, and whether links can be told.
 
-pub(super) use imp::{FolderHandle, create_file, make_folder, open_folder, sync_folder};
+pub(super) use imp::{
+    FolderHandle, create_file, is_link, make_folder, open_file, open_folder, open_outside, sync_folder,
+};
 
 #[cfg(unix)]
 mod imp {
@@ -11,8 +13,24 @@ mod imp {
 
     pub(crate) type FolderHandle = File;
 
+    /// A folder of ours. In the place of one a symbolic link is an error.
     pub(crate) fn open_folder(path: &Path) -> io::Result<FolderHandle> {
+        OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_DIRECTORY).open(path)
+    }
+
+    /// A folder above the root, which may be named by links.
+    pub(crate) fn open_outside(path: &Path) -> io::Result<FolderHandle> {
         File::open(path)
+    }
+
+    /// A file to read. A symbolic link is an error.
+    pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+        OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)
+    }
+
+    /// Whether opening failed for a symbolic link.
+    pub(crate) fn is_link(error: &io::Error) -> bool {
+        error.raw_os_error() == Some(libc::ELOOP)
     }
 
     pub(crate) fn sync_folder(handle: &FolderHandle) -> io::Result<()> {
@@ -39,6 +57,18 @@ mod imp {
 
     pub(crate) fn open_folder(path: &Path) -> io::Result<FolderHandle> {
         fs::metadata(path).map(|_| FolderHandle)
+    }
+
+    pub(crate) fn open_outside(path: &Path) -> io::Result<FolderHandle> {
+        open_folder(path)
+    }
+
+    pub(crate) fn open_file(path: &Path) -> io::Result<File> {
+        File::open(path)
+    }
+
+    pub(crate) fn is_link(_: &io::Error) -> bool {
+        false
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "as on unix")]

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use elacsym::storage::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use elacsym::storage::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
 use elacsym::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -140,7 +140,7 @@ fn feed_outcome(trace: &mut super::trace::Trace, request: &Request, outcome: &Re
     match outcome {
         Ok(Reply::Done | Reply::Info(_)) => trace.feed(b"ok"),
         Ok(Reply::Bytes(bytes)) => trace.feed_number(bytes.len() as u64),
-        Ok(Reply::List(found)) => trace.feed_number(found.len() as u64),
+        Ok(Reply::List(page)) => trace.feed_number(page.objects.len() as u64),
         Ok(Reply::Folders(found)) => trace.feed_number(found.len() as u64),
         Err(Refusal::Error(error)) => trace.feed(format!("{:?}", error.kind()).as_bytes()),
         Err(Refusal::Broken(why)) => trace.feed(why.as_bytes()),
@@ -172,7 +172,6 @@ fn unexpected<T>(reply: &Reply) -> Result<T> {
 }
 
 #[async_trait]
-#[deny(clippy::missing_trait_methods)]
 impl StorageBackend for SimBackend {
     async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
         self.send(Request::Put(key.clone(), bytes, mode)).await.map(|_| ())
@@ -199,9 +198,9 @@ impl StorageBackend for SimBackend {
         }
     }
 
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
         match self.send(Request::List(prefix.clone(), after.cloned())).await? {
-            Reply::List(found) => Ok(found),
+            Reply::List(page) => Ok(page),
             other => unexpected(&other),
         }
     }

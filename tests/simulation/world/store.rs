@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 
 use bytes::Bytes;
-use elacsym::storage::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode};
+use elacsym::storage::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode};
 use elacsym::{Error, ErrorKind, Result};
+
+/// How many objects a page of a listing shows: few, so that other requests come between two pages.
+const PAGE: usize = 7;
 
 /// What a process asks of the store.
 #[derive(Clone, Debug)]
@@ -25,7 +28,7 @@ pub enum Reply {
     Done,
     Bytes(Bytes),
     Info(ObjectInfo),
-    List(Vec<ObjectInfo>),
+    List(ListPage),
     Folders(Vec<String>),
 }
 
@@ -182,10 +185,12 @@ impl Store {
         }
     }
 
-    fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Vec<ObjectInfo> {
+    fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> ListPage {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let found = self.objects.range::<ObjectKey, _>((start, Bound::Unbounded));
-        found.filter(|(key, _)| key.as_str().starts_with(prefix.as_str())).map(info).collect()
+        let mut found = found.filter(|(key, _)| key.as_str().starts_with(prefix.as_str())).map(info);
+        let objects = found.by_ref().take(PAGE).collect();
+        ListPage { objects, more: found.next().is_some() }
     }
 
     fn folders(&self, prefix: &ObjectPrefix) -> Vec<String> {

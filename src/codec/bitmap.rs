@@ -1,0 +1,72 @@
+//! Sets of rows, in the portable format of roaring bitmaps.
+
+use roaring::RoaringBitmap;
+
+use super::{CodecError, Reader};
+
+/// How the format begins without run containers, and with them: then their number is in the upper half.
+const NO_RUNS: u32 = 12_346;
+const RUNS: u16 = 12_347;
+
+/// A set of rows of a segment of `rows` rows, and nothing behind it.
+pub(crate) fn rows_bitmap(what: &'static str, bytes: &[u8], rows: u32) -> Result<RoaringBitmap, CodecError> {
+    let bad = |why: &str| CodecError::malformed(what, why);
+    // A container of a few bytes may stand for 65,536 rows: how many there can be is known before.
+    if containers(what, bytes)? > rows.div_ceil(1 << 16) {
+        return Err(bad("a bitmap has more containers than the segment has rows for"));
+    }
+    let mut rest = bytes;
+    let bitmap = RoaringBitmap::deserialize_from(&mut rest).map_err(|e| CodecError::malformed(what, e))?;
+    if !rest.is_empty() {
+        return Err(bad("bytes behind a bitmap"));
+    }
+    if bitmap.max().is_some_and(|row| row >= rows) {
+        return Err(bad("a row beyond the last"));
+    }
+    Ok(bitmap)
+}
+
+fn containers(what: &'static str, bytes: &[u8]) -> Result<u32, CodecError> {
+    let mut reader = Reader::new(what, bytes);
+    match reader.u32()? {
+        NO_RUNS => reader.u32(),
+        cookie if cookie & 0xffff == u32::from(RUNS) => Ok((cookie >> 16) + 1),
+        _ => Err(CodecError::malformed(what, "no bitmap")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(rows: RoaringBitmap) -> Vec<u8> {
+        let mut rows = rows;
+        rows.optimize();
+        let mut bytes = Vec::new();
+        rows.serialize_into(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn rows_read_back_and_none_is_beyond_the_last() {
+        let mut runs = RoaringBitmap::new();
+        runs.insert_range(10..150_000);
+        for rows in [RoaringBitmap::new(), [0, 7, 99_999].into(), (0..100_000).step_by(3).collect(), runs] {
+            let encoded = bytes(rows.clone());
+            assert_eq!(rows_bitmap("x", &encoded, 150_000).unwrap(), rows);
+            let most = rows.max();
+            assert_eq!(rows_bitmap("x", &encoded, most.unwrap_or(0)).is_err(), most.is_some());
+            assert!(rows_bitmap("x", &[&encoded[..], b"x"].concat(), 150_000).is_err());
+            assert!((0..encoded.len().min(200)).all(|at| rows_bitmap("x", &encoded[..at], 150_000).is_err()));
+        }
+    }
+
+    #[test]
+    fn a_small_set_cannot_grow_beyond_its_segment() {
+        // Every row there can be, in 65,536 runs of a few bytes each.
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..u32::MAX);
+        let error = rows_bitmap("x", &bytes(all), 1_000_000).unwrap_err();
+        assert!(error.to_string().contains("containers"), "{error}");
+    }
+}
