@@ -129,7 +129,7 @@ impl Error {
     /// Whether the same call may succeed later without a change.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::Backpressure | ErrorKind::SnapshotExpired)
+        matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::Backpressure)
     }
 
     /// The write in doubt, for [`ErrorKind::Indeterminate`].

@@ -101,7 +101,6 @@ impl Engine {
             writer: context.env.uuid(),
             state: nothing.into(),
             probe: super::Probe::default(),
-            upkeep: tokio::sync::Mutex::default(),
             indexing: Mutex::default(),
             refresh: super::install::Refresh::default(),
         };
