@@ -17,6 +17,13 @@ const UNSAFE_ALLOWED: [&str; 4] = [
     "src/index/vector/kernels/neon.rs",
     "src/index/vector/kmeans/tile.rs",
 ];
+/// What of `tokio::sync` is no lock: nobody waits for another to be polled.
+const CHANNELS: [&str; 2] = ["oneshot", "watch"];
+/// Files that may name a lock that is held over an await, each for a reason it states.
+const LOCKS_ALLOWED: [&str; 1] = [
+    // Cells of one call: all who wait for one are polled by the future of that call.
+    "src/query/scope.rs",
+];
 /// What must not be in the source, and what to do instead.
 const FORBIDDEN: [(&str, &str); 5] = [
     ("#[ignore", "an ignored test proves nothing: make it run, or remove it"),
@@ -78,6 +85,14 @@ fn check(file: &str, text: &str) -> Vec<String> {
         if words(&code, "unsafe").any(|rest| rest.starts_with(' ')) && !UNSAFE_ALLOWED.contains(&file) {
             faults.push((line, "`unsafe` outside the files of `UNSAFE_ALLOWED`: find a safe way".into()));
         }
+        if !LOCKS_ALLOWED.contains(&file) && has_lock(&code) {
+            let advice =
+                "share the work as `engine::Turns` and `cache::flight` do, or guard data by a lock of std";
+            faults.push((
+                line,
+                format!("a lock that waits: a future that is not polled stops others: {advice}"),
+            ));
+        }
         let forbidden = FORBIDDEN.iter().filter(|(word, _)| code.contains(word));
         faults.extend(forbidden.map(|(word, advice)| (line, format!("`{word}`: {advice}"))));
         if let Some(layer) = layer {
@@ -85,6 +100,22 @@ fn check(file: &str, text: &str) -> Vec<String> {
         }
     }
     faults.into_iter().map(|(line, what)| format!("{file}:{line}: {what}")).collect()
+}
+
+/// Whether a line names an asynchronous lock, or hides in a list whether it does.
+fn has_lock(code: &str) -> bool {
+    let channel = |rest: &str| {
+        let name = rest.strip_prefix("::").unwrap_or_default();
+        CHANNELS.iter().any(|channel| words(name, channel).next().is_some() && name.starts_with(channel))
+    };
+    let listed = ["tokio::{", "futures::{"].iter().any(|list| {
+        words(code, list).any(|names| ["sync", "lock"].iter().any(|part| words(names, part).next().is_some()))
+    });
+    listed
+        || words(code, "tokio::sync").any(|rest| !channel(rest))
+        || ["futures::lock", "async_lock", "futures_locks"]
+            .iter()
+            .any(|lock| words(code, lock).next().is_some())
 }
 
 fn layer_of(module: &str) -> Option<usize> {
@@ -141,6 +172,17 @@ fn every_rule_bites() {
     fault("src/helper.rs", "", "no layer");
     fault("src/lib.rs", "unsafe { f() }", "`unsafe`");
     fault("src/lib.rs", "    #[ignore = \"slow\"]", "ignored test");
+    for lock in [
+        "use tokio::sync::Mutex;",
+        "    last: tokio::sync::RwLock<u32>,",
+        "use tokio::sync::{oneshot, Semaphore};",
+        "use tokio::sync;",
+        "use tokio::{sync::OnceCell, time};",
+        "use futures::lock::Mutex;",
+        "use futures::{lock, FutureExt};",
+    ] {
+        fault("src/engine/mod.rs", lock, "a lock that waits");
+    }
     for (word, advice) in FORBIDDEN {
         fault("src/query/mod.rs", &format!("    x({word}(1))"), advice);
     }
@@ -151,6 +193,7 @@ fn every_rule_bites() {
 #[test]
 fn what_is_allowed_is_left_alone() {
     let code = "//! See [`crate::Database`].\nmod tests {\nuse super::{x, y};\n}\nuse crate::error::Error;\nuse crate::wal::Entry; // crate::query::Q\n\
-        pub(crate) fn f() { log(\"crate::query todo! \\\" unsafe \", '\"') }\n#![deny(unsafe_code)]\n";
+        pub(crate) fn f() { log(\"crate::query todo! \\\" unsafe \", '\"') }\n#![deny(unsafe_code)]\n\
+        use tokio::sync::oneshot;\nuse std::sync::{Arc, Mutex};\nuse futures::{FutureExt, future};\nfn g(s: watch::Sender<tokio::sync::watch::Ref<()>>) {}\n";
     assert_eq!(check("src/wal/mod.rs", code), Vec::<String>::new());
 }

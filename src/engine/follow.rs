@@ -2,39 +2,31 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::future::join_all;
 
 use super::Engine;
-use super::load::list_entries;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::safeguard::Safeguard;
 use crate::settings::Durability;
 use crate::types::Sequence;
-use crate::wal::{self, Entry, EntryHead};
+use crate::wal::{self, Entry, EntryHead, Listed, Listing};
 
 /// Entries asked for at once after the first was there.
 const WINDOW: u64 = 4;
 /// How often a state that turns out stale is looked for anew.
 const REOPENS: u32 = 4;
 
-/// One probe serves every reader that came before it was sent.
-#[derive(Debug, Default)]
-pub(super) struct Probe {
-    started: AtomicU64,
-    last: tokio::sync::Mutex<(u64, Option<Result<()>>)>,
-}
-
 /// What became of one look at the next entry.
 enum Step {
     /// There was none: the state is the newest.
     Newest,
-    /// Entries were applied: there may be more.
-    Moved,
+    /// Entries were applied, or are there to be: there may be more. All that were there at some time after the
+    /// look began are known to be up to this one, if one is told.
+    Moved(Option<Sequence>),
     /// The state is too old to be read on from.
     Stale,
 }
@@ -43,33 +35,40 @@ impl Engine {
     /// Brings the state up to every write that was acknowledged before this call.
     pub(crate) fn catch_up(self: &Arc<Self>) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let arrived = self.probe.started.load(Ordering::SeqCst);
-            let mut last = self.probe.last.lock().await;
-            if last.0 > arrived
-                && let Some(outcome) = &last.1
-            {
-                return outcome.clone();
-            }
-            let number = self.probe.started.fetch_add(1, Ordering::SeqCst) + 1;
-            let outcome = self.follow().await;
-            *last = (number, Some(outcome.clone()));
-            drop(last);
-            self.refresh_if_due();
-            outcome
+            let patience = {
+                let (env, limit) = (self.context.env.clone(), self.probe.patience());
+                async move { env.sleep(limit).await }
+            };
+            let engine = Arc::clone(self);
+            let look = || async move {
+                let outcome = engine.follow().await;
+                engine.refresh_if_due();
+                outcome
+            };
+            self.probe.turns.next(patience, look).await
         })
     }
 
     async fn follow(&self) -> Result<()> {
         let mut reopens = 0;
         let mut last = None;
+        // However fast others write: it is enough to reach what there was at some time after the call.
+        let mut goal: Option<Sequence> = None;
         loop {
             let before = last.replace(self.sequence());
             match self.step().await {
                 Ok(Step::Newest) => return Ok(()),
-                Ok(Step::Moved) if before != Some(self.sequence()) => continue,
-                // Listed, and yet not to be read: a store that contradicts itself.
-                Ok(Step::Moved) => {
-                    return Err(Error::new(ErrorKind::Unavailable, "the log is listed but not read"));
+                Ok(Step::Moved(seen)) => {
+                    goal = goal.or(seen);
+                    let now = self.sequence();
+                    if goal.is_some_and(|goal| now >= goal) {
+                        return Ok(());
+                    }
+                    // Listed, and yet not to be read: a store that contradicts itself.
+                    if before == Some(now) {
+                        return Err(Error::new(ErrorKind::Unavailable, "the log is listed but not read"));
+                    }
+                    continue;
                 }
                 Ok(Step::Stale) => {}
                 // An entry links a segment that is gone: compaction and collection were quicker.
@@ -95,7 +94,7 @@ impl Engine {
             return Ok(Step::Newest);
         }
         let sent = self.context.env.moment();
-        match self.read_entry(known.next()).await? {
+        match self.probe_entry(known.next()).await? {
             // Asked after the answer: the process may have slept since it asked.
             None if self.trusts(verified, Safeguard::ReaderFreshness) => {
                 self.note_absent(known, sent);
@@ -117,14 +116,14 @@ impl Engine {
     /// which collection never takes, is still listed.
     async fn step_by_list(&self, known: Sequence) -> Result<Step> {
         let sent = self.context.env.moment();
-        let listed = list_entries(&self.context, &self.keys, known).await?;
-        if listed.is_empty() {
+        let listing = Listing::page(&self.context.backend, &self.keys, known).await?;
+        if listing.entries.is_empty() {
             self.note_absent(known, sent);
             return Ok(Step::Newest);
         }
         // Entries came meanwhile, or there is a gap: the next look tells which.
-        if listed.first().map(|first| first.sequence) == Some(known.next()) {
-            Ok(Step::Moved)
+        if listing.entries.first().map(|first| first.sequence) == Some(known.next()) {
+            Ok(Step::Moved(listing.end()))
         } else {
             Ok(Step::Stale)
         }
@@ -135,39 +134,56 @@ impl Engine {
         if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
             return Ok(Step::Stale);
         }
-        loop {
-            let known = self.sequence();
-            let window = (1..=WINDOW).map(|ahead| self.read_entry(Sequence(known.0 + ahead)));
-            let window = join_all(window).await.into_iter().collect::<Result<Vec<_>>>()?;
-            let full = window.iter().all(Option::is_some);
-            for entry in window.into_iter().map_while(|entry| entry) {
-                if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
-                    return Ok(Step::Stale);
-                }
-            }
-            if !full {
-                return Ok(Step::Moved);
-            }
-            // Far behind: a newer manifest may cover most of it, and one list tells the rest.
-            self.refresh().await?;
-            let known = self.sequence();
-            let listed = list_entries(&self.context, &self.keys, known).await?;
-            let dense = listed.into_iter().zip(known.0 + 1..);
-            let dense = dense.take_while(|(found, next)| found.sequence.0 == *next).map(|(found, _)| found);
-            let backend = &self.context.backend;
-            let entries = wal::read_all(backend, &self.keys, &self.schema, dense.collect());
-            let mut entries = pin!(entries);
-            while let Some(entry) = entries.next().await {
-                let entry = match entry {
-                    // Collected since it was listed.
-                    Err(e) if e.is(ErrorKind::NotFound) => return Ok(Step::Stale),
-                    entry => entry?,
-                };
-                if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
-                    return Ok(Step::Stale);
-                }
+        let known = self.sequence();
+        let sent = self.context.env.moment();
+        let window = (1..=WINDOW).map(|ahead| self.read_entry(Sequence(known.0 + ahead)));
+        let window = join_all(window).await.into_iter().collect::<Result<Vec<_>>>()?;
+        let mut end = known;
+        for entry in window.into_iter().map_while(|entry| entry) {
+            end = entry.head.sequence;
+            if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
+                return Ok(Step::Stale);
             }
         }
+        if end.0 < known.0 + WINDOW {
+            // The first that is missing shows the end of the log: the requests were sent after the call.
+            if self.trusts(verified, Safeguard::ReaderFreshness) {
+                self.note_absent(end, sent);
+                return Ok(Step::Newest);
+            }
+            return Ok(Step::Moved(None));
+        }
+        self.step_far(verified).await
+    }
+
+    /// Far behind: a newer manifest may cover most of it, and one list tells the rest.
+    async fn step_far(&self, verified: Moment) -> Result<Step> {
+        self.refresh().await?;
+        let known = self.sequence();
+        let sent = self.context.env.moment();
+        let listing = Listing::page(&self.context.backend, &self.keys, known).await?;
+        let last = if listing.entries.is_empty() { Some(known) } else { listing.end() };
+        let dense = listing.entries.into_iter().zip(known.0 + 1..);
+        let dense: Vec<Listed> =
+            dense.take_while(|(found, next)| found.sequence.0 == *next).map(|(found, _)| found).collect();
+        let end = dense.last().map_or(known, |last| last.sequence);
+        let mut entries = pin!(wal::read_all(&self.context.backend, &self.keys, &self.schema, dense));
+        while let Some(entry) = entries.next().await {
+            let entry = match entry {
+                // Collected since it was listed.
+                Err(e) if e.is(ErrorKind::NotFound) => return Ok(Step::Stale),
+                entry => entry?,
+            };
+            if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
+                return Ok(Step::Stale);
+            }
+        }
+        // A folder may be listed without an entry that came meanwhile, and with one behind it: a gap says nothing.
+        let whole = last == Some(end);
+        if whole {
+            self.note_absent(end, sent);
+        }
+        Ok(Step::Moved(whole.then_some(end)))
     }
 
     /// Applies the next entry if it is genuine: it names the batch before it, and it is not one that a

@@ -10,13 +10,15 @@ use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{self, Commit, Hint, Manifest};
 use crate::storage::PutMode;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join};
 
 /// A tail of this size makes it worth asking whether another process has flushed it.
 const BACKLOG_BYTES: usize = 8 << 20;
 const BACKLOG_ENTRIES: usize = 64;
 /// How often that is asked.
 const PAUSE: Duration = Duration::from_secs(10);
+/// How often newer manifests are looked for with little in the tail: another process may have compacted.
+const PAUSE_IDLE: Duration = Duration::from_mins(10);
 
 /// When newer manifests were last looked for.
 #[derive(Debug, Default)]
@@ -37,8 +39,18 @@ impl Drop for Running<'_> {
 impl Engine {
     /// Goes over to the newest manifest.
     pub(crate) async fn refresh(&self) -> Result<Arc<Manifest>> {
+        let newest = self.listed_manifest().await?;
+        self.go_over(newest).await
+    }
+
+    /// The number of the newest manifest, if it is newer than the known one.
+    async fn listed_manifest(&self) -> Result<Option<u64>> {
+        let known = self.state().manifest.number;
+        manifest::latest(&self.context.backend, &self.keys, known).await
+    }
+
+    async fn go_over(&self, newest: Option<u64>) -> Result<Arc<Manifest>> {
         let known = Arc::clone(&self.state().manifest);
-        let newest = manifest::latest(&self.context.backend, &self.keys, known.number).await?;
         let Some(newest) = newest else { return Ok(known) };
         let read = manifest::read(&self.context.backend, &self.keys, newest).await?;
         let Some(newer) = read else { return Ok(known) };
@@ -71,9 +83,9 @@ impl Engine {
                 return Ok(false);
             }
         }
-        self.hint(&next).await;
-        self.install(Arc::new(next)).await?;
-        Ok(true)
+        let next = Arc::new(next);
+        let ((), installed) = join(self.hint(&next), self.install(Arc::clone(&next))).await;
+        installed.map(|_| true)
     }
 
     /// Tells others where to look first. Nothing depends on it.
@@ -89,17 +101,21 @@ impl Engine {
         }
     }
 
-    /// With much in the tail, looks in a task of its own whether another process has flushed it. Nothing but
-    /// speed depends on it.
+    /// Looks in a task of its own whether there is a newer manifest: often with much in the tail, which another
+    /// process may have flushed, and now and then while the namespace is read. Nothing but speed depends on it.
     pub(super) fn refresh_if_due(self: &Arc<Self>) {
         let (bytes, entries) = self.backlog();
-        if bytes < BACKLOG_BYTES && entries < BACKLOG_ENTRIES {
-            return;
-        }
+        let long = bytes >= BACKLOG_BYTES || entries >= BACKLOG_ENTRIES;
         let env = &self.context.env;
         {
             let mut last = self.refresh.last.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.is_some_and(|last| env.elapsed(last) < PAUSE) {
+            let due = match *last {
+                Some(last) => env.elapsed(last) >= if long { PAUSE } else { PAUSE_IDLE },
+                // What was just opened is new.
+                None => long,
+            };
+            if !due {
+                last.get_or_insert_with(|| env.moment());
                 return;
             }
             *last = Some(env.moment());
@@ -121,10 +137,18 @@ impl Engine {
     /// The newest manifest, looked up, for work that is based on it.
     pub(crate) fn newest_manifest(&self) -> BoxFuture<'_, Result<Arc<Manifest>>> {
         Box::pin(async move {
+            let mut seen = None;
             for attempt in 0..4 {
-                match self.refresh().await {
-                    // A file is gone: the manifest was not the newest any more.
-                    Err(e) if e.is_missing() => self.back_off(attempt).await,
+                let newest = self.listed_manifest().await?;
+                match self.go_over(newest).await {
+                    // A file of it is gone, and it is still the newest.
+                    Err(e) if e.is_missing() && seen == Some(newest) => {
+                        return Err(e);
+                    }
+                    Err(e) if e.is_missing() => {
+                        seen = Some(newest);
+                        self.back_off(attempt).await;
+                    }
                     outcome => return outcome,
                 }
             }

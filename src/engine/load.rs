@@ -103,7 +103,6 @@ impl Engine {
             writer: context.env.uuid(),
             state: nothing.into(),
             probe: super::Probe::default(),
-            upkeep: tokio::sync::Mutex::default(),
             indexing: Mutex::default(),
             refresh: super::install::Refresh::default(),
         };
@@ -151,7 +150,6 @@ impl Engine {
                 // came in between nothing may have been collected.
                 Err(e) if e.is(ErrorKind::NotFound) || e.is_missing() => {
                     failure = match seen {
-                        Some(before) if before == newest && e.is_missing() => e,
                         Some(before) if before == newest => self.missing(&e),
                         _ => self.too_slow(),
                     };

@@ -11,11 +11,14 @@ mod follow;
 mod install;
 mod life;
 mod load;
+mod probe;
 mod state;
+mod turns;
 
 pub(crate) use append::{Appended, Base, Draft};
 pub(crate) use life::{close_life, create_life, find_lives, lives, next_life};
 pub(crate) use state::State;
+pub(crate) use turns::{Turn, Turns};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,7 +36,7 @@ use crate::segment::{Segment, SegmentMeta};
 use crate::storage::{LifeKeys, NamespaceKeys};
 use crate::types::{NamespaceName, Sequence};
 
-use self::follow::Probe;
+use self::probe::Probe;
 
 /// One incarnation of a namespace, opened.
 #[derive(Debug)]
@@ -48,10 +51,8 @@ pub(crate) struct Engine {
     writer: Uuid,
     state: Mutex<State>,
     probe: Probe,
-    /// Held while this process flushes or compacts: two at once would waste work.
-    pub(crate) upkeep: tokio::sync::Mutex<()>,
-    /// How far the indexing of such a flush or compaction is.
-    pub(crate) indexing: Mutex<Option<Arc<Progress>>>,
+    /// How far the indexing of each flush and compaction under way is.
+    pub(crate) indexing: Mutex<Vec<Arc<Progress>>>,
     refresh: install::Refresh,
 }
 
@@ -80,7 +81,23 @@ impl Engine {
             segments: Arc::clone(&state.segments),
             layers: state.tail.layers().to_vec(),
             sequence: state.sequence,
+            manifest: state.manifest.number,
         })
+    }
+
+    /// The state to flush. What is applied from here on stays apart from it in the tail.
+    ///
+    /// # Errors
+    /// `Deleted` after the seal.
+    pub(crate) fn begin_flush(&self) -> Result<Base> {
+        loop {
+            let base = self.base()?;
+            let mut state = self.state();
+            if state.sequence == base.view.sequence {
+                state.tail.begin_flush(base.view.sequence);
+                return Ok(base);
+            }
+        }
     }
 
     pub(crate) async fn open_segment(&self, meta: &SegmentMeta) -> Result<Arc<Segment>> {
@@ -111,20 +128,33 @@ impl Engine {
     }
 
     /// A random pause before the attempt after `failures` of them.
-    async fn back_off(&self, failures: u32) {
+    pub(crate) async fn back_off(&self, failures: u32) {
         let pause = Duration::from_millis(20 << failures.min(6));
         self.context.env.sleep(pause + self.context.env.jitter(pause)).await;
     }
 
     /// The error of one who is always overtaken, as a process that is put to sleep for hours may be.
-    fn too_slow(&self) -> Error {
+    pub(crate) fn too_slow(&self) -> Error {
         let why = format!("`{}` moves on faster than it can be read: try again", self.name);
         Error::new(ErrorKind::Unavailable, why)
     }
 
     /// The error of a file that should be there and is not, though nothing came that could have replaced it.
     fn missing(&self, cause: &Error) -> Error {
+        if cause.is_missing() {
+            return cause.clone();
+        }
         Error::corrupt(self.keys.manifests(), format!("the newest state lacks an object ({cause})"))
+    }
+
+    /// What it means that a file of a view of manifest number `known` is gone: nothing, if a newer manifest took
+    /// the place of that one, which is known here from then on.
+    ///
+    /// # Errors
+    /// `Corrupt` if there is no newer one.
+    pub(crate) async fn look_again(&self, known: u64, cause: &Error) -> Result<()> {
+        let newest = self.newest_manifest().await?;
+        if newest.number > known { Ok(()) } else { Err(self.missing(cause)) }
     }
 
     pub(crate) fn sequence(&self) -> Sequence {

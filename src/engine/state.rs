@@ -27,6 +27,16 @@ pub(crate) struct State {
     pub(crate) sealed: bool,
     /// Writes with a token since the manifest, oldest first.
     pub(crate) tokens: Vec<TokenRecord>,
+    /// Who wrote the entries of the tail.
+    writers: Writers,
+}
+
+/// Who wrote some entries.
+#[derive(Clone, Copy, Debug)]
+enum Writers {
+    None,
+    One(Uuid),
+    Several,
 }
 
 impl State {
@@ -41,6 +51,7 @@ impl State {
             verified,
             sealed: false,
             tokens: Vec::new(),
+            writers: Writers::None,
         }
     }
 
@@ -75,7 +86,17 @@ impl State {
         self.last_batch = head.batch;
         self.sealed |= head.kind == EntryKind::Seal;
         self.tokens.extend(tokens.iter().cloned());
+        self.writers = match self.writers {
+            Writers::None => Writers::One(head.writer),
+            Writers::One(writer) if writer == head.writer => self.writers,
+            Writers::One(_) | Writers::Several => Writers::Several,
+        };
         Ok(())
+    }
+
+    /// Whether several processes wrote what is in the tail, each of which may be about to flush it.
+    pub(crate) fn has_several_writers(&self) -> bool {
+        matches!(self.writers, Writers::Several)
     }
 
     /// Goes over to a newer manifest. The log may be known further than it reaches, or less far.
@@ -89,6 +110,9 @@ impl State {
         if flushed > self.sequence {
             self.sequence = flushed;
             self.last_batch = manifest.flushed_batch;
+        }
+        if self.tail.layers().is_empty() {
+            self.writers = Writers::None;
         }
         self.manifest = manifest;
         self.segments = Arc::new(segments);

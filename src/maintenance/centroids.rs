@@ -51,7 +51,7 @@ impl Plan {
         let (seed, _) = env.uuid().as_u64_pair();
         let rows_min = context.settings.index_rows_min;
         let progress = Arc::new(Progress::default());
-        *lock(&engine.indexing) = Some(Arc::clone(&progress));
+        lock(&engine.indexing).push(Arc::clone(&progress));
         let indexing = Arc::new(Indexing { sets, names, rows_min, seed, progress });
         Ok(Self { indexing, engine: Arc::clone(engine) })
     }
@@ -79,11 +79,12 @@ impl Drop for Plan {
     fn drop(&mut self) {
         // Whoever waited is gone: the work on the blocking pool need not go on.
         self.indexing.progress.cancel();
-        *lock(&self.engine.indexing) = None;
+        let ours = |progress: &Arc<Progress>| Arc::ptr_eq(progress, &self.indexing.progress);
+        lock(&self.engine.indexing).retain(|progress| !ours(progress));
     }
 }
 
-/// How far the indexing of vectors is, in a flush or compaction of this process.
+/// How far the indexing of vectors is, in all flushes and compactions of this process that are under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IndexProgress {
@@ -95,10 +96,12 @@ pub struct IndexProgress {
 
 /// How far the indexing is, if any is under way.
 pub(crate) fn index_progress(engine: &Engine) -> Option<IndexProgress> {
-    let progress = lock(&engine.indexing).clone()?;
-    Some(IndexProgress { done: progress.done(), expected: progress.expected() })
+    let under_way = lock(&engine.indexing);
+    let sum = |of: fn(&Progress) -> u64| under_way.iter().map(|progress| of(progress)).sum();
+    let (done, expected) = (sum(Progress::done), sum(Progress::expected));
+    (!under_way.is_empty()).then_some(IndexProgress { done, expected })
 }
 
-fn lock(progress: &Mutex<Option<Arc<Progress>>>) -> MutexGuard<'_, Option<Arc<Progress>>> {
+fn lock(progress: &Mutex<Vec<Arc<Progress>>>) -> MutexGuard<'_, Vec<Arc<Progress>>> {
     progress.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
-use futures::future::BoxFuture;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
 use super::centroids::Plan;
-use super::{ATTEMPTS, BATCH_ROWS, with_deletes};
+use super::{Attempts, BATCH_ROWS, STARTS, with_deletes};
 use crate::engine::{Base, Engine};
 use crate::error::{Error, ErrorKind, OrInternal, Result};
 use crate::memtable::{PartId, Source, batch_bytes};
 use crate::query::Part;
+use crate::schema::Column;
 use crate::segment::{RowOrder, Segment, SegmentBuilder, SegmentMeta};
 use crate::types::{DocumentId, SegmentId, Sequence};
 
@@ -38,39 +38,52 @@ pub struct CompactReport {
 }
 
 /// Merges all segments of the newest manifest, and indexes what is not.
-pub(crate) fn compact(engine: &Arc<Engine>) -> BoxFuture<'_, Result<CompactReport>> {
-    Box::pin(async move {
-        let _one_at_a_time = engine.upkeep.lock().await;
+pub(super) async fn compact(engine: &Arc<Engine>) -> Result<CompactReport> {
+    for _ in 0..STARTS {
         engine.newest_manifest().await?;
         let start = engine.base()?;
-        let inputs = &start.view.segments;
-        let clean = inputs.iter().all(|part| part.deletes.is_empty());
-        let indexed = start.manifest.segments.iter().all(|meta| is_indexed(engine, meta));
-        if inputs.is_empty() || (inputs.len() == 1 && clean && indexed) {
+        match compact_once(engine, &start).await {
+            Err(e) if e.is_missing() => engine.look_again(start.manifest.number, &e).await?,
+            outcome => return outcome,
+        }
+    }
+    Err(engine.too_slow())
+}
+
+async fn compact_once(engine: &Arc<Engine>, start: &Base) -> Result<CompactReport> {
+    let inputs = &start.view.segments;
+    if let [] | [_] = inputs.as_slice()
+        && inputs.iter().all(|part| part.deletes.is_empty() && is_indexed(engine, part))
+    {
+        return Ok(CompactReport::default());
+    }
+    let merge = Merge::run(engine, start).await?;
+    let mut attempts = Attempts::new(engine);
+    loop {
+        engine.newest_manifest().await?;
+        let newest = engine.base()?;
+        let there = |part: &Part| newest.view.segments.iter().any(|now| now.id == part.id);
+        if !inputs.iter().all(there) {
+            // Another merged some of these: what it did stands, and ours is garbage.
             return Ok(CompactReport::default());
         }
-        let merge = Merge::run(engine, &start).await?;
-        for _ in 0..ATTEMPTS {
-            engine.newest_manifest().await?;
-            let newest = engine.base()?;
-            let there = |part: &Part| newest.view.segments.iter().any(|now| now.id == part.id);
-            if !inputs.iter().all(there) {
-                // Another merged some of these: what it did stands, and ours is garbage.
-                return Ok(CompactReport::default());
-            }
-            if merge.commit(engine, inputs, &newest).await? {
-                let rows = merge.outputs.iter().map(|output| u64::from(output.meta.rows)).sum();
-                return Ok(CompactReport { merged: inputs.len(), written: merge.outputs.len(), rows });
-            }
+        if merge.commit(engine, inputs, &newest).await? {
+            let rows = merge.outputs.iter().map(|output| u64::from(output.meta.rows)).sum();
+            return Ok(CompactReport { merged: inputs.len(), written: merge.outputs.len(), rows });
         }
-        Err(Error::new(ErrorKind::Unavailable, "other processes keep committing manifests: try again later"))
-    })
+        attempts.lost().await?;
+    }
 }
 
 /// Whether a segment has the indexes that it would get if it were written now.
-fn is_indexed(engine: &Engine, meta: &SegmentMeta) -> bool {
-    let few = (meta.rows as usize) < engine.context.settings.index_rows_min;
-    few || !meta.centroids.is_empty() || engine.schema.vectors().next().is_none()
+fn is_indexed(engine: &Engine, part: &Part) -> bool {
+    let Source::Segment(segment) = &part.source else { return false };
+    let rows_min = engine.context.settings.index_rows_min.max(1);
+    let columns = engine.schema.columns().iter().enumerate();
+    let lacks = |(at, column): (usize, &Column)| {
+        segment.vector_count(at) as usize >= rows_min && !segment.meta().centroids.contains_key(&column.name)
+    };
+    !columns.into_iter().any(lacks)
 }
 
 /// Segments merged and uploaded, and where each old row went.

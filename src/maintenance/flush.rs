@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
 use super::centroids::Plan;
-use super::{ATTEMPTS, with_deletes};
+use super::{Attempts, STARTS, with_deletes};
 use crate::engine::{Base, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
@@ -28,52 +27,52 @@ pub struct FlushReport {
 }
 
 /// Flushes everything that was acknowledged before this call.
-pub(crate) fn flush(engine: &Arc<Engine>) -> BoxFuture<'_, Result<FlushReport>> {
-    Box::pin(async move { flush_while(engine, || true).await })
-}
-
-/// The same, if it is still due when it is our turn: of many who find it due at once, one flushes.
-pub(crate) async fn flush_while(engine: &Arc<Engine>, due: impl Fn() -> bool + Send) -> Result<FlushReport> {
-    let _one_at_a_time = engine.upkeep.lock().await;
-    if !due() {
-        let flushed_through = engine.base()?.manifest.flushed_through;
-        return Ok(FlushReport { flushed_through, rows: 0 });
-    }
+pub(super) async fn flush(engine: &Arc<Engine>) -> Result<FlushReport> {
     engine.catch_up().await?;
     let through = engine.sequence();
-    for _ in 0..ATTEMPTS {
-        if let Some(report) = flush_once(engine).await?
-            && report.flushed_through >= through
-        {
-            return Ok(report);
+    let mut attempts = Attempts::new(engine);
+    let mut starts = 1;
+    loop {
+        engine.newest_manifest().await?;
+        let tail = engine.begin_flush()?;
+        match flush_once(engine, &tail, &mut attempts).await {
+            Ok(Some(report)) if report.flushed_through >= through => return Ok(report),
+            Ok(_) => attempts.lost().await?,
+            Err(e) if e.is_missing() && starts < STARTS => {
+                engine.look_again(tail.manifest.number, &e).await?;
+                starts += 1;
+            }
+            Err(e) if e.is_missing() => return Err(engine.too_slow()),
+            Err(e) => return Err(e),
         }
     }
-    Err(Error::new(ErrorKind::Unavailable, "other processes keep committing manifests: try again later"))
 }
 
-/// One attempt; `None` if another process was quicker.
-async fn flush_once(engine: &Arc<Engine>) -> Result<Option<FlushReport>> {
-    engine.newest_manifest().await?;
-    let tail = engine.base()?;
+/// Flushes a tail; `None` if another process was quicker.
+async fn flush_once(
+    engine: &Arc<Engine>,
+    tail: &Base,
+    attempts: &mut Attempts<'_>,
+) -> Result<Option<FlushReport>> {
     let (flushed, through) = (tail.manifest.flushed_through, tail.view.sequence);
     if through <= flushed {
         return Ok(Some(FlushReport { flushed_through: flushed, rows: 0 }));
     }
-    let written = write(engine, &tail).await?;
+    let written = write(engine, tail).await?;
     let rows = written.iter().map(|(meta, dead)| u64::from(meta.rows) - dead.len()).sum();
-    for _ in 0..ATTEMPTS {
+    loop {
         engine.newest_manifest().await?;
         let newest = engine.base()?;
         if newest.manifest.flushed_through != flushed {
             // Another flushed: what it did stands, and ours is garbage.
             return Ok(None);
         }
-        let next = next_manifest(engine, &newest, &tail, &written).await?;
+        let next = next_manifest(engine, &newest, tail, &written).await?;
         if engine.commit(next).await? {
             return Ok(Some(FlushReport { flushed_through: through, rows }));
         }
+        attempts.lost().await?;
     }
-    Ok(None)
 }
 
 /// The segments of the tail with their dead rows: one of all its runs, and those that entries link.

@@ -6,29 +6,64 @@
 mod centroids;
 mod compact;
 mod flush;
+mod upkeep;
 
 pub use centroids::IndexProgress;
 pub(crate) use centroids::index_progress;
 pub use compact::CompactReport;
-pub(crate) use compact::compact;
+use compact::compact;
 pub use flush::FlushReport;
-pub(crate) use flush::{flush, flush_while};
+use flush::flush;
+pub(crate) use upkeep::Upkeep;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::env::Moment;
+use crate::error::{Error, ErrorKind, Result};
 use crate::segment::{Deletes, SegmentMeta};
 use crate::types::SegmentId;
 
-/// How often a commit is tried on top of what others committed meanwhile.
-const ATTEMPTS: usize = 16;
+/// How long after the first lost attempt a commit is tried on top of what others commit.
+const PATIENCE: Duration = Duration::from_mins(5);
+/// How often work is begun again because a file that it reads was collected.
+const STARTS: u32 = 4;
 /// Rows that are put into a segment at a time.
 const BATCH_ROWS: usize = 4_096;
+
+/// Attempts at a commit that others are quicker than.
+struct Attempts<'a> {
+    engine: &'a Engine,
+    first: Option<Moment>,
+    lost: u32,
+}
+
+impl<'a> Attempts<'a> {
+    fn new(engine: &'a Engine) -> Self {
+        Self { engine, first: None, lost: 0 }
+    }
+
+    /// Waits for a moment before the next attempt.
+    ///
+    /// # Errors
+    /// `Unavailable` when it has taken too long.
+    async fn lost(&mut self) -> Result<()> {
+        let env = &self.engine.context.env;
+        let first = *self.first.get_or_insert_with(|| env.moment());
+        if env.elapsed(first) > PATIENCE {
+            let why = "other processes keep committing manifests: try again later";
+            return Err(Error::new(ErrorKind::Unavailable, why));
+        }
+        self.lost += 1;
+        self.engine.back_off(self.lost).await;
+        Ok(())
+    }
+}
 
 /// The metas of segments for manifest `number`, with the dead rows as `dead` says. Segments whose dead rows
 /// grew get a new file, and those without a live row are left out.

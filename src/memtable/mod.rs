@@ -24,6 +24,8 @@ const MERGED_BYTES_MAX: usize = 4 << 20;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tail {
     layers: Vec<Arc<Layer>>,
+    /// Up to here a flush is under way, or was.
+    flushing: Sequence,
 }
 
 impl Tail {
@@ -39,13 +41,19 @@ impl Tail {
     /// The same tail with one more layer at its end. Small runs at the end are merged.
     pub(crate) fn push(&mut self, layer: Layer) -> Result<()> {
         let mut layer = layer;
-        while let Some(last) = self.layers.last() {
+        // Once the flush is done, a layer that reaches over its end would be written a second time.
+        while let Some(last) = self.layers.last().filter(|last| last.last() > self.flushing) {
             let Some(merged) = last.merge(&layer, MERGED_BYTES_MAX)? else { break };
             layer = merged;
             self.layers.pop();
         }
         self.layers.push(Arc::new(layer));
         Ok(())
+    }
+
+    /// A flush begins of all that is here, up to this entry.
+    pub(crate) fn begin_flush(&mut self, through: Sequence) {
+        self.flushing = self.flushing.max(through);
     }
 
     /// Drops what the manifest covers. A layer that reaches beyond it stays whole: it says the same as the

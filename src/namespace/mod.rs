@@ -8,11 +8,13 @@ pub use snapshot::{Consistency, Snapshot};
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::engine::{Engine, close_life};
+use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::maintenance::{CompactReport, FlushReport, IndexProgress};
-use crate::maintenance::{compact, flush, flush_while, index_progress};
+use crate::maintenance::{CompactReport, FlushReport, IndexProgress, Upkeep, index_progress};
+use crate::query::too_late;
 use crate::query::{Aggregated, Aggregation, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan};
 use crate::schema::Schema;
 use crate::settings::Backpressure;
@@ -21,6 +23,8 @@ use crate::write::{Checked, Committer, WriteBatch, seal};
 
 /// Batches above this size are checked on the blocking pool.
 const INLINE_OPERATIONS: usize = 256;
+/// How often a read is begun anew because files of the state it saw were collected.
+const READS: u32 = 4;
 
 /// A namespace, opened. Clones share all they know, and so do all handles of a name that one [`Database`] opened.
 ///
@@ -35,13 +39,14 @@ const INLINE_OPERATIONS: usize = 256;
 pub struct Namespace {
     engine: Arc<Engine>,
     committer: Arc<Committer>,
+    upkeep: Arc<Upkeep>,
     /// Tells the database when the last handle goes.
     lease: Option<Arc<Lease>>,
 }
 
 impl Namespace {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, committer: Arc::default(), lease: None }
+        Self { engine, committer: Arc::default(), upkeep: Arc::default(), lease: None }
     }
 
     /// The name.
@@ -90,7 +95,8 @@ impl Namespace {
     /// # Errors
     /// - [`ErrorKind::Invalid`] and [`ErrorKind::LimitExceeded`] for a batch that is wrong or too large:
     ///   nothing was written.
-    /// - [`ErrorKind::Backpressure`] if too much waits to be flushed and the settings say to refuse.
+    /// - [`ErrorKind::Backpressure`] if too much waits to be flushed and the settings say to refuse; if they say to
+    ///   help, the error of the flush, also for a moment after it failed: a second at first, a minute at most.
     /// - [`ErrorKind::Indeterminate`] if the store gave no clear answer for
     ///   [`Settings::write_timeout`](crate::Settings::write_timeout): the batch may be written.
     /// - [`ErrorKind::Deleted`] after the namespace was deleted, [`ErrorKind::Closed`] after `close`.
@@ -132,25 +138,15 @@ impl Namespace {
             }
             return Ok(());
         }
-        flush_while(&self.engine, over).await.map(drop)
+        self.upkeep.relieve(&self.engine, over).await
     }
 
     fn flush_if_due(&self) {
-        let engine = Arc::clone(&self.engine);
-        let due = move || {
+        self.upkeep.flush_if(&self.engine, |engine| {
             let settings = &engine.context.settings;
             let (bytes, entries) = engine.backlog();
             settings.auto_flush
                 && (bytes > settings.tail_bytes_flush || entries > settings.tail_entries_flush)
-        };
-        if !due() {
-            return;
-        }
-        let engine = Arc::clone(&self.engine);
-        self.engine.context.env.spawn(async move {
-            if let Err(error) = flush_while(&engine, due).await {
-                tracing::warn!(namespace = %engine.name, %error, "a flush failed; the next write tries again");
-            }
         });
     }
 
@@ -180,13 +176,30 @@ impl Namespace {
         if behind {
             self.engine.catch_up().await?;
         }
-        let view = self.engine.view()?;
+        let snapshot = Snapshot::new(&self.engine)?;
         if let Consistency::AtLeast(sequence) = consistency
-            && view.sequence < sequence
+            && snapshot.sequence() < sequence
         {
             return Err(Error::invalid(format!("no write has this sequence yet. sequence=`{sequence}`")));
         }
-        Ok(Snapshot::new(view))
+        Ok(snapshot)
+    }
+
+    /// Reads the state as it is known now, which is a newer one each time that files of the last are gone.
+    async fn read<T, F>(&self, read: impl Fn(Snapshot) -> F + Send + Sync) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        for _ in 1..READS {
+            match read(Snapshot::new(&self.engine)?).await {
+                Err(e) if e.is(ErrorKind::SnapshotExpired) => {}
+                outcome => return outcome,
+            }
+        }
+        match read(Snapshot::new(&self.engine)?).await {
+            Err(e) if e.is(ErrorKind::SnapshotExpired) => Err(self.engine.too_slow()),
+            outcome => outcome,
+        }
     }
 
     /// The documents of these ids, whole, in their order. One round trip when the namespace is warm: the look
@@ -195,14 +208,13 @@ impl Namespace {
     /// # Errors
     /// As [`Namespace::snapshot`]; [`ErrorKind::Invalid`] for ids of another kind.
     pub async fn get(&self, ids: &[DocumentId]) -> Result<Vec<Option<Document>>> {
-        let before = Snapshot::new(self.engine.view()?);
+        let before = Snapshot::new(&self.engine)?;
         let (newest, early) = futures::join!(self.engine.catch_up(), before.get(ids));
         newest?;
-        let now = Snapshot::new(self.engine.view()?);
-        if now.sequence() == before.sequence() && early.is_ok() {
+        if self.engine.sequence() == before.sequence() && early.is_ok() {
             return early;
         }
-        now.get(ids).await
+        self.read(|now| async move { now.get(ids).await }).await
     }
 
     /// One page of documents in order of their ids.
@@ -210,7 +222,9 @@ impl Namespace {
     /// # Errors
     /// As [`Snapshot::scan`].
     pub async fn scan(&self, scan: Scan) -> Result<Page> {
-        self.snapshot(Consistency::Strong).await?.scan(scan).await
+        self.engine.catch_up().await?;
+        let scan = &scan;
+        self.read(|now| async move { now.page(scan).await }).await
     }
 
     /// The nearest documents, with exact distances. See [`Snapshot::query`].
@@ -218,7 +232,8 @@ impl Namespace {
     /// # Errors
     /// As [`Snapshot::query`].
     pub async fn query(&self, query: Query) -> Result<QueryResponse> {
-        self.snapshot(Consistency::Strong).await?.query(query).await
+        let mut answers = self.query_all(&[query]).await?;
+        answers.pop().ok_or_else(|| Error::internal("a query without an answer"))
     }
 
     /// Several queries of one state, in their order. See [`Snapshot::query_all`].
@@ -226,7 +241,20 @@ impl Namespace {
     /// # Errors
     /// As [`Snapshot::query_all`].
     pub async fn query_all(&self, queries: &[Query]) -> Result<Vec<QueryResponse>> {
-        self.snapshot(Consistency::Strong).await?.query_all(queries).await
+        let called = self.engine.context.env.moment();
+        self.catch_up_within(queries.iter().filter_map(Query::time).min(), called).await?;
+        self.read(|now| async move { now.answers(queries, called).await }).await
+    }
+
+    async fn catch_up_within(&self, limit: Option<Duration>, called: Moment) -> Result<()> {
+        let env = &self.engine.context.env;
+        match limit {
+            Some(limit) => {
+                let left = limit.saturating_sub(env.elapsed(called));
+                env.timeout(left, self.engine.catch_up()).await.unwrap_or_else(|| Err(too_late()))
+            }
+            None => self.engine.catch_up().await,
+        }
     }
 
     /// Counts, sums, averages and facets of the documents that match, with strong consistency. See
@@ -235,7 +263,8 @@ impl Namespace {
     /// # Errors
     /// As [`Snapshot::aggregate`].
     pub async fn aggregate(&self, aggregation: &Aggregation) -> Result<Aggregated> {
-        self.snapshot(Consistency::Strong).await?.aggregate(aggregation).await
+        self.engine.catch_up().await?;
+        self.read(|now| async move { now.aggregate(aggregation).await }).await
     }
 
     /// Measures the recall of approximate search on what is stored. See [`Snapshot::measure_recall`].
@@ -243,29 +272,32 @@ impl Namespace {
     /// # Errors
     /// As [`Snapshot::query`].
     pub async fn measure_recall(&self, check: &RecallCheck) -> Result<RecallReport> {
-        self.snapshot(Consistency::Strong).await?.measure_recall(check).await
+        self.engine.catch_up().await?;
+        self.read(|now| async move { now.measure_recall(check).await }).await
     }
 
     /// Turns everything acknowledged so far into segments. Writes and reads go on meanwhile, and any number
-    /// of processes may do this at once.
+    /// of processes may do this at once; in one process calls share the work. It goes on in a task of its own and
+    /// ends when every future that waits for it is dropped.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer. Nothing is lost: the next flush does it.
     pub async fn flush(&self) -> Result<FlushReport> {
-        flush(&self.engine).await
+        self.upkeep.flush(&self.engine).await
     }
 
     /// Merges all segments into as few as can be and drops dead rows. Writes, reads and flushes go on
-    /// meanwhile, in any process. Files that are no longer named stay on the store until collection.
+    /// meanwhile, in any process. Files that are no longer named stay on the store until collection. It goes on in a
+    /// task of its own and ends when every future that waits for it is dropped.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer. Nothing is lost.
     pub async fn compact(&self) -> Result<CompactReport> {
-        compact(&self.engine).await
+        self.upkeep.compact(&self.engine).await
     }
 
-    /// How far a flush or compaction of this process, of any handle, is with indexing vectors; `None` while none
-    /// does.
+    /// How far the flushes and compactions of this process, of any handle, are with indexing vectors, in sum; `None`
+    /// while none does.
     #[must_use]
     pub fn index_progress(&self) -> Option<IndexProgress> {
         index_progress(&self.engine)

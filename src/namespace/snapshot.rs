@@ -1,8 +1,11 @@
 //! Reads of one state.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::engine::Engine;
+use crate::env::Moment;
+use crate::error::{Error, ErrorKind, Result};
 use crate::query::{
     Aggregated, Aggregation, Explain, Filter, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan,
     Select, View,
@@ -26,15 +29,31 @@ pub enum Consistency {
 }
 
 /// One state of a namespace. It holds what it needs in memory; the files it names stay on the store for
-/// [`Settings::grace`](crate::Settings::grace) after newer ones took their place.
+/// [`Settings::grace`](crate::Settings::grace) after newer ones took their place. Once they are collected, reads end
+/// with [`ErrorKind::SnapshotExpired`]: take a new snapshot.
 #[derive(Clone)]
 pub struct Snapshot {
+    engine: Arc<Engine>,
     view: View,
 }
 
 impl Snapshot {
-    pub(crate) fn new(view: View) -> Self {
-        Self { view }
+    /// The state as it stands in this process.
+    pub(super) fn new(engine: &Arc<Engine>) -> Result<Self> {
+        Ok(Self { engine: Arc::clone(engine), view: engine.view()? })
+    }
+
+    /// What came of a read. A file that is gone is no error of whoever asks: either a newer manifest took the place
+    /// of the one that names it, or it is lost.
+    async fn told<T>(&self, outcome: Result<T>) -> Result<T> {
+        match outcome {
+            Err(gone) if gone.is_missing() => {
+                self.engine.look_again(self.view.manifest, &gone).await?;
+                let why = format!("the snapshot is too old, take a new one: {gone}");
+                Err(Error::new(ErrorKind::SnapshotExpired, why))
+            }
+            outcome => outcome,
+        }
     }
 
     /// The newest write that this shows.
@@ -46,18 +65,21 @@ impl Snapshot {
     /// How many documents there are.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
+    /// [`ErrorKind::Unavailable`] if the store does not answer, and, as of every read,
+    /// [`ErrorKind::SnapshotExpired`] if what it needs has been collected.
     pub async fn count(&self) -> Result<u64> {
-        Ok(self.view.live().await?.iter().map(|(_, rows)| rows.len()).sum())
+        let live = self.told(self.view.live().await).await?;
+        Ok(live.iter().map(|(_, rows)| rows.len()).sum())
     }
 
     /// How many documents match. No document is read where the index of attributes can tell.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a wrong filter.
+    /// [`ErrorKind::Invalid`] for a wrong filter.
     pub async fn count_matching(&self, filter: &Filter) -> Result<u64> {
         let bound = self.view.bind(Some(filter))?;
-        Ok(self.view.matching(bound.as_ref()).await?.iter().map(|(_, rows)| rows.len()).sum())
+        let matching = self.told(self.view.matching(bound.as_ref()).await).await?;
+        Ok(matching.iter().map(|(_, rows)| rows.len()).sum())
     }
 
     /// Counts, sums, least and greatest values, averages and facets of the documents that match.
@@ -66,17 +88,17 @@ impl Snapshot {
     /// worked out of the attributes themselves, some of them at a time.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a wrong filter, attribute or name,
-    /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for more than [`Aggregation`] allows, and for a
+    /// [`ErrorKind::Invalid`] for a wrong filter, attribute or name,
+    /// [`ErrorKind::LimitExceeded`] for more than [`Aggregation`] allows, and for a
     /// sum that does not fit its type.
     pub async fn aggregate(&self, aggregation: &Aggregation) -> Result<Aggregated> {
-        self.view.aggregate(aggregation).await
+        self.told(self.view.aggregate(aggregation).await).await
     }
 
     /// The documents of these ids, whole, in their order.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for ids of another kind than the namespace's.
+    /// [`ErrorKind::Invalid`] for ids of another kind than the namespace's.
     pub async fn get(&self, ids: &[DocumentId]) -> Result<Vec<Option<Document>>> {
         self.get_columns(ids, &Select::All).await
     }
@@ -87,42 +109,52 @@ impl Snapshot {
     /// As [`Snapshot::get`], and for a column that does not exist.
     pub async fn get_columns(&self, ids: &[DocumentId], select: &Select) -> Result<Vec<Option<Document>>> {
         ids.iter().try_for_each(|id| id.check(self.view.schema.id()))?;
-        self.view.get(ids, &select.places(&self.view.schema)?).await
+        self.told(self.view.get(ids, &select.places(&self.view.schema)?).await).await
     }
 
     /// One page of documents in order of their ids.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a wrong filter, selection or cursor,
-    /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for a wrong limit.
+    /// [`ErrorKind::Invalid`] for a wrong filter, selection or cursor,
+    /// [`ErrorKind::LimitExceeded`] for a wrong limit.
     pub async fn scan(&self, scan: Scan) -> Result<Page> {
-        self.view.scan(&scan).await
+        self.page(&scan).await
+    }
+
+    pub(super) async fn page(&self, scan: &Scan) -> Result<Page> {
+        self.told(self.view.scan(scan).await).await
     }
 
     /// The nearest documents, with exact distances. Columns with an index find the share of them that
     /// [`Query::recall`] asks for, the tail and small segments all.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a wrong column, vector, recall, filter or selection,
-    /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for a wrong limit.
+    /// [`ErrorKind::Invalid`] for a wrong column, vector, recall, filter or selection,
+    /// [`ErrorKind::LimitExceeded`] for a wrong limit.
     pub async fn query(&self, query: Query) -> Result<QueryResponse> {
-        let mut answers = self.view.query(&[query]).await?;
+        let called = self.view.env.moment();
+        let mut answers = self.answers(&[query], called).await?;
         answers.pop().ok_or_else(|| Error::internal("a query without an answer"))
     }
 
     /// Several queries at once, in their order. What they share is worked out and read once.
     ///
     /// # Errors
-    /// As [`Snapshot::query`]; [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for more than 16
+    /// As [`Snapshot::query`]; [`ErrorKind::LimitExceeded`] for more than 16
     /// queries.
     pub async fn query_all(&self, queries: &[Query]) -> Result<Vec<QueryResponse>> {
+        self.answers(queries, self.view.env.moment()).await
+    }
+
+    /// The answers to queries whose time runs since `called`.
+    pub(super) async fn answers(&self, queries: &[Query], called: Moment) -> Result<Vec<QueryResponse>> {
         if queries.len() > QUERIES_MAX {
             let count = queries.len();
             return Err(Error::limit(format!(
                 "too many queries: at most {QUERIES_MAX} are allowed. queries=`{count}`"
             )));
         }
-        self.view.query(queries).await
+        self.told(self.view.query(queries, called).await).await
     }
 
     /// What a query would do, without doing it. Costs nothing.
@@ -150,7 +182,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::query`].
     pub async fn measure_recall(&self, check: &RecallCheck) -> Result<RecallReport> {
-        self.view.measure_recall(check).await
+        self.told(self.view.measure_recall(check).await).await
     }
 }
 

@@ -23,6 +23,7 @@ use super::{
     Aggregated, Aggregation, Bound, Filter, Leg, LegHit, Place, Query, QueryResponse, QueryStats, View,
 };
 use crate::cache::Meter;
+use crate::env::Moment;
 use crate::error::ErrorKind::{BudgetExceeded, DeadlineExceeded};
 use crate::error::{Error, Result};
 use crate::index::text::Plan as TextPlan;
@@ -83,13 +84,18 @@ impl View {
         filter.map(|f| Bound::new(f, &self.schema, &self.settings, false).map(Arc::new)).transpose()
     }
 
-    /// The answers to some queries, in their order. Nothing is read if one of them is wrong.
-    pub(crate) fn query<'a>(&'a self, queries: &'a [Query]) -> BoxFuture<'a, Result<Vec<QueryResponse>>> {
+    /// The answers to some queries, in their order. Nothing is read if one of them is wrong. Their time runs since
+    /// `called`.
+    pub(crate) fn query<'a>(
+        &'a self,
+        queries: &'a [Query],
+        called: Moment,
+    ) -> BoxFuture<'a, Result<Vec<QueryResponse>>> {
         Box::pin(async move {
             let mut scopes = Scopes::default();
             let prepared = queries.iter().map(|query| self.prepare(query, &mut scopes));
             let prepared: Vec<Prepared<'_>> = prepared.collect::<Result<_>>()?;
-            try_join_all(prepared.iter().map(|prepared| self.answer(prepared))).await
+            try_join_all(prepared.iter().map(|prepared| self.answer(prepared, called))).await
         })
     }
 
@@ -128,7 +134,7 @@ impl View {
     }
 
     /// The answer to a query, which is metered and kept within its limits.
-    async fn answer(&self, prepared: &Prepared<'_>) -> Result<QueryResponse> {
+    async fn answer(&self, prepared: &Prepared<'_>, called: Moment) -> Result<QueryResponse> {
         let query = prepared.query;
         let span = tracing::debug_span!(
             "query",
@@ -138,9 +144,9 @@ impl View {
             limit = query.limit,
         );
         let meter = Meter::new(query.bytes_max.unwrap_or(u64::MAX));
-        let run = try_join(self.run(prepared, &meter), self.facets(prepared));
+        let run = try_join(self.run(prepared, &meter, called), self.facets(prepared, called));
         let run = meter.scope(run).instrument(span.clone());
-        let answer = match query.timeout.filter(|_| !query.partial) {
+        let answer = match self.left(query, called).filter(|_| !query.partial) {
             Some(limit) => self.env.timeout(limit, run).await.unwrap_or_else(|| Err(too_late())),
             None => run.await,
         };
@@ -153,23 +159,24 @@ impl View {
     }
 
     /// The facets of a query; without those that it may do without and has no time or bytes for.
-    async fn facets(&self, prepared: &Prepared<'_>) -> Result<BTreeMap<String, Aggregated>> {
+    async fn facets(&self, prepared: &Prepared<'_>, called: Moment) -> Result<BTreeMap<String, Aggregated>> {
         let query = prepared.query;
+        let left = self.left(query, called);
         let facets = prepared.facets.iter().map(|(name, facet)| async move {
-            let found = self.within(query, query.timeout, self.facet(facet)).await?;
+            let found = self.within(query, left, self.facet(facet)).await?;
             Ok::<_, Error>(found.map(|found| (name.clone(), found)))
         });
         Ok(try_join_all(facets).await?.into_iter().flatten().collect())
     }
 
-    async fn run(&self, prepared: &Prepared<'_>, meter: &Meter) -> Result<QueryResponse> {
+    async fn run(&self, prepared: &Prepared<'_>, meter: &Meter, called: Moment) -> Result<QueryResponse> {
         let query = prepared.query;
         let start = self.env.moment();
         let mut found: Vec<Option<Found>> = vec![None; prepared.legs.len()];
         let mut times = 1_usize;
         loop {
             let depth = |leg: &PreparedLeg| leg.depth.saturating_mul(times).min(self.settings.limit_max);
-            let left = query.timeout.map(|limit| limit.saturating_sub(self.env.elapsed(start)));
+            let left = self.left(query, called);
             let several = prepared.legs.len() > 1;
             let legs = prepared.legs.iter();
             let legs = legs.map(|leg| self.within(query, left, self.rank(leg, depth(leg), several)));
@@ -228,6 +235,11 @@ impl View {
         }
     }
 
+    /// The time that is left to a query, if it is limited.
+    fn left(&self, query: &Query, called: Moment) -> Option<Duration> {
+        query.timeout.map(|limit| limit.saturating_sub(self.env.elapsed(called)))
+    }
+
     /// What comes of a future in the time that is left; `None` if the query may do without.
     async fn within<T>(
         &self,
@@ -277,6 +289,7 @@ fn sort(fused: &mut [Fused]) {
     fused.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.place.cmp(&b.place)));
 }
 
-fn too_late() -> Error {
+/// A query had no more time.
+pub(crate) fn too_late() -> Error {
     Error::new(DeadlineExceeded, "the query had no more time: give it more, or ask for partial answers")
 }

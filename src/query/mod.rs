@@ -36,6 +36,7 @@ pub use aggregate::{Aggregate, AggregateGroup, Aggregated, Aggregation};
 pub use compute::{Compute, Computed};
 pub use cursor::{Cursor, QueryCursor};
 pub use diversity::Group;
+pub(crate) use exec::too_late;
 pub use explain::{Explain, FilterPlan, LegPlan, PartPlan, SearchPlan};
 pub(crate) use filter::Bound;
 pub use filter::{Filter, Fuzzy, Operand};

@@ -243,11 +243,19 @@ impl Query {
         self
     }
 
-    /// The query ends after this time with [`ErrorKind::DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded),
-    /// or as [`Query::partial`] says. What it shares with other queries of one call may go on. Default: none.
+    /// The query ends this long after the call with
+    /// [`ErrorKind::DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded), or as [`Query::partial`] says. That
+    /// counts the look for newer writes of [`Namespace::query`](crate::Namespace::query), without which there is no
+    /// answer, not even a partial one; of several queries of one call it takes no longer than the shortest time.
+    /// Default: none.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
+    }
+
+    /// How long it may take.
+    pub(crate) fn time(&self) -> Option<Duration> {
+        self.timeout
     }
 
     /// The query asks the store for at most so many bytes: it ends with

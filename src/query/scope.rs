@@ -1,4 +1,8 @@
 //! The rows that a leg may find, worked out once for all legs that share a filter.
+//!
+//! Scopes are made anew for each call, and whoever waits for a cell of one is polled by the future of that call, so
+//! none can be left waiting for another that is not polled.
+#![expect(clippy::disallowed_types, reason = "all who wait for a cell are polled together")]
 
 use std::sync::Arc;
 

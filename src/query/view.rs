@@ -27,6 +27,8 @@ pub(crate) struct View {
     pub(crate) segments: Arc<Vec<Part>>,
     pub(crate) layers: Vec<Arc<Layer>>,
     pub(crate) sequence: Sequence,
+    /// The number of the manifest that names the segments.
+    pub(crate) manifest: u64,
 }
 
 /// Where a document lies: the part, and the row in it.

@@ -213,6 +213,11 @@ impl Segment {
         self.indexes.get(column).and_then(Option::as_ref)
     }
 
+    /// How many rows have a vector in a column; 0 if it is no vector column.
+    pub(crate) fn vector_count(&self, column: usize) -> u32 {
+        self.vectors.get(column).and_then(Option::as_ref).map_or(0, Vectors::count)
+    }
+
     /// The index of the text columns, if there are any.
     pub(crate) fn text(&self) -> Option<&Arc<StoredIndex>> {
         self.text.as_ref()

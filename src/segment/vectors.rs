@@ -213,6 +213,11 @@ impl Vectors {
         Ok(Self { blob, shape, seed, rows, base, nulls: Arc::new(nulls) })
     }
 
+    /// How many rows have one.
+    pub(super) fn count(&self) -> u32 {
+        self.rows - u32::try_from(self.nulls.len()).unwrap_or(self.rows)
+    }
+
     /// The vectors of a run of rows, in one request.
     pub(super) async fn range(&self, env: &Env, rows: Range<u32>) -> Result<ArrayRef> {
         self.runs(env, vec![rows]).await

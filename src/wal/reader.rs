@@ -47,6 +47,11 @@ impl Listing {
         Ok(listing)
     }
 
+    /// The last entry, if no page is missing.
+    pub(crate) fn end(&self) -> Option<Sequence> {
+        self.entries.last().filter(|_| self.next.is_none()).map(|last| last.sequence)
+    }
+
     /// All entries after a number.
     pub(crate) async fn whole(
         backend: &Arc<dyn StorageBackend>,

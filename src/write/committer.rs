@@ -241,7 +241,13 @@ async fn attempt(
     let base = engine.base()?;
     let before = group.len();
     replay(&base, group);
-    let resolved = resolve_group(&base.view, group).await?;
+    let mut gone = None;
+    let resolved = resolve_group(&base.view, group, &mut gone).await?;
+    if let Some(gone) = gone {
+        // A newer manifest took the place of the one that named a file, or it is lost.
+        engine.look_again(base.manifest.number, &gone).await?;
+        return Ok(None);
+    }
     if group.len() != before {
         // What was uploaded has rows of batches that are answered.
         progress.linked = None;
@@ -289,8 +295,8 @@ fn replay(base: &Base, group: &mut Vec<Pending>) {
 }
 
 /// Resolves batch after batch, each against the state with those before it. One that is refused by the state
-/// is answered and leaves the group.
-async fn resolve_group(view: &View, group: &mut Vec<Pending>) -> Result<Group> {
+/// is answered and leaves the group, one that needs a file that is `gone` stays.
+async fn resolve_group(view: &View, group: &mut Vec<Pending>, gone: &mut Option<Error>) -> Result<Group> {
     let (mut kept, mut stack) = (Vec::new(), Vec::new());
     let mut done = Group { run: Run::empty(&view.schema)?, receipts: Vec::new(), tokens: Vec::new() };
     for pending in group.drain(..) {
@@ -313,6 +319,10 @@ async fn resolve_group(view: &View, group: &mut Vec<Pending>) -> Result<Group> {
                 let kept_receipt = WriteReceipt { ids: None, ..receipt.clone() };
                 done.tokens.extend(token.map(|token| TokenRecord { token, receipt: kept_receipt }));
                 done.receipts.push(receipt);
+                kept.push(pending);
+            }
+            Err(error) if error.is_missing() => {
+                *gone = Some(error);
                 kept.push(pending);
             }
             Err(error) => {
