@@ -3,9 +3,11 @@
 //! **Invariant:** nothing here panics or allocates more than the input justifies, whatever the bytes.
 
 mod frame;
+mod packed;
 mod reader;
 
 pub(crate) use frame::Frame;
+pub(crate) use packed::{Packer, Unpacker};
 pub(crate) use reader::Reader;
 
 use std::fmt;

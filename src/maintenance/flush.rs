@@ -54,7 +54,7 @@ pub(crate) async fn flush_while(engine: &Arc<Engine>, due: impl Fn() -> bool + S
 /// One attempt; `None` if another process was quicker.
 async fn flush_once(engine: &Arc<Engine>) -> Result<Option<FlushReport>> {
     engine.newest_manifest().await?;
-    let tail = engine.base()?;
+    let (tail, tokens) = engine.base_with_tokens()?;
     let (flushed, through) = (tail.manifest.flushed_through, tail.view.sequence);
     if through <= flushed {
         return Ok(Some(FlushReport { flushed_through: flushed, rows: 0 }));
@@ -68,7 +68,8 @@ async fn flush_once(engine: &Arc<Engine>) -> Result<Option<FlushReport>> {
             // Another flushed: what it did stands, and ours is garbage.
             return Ok(None);
         }
-        let next = next_manifest(engine, &newest, &tail, &written).await?;
+        let mut next = next_manifest(engine, &newest, &tail, &written).await?;
+        next.remember(tokens.iter().cloned());
         if engine.commit(next).await? {
             return Ok(Some(FlushReport { flushed_through: through, rows }));
         }
@@ -143,6 +144,5 @@ async fn next_manifest(
     next.segments = with_deletes(engine, next.number, next.segments, &dead.collect()).await?;
     next.flushed_through = tail.view.sequence;
     next.flushed_batch = tail.last_batch;
-    next.remember(tail.tokens.iter().cloned());
     Ok(next)
 }

@@ -10,8 +10,8 @@ use crate::codec::{CodecError, Frame};
 use crate::schema::Schema;
 use crate::types::Sequence;
 
-/// The largest manifest that the hint carries along.
-const HINT_BYTES_MAX: usize = 256 << 10;
+/// The largest manifest that the hint carries along: more than half of it may be tokens of writes.
+const HINT_BYTES_MAX: usize = 512 << 10;
 
 /// The object OPEN: one incarnation of a name begins.
 #[derive(Clone, Debug, Serialize, Deserialize)]
