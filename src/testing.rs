@@ -1,13 +1,20 @@
 //! What tests of the crate need and users of it do not (feature `testing`).
 
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
 use uuid::Uuid;
 
 pub use crate::index::vector::ScanTrial;
 pub use crate::safeguard::Safeguard;
 
+use crate::cache::BlockCache;
+use crate::env::Env;
 use crate::error::Result;
 use crate::schema::Schema;
-use crate::types::{Document, DocumentId};
+use crate::segment::Segment;
+use crate::storage::{NamespaceKeys, StorageBackend};
+use crate::types::{Document, DocumentId, NamespaceName};
 use crate::wal::{Entry, EntryKind};
 
 /// A log entry as a test sees it.
@@ -23,13 +30,41 @@ pub struct EntryView {
     pub puts: Vec<Document>,
     /// Ids it deletes.
     pub deletes: Vec<DocumentId>,
-    /// Segments it links.
+    /// Segments it links. Their rows are among the documents it puts only if it was read with [`read_entry`].
     pub linked: usize,
+    /// Rows of these that do not count.
+    pub masked: u64,
     /// Whether it is the last of its life.
     pub sealed: bool,
 }
 
-/// Reads a log entry.
+/// Reads a log entry of the first life of a namespace or a later one, and the segments that it links.
+///
+/// # Errors
+/// As for any bytes from a store.
+pub async fn read_entry(
+    env: &Env,
+    backend: &Arc<dyn StorageBackend>,
+    (name, life): (&str, u32),
+    schema: &Schema,
+    bytes: &[u8],
+) -> Result<EntryView> {
+    let mut view = decode_entry(schema, bytes)?;
+    let entry = Entry::decode(schema, &bytes.to_vec().into()).map_err(|e| e.at("entry"))?;
+    let keys = NamespaceKeys::new(&NamespaceName::new(name)?).life(life);
+    let shared = Arc::new(schema.clone());
+    for link in entry.body.segments {
+        link.check(schema).map_err(|e| e.at("entry"))?;
+        let segment = Segment::open(env, backend, &BlockCache::off(), &keys, &shared, &link.meta).await?;
+        let mut rows = RoaringBitmap::new();
+        rows.insert_range(0..link.meta.rows);
+        let columns: Vec<usize> = (0..schema.columns().len()).collect();
+        view.puts.extend(schema.documents(&segment.fetch(&columns, &(rows - link.dead)).await?)?);
+    }
+    Ok(view)
+}
+
+/// Reads a log entry, without what it links.
 ///
 /// # Errors
 /// As for any bytes from a store.
@@ -42,6 +77,7 @@ pub fn decode_entry(schema: &Schema, bytes: &[u8]) -> Result<EntryView> {
         puts: schema.documents(&entry.body.rows)?,
         deletes: entry.body.deletes,
         linked: entry.body.segments.len(),
+        masked: entry.body.segments.iter().map(|link| link.dead.len()).sum(),
         sealed: entry.head.kind == EntryKind::Seal,
     })
 }

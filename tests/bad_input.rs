@@ -429,3 +429,26 @@ impl fmt::Display for Overwriting {
         f.write_str("overwriting")
     }
 }
+
+#[tokio::test]
+async fn a_filter_deeper_than_the_stack_is_refused_in_every_write() -> Result<()> {
+    let fixture = Fixture::new(IdKind::U64, Settings::default()).await?;
+    let document = |id: u64| Document::new(id).with("n", 2);
+    let deepest = || deep(200_000);
+    let batches = [
+        // Two of one kind: the second would be compared with the first.
+        WriteBatch::new().upsert_if(document(1), deepest()).upsert_if(document(2), deepest()),
+        WriteBatch::new().patch_if(document(1), deepest()).patch_if(document(2), deepest()),
+        WriteBatch::new().delete_if(1, deepest()).delete_if(2, deepest()),
+        WriteBatch::new().delete_by_filter(deepest()).delete_by_filter(deepest()),
+        WriteBatch::new().patch_by_filter(deepest(), [("n", 2)]),
+        // Refused for another reason, which comes first in the batch.
+        WriteBatch::new()
+            .patch_by_filter(Filter::eq("absent", 1), [("n", 2)])
+            .upsert_if(document(1), deepest()),
+    ];
+    for batch in batches {
+        fixture.refuses(batch, ErrorKind::LimitExceeded, &["at most 32"]).await?;
+    }
+    fixture.still_writes().await
+}

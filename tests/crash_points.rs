@@ -40,6 +40,8 @@ mod script {
         pub name: &'static str,
         pub before: Vec<Step>,
         pub steps: Vec<Step>,
+        /// Entries link segments of all rows.
+        pub linked: bool,
     }
 
     /// What befalls the process.
@@ -64,7 +66,8 @@ mod script {
     }
 
     async fn run(world: &World, scenario: &Scenario, blow: Blow) -> Result<u64, String> {
-        let stage = act(world.process(true), scenario.before.clone(), Progress::default()).await;
+        let progress = Progress { linked: scenario.linked, ..Progress::default() };
+        let stage = act(world.process(true), scenario.before.clone(), progress).await;
         let stage = stage.map_err(|e| format!("before the scenario: {e:?}"))?;
         let process = world.process(true);
         match blow {
@@ -101,6 +104,7 @@ mod script {
     /// What was acknowledged.
     #[derive(Clone, Default)]
     struct Progress {
+        linked: bool,
         done: Arc<Mutex<usize>>,
         model: Arc<Mutex<Model>>,
     }
@@ -130,7 +134,7 @@ mod script {
         let by = process.clone();
         let noted = progress.clone();
         let task = process.run(async move {
-            let client = open(&by).await?;
+            let client = open(&by, noted.linked).await?;
             let mut space = None;
             for step in &steps {
                 take(&client, &mut space, step).await?;
@@ -144,10 +148,13 @@ mod script {
         }
     }
 
-    async fn open(process: &SimProcess) -> Result<Client> {
+    async fn open(process: &SimProcess, linked: bool) -> Result<Client> {
         let mut options = Options::default();
         options.settings.cache_bytes = 0;
         options.settings.auto_flush = false;
+        if linked {
+            options.settings.reference_bytes_min = 1;
+        }
         Client::open(process.backend(), process.runtime(), &options).await
     }
 
@@ -180,7 +187,7 @@ mod script {
         let by = process.clone();
         let task = process.run(async move {
             let failed = |what: &str, error: Error| format!("{what}: {error:?}");
-            let client = open(&by).await.map_err(|e| failed("open", e))?;
+            let client = open(&by, progress.linked).await.map_err(|e| failed("open", e))?;
             let done = progress.done();
             if let Some(step) = steps.get(done) {
                 settle(&client, step, &progress).await?;
@@ -282,11 +289,22 @@ mod script {
 
     pub fn scenarios() -> Vec<Scenario> {
         let small = Predicate::Lt("n", 3i64.into());
+        let more = Predicate::Gte("n", 2i64.into());
         let two = || vec![Step::Create, upserts(1..6, 1), Step::Flush, upserts(4..9, 2)];
         let one_more = Op::PatchIf(Document::new(1).with("n", 2i64), Predicate::Eq("n", 1i64.into()));
         vec![
-            Scenario { name: "create", before: vec![], steps: vec![Step::Create, upserts(1..3, 1)] },
-            Scenario { name: "append", before: two(), steps: vec![upserts(1..3, 5), upserts(2..4, 6)] },
+            Scenario {
+                name: "create",
+                before: vec![],
+                steps: vec![Step::Create, upserts(1..3, 1)],
+                linked: false,
+            },
+            Scenario {
+                name: "append",
+                before: two(),
+                steps: vec![upserts(1..3, 5), upserts(2..4, 6)],
+                linked: false,
+            },
             Scenario {
                 name: "conditions",
                 before: two(),
@@ -298,6 +316,7 @@ mod script {
                     ]),
                     write(vec![Op::PatchByFilter(small, vec![("s", "patched".into())])]),
                 ],
+                linked: false,
             },
             Scenario {
                 name: "token",
@@ -306,22 +325,36 @@ mod script {
                     ops: vec![one_more, Op::Delete(5.into())],
                     token: Some(77),
                 })],
+                linked: false,
             },
             Scenario {
                 name: "flush",
                 before: two(),
                 steps: vec![Step::Flush, upserts(1..2, 3), Step::Flush],
+                linked: false,
             },
             Scenario {
                 name: "compact",
                 before: [two(), vec![Step::Flush, write(vec![Op::Delete(1.into())]), Step::Flush]].concat(),
                 steps: vec![Step::Compact, upserts(5..7, 4)],
+                linked: false,
             },
-            Scenario { name: "delete", before: two(), steps: vec![Step::Delete] },
+            Scenario { name: "delete", before: two(), steps: vec![Step::Delete], linked: false },
             Scenario {
                 name: "again",
                 before: two(),
                 steps: vec![Step::Delete, Step::Create, upserts(1..3, 7)],
+                linked: false,
+            },
+            Scenario {
+                name: "linked",
+                before: two(),
+                steps: vec![
+                    upserts(3..7, 5),
+                    write(vec![Op::PatchByFilter(more, vec![("s", "patched".into())]), Op::Delete(4.into())]),
+                    Step::Flush,
+                ],
+                linked: true,
             },
         ]
     }

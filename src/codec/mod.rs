@@ -4,10 +4,12 @@
 
 mod bitmap;
 mod frame;
+mod packed;
 mod reader;
 
 pub(crate) use bitmap::rows_bitmap;
 pub(crate) use frame::Frame;
+pub(crate) use packed::{Packer, Unpacker};
 pub(crate) use reader::Reader;
 
 use std::fmt;

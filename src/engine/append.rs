@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::Engine;
+use super::{Engine, State};
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
@@ -25,14 +25,13 @@ use crate::wal::{Encoded, Entry, EntryBody, EntryHead, EntryKind};
 
 /// Entries above this size are encoded on the blocking pool.
 const INLINE_BYTES: usize = 1 << 20;
+const INLINE_DELETES: usize = 10_000;
 
 /// The state that a batch was resolved against.
 #[derive(Clone, Debug)]
 pub(crate) struct Base {
     pub(crate) view: View,
     pub(crate) manifest: Arc<Manifest>,
-    /// Writes with a token since the manifest.
-    pub(crate) tokens: Vec<TokenRecord>,
     pub(crate) last_batch: Uuid,
     verified: Moment,
 }
@@ -57,25 +56,25 @@ pub(crate) struct Draft {
     pub(crate) linked: Vec<Arc<Segment>>,
 }
 
-impl Base {
-    /// The receipt of the write with this token, if it is remembered.
-    pub(crate) fn receipt(&self, token: Uuid) -> Option<&WriteReceipt> {
-        let mut records = self.tokens.iter().chain(&self.manifest.tokens);
-        records.find(|record| record.token == token).map(|record| &record.receipt)
-    }
-}
-
 impl Engine {
-    /// The state as it stands, to resolve a batch against or to flush.
+    /// The state as it stands, to resolve a batch against.
     pub(crate) fn base(&self) -> Result<Base> {
-        let state = self.state();
+        self.base_of(&self.state())
+    }
+
+    pub(super) fn base_of(&self, state: &State) -> Result<Base> {
         Ok(Base {
-            view: self.view_of(&state)?,
+            view: self.view_of(state)?,
             manifest: Arc::clone(&state.manifest),
-            tokens: state.tokens.clone(),
             last_batch: state.last_batch,
             verified: state.verified,
         })
+    }
+
+    /// The receipt of the write with this token, if it is remembered.
+    pub(crate) fn receipt(&self, token: Uuid) -> Option<WriteReceipt> {
+        let state = self.state();
+        state.tokens.receipt(token).or_else(|| state.manifest.tokens.receipt(token)).cloned()
     }
 
     /// Puts a batch that was resolved against `base` at the number after it.
@@ -135,11 +134,14 @@ impl Engine {
     }
 
     async fn encode(&self, head: EntryHead, body: &EntryBody) -> Result<bytes::Bytes> {
-        if body.rows.get_array_memory_size() < INLINE_BYTES {
-            return Ok(Encoded::new(&self.schema, head, body)?.finish());
+        let small = body.rows.get_array_memory_size() < INLINE_BYTES && body.deletes.len() < INLINE_DELETES;
+        if small {
+            Ok(Encoded::new(&self.schema, head, body)?.finish())
+        } else {
+            let (schema, body) = (Arc::clone(&self.schema), body.clone());
+            let encode = move || Ok::<_, Error>(Encoded::new(&schema, head, &body)?.finish());
+            self.context.env.blocking(encode).await?
         }
-        let (schema, body) = (Arc::clone(&self.schema), body.clone());
-        self.context.env.blocking(move || Ok(Encoded::new(&schema, head, &body)?.finish())).await?
     }
 
     /// The entry is ours. It counts if its number had never been used before.
@@ -153,7 +155,8 @@ impl Engine {
             return Err(doubt(None));
         }
         let run = Run::new(&self.schema, draft.body.rows.clone(), draft.body.deletes.clone())?;
-        let layers = self.layers(run, draft.linked.clone(), head.sequence);
+        let segments = draft.linked.iter().map(|segment| Arc::new(segment.linked_by(head.sequence)));
+        let layers = self.layers(run, &draft.body.segments, segments.collect(), head.sequence);
         self.state().apply(head, layers, &draft.body.tokens)?;
         // Before our put there was no entry here, so there was none behind it.
         self.note_absent(head.sequence, sent);

@@ -221,7 +221,7 @@ impl Engine {
     /// another batch. Needs no clock.
     pub(super) async fn genuine(&self, head: &EntryHead) -> Result<bool> {
         let before = Sequence(head.sequence.0.saturating_sub(1));
-        let listed = list_entries(&self.context, &self.keys, before).await?;
+        let listed = Listing::page(&self.context.backend, &self.keys, before).await?.entries;
         match listed.as_slice() {
             [first] => Ok(first.sequence == head.sequence),
             [first, second, ..]

@@ -20,7 +20,7 @@ use crate::safeguard::Safeguard;
 use crate::segment::{Deletes, Segment, SegmentMeta};
 use crate::storage::{LifeKeys, NamespaceKeys, read_whole};
 use crate::types::{NamespaceName, Sequence};
-use crate::wal::{self, Entry, Listed, Listing};
+use crate::wal::{self, Entry, Link, Listed, Listing};
 
 /// How often a state that moves away under us is looked for again.
 const ATTEMPTS: u32 = 8;
@@ -298,18 +298,28 @@ impl Engine {
     /// What an entry adds to the tail.
     pub(super) async fn layers_of(&self, entry: &Entry) -> Result<Vec<Layer>> {
         let sequence = entry.head.sequence;
-        let metas = &entry.body.segments;
+        let links = &entry.body.segments;
         let key = self.keys.entry(sequence);
-        metas.iter().try_for_each(|meta| meta.check(&self.schema)).map_err(|e| e.at(&key))?;
+        links.iter().try_for_each(|link| link.check(&self.schema)).map_err(|e| e.at(&key))?;
         let run = Run::new(&self.schema, entry.body.rows.clone(), entry.body.deletes.clone())?;
-        let segments = try_join_all(metas.iter().map(|meta| self.open_segment(meta))).await?;
-        Ok(self.layers(run, segments, sequence))
+        let segments = try_join_all(links.iter().map(|link| self.open_segment(&link.meta))).await?;
+        Ok(self.layers(run, links, segments, sequence))
     }
 
-    pub(super) fn layers(&self, run: Run, linked: Vec<Arc<Segment>>, sequence: Sequence) -> Vec<Layer> {
+    /// The layers of an entry with these links, whose segments are open.
+    pub(super) fn layers(
+        &self,
+        run: Run,
+        links: &[Link],
+        segments: Vec<Arc<Segment>>,
+        sequence: Sequence,
+    ) -> Vec<Layer> {
         let id: Uuid = self.context.env.uuid();
         let run = (!run.is_empty()).then(|| Layer::run(id, run, sequence, sequence));
-        run.into_iter().chain(linked.into_iter().map(|segment| Layer::linked(segment, sequence))).collect()
+        let linked = segments.into_iter().zip(links);
+        let linked =
+            linked.map(|(segment, link)| Layer::linked(segment, Arc::new(link.dead.clone()), sequence));
+        run.into_iter().chain(linked).collect()
     }
 }
 
@@ -433,9 +443,4 @@ async fn open_named(context: &Context, keys: &LifeKeys, manifest: Option<&Manife
 
 async fn read_deletes(context: &Context, keys: &LifeKeys, meta: &SegmentMeta) -> Result<Arc<RoaringBitmap>> {
     Deletes::read(&context.backend, &keys.segment(meta.id), meta).await.map(Arc::new)
-}
-
-/// The first entries after a number, as many as a page of a listing shows.
-pub(super) async fn list_entries(context: &Context, keys: &LifeKeys, after: Sequence) -> Result<Vec<Listed>> {
-    Ok(Listing::page(&context.backend, keys, after).await?.entries)
 }

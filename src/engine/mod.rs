@@ -85,19 +85,16 @@ impl Engine {
         })
     }
 
-    /// The state to flush. What is applied from here on stays apart from it in the tail.
+    /// The state to flush, and the writes with a token since its manifest. What is applied from here on stays apart from it in the tail.
     ///
     /// # Errors
     /// `Deleted` after the seal.
-    pub(crate) fn begin_flush(&self) -> Result<Base> {
-        loop {
-            let base = self.base()?;
-            let mut state = self.state();
-            if state.sequence == base.view.sequence {
-                state.tail.begin_flush(base.view.sequence);
-                return Ok(base);
-            }
-        }
+    pub(crate) fn begin_flush(&self) -> Result<(Base, Vec<TokenRecord>)> {
+        let mut state = self.state();
+        let base = self.base_of(&state)?;
+        let tokens = state.tokens.iter().cloned().collect();
+        state.tail.begin_flush(base.view.sequence);
+        Ok((base, tokens))
     }
 
     pub(crate) async fn open_segment(&self, meta: &SegmentMeta) -> Result<Arc<Segment>> {

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::manifest::Manifest;
 use crate::memtable::{Layer, Source, Tail};
 use crate::query::Part;
-use crate::types::{Sequence, TokenRecord};
+use crate::types::{Sequence, TokenLog, TokenRecord};
 use crate::wal::{EntryHead, EntryKind};
 
 /// A manifest, its segments, and the log up to `sequence`.
@@ -26,7 +26,7 @@ pub(crate) struct State {
     pub(crate) verified: Moment,
     pub(crate) sealed: bool,
     /// Writes with a token since the manifest, oldest first.
-    pub(crate) tokens: Vec<TokenRecord>,
+    pub(crate) tokens: TokenLog,
     /// Who wrote the entries of the tail.
     writers: Writers,
 }
@@ -50,7 +50,7 @@ impl State {
             tail: Tail::default(),
             verified,
             sealed: false,
-            tokens: Vec::new(),
+            tokens: TokenLog::default(),
             writers: Writers::None,
         }
     }
@@ -106,7 +106,7 @@ impl State {
         }
         let flushed = manifest.flushed_through;
         self.tail.drop_through(flushed);
-        self.tokens.retain(|record| record.receipt.sequence > flushed);
+        self.tokens.forget_through(flushed);
         if flushed > self.sequence {
             self.sequence = flushed;
             self.last_batch = manifest.flushed_batch;

@@ -34,8 +34,8 @@ pub(super) async fn flush(engine: &Arc<Engine>) -> Result<FlushReport> {
     let mut starts = 1;
     loop {
         engine.newest_manifest().await?;
-        let tail = engine.begin_flush()?;
-        match flush_once(engine, &tail, &mut attempts).await {
+        let (tail, tokens) = engine.begin_flush()?;
+        match flush_once(engine, &tail, &tokens, &mut attempts).await {
             Ok(Some(report)) if report.flushed_through >= through => return Ok(report),
             Ok(_) => attempts.lost().await?,
             Err(e) if e.is_missing() && starts < STARTS => {
@@ -52,6 +52,7 @@ pub(super) async fn flush(engine: &Arc<Engine>) -> Result<FlushReport> {
 async fn flush_once(
     engine: &Arc<Engine>,
     tail: &Base,
+    tokens: &[TokenRecord],
     attempts: &mut Attempts<'_>,
 ) -> Result<Option<FlushReport>> {
     let (flushed, through) = (tail.manifest.flushed_through, tail.view.sequence);
@@ -67,7 +68,8 @@ async fn flush_once(
             // Another flushed: what it did stands, and ours is garbage.
             return Ok(None);
         }
-        let next = next_manifest(engine, &newest, tail, &written).await?;
+        let mut next = next_manifest(engine, &newest, tail, &written).await?;
+        next.remember(tokens.iter().cloned());
         if engine.commit(next).await? {
             return Ok(Some(FlushReport { flushed_through: through, rows }));
         }
@@ -142,6 +144,5 @@ async fn next_manifest(
     next.segments = with_deletes(engine, next.number, next.segments, &dead.collect()).await?;
     next.flushed_through = tail.view.sequence;
     next.flushed_batch = tail.last_batch;
-    next.remember(tail.tokens.iter().cloned());
     Ok(next)
 }

@@ -13,10 +13,10 @@ use crate::schema::Schema;
 use crate::storage::{ObjectKey, StorageBackend};
 use crate::types::Sequence;
 
-/// The largest manifest that the hint carries along.
-const CARRIED_BYTES_MAX: usize = 256 << 10;
+/// The largest manifest that the hint carries along: more than half of it may be tokens of writes.
+const CARRIED_BYTES_MAX: usize = 512 << 10;
 /// No hint is larger: the manifest, and some numbers.
-const HINT_BYTES_MAX: u64 = 512 << 10;
+const HINT_BYTES_MAX: u64 = 1 << 20;
 /// No OPEN is larger: it is the schema, mostly.
 pub(crate) const LIFE_BYTES_MAX: u64 = 64 << 20;
 /// No CLOSED is larger.

@@ -22,7 +22,7 @@ use crate::index::vector::CentroidsMeta;
 use crate::schema::Schema;
 use crate::segment::SegmentMeta;
 use crate::storage::NUMBER_MAX;
-use crate::types::{Sequence, TokenRecord};
+use crate::types::{Sequence, TokenLog, TokenRecord};
 
 const FRAME: Frame = Frame { what: "manifest", version: 1 };
 /// Ancestors a manifest remembers: by them a committer that was slow learns whether its commit counts.
@@ -50,7 +50,7 @@ pub(crate) struct Manifest {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) centroids: BTreeMap<String, CentroidsMeta>,
     /// The newest writes with an idempotency token, oldest first.
-    pub(crate) tokens: Vec<TokenRecord>,
+    pub(crate) tokens: TokenLog,
     /// The last manifests before this one: number and nonce.
     pub(crate) ring: Vec<(u64, Uuid)>,
     /// What a reader must know to read this: none yet.
@@ -80,7 +80,7 @@ impl Manifest {
             schema: life.schema.clone(),
             segments: Vec::new(),
             centroids: BTreeMap::new(),
-            tokens: Vec::new(),
+            tokens: TokenLog::default(),
             ring: Vec::new(),
             features: Vec::new(),
             created_ms: life.created_ms,
@@ -117,8 +117,7 @@ impl Manifest {
     /// Appends writes with tokens; the oldest are forgotten.
     pub(crate) fn remember(&mut self, tokens: impl IntoIterator<Item = TokenRecord>) {
         self.tokens.extend(tokens);
-        let old = self.tokens.len().saturating_sub(TOKENS);
-        self.tokens.drain(..old);
+        self.tokens.keep_last(TOKENS);
     }
 
     /// Whether the manifest of this number and nonce is this one or one of the ancestors it remembers.
@@ -209,6 +208,6 @@ mod tests {
         assert!(!manifest.descends_from(35, Uuid::from_u128(35)) && manifest.ring.len() == RING);
         let token = |n| TokenRecord { token: Uuid::from_u128(n), receipt: WriteReceipt::default() };
         manifest.remember((0..TOKENS as u128 + 5).map(token));
-        assert_eq!(manifest.tokens.first().map(|t| t.token), Some(Uuid::from_u128(5)));
+        assert_eq!(manifest.tokens.iter().next().map(|t| t.token), Some(Uuid::from_u128(5)));
     }
 }

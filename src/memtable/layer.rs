@@ -1,19 +1,25 @@
 //! One layer of the tail, and what it hides of older parts.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::try_join;
+use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
 use super::Run;
+use crate::env::Env;
 use crate::error::Result;
 use crate::schema::Ids;
-use crate::segment::Segment;
+use crate::segment::{IdBlock, Segment};
 use crate::types::{DocumentId, SegmentId, Sequence};
 
-/// Ids of a linked segment that are looked up in an older part at a time.
-const PAGE: usize = 16_384;
+/// Pages of ids of a linked segment that are read ahead.
+const PAGES: usize = 4;
+/// Ids that are looked up in a run where we are: more go to the blocking pool.
+const INLINE_IDS: usize = 4_096;
 
 /// Which part of a snapshot: a run by its own id, a segment by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +40,8 @@ pub(crate) enum Source {
 pub(crate) struct Layer {
     id: PartId,
     source: Source,
+    /// Rows of a linked segment that do not count: they neither answer nor hide.
+    dead: Arc<RoaringBitmap>,
     first: Sequence,
     last: Sequence,
     /// Which rows of older parts this layer hides: found once, kept as long as the layer.
@@ -44,14 +52,15 @@ impl Layer {
     /// Rows and deletes of the entries from `first` to `last`. `id` must be unique in the process.
     pub(crate) fn run(id: Uuid, run: Run, first: Sequence, last: Sequence) -> Self {
         let source = Source::Run(Arc::new(run));
-        Self { id: PartId::Run(id), source, first, last, masks: Mutex::default() }
+        let (id, dead) = (PartId::Run(id), Arc::default());
+        Self { id, source, dead, first, last, masks: Mutex::default() }
     }
 
-    /// A segment that the entry `sequence` links.
-    pub(crate) fn linked(segment: Arc<Segment>, sequence: Sequence) -> Self {
+    /// A segment that the entry `sequence` links, but for its dead rows.
+    pub(crate) fn linked(segment: Arc<Segment>, dead: Arc<RoaringBitmap>, sequence: Sequence) -> Self {
         let id = PartId::Segment(segment.meta().id);
         let source = Source::Segment(segment);
-        Self { id, source, first: sequence, last: sequence, masks: Mutex::default() }
+        Self { id, source, dead, first: sequence, last: sequence, masks: Mutex::default() }
     }
 
     pub(crate) fn id(&self) -> PartId {
@@ -60,6 +69,11 @@ impl Layer {
 
     pub(crate) fn source(&self) -> &Source {
         &self.source
+    }
+
+    /// The rows that do not count.
+    pub(crate) fn dead(&self) -> &Arc<RoaringBitmap> {
+        &self.dead
     }
 
     /// Whether this layer deletes `id`.
@@ -109,33 +123,56 @@ impl Layer {
     }
 
     /// The rows of an older part whose ids this layer puts or deletes.
-    pub(crate) async fn hides(&self, part: PartId, source: &Source) -> Result<Arc<RoaringBitmap>> {
+    pub(crate) async fn hides(&self, env: &Env, part: PartId, source: &Source) -> Result<Arc<RoaringBitmap>> {
         if let Some(mask) = self.masks().get(&part) {
             return Ok(Arc::clone(mask));
         }
-        let mut mask = RoaringBitmap::new();
-        match &self.source {
+        let mask = match &self.source {
             Source::Run(run) => {
-                mask |= source.find_all(run.ids()).await?;
-                mask.extend(source.find(run.deletes()).await?.into_iter().flatten());
+                let deleted = run.deleted()?;
+                let puts = source.find_all(env, run.ids());
+                let (puts, deletes) = try_join(puts, source.find_all(env, &deleted)).await?;
+                puts.into_iter().chain(deletes).map(|(_, row)| row).collect()
             }
-            Source::Segment(segment) => {
-                let mut after = None;
-                loop {
-                    let page = segment.next_ids(after.as_ref(), PAGE).await?;
-                    let ids: Vec<DocumentId> = page.into_iter().map(|(id, _)| id).collect();
-                    mask.extend(source.find(&ids).await?.into_iter().flatten());
-                    match ids.last() {
-                        Some(last) if ids.len() == PAGE => after = Some(last.clone()),
-                        _ => break,
-                    }
-                }
-            }
-        }
+            Source::Segment(segment) => hidden_by(env, segment, &self.dead, source).await?,
+        };
         let mask = Arc::new(mask);
         self.masks().insert(part, Arc::clone(&mask));
         Ok(mask)
     }
+}
+
+/// The rows of an older part whose ids a linked segment has in a row that counts. The ids of whichever has fewer rows
+/// are walked, and only where both may have some, a few pages at a time.
+async fn hidden_by(
+    env: &Env,
+    segment: &Arc<Segment>,
+    dead: &RoaringBitmap,
+    older: &Source,
+) -> Result<RoaringBitmap> {
+    let newer = Source::Segment(Arc::clone(segment));
+    let (Some((least, greatest)), Some((min, max))) = (newer.bounds(), older.bounds()) else {
+        return Ok(RoaringBitmap::new());
+    };
+    let (least, greatest) = (least.max(min), greatest.min(max));
+    let walks_older = older.rows() < newer.rows();
+    let (walked, asked) = if walks_older { (older, &newer) } else { (&newer, older) };
+    stream::iter(walked.pages(&least, &greatest))
+        .map(|page| async move {
+            let mut mask = RoaringBitmap::new();
+            let block = walked.page(page).await?;
+            for (at, found) in asked.find_all(env, &block.ids).await? {
+                let Some(walked) = block.rows.get(at).copied() else { continue };
+                let (old, new) = if walks_older { (walked, found) } else { (found, walked) };
+                if !dead.contains(new) {
+                    mask.insert(old);
+                }
+            }
+            Ok(mask)
+        })
+        .buffer_unordered(PAGES)
+        .try_fold(RoaringBitmap::new(), |all, some| async move { Ok(all | some) })
+        .await
 }
 
 impl Source {
@@ -147,11 +184,50 @@ impl Source {
         }
     }
 
-    /// The rows of these ids, which are in ascending order.
-    async fn find_all(&self, ids: &Ids) -> Result<RoaringBitmap> {
+    /// Of these ids, which are in ascending order, those that are here: the place among them, and the row.
+    pub(crate) async fn find_all(&self, env: &Env, ids: &Ids) -> Result<Vec<(usize, u32)>> {
+        let run = match self {
+            Self::Run(run) => run,
+            Self::Segment(segment) => return segment.find_all(ids).await,
+        };
+        let (ours, theirs) = (run.ids().clone(), ids.clone());
+        let work = move || {
+            let mut found = Vec::new();
+            theirs.shared(&ours, |at, row| found.extend(u32::try_from(row).ok().map(|row| (at, row))));
+            found
+        };
+        if ids.len().min(run.ids().len()) <= INLINE_IDS { Ok(work()) } else { env.blocking(work).await }
+    }
+
+    /// The least and the greatest id.
+    fn bounds(&self) -> Option<(DocumentId, DocumentId)> {
         match self {
-            Self::Run(run) => Ok((0..ids.len()).filter_map(|row| run.find(&ids.get(row))).collect()),
-            Self::Segment(segment) => segment.find_all(ids).await,
+            Self::Run(run) => {
+                let last = run.ids().len().checked_sub(1)?;
+                Some((run.ids().get(0), run.ids().get(last)))
+            }
+            Self::Segment(segment) => Some((segment.meta().id_min.clone(), segment.meta().id_max.clone())),
+        }
+    }
+
+    /// The ids between two, and perhaps some more, as pages.
+    fn pages(&self, least: &DocumentId, greatest: &DocumentId) -> Vec<Range<usize>> {
+        match self {
+            Self::Run(run) => {
+                Some(run.ids().between(least, greatest)).filter(|rows| !rows.is_empty()).into_iter().collect()
+            }
+            Self::Segment(segment) => segment.id_pages(least, greatest),
+        }
+    }
+
+    /// The ids of a page with their rows.
+    async fn page(&self, page: Range<usize>) -> Result<IdBlock> {
+        match self {
+            Self::Run(run) => {
+                let rows = page.clone().filter_map(|row| u32::try_from(row).ok()).collect();
+                Ok(IdBlock { ids: run.ids().slice(page), rows })
+            }
+            Self::Segment(segment) => segment.id_page(page).await,
         }
     }
 

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, RecordBatch};
-use arrow::compute::interleave_record_batch;
+use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, interleave_record_batch};
+use roaring::RoaringBitmap;
 
 use crate::error::{Error, OrInternal, Result};
 use crate::index::text::MemoryIndex;
@@ -74,6 +75,33 @@ impl Run {
 
     pub(crate) fn deletes(&self) -> &Arc<Vec<DocumentId>> {
         &self.deletes
+    }
+
+    /// The same rows, and these deletes, which are in ascending order and none of them among the rows.
+    pub(crate) fn with_deletes(&self, deletes: impl IntoIterator<Item = DocumentId>) -> Self {
+        let deletes: Vec<DocumentId> = deletes.into_iter().collect();
+        let bytes = self.bytes - self.deletes.len() * ID_BYTES + deletes.len() * ID_BYTES;
+        let (rows, ids, text) = (self.rows.clone(), self.ids.clone(), Arc::clone(&self.text));
+        Self { rows, ids, deletes: Arc::new(deletes), bytes, text }
+    }
+
+    /// This run less some rows.
+    pub(crate) fn without(&self, gone: &RoaringBitmap) -> Result<Self> {
+        if gone.is_empty() {
+            return Ok(self.clone());
+        }
+        let keep = (0u32..).take(self.ids.len()).map(|row| !gone.contains(row));
+        let rows = filter_record_batch(&self.rows, &BooleanArray::from_iter(keep.map(Some)))?;
+        let column = rows.columns().first().ok_or_else(|| Error::internal("a batch without ids"))?;
+        let ids = Ids::new(self.ids.kind(), column)?;
+        let bytes = batch_bytes(&rows) + self.deletes.len() * ID_BYTES;
+        Ok(Self { rows, ids, deletes: Arc::clone(&self.deletes), bytes, text: Arc::default() })
+    }
+
+    /// The deletes as a column.
+    pub(crate) fn deleted(&self) -> Result<Ids> {
+        let kind = self.ids.kind();
+        Ids::new(kind, &Ids::array(kind, self.deletes.iter())?)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -99,6 +99,8 @@ impl Namespace {
     ///   help, the error of the flush, also for a moment after it failed: a second at first, a minute at most.
     /// - [`ErrorKind::Indeterminate`] if the store gave no clear answer for
     ///   [`Settings::write_timeout`](crate::Settings::write_timeout): the batch may be written.
+    /// - [`ErrorKind::Unavailable`] if the store does not answer, or if other processes took the next place in the log
+    ///   again and again for that time: nothing was written.
     /// - [`ErrorKind::Deleted`] after the namespace was deleted, [`ErrorKind::Closed`] after `close`.
     pub async fn write(&self, batch: WriteBatch) -> Result<WriteReceipt> {
         let batch = self.check(batch).await?;
@@ -303,7 +305,7 @@ impl Namespace {
         index_progress(&self.engine)
     }
 
-    /// Refuses new writes through this handle and its clones, and waits for those under way.
+    /// Refuses new writes through this handle and its clones, and waits for those under way, however large.
     pub async fn close(&self) {
         self.committer.close(&self.engine).await;
     }

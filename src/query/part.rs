@@ -161,6 +161,14 @@ impl Part {
         }
     }
 
+    /// What a row takes in these columns, in bytes, about.
+    pub(crate) fn row_bytes(&self, columns: &[usize], row: u32) -> u64 {
+        match &self.source {
+            Source::Segment(segment) => segment.row_bytes(columns, row),
+            Source::Run(run) => (run.bytes() / run.len().max(1)) as u64,
+        }
+    }
+
     /// The id and these columns of some rows, in ascending order of the rows.
     pub(super) async fn fetch(
         &self,

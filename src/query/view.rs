@@ -41,11 +41,10 @@ pub(crate) struct Place {
 impl View {
     /// The parts, oldest first.
     pub(crate) fn parts(&self) -> Vec<Part> {
-        let nothing = Arc::new(RoaringBitmap::new());
         let layers = self.layers.iter().map(|layer| Part {
             id: layer.id(),
             source: layer.source().clone(),
-            deletes: Arc::clone(&nothing),
+            deletes: Arc::clone(layer.dead()),
         });
         self.segments.iter().cloned().chain(layers).collect()
     }
@@ -54,7 +53,8 @@ impl View {
     pub(crate) async fn dead(&self, at: usize, part: &Part) -> Result<RoaringBitmap> {
         let newer = (at + 1).saturating_sub(self.segments.len());
         let layers = self.layers.get(newer..).unwrap_or_default();
-        let masks = try_join_all(layers.iter().map(|layer| layer.hides(part.id, &part.source))).await?;
+        let masks =
+            try_join_all(layers.iter().map(|layer| layer.hides(&self.env, part.id, &part.source))).await?;
         Ok(masks.iter().fold(part.deletes.as_ref().clone(), |dead, mask| dead | mask.as_ref()))
     }
 

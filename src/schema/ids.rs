@@ -1,6 +1,7 @@
 //! Ids in and out of Arrow arrays.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -113,6 +114,59 @@ impl Ids {
         Err(low)
     }
 
+    /// Some rows, which must be there.
+    pub(crate) fn slice(&self, rows: Range<usize>) -> Self {
+        match self {
+            Self::U64(a) => Self::U64(a.slice(rows.start, rows.len())),
+            Self::Uuid(a) => Self::Uuid(a.slice(rows.start, rows.len())),
+            Self::String(a) => Self::String(a.slice(rows.start, rows.len())),
+        }
+    }
+
+    /// Several columns of one kind as one.
+    pub(crate) fn concat(kind: IdKind, columns: &[&Self]) -> Result<Self> {
+        let column = |ids: &&Self| -> ArrayRef {
+            match ids {
+                Self::U64(a) => Arc::new(a.clone()),
+                Self::Uuid(a) => Arc::new(a.clone()),
+                Self::String(a) => Arc::new(a.clone()),
+            }
+        };
+        let arrays: Vec<ArrayRef> = columns.iter().map(column).collect();
+        match arrays.as_slice() {
+            [] => Self::new(kind, &Self::array(kind, [])?),
+            [one] => Self::new(kind, one),
+            several => {
+                let several: Vec<&dyn Array> = several.iter().map(AsRef::as_ref).collect();
+                Self::new(kind, &arrow::compute::concat(&several)?)
+            }
+        }
+    }
+
+    /// In a column in ascending order: the rows whose ids lie between two, which count.
+    pub(crate) fn between(&self, least: &DocumentId, greatest: &DocumentId) -> Range<usize> {
+        let start = self.search(least).unwrap_or_else(|at| at);
+        let end = self.search(greatest).map_or_else(|at| at, |at| at + 1);
+        start..end.max(start)
+    }
+
+    /// The rows of each id that this column and another hold, both in ascending order and of one kind. Costs what
+    /// the shorter one is long, times the logarithm of the gaps.
+    pub(crate) fn shared(&self, other: &Self, found: impl FnMut(usize, usize)) {
+        match (self, other) {
+            (Self::U64(a), Self::U64(b)) => {
+                meet(a.len(), b.len(), |x, y| a.value(x).cmp(&b.value(y)), found);
+            }
+            (Self::Uuid(a), Self::Uuid(b)) => {
+                meet(a.len(), b.len(), |x, y| a.value(x).cmp(b.value(y)), found);
+            }
+            (Self::String(a), Self::String(b)) => {
+                meet(a.len(), b.len(), |x, y| a.value(x).cmp(b.value(y)), found);
+            }
+            _ => debug_assert!(false, "ids of two kinds"),
+        }
+    }
+
     /// An array of ids, all of `kind`.
     pub(crate) fn array<'a>(kind: IdKind, ids: impl IntoIterator<Item = &'a DocumentId>) -> Result<ArrayRef> {
         let ids = ids.into_iter();
@@ -142,9 +196,77 @@ impl Ids {
     }
 }
 
+/// Walks two ascending columns of these lengths and tells of each pair that is equal.
+fn meet(
+    length: usize,
+    other: usize,
+    compare: impl Fn(usize, usize) -> Ordering,
+    mut found: impl FnMut(usize, usize),
+) {
+    let (mut x, mut y) = (0, 0);
+    while x < length && y < other {
+        match compare(x, y) {
+            Ordering::Less => x = gallop(x, length, |x| compare(x, y).is_lt()),
+            Ordering::Greater => y = gallop(y, other, |y| compare(x, y).is_gt()),
+            Ordering::Equal => {
+                found(x, y);
+                (x, y) = (x + 1, y + 1);
+            }
+        }
+    }
+}
+
+/// The first place behind `from` that is not before: by steps that double, then by halving the last one.
+fn gallop(from: usize, end: usize, before: impl Fn(usize) -> bool) -> usize {
+    let (mut low, mut step) = (from, 1);
+    while low + step < end && before(low + step) {
+        low += step;
+        step *= 2;
+    }
+    let mut high = end.min(low + step);
+    low += 1;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_two_columns_share_is_their_intersection(
+            one in proptest::collection::btree_set(0u64..400, 0..120),
+            other in proptest::collection::btree_set(0u64..400, 0..40),
+        ) {
+            let kinds: [(IdKind, fn(u64) -> DocumentId); 3] = [
+                (IdKind::U64, DocumentId::U64),
+                (IdKind::Uuid, |n| Uuid::from_u128(u128::from(n) << 90).into()),
+                (IdKind::String, |n| format!("{n:03}").into()),
+            ];
+            for (kind, id) in kinds {
+                let column = |some: &BTreeSet<u64>| {
+                    let ids: Vec<_> = some.iter().copied().map(id).collect();
+                    Ids::new(kind, &Ids::array(kind, &ids).unwrap()).unwrap()
+                };
+                let (a, b) = (column(&one), column(&other));
+                let mut found = Vec::new();
+                a.shared(&b, |x, y| found.push((a.get(x), b.get(y))));
+                let expected: Vec<_> = one.intersection(&other).map(|n| (id(*n), id(*n))).collect();
+                prop_assert_eq!(found, expected);
+                let within: Vec<_> = one.iter().filter(|n| (100..=200).contains(*n)).map(|n| id(*n)).collect();
+                prop_assert_eq!(a.slice(a.between(&id(100), &id(200))).to_vec(), within);
+                prop_assert!(a.between(&id(200), &id(100)).is_empty());
+            }
+        }
+    }
 
     #[test]
     fn ids_of_every_kind_go_in_and_out_and_are_found() {

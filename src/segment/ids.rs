@@ -17,7 +17,6 @@ use std::sync::Arc;
 use arrow::array::{FixedSizeBinaryArray, StringArray, UInt64Array};
 use arrow::buffer::{Buffer, OffsetBuffer};
 use bytes::Bytes;
-use roaring::RoaringBitmap;
 
 use super::compute;
 use crate::cache::{Blob, Span};
@@ -31,6 +30,8 @@ const WHAT: &str = "id index";
 const MAGIC: [u8; 4] = *b"EIDX";
 const VERSION: u16 = 1;
 const BLOCK_BYTES_MAX: usize = 32 << 10;
+/// Blocks of a page, for those who walk all ids: 4 MiB, of which some are in flight at a time.
+const PAGE_BLOCKS: usize = 128;
 
 /// Encodes an id index; ids come in ascending order.
 #[derive(Debug)]
@@ -138,7 +139,7 @@ pub(super) fn code(kind: IdKind) -> u16 {
 pub(super) struct IdIndex {
     head: IdHead,
     blob: Blob,
-    resident: Option<Vec<Block>>,
+    resident: Option<Vec<IdBlock>>,
 }
 
 #[derive(Debug)]
@@ -156,11 +157,11 @@ struct BlockPlace {
     entries: u32,
 }
 
-/// A decoded block: cheap to clone.
+/// Some ids in ascending order and the row of each: cheap to clone.
 #[derive(Clone, Debug)]
-struct Block {
-    ids: Ids,
-    rows: Arc<[u32]>,
+pub(crate) struct IdBlock {
+    pub(crate) ids: Ids,
+    pub(crate) rows: Arc<[u32]>,
 }
 
 impl IdHead {
@@ -209,7 +210,7 @@ impl IdHead {
         }
     }
 
-    fn decode_block(&self, number: usize, bytes: &[u8]) -> Result<Block, CodecError> {
+    fn decode_block(&self, number: usize, bytes: &[u8]) -> Result<IdBlock, CodecError> {
         let bad = |why| CodecError::malformed(WHAT, why);
         let place = self.blocks.get(number).ok_or_else(|| bad("no such block"))?;
         let mut reader = Reader::new(WHAT, bytes);
@@ -228,7 +229,7 @@ impl IdHead {
         if !first || !last || !ascending(&ids) || rows.iter().any(|row| *row >= self.rows) {
             return Err(bad("ids are not where they belong"));
         }
-        Ok(Block { ids, rows })
+        Ok(IdBlock { ids, rows })
     }
 }
 
@@ -270,20 +271,47 @@ impl IdIndex {
         .await
     }
 
-    /// The rows of `ids`, which are in ascending order. At most one round trip.
-    pub(super) async fn find_all(self: &Arc<Self>, env: &Env, ids: &Ids) -> Result<RoaringBitmap> {
+    /// Of `ids`, which are in ascending order, those that are here: the place among them, and the row. At most one
+    /// round trip.
+    pub(super) async fn find_all(self: &Arc<Self>, env: &Env, ids: &Ids) -> Result<Vec<(usize, u32)>> {
         let (index, wanted) = (Arc::clone(self), ids.clone());
         let spans = compute(env, ids.len(), move || index.head.spans(&wanted)).await?;
         let blocks = self.load(env, spans.iter().map(|(block, _)| *block).collect()).await?;
         let ids = ids.clone();
         compute(env, ids.len(), move || {
-            let rows = |(block, span): (usize, Range<usize>)| {
-                let block = blocks.get(&block);
-                span.filter_map(|at| block?.row(&ids.get(at))).collect::<Vec<_>>()
-            };
-            spans.into_iter().flat_map(rows).collect()
+            let mut found = Vec::new();
+            for (block, span) in spans {
+                let Some(block) = blocks.get(&block) else { continue };
+                let start = span.start;
+                ids.slice(span).shared(&block.ids, |at, place| {
+                    found.extend(block.rows.get(place).map(|row| (start + at, *row)));
+                });
+            }
+            found
         })
         .await
+    }
+
+    /// The blocks that hold ids between two, cut into pages.
+    pub(super) fn pages(&self, least: &DocumentId, greatest: &DocumentId) -> Vec<Range<usize>> {
+        let Some(last) = self.head.block_of(greatest).filter(|_| least <= greatest) else {
+            return Vec::new();
+        };
+        let first = self.head.block_of(least).unwrap_or(0);
+        let pages = (first..=last).step_by(PAGE_BLOCKS);
+        pages.map(|start| start..(last + 1).min(start + PAGE_BLOCKS)).collect()
+    }
+
+    /// The ids of a page with their rows, in id order. At most one round trip.
+    pub(super) async fn page(self: &Arc<Self>, env: &Env, blocks: Range<usize>) -> Result<IdBlock> {
+        let blocks = self.load(env, blocks.collect()).await?;
+        let (kind, entries) = (self.head.kind, blocks.values().map(|block| block.rows.len()).sum());
+        compute(env, entries, move || {
+            let ids: Vec<&Ids> = blocks.values().map(|block| &block.ids).collect();
+            let rows = blocks.values().flat_map(|block| block.rows.iter().copied()).collect();
+            Ok(IdBlock { ids: Ids::concat(kind, &ids)?, rows })
+        })
+        .await?
     }
 
     /// Up to `limit` ids greater than `after` with their rows, in id order. At most one round trip.
@@ -313,7 +341,7 @@ impl IdIndex {
         .await
     }
 
-    async fn load(self: &Arc<Self>, env: &Env, wanted: BTreeSet<usize>) -> Result<BTreeMap<usize, Block>> {
+    async fn load(self: &Arc<Self>, env: &Env, wanted: BTreeSet<usize>) -> Result<BTreeMap<usize, IdBlock>> {
         if let Some(resident) = &self.resident {
             let block = |number: usize| Some((number, resident.get(number)?.clone()));
             return Ok(wanted.into_iter().filter_map(block).collect());
@@ -351,7 +379,7 @@ impl IdHead {
     }
 }
 
-impl Block {
+impl IdBlock {
     fn row(&self, id: &DocumentId) -> Option<u32> {
         self.rows.get(self.ids.search(id).ok()?).copied()
     }
@@ -455,7 +483,10 @@ mod tests {
                 assert!(index.find(&env, absent.clone().into()).await?.iter().all(Option::is_none));
                 let array = |some: &[DocumentId]| Ids::new(kind, &Ids::array(kind, some).unwrap()).unwrap();
                 let found = index.find_all(&env, &array(&present)).await?;
-                assert_eq!(found, (0..present.len() as u32).collect());
+                assert_eq!(
+                    found,
+                    (0..present.len()).zip((0..present.len() as u32).rev()).collect::<Vec<_>>()
+                );
                 assert!(index.find_all(&env, &array(&absent)).await?.is_empty());
                 assert!(index.find_all(&env, &array(&[])).await?.is_empty());
                 assert!(index.find(&env, [].into()).await?.is_empty());

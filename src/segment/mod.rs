@@ -39,6 +39,7 @@ mod writer;
 mod tests;
 
 pub(crate) use deletes::Deletes;
+pub(crate) use ids::IdBlock;
 pub(crate) use indexing::Indexing;
 pub(crate) use meta::{RowOrder, SegmentMeta};
 pub(crate) use reader::Segment;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::future::{try_join, try_join_all, try_join4};
 use roaring::RoaringBitmap;
 
-use super::ids::{IdHead, IdIndex};
+use super::ids::{IdBlock, IdHead, IdIndex};
 use super::meta::{FileMeta, Section, SegmentMeta};
 use super::row_ids::RowIds;
 use super::rows::{FOOTER, Rows};
@@ -30,7 +30,7 @@ use crate::index::text::StoredIndex;
 use crate::index::vector::{CentroidsMeta, Named, VectorIndex};
 use crate::schema::{ColumnKind, Ids, Schema, VectorColumn};
 use crate::storage::{LifeKeys, SegmentKeys, StorageBackend};
-use crate::types::DocumentId;
+use crate::types::{DocumentId, Sequence};
 
 /// An id index up to this size is kept in memory whole.
 const RESIDENT_BYTES_MAX: u64 = 1 << 20;
@@ -39,6 +39,7 @@ const RESIDENT_BYTES_MAX: u64 = 1 << 20;
 const DECODED: u64 = 2;
 
 /// An open segment.
+#[derive(Clone)]
 pub(crate) struct Segment {
     env: Env,
     schema: Arc<Schema>,
@@ -145,12 +146,33 @@ impl Segment {
         self.ids.find(&self.env, ids.into()).await
     }
 
-    /// The rows of these ids, which are in ascending order. At most one round trip.
-    pub(crate) async fn find_all(&self, ids: &Ids) -> Result<RoaringBitmap> {
-        let apart = ids.len() == 0
-            || ids.compare(0, &self.meta.id_max).is_gt()
-            || ids.compare(ids.len() - 1, &self.meta.id_min).is_lt();
-        if apart { Ok(RoaringBitmap::new()) } else { self.ids.find_all(&self.env, ids).await }
+    /// The same segment as the entry `sequence` links it: it was uploaded before its place in the log was known.
+    pub(crate) fn linked_by(&self, sequence: Sequence) -> Self {
+        let meta = SegmentMeta { sequences: (sequence, sequence), ..self.meta.clone() };
+        Self { meta, ..self.clone() }
+    }
+
+    /// Of these ids, which are in ascending order, those that are here, dead or not: the place among them, and the
+    /// row. At most one round trip.
+    pub(crate) async fn find_all(&self, ids: &Ids) -> Result<Vec<(usize, u32)>> {
+        let within = ids.between(&self.meta.id_min, &self.meta.id_max);
+        if within.is_empty() {
+            return Ok(Vec::new());
+        }
+        let start = within.start;
+        let found = self.ids.find_all(&self.env, &ids.slice(within)).await?;
+        Ok(found.into_iter().map(|(at, row)| (start + at, row)).collect())
+    }
+
+    /// The ids from `least` to `greatest`, and some more before and behind, as pages for [`Self::id_page`].
+    pub(crate) fn id_pages(&self, least: &DocumentId, greatest: &DocumentId) -> Vec<Range<usize>> {
+        let (least, greatest) = (least.max(&self.meta.id_min), greatest.min(&self.meta.id_max));
+        self.ids.pages(least, greatest)
+    }
+
+    /// The ids of a page with their rows, dead or not, in id order. At most one round trip.
+    pub(crate) async fn id_page(&self, page: Range<usize>) -> Result<IdBlock> {
+        self.ids.page(&self.env, page).await
     }
 
     /// Up to `limit` ids greater than `after` with their rows, in id order, dead or not. At most one round
@@ -195,6 +217,11 @@ impl Segment {
     /// last row.
     pub(crate) fn window(&self, columns: &[usize], from: u32) -> Range<u32> {
         self.weights.window(columns, from)
+    }
+
+    /// What a row takes in these columns, in bytes, about.
+    pub(crate) fn row_bytes(&self, columns: &[usize], row: u32) -> u64 {
+        self.weights.row_bytes(columns, row)
     }
 
     /// The vectors of a run of rows, each checked. One request.

@@ -80,7 +80,7 @@ impl RowIdsBuilder {
 }
 
 /// The ids of rows, read block by block.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct RowIds {
     kind: IdKind,
     rows: u32,

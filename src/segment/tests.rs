@@ -456,7 +456,7 @@ async fn probe(written: &Written, backend: &Arc<dyn StorageBackend>) -> Result<(
     }
     let kind = written.schema.id();
     let found = segment.find_all(&Ids::new(kind, written.source.column(0))?).await?;
-    assert_eq!(found.len(), u64::from(written.meta.rows));
+    assert_eq!(found.len(), written.meta.rows as usize);
     Ok(())
 }
 

@@ -108,6 +108,14 @@ impl Weights {
         }
         from..end.max(from.saturating_add(1)).min(self.rows)
     }
+
+    /// What a row takes in these columns, in bytes, on the average of its neighbours.
+    pub(super) fn row_bytes(&self, columns: &[usize], row: u32) -> u64 {
+        let group = row / GROUP;
+        let rows = (group + 1).saturating_mul(GROUP).min(self.rows) - group * GROUP;
+        let chosen = columns.iter().filter_map(|column| self.columns.get(*column));
+        chosen.map(|weight| weight.row(group, rows)).fold(ROW_BYTES, u64::saturating_add)
+    }
 }
 
 impl Weight {

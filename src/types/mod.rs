@@ -4,14 +4,15 @@ mod document;
 mod id;
 mod name;
 mod receipt;
+mod tokens;
 mod value;
 mod vector;
 
 pub use document::Document;
 pub use id::{DocumentId, IdKind, SegmentId, Sequence};
 pub use name::NamespaceName;
-pub(crate) use receipt::TokenRecord;
 pub use receipt::{AffectedIds, WriteReceipt};
+pub(crate) use tokens::{TokenLog, TokenRecord, packed_tokens};
 pub use value::Value;
 pub use vector::{Metric, Vector, VectorType};
 

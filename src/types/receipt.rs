@@ -19,7 +19,7 @@ pub struct WriteReceipt {
     /// Operations that did nothing: a condition that was false, an insert of an id that exists, a patch or
     /// conditional delete of one that does not.
     pub skipped: u64,
-    /// A write by filter stopped at its limit of rows and more rows match.
+    /// A write by filter stopped at one of its limits, and more rows may match.
     pub rows_remaining: bool,
     /// The write had been applied before under the same idempotency token: this is its first receipt.
     #[serde(skip)]
@@ -39,11 +39,4 @@ pub struct AffectedIds {
     pub patched: Vec<DocumentId>,
     /// Deleted.
     pub deleted: Vec<DocumentId>,
-}
-
-/// A write remembered by its idempotency token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TokenRecord {
-    pub(crate) token: uuid::Uuid,
-    pub(crate) receipt: WriteReceipt,
 }

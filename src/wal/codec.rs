@@ -19,12 +19,11 @@ use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, EntryBody, EntryHead, EntryKind};
+use super::{Entry, EntryBody, EntryHead, EntryKind, Link};
 use crate::codec::{CodecError, Reader, checksum, guarded};
 use crate::error::{Error, OrInternal, Result};
 use crate::schema::{Ids, Schema};
-use crate::segment::SegmentMeta;
-use crate::types::{IdKind, Sequence, TokenRecord};
+use crate::types::{IdKind, Sequence, TokenRecord, packed_tokens};
 
 const WHAT: &str = "log entry";
 const MAGIC: [u8; 4] = *b"EWAL";
@@ -33,7 +32,7 @@ const HEAD: usize = 120;
 /// The schema that a life began with: there is no other yet.
 const SCHEMA: u32 = 1;
 /// No entry is larger: many rows are written as a segment, which the entry links.
-pub(super) const ENTRY_BYTES_MAX: u64 = 1 << 30;
+pub(super) const ENTRY_BYTES_MAX: u64 = 128 << 20;
 /// Rows begin at a multiple of this, so that arrays are read where they lie.
 const ALIGN: usize = 64;
 
@@ -41,10 +40,10 @@ const ALIGN: usize = 64;
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Extension {
     schema: u32,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "packed_tokens")]
     tokens: Vec<TokenRecord>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    segments: Vec<SegmentMeta>,
+    segments: Vec<Link>,
 }
 
 impl Extension {
@@ -232,6 +231,37 @@ fn first_message(bytes: &[u8]) -> Option<usize> {
     let rest = bytes.strip_prefix(&MARK)?;
     let length = usize::try_from(i32::from_le_bytes(*rest.first_chunk()?)).ok()?;
     length.checked_add(8).filter(|end| *end <= bytes.len())
+}
+
+/// Rows as the gaps between them.
+pub(super) mod packed_rows {
+    use roaring::RoaringBitmap;
+    use serde::de::Error as _;
+    use serde::{Deserializer, Serializer};
+
+    use crate::codec::{Packer, Unpacker};
+
+    pub(in crate::wal) fn serialize<S: Serializer>(rows: &RoaringBitmap, to: S) -> Result<S::Ok, S::Error> {
+        let (mut packer, mut next) = (Packer::default(), 0);
+        for row in rows {
+            packer.number(u64::from(row) - next);
+            next = u64::from(row) + 1;
+        }
+        packer.serialize(to)
+    }
+
+    pub(in crate::wal) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<RoaringBitmap, D::Error> {
+        let mut unpacker = Unpacker::deserialize(from)?;
+        let (mut rows, mut next) = (RoaringBitmap::new(), 0u64);
+        while !unpacker.is_empty() {
+            let row = unpacker.number().and_then(|gap| next.checked_add(gap));
+            let row = row.and_then(|row| u32::try_from(row).ok());
+            let row = row.ok_or_else(|| D::Error::custom("rows that cannot be"))?;
+            rows.insert(row);
+            next = u64::from(row) + 1;
+        }
+        Ok(rows)
+    }
 }
 
 /// The ids of a batch, which must be in ascending order.

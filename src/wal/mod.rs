@@ -13,8 +13,12 @@ pub(crate) use codec::Encoded;
 pub(crate) use reader::{Listed, Listing, read, read_all};
 
 use arrow::record_batch::RecordBatch;
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::codec::CodecError;
+use crate::schema::Schema;
 use crate::segment::SegmentMeta;
 use crate::types::{DocumentId, Sequence, TokenRecord};
 
@@ -48,9 +52,32 @@ pub(crate) struct EntryBody {
     pub(crate) rows: RecordBatch,
     /// Ids in ascending order, none of them in `rows`.
     pub(crate) deletes: Vec<DocumentId>,
-    /// Rows that were written as segments first. Their ids are neither in `rows` nor in `deletes`.
-    pub(crate) segments: Vec<SegmentMeta>,
+    /// Rows that were written as segments first. Those that count have ids that are neither in `rows` nor in
+    /// `deletes`.
+    pub(crate) segments: Vec<Link>,
     pub(crate) tokens: Vec<TokenRecord>,
+}
+
+/// A segment that an entry links.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Link {
+    pub(crate) meta: SegmentMeta,
+    /// Rows that do not count: other entries touched their documents between the upload and this entry, which has
+    /// itself what became of them.
+    #[serde(default, skip_serializing_if = "RoaringBitmap::is_empty", with = "codec::packed_rows")]
+    pub(crate) dead: RoaringBitmap,
+}
+
+impl Link {
+    /// Checks what can be checked without the files.
+    pub(crate) fn check(&self, schema: &Schema) -> Result<(), CodecError> {
+        self.meta.check(schema)?;
+        let sound = self.dead.max().is_none_or(|row| row < self.meta.rows)
+            && self.dead.len() < u64::from(self.meta.rows)
+            && self.meta.deletes.is_none();
+        if sound { Ok(()) } else { Err(CodecError::malformed("log entry", "a link without rows that count")) }
+    }
 }
 
 /// One committed batch.

@@ -97,6 +97,16 @@ pub(super) enum Operation {
     DeleteIf(DocumentId, Condition),
 }
 
+impl Operation {
+    pub(super) fn condition(&self) -> Option<&Condition> {
+        match self {
+            Self::UpsertIf(_, condition) | Self::DeleteIf(_, condition) => Some(condition),
+            Self::Patch(_, condition) => condition.as_ref(),
+            Self::Upsert(_) | Self::Rows(_) | Self::Insert(_) | Self::Delete(_) => None,
+        }
+    }
+}
+
 impl WriteBatch {
     /// No changes yet.
     pub fn new() -> Self {
@@ -182,7 +192,7 @@ impl WriteBatch {
         self
     }
 
-    /// Lets writes by filter stop at their limit of rows instead of failing; the receipt says so.
+    /// Lets writes by filter stop at their limits instead of failing; the receipt says so.
     pub fn allow_partial(mut self) -> Self {
         self.partial = true;
         self

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::batch::{IfMissing, Operation};
 use super::{Condition, WriteBatch};
 use crate::error::{Error, OrInternal, Result};
-use crate::memtable::batch_bytes;
+use crate::memtable::{Run, batch_bytes};
 use crate::query::{Bound, Filter};
 use crate::schema::{ID_COLUMN, Ids, Schema};
 use crate::settings::Settings;
@@ -22,18 +22,14 @@ const OPERATION_BYTES: usize = 64;
 /// A batch in which nothing can be refused any more but by the state.
 #[derive(Debug)]
 pub(crate) struct Checked {
-    /// Rows to put whatever the state.
-    pub(super) upserts: RecordBatch,
-    /// Ids to delete whatever the state.
-    pub(super) deletes: Vec<DocumentId>,
+    /// Rows to put and ids to delete whatever the state.
+    pub(super) blind: Run,
     pub(super) guarded: Vec<Guarded>,
     pub(super) delete_filters: Vec<Arc<Bound>>,
     pub(super) patch_filters: Vec<PatchFilter>,
     pub(crate) token: Option<Uuid>,
     pub(super) ids: bool,
     pub(super) partial: bool,
-    pub(crate) bytes: usize,
-    pub(crate) operations: usize,
 }
 
 /// Which rows to patch, and with what.
@@ -77,6 +73,11 @@ impl Change {
 
 impl Checked {
     pub(crate) fn new(schema: &Schema, settings: &Settings, batch: WriteBatch) -> Result<Self> {
+        // First of all: nothing else may touch a filter that is deeper than the stack.
+        let conditions = batch.operations.iter().filter_map(Operation::condition);
+        let filters = conditions.map(|condition| &condition.filter).chain(&batch.delete_filters);
+        let mut filters = filters.chain(batch.patch_filters.iter().map(|(filter, _)| filter));
+        filters.try_for_each(|filter| filter.check_size(settings))?;
         let mut check = Check::new(schema, settings);
         for operation in batch.operations {
             check.operation(operation)?;
@@ -84,13 +85,13 @@ impl Checked {
         let bind = |filter: &Filter| Bound::new(filter, schema, settings, false).map(Arc::new);
         let delete_filters = batch.delete_filters.iter().map(bind).collect::<Result<_>>()?;
         let patch_filters = batch.patch_filters.into_iter().map(|(filter, values)| {
+            let values = check_values(schema, values)?;
             check.bytes += values.iter().map(|(_, value)| value.size()).sum::<usize>();
-            Ok((bind(&filter)?, check_values(schema, values)?))
+            Ok((bind(&filter)?, values))
         });
         let patch_filters = patch_filters.collect::<Result<_>>()?;
         let upserts = check.rows()?;
         let bytes = check.bytes + batch_bytes(&upserts) + check.seen.len() * OPERATION_BYTES;
-        let operations = check.seen.len();
         if bytes > settings.batch_bytes_max {
             return Err(Error::limit(format!(
                 "batch of {bytes} bytes: at most {} are allowed",
@@ -98,16 +99,13 @@ impl Checked {
             )));
         }
         Ok(Self {
-            upserts,
-            deletes: check.deletes,
+            blind: Run::sort(schema, &upserts, check.deletes)?,
             guarded: check.guarded,
             delete_filters,
             patch_filters,
             token: batch.token.map(Uuid::from_u128),
             ids: batch.ids,
             partial: batch.partial,
-            bytes,
-            operations,
         })
     }
 

@@ -1,6 +1,10 @@
-//! What a batch comes to in a given state: rows to put and ids to delete.
+//! What a batch does in a given state: rows to put, ids to delete, and which documents each step took.
+//!
+//! What becomes of a document hangs on nothing but the batch and what the state says of that document, limits
+//! aside. So in a later state only those documents are looked at again that were touched in between.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
@@ -9,28 +13,47 @@ use arrow::compute::concat_batches;
 use super::Checked;
 use super::batch::IfMissing;
 use super::check::{Change, Guarded};
+use super::effects::Effects;
 use crate::error::{Error, OrInternal, Result};
-use crate::memtable::{Layer, Run};
+use crate::memtable::{Layer, Run, batch_bytes};
 use crate::query::{Bound, Place, View};
 use crate::schema::{Ids, Schema};
-use crate::types::{AffectedIds, Document, DocumentId, Value, WriteReceipt};
+use crate::types::{Document, DocumentId, Value};
 
-/// What a batch comes to.
-#[derive(Debug)]
-pub(super) struct Resolved {
-    pub(super) run: Run,
-    pub(super) receipt: WriteReceipt,
+/// Ids of documents to delete that are read at a time.
+const IDS: usize = 65_536;
+/// Bytes of documents to patch that are read at a time.
+const PIECE_BYTES: usize = 32 << 20;
+/// The most bytes that the ids of deletes may take in an entry: 5,000,000 UUIDs, or 1,200,000 of the longest strings.
+pub(super) const DELETES_BYTES_MAX: usize = 80 << 20;
+
+/// Which documents a resolution looks at, and what is left of the limits for it.
+#[derive(Debug, Default)]
+pub(super) struct Scope<'a> {
+    /// None but these; what a filter matches is one of them by the choice of the view.
+    pub(super) only: Option<&'a HashSet<DocumentId>>,
+    /// How many documents each filter has taken already.
+    pub(super) taken: Vec<usize>,
+    /// How many bytes there are already: of rows, and of the ids of deletes.
+    pub(super) rows: usize,
+    pub(super) deletes: usize,
 }
 
-/// Resolves a batch against a view, and says what it does to it.
-pub(super) async fn resolve(view: &View, batch: &Checked) -> Result<Resolved> {
+/// What a batch does to the documents of a scope, but for what it does whatever the state.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) run: Run,
+    pub(super) effects: Effects,
+}
+
+/// Resolves a batch against a view.
+pub(super) async fn resolve(view: &View, batch: &Checked, scope: Scope<'_>) -> Result<Found> {
     let mut resolution = Resolution {
         view: view.clone(),
         runs: Vec::new(),
-        ids: AffectedIds::default(),
-        skipped: 0,
-        remaining: false,
+        effects: Effects::default(),
         partial: batch.partial,
+        scope,
     };
     for filter in &batch.delete_filters {
         resolution.delete_by_filter(filter).await?;
@@ -39,28 +62,36 @@ pub(super) async fn resolve(view: &View, batch: &Checked) -> Result<Resolved> {
         resolution.patch_by_filter(filter, values).await?;
     }
     resolution.by_id(batch).await?;
-    resolution.finish(batch.ids)
+    resolution.finish()
+}
+
+/// The bytes that an id takes in an entry.
+pub(super) fn id_bytes(id: &DocumentId) -> usize {
+    match id {
+        DocumentId::U64(_) => 8,
+        DocumentId::Uuid(_) => 16,
+        DocumentId::String(id) => 4 + id.len(),
+    }
 }
 
 /// A batch, resolved in part.
-struct Resolution {
+struct Resolution<'a> {
     /// The state with everything of the batch so far.
     view: View,
     runs: Vec<Run>,
-    ids: AffectedIds,
-    skipped: u64,
-    remaining: bool,
+    effects: Effects,
     partial: bool,
+    scope: Scope<'a>,
 }
 
 /// Rows to put and ids to delete of one step, before they are sorted.
 #[derive(Default)]
-struct Effects {
+struct Step {
     rows: Vec<RecordBatch>,
     deletes: Vec<DocumentId>,
 }
 
-impl Resolution {
+impl Resolution<'_> {
     /// Makes an effect visible to the steps after it.
     fn add(&mut self, run: Run) {
         if !run.is_empty() {
@@ -69,71 +100,105 @@ impl Resolution {
         }
     }
 
-    fn finish(mut self, ids: bool) -> Result<Resolved> {
-        // Several patches of a document are one patched document.
-        self.ids.patched.sort_unstable();
-        self.ids.patched.dedup();
-        let schema = Arc::clone(&self.view.schema);
+    fn finish(self) -> Result<Found> {
         let mut stack = Vec::new();
         for run in self.runs {
             Run::stack(&mut stack, run)?;
         }
-        let receipt = WriteReceipt {
-            upserted: self.ids.upserted.len() as u64,
-            patched: self.ids.patched.len() as u64,
-            deleted: self.ids.deleted.len() as u64,
-            skipped: self.skipped,
-            rows_remaining: self.remaining,
-            ids: ids.then_some(self.ids),
-            ..WriteReceipt::default()
-        };
-        Ok(Resolved { run: Run::unstack(&schema, stack)?, receipt })
+        Ok(Found { run: Run::unstack(&self.view.schema, stack)?, effects: self.effects })
     }
 
     async fn delete_by_filter(&mut self, filter: &Arc<Bound>) -> Result<()> {
         let most = self.view.settings.delete_by_filter_rows_max;
         let places = self.matches(filter, most, "delete").await?;
-        let ids = self.view.fetch(&places, &[]).await?;
-        let ids = ids_of(&self.view.schema, &ids)?;
-        self.ids.deleted.extend(ids.iter().cloned());
+        let mut deletes = Vec::new();
+        for places in places.chunks(IDS) {
+            let ids = ids_of(&self.view.schema, &self.view.fetch(places, &[]).await?)?;
+            for id in ids {
+                self.scope.deletes += id_bytes(&id);
+                if self.scope.deletes > DELETES_BYTES_MAX {
+                    let over = "delete by filter of more ids than a log entry takes, in bytes";
+                    self.stop(over, DELETES_BYTES_MAX)?;
+                    break;
+                }
+                deletes.push(id);
+            }
+            if self.scope.deletes > DELETES_BYTES_MAX {
+                break;
+            }
+        }
+        self.effects.taken.push(deletes.clone());
         let nothing = RecordBatch::new_empty(self.view.schema.arrow());
-        self.add(Run::sort(&self.view.schema, &nothing, ids)?);
+        self.add(Run::sort(&self.view.schema, &nothing, deletes)?);
         Ok(())
     }
 
     async fn patch_by_filter(&mut self, filter: &Arc<Bound>, values: &[(String, Value)]) -> Result<()> {
+        let schema = Arc::clone(&self.view.schema);
         let most = self.view.settings.patch_by_filter_rows_max;
         let places = self.matches(filter, most, "patch").await?;
-        let mut documents = self.whole(&places).await?;
-        for document in &mut documents {
-            for (column, value) in values {
-                document.set(column, value.clone());
+        let (mut rows, mut taken) = (Vec::new(), Vec::new());
+        for piece in self.view.pieces(&places, &self.view.all_columns()) {
+            let mut documents = self.whole(places.get(piece).unwrap_or_default()).await?;
+            for document in &mut documents {
+                for (column, value) in values {
+                    document.set(column, value.clone());
+                }
             }
+            let documents = documents.into_iter().map(|d| schema.check(d)).collect::<Result<Vec<_>>>()?;
+            let batch = schema.encode(&documents)?;
+            if !self.has_room(&batch)? {
+                break;
+            }
+            taken.extend(documents.iter().map(|d| d.id().clone()));
+            rows.push(batch);
         }
-        let documents =
-            documents.into_iter().map(|d| self.view.schema.check(d)).collect::<Result<Vec<_>>>()?;
-        self.ids.patched.extend(documents.iter().map(|d| d.id().clone()));
-        let rows = self.view.schema.encode(&documents)?;
-        self.add(Run::sort(&self.view.schema, &rows, Vec::new())?);
+        self.effects.taken.push(taken);
+        let rows = concat_batches(&schema.arrow(), &rows)?;
+        self.add(Run::sort(&schema, &rows, Vec::new())?);
+        Ok(())
+    }
+
+    /// Whether the documents that patches come to are still within the size of a batch. If not, the batch has to
+    /// allow a part.
+    fn has_room(&mut self, rows: &RecordBatch) -> Result<bool> {
+        let most = self.view.settings.batch_bytes_max;
+        let nothing = self.scope.rows == 0;
+        self.scope.rows = self.scope.rows.saturating_add(batch_bytes(rows));
+        let over = self.scope.rows > most;
+        if over && nothing {
+            return Err(Error::limit(format!("a patched document of more than {most} bytes")));
+        }
+        if over {
+            self.stop("patches of documents that take more bytes than a batch may", most)?;
+        }
+        Ok(!over)
+    }
+
+    /// Notes that more matches than is taken, if the batch allows a part.
+    fn stop(&mut self, what: &str, most: usize) -> Result<()> {
+        if !self.partial {
+            return Err(Error::limit(format!(
+                "{what}: at most {most} are allowed, unless the batch allows a part"
+            )));
+        }
+        self.effects.remaining = true;
         Ok(())
     }
 
     /// Where the documents lie that a filter matches.
     async fn matches(&mut self, filter: &Arc<Bound>, most: usize, what: &str) -> Result<Vec<Place>> {
         let parts = self.view.matching(Some(filter)).await?;
-        let count: u64 = parts.iter().map(|(_, rows)| rows.len()).sum();
-        let over = count > most as u64;
-        if over && !self.partial {
-            return Err(Error::limit(format!(
-                "{what} by filter of {count} rows: at most {most} are allowed, unless the batch allows a part"
-            )));
+        let taken = self.scope.taken.get(self.effects.taken.len()).copied().unwrap_or(0);
+        let count = parts.iter().map(|(_, rows)| rows.len()).fold(taken as u64, u64::saturating_add);
+        if count > most as u64 {
+            self.stop(&format!("{what} by filter of {count} rows"), most)?;
         }
-        self.remaining |= over;
         let places = parts
             .iter()
             .enumerate()
             .flat_map(|(part, (_, rows))| rows.iter().map(move |row| Place { part, row }));
-        Ok(places.take(most).collect())
+        Ok(places.take(most.saturating_sub(taken)).collect())
     }
 
     async fn whole(&self, places: &[Place]) -> Result<Vec<Document>> {
@@ -141,129 +206,164 @@ impl Resolution {
         self.view.schema.documents(&batch)
     }
 
-    /// Everything by id. Ids are unique, so all of it is asked of one state.
+    /// Everything by id that asks for the state. Ids are unique, so all of it is asked of one state.
     async fn by_id(&mut self, batch: &Checked) -> Result<()> {
         let schema = Arc::clone(&self.view.schema);
-        let mut effects = Effects { rows: vec![batch.upserts.clone()], deletes: batch.deletes.clone() };
-        self.ids.upserted.extend(ids_of(&schema, &batch.upserts)?);
-        self.ids.deleted.extend(batch.deletes.iter().cloned());
+        let mut step = Step::default();
         for guarded in &batch.guarded {
-            self.guarded(guarded, &mut effects).await?;
+            self.guarded(guarded, &mut step).await?;
         }
-        let rows = match effects.rows.as_slice() {
-            [one] => one.clone(),
-            several => concat_batches(&schema.arrow(), several).or_internal()?,
-        };
-        self.add(Run::sort(&schema, &rows, effects.deletes)?);
+        let rows = concat_batches(&schema.arrow(), &step.rows).or_internal()?;
+        self.add(Run::sort(&schema, &rows, step.deletes)?);
         Ok(())
     }
 
-    async fn guarded(&mut self, guarded: &Guarded, effects: &mut Effects) -> Result<()> {
+    async fn guarded(&mut self, guarded: &Guarded, step: &mut Step) -> Result<()> {
         let condition = guarded.condition.as_ref();
         match &guarded.change {
-            Change::Insert(documents) => self.insert(documents, effects).await,
+            Change::Insert(documents) => self.insert(&self.chosen(documents, Document::id), step).await,
             Change::Upsert(documents, missing) => {
-                self.upsert_if(documents, condition, *missing, effects).await
+                self.upsert_if(&self.chosen(documents, Document::id), condition, *missing, step).await
             }
-            Change::Patch(documents) => self.patch(documents, condition, effects).await,
-            Change::Delete(ids) => self.delete_if(ids, condition, effects).await,
+            Change::Patch(documents) => {
+                self.patch(&self.chosen(documents, Document::id), condition, step).await
+            }
+            Change::Delete(ids) => self.delete_if(&self.chosen(ids, |id| id), condition, step).await,
         }
     }
 
-    async fn insert(&mut self, documents: &[Document], effects: &mut Effects) -> Result<()> {
+    /// The items of the scope.
+    fn chosen<'t, T>(&self, items: &'t [T], id: impl Fn(&T) -> &DocumentId) -> Vec<&'t T> {
+        items.iter().filter(|item| self.scope.only.is_none_or(|only| only.contains(id(item)))).collect()
+    }
+
+    async fn insert(&mut self, documents: &[&Document], step: &mut Step) -> Result<()> {
         let places = self.locate(documents).await?;
-        let missing: Vec<&Document> = pick(documents, places.iter().map(Option::is_none));
-        self.skipped += (documents.len() - missing.len()) as u64;
-        self.put(&missing, effects)
+        let (missing, there) = split(documents, places.iter().map(Option::is_none));
+        self.skip(&there);
+        self.put(&missing, step)
     }
 
     async fn upsert_if(
         &mut self,
-        documents: &[Document],
+        documents: &[&Document],
         condition: Option<&Bound>,
         missing: IfMissing,
-        effects: &mut Effects,
+        step: &mut Step,
     ) -> Result<()> {
         let places = self.locate(documents).await?;
-        let found: Vec<&Document> = pick(documents, places.iter().map(Option::is_some));
+        let (found, _) = split(documents, places.iter().map(Option::is_some));
         let new = self.view.schema.encode(&found)?;
-        let holds = self.holds(condition, &places, Some(&new)).await?;
+        let holds = self.holds(condition, &present(&places), Some(&new)).await?;
         let mut holds = holds.values().iter();
         let insert = missing == IfMissing::Insert;
         let chosen =
             places.iter().map(|place| if place.is_some() { holds.next() == Some(true) } else { insert });
-        let chosen: Vec<&Document> = pick(documents, chosen);
-        self.skipped += (documents.len() - chosen.len()) as u64;
-        self.put(&chosen, effects)
+        let (chosen, skipped) = split(documents, chosen);
+        self.skip(&skipped);
+        self.put(&chosen, step)
     }
 
-    fn put(&mut self, documents: &[&Document], effects: &mut Effects) -> Result<()> {
-        self.ids.upserted.extend(documents.iter().map(|d| d.id().clone()));
-        effects.rows.push(self.view.schema.encode(documents)?);
+    fn put(&mut self, documents: &[&Document], step: &mut Step) -> Result<()> {
+        self.effects.upserted.extend(documents.iter().map(|d| d.id().clone()));
+        step.rows.push(self.view.schema.encode(documents)?);
         Ok(())
+    }
+
+    fn skip(&mut self, documents: &[&Document]) {
+        self.effects.skipped.extend(documents.iter().map(|d| d.id().clone()));
     }
 
     async fn patch(
         &mut self,
-        patches: &[Document],
+        patches: &[&Document],
         condition: Option<&Bound>,
-        effects: &mut Effects,
+        step: &mut Step,
     ) -> Result<()> {
         let places = self.locate(patches).await?;
-        let found: Vec<&Document> = pick(patches, places.iter().map(Option::is_some));
-        let old = self.whole(&places.iter().flatten().copied().collect::<Vec<_>>()).await?;
+        let (found, missing) = split(patches, places.iter().map(Option::is_some));
+        self.skip(&missing);
+        let places = present(&places);
+        for piece in self.view.pieces(&places, &self.view.all_columns()) {
+            let (patches, places) = (found.get(piece.clone()), places.get(piece));
+            let (Some(patches), Some(places)) = (patches, places) else { continue };
+            self.patch_some(patches, places, condition, step).await?;
+        }
+        Ok(())
+    }
+
+    /// Patches the documents at these places.
+    async fn patch_some(
+        &mut self,
+        patches: &[&Document],
+        places: &[Place],
+        condition: Option<&Bound>,
+        step: &mut Step,
+    ) -> Result<()> {
         let merge = |(mut document, patch): (Document, &&Document)| {
             for (column, value) in patch.iter() {
                 document.set(column, value.clone());
             }
             self.view.schema.check(document)
         };
-        let documents = old.into_iter().zip(&found).map(merge).collect::<Result<Vec<_>>>()?;
+        let old = self.whole(places).await?;
+        let documents = old.into_iter().zip(patches).map(merge).collect::<Result<Vec<_>>>()?;
         let new = self.view.schema.encode(&documents)?;
-        let holds = self.holds(condition, &places, Some(&new)).await?;
+        let holds = self.holds(condition, places, Some(&new)).await?;
+        let (chosen, skipped) = split(patches, holds.values().iter());
+        self.effects.patched.extend(chosen.iter().map(|d| d.id().clone()));
+        self.skip(&skipped);
         let chosen = arrow::compute::filter_record_batch(&new, &holds).or_internal()?;
-        self.skipped += (patches.len() - chosen.num_rows()) as u64;
-        self.ids.patched.extend(ids_of(&self.view.schema, &chosen)?);
-        effects.rows.push(chosen);
+        // Of what is named by id there is no part to stop at.
+        let partial = std::mem::take(&mut self.partial);
+        let room = self.has_room(&chosen);
+        self.partial = partial;
+        room?;
+        step.rows.push(chosen);
         Ok(())
     }
 
     async fn delete_if(
         &mut self,
-        ids: &[DocumentId],
+        ids: &[&DocumentId],
         condition: Option<&Bound>,
-        effects: &mut Effects,
+        step: &mut Step,
     ) -> Result<()> {
-        let places = self.view.locate(ids).await?;
-        let holds = self.holds(condition, &places, None).await?;
+        let ids: Vec<DocumentId> = ids.iter().copied().cloned().collect();
+        let places = self.view.locate(&ids).await?;
+        let holds = self.holds(condition, &present(&places), None).await?;
         let mut holds = holds.values().iter();
         let chosen = places.iter().map(|place| place.is_some() && holds.next() == Some(true));
-        let chosen: Vec<DocumentId> = pick(ids, chosen).into_iter().cloned().collect();
-        self.skipped += (ids.len() - chosen.len()) as u64;
-        self.ids.deleted.extend(chosen.iter().cloned());
-        effects.deletes.extend(chosen);
+        for (id, chosen) in ids.iter().zip(chosen) {
+            if chosen {
+                self.scope.deletes += id_bytes(id);
+                step.deletes.push(id.clone());
+                self.effects.deleted.push(id.clone());
+            } else {
+                self.effects.skipped.push(id.clone());
+            }
+        }
         Ok(())
     }
 
-    async fn locate(&self, documents: &[Document]) -> Result<Vec<Option<Place>>> {
+    async fn locate(&self, documents: &[&Document]) -> Result<Vec<Option<Place>>> {
         let ids: Vec<DocumentId> = documents.iter().map(|d| d.id().clone()).collect();
         self.view.locate(&ids).await
     }
 
-    /// For each place that is there: whether the condition holds of the document that lies in it.
+    /// Whether the condition holds of the documents at some places.
     async fn holds(
         &self,
         condition: Option<&Bound>,
-        places: &[Option<Place>],
+        places: &[Place],
         new: Option<&RecordBatch>,
     ) -> Result<BooleanArray> {
-        let found: Vec<Place> = places.iter().flatten().copied().collect();
-        let Some(condition) = condition else { return Ok(BooleanArray::from(vec![true; found.len()])) };
+        let Some(condition) = condition else { return Ok(BooleanArray::from(vec![true; places.len()])) };
         let needed: BTreeSet<&str> = condition.columns().collect();
         let columns = self.view.schema.columns().iter().enumerate();
         let columns: Vec<usize> =
             columns.filter(|(_, c)| needed.contains(c.name.as_str())).map(|(at, _)| at).collect();
-        let old = self.view.fetch(&found, &columns).await?;
+        let old = self.view.fetch(places, &columns).await?;
         condition.evaluate(&old, new)
     }
 }
@@ -276,10 +376,37 @@ impl View {
         view.layers.push(Arc::new(layer));
         view
     }
+
+    /// Places cut so that the documents of each piece take about so many bytes.
+    fn pieces(&self, places: &[Place], columns: &[usize]) -> Vec<Range<usize>> {
+        // A small limit is not to be passed by the first piece already.
+        let most = PIECE_BYTES.min(self.settings.batch_bytes_max / 8) as u64;
+        let parts = self.parts();
+        let (mut pieces, mut start, mut bytes) = (Vec::new(), 0, 0);
+        for (at, place) in places.iter().enumerate() {
+            let row = parts.get(place.part).map_or(0, |part| part.row_bytes(columns, place.row));
+            bytes += row;
+            if bytes > most && at > start {
+                pieces.push(start..at);
+                (start, bytes) = (at, row);
+            }
+        }
+        pieces.extend((start < places.len()).then_some(start..places.len()));
+        pieces
+    }
 }
 
-fn pick<T>(items: &[T], wanted: impl Iterator<Item = bool>) -> Vec<&T> {
-    items.iter().zip(wanted).filter(|(_, wanted)| *wanted).map(|(item, _)| item).collect()
+fn present(places: &[Option<Place>]) -> Vec<Place> {
+    places.iter().flatten().copied().collect()
+}
+
+/// The items that are wanted, and the others.
+fn split<'a, T>(items: &[&'a T], wanted: impl Iterator<Item = bool>) -> (Vec<&'a T>, Vec<&'a T>) {
+    let (mut yes, mut no) = (Vec::new(), Vec::new());
+    for (item, wanted) in items.iter().zip(wanted) {
+        if wanted { yes.push(*item) } else { no.push(*item) }
+    }
+    (yes, no)
 }
 
 fn ids_of(schema: &Schema, batch: &RecordBatch) -> Result<Vec<DocumentId>> {

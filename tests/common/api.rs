@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use elacsym::env::{Env, Runtime};
 use elacsym::storage::StorageBackend;
-pub use elacsym::testing::{EntryView as Entry, Safeguard, decode_entry};
+pub use elacsym::testing::{EntryView as Entry, Safeguard, decode_entry, read_entry};
 use elacsym::{
     Consistency, Database, Document, DocumentId, Filter, Namespace, Query, Result, Scan, Schema, Select,
     Sequence, Settings, Snapshot, Vector, WriteBatch,

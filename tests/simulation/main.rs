@@ -77,6 +77,8 @@ mod tests {
                     add("reads", summary.reads);
                     add("entries", summary.entries);
                     add("slots taken again", summary.retaken);
+                    add("linking entries", summary.linked);
+                    add("masking entries", summary.masked);
                     true
                 }
                 Err(violation) => {

@@ -12,13 +12,18 @@
 //! at its sequence.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use elacsym::env::Env;
+use elacsym::storage::{MemoryBackend, PutMode, StorageBackend};
 use elacsym::{Document, ErrorKind, Schema, Value};
+use futures::FutureExt;
 
+use super::actors::NAME;
 use super::history::{Events, Told};
 use crate::common::api::{self, Entry, Level};
 use crate::common::model::{Batch, Model, Op, Receipt, normal};
-use crate::world::{Life, World};
+use crate::world::{Life, SimRuntime, Store, World};
 
 /// The column that holds the tag of the batch that wrote a document.
 pub const TAG: &str = "tag";
@@ -33,6 +38,9 @@ pub struct Summary {
     pub reads: u64,
     pub entries: u64,
     pub retaken: u64,
+    /// Entries that link segments, and of those the ones with rows that do not count.
+    pub linked: u64,
+    pub masked: u64,
 }
 
 /// A log with the state it leads to.
@@ -64,6 +72,8 @@ pub fn check(world: &World, events: &Events) -> Result<Summary, String> {
     for log in &logs {
         replay(log, events, &places)?;
         summary.entries += log.entries.len() as u64;
+        summary.linked += log.entries.iter().filter(|entry| entry.linked > 0).count() as u64;
+        summary.masked += log.entries.iter().filter(|entry| entry.masked > 0).count() as u64;
     }
     let lives: Vec<i64> = logs.iter().map(|log| log.life).collect();
     if let Some(read) = events.reads.iter().find(|read| !lives.contains(&read.life)) {
@@ -93,18 +103,47 @@ pub fn life_of(schema: &Schema) -> i64 {
 }
 
 fn logs(world: &World) -> Result<Vec<Log>, String> {
+    let runtime = world.process(true).runtime();
     let state = world.state();
-    let lives = state.store.lives().values();
-    lives.filter(|life| life.open.is_some()).map(read_log).collect()
+    let lives = state.store.lives().iter().filter(|(_, life)| life.open.is_some());
+    lives
+        .map(|(prefix, life)| read_log(life, &Linked { prefix, store: &state.store, runtime: &runtime }))
+        .collect()
 }
 
-fn read_log(life: &Life) -> Result<Log, String> {
+/// What it takes to read the segments that entries of a life link.
+struct Linked<'a> {
+    prefix: &'a str,
+    store: &'a Store,
+    runtime: &'a SimRuntime,
+}
+
+impl Linked<'_> {
+    /// An entry with the rows of its segments. The store here answers at once, whatever the virtual time.
+    fn read(&self, schema: &Schema, life: u32, bytes: &[u8]) -> Result<Entry, String> {
+        let entry = api::decode_entry(schema, bytes).map_err(|e| e.to_string())?;
+        if entry.linked == 0 {
+            return Ok(entry);
+        }
+        let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
+        let env = Env::new(self.runtime.clone());
+        let reading = async {
+            for (key, bytes, _) in self.store.below(&format!("{}segment/", self.prefix)) {
+                backend.put(key, bytes.clone(), PutMode::Create).await?;
+            }
+            api::read_entry(&env, &backend, (NAME, life), schema, bytes).await
+        };
+        reading.now_or_never().ok_or("a store in memory waits")?.map_err(|e| e.to_string())
+    }
+}
+
+fn read_log(life: &Life, linked: &Linked<'_>) -> Result<Log, String> {
     let open = life.open.as_deref().unwrap_or_default();
-    let schema = schema_of(open).ok_or("an OPEN object without a schema")?;
+    let (schema, number) = opened(open).ok_or("an OPEN object without a schema")?;
     let mut entries: Vec<Entry> = Vec::new();
     for (at, logged) in life.entries.iter().enumerate() {
-        let entry = api::decode_entry(&schema, &logged.bytes)
-            .map_err(|e| format!("entry {} cannot be read: {e}", at + 1))?;
+        let entry = linked.read(&schema, number, &logged.bytes);
+        let entry = entry.map_err(|e| format!("entry {} cannot be read: {e}", at + 1))?;
         if entry.sequence != at as u64 + 1 {
             return Err(format!("slot {} holds entry {}", at + 1, entry.sequence));
         }
@@ -121,10 +160,12 @@ fn read_log(life: &Life) -> Result<Log, String> {
     Ok(Log { life: life_of(&schema), schema, ticks, entries })
 }
 
-fn schema_of(open: &[u8]) -> Option<Schema> {
+/// The schema of a life, and its number.
+fn opened(open: &[u8]) -> Option<(Schema, u32)> {
     let start = open.iter().position(|b| *b == b'\n')? + 1;
     let json: serde_json::Value = serde_json::from_slice(&open[start..]).ok()?;
-    serde_json::from_value(json.get("schema")?.clone()).ok()
+    let number = u32::try_from(json.get("number")?.as_u64()?).ok()?;
+    Some((serde_json::from_value(json.get("schema")?.clone()).ok()?, number))
 }
 
 fn tag_of(document: &Document) -> Option<usize> {

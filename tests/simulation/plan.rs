@@ -41,6 +41,10 @@ impl Plan {
         options.settings.cache_bytes = 0;
         options.settings.auto_flush = rng.chance(0.5);
         options.settings.tail_entries_flush = usize::try_from(rng.between(4, 30)).unwrap_or(8);
+        if rng.chance(0.25) {
+            // Every batch with a row is linked, or those of some rows.
+            options.settings.reference_bytes_min = *rng.pick(&[1, 200]);
+        }
         let mut roles = Vec::new();
         let mut slot = 0;
         for _ in 0..rng.between(1, 4) {

@@ -94,7 +94,7 @@ impl Bound {
         settings: &Settings,
         new_values: bool,
     ) -> Result<Self> {
-        check_size(filter, settings)?;
+        filter.check_size(settings)?;
         let mut binder =
             Binder { schema, new_values, columns: Vec::new(), new_columns: Vec::new(), patterns: 0 };
         let root = binder.node(filter)?;
@@ -118,33 +118,36 @@ impl Bound {
     }
 }
 
-/// Counts without recursion: the tree may be deeper than the stack.
-fn check_size(filter: &Filter, settings: &Settings) -> Result<()> {
-    let depth_max = settings.filter_depth_max.min(DEPTH_MAX);
-    let over = |what: &str, max: usize| Err(Error::limit(format!("{what}: at most {max} are allowed")));
-    let mut pending = vec![(filter, 1)];
-    let mut nodes = 1;
-    while let Some((filter, depth)) = pending.pop() {
-        if depth > depth_max {
-            return over("the filter nests too deep in levels", depth_max);
-        }
-        let children = match filter {
-            Filter::And(filters) | Filter::Or(filters) => filters.as_slice(),
-            Filter::Not(inner) => std::slice::from_ref(&**inner),
-            Filter::In(_, values) | Filter::ContainsAny(_, values)
-                if values.len() > settings.filter_values_max =>
-            {
-                return over("too many values in a list of the filter", settings.filter_values_max);
+impl Filter {
+    /// Whether it is within the limits. Counts without recursion: the tree may be deeper than the stack, so this
+    /// comes before it is cloned, compared or bound.
+    pub(crate) fn check_size(&self, settings: &Settings) -> Result<()> {
+        let depth_max = settings.filter_depth_max.min(DEPTH_MAX);
+        let over = |what: &str, max: usize| Err(Error::limit(format!("{what}: at most {max} are allowed")));
+        let mut pending = vec![(self, 1)];
+        let mut nodes = 1;
+        while let Some((filter, depth)) = pending.pop() {
+            if depth > depth_max {
+                return over("the filter nests too deep in levels", depth_max);
             }
-            _ => &[],
-        };
-        nodes += children.len();
-        if nodes > settings.filter_nodes_max {
-            return over("too many nodes in the filter", settings.filter_nodes_max);
+            let children = match filter {
+                Filter::And(filters) | Filter::Or(filters) => filters.as_slice(),
+                Filter::Not(inner) => std::slice::from_ref(&**inner),
+                Filter::In(_, values) | Filter::ContainsAny(_, values)
+                    if values.len() > settings.filter_values_max =>
+                {
+                    return over("too many values in a list of the filter", settings.filter_values_max);
+                }
+                _ => &[],
+            };
+            nodes += children.len();
+            if nodes > settings.filter_nodes_max {
+                return over("too many nodes in the filter", settings.filter_nodes_max);
+            }
+            pending.extend(children.iter().map(|child| (child, depth + 1)));
         }
-        pending.extend(children.iter().map(|child| (child, depth + 1)));
+        Ok(())
     }
-    Ok(())
 }
 
 struct Binder<'a> {

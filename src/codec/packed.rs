@@ -1,0 +1,98 @@
+//! Numbers and bytes packed into a string of JSON: numbers of 7 bits a byte, the lowest first, and all of it in
+//! base64.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serializer};
+
+/// Packs.
+#[derive(Debug, Default)]
+pub(crate) struct Packer(Vec<u8>);
+
+/// Unpacks in the same order. Every read is `None` past the end.
+#[derive(Debug)]
+pub(crate) struct Unpacker {
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Packer {
+    #[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
+    pub(crate) fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.0.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.0.push(number as u8);
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend(bytes);
+    }
+
+    pub(crate) fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl Unpacker {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let bytes = STANDARD.decode(text).map_err(D::Error::custom)?;
+        Ok(Self { bytes, at: 0 })
+    }
+
+    pub(crate) fn number(&mut self) -> Option<u64> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = *self.bytes.get(self.at)?;
+            self.at += 1;
+            let bits = u64::from(byte & 0x7f);
+            // The tenth byte has room for one bit.
+            if shift == 63 && bits > 1 {
+                return None;
+            }
+            number |= bits << shift;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let bytes = self.bytes.get(self.at..)?.first_chunk::<N>()?;
+        self.at += N;
+        Some(*bytes)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_packed_comes_back_and_what_is_cut_does_not() {
+        let numbers = [0, 1, 0x7f, 0x80, 300, u64::from(u32::MAX), u64::MAX - 1, u64::MAX];
+        let mut packer = Packer::default();
+        for number in numbers {
+            packer.number(number);
+            packer.bytes(&[7, 8]);
+        }
+        let bytes = packer.0;
+        let mut unpacker = Unpacker { bytes: bytes.clone(), at: 0 };
+        for number in numbers {
+            assert_eq!((unpacker.number(), unpacker.bytes()), (Some(number), Some([7, 8])));
+        }
+        assert!(unpacker.is_empty() && unpacker.number().is_none() && unpacker.bytes::<1>().is_none());
+        let mut cut = Unpacker { bytes: bytes[..bytes.len() - 3].to_vec(), at: bytes.len() - 12 };
+        assert_eq!(cut.number(), None);
+        // More than 64 bits.
+        assert_eq!(Unpacker { bytes: [[0xff; 9].as_slice(), &[2]].concat(), at: 0 }.number(), None);
+    }
+}

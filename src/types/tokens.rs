@@ -1,0 +1,210 @@
+//! Writes remembered by their idempotency tokens.
+
+use std::collections::{HashMap, VecDeque};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use super::{Sequence, WriteReceipt};
+use crate::codec::{Packer, Unpacker};
+
+/// A write remembered by its idempotency token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TokenRecord {
+    pub(crate) token: Uuid,
+    pub(crate) receipt: WriteReceipt,
+}
+
+/// Such writes in the order of the log, found by their token.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TokenLog {
+    records: VecDeque<TokenRecord>,
+    /// The place of each token, counted from the first record there ever was.
+    places: HashMap<Uuid, u64>,
+    /// How many records are gone.
+    forgotten: u64,
+}
+
+impl TokenLog {
+    /// The receipt of the write with this token.
+    pub(crate) fn receipt(&self, token: Uuid) -> Option<&WriteReceipt> {
+        let place = self.places.get(&token)?.checked_sub(self.forgotten)?;
+        self.records.get(usize::try_from(place).ok()?).map(|record| &record.receipt)
+    }
+
+    pub(crate) fn push(&mut self, record: TokenRecord) {
+        self.places.insert(record.token, self.forgotten + self.records.len() as u64);
+        self.records.push_back(record);
+    }
+
+    /// Forgets the oldest, until at most `most` are left.
+    pub(crate) fn keep_last(&mut self, most: usize) {
+        while self.records.len() > most {
+            self.forget();
+        }
+    }
+
+    /// Forgets the writes up to a sequence.
+    pub(crate) fn forget_through(&mut self, sequence: Sequence) {
+        while self.records.front().is_some_and(|record| record.receipt.sequence <= sequence) {
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        let Some(oldest) = self.records.pop_front() else { return };
+        // The same token may have come again.
+        if self.places.get(&oldest.token) == Some(&self.forgotten) {
+            self.places.remove(&oldest.token);
+        }
+        self.forgotten += 1;
+    }
+
+    /// Oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &TokenRecord> {
+        self.records.iter()
+    }
+}
+
+impl Extend<TokenRecord> for TokenLog {
+    fn extend<T: IntoIterator<Item = TokenRecord>>(&mut self, records: T) {
+        records.into_iter().for_each(|record| self.push(record));
+    }
+}
+
+impl Serialize for TokenLog {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        pack(self.iter()).serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenLog {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let mut log = Self::default();
+        log.extend(packed_tokens::deserialize(from)?);
+        Ok(log)
+    }
+}
+
+/// Counts of a receipt that are written down if they are not zero, each with its bit.
+const COUNTS: [u8; 4] = [2, 4, 8, 16];
+const REMAINING: u8 = 1;
+
+fn pack<'a>(records: impl IntoIterator<Item = &'a TokenRecord>) -> Packer {
+    let (mut packer, mut before) = (Packer::default(), 0u64);
+    for TokenRecord { token, receipt } in records {
+        let counts = [receipt.upserted, receipt.patched, receipt.deleted, receipt.skipped];
+        let there = counts.iter().zip(COUNTS).filter(|(count, _)| **count > 0);
+        let flags =
+            there.map(|(_, bit)| bit).fold(u8::from(receipt.rows_remaining), |flags, bit| flags | bit);
+        packer.bytes(token.as_bytes());
+        packer.bytes(&[flags]);
+        packer.number(receipt.sequence.0.wrapping_sub(before));
+        counts.into_iter().filter(|count| *count > 0).for_each(|count| packer.number(count));
+        before = receipt.sequence.0;
+    }
+    packer
+}
+
+/// Records packed: the token, a byte of flags, the sequence less that of the record before, and the counts that the
+/// flags announce.
+pub(crate) mod packed_tokens {
+    use serde::de::Error as _;
+
+    use super::{
+        COUNTS, Deserializer, REMAINING, Sequence, Serializer, TokenRecord, Unpacker, Uuid, WriteReceipt,
+        pack,
+    };
+
+    pub(crate) fn serialize<S: Serializer>(records: &[TokenRecord], to: S) -> Result<S::Ok, S::Error> {
+        pack(records).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<TokenRecord>, D::Error> {
+        let mut unpacker = Unpacker::deserialize(from)?;
+        let (mut records, mut before) = (Vec::new(), 0);
+        while !unpacker.is_empty() {
+            let record = unpack(&mut unpacker, before).ok_or_else(|| D::Error::custom("torn tokens"))?;
+            before = record.receipt.sequence.0;
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    fn unpack(unpacker: &mut Unpacker, before: u64) -> Option<TokenRecord> {
+        let token = Uuid::from_bytes(unpacker.bytes()?);
+        let [flags] = unpacker.bytes()?;
+        let sequence = Sequence(before.wrapping_add(unpacker.number()?));
+        let mut counts = [0; 4];
+        for (count, bit) in counts.iter_mut().zip(COUNTS) {
+            if flags & bit > 0 {
+                *count = unpacker.number()?;
+            }
+        }
+        let [upserted, patched, deleted, skipped] = counts;
+        let known = COUNTS.iter().fold(REMAINING, |known, bit| known | bit);
+        let rows_remaining = flags & REMAINING > 0;
+        let receipt = WriteReceipt {
+            sequence,
+            upserted,
+            patched,
+            deleted,
+            skipped,
+            rows_remaining,
+            ..WriteReceipt::default()
+        };
+        (flags & !known == 0).then_some(TokenRecord { token, receipt })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(n: u64) -> TokenRecord {
+        let receipt = WriteReceipt {
+            sequence: Sequence(1_000 + n / 3),
+            upserted: n % 4,
+            patched: u64::from(n == 7),
+            deleted: n * 1_000,
+            skipped: n % 2,
+            rows_remaining: n.is_multiple_of(5),
+            ..WriteReceipt::default()
+        };
+        TokenRecord { token: Uuid::from_u128(u128::from(n) << 64 | 1), receipt }
+    }
+
+    #[test]
+    fn a_log_reads_back_and_a_torn_one_does_not() {
+        let mut log = TokenLog::default();
+        log.extend((0..50).map(record));
+        let text = serde_json::to_string(&log).unwrap();
+        let read: TokenLog = serde_json::from_str(&text).unwrap();
+        assert!(read.iter().eq(log.iter()));
+        assert!((0..50).all(|n| read.receipt(record(n).token) == Some(&record(n).receipt)));
+        assert!(serde_json::from_str::<TokenLog>("\"AAAA\"").is_err());
+        assert!(serde_json::from_str::<TokenLog>("\"not base64\"").is_err());
+    }
+
+    #[test]
+    fn ten_thousand_tokens_take_less_than_the_hint_has_room_for() {
+        let mut log = TokenLog::default();
+        log.extend((0..10_000).map(record));
+        assert!(serde_json::to_string(&log).unwrap().len() < 320 << 10);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_found_and_the_rest_is() {
+        let mut log = TokenLog::default();
+        log.extend((0..30).map(record));
+        log.keep_last(20);
+        log.forget_through(record(12).receipt.sequence);
+        log.push(record(3));
+        let found = |log: &TokenLog, n| log.receipt(record(n).token).is_some();
+        // Entries 12, 13 and 14 are of one sequence.
+        assert!((0..30).all(|n| found(&log, n) == (n == 3 || n >= 15)));
+        assert_eq!(log.iter().count(), 16);
+        log.keep_last(0);
+        assert!(!found(&log, 3) && log.places.is_empty());
+    }
+}

@@ -1,0 +1,206 @@
+//! A resolved batch, and what it takes to tell the same of a later state.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use roaring::RoaringBitmap;
+
+use super::Checked;
+use super::effects::Effects;
+use super::resolve::{DELETES_BYTES_MAX, Scope, id_bytes, resolve};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::memtable::{Run, Source};
+use crate::query::View;
+use crate::schema::{Ids, Schema};
+use crate::types::{DocumentId, WriteReceipt};
+
+/// Ids that are sorted where we are: more go to the blocking pool.
+const INLINE_IDS: usize = 4_096;
+
+/// What a batch comes to.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    /// Rows and deletes as they were when all of the state was asked.
+    base: Run,
+    /// Rows of it that do not count any more: their documents were touched since.
+    hidden: RoaringBitmap,
+    /// What became of those.
+    overlay: Run,
+    effects: Effects,
+    /// At least the documents of the effects, in columns that ascend: what the batch does to others was not asked.
+    known: Vec<Ids>,
+}
+
+impl Resolved {
+    /// Resolves a batch against a state.
+    pub(super) async fn new(view: &View, batch: &Checked) -> Result<Self> {
+        let schema = &view.schema;
+        let found = resolve(view, batch, Scope::default()).await?;
+        let base = if found.run.is_empty() { batch.blind.clone() } else { found.run.then(&batch.blind)? };
+        let (effects, known) = known(&view.env, schema, found.effects).await?;
+        let (hidden, known) = (RoaringBitmap::new(), vec![known]);
+        let resolved = Self { base, hidden, overlay: Run::empty(schema)?, effects, known };
+        resolved.check()?;
+        Ok(resolved)
+    }
+
+    /// A batch that does the same whatever the state.
+    pub(super) fn blind(schema: &Schema, batch: &Checked) -> Result<Self> {
+        let (effects, hidden) = (Effects::default(), RoaringBitmap::new());
+        let (base, overlay) = (batch.blind.clone(), Run::empty(schema)?);
+        let resolved = Self { base, hidden, overlay, effects, known: Vec::new() };
+        resolved.check()?;
+        Ok(resolved)
+    }
+
+    /// Resolves it against a later state. `delta` is what that one has and the last one had not: layers that say of
+    /// every document in them what has become of it. Other documents are not asked about.
+    pub(super) async fn amend(&mut self, delta: &View, batch: &Checked) -> Result<()> {
+        if batch.is_blind() || delta.layers.is_empty() {
+            return Ok(());
+        }
+        let touched = self.touched(delta).await?;
+        self.effects.retain(|id| !touched.contains(id));
+        for id in touched.iter().filter(|id| !holds(&batch.blind, id)) {
+            self.hidden.extend(self.base.find(id));
+        }
+        let gone = |id: &DocumentId| touched.contains(id) && !batch.blind.has_deleted(id);
+        if self.base.deletes().iter().any(&gone) {
+            self.base = self.base.with_deletes(self.base.deletes().iter().filter(|id| !gone(id)).cloned());
+        }
+        let overlay = without(&self.overlay, |id| touched.contains(id))?;
+        let scope = Scope {
+            only: Some(&touched),
+            taken: self.effects.taken.iter().map(Vec::len).collect(),
+            rows: self.dependent_bytes(batch).saturating_add(overlay.bytes()),
+            deletes: self.base.deletes().iter().chain(overlay.deletes().iter()).map(id_bytes).sum(),
+        };
+        let found = resolve(delta, batch, scope).await?;
+        // What the batch does whatever the state comes last in it.
+        let run = without(&found.run, |id| holds(&batch.blind, id))?;
+        self.overlay = overlay.then(&run)?;
+        let fresh = found.effects.ids(&delta.schema)?;
+        if (0..fresh.len()).any(|row| !touched.contains(&fresh.get(row))) {
+            self.known.push(fresh);
+        }
+        self.effects.add(found.effects);
+        self.check()
+    }
+
+    /// The bytes of those rows of the base that count and hang on the state, about.
+    fn dependent_bytes(&self, batch: &Checked) -> usize {
+        let rows = self.base.ids().len();
+        let live = rows.saturating_sub(usize::try_from(self.hidden.len()).unwrap_or(usize::MAX));
+        let row = self.base.bytes() / rows.max(1);
+        (row * live).saturating_sub(batch.blind.bytes())
+    }
+
+    /// Which documents of the batch a state touches.
+    async fn touched(&self, delta: &View) -> Result<HashSet<DocumentId>> {
+        let mut touched = HashSet::new();
+        for layer in &delta.layers {
+            let deleted = match layer.source() {
+                Source::Run(run) if !run.deletes().is_empty() => Some(run.deleted()?),
+                Source::Run(_) | Source::Segment(_) => None,
+            };
+            for known in &self.known {
+                let found = layer.source().find_all(&delta.env, known).await?;
+                let found = found.into_iter().filter(|(_, row)| !layer.dead().contains(*row));
+                touched.extend(found.map(|(at, _)| known.get(at)));
+                if let Some(deleted) = &deleted {
+                    known.shared(deleted, |at, _| {
+                        touched.insert(known.get(at));
+                    });
+                }
+            }
+        }
+        Ok(touched)
+    }
+
+    /// An entry has to be of a size that every reader can get.
+    fn check(&self) -> Result<()> {
+        let deletes = self.base.deletes().iter().chain(self.overlay.deletes().iter());
+        let bytes: usize = deletes.map(id_bytes).sum();
+        if bytes <= DELETES_BYTES_MAX {
+            return Ok(());
+        }
+        Err(Error::limit(format!(
+            "deletes of {bytes} bytes of ids in one batch: at most {DELETES_BYTES_MAX} are allowed"
+        )))
+    }
+
+    /// All of it.
+    pub(super) fn run(&self) -> Result<Run> {
+        if self.hidden.is_empty() && self.overlay.is_empty() {
+            return Ok(self.base.clone());
+        }
+        self.base.without(&self.hidden)?.then(&self.overlay)
+    }
+
+    /// The same, all of it in the base.
+    pub(super) fn rebase(&mut self, schema: &Schema) -> Result<()> {
+        self.base = self.run()?;
+        self.hidden.clear();
+        self.overlay = Run::empty(schema)?;
+        Ok(())
+    }
+
+    pub(super) fn base(&self) -> &Run {
+        &self.base
+    }
+
+    /// What stands for the rows of the base that do not count.
+    pub(super) fn overlay(&self) -> &Run {
+        &self.overlay
+    }
+
+    /// Rows of the base that do not count.
+    pub(super) fn hidden(&self) -> &RoaringBitmap {
+        &self.hidden
+    }
+
+    /// All of it but for the rows of the base.
+    pub(super) fn beside_rows(&self, schema: &Schema) -> Result<Run> {
+        let rows = RecordBatch::new_empty(schema.arrow());
+        Run::new(schema, rows, self.base.deletes().as_ref().clone())?.then(&self.overlay)
+    }
+
+    /// About how many bytes and operations it adds to an entry.
+    pub(super) fn weight(&self) -> (usize, usize) {
+        let operations = (self.base.len() + self.overlay.len()).max(self.effects.len());
+        (self.base.bytes().saturating_add(self.overlay.bytes()), operations)
+    }
+
+    pub(super) fn receipt(&self, batch: &Checked) -> WriteReceipt {
+        self.effects.receipt(batch)
+    }
+}
+
+/// Whether a run puts or deletes a document.
+fn holds(run: &Run, id: &DocumentId) -> bool {
+    run.find(id).is_some() || run.has_deleted(id)
+}
+
+/// A run less some documents.
+fn without(run: &Run, gone: impl Fn(&DocumentId) -> bool) -> Result<Run> {
+    if run.is_empty() {
+        return Ok(run.clone());
+    }
+    let rows = (0..run.ids().len()).filter(|row| gone(&run.ids().get(*row)));
+    let rows: RoaringBitmap = rows.filter_map(|row| u32::try_from(row).ok()).collect();
+    let deletes = run.deletes().iter().filter(|id| !gone(id)).cloned();
+    Ok(run.without(&rows)?.with_deletes(deletes))
+}
+
+/// The documents of the effects, in ascending order.
+async fn known(env: &Env, schema: &Arc<Schema>, effects: Effects) -> Result<(Effects, Ids)> {
+    let schema = Arc::clone(schema);
+    let many = effects.len() > INLINE_IDS;
+    let work = move || {
+        let ids = effects.ids(&schema)?;
+        Ok((effects, ids))
+    };
+    if many { env.blocking(work).await? } else { work() }
+}
