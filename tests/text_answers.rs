@@ -1,0 +1,1 @@
+//! Answers of text queries as a user expects them.
