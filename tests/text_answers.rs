@@ -379,7 +379,7 @@ async fn what_is_typed_so_far_finds_what_it_may_become() -> Result<()> {
             assert_eq!(ask("\"cold storage\"").await?, [1]);
             assert_eq!(ask("\"cold sto ").await?, [0; 0], "the word is whole");
             assert_eq!(ask("tea \"").await?, [2, 3]);
-            assert_eq!(ask("tea \"gr").await?.contains(&2), true);
+            assert!(ask("tea \"gr").await?.contains(&2));
             assert_eq!(ask("tea -").await?, [2, 3]);
             assert_eq!(ask("tea -\"").await?, [2, 3]);
             assert_eq!(ask("tea -green").await?, [3]);

@@ -168,8 +168,10 @@ type Mark = (Range<usize>, usize);
 struct Candidate {
     element: usize,
     range: Range<usize>,
-    /// How many different things are marked in it, and its marks among those of the text.
+    /// How many different things are marked in it, and how many marks it has.
     words: usize,
+    count: usize,
+    /// The marks of the text that begin in it. Those of n-grams may end behind it, and are not its own.
     marks: Range<usize>,
 }
 
@@ -222,7 +224,7 @@ impl Highlighter {
             marks.push(of_text);
         }
         if self.options.ranked {
-            found.sort_by_key(|one| Reverse((one.words, one.marks.len())));
+            found.sort_by_key(|one| Reverse((one.words, one.count)));
         }
         found.truncate(self.options.limit);
         // Places are counted once through each text, whatever order the fragments are in.
@@ -265,19 +267,21 @@ fn candidates(element: usize, pieces: Vec<Range<usize>>, marks: &[Mark], found: 
         let ahead = marks.get(from..).unwrap_or_default();
         from += ahead.iter().take_while(|(mark, _)| mark.start < range.start).count();
         let ahead = marks.get(from..).unwrap_or_default();
-        let within = ahead.iter().take_while(|(mark, _)| mark.start < range.end && mark.end <= range.end);
+        let end = from + ahead.iter().take_while(|(mark, _)| mark.start < range.end).count();
+        let within = marks.get(from..end).unwrap_or_default();
         let mut words = HashSet::new();
+        let within = within.iter().filter(|(mark, _)| mark.end <= range.end);
         let count = within.map(|(_, number)| words.insert(*number)).count();
         if count > 0 {
-            found.push(Candidate { element, range, words: words.len(), marks: from..from + count });
+            found.push(Candidate { element, range, words: words.len(), count, marks: from..end });
         }
-        from += count;
+        from = end;
     }
 }
 
 fn fragment(of: &Candidate, text: &str, marks: &[Mark], counter: &mut Counter<'_>) -> Fragment {
     let mut joined: Vec<Range<usize>> = Vec::new();
-    for (mark, _) in marks {
+    for (mark, _) in marks.iter().filter(|(mark, _)| mark.end <= of.range.end) {
         match joined.last_mut() {
             // n-grams overlap.
             Some(last) if mark.start < last.end => last.end = last.end.max(mark.end),
