@@ -14,8 +14,8 @@ const NGRAM_MAX: usize = 16;
 /// How the text of a column becomes tokens, and how they are weighed.
 ///
 /// The steps, in order: the text is cut into tokens by the [`Tokenizer`]; words longer than
-/// `max_token_length` are cut into pieces of that length; letters become lower case unless `case_sensitive`; stop words of the
-/// language are dropped if `remove_stop_words`; words become stems if `stemming`; accents are dropped if
+/// `max_token_length` are cut into pieces of that length; letters become lower case unless `case_sensitive`;
+/// stop words of the language are dropped if `remove_stop_words`; words become stems if `stemming`; accents are dropped if
 /// `ascii_folding`. The text of a query goes the same way.
 ///
 /// ```
