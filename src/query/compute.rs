@@ -3,17 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, ListBuilder, RecordBatch, StringBuilder};
+use arrow::array::{Array, ArrayRef, Float64Array, ListBuilder, StringBuilder};
 
 use super::part::Nearest;
 use super::probe::Effort;
-use super::text::BoundRank;
+use super::text::{BoundRank, Highlighter};
 use super::{Fragment, Highlight, Place, Query, Rank, Rows, TextQuery, View};
 use crate::error::{Error, Result};
 use crate::types::Vector;
 
 /// The most computed columns of a query.
 const COMPUTED_MAX: usize = 64;
+
+/// Texts of up to so many bytes in all are marked where we are.
+const HIGHLIGHT_INLINE_BYTES: usize = 16 << 10;
 
 /// Something to work out of every hit: see [`Query::compute`](crate::Query::compute).
 ///
@@ -89,7 +92,7 @@ pub(super) struct PreparedComputes {
 enum Prepared {
     Distance(Box<Nearest>),
     Rank(Box<BoundRank>),
-    Highlight(String, Box<TextQuery>, Highlight),
+    Highlight(String, Arc<Highlighter>),
 }
 
 /// What was worked out of all hits, by name.
@@ -122,11 +125,9 @@ impl View {
                 }
                 What::Highlight(column, query, options) => {
                     // Wrong ones are refused before anything is read.
-                    let none =
-                        Rows::new(Arc::clone(&self.schema), RecordBatch::new_empty(self.schema.arrow()));
-                    none.highlight(column, query, *options)?;
+                    let highlighter = Highlighter::new(&self.schema, column, query, *options)?;
                     prepared.columns.extend(self.schema.columns().iter().position(|c| c.name == *column));
-                    Prepared::Highlight(column.clone(), query.clone(), *options)
+                    Prepared::Highlight(column.clone(), Arc::new(highlighter))
                 }
             };
             prepared.of.push((name.clone(), what));
@@ -150,14 +151,37 @@ impl View {
                     let value = |place| Computed::Number(values.get(place).copied().map(f64::from));
                     places.iter().map(value).collect()
                 }
-                Prepared::Highlight(column, query, options) => {
-                    let fragments = rows.highlight(column, query, *options)?;
-                    fragments.into_iter().map(Computed::Fragments).collect()
+                Prepared::Highlight(column, highlighter) => {
+                    self.computed_fragments(column, highlighter, rows).await?
                 }
             };
             columns.insert(name.clone(), column);
         }
         Ok(columns)
+    }
+
+    /// The fragments of a column. Long texts are marked in the blocking pool, each for itself: a query that ends early
+    /// leaves the rest.
+    async fn computed_fragments(
+        &self,
+        column: &str,
+        highlighter: &Arc<Highlighter>,
+        rows: &Rows,
+    ) -> Result<Vec<Computed>> {
+        let array = rows.batch().column_by_name(column);
+        let array = array.ok_or_else(|| Error::internal("a column to highlight was not fetched"))?;
+        let mut computed = Vec::with_capacity(array.len());
+        let inline = array.get_array_memory_size() <= HIGHLIGHT_INLINE_BYTES;
+        for row in 0..array.len() {
+            let fragments = if inline {
+                highlighter.fragments(array, row)
+            } else {
+                let (highlighter, array) = (Arc::clone(highlighter), Arc::clone(array));
+                self.env.blocking(move || highlighter.fragments(&array, row)).await?
+            };
+            computed.push(Computed::Fragments(fragments));
+        }
+        Ok(computed)
     }
 
     fn computed_distances(&self, search: &Nearest, rows: &Rows) -> Result<Vec<Computed>> {

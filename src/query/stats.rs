@@ -26,6 +26,9 @@ pub struct QueryStats {
     pub rows_reranked: u64,
     /// Leaves of indexes that were probed.
     pub leaves_probed: u64,
+    /// Prefixes and misspelt words that stood for fewer words of their column than they could: see the limits of
+    /// [`TextQuery`](super::TextQuery).
+    pub expansions_cut: u64,
     /// Rounds of requests: one that began after another had ended counts as the next. What the query shares with
     /// others of one call is counted for whoever asked first.
     pub round_trips: u64,
@@ -56,6 +59,7 @@ impl QueryStats {
             rows_scanned: sum.rows_scanned + leg.rows_scanned,
             rows_reranked: sum.rows_reranked + leg.rows_reranked,
             leaves_probed: sum.leaves_probed + leg.leaves_probed,
+            expansions_cut: sum.expansions_cut + leg.expansions_cut,
             ..sum
         };
         legs.into_iter().fold(Self::default(), add)
@@ -74,6 +78,7 @@ impl QueryStats {
             rows_scanned = self.rows_scanned,
             rows_reranked = self.rows_reranked,
             leaves_probed = self.leaves_probed,
+            expansions_cut = self.expansions_cut,
             round_trips = self.round_trips,
             requests = self.requests,
             bytes = self.bytes,
@@ -97,7 +102,7 @@ impl fmt::Display for QueryStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} parts ({} pruned), {} rows ({} in the tail): {} scanned, {} reranked, {} leaves; {} round trips, {} requests, \
+            "{} parts ({} pruned), {} rows ({} in the tail): {} scanned, {} reranked, {} leaves, {} expansions cut; {} round trips, {} requests, \
              {} bytes; {} in memory, {} on disk, {} joined; {:?} ranking, {:?} fetching",
             self.parts,
             self.segments_pruned,
@@ -106,6 +111,7 @@ impl fmt::Display for QueryStats {
             self.rows_scanned,
             self.rows_reranked,
             self.leaves_probed,
+            self.expansions_cut,
             self.round_trips,
             self.requests,
             self.bytes,

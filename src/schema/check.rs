@@ -15,8 +15,9 @@ impl Schema {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for an id of another kind, an unknown column, a
     /// value of the wrong type, NaN, a vector of another dimension, or of a length that its metric does not take (see
     /// [`Metric`](crate::Metric));
-    /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for a value over 8 MiB or a document
-    /// over 64 MiB.
+    /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for a value over 8 MiB, a document
+    /// over 64 MiB, or a string that is a token as it is and longer than the column's
+    /// [`max_token_length`](super::TextOptions::max_token_length).
     pub fn check(&self, document: Document) -> Result<Document> {
         let (id, values) = document.into_parts();
         id.check(self.id())?;
@@ -37,7 +38,7 @@ impl Schema {
     }
 
     fn check_value(&self, id: &DocumentId, column: &str, value: Value) -> Result<Value> {
-        let kind = self.column(column).map(|c| c.kind).ok_or_else(|| {
+        let of = self.column(column).ok_or_else(|| {
             let known: Vec<_> = self.columns().iter().map(|c| c.name.as_str()).take(16).collect();
             Error::invalid(format!(
                 "unknown column: the schema has {}. column=`{column}` id=`{id}`",
@@ -51,7 +52,11 @@ impl Schema {
                 value.size()
             )));
         }
-        match (kind, value) {
+        let token_bytes = strings(&value).map(str::len).max().unwrap_or_default();
+        if let Some(why) = of.text.as_ref().and_then(|options| options.refuse(token_bytes)) {
+            return Err(Error::limit(format!("{why}. column=`{column}` id=`{id}`")));
+        }
+        match (of.kind, value) {
             (_, Value::Null) => Ok(Value::Null),
             (ColumnKind::Attribute(kind), value) => coerce(kind, value).map_err(at),
             (ColumnKind::Vector(shape), Value::Vector(vector)) => {
@@ -67,6 +72,18 @@ impl Schema {
             }
         }
     }
+}
+
+/// The strings of a value.
+fn strings(value: &Value) -> impl Iterator<Item = &str> {
+    let all = match value {
+        Value::Array(values) => values.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    all.iter().filter_map(|value| match value {
+        Value::String(text) => Some(text.as_str()),
+        _ => None,
+    })
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "vectors hold f32 at most")]

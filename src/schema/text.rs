@@ -13,9 +13,9 @@ const NGRAM_MAX: usize = 16;
 
 /// How the text of a column becomes tokens, and how they are weighed.
 ///
-/// The steps, in order: the text is cut into tokens by the [`Tokenizer`]; tokens longer than
-/// `max_token_length` are dropped; letters become lower case unless `case_sensitive`; stop words of the
-/// language are dropped if `remove_stop_words`; words become stems if `stemming`; accents are dropped if
+/// The steps, in order: the text is cut into tokens by the [`Tokenizer`]; words longer than
+/// `max_token_length` are cut into pieces of that length; letters become lower case unless `case_sensitive`;
+/// stop words of the language are dropped if `remove_stop_words`; words become stems if `stemming`; accents are dropped if
 /// `ascii_folding`. The text of a query goes the same way.
 ///
 /// ```
@@ -48,7 +48,9 @@ pub struct TextOptions {
     /// Whether accents are dropped: `é` is `e`. Default: no.
     #[serde(default)]
     pub ascii_folding: bool,
-    /// Longer tokens are dropped, in bytes. Default 255.
+    /// The longest token, in bytes: 1 to 32,768. Default 255. A longer word is cut into pieces, in documents and in queries
+    /// alike, so that it is found; each piece is a token with a place of its own. A longer string of a column of
+    /// [`Tokenizer::Raw`] or [`Tokenizer::Pretokenized`] is refused when it is written, and a longer n-gram is dropped.
     #[serde(default = "max_token_length_default")]
     pub max_token_length: usize,
     /// How slowly the weight of a token grows with how often it occurs: BM25's k1. Default 1.2.
@@ -226,6 +228,20 @@ impl TextOptions {
     #[must_use]
     pub fn with_b(self, b: f32) -> Self {
         Self { b, ..self }
+    }
+
+    /// Why a string of so many bytes cannot be stored, if it would be a token as it is and too long for one.
+    pub(super) fn refuse(&self, bytes: usize) -> Option<String> {
+        let whole = matches!(self.tokenizer, Tokenizer::Raw | Tokenizer::Pretokenized);
+        let most = self.max_token_length;
+        (whole && bytes > most).then(|| {
+            format!("string of {bytes} bytes in a column of whole tokens: at most {most} are allowed")
+        })
+    }
+
+    /// Whether text becomes the same tokens by both.
+    pub(crate) fn cuts_like(&self, other: &Self) -> bool {
+        *self == Self { k1: self.k1, b: self.b, ..other.clone() }
     }
 
     /// Says what contradicts itself. `array`: whether the column holds arrays of strings.

@@ -2,18 +2,28 @@
 
 use std::fmt;
 
+use arrow::array::ArrayRef;
 use tantivy::tokenizer::{
     AsciiFoldingFilter, Language as Tongue, LowerCaser, NgramTokenizer, RawTokenizer, RemoveLongFilter,
     Stemmer, StopWordFilter, TextAnalyzer, TextAnalyzerBuilder, WhitespaceTokenizer,
 };
 
+use super::cut::CutLong;
+use super::strings;
 use super::words::Words;
 use crate::error::{Error, Result};
 use crate::schema::{Language, TextOptions, Tokenizer};
 
+/// Positions left free between two strings of an array: no phrase reaches across one, for it spans fewer with its slop.
+pub(crate) const GAP: u32 = 1_024;
+
 /// Makes tokens of the text of one column.
 #[derive(Clone)]
-pub(crate) struct Analyzer(TextAnalyzer);
+pub(crate) struct Analyzer {
+    inner: TextAnalyzer,
+    /// Whether each string is a token, so that those of an array stand one behind the other.
+    given: bool,
+}
 
 /// A token of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,22 +35,43 @@ pub(crate) struct Word {
 
 impl Analyzer {
     pub(crate) fn new(options: &TextOptions) -> Result<Self> {
-        Ok(Self(filters(options, tokenizer(options)?)?.build()))
+        let given = options.tokenizer == Tokenizer::Pretokenized;
+        Ok(Self { inner: filters(options, tokenizer(options)?)?.build(), given })
     }
 
     /// What tantivy indexes by.
     pub(super) fn into_inner(self) -> TextAnalyzer {
-        self.0
+        self.inner
     }
 
     /// Calls `each` with every token of a text, its position and where in the text it lies, in bytes.
     pub(crate) fn each(&mut self, text: &str, mut each: impl FnMut(&str, u32, (usize, usize))) {
-        let mut stream = self.0.token_stream(text);
+        let mut stream = self.inner.token_stream(text);
         while stream.advance() {
             let token = stream.token();
             let position = u32::try_from(token.position).unwrap_or(u32::MAX);
             each(&token.text, position, (token.offset_from, token.offset_to));
         }
+    }
+
+    /// Calls `each` with every token of a row of a string or string-array column and its position in the row: a string
+    /// of an array begins [`GAP`] behind the one before it, a given token right behind it.
+    pub(crate) fn each_of_row(&mut self, array: &ArrayRef, row: usize, mut each: impl FnMut(&str, u32)) {
+        let given = self.given;
+        let mut base = 0_u32;
+        strings(array, row, |text| {
+            let mut end = base;
+            self.each(text, |token, position, _| {
+                let position = base.saturating_add(position);
+                end = end.max(position.saturating_add(1));
+                each(token, position);
+            });
+            if given {
+                base = base.saturating_add(1);
+            } else if end > base {
+                base = end.saturating_add(GAP);
+            }
+        });
     }
 
     /// The tokens of a text.
@@ -71,11 +102,18 @@ fn tokenizer(options: &TextOptions) -> Result<TextAnalyzerBuilder> {
 }
 
 fn filters(options: &TextOptions, builder: TextAnalyzerBuilder) -> Result<TextAnalyzerBuilder> {
-    // tantivy's limit is the first length that is too long.
-    let mut builder = builder.filter_dynamic(RemoveLongFilter::limit(options.max_token_length + 1));
-    if options.tokenizer == Tokenizer::Pretokenized {
-        return Ok(builder);
-    }
+    let mut builder = match options.tokenizer {
+        Tokenizer::Words | Tokenizer::Whitespace => {
+            builder.filter_dynamic(CutLong { most: options.max_token_length })
+        }
+        // tantivy's limit is the first length that is too long.
+        Tokenizer::Ngram { .. } => {
+            builder.filter_dynamic(RemoveLongFilter::limit(options.max_token_length + 1))
+        }
+        // Documents with longer ones are refused: a query for one finds nothing.
+        Tokenizer::Raw => builder,
+        Tokenizer::Pretokenized => return Ok(builder),
+    };
     if !options.case_sensitive {
         builder = builder.filter_dynamic(LowerCaser);
     }
@@ -135,7 +173,7 @@ mod tests {
         let french = plain.clone().with_language(Language::French).with_ascii_folding(true);
         assert_eq!(words(&french.with_stemming(false), "Été à"), ["ete", "a"]);
         assert_eq!(words(&plain.clone().with_case_sensitive(true), "Été"), ["Été"]);
-        assert_eq!(words(&plain.clone().with_max_token_length(3), "abc abcd"), ["abc"]);
+        assert_eq!(words(&plain.clone().with_max_token_length(3), "abc abcd"), ["abc", "abc", "d"]);
         assert_eq!(words(&plain.clone().with_tokenizer(Tokenizer::Raw), "A b"), ["a b"]);
         assert_eq!(words(&plain.clone().with_tokenizer(Tokenizer::Pretokenized), "A b"), ["A b"]);
         assert_eq!(words(&plain.clone().with_tokenizer(Tokenizer::Whitespace), "a-b c."), ["a-b", "c."]);

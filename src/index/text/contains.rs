@@ -11,11 +11,10 @@ use roaring::RoaringBitmap;
 
 use super::analyzer::Analyzer;
 use super::expand::{EVERY_MAX, Spec};
-use super::phrase::Phrase;
+use super::phrase::{Phrase, asked};
 use super::postings::{END, Postings};
 use super::scorer::Weigher;
-use super::stored::{Match, StoredIndex};
-use super::strings;
+use super::stored::{Match, Matches, StoredIndex};
 use crate::env::Env;
 use crate::error::Result;
 
@@ -23,7 +22,7 @@ use crate::error::Result;
 const INLINE_ROWS: u64 = 4_096;
 
 /// What a dictionary has for each word.
-type Looked = Vec<Arc<[Match]>>;
+type Looked = Vec<Arc<Matches>>;
 
 /// How many of the tokens are enough.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,28 +53,21 @@ impl Contains {
 
     fn holds(&self, analyzer: &mut Analyzer, array: &ArrayRef, row: usize) -> bool {
         let mut places: Vec<Vec<u32>> = vec![Vec::new(); self.words.len()];
-        let mut in_a_row = false;
-        strings(array, row, |text| {
-            analyzer.each(text, |token, position, _| {
-                for ((spec, _), places) in self.words.iter().zip(&mut places) {
-                    if spec.edits(token.as_bytes()).is_some() {
-                        places.push(position);
-                    }
+        analyzer.each_of_row(array, row, |token, position| {
+            for ((spec, _), places) in self.words.iter().zip(&mut places) {
+                if spec.edits(token.as_bytes()).is_some() {
+                    places.push(position);
                 }
-            });
-            if self.enough == Enough::InARow {
-                in_a_row |= self.in_a_row(&places);
-                places.iter_mut().for_each(Vec::clear);
             }
         });
         match self.enough {
             Enough::One => places.iter().any(|places| !places.is_empty()),
             Enough::All => places.iter().all(|places| !places.is_empty()),
-            Enough::InARow => in_a_row,
+            Enough::InARow => self.in_a_row(&places),
         }
     }
 
-    /// Whether the tokens of one string, at these places, begin anywhere in a row.
+    /// Whether the tokens of a row, at these places, stand one behind the other anywhere.
     fn in_a_row(&self, places: &[Vec<u32>]) -> bool {
         let at = |start: u32| {
             let mut words = self.words.iter().zip(places);
@@ -84,10 +76,10 @@ impl Contains {
         places.first().is_some_and(|first| first.iter().any(|start| at(*start)))
     }
 
-    fn rows(&self, index: &StoredIndex, found: &[Arc<[Match]>]) -> Result<RoaringBitmap> {
-        let of_word = |found: &Arc<[Match]>| -> Result<RoaringBitmap> {
+    fn rows(&self, index: &StoredIndex, found: &[Arc<Matches>]) -> Result<RoaringBitmap> {
+        let of_word = |found: &Arc<Matches>| -> Result<RoaringBitmap> {
             let mut rows = RoaringBitmap::new();
-            for found in found.iter() {
+            for found in &found.found {
                 index.rows(self.field, &found.info, &mut rows)?;
             }
             Ok(rows)
@@ -102,18 +94,17 @@ impl Contains {
         })
     }
 
-    fn rows_in_a_row(&self, index: &StoredIndex, found: &[Arc<[Match]>]) -> Result<RoaringBitmap> {
-        let mut words = Vec::new();
-        for ((_, offset), found) in self.words.iter().zip(found) {
-            if found.is_empty() {
-                return Ok(RoaringBitmap::new());
-            }
-            let postings = found.iter().map(|found| {
-                let blocks = index.postings(self.field, &found.info, true)?;
-                Ok(Postings::Blocks(Box::new(blocks)))
-            });
-            words.push((postings.collect::<Result<Vec<_>>>()?, *offset));
+    fn rows_in_a_row(&self, index: &StoredIndex, found: &[Arc<Matches>]) -> Result<RoaringBitmap> {
+        if found.iter().any(|found| found.found.is_empty()) {
+            return Ok(RoaringBitmap::new());
         }
+        let words = self.words.iter().zip(found).enumerate().map(|(number, ((spec, offset), found))| {
+            (found.found.as_slice(), number, *offset, matches!(spec, Spec::Every(_)))
+        });
+        let words = asked(words, |_, found: &Match| {
+            let blocks = index.postings(self.field, &found.info, true)?;
+            Ok(Postings::Blocks(Box::new(blocks)))
+        })?;
         let mut phrase = Phrase::new(words, 0, Weigher::nothing());
         let mut rows = RoaringBitmap::new();
         phrase.seek(0);
@@ -136,8 +127,9 @@ impl StoredIndex {
         if asked.is_empty() {
             return Ok(Vec::new());
         }
-        let leaves = asked.iter().flat_map(|one| one.words.iter().map(|(spec, _)| (one.field, spec)));
-        let mut found = self.look_up(&leaves.collect::<Vec<_>>()).await?.into_iter();
+        let leaves =
+            asked.iter().flat_map(|one| one.words.iter().map(|(spec, _)| (one.field, spec, EVERY_MAX)));
+        let mut found = self.look_up(env, &leaves.collect::<Vec<_>>()).await?.into_iter();
         let asked: Vec<(Arc<Contains>, Looked)> = asked
             .iter()
             .map(|one| (Arc::clone(one), found.by_ref().take(one.words.len()).collect()))
@@ -145,11 +137,14 @@ impl StoredIndex {
         let mut wanted = Vec::new();
         for (one, found) in asked.iter().filter(|(_, found)| !too_many(found)) {
             let positions = one.enough == Enough::InARow && one.words.len() > 1;
-            wanted.extend(
-                found.iter().flat_map(|found| found.iter()).map(|found| (one.field, &found.info, positions)),
-            );
+            // The tokens of a prefix lie one behind the other.
+            let found = found.iter().filter(|found| !found.found.is_empty());
+            wanted.extend(found.map(|found| {
+                (one.field, found.found.iter().map(|found| &found.info).collect::<Vec<_>>(), positions)
+            }));
         }
-        let rows: u64 = wanted.iter().map(|(_, info, _)| u64::from(info.doc_freq)).sum();
+        let infos = wanted.iter().flat_map(|(_, infos, _)| infos);
+        let rows: u64 = infos.map(|info| u64::from(info.doc_freq)).sum();
         let pins = self.load(&wanted, &[]).await?;
         let index = Arc::clone(self);
         let work =
@@ -165,6 +160,6 @@ impl StoredIndex {
     }
 }
 
-fn too_many(found: &[Arc<[Match]>]) -> bool {
-    found.iter().any(|found| found.len() > EVERY_MAX)
+fn too_many(found: &[Arc<Matches>]) -> bool {
+    found.iter().any(|found| found.cut)
 }

@@ -1,13 +1,20 @@
 //! What a query looks for in the dictionary of a column: a token, all that begin alike, or all that are nearly it.
 //!
-//! At most [`EXPANSIONS_MAX`] tokens stand in for one: the nearest, then the first in order of their bytes.
+//! A prefix stands for all tokens that begin so, and a misspelt token for the [`EXPANSIONS_MAX`] that are nearest and, of
+//! those, in most documents. Of either a part gives no more than the plan allows: what is in most of its rows. Whatever
+//! is left out is told.
 
-/// The most tokens that a prefix or a misspelt token stands for.
+use std::cmp::Reverse;
+
+use super::levenshtein::Levenshtein;
+
+/// The most tokens that a misspelt token stands for.
 pub(crate) const EXPANSIONS_MAX: usize = 256;
+/// The most tokens of a part that all prefixes and misspelt tokens of a query stand for together, and what each may in
+/// any case.
+pub(super) const TOGETHER_MAX: usize = 1 << 16;
 /// The most tokens that a prefix in a filter stands for, before the index leaves it to a scan.
 pub(super) const EVERY_MAX: usize = 4_096;
-/// How many dictionary entries are looked at for them, in each part.
-pub(super) const SCANNED_MAX: usize = 100_000;
 
 /// What is looked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,39 +23,27 @@ pub(crate) enum Spec {
     Term(Box<str>),
     /// Tokens that begin so.
     Prefix(Box<str>),
-    /// Tokens that begin so: all of them, and one more than [`EVERY_MAX`] if they are too many.
+    /// Tokens that begin so: all of them, or none.
     Every(Box<str>),
     /// Tokens that become this one by at most so many insertions, deletions, replacements and swaps of
-    /// neighbours. They begin with the same character.
+    /// neighbours.
     Fuzzy(Box<str>, u8),
 }
 
 impl Spec {
-    /// The tokens that may match: all that begin so.
-    pub(crate) fn stem(&self) -> &str {
-        match self {
-            Self::Term(text) | Self::Prefix(text) | Self::Every(text) => text,
-            Self::Fuzzy(text, _) => {
-                let first = text.chars().next().map_or(0, char::len_utf8);
-                text.get(..first).unwrap_or_default()
-            }
-        }
-    }
-
-    /// The edits from the token that is looked for to one of the dictionary, which begins with the stem.
+    /// The edits from the token that is looked for to another.
     pub(crate) fn edits(&self, term: &[u8]) -> Option<u8> {
         match self {
             Self::Term(text) => (text.as_bytes() == term).then_some(0),
             Self::Prefix(text) | Self::Every(text) => term.starts_with(text.as_bytes()).then_some(0),
-            Self::Fuzzy(text, most) => edits(text, std::str::from_utf8(term).ok()?, *most),
+            Self::Fuzzy(text, most) => Levenshtein::new(text, *most).edits(term),
         }
     }
 
-    /// The most tokens of a dictionary that stand for it.
-    pub(super) fn most(&self) -> usize {
+    /// What is asked for.
+    pub(super) fn text(&self) -> &str {
         match self {
-            Self::Every(_) => EVERY_MAX + 1,
-            Self::Term(_) | Self::Prefix(_) | Self::Fuzzy(..) => EXPANSIONS_MAX,
+            Self::Term(text) | Self::Prefix(text) | Self::Every(text) | Self::Fuzzy(text, _) => text,
         }
     }
 
@@ -58,52 +53,109 @@ impl Spec {
     }
 }
 
-/// The optimal string alignment distance, if it is at most `most`.
-fn edits(from: &str, to: &str, most: u8) -> Option<u8> {
-    let most_usize = usize::from(most);
-    if from.len().abs_diff(to.len()) > most_usize * 4 {
-        return None;
+/// A token of a dictionary.
+pub(super) trait Candidate {
+    fn edits(&self) -> u8;
+    fn term(&self) -> &[u8];
+    /// The rows that hold it.
+    fn rows(&self) -> u64;
+}
+
+/// Gathers the tokens that stand for one: the nearest, the token itself before others, then what most rows hold.
+#[derive(Debug)]
+pub(super) struct Gathered<'a, T> {
+    spec: &'a Spec,
+    most: usize,
+    found: Vec<T>,
+    cut: bool,
+}
+
+impl<'a, T: Candidate> Gathered<'a, T> {
+    pub(super) fn new(spec: &'a Spec, most: usize) -> Self {
+        Self { spec, most, found: Vec::new(), cut: false }
     }
-    let to: Vec<char> = to.chars().collect();
-    let from: Vec<char> = from.chars().collect();
-    if from.len().abs_diff(to.len()) > most_usize {
-        return None;
-    }
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=to.len()).collect();
-    for (row, a) in from.iter().enumerate() {
-        let mut line = Vec::with_capacity(to.len() + 1);
-        line.push(row + 1);
-        for (column, b) in to.iter().enumerate() {
-            let at = |line: &[usize], place: usize| line.get(place).copied().unwrap_or(usize::MAX / 2);
-            let mut fewest = (at(&last, column + 1) + 1)
-                .min(at(&line, column) + 1)
-                .min(at(&last, column) + usize::from(a != b));
-            if row > 0 && column > 0 && from.get(row - 1) == Some(b) && to.get(column - 1) == Some(a) {
-                fewest = fewest.min(at(&before, column - 1) + 1);
-            }
-            line.push(fewest);
+
+    /// Whether there is more to gather: not where all are wanted and are too many.
+    pub(super) fn push(&mut self, one: T) -> bool {
+        self.found.push(one);
+        if self.found.len() >= self.most.saturating_mul(2) {
+            self.cut();
         }
-        if line.iter().min().is_some_and(|least| *least > most_usize) {
-            return None;
-        }
-        before = std::mem::replace(&mut last, line);
+        let all = matches!(self.spec, Spec::Every(_)) && self.found.len() > self.most;
+        self.cut |= all;
+        !all
     }
-    last.last().copied().filter(|edits| *edits <= most_usize).and_then(|edits| u8::try_from(edits).ok())
+
+    fn cut(&mut self) {
+        let own = self.spec.text().as_bytes();
+        let order = |a: &T, b: &T| {
+            let key = |one: &T| (one.edits(), one.term() != own, Reverse(one.rows()));
+            key(a).cmp(&key(b)).then_with(|| a.term().cmp(b.term()))
+        };
+        if self.found.len() > self.most {
+            self.found.select_nth_unstable_by(self.most, order);
+            self.found.truncate(self.most);
+            self.cut = true;
+        }
+    }
+
+    /// The tokens, nearest first, then by their bytes; and whether there are more.
+    pub(super) fn finish(mut self) -> (Vec<T>, bool) {
+        self.cut();
+        // Sums of floats depend on the order, so it is the same everywhere.
+        self.found.sort_unstable_by(|a, b| (a.edits(), a.term()).cmp(&(b.edits(), b.term())));
+        (self.found, self.cut)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    struct Token(u8, &'static str, u64);
+
+    impl Candidate for Token {
+        fn edits(&self) -> u8 {
+            self.0
+        }
+
+        fn term(&self) -> &[u8] {
+            self.1.as_bytes()
+        }
+
+        fn rows(&self) -> u64 {
+            self.2
+        }
+    }
+
     #[test]
-    fn edits_are_counted_up_to_a_limit() {
-        assert_eq!(edits("house", "house", 2), Some(0));
-        assert_eq!(edits("house", "huose", 1), Some(1));
-        assert_eq!(edits("house", "hose", 1), Some(1));
-        assert_eq!(edits("house", "houses", 1), Some(1));
-        assert_eq!(edits("house", "mouth", 1), None);
-        assert_eq!(edits("straße", "strase", 1), Some(1));
-        assert_eq!(Spec::Fuzzy("äb".into(), 1).stem(), "ä");
+    fn the_nearest_and_then_the_most_frequent_stay() {
+        let tokens = || {
+            [Token(1, "b", 9), Token(0, "x", 1), Token(1, "a", 3), Token(1, "c", 9), Token(1, "d", 5)]
+                .into_iter()
+        };
+        let gather = |spec: &Spec, most| {
+            let mut gathered = Gathered::new(spec, most);
+            let all = tokens().all(|token| gathered.push(token));
+            let (found, cut) = gathered.finish();
+            (found.iter().map(|token| token.1).collect::<Vec<_>>(), cut, all)
+        };
+        let fuzzy = Spec::Fuzzy("x".into(), 1);
+        assert_eq!(gather(&fuzzy, 1), (vec!["x"], true, true));
+        assert_eq!(gather(&fuzzy, 3), (vec!["x", "b", "c"], true, true));
+        assert_eq!(gather(&fuzzy, 5), (vec!["x", "a", "b", "c", "d"], false, true));
+        assert!(gather(&Spec::Every("".into()), 4).1);
+        assert!(!gather(&Spec::Every("".into()), 5).1);
+    }
+
+    #[test]
+    fn a_prefix_keeps_its_own_word() {
+        let spec = Spec::Prefix("a".into());
+        let mut gathered = Gathered::new(&spec, 2);
+        for token in [Token(0, "ab", 9), Token(0, "ac", 8), Token(0, "a", 1)] {
+            gathered.push(token);
+        }
+        let (found, cut) = gathered.finish();
+        assert_eq!((found.iter().map(|token| token.1).collect::<Vec<_>>(), cut), (vec!["a", "ab"], true));
     }
 }

@@ -10,6 +10,9 @@ use super::source::Found;
 use super::sweep::{LANE, WINDOW};
 use crate::error::Result;
 
+/// Tokens of up to so many rows are rare.
+const RARE_MAX: u64 = 128;
+
 /// The rows of some tokens, how often each holds them, and a walk over them.
 pub(super) struct Group {
     pub(super) rows: Vec<(u32, f32)>,
@@ -19,20 +22,41 @@ pub(super) struct Group {
 
 impl Group {
     /// The rows of tokens of a column. A nearer token counts more.
-    pub(super) fn new(part: &Loaded, field: usize, found: &[Found], weigher: Weigher) -> Result<Self> {
-        // Tokens come in the same order everywhere: sums of floats depend on it.
-        let walks = found.iter().map(|found| {
-            let postings = part.source.postings(field, found, false)?;
-            Ok((postings, Spec::share(found.edits)))
-        });
-        let mut walks: Vec<(Postings, f32)> = walks.collect::<Result<_>>()?;
-        let most = found.iter().map(Found::frequency).sum::<u64>().min(weigher.norms.len() as u64);
+    pub(super) fn new(part: &Loaded, field: usize, found: &[&Found], weigher: Weigher) -> Result<Self> {
+        // Tokens come in the same order everywhere: sums of floats depend on it. Only whole numbers do not, so that rare
+        // tokens, of which a prefix may have many, can be gathered apart.
+        let mut walks: Vec<(Postings, f32)> = Vec::new();
+        let mut rare: Vec<(u32, f32)> = Vec::new();
+        for found in found {
+            let mut postings = part.source.postings(field, found, false)?;
+            let share = Spec::share(found.edits);
+            if found.edits > 0 || found.frequency() > RARE_MAX {
+                walks.push((postings, share));
+                continue;
+            }
+            while postings.row() != END {
+                rare.push((postings.row(), postings.frequency() as f32));
+                postings.advance();
+            }
+        }
+        rare.sort_unstable_by_key(|(row, _)| *row);
+        let most = found.iter().map(|found| found.frequency()).sum::<u64>().min(weigher.norms.len() as u64);
         let mut rows = Vec::with_capacity(usize::try_from(most).unwrap_or_default());
         let mut sums = vec![0.0_f32; WINDOW as usize];
-        let first = |walks: &[(Postings, f32)]| walks.iter().map(|(postings, _)| postings.row()).min();
-        while let Some(row) = first(&walks).filter(|row| *row != END) {
+        let mut rare = rare.into_iter().peekable();
+        loop {
+            let first = walks.iter().map(|(postings, _)| postings.row()).min().unwrap_or(END);
+            let row = rare.peek().map_or(END, |(row, _)| *row).min(first);
+            if row == END {
+                break;
+            }
             let start = row - row % WINDOW;
             let end = start.saturating_add(WINDOW);
+            while let Some((row, frequency)) = rare.next_if(|(row, _)| *row < end) {
+                if let Some(sum) = sums.get_mut((row - start) as usize) {
+                    *sum += frequency;
+                }
+            }
             for (postings, share) in &mut walks {
                 match postings {
                     Postings::Blocks(blocks) => add(blocks, *share, start..end, &mut sums),

@@ -13,8 +13,10 @@ mod blocks;
 mod bm25;
 mod bounds;
 mod contains;
+mod cut;
 mod expand;
 mod group;
+mod levenshtein;
 mod memory;
 mod packed;
 mod pages;
@@ -35,13 +37,14 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use analyzer::Analyzer;
+pub(crate) use analyzer::{Analyzer, GAP};
 pub(crate) use contains::{Contains, Enough};
 pub(crate) use expand::Spec;
+pub(crate) use levenshtein::Levenshtein;
 pub(crate) use memory::MemoryIndex;
 pub(crate) use packed::TextWriter;
 pub(crate) use plan::{Join, Leaf, Node, Plan};
-pub(crate) use search::{Counts, Loaded, Stats, cut};
+pub(crate) use search::{Counts, Loaded, Stats};
 pub(crate) use source::TextSource;
 pub(crate) use stored::StoredIndex;
 pub(crate) use values::Values;

@@ -21,18 +21,18 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::record_batch::RecordBatch;
 use tantivy::directory::{Directory, FileHandle, OwnedBytes, RamDirectory};
 use tantivy::schema::{Field, IndexRecordOption, TextFieldIndexing, TextOptions as Indexed};
 use tantivy::store::Compressor;
-use tantivy::tokenizer::TokenizerManager;
+use tantivy::tokenizer::{PreTokenizedString, Token, TokenizerManager};
 use tantivy::{HasLen, Index, IndexSettings, SingleSegmentIndexWriter, TantivyDocument, TantivyError};
 
 use super::analyzer::Analyzer;
 use super::bm25::Totals;
 use super::pages::Files;
 use super::stored::open;
-use super::strings;
 use crate::codec::checksum;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
@@ -40,7 +40,7 @@ use crate::schema::Schema;
 /// What the file begins with.
 pub(super) const HEADER: [u8; 8] = *b"ETXT\x01\0\0\0";
 pub(super) const MAGIC: [u8; 4] = *b"ETXH";
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 /// What is fetched and checked at once.
 pub(super) const BLOCK: usize = 32 << 10;
 /// Hints to tantivy how large its hash table begins; nothing is spilt.
@@ -52,6 +52,7 @@ pub(crate) struct TextWriter {
     written: RamDirectory,
     /// The text columns: name and field.
     columns: Vec<(String, Field)>,
+    analyzers: Vec<Analyzer>,
     rows: u32,
 }
 
@@ -65,13 +66,14 @@ impl TextWriter {
     /// `None` for a schema without text.
     pub(crate) fn new(schema: &Schema) -> Result<Option<Self>> {
         let mut builder = tantivy::schema::Schema::builder();
-        let analyzers = TokenizerManager::new();
-        let mut columns = Vec::new();
+        let tokenizers = TokenizerManager::new();
+        let (mut columns, mut analyzers) = (Vec::new(), Vec::new());
         for (at, (name, options)) in schema.texts().enumerate() {
-            let analyzer = format!("analyzer{at}");
-            analyzers.register(&analyzer, Analyzer::new(options)?.into_inner());
+            let (tokenizer, analyzer) = (format!("analyzer{at}"), Analyzer::new(options)?);
+            tokenizers.register(&tokenizer, analyzer.clone().into_inner());
+            analyzers.push(analyzer);
             let indexing = TextFieldIndexing::default()
-                .set_tokenizer(&analyzer)
+                .set_tokenizer(&tokenizer)
                 .set_index_option(IndexRecordOption::WithFreqsAndPositions)
                 .set_fieldnorms(true);
             let field = Indexed::default().set_indexing_options(indexing);
@@ -88,10 +90,10 @@ impl TextWriter {
         };
         let writer = Index::builder()
             .schema(builder.build())
-            .tokenizers(analyzers)
+            .tokenizers(tokenizers)
             .settings(settings)
             .single_segment_index_writer(written.clone(), MEMORY_BUDGET);
-        Ok(Some(Self { writer: writer.map_err(failed)?, written, columns, rows: 0 }))
+        Ok(Some(Self { writer: writer.map_err(failed)?, written, columns, analyzers, rows: 0 }))
     }
 
     /// Adds rows: a batch with the text columns.
@@ -101,8 +103,12 @@ impl TextWriter {
         let arrays = arrays.ok_or_else(|| Error::internal("a text column is missing"))?;
         for row in 0..batch.num_rows() {
             let mut document = TantivyDocument::new();
-            for (array, field) in &arrays {
-                strings(array, row, |text| document.add_text(*field, text));
+            for ((array, field), analyzer) in arrays.iter().zip(&mut self.analyzers) {
+                match array.as_string_opt::<i32>() {
+                    Some(texts) if texts.is_valid(row) => document.add_text(*field, texts.value(row)),
+                    Some(_) => {}
+                    None => document.add_pre_tokenized_text(*field, tokens(analyzer, array, row)),
+                }
             }
             self.writer.add_document(document).map_err(failed)?;
             self.rows += 1;
@@ -133,6 +139,15 @@ impl TextWriter {
         whole.extend(head);
         Ok((whole, place))
     }
+}
+
+/// The tokens of an array of strings, for tantivy's own positions leave a gap of one place between them.
+fn tokens(analyzer: &mut Analyzer, array: &ArrayRef, row: usize) -> PreTokenizedString {
+    let mut tokens = Vec::new();
+    analyzer.each_of_row(array, row, |text, position| {
+        tokens.push(Token { text: text.to_owned(), position: position as usize, ..Token::default() });
+    });
+    PreTokenizedString { text: String::new(), tokens }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "it is passed to `map_err`")]

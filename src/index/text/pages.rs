@@ -1,6 +1,6 @@
 //! The bytes of a packed file: fetched and checked in whole blocks beforehand, then read without waiting.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -52,6 +52,8 @@ pub(super) struct Pages {
 #[derive(Debug, Default)]
 struct Kept {
     ranges: HashMap<(u64, u64), Entry>,
+    /// Those of them that are read in pieces.
+    runs: Vec<(u64, u64)>,
     bytes: usize,
     tick: u64,
 }
@@ -81,19 +83,17 @@ impl Pages {
         Self { blob, base, length, block, sums, hot, kept: Mutex::default() }
     }
 
-    /// Makes ranges readable. One round trip, or none.
-    pub(super) async fn fetch(self: &Arc<Self>, ranges: &[Range<u64>]) -> Result<Pins> {
+    /// Makes ranges readable, and of runs every piece. One round trip, or none.
+    pub(super) async fn fetch(self: &Arc<Self>, ranges: &[Range<u64>], runs: &[Range<u64>]) -> Result<Pins> {
         let mut pins = Pins { pages: Arc::clone(self), ranges: Vec::new() };
         let mut missing: Vec<Range<u64>> = Vec::new();
-        if ranges.is_empty() {
-            return Ok(pins);
-        }
-        for range in ranges.iter().filter(|range| !range.is_empty()) {
+        let mut asked: HashSet<&Range<u64>> = HashSet::new();
+        for range in ranges.iter().chain(runs).filter(|range| !range.is_empty()) {
             if range.end > self.length {
                 let cause = CodecError::malformed("text", format!("range {range:?} is out of bounds"));
                 return Err(cause.at(self.blob.key()));
             }
-            if self.hot(range).is_none() && !self.pin(range, &mut pins) && !missing.contains(range) {
+            if self.hot(range).is_none() && !self.pin(range, &mut pins) && asked.insert(range) {
                 missing.push(range.clone());
             }
         }
@@ -117,6 +117,7 @@ impl Pages {
             }
             self.keep(&range, OwnedBytes::new(whole), &mut pins);
         }
+        self.lock().note(runs);
         Ok(pins)
     }
 
@@ -131,12 +132,21 @@ impl Pages {
         let mut kept = self.lock();
         kept.tick += 1;
         let tick = kept.tick;
-        let entry = kept.ranges.get_mut(&(range.start, range.end)).ok_or_else(|| {
+        let exact = (range.start, range.end);
+        let around = |run: &&(u64, u64)| run.0 <= range.start && range.end <= run.1;
+        let key = if kept.ranges.contains_key(&exact) {
+            Some(exact)
+        } else {
+            kept.runs.iter().find(around).copied()
+        };
+        let found = key.and_then(|key| Some((key.0, kept.ranges.get_mut(&key)?)));
+        let Some((start, entry)) = found else {
             let Range { start, end } = range.clone();
-            io::Error::other(Missing { start, end })
-        })?;
+            return Err(io::Error::other(Missing { start, end }));
+        };
         entry.used = tick;
-        Ok(entry.bytes.clone())
+        let offset = |at: u64| usize::try_from(at - start).map_err(io::Error::other);
+        Ok(entry.bytes.slice(offset(range.start)?..offset(range.end)?))
     }
 
     pub(super) fn corrupt(&self, cause: impl std::fmt::Display) -> Error {
@@ -197,6 +207,17 @@ impl Pages {
     }
 }
 
+impl Kept {
+    /// Notes which of the ranges are read in pieces.
+    fn note(&mut self, runs: &[Range<u64>]) {
+        for key in runs.iter().map(|run| (run.start, run.end)) {
+            if self.ranges.contains_key(&key) && !self.runs.contains(&key) {
+                self.runs.push(key);
+            }
+        }
+    }
+}
+
 impl Pins {
     /// Keeps what both keep.
     pub(super) fn join(&mut self, mut other: Self) {
@@ -220,6 +241,7 @@ impl Drop for Pins {
             let Some(oldest) = unpinned.min_by_key(|(_, entry)| entry.used).map(|(key, _)| *key) else {
                 break;
             };
+            kept.runs.retain(|run| *run != oldest);
             if let Some(entry) = kept.ranges.remove(&oldest) {
                 kept.bytes = kept.bytes.saturating_sub(entry.bytes.len());
             }
@@ -237,6 +259,44 @@ impl HasLen for Pages {
 impl FileHandle for Pages {
     fn read_bytes(&self, range: Range<usize>) -> io::Result<OwnedBytes> {
         self.read(&(range.start as u64..range.end as u64))
+    }
+}
+
+/// Reads what is there, and notes what is not.
+#[derive(Debug)]
+pub(super) struct Surveyor {
+    pages: Arc<Pages>,
+    missed: Mutex<Vec<Range<u64>>>,
+}
+
+impl Surveyor {
+    pub(super) fn new(pages: Arc<Pages>) -> Self {
+        Self { pages, missed: Mutex::default() }
+    }
+
+    /// What was missed.
+    pub(super) fn take(&self) -> Vec<Range<u64>> {
+        std::mem::take(&mut *self.missed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl HasLen for Surveyor {
+    fn len(&self) -> usize {
+        self.pages.len()
+    }
+}
+
+#[async_trait::async_trait]
+impl FileHandle for Surveyor {
+    fn read_bytes(&self, range: Range<usize>) -> io::Result<OwnedBytes> {
+        let range = range.start as u64..range.end as u64;
+        self.pages.read(&range).or_else(|error| match Missing::of(&error) {
+            Some(missing) => {
+                self.missed.lock().unwrap_or_else(PoisonError::into_inner).push(missing);
+                Ok(OwnedBytes::empty())
+            }
+            None => Err(error),
+        })
     }
 }
 

@@ -9,15 +9,18 @@ use super::bm25::{Lengths, Totals, score};
 use super::bounds::{SLACK, bounds};
 use super::expand::Spec;
 use super::group::Group;
-use super::phrase::Phrase;
+use super::phrase::{Phrase, asked};
 use super::plan::{Join, Node};
 use super::postings::{END, Postings};
 use super::search::{Loaded, Stats};
+use super::source::Found;
 use super::values::Values;
 use crate::error::{Error, Result};
 
 /// A walk over the rows of a node. It begins on the first.
 pub(super) enum Scorer {
+    /// Every row from the first to before the second.
+    Every(u32, u32),
     Term(Term),
     Group(Group),
     Phrase(Box<Phrase>),
@@ -99,6 +102,7 @@ impl Scorer {
             nodes.iter().map(|node| Self::new(part, stats, node)).collect()
         };
         Ok(match node {
+            Node::Every => Some(Self::Every(0, part.source.rows())),
             Node::Leaf(leaf, boost) => Self::leaf(part, stats, *leaf, *boost)?,
             Node::Phrase { leaves, slop, boost } => {
                 let phrase = Self::phrase(part, stats, leaves, *slop, *boost)?;
@@ -136,9 +140,11 @@ impl Scorer {
     }
 
     fn leaf(part: &Loaded, stats: &Stats, leaf: usize, boost: f32) -> Result<Option<Self>> {
-        let (Some(of), Some(found)) = (part.plan.leaves.get(leaf), part.found.get(leaf)) else {
+        let (Some(of), Some(looked)) = (part.plan.leaves.get(leaf), part.looked.get(leaf)) else {
             return Err(Error::internal("no such leaf"));
         };
+        let found = looked.found.iter().filter(|found| stats.keeps(leaf, &found.term));
+        let found: Vec<&Found> = found.collect();
         if found.is_empty() {
             return Ok(None);
         }
@@ -152,7 +158,7 @@ impl Scorer {
             let most = bounds.iter().copied().reduce(f32::max).unwrap_or(weigher.weight) * SLACK;
             return Ok(Some(Self::Term(Term { postings, weigher, bounds, most })));
         }
-        Ok(Some(Self::Group(Group::new(part, of.field, found, weigher)?)))
+        Ok(Some(Self::Group(Group::new(part, of.field, &found, weigher)?)))
     }
 
     pub(super) fn phrase(
@@ -166,17 +172,17 @@ impl Scorer {
         let mut rarity = 0.0;
         let mut column = 0;
         for (leaf, offset) in leaves {
-            let (Some(of), Some(found)) = (part.plan.leaves.get(*leaf), part.found.get(*leaf)) else {
+            let (Some(of), Some(looked)) = (part.plan.leaves.get(*leaf), part.looked.get(*leaf)) else {
                 return Err(Error::internal("no such leaf"));
             };
-            if found.is_empty() {
+            if looked.found.is_empty() {
                 return Ok(None);
             }
             column = of.field;
             rarity += stats.rarity(*leaf);
-            let postings = found.iter().map(|found| part.source.postings(of.field, found, true));
-            words.push((postings.collect::<Result<Vec<_>>>()?, *offset));
+            words.push((looked.found.as_slice(), *leaf, *offset, !matches!(of.spec, Spec::Term(_))));
         }
+        let words = asked(words.into_iter(), |_, found| part.source.postings(column, found, true))?;
         let weigher = Weigher::new(part, stats, column, rarity * boost)?;
         Ok(Some(Phrase::new(words, slop, weigher)))
     }
@@ -205,6 +211,7 @@ impl Scorer {
     /// How many rows it has, at most and about.
     fn cost(&self) -> u64 {
         match self {
+            Self::Every(row, end) => end.saturating_sub(*row).into(),
             Self::Term(term) => term.postings.cost(),
             Self::Group(group) => group.cost(),
             Self::Phrase(phrase) => phrase.cost(),
@@ -216,6 +223,13 @@ impl Scorer {
 
     pub(super) fn row(&self) -> u32 {
         match self {
+            Self::Every(row, end) => {
+                if row < end {
+                    *row
+                } else {
+                    END
+                }
+            }
             Self::Term(term) => term.postings.row(),
             Self::Group(group) => group.row(),
             Self::Phrase(phrase) => phrase.row(),
@@ -233,6 +247,7 @@ impl Scorer {
     /// On to the first row that is not below `row`.
     pub(super) fn seek(&mut self, row: u32) -> u32 {
         match self {
+            Self::Every(at, _) => *at = row.max(*at),
             Self::Term(term) if term.postings.row() + 1 == row => return term.postings.advance(),
             Self::Term(term) => return term.postings.seek(row),
             Self::Group(group) => return group.seek(row),
@@ -343,6 +358,7 @@ impl Scorer {
     /// No score is greater. A little more than the sum, for floats round.
     fn bound(&self) -> f32 {
         match self {
+            Self::Every(..) => 0.0,
             Self::Term(term) => term.most(),
             Self::Group(group) => group.bound() * SLACK,
             Self::Phrase(phrase) => phrase.bound() * SLACK,
@@ -362,6 +378,7 @@ impl Scorer {
     /// The score of the row at hand.
     pub(super) fn score(&mut self) -> f32 {
         match self {
+            Self::Every(..) => 0.0,
             Self::Term(term) => term.score(term.postings.row()),
             Self::Group(group) => group.score(),
             Self::Phrase(phrase) => phrase.score(),

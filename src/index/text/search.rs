@@ -1,6 +1,7 @@
 //! One query over all parts: tokens are looked up everywhere, counted over the documents that exist, then scored
 //! part by part.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
@@ -12,7 +13,7 @@ use super::pages::Pins;
 use super::plan::Plan;
 use super::postings::END;
 use super::scorer::Scorer;
-use super::source::{Found, TextSource};
+use super::source::{Found, Looked, TextSource};
 use super::top::Top;
 use super::values::Values;
 use crate::error::{Error, Result};
@@ -22,7 +23,7 @@ use crate::error::{Error, Result};
 pub(crate) struct Loaded {
     pub(super) source: TextSource,
     pub(super) plan: Arc<Plan>,
-    pub(super) found: Vec<Vec<Found>>,
+    pub(super) looked: Vec<Looked>,
     /// What rows are ranked by besides, once it is known.
     pub(super) values: OnceLock<Arc<Vec<Values>>>,
     _pins: [Option<Pins>; 2],
@@ -31,8 +32,10 @@ pub(crate) struct Loaded {
 /// What a part adds to the statistics: only documents that exist.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    /// Of each leaf, the rows of each of its tokens.
-    frequencies: Vec<BTreeMap<Box<[u8]>, u64>>,
+    /// Of each leaf, the edits to each of its tokens and the rows that hold it.
+    frequencies: Vec<BTreeMap<Box<[u8]>, (u8, u64)>>,
+    /// Of each leaf, whether the part has more tokens that it could stand for.
+    cut: Vec<bool>,
     /// Of each text column that is looked at.
     totals: BTreeMap<usize, Totals>,
 }
@@ -42,56 +45,43 @@ pub(crate) struct Counts {
 pub(crate) struct Stats {
     /// Of each leaf its rarity.
     rarities: Vec<f32>,
+    /// Of each leaf the tokens that stand for it, if they are fewer than were found.
+    kept: Vec<Option<BTreeSet<Box<[u8]>>>>,
+    /// Leaves that do not stand for all the tokens that they could.
+    cut: u64,
     lengths: BTreeMap<usize, Arc<Lengths>>,
 }
 
-/// Leaves no more tokens than a leaf may stand for, over all parts.
-pub(crate) fn cut(plan: &Plan, parts: &mut [Vec<Vec<Found>>]) {
-    for (at, leaf) in plan.leaves.iter().enumerate() {
-        if matches!(leaf.spec, Spec::Term(_)) {
-            continue;
-        }
-        let found = parts.iter().filter_map(|part| part.get(at)).flatten();
-        let all: BTreeSet<(u8, &[u8])> = found.map(|found| (found.edits, &*found.term)).collect();
-        let Some(first_out) = all.iter().nth(EXPANSIONS_MAX).map(|(edits, term)| (*edits, Box::from(*term)))
-        else {
-            continue;
-        };
-        for found in parts.iter_mut().filter_map(|part| part.get_mut(at)) {
-            found.retain(|found| (found.edits, &found.term) < (first_out.0, &first_out.1));
-        }
-    }
-}
-
 impl Loaded {
-    /// Makes readable what `found` says. One round trip, or none. `rows`: whether rows are searched; `dead`: whether
+    /// Makes readable what was looked up. One round trip, or none. `rows`: whether rows are searched; `dead`: whether
     /// some are dead. With neither, statistics are counted of what was looked up.
     pub(crate) async fn new(
         source: TextSource,
         plan: Arc<Plan>,
-        found: Vec<Vec<Found>>,
+        looked: Vec<Looked>,
         (rows, dead): (bool, bool),
     ) -> Result<Self> {
         let fields = if dead { plan.fields() } else { Vec::new() };
-        let wanted = if rows || dead { found.as_slice() } else { &[] };
+        let wanted = if rows || dead { looked.as_slice() } else { &[] };
         let (pins, lengths) =
             futures::future::try_join(source.load(&plan, wanted), source.load_lengths(&fields)).await?;
-        Ok(Self { source, plan, found, values: OnceLock::new(), _pins: [pins, lengths] })
+        Ok(Self { source, plan, looked, values: OnceLock::new(), _pins: [pins, lengths] })
     }
 
     /// Counts what exists. CPU work in proportion to the dead rows.
     pub(crate) fn count(&self, dead: &RoaringBitmap) -> Result<Counts> {
         let mut counts = Counts::default();
-        for (leaf, found) in self.plan.leaves.iter().zip(&self.found) {
+        for (leaf, looked) in self.plan.leaves.iter().zip(&self.looked) {
             let mut frequencies = BTreeMap::new();
-            for found in found {
+            for found in &looked.found {
                 let mut frequency = found.frequency();
                 if !dead.is_empty() {
                     frequency -= self.dead_rows(leaf.field, found, dead)?.min(frequency);
                 }
-                frequencies.insert(found.term.clone(), frequency);
+                frequencies.insert(found.term.clone(), (found.edits, frequency));
             }
             counts.frequencies.push(frequencies);
+            counts.cut.push(looked.cut);
         }
         for field in self.plan.fields() {
             let mut totals = self.source.totals(field)?;
@@ -124,14 +114,15 @@ impl Loaded {
         Ok(count)
     }
 
-    /// How many tokens are looked for.
-    pub(crate) fn leaves(&self) -> usize {
-        self.plan.leaves.len()
+    /// How many tokens were found.
+    pub(crate) fn tokens(&self) -> usize {
+        self.looked.iter().map(|looked| looked.found.len()).sum()
     }
 
     /// How many entries of postings a search looks at, at most.
     pub(crate) fn work(&self) -> u64 {
-        self.found.iter().flatten().map(Found::frequency).sum()
+        let postings: u64 = self.looked.iter().flat_map(|looked| &looked.found).map(Found::frequency).sum();
+        postings + if self.plan.is_open() { self.source.rows().into() } else { 0 }
     }
 
     /// The rows among `allowed` that match. CPU work.
@@ -176,27 +167,64 @@ impl Stats {
         for (field, of_part) in parts.iter().flat_map(|counts| &counts.totals) {
             totals.entry(*field).or_default().merge(*of_part);
         }
-        let rarities = plan.leaves.iter().enumerate().map(|(at, leaf)| {
-            let mut sums: BTreeMap<&[u8], u64> = BTreeMap::new();
-            for (term, frequency) in parts.iter().filter_map(|counts| counts.frequencies.get(at)).flatten() {
-                *sums.entry(term).or_default() += frequency;
+        let mut stats = Self { rarities: Vec::new(), kept: Vec::new(), cut: 0, lengths: BTreeMap::new() };
+        for (at, leaf) in plan.leaves.iter().enumerate() {
+            let mut sums: BTreeMap<&[u8], (u8, u64)> = BTreeMap::new();
+            for (term, (edits, frequency)) in
+                parts.iter().filter_map(|part| part.frequencies.get(at)).flatten()
+            {
+                let sum = sums.entry(term).or_insert((*edits, 0));
+                sum.1 += frequency;
             }
+            let kept = matches!(leaf.spec, Spec::Fuzzy(..)).then(|| nearest(&mut sums)).flatten();
+            let cut = kept.is_some() || parts.iter().any(|part| part.cut.get(at) == Some(&true));
+            stats.cut += u64::from(cut);
+            stats.kept.push(kept);
             let documents = totals.get(&leaf.field).map_or(0, |totals| totals.documents);
             // Tokens that stand for one count as the most frequent of them does.
-            rarity(documents, sums.into_values().max().unwrap_or_default())
-        });
-        let lengths = totals.iter().map(|(field, totals)| {
-            let (k1, b) = plan.columns.get(*field).copied().unwrap_or_default();
-            (*field, Arc::new(Lengths::new(k1, b, *totals)))
-        });
-        Self { rarities: rarities.collect(), lengths: lengths.collect() }
+            let most = sums.into_values().map(|(_, frequency)| frequency).max();
+            stats.rarities.push(rarity(documents, most.unwrap_or_default()));
+        }
+        stats.lengths = totals
+            .iter()
+            .map(|(field, totals)| {
+                let (k1, b) = plan.columns.get(*field).copied().unwrap_or_default();
+                (*field, Arc::new(Lengths::new(k1, b, *totals)))
+            })
+            .collect();
+        stats
+    }
+
+    /// How many prefixes and misspelt tokens do not stand for all the tokens that they could.
+    pub(crate) fn cut(&self) -> u64 {
+        self.cut
     }
 
     pub(super) fn rarity(&self, leaf: usize) -> f32 {
         self.rarities.get(leaf).copied().unwrap_or_default()
     }
 
+    /// Whether a token that was found stands for a leaf.
+    pub(super) fn keeps(&self, leaf: usize, term: &[u8]) -> bool {
+        self.kept.get(leaf).is_none_or(|kept| kept.as_ref().is_none_or(|kept| kept.contains(term)))
+    }
+
     pub(super) fn lengths(&self, field: usize) -> Result<Arc<Lengths>> {
         self.lengths.get(&field).cloned().ok_or_else(|| Error::internal("no such text column"))
     }
+}
+
+/// Leaves the nearest tokens and, of those, what most documents hold, if there are too many that any holds.
+fn nearest(sums: &mut BTreeMap<&[u8], (u8, u64)>) -> Option<BTreeSet<Box<[u8]>>> {
+    sums.retain(|_, (_, frequency)| *frequency > 0);
+    if sums.len() <= EXPANSIONS_MAX {
+        return None;
+    }
+    let mut order: Vec<_> =
+        sums.iter().map(|(term, (edits, frequency))| (*edits, Reverse(*frequency), *term)).collect();
+    order.sort_unstable();
+    order.truncate(EXPANSIONS_MAX);
+    let kept: BTreeSet<Box<[u8]>> = order.into_iter().map(|(.., term)| term.into()).collect();
+    sums.retain(|term, _| kept.contains(*term));
+    Some(kept)
 }

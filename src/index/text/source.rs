@@ -1,19 +1,22 @@
 //! The text index of a part: packed in a segment or in memory, asked alike.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use tantivy::directory::OwnedBytes;
 use tantivy::postings::TermInfo;
 
 use super::bm25::Totals;
-use super::expand::{SCANNED_MAX, Spec};
+use super::expand::{Candidate, Spec};
 use super::memory::{MemoryField, MemoryIndex, MemoryPostings};
 use super::pages::Pins;
 use super::plan::Plan;
 use super::postings::Postings;
-use super::stored::StoredIndex;
+use super::stored::{StoredIndex, Wanted};
+use crate::env::Env;
 use crate::error::{Error, Result};
+
+/// Words in memory up to so many are walked where we are.
+const INLINE_TERMS: usize = 4_096;
 
 /// The text index of a part.
 #[derive(Clone, Debug)]
@@ -30,6 +33,13 @@ pub(crate) struct Found {
     pub(super) entry: Entry,
 }
 
+/// The tokens of the part that a leaf stands for, and whether there are more.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
+    pub(super) found: Vec<Found>,
+    pub(super) cut: bool,
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
     Stored(TermInfo),
@@ -38,38 +48,60 @@ pub(super) enum Entry {
 
 impl TextSource {
     /// The tokens that each leaf stands for here, nearest first, then by their bytes. One round trip, or none.
-    pub(crate) async fn look_up(&self, plan: &Plan) -> Result<Vec<Vec<Found>>> {
+    pub(crate) async fn look_up(&self, env: &Env, plan: &Arc<Plan>) -> Result<Vec<Looked>> {
         match self {
             Self::Stored(index) => {
-                let leaves: Vec<_> = plan.leaves.iter().map(|leaf| (leaf.field, &leaf.spec)).collect();
-                let found = index.look_up(&leaves).await?.into_iter().map(|matches| {
-                    let found = matches.iter().map(|found| Found {
+                let most = |spec: &Spec| if matches!(spec, Spec::Term(_)) { 1 } else { plan.expansions_max };
+                let leaves = plan.leaves.iter().map(|leaf| (leaf.field, &leaf.spec, most(&leaf.spec)));
+                let found = index.look_up(env, &leaves.collect::<Vec<Wanted<'_>>>()).await?;
+                let looked = found.into_iter().map(|matches| {
+                    let found = matches.found.iter().map(|found| Found {
                         edits: found.edits,
                         term: found.term.clone(),
                         entry: Entry::Stored(found.info.clone()),
                     });
-                    found.collect()
+                    Looked { found: found.collect(), cut: matches.cut }
                 });
-                Ok(found.collect())
+                Ok(looked.collect())
             }
             Self::Memory(index) => {
-                let leaves = plan.leaves.iter();
-                leaves.map(|leaf| Ok(matches(field(index, leaf.field)?, &leaf.spec))).collect()
+                let (index, of) = (Arc::clone(index), Arc::clone(plan));
+                let work = move || -> Result<Vec<Looked>> {
+                    let leaves = of.leaves.iter();
+                    leaves
+                        .map(|leaf| Ok(field(&index, leaf.field)?.look_up(&leaf.spec, of.expansions_max)))
+                        .collect()
+                };
+                if self.is_small(plan) { work() } else { env.blocking(work).await? }
             }
         }
     }
 
+    /// Whether looking tokens up in memory takes some microseconds each at most.
+    fn is_small(&self, plan: &Plan) -> bool {
+        let Self::Memory(index) = self else { return true };
+        plan.leaves.iter().all(|leaf| {
+            matches!(leaf.spec, Spec::Term(_))
+                || index.fields.get(leaf.field).is_none_or(|field| field.terms.len() <= INLINE_TERMS)
+        })
+    }
+
     /// Makes readable what scoring reads. One round trip, or none.
-    pub(super) async fn load(&self, plan: &Plan, found: &[Vec<Found>]) -> Result<Option<Pins>> {
+    pub(super) async fn load(&self, plan: &Plan, looked: &[Looked]) -> Result<Option<Pins>> {
         let Self::Stored(index) = self else { return Ok(None) };
         let mut wanted = Vec::new();
         let mut fields = Vec::new();
-        for (leaf, found) in plan.leaves.iter().zip(found) {
-            for found in found {
-                if let Entry::Stored(info) = &found.entry {
-                    wanted.push((leaf.field, info, leaf.positions));
-                    fields.push(leaf.field);
-                }
+        for (leaf, looked) in plan.leaves.iter().zip(looked).filter(|(_, looked)| !looked.found.is_empty()) {
+            let infos = looked.found.iter().filter_map(|found| match &found.entry {
+                Entry::Stored(info) => Some(info),
+                Entry::Memory(_) => None,
+            });
+            fields.push(leaf.field);
+            if matches!(leaf.spec, Spec::Prefix(_)) {
+                // They lie one behind the other.
+                wanted.push((leaf.field, infos.collect(), leaf.positions));
+            } else {
+                wanted.extend(infos.map(|info| (leaf.field, vec![info], leaf.positions)));
             }
         }
         fields.sort_unstable();
@@ -134,25 +166,20 @@ impl Found {
     }
 }
 
-fn field(index: &MemoryIndex, at: usize) -> Result<&MemoryField> {
-    index.fields.get(at).ok_or_else(|| Error::internal("no such text column"))
+impl Candidate for Found {
+    fn edits(&self) -> u8 {
+        self.edits
+    }
+
+    fn term(&self) -> &[u8] {
+        &self.term
+    }
+
+    fn rows(&self) -> u64 {
+        self.frequency()
+    }
 }
 
-fn matches(field: &MemoryField, spec: &Spec) -> Vec<Found> {
-    let found = |edits, term: &[u8], postings: &Arc<MemoryPostings>| Found {
-        edits,
-        term: term.into(),
-        entry: Entry::Memory(Arc::clone(postings)),
-    };
-    let stem = spec.stem().as_bytes();
-    if let Spec::Term(_) = spec {
-        return field.terms.get(stem).map(|postings| found(0, stem, postings)).into_iter().collect();
-    }
-    let terms = field.terms.range::<[u8], _>((Bound::Included(stem), Bound::Unbounded));
-    let terms = terms.take_while(|(term, _)| term.starts_with(stem)).take(SCANNED_MAX);
-    let matches = terms.filter_map(|(term, postings)| Some(found(spec.edits(term)?, term, postings)));
-    let mut matches: Vec<Found> = matches.collect();
-    matches.sort_by(|a, b| (a.edits, &a.term).cmp(&(b.edits, &b.term)));
-    matches.truncate(spec.most());
-    matches
+fn field(index: &MemoryIndex, at: usize) -> Result<&MemoryField> {
+    index.fields.get(at).ok_or_else(|| Error::internal("no such text column"))
 }

@@ -14,17 +14,21 @@ use tantivy::{Index, InvertedIndexReader, SegmentReader};
 
 use super::blocks::Blocks;
 use super::bm25::Totals;
-use super::expand::{SCANNED_MAX, Spec};
+use super::expand::{Candidate, Gathered, Spec};
+use super::levenshtein::Levenshtein;
 use super::packed::{BLOCK, HEADER, MAGIC, VERSION};
-use super::pages::{Files, Missing, Pages, Pins};
+use super::pages::{Files, Missing, Pages, Pins, Surveyor};
 use super::places::Places;
 use super::recent::Recent;
 use crate::cache::Blob;
 use crate::codec::{CodecError, Reader, guarded};
+use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
 
 const WHAT: &str = "text head";
+/// Dictionaries of up to so many tokens are walked where we are.
+const INLINE_TERMS: usize = 4_096;
 /// Entries of the dictionary of a column that are kept, and as many again that may go.
 const RECENT_MAX: usize = 2_048;
 
@@ -33,12 +37,13 @@ pub(crate) struct StoredIndex {
     pub(super) pages: Arc<Pages>,
     pub(super) fields: Vec<StoredField>,
     pub(super) rows: u32,
+    places: Arc<HashMap<PathBuf, Range<usize>>>,
 }
 
 pub(super) struct StoredField {
     inverted: Arc<InvertedIndexReader>,
     /// What was found in the dictionary lately.
-    recent: Mutex<Recent<Spec, Arc<[Match]>>>,
+    recent: Mutex<Recent<Spec, Arc<Matches>>>,
     pub(super) totals: Totals,
     pub(super) norms: Range<u64>,
     /// The average length of a row, as tantivy has it.
@@ -53,6 +58,38 @@ pub(super) struct Match {
     pub(super) edits: u8,
     pub(super) term: Box<[u8]>,
     pub(super) info: TermInfo,
+}
+
+/// The tokens of the dictionary that a query is after, and whether there are more than it allows.
+#[derive(Debug)]
+pub(super) struct Matches {
+    pub(super) found: Vec<Match>,
+    pub(super) cut: bool,
+    /// How many it allows.
+    most: usize,
+}
+
+/// What is looked up: the column, what of it, and how many tokens may stand for it.
+pub(super) type Wanted<'a> = (usize, &'a Spec, usize);
+
+/// What came of looking for a token: the tokens, or what has to be fetched first.
+enum Attempt {
+    Found(Arc<Matches>),
+    Missed(Vec<Range<u64>>),
+}
+
+impl Candidate for Match {
+    fn edits(&self) -> u8 {
+        self.edits
+    }
+
+    fn term(&self) -> &[u8] {
+        &self.term
+    }
+
+    fn rows(&self) -> u64 {
+        self.info.doc_freq.into()
+    }
 }
 
 /// Opens a tantivy index of one segment.
@@ -151,7 +188,8 @@ impl StoredIndex {
         let handle: Arc<dyn FileHandle> = Arc::<Pages>::clone(&pages);
         let malformed = |e: tantivy::TantivyError| CodecError::malformed(WHAT, e);
         let unreadable = || CodecError::malformed(WHAT, "the index cannot be read");
-        let files = Files { places: Arc::new(head.places), handle };
+        let places = Arc::new(head.places);
+        let files = Files { places: Arc::clone(&places), handle };
         let reader = guarded(|| open(files)).ok_or_else(unreadable)?.map_err(malformed)?;
         if reader.max_doc() != rows || reader.schema().fields().count() != head.columns.len() {
             return Err(CodecError::malformed(WHAT, "the index is not of this segment"));
@@ -166,50 +204,92 @@ impl StoredIndex {
             Ok(StoredField { inverted, recent, totals, norms, average, postings, positions })
         });
         let fields = fields.collect::<Result<_, CodecError>>()?;
-        Ok(Self { pages, fields, rows })
+        Ok(Self { pages, fields, rows, places })
     }
 
-    /// Looks for tokens in the dictionaries: the column and what of it. One round trip, or none. More, if a range
-    /// is hidden by another.
-    pub(super) async fn look_up(&self, leaves: &[(usize, &Spec)]) -> Result<Vec<Arc<[Match]>>> {
-        let mut pins = self.pages.fetch(&[]).await?;
+    /// Looks for tokens in the dictionaries. One round trip, or none. More, if a range is hidden by another.
+    pub(super) async fn look_up(
+        self: &Arc<Self>,
+        env: &Env,
+        wanted: &[Wanted<'_>],
+    ) -> Result<Vec<Arc<Matches>>> {
+        let mut pins = self.pages.fetch(&[], &[]).await?;
         // Each turn brings all that the last one missed.
         loop {
             let mut missing = Vec::new();
-            let mut found = Vec::with_capacity(leaves.len());
-            for (field, spec) in leaves {
-                let of = self.field(*field)?;
-                let found_there = guarded(|| of.matches(spec));
-                match found_there.ok_or_else(|| self.pages.corrupt("the dictionary cannot be read"))? {
-                    Ok(matches) => found.push(matches),
-                    Err(e) => match Missing::of(&e) {
-                        Some(range) => missing.push(range),
-                        None => return Err(self.pages.corrupt(e)),
-                    },
+            let mut found = Vec::with_capacity(wanted.len());
+            for (field, spec, most) in wanted {
+                let inline = matches!(spec, Spec::Term(_)) || self.field(*field)?.terms() <= INLINE_TERMS;
+                let attempt = if inline {
+                    self.attempt(*field, spec, *most)?
+                } else {
+                    let (this, field, spec, most) = (Arc::clone(self), *field, (*spec).clone(), *most);
+                    env.blocking(move || this.attempt(field, &spec, most)).await??
+                };
+                match attempt {
+                    Attempt::Found(matches) => found.push(matches),
+                    Attempt::Missed(ranges) => missing.extend(ranges),
                 }
             }
             if missing.is_empty() {
                 return Ok(found);
             }
-            pins.join(self.pages.fetch(&missing).await?);
+            pins.join(self.pages.fetch(&missing, &[]).await?);
         }
     }
 
+    /// CPU work; for a misspelt token in proportion to the part of the dictionary that may hold what is near.
+    fn attempt(&self, field: usize, spec: &Spec, most: usize) -> Result<Attempt> {
+        let of = self.field(field)?;
+        let unreadable = || self.pages.corrupt("the dictionary cannot be read");
+        let error = match guarded(|| of.matches(spec, most)).ok_or_else(unreadable)? {
+            Ok(matches) => return Ok(Attempt::Found(matches)),
+            Err(error) => error,
+        };
+        match (Missing::of(&error), spec) {
+            (None, _) => Err(self.pages.corrupt(error)),
+            (Some(_), Spec::Fuzzy(text, edits)) => {
+                let surveyed = guarded(|| self.survey(field, &Levenshtein::new(text, *edits)));
+                Ok(Attempt::Missed(surveyed.ok_or_else(unreadable)??))
+            }
+            (Some(range), _) => Ok(Attempt::Missed(vec![range])),
+        }
+    }
+
+    /// What of a dictionary an automaton reads and was not fetched: blocks that cannot hold a match are left out.
+    fn survey(&self, field: usize, automaton: &Levenshtein) -> Result<Vec<Range<u64>>> {
+        let corrupt = |e: &dyn fmt::Display| self.pages.corrupt(e);
+        let surveyor = Arc::new(Surveyor::new(Arc::clone(&self.pages)));
+        let handle: Arc<dyn FileHandle> = Arc::<Surveyor>::clone(&surveyor);
+        let reader = open(Files { places: Arc::clone(&self.places), handle }).map_err(|e| corrupt(&e))?;
+        let at = u32::try_from(field).map_err(|_| Error::internal("no such text column"))?;
+        let inverted = reader.inverted_index(Field::from_field_id(at)).map_err(|e| corrupt(&e))?;
+        // The blocks are read when the stream is made, and not looked into before it is asked.
+        inverted.terms().search(automaton).into_stream().map_err(|e| corrupt(&e))?;
+        Ok(surveyor.take())
+    }
+
     /// Makes the postings of tokens readable, and the lengths of the rows of their columns. One round trip, or
-    /// none.
-    pub(super) async fn load(&self, wanted: &[(usize, &TermInfo, bool)], fields: &[usize]) -> Result<Pins> {
-        let mut ranges = Vec::new();
-        for (field, info, positions) in wanted {
+    /// none. `wanted`: the column, tokens that lie one behind the other in its dictionary, and whether their places matter.
+    pub(super) async fn load(
+        &self,
+        wanted: &[(usize, Vec<&TermInfo>, bool)],
+        fields: &[usize],
+    ) -> Result<Pins> {
+        let (mut ranges, mut runs) = (Vec::new(), Vec::new());
+        for (field, infos, positions) in wanted {
             let field = self.field(*field)?;
-            ranges.push(shifted(&info.postings_range, field.postings));
+            let postings = infos.iter().map(|info| shifted(&info.postings_range, field.postings));
+            let into = if infos.len() > 1 { &mut runs } else { &mut ranges };
+            into.extend(hull(postings));
             if *positions {
-                ranges.push(shifted(&info.positions_range, field.positions));
+                into.extend(hull(infos.iter().map(|info| shifted(&info.positions_range, field.positions))));
             }
         }
         for field in fields {
             ranges.push(self.field(*field)?.norms.clone());
         }
-        self.pages.fetch(&ranges).await
+        self.pages.fetch(&ranges, &runs).await
     }
 
     /// The postings of a token that were made readable.
@@ -253,50 +333,65 @@ impl StoredIndex {
     }
 }
 
+/// The least range that holds all of these.
+fn hull(ranges: impl Iterator<Item = Range<u64>>) -> Option<Range<u64>> {
+    ranges.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))
+}
+
 fn shifted(range: &Range<usize>, base: u64) -> Range<u64> {
     base.saturating_add(range.start as u64)..base.saturating_add(range.end as u64)
 }
 
 impl StoredField {
-    fn matches(&self, spec: &Spec) -> std::io::Result<Arc<[Match]>> {
-        let recent = || self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let weight = |found: &Arc<[Match]>| found.len() + 1;
-        if let Some(found) = recent().get(spec, weight) {
-            return Ok(found);
-        }
-        let found: Arc<[Match]> = self.search(spec)?.into();
-        recent().put(spec.clone(), Arc::clone(&found), weight(&found));
-        Ok(found)
+    /// How many tokens its dictionary has.
+    fn terms(&self) -> usize {
+        self.inverted.terms().num_terms()
     }
 
-    fn search(&self, spec: &Spec) -> std::io::Result<Vec<Match>> {
-        let terms = self.inverted.terms();
-        if let Spec::Term(text) = spec {
-            let info = terms.get(text.as_bytes())?;
-            let term = || text.as_bytes().into();
-            return Ok(info.map(|info| Match { edits: 0, term: term(), info }).into_iter().collect());
+    fn matches(&self, spec: &Spec, most: usize) -> std::io::Result<Arc<Matches>> {
+        let recent = || self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let weight = |matches: &Arc<Matches>| matches.found.len() + 1;
+        let fits =
+            |matches: &Arc<Matches>| matches.most == most || !matches.cut && matches.found.len() <= most;
+        if let Some(matches) = recent().get(spec, weight).filter(fits) {
+            return Ok(matches);
         }
-        let stem = spec.stem().as_bytes();
-        let range = terms.range().ge(stem);
-        let range = match successor(stem) {
-            Some(end) => range.lt(end),
-            None => range,
-        };
-        let mut stream = range.into_stream()?;
-        let mut matches = Vec::new();
-        let mut scanned = 0;
-        while scanned < SCANNED_MAX && stream.advance() {
-            scanned += 1;
-            if let Some(edits) = spec.edits(stream.key()) {
-                matches.push(Match { edits, term: stream.key().into(), info: stream.value().clone() });
-                if matches.len() >= spec.most() && !matches!(spec, Spec::Fuzzy(..)) {
-                    break;
+        let (found, cut) = self.search(spec, most)?;
+        let matches = Arc::new(Matches { found, cut, most });
+        recent().put(spec.clone(), Arc::clone(&matches), weight(&matches));
+        Ok(matches)
+    }
+
+    fn search(&self, spec: &Spec, most: usize) -> std::io::Result<(Vec<Match>, bool)> {
+        let terms = self.inverted.terms();
+        let found =
+            |edits, term: &[u8], info: &TermInfo| Match { edits, term: term.into(), info: info.clone() };
+        let mut gathered = Gathered::new(spec, most);
+        match spec {
+            Spec::Term(text) => {
+                let info = terms.get(text.as_bytes())?;
+                return Ok((info.map(|info| found(0, text.as_bytes(), &info)).into_iter().collect(), false));
+            }
+            Spec::Fuzzy(text, edits) => {
+                let automaton = Levenshtein::new(text, *edits);
+                let mut stream = terms.search(&automaton).into_stream()?;
+                while stream.advance() {
+                    if let Some(edits) = automaton.edits(stream.key()) {
+                        gathered.push(found(edits, stream.key(), stream.value()));
+                    }
                 }
             }
+            Spec::Prefix(stem) | Spec::Every(stem) => {
+                let range = terms.range().ge(stem.as_bytes());
+                let range = match successor(stem.as_bytes()) {
+                    Some(end) => range.lt(end),
+                    None => range,
+                };
+                let mut stream = range.into_stream()?;
+                while stream.advance() && gathered.push(found(0, stream.key(), stream.value())) {}
+            }
         }
-        matches.sort_by(|a, b| (a.edits, &a.term).cmp(&(b.edits, &b.term)));
-        matches.truncate(spec.most());
-        Ok(matches)
+        Ok(gathered.finish())
     }
 }
 

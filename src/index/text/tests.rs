@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::cache::{Blob, BlockCache};
+use crate::env::Env;
 use crate::error::{ErrorKind, Result};
 use crate::schema::{AttributeType, Schema, TextOptions};
 use crate::storage::{CountingBackend, MemoryBackend, ObjectKey, PutMode, StorageBackend};
@@ -48,7 +49,7 @@ fn file() -> (Vec<u8>, std::ops::Range<usize>) {
 fn plans() -> Vec<Plan> {
     let leaf = |field, spec| Leaf { field, spec, positions: true };
     let term = |text: &str| leaf(0, Spec::Term(text.into()));
-    let plan = |leaves, root| Plan { leaves, root, columns: vec![(1.2, 0.75); 2] };
+    let plan = |leaves, root| Plan::new(leaves, root, vec![(1.2, 0.75); 2]);
     let any = |count| Node::Any((0..count).map(|at| Node::Leaf(at, 1.0)).collect());
     let phrase = |slop| Node::Phrase { leaves: vec![(0, 0), (1, 1)], slop, boost: 1.0 };
     vec![
@@ -65,8 +66,9 @@ fn plans() -> Vec<Plan> {
 }
 
 async fn answer(source: &TextSource, plan: &Plan, dead: &roaring::RoaringBitmap) -> Result<Vec<(f32, u32)>> {
-    let found = source.look_up(plan).await?;
-    let loaded = Loaded::new(source.clone(), Arc::new(plan.clone()), found, (true, !dead.is_empty())).await?;
+    let plan = &Arc::new(plan.clone());
+    let found = source.look_up(&Env::current()?, plan).await?;
+    let loaded = Loaded::new(source.clone(), Arc::clone(plan), found, (true, !dead.is_empty())).await?;
     let stats = Stats::new(plan, &[loaded.count(dead)?]);
     let mut live = roaring::RoaringBitmap::new();
     live.insert_range(0..ROWS);
@@ -135,7 +137,7 @@ fn random_plan(seed: &mut Seed) -> Plan {
         2 => Node::Any(vec![nodes.pop().unwrap(), Node::Best(nodes)]),
         _ => Node::Any(nodes),
     };
-    Plan { leaves, root, columns: vec![seed.of(&[(1.2, 0.75), (0.0, 0.5), (5.0, 0.0), (0.7, 1.0)]); 2] }
+    Plan::new(leaves, root, vec![seed.of(&[(1.2, 0.75), (0.0, 0.5), (5.0, 0.0), (0.7, 1.0)]); 2])
 }
 
 fn decoded(bytes: &[u8], head: std::ops::Range<usize>, rows: u32, blob: Blob) -> Arc<StoredIndex> {
@@ -144,7 +146,7 @@ fn decoded(bytes: &[u8], head: std::ops::Range<usize>, rows: u32, blob: Blob) ->
 
 #[tokio::test]
 async fn postings_are_read_forwards_and_anywhere() -> Result<()> {
-    let mut seed = Seed(3);
+    let (mut seed, env) = (Seed(3), Env::current()?);
     for count in [1, 127, 128, 129, 5_000] {
         let rows = random_rows(count, &mut seed);
         let mut writer = TextWriter::new(&schema())?.unwrap();
@@ -154,9 +156,9 @@ async fn postings_are_read_forwards_and_anywhere() -> Result<()> {
         let memory = MemoryIndex::new(&schema(), &rows)?;
         for (term, expected) in &memory.fields[0].terms {
             let spec = Spec::Term(std::str::from_utf8(term).unwrap().into());
-            let found = index.look_up(&[(0, &spec)]).await?;
-            let info = &found[0][0].info;
-            let pins = index.load(&[(0, info, true)], &[0]).await?;
+            let found = index.look_up(&env, &[(0, &spec, 1)]).await?;
+            let info = &found[0].found[0].info;
+            let pins = index.load(&[(0, vec![info], true)], &[0]).await?;
             let mut forwards = index.postings(0, info, true)?;
             let mut anywhere = index.postings(0, info, true)?;
             let places = |blocks: &mut blocks::Blocks| {
@@ -209,8 +211,9 @@ async fn what_is_left_out_could_not_be_a_hit() -> Result<()> {
         let (limit, ties) = (1 + seed.below(30) as usize, seed.of(&[0, 10_000]));
         let mut answers = Vec::new();
         for source in [&memory, &stored] {
-            let found = source.look_up(&plan).await?;
-            let loaded = Loaded::new(source.clone(), Arc::new(plan.clone()), found, (true, false)).await?;
+            let plan = &Arc::new(plan.clone());
+            let found = source.look_up(&Env::current()?, plan).await?;
+            let loaded = Loaded::new(source.clone(), Arc::clone(plan), found, (true, false)).await?;
             let stats = Stats::new(&plan, &[loaded.count(&roaring::RoaringBitmap::new())?]);
             answers.push(loaded.search(&stats, Some(&allowed), limit, ties)?);
         }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{BoundRank, Rank, TextInput, TextMatch, TextPhrase, TextQuery};
 use crate::error::{Error, Result};
-use crate::index::text::{Analyzer, Leaf, Node, Plan, Spec};
-use crate::schema::{Schema, TextOptions, Tokenizer};
+use crate::index::text::{Analyzer, GAP, Leaf, Node, Plan, Spec};
+use crate::schema::{AttributeType, ColumnKind, Schema, TextOptions, Tokenizer};
 use crate::settings::Settings;
 
 const CHARACTERS_MAX: usize = 8_192;
@@ -29,9 +29,9 @@ pub(in crate::query) fn bind(
 /// The plan of a query alone.
 pub(super) fn plan(query: &TextQuery, schema: &Schema) -> Result<(Plan, Vec<Rank>)> {
     let mut binder = Binder::new(schema);
-    let root = binder.node(query, 1)?;
+    let root = binder.node(query, 1)?.unwrap_or(Node::Any(Vec::new()));
     let columns = schema.texts().map(|(_, options)| (options.k1, options.b)).collect();
-    Ok((Plan { leaves: binder.leaves, root, columns }, binder.ranks))
+    Ok((Plan::new(binder.leaves, root, columns), binder.ranks))
 }
 
 pub(super) struct Binder<'a> {
@@ -42,6 +42,9 @@ pub(super) struct Binder<'a> {
     nodes: usize,
 }
 
+/// Leaves with the factors of their scores, by the number of the token in its text.
+type Places = BTreeMap<u32, Vec<(usize, f32)>>;
+
 /// A column: its number among the text columns, and its options.
 pub(super) type Column<'a> = (usize, &'a TextOptions);
 
@@ -50,49 +53,62 @@ impl<'a> Binder<'a> {
         Self { schema, leaves: Vec::new(), ranks: Vec::new(), characters: 0, nodes: 0 }
     }
 
-    fn node(&mut self, query: &TextQuery, depth: usize) -> Result<Node> {
+    /// `None` for a query that says nothing: analysis leaves no token of its text.
+    fn node(&mut self, query: &TextQuery, depth: usize) -> Result<Option<Node>> {
         self.nodes += 1;
         if self.nodes > NODES_MAX || depth > DEPTH_MAX {
             let most = format!("at most {NODES_MAX} nodes and {DEPTH_MAX} levels are allowed");
             return Err(Error::limit(format!("the text query is too large: {most}")));
         }
-        let mut each = |queries: &[TextQuery]| -> Result<Vec<Node>> {
-            queries.iter().map(|query| self.node(query, depth + 1)).collect()
+        let mut each = |queries: &[TextQuery], join: fn(Vec<Node>) -> Node| -> Result<Option<Node>> {
+            let nodes = queries.iter().map(|query| self.node(query, depth + 1));
+            let nodes: Vec<Option<Node>> = nodes.collect::<Result<_>>()?;
+            let silent = !nodes.is_empty() && nodes.iter().all(Option::is_none);
+            Ok((!silent).then(|| join(nodes.into_iter().flatten().collect())))
         };
         Ok(match query {
-            TextQuery::Any(queries) => Node::Any(each(queries)?),
-            TextQuery::All(queries) => Node::All(each(queries)?),
-            TextQuery::Best(queries) => Node::Best(each(queries)?),
-            TextQuery::Product(queries) => Node::Product(each(queries)?),
+            TextQuery::Everything => Some(Node::Every),
+            TextQuery::Any(queries) => each(queries, Node::Any)?,
+            TextQuery::All(queries) => each(queries, Node::All)?,
+            TextQuery::Best(queries) => each(queries, Node::Best)?,
+            TextQuery::Product(queries) => each(queries, Node::Product)?,
             TextQuery::Without(query, not) => {
                 let query = self.node(query, depth + 1)?;
-                Node::Without(Box::new(query), Box::new(self.node(not, depth + 1)?))
+                let not = self.node(not, depth + 1)?;
+                query.map(|query| match not {
+                    Some(not) => Node::Without(Box::new(query), Box::new(not)),
+                    None => query,
+                })
             }
             TextQuery::Ranked(query, rank, combine) => {
                 let number = self.ranks.len();
                 self.ranks.push(rank.clone());
-                Node::Rank(Box::new(self.node(query, depth + 1)?), number, (*combine).into())
+                let query = self.node(query, depth + 1)?;
+                query.map(|query| Node::Rank(Box::new(query), number, (*combine).into()))
             }
             TextQuery::Boost(query, factor) => {
                 check_factor(*factor)?;
-                Node::Boost(Box::new(self.node(query, depth + 1)?), *factor)
+                self.node(query, depth + 1)?.map(|query| Node::Boost(Box::new(query), *factor))
             }
             TextQuery::Match(query) => self.tokens(query)?,
             TextQuery::Phrase(query) => self.phrase(query)?,
         })
     }
 
-    /// What is looked for in each column, by the position of the token in the text.
-    fn tokens(&mut self, query: &TextMatch) -> Result<Node> {
+    /// What is looked for in the columns, each group of those that cut text alike for itself: the numbers of tokens that
+    /// were cut otherwise do not speak of the same words.
+    fn tokens(&mut self, query: &TextMatch) -> Result<Option<Node>> {
         if query.columns.is_empty() || query.columns.len() > COLUMNS_MAX {
             return Err(Error::invalid(format!("text is searched in 1 to {COLUMNS_MAX} columns")));
         }
-        let mut places: BTreeMap<u32, Vec<(usize, f32)>> = BTreeMap::new();
+        let mut groups: Vec<(&TextOptions, Places)> = Vec::new();
         for (name, factor) in &query.columns {
             check_factor(*factor)?;
             let column = self.column(name)?;
+            let at = groups.iter().position(|(options, _)| options.cuts_like(column.1));
             let words = self.words(column, &query.input)?;
             let last = words.len();
+            let mut places = Places::new();
             for (number, (text, position)) in words.into_iter().enumerate() {
                 let spec = if query.prefix && number + 1 == last {
                     Spec::Prefix(text)
@@ -104,23 +120,39 @@ impl<'a> Binder<'a> {
                 let leaf = self.leaf(column.0, spec, false)?;
                 places.entry(position).or_default().push((leaf, *factor));
             }
-        }
-        Ok(if query.every {
-            if places.is_empty() {
-                return Ok(Node::Any(Vec::new()));
+            match at.and_then(|at| groups.get_mut(at)) {
+                Some((_, group)) => {
+                    for (position, leaves) in places {
+                        group.entry(position).or_default().extend(leaves);
+                    }
+                }
+                None => groups.push((column.1, places)),
             }
-            let places = once(places.into_values().collect());
-            Node::All(places.into_iter().map(|leaves| Node::Any(nodes(leaves))).collect())
-        } else {
-            let single = places.into_values().flatten().map(|leaf| vec![leaf]).collect();
-            Node::Any(nodes(once(single).into_iter().flatten().collect()))
-        })
+        }
+        let groups: Vec<Places> =
+            groups.into_iter().map(|(_, places)| places).filter(|places| !places.is_empty()).collect();
+        if groups.is_empty() {
+            return Ok(None);
+        }
+        if query.every {
+            let mut groups: Vec<Node> = groups
+                .into_iter()
+                .map(|places| {
+                    let places = once(places.into_values().collect());
+                    Node::All(places.into_iter().map(|leaves| Node::Any(nodes(leaves))).collect())
+                })
+                .collect();
+            return Ok(if groups.len() == 1 { groups.pop() } else { Some(Node::Any(groups)) });
+        }
+        let single =
+            groups.into_iter().flat_map(Places::into_values).flatten().map(|leaf| vec![leaf]).collect();
+        Ok(Some(Node::Any(nodes(once(single).into_iter().flatten().collect()))))
     }
 
-    fn phrase(&mut self, query: &TextPhrase) -> Result<Node> {
+    fn phrase(&mut self, query: &TextPhrase) -> Result<Option<Node>> {
         let column = self.column(&query.column)?;
-        check_places(&query.column, column.1)?;
         let words = self.words(column, &query.input)?;
+        check_places(&query.column, self.schema, &words, query.slop)?;
         let (first, last) = (words.first().map_or(0, |(_, position)| *position), words.len());
         let mut leaves = Vec::new();
         for (number, (text, position)) in words.into_iter().enumerate() {
@@ -129,9 +161,9 @@ impl<'a> Binder<'a> {
             leaves.push((self.leaf(column.0, spec, last > 1)?, position - first));
         }
         Ok(match leaves.as_slice() {
-            [] => Node::Any(Vec::new()),
-            [(leaf, _)] => Node::Leaf(*leaf, 1.0),
-            _ => Node::Phrase { leaves, slop: query.slop, boost: 1.0 },
+            [] => None,
+            [(leaf, _)] => Some(Node::Leaf(*leaf, 1.0)),
+            _ => Some(Node::Phrase { leaves, slop: query.slop, boost: 1.0 }),
         })
     }
 
@@ -223,13 +255,27 @@ pub(super) fn column<'a>(schema: &'a Schema, name: &str) -> Result<Column<'a>> {
     Ok((at, options))
 }
 
-/// Whether the tokens of a column have places.
-pub(super) fn check_places(name: &str, options: &TextOptions) -> Result<()> {
-    if !matches!(options.tokenizer, Tokenizer::Ngram { .. }) {
-        return Ok(());
+/// Whether the tokens of a column have places, and words with `slop` of them stay within one string of an array.
+pub(super) fn check_places(name: &str, schema: &Schema, words: &[(Box<str>, u32)], slop: u32) -> Result<()> {
+    let (_, options) = column(schema, name)?;
+    if matches!(options.tokenizer, Tokenizer::Ngram { .. }) {
+        let why = "n-grams have no places: there are no phrases of them";
+        return Err(Error::invalid(format!("{why}. column=`{name}`")));
     }
-    let why = "n-grams have no places: there are no phrases of them";
-    Err(Error::invalid(format!("{why}. column=`{name}`")))
+    let kind = schema.column(name).map(|column| &column.kind);
+    let array = matches!(kind, Some(ColumnKind::Attribute(AttributeType::StringArray)));
+    let span = match words {
+        [(_, first), .., (_, last)] => (last - first).saturating_add(slop),
+        _ => 0,
+    };
+    if array && options.tokenizer != Tokenizer::Pretokenized && span >= GAP {
+        let most = GAP - 1;
+        return Err(Error::limit(format!(
+            "a phrase with its slop spans more than {most} words, too many in an array of strings. column=`{name}`, \
+             words=`{span}`"
+        )));
+    }
+    Ok(())
 }
 
 /// How many edits a token may be away: as Elasticsearch's `AUTO`.

@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 
 use super::BoundRank;
 use crate::error::{Error, Result};
-use crate::index::text::{Counts, Loaded, Plan, Stats, TextSource, cut};
+use crate::index::text::{Counts, Loaded, Plan, Stats, TextSource};
 use crate::memtable::Source;
 use crate::query::scope::Scope;
 use crate::query::{Part, Place, QueryStats, View};
@@ -52,11 +52,11 @@ impl View {
         stats.tail_rows = live.iter().map(|(part, _)| part.tail_rows()).sum();
         let sources = live.iter().filter(|(_, rows)| !rows.is_empty()).map(|(part, _)| async move {
             let source = self.text_of(part).await?;
-            let found = source.look_up(plan).await?;
+            let found = source.look_up(&self.env, plan).await?;
             Ok::<_, Error>((source, found))
         });
         let (matching, looked_up) = try_join(scope.matching(self), try_join_all(sources)).await?;
-        let (sources, mut found): (Vec<_>, Vec<_>) = looked_up.into_iter().unzip();
+        let (sources, found): (Vec<_>, Vec<_>) = looked_up.into_iter().unzip();
         let parts = live.into_iter().zip(matching).enumerate();
         let parts = parts.filter(|(_, ((_, live), _))| !live.is_empty());
         let parts: Vec<Searched<'_>> = parts
@@ -69,7 +69,6 @@ impl View {
                 source,
             })
             .collect();
-        cut(plan, &mut found);
         let loads = parts.iter().zip(found).map(|(part, found)| {
             let dead = !part.dead.is_empty();
             Loaded::new(part.source.clone(), Arc::clone(plan), found, (!part.matching.is_empty(), dead))
@@ -78,6 +77,7 @@ impl View {
         let counts =
             try_join_all(parts.iter().zip(&loaded).map(|(part, loaded)| self.count(part, loaded))).await?;
         let weights = Arc::new(Stats::new(plan, &counts));
+        stats.expansions_cut = weights.cut();
         if !ranks.is_empty() {
             let reads = parts.iter().zip(&loaded).filter(|(part, _)| !part.matching.is_empty());
             let reads = reads.map(|(part, of)| self.read_ranks(part, of, &weights, ranks));
@@ -115,7 +115,7 @@ impl View {
     }
 
     async fn count(&self, part: &Searched<'_>, loaded: &Arc<Loaded>) -> Result<Counts> {
-        let work = part.dead.len().saturating_mul(loaded.leaves() as u64 + 1);
+        let work = part.dead.len().saturating_mul(loaded.tokens() as u64 + 1);
         if work <= INLINE_DEAD {
             return loaded.count(&part.dead);
         }

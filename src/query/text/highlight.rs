@@ -1,13 +1,14 @@
 //! Highlighting: where in a stored text what a query looks for is said.
 
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 
 use super::TextQuery;
 use crate::error::{Error, Result};
-use crate::index::text::{Analyzer, Node, Spec};
+use crate::index::text::{Analyzer, Levenshtein, Node, Spec};
 use crate::query::Rows;
 use crate::schema::{Schema, TextOptions};
 
@@ -113,7 +114,8 @@ impl Rows {
     ///
     /// The original words are marked, also where a stem, a folded letter, the rest of a prefix or a near spelling
     /// made them match; the words of a phrase each for itself, wherever they stand. What the query does without is
-    /// not marked. A fragment without a match is not given.
+    /// not marked. A fragment without a match is not given. It takes time in proportion to the texts, on the thread that
+    /// it is called on: [`Compute::highlight`](crate::Compute::highlight) takes long ones to the blocking pool.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
@@ -142,38 +144,44 @@ impl Rows {
         query: &TextQuery,
         options: Highlight,
     ) -> Result<Vec<Vec<Fragment>>> {
-        let marker = Marker::new(self.schema(), column, query, options)?;
+        let highlighter = Highlighter::new(self.schema(), column, query, options)?;
         let array = self.batch().column_by_name(column);
         let array = array.ok_or_else(|| {
             Error::invalid(format!("a column that was not selected cannot be highlighted. column=`{column}`"))
         })?;
-        let texts = |row: usize| -> Vec<String> {
-            if array.is_null(row) {
-                return Vec::new();
-            }
-            if let Some(strings) = array.as_string_opt::<i32>() {
-                return vec![strings.value(row).to_owned()];
-            }
-            let list = array.as_list_opt::<i32>().map(|lists| lists.value(row));
-            let strings = list.as_ref().and_then(|list| list.as_string_opt::<i32>());
-            strings.map(|s| s.iter().map(|s| s.unwrap_or_default().to_owned()).collect()).unwrap_or_default()
-        };
-        Ok((0..array.len()).map(|row| marker.fragments(&texts(row))).collect())
+        Ok((0..array.len()).map(|row| highlighter.fragments(array, row)).collect())
     }
 }
 
-/// Marks the texts of a column.
-struct Marker {
+/// Marks the texts of a column, in time in proportion to them.
+#[derive(Clone, Debug)]
+pub(in crate::query) struct Highlighter {
     analyzer: Analyzer,
-    specs: Vec<Spec>,
+    sought: Sought,
     options: Highlight,
 }
 
-/// A token that matches: where, and which of the specs.
+/// A token that matches: where, and the number of what is sought.
 type Mark = (Range<usize>, usize);
 
-impl Marker {
-    fn new(schema: &Schema, column: &str, query: &TextQuery, options: Highlight) -> Result<Self> {
+/// A piece of a text with marks.
+struct Candidate {
+    element: usize,
+    range: Range<usize>,
+    /// How many different things are marked in it, and how many marks it has.
+    words: usize,
+    count: usize,
+    /// The marks of the text that begin in it. Those of n-grams may end behind it, and are not its own.
+    marks: Range<usize>,
+}
+
+impl Highlighter {
+    pub(in crate::query) fn new(
+        schema: &Schema,
+        column: &str,
+        query: &TextQuery,
+        options: Highlight,
+    ) -> Result<Self> {
         if !(1..=FRAGMENTS_MAX).contains(&options.limit) {
             let limit = options.limit;
             return Err(Error::limit(format!(
@@ -184,79 +192,193 @@ impl Marker {
         let (plan, _) = super::bind::plan(query, schema)?;
         let mut leaves = BTreeSet::new();
         wanted(&plan.root, &mut leaves);
-        let specs = leaves.into_iter().filter_map(|leaf| plan.leaves.get(leaf));
-        let specs = specs.filter(|leaf| leaf.field == at).map(|leaf| leaf.spec.clone());
-        Ok(Self { specs: specs.collect(), analyzer: Analyzer::new(column)?, options })
+        let leaves = leaves.into_iter().filter_map(|leaf| plan.leaves.get(leaf));
+        let sought = Sought::new(leaves.filter(|leaf| leaf.field == at).map(|leaf| &leaf.spec));
+        Ok(Self { sought, analyzer: Analyzer::new(column)?, options })
+    }
+
+    /// The fragments of a row of a string or string-array column. CPU work.
+    pub(in crate::query) fn fragments(&self, array: &ArrayRef, row: usize) -> Vec<Fragment> {
+        if array.is_null(row) {
+            return Vec::new();
+        }
+        if let Some(strings) = array.as_string_opt::<i32>() {
+            return self.of_texts(&[strings.value(row)]);
+        }
+        let list = array.as_list_opt::<i32>().map(|lists| lists.value(row));
+        let strings = list.as_ref().and_then(|list| list.as_string_opt::<i32>());
+        let texts = strings.map(|strings| strings.iter().map(Option::unwrap_or_default).collect::<Vec<_>>());
+        self.of_texts(&texts.unwrap_or_default())
     }
 
     /// The fragments of the strings of a document.
-    fn fragments(&self, texts: &[String]) -> Vec<Fragment> {
-        let mut found: Vec<(usize, usize, Fragment)> = Vec::new();
+    fn of_texts(&self, texts: &[&str]) -> Vec<Fragment> {
+        let mut marks: Vec<Vec<Mark>> = Vec::new();
+        let mut found: Vec<Candidate> = Vec::new();
         for (element, text) in texts.iter().enumerate() {
-            let marks = self.marks(text);
-            for range in pieces(text, self.options.by, &marks) {
-                let within = |mark: &&Mark| range.start <= mark.0.start && mark.0.end <= range.end;
-                let first = marks.partition_point(|mark| mark.0.start < range.start);
-                let marks = marks.iter().skip(first).take_while(|mark| mark.0.start < range.end);
-                let marks: Vec<&Mark> = marks.filter(within).collect();
-                if marks.is_empty() {
-                    continue;
-                }
-                let words: BTreeSet<usize> = marks.iter().map(|mark| mark.1).collect();
-                let fragment = self.fragment(text, element, &range, &marks);
-                found.push((words.len(), marks.len(), fragment));
+            if !self.options.ranked && found.len() >= self.options.limit {
+                break;
             }
+            let of_text = self.marks(text);
+            candidates(element, pieces(text, self.options.by, &of_text), &of_text, &mut found);
+            marks.push(of_text);
         }
         if self.options.ranked {
-            found.sort_by_key(|(words, marks, _)| std::cmp::Reverse((*words, *marks)));
+            found.sort_by_key(|one| Reverse((one.words, one.count)));
         }
-        found.into_iter().take(self.options.limit).map(|(_, _, fragment)| fragment).collect()
+        found.truncate(self.options.limit);
+        // Places are counted once through each text, whatever order the fragments are in.
+        let mut order: Vec<(usize, &Candidate)> = found.iter().enumerate().collect();
+        order.sort_by_key(|(_, one)| (one.element, one.range.start));
+        let mut fragments: Vec<(usize, Fragment)> = Vec::with_capacity(order.len());
+        let mut counter = Counter::new(usize::MAX, "", self.options.offsets);
+        for (rank, one) in order {
+            let (Some(text), Some(marks)) = (texts.get(one.element), marks.get(one.element)) else {
+                continue;
+            };
+            if counter.element != one.element {
+                counter = Counter::new(one.element, text, self.options.offsets);
+            }
+            let marks = marks.get(one.marks.clone()).unwrap_or_default();
+            fragments.push((rank, fragment(one, text, marks, &mut counter)));
+        }
+        fragments.sort_by_key(|(rank, _)| *rank);
+        fragments.into_iter().map(|(_, fragment)| fragment).collect()
     }
 
     /// The tokens that match, in order.
     fn marks(&self, text: &str) -> Vec<Mark> {
-        let mut marks = Vec::new();
+        let mut marks: Vec<Mark> = Vec::new();
+        let mut known = HashMap::new();
         self.analyzer.clone().each(text, |token, _, (start, end)| {
-            let is = |spec: &Spec| token.starts_with(spec.stem()) && spec.edits(token.as_bytes()).is_some();
-            if let Some(spec) = self.specs.iter().position(is) {
-                marks.push((start..end, spec));
+            if let Some(number) = self.sought.find(token, &mut known) {
+                marks.push((start..end, number));
             }
         });
-        marks.sort_by_key(|mark: &Mark| (mark.0.start, mark.0.end));
+        marks.sort_by_key(|mark| (mark.0.start, mark.0.end));
         marks
     }
+}
 
-    fn fragment(&self, text: &str, element: usize, range: &Range<usize>, marks: &[&Mark]) -> Fragment {
-        let mut matches: Vec<Range<usize>> = Vec::new();
-        for (mark, _) in marks {
-            let mark = mark.start - range.start..mark.end - range.start;
-            match matches.last_mut() {
-                // n-grams overlap.
-                Some(last) if mark.start < last.end => last.end = last.end.max(mark.end),
-                _ => matches.push(mark),
+/// Adds the pieces of a text that have marks.
+fn candidates(element: usize, pieces: Vec<Range<usize>>, marks: &[Mark], found: &mut Vec<Candidate>) {
+    let mut from = 0;
+    for range in pieces {
+        let ahead = marks.get(from..).unwrap_or_default();
+        from += ahead.iter().take_while(|(mark, _)| mark.start < range.start).count();
+        let ahead = marks.get(from..).unwrap_or_default();
+        let end = from + ahead.iter().take_while(|(mark, _)| mark.start < range.end).count();
+        let within = marks.get(from..end).unwrap_or_default();
+        let mut words = HashSet::new();
+        let within = within.iter().filter(|(mark, _)| mark.end <= range.end);
+        let count = within.map(|(_, number)| words.insert(*number)).count();
+        if count > 0 {
+            found.push(Candidate { element, range, words: words.len(), count, marks: from..end });
+        }
+        from = end;
+    }
+}
+
+fn fragment(of: &Candidate, text: &str, marks: &[Mark], counter: &mut Counter<'_>) -> Fragment {
+    let mut joined: Vec<Range<usize>> = Vec::new();
+    for (mark, _) in marks.iter().filter(|(mark, _)| mark.end <= of.range.end) {
+        match joined.last_mut() {
+            // n-grams overlap.
+            Some(last) if mark.start < last.end => last.end = last.end.max(mark.end),
+            _ => joined.push(mark.clone()),
+        }
+    }
+    let start = counter.count(of.range.start);
+    let place = |range: Range<usize>| counter.count(range.start) - start..counter.count(range.end) - start;
+    let matches = joined.into_iter().map(place).collect();
+    let piece = text.get(of.range.clone()).unwrap_or_default().to_owned();
+    Fragment { text: piece, element: of.element, range: start..counter.count(of.range.end), matches }
+}
+
+/// Counts places in a text, from each on to the next.
+struct Counter<'a> {
+    element: usize,
+    text: &'a str,
+    by: Offsets,
+    at: usize,
+    counted: usize,
+}
+
+impl<'a> Counter<'a> {
+    fn new(element: usize, text: &'a str, by: Offsets) -> Self {
+        Self { element, text, by, at: 0, counted: 0 }
+    }
+
+    /// What a place is that is not before the one asked for last.
+    fn count(&mut self, to: usize) -> usize {
+        let passed = self.text.get(self.at..to).unwrap_or_default();
+        self.counted += match self.by {
+            Offsets::Bytes => passed.len(),
+            Offsets::Characters => passed.chars().count(),
+            Offsets::Utf16 => passed.chars().map(char::len_utf16).sum(),
+        };
+        self.at = self.at.max(to);
+        self.counted
+    }
+}
+
+/// What is sought, by number, so that a token is looked up and not compared with each.
+#[derive(Clone, Debug, Default)]
+struct Sought {
+    terms: HashMap<Box<str>, usize>,
+    prefixes: HashMap<Box<str>, usize>,
+    /// Lengths of the prefixes.
+    lengths: BTreeSet<usize>,
+    fuzzy: Vec<(Levenshtein, usize)>,
+}
+
+/// Tokens whose comparison with misspelt words is remembered, in a text.
+const KNOWN_MAX: usize = 1 << 16;
+
+impl Sought {
+    fn new<'a>(specs: impl Iterator<Item = &'a Spec>) -> Self {
+        let mut sought = Self::default();
+        for (number, spec) in specs.enumerate() {
+            match spec {
+                Spec::Term(text) => {
+                    sought.terms.entry(text.clone()).or_insert(number);
+                }
+                Spec::Prefix(text) | Spec::Every(text) => {
+                    sought.prefixes.entry(text.clone()).or_insert(number);
+                    sought.lengths.insert(text.len());
+                }
+                Spec::Fuzzy(text, edits) => sought.fuzzy.push((Levenshtein::new(text, *edits), number)),
             }
         }
-        let piece = text.get(range.clone()).unwrap_or_default();
-        let count = |text: Option<&str>| match (text.unwrap_or_default(), self.options.offsets) {
-            (text, Offsets::Bytes) => text.len(),
-            (text, Offsets::Characters) => text.chars().count(),
-            (text, Offsets::Utf16) => text.encode_utf16().count(),
-        };
-        let start = count(text.get(..range.start));
-        let (mut at, mut counted) = (0, 0);
-        let mut place = |to: usize| {
-            counted += count(piece.get(at..to));
-            at = to;
-            counted
-        };
-        let matches = matches.into_iter().map(|range| place(range.start)..place(range.end)).collect();
-        Fragment { text: piece.to_owned(), element, range: start..start + count(Some(piece)), matches }
+        sought
+    }
+
+    /// The first of what is sought that a token is.
+    fn find(&self, token: &str, known: &mut HashMap<Box<str>, Option<usize>>) -> Option<usize> {
+        let term = self.terms.get(token).copied();
+        let prefixes = self.lengths.range(..=token.len()).filter_map(|length| token.get(..*length));
+        let prefix = prefixes.filter_map(|prefix| self.prefixes.get(prefix)).min().copied();
+        let fuzzy = if self.fuzzy.is_empty() { None } else { self.near(token, known) };
+        [term, prefix, fuzzy].into_iter().flatten().min()
+    }
+
+    fn near(&self, token: &str, known: &mut HashMap<Box<str>, Option<usize>>) -> Option<usize> {
+        if let Some(found) = known.get(token) {
+            return *found;
+        }
+        let mut near = self.fuzzy.iter().filter(|(word, _)| word.edits(token.as_bytes()).is_some());
+        let found = near.next().map(|(_, number)| *number);
+        if known.len() < KNOWN_MAX {
+            known.insert(token.into(), found);
+        }
+        found
     }
 }
 
 /// The leaves that a document is found by.
 fn wanted(node: &Node, leaves: &mut BTreeSet<usize>) {
     match node {
+        Node::Every => {}
         Node::Leaf(leaf, _) => {
             leaves.insert(*leaf);
         }

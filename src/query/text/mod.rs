@@ -8,6 +8,7 @@ mod rank;
 mod tokens;
 
 pub(super) use bind::bind;
+pub(super) use highlight::Highlighter;
 pub use highlight::{Fragment, FragmentBy, Highlight, Offsets};
 pub use parse::SearchBox;
 pub(super) use rank::BoundRank;
@@ -34,10 +35,19 @@ pub(super) use tokens::bind as bind_tokens;
 /// and after a flush or a compaction. Lengths are kept in one byte each, to about 5 % (as Lucene keeps them).
 /// A phrase counts as one token as rare as its words together. Scores are never negative.
 ///
+/// # What says nothing
+/// A text of which a column's analysis leaves no token, as of stop words or signs alone, says nothing: it is left out of
+/// what it is part of, and a query of nothing else finds nothing.
+///
 /// # Limits
-/// A query has at most 8,192 characters of text, 1,024 tokens, 1,024 nodes and 32 levels. A prefix or a misspelt
-/// token stands for at most 256 tokens of the column: the nearest, then the first in the order of their bytes. Tokens
-/// that only deleted documents hold are among them until a compaction takes them away.
+/// A query has at most 8,192 characters of text, 1,024 tokens, 1,024 nodes and 32 levels.
+///
+/// A prefix stands for every token of the column that begins so, and a misspelt token for the 256 that are nearest and,
+/// of these, in most documents that exist: the token itself is always one. All prefixes and misspelt tokens of a query
+/// look at no more than 65,536 tokens of a segment together, in equal shares, though each at 256: those that are nearest
+/// and, of these, in most of its rows. [`QueryStats::expansions_cut`](super::QueryStats::expansions_cut) tells how many
+/// stood for less than they could. The first of a column's dictionary that is not cached reads, of a prefix, what begins
+/// so, and of a misspelt token the blocks that may hold what is near: all of them at most, in one round trip.
 ///
 /// # Threads
 /// A search stays on the thread it is on, for some hundreds of microseconds at most; one that may look at more than
@@ -46,6 +56,8 @@ pub(super) use tokens::bind as bind_tokens;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum TextQuery {
+    /// Every document, with a score of 0.
+    Everything,
     /// Tokens of a text in some columns.
     Match(TextMatch),
     /// Words in a row.
@@ -86,15 +98,33 @@ pub struct TextMatch {
     /// The columns, each with the factor of its scores.
     pub columns: Vec<(String, f32)>,
     /// Whether every token must be in one of the columns. Otherwise one is enough.
+    ///
+    /// Columns that cut text alike (all their [`TextOptions`](crate::schema::TextOptions) but k1 and b are equal) are a
+    /// group: each token must be in one of them. Of columns that cut it otherwise the tokens are others, and no word of
+    /// one is known to be a word of another: each group is asked for itself, and a document is found if one of them has
+    /// every token of its own cut. A group whose cut leaves no token is passed over.
     pub every: bool,
     /// Whether the last token may go on.
     pub prefix: bool,
-    /// Whether tokens may be misspelt: those of 3 to 5 characters by one edit, longer ones by two. The first
-    /// character must be right.
+    /// Whether tokens may be misspelt: those of 3 to 5 characters by one edit, longer ones by two. An edit inserts,
+    /// deletes or replaces a character, the first one too, or swaps two neighbours: `kitcehn` is one edit from
+    /// `kitchen`. The farther a token, the less it counts.
     pub fuzzy: bool,
 }
 
-/// Words in a row.
+/// Words in a row, or nearly.
+///
+/// # Slop
+/// How many moves may be needed, all together, to bring the words into a row: as Lucene counts them. Say how far each word
+/// lies from where the first would put it; the difference between the greatest and the least of these numbers is at most
+/// the slop. `cold object storage` holds `"cold storage"` with a slop of 1, and `storage cold` with one of 2. Every word has
+/// a place of its own: one `tea` is not `"tea tea"`, whatever the slop. An occurrence that needs n moves counts as
+/// 1 / (1 + n) of one that needs none; one that holds a narrower one within itself does not count.
+///
+/// # Arrays
+/// No phrase reaches from one string of an array into the next: with its slop it spans at most 1,023 words there. The
+/// tokens of a column of given ones ([`Tokenizer::Pretokenized`](crate::schema::Tokenizer::Pretokenized)) are one
+/// text, and stand one behind the other.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 #[must_use]
@@ -103,7 +133,7 @@ pub struct TextPhrase {
     pub input: TextInput,
     /// The column.
     pub column: String,
-    /// How far words may be from their places, all together; the farther, the less it counts.
+    /// How many moves may bring the words into a row.
     pub slop: u32,
     /// Whether the last word may go on.
     pub prefix: bool,
@@ -198,7 +228,7 @@ impl TextPhrase {
         Self { input: input.into(), column: column.into(), slop: 0, prefix: false }
     }
 
-    /// Words may be so far from their places, all together.
+    /// So many moves may bring the words into a row. Default 0.
     pub fn slop(self, slop: u32) -> Self {
         Self { slop, ..self }
     }

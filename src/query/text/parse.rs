@@ -11,13 +11,14 @@ const CLAUSES_MAX: usize = 64;
 /// | typed | meaning |
 /// |---|---|
 /// | `cold storage` | these words |
-/// | `"cold storage"` | these words in a row; a quote that is not closed goes to the end |
-/// | `-tea`, `-"green tea"` | without these |
+/// | `"cold storage"` | these words in a row |
+/// | `"cold stor` | a quote that is not closed goes to the end, and its last word may go on, unless a space follows it |
+/// | `-tea`, `-"green tea"` | without these; alone, every document without these, with a score of 0 |
 /// | `title:cold`, `title:"cold storage"` | in this column, if it is one that [`SearchBox::field`] names |
 ///
 /// Everything else is text, and every text has a meaning: reading never fails. Of long text the first 1,000
-/// characters are read, shared among the columns, and 64 clauses. A text that only says what it does without finds
-/// nothing.
+/// characters are read, shared among the columns, and 64 clauses. A word or a quote of which a column's analysis leaves
+/// nothing, as of stop words or signs alone, is passed over; where nothing else is asked for, nothing is found.
 ///
 /// ```
 /// use elacsym::query::SearchBox;
@@ -44,6 +45,8 @@ struct Clause {
     without: bool,
     field: Option<String>,
     quoted: bool,
+    /// Whether it is a quote that is not closed.
+    unclosed: bool,
     text: String,
 }
 
@@ -82,8 +85,11 @@ impl SearchBox {
         let end = text.char_indices().nth(most).map_or(text.len(), |(at, _)| at);
         let text = text.get(..end).unwrap_or_default();
         let clauses = self.clauses(text);
-        let typing = self.prefix && !text.ends_with(char::is_whitespace);
-        let typing = typing && clauses.last().is_some_and(|last| !last.quoted && !last.without);
+        let whole = text.ends_with(char::is_whitespace);
+        let typing = !whole
+            && clauses
+                .last()
+                .is_some_and(|last| !last.without && if last.quoted { last.unclosed } else { self.prefix });
         let last = clauses.len().saturating_sub(1);
         let (mut words, mut words_go_on) = (Vec::new(), false);
         let (mut wanted, mut without) = (Vec::new(), Vec::new());
@@ -103,6 +109,7 @@ impl SearchBox {
         }
         let query = match (wanted.pop(), wanted.is_empty()) {
             (Some(only), true) => only,
+            (None, _) if !without.is_empty() => TextQuery::Everything,
             (last, _) => {
                 wanted.extend(last);
                 if self.every && !wanted.is_empty() { TextQuery::All(wanted) } else { TextQuery::Any(wanted) }
@@ -119,7 +126,8 @@ impl SearchBox {
             return self.words(columns, clause.text.clone(), prefix);
         }
         let phrase = |(column, factor): &(String, f32)| {
-            TextQuery::from(TextPhrase::new(column.as_str(), clause.text.as_str())).boost(*factor)
+            let phrase = TextPhrase::new(column.as_str(), clause.text.as_str());
+            TextQuery::from(if prefix { phrase.prefix() } else { phrase }).boost(*factor)
         };
         TextQuery::Any(columns.iter().map(phrase).collect())
     }
@@ -150,6 +158,7 @@ impl SearchBox {
             }
             if let Some(after) = rest.strip_prefix(QUOTES) {
                 clause.quoted = true;
+                clause.unclosed = !after.contains(QUOTES);
                 let (within, after) = after.split_once(QUOTES).unwrap_or((after, ""));
                 (clause.text, rest) = (within.to_owned(), after);
             } else {
@@ -186,7 +195,15 @@ mod tests {
             search.parse("cold -tea - x"),
             words("cold - x").without(TextQuery::Any(vec![words("tea")]))
         );
-        assert_eq!(search.parse("\"cold tea"), phrase("body", "cold tea"));
+        let open = TextQuery::from(TextPhrase::new("body", "cold tea").prefix()).boost(1.0);
+        assert_eq!(search.parse("\"cold tea"), TextQuery::Any(vec![open]));
+        assert_eq!(search.parse("\"cold tea "), phrase("body", "cold tea "));
+        assert_eq!(search.parse("\"cold tea\""), phrase("body", "cold tea"));
+        assert_eq!(search.parse("-tea"), TextQuery::Everything.without(TextQuery::Any(vec![words("tea")])));
+        assert_eq!(
+            search.parse("x -\"tea c"),
+            words("x").without(TextQuery::Any(vec![phrase("body", "tea c")]))
+        );
         assert_eq!(search.parse("author:\"a b\""), phrase("author", "a b"));
         assert_eq!(search.parse("author:ann"), TextQuery::any("author", "ann"));
         assert_eq!(search.parse("title:ann author: x"), words("title:ann author: x"));

@@ -11,7 +11,8 @@ use crate::schema::Schema;
 ///
 /// The input is cut as the column says, with its stemming and folding, and never parsed. Where that leaves no
 /// token, no document matches. Positions are exact; the strings of an array are cut each for itself, and no
-/// sequence reaches from one into the next.
+/// sequence reaches from one into the next: there it spans at most 1,023 words. Tokens of a column of given ones
+/// are one text.
 ///
 /// ```
 /// use elacsym::query::TokenFilter;
@@ -67,10 +68,10 @@ impl From<TokenFilter> for Filter {
 pub(in crate::query) fn bind(tokens: &TokenFilter, schema: &Schema) -> Result<Option<Contains>> {
     let mut binder = Binder::new(schema);
     let column = binder.column(&tokens.column)?;
-    if tokens.enough == Enough::InARow {
-        check_places(&tokens.column, column.1)?;
-    }
     let words = binder.words(column, &tokens.input)?;
+    if tokens.enough == Enough::InARow {
+        check_places(&tokens.column, schema, &words, 0)?;
+    }
     if words.len() > WORDS_MAX {
         return Err(Error::limit(format!("more than {WORDS_MAX} tokens in a filter")));
     }

@@ -10,7 +10,7 @@ use super::nulls;
 use super::refusal::Refusal;
 use super::scalar::{length, scalar};
 use crate::error::{Error, OrInternal, Result};
-use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Ids, Schema};
+use crate::schema::{AttributeType, Column, ColumnKind, ID_COLUMN, Ids, Schema};
 use crate::types::{DOCUMENT_BYTES_MAX, IdKind, VALUE_BYTES_MAX};
 
 impl Schema {
@@ -41,7 +41,7 @@ impl Schema {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for an unknown column or one that comes twice, for a
     /// type not listed above, and for what [`Schema::check`] refuses;
     /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for a value over 8 MiB, a document over
-    /// 64 MiB or a column over 2 GiB. The message names the column and the row's id.
+    /// 64 MiB, a token over the column's limit or a column over 2 GiB. The message names the column and the row's id.
     pub fn check_batch(&self, batch: RecordBatch) -> Result<RecordBatch> {
         let (layout, arrays, rows) = batch.into_parts();
         let mut seen = HashSet::new();
@@ -69,7 +69,11 @@ impl Schema {
                     None => scalar(kind, array),
                 },
             };
-            let measured = imported.and_then(|array| measure(&array, &mut totals).map(|()| array));
+            let measured = imported.and_then(|array| {
+                measure(&array, &mut totals)?;
+                check_tokens(column, &array)?;
+                Ok(array)
+            });
             columns.push(measured.map_err(|refusal| refusal.name(&column.name, &names))?);
         }
         if let Some(row) = totals.iter().position(|total| *total > DOCUMENT_BYTES_MAX) {
@@ -122,6 +126,23 @@ fn measure(array: &ArrayRef, totals: &mut [usize]) -> Result<(), Refusal> {
         *total += bytes;
     }
     Ok(())
+}
+
+/// Refuses strings that would be tokens as they are, and are too long for it.
+fn check_tokens(column: &Column, array: &ArrayRef) -> Result<(), Refusal> {
+    let Some(options) = &column.text else { return Ok(()) };
+    let refuse = |row: usize, text: &str| match options.refuse(text.len()) {
+        Some(why) if array.is_valid(row) => Err(Refusal::limit(row, why)),
+        _ => Ok(()),
+    };
+    if let Some(texts) = array.as_string_opt::<i32>() {
+        return texts.iter().enumerate().try_for_each(|(row, text)| refuse(row, text.unwrap_or_default()));
+    }
+    let Some(lists) = array.as_list_opt::<i32>() else { return Ok(()) };
+    lists.iter().enumerate().try_for_each(|(row, list)| {
+        let list = list.as_ref().and_then(|list| list.as_string_opt::<i32>());
+        list.into_iter().flatten().try_for_each(|text| refuse(row, text.unwrap_or_default()))
+    })
 }
 
 /// `Value::size` of the values in an array of the layout, by row.
