@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, ListBuilder, RecordBatch, StringBuilder};
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::part::Nearest;
 use super::probe::Effort;
+use super::request::check_name;
 use super::text::BoundRank;
 use super::{Fragment, Highlight, Place, Query, Rank, Rows, TextQuery, View};
 use crate::error::{Error, Result};
@@ -14,6 +16,8 @@ use crate::types::Vector;
 
 /// The most computed columns of a query.
 const COMPUTED_MAX: usize = 64;
+/// Columns that are worked out at a time.
+const PARALLEL: usize = 16;
 
 /// Something to work out of every hit: see [`Query::compute`](crate::Query::compute).
 ///
@@ -65,6 +69,18 @@ impl Compute {
     }
 }
 
+impl Compute {
+    /// The value that it works out.
+    pub(super) fn value(&self) -> Option<&Rank> {
+        if let What::Rank(rank) = &self.0 { Some(rank) } else { None }
+    }
+
+    /// The text that it highlights.
+    pub(super) fn text(&self) -> Option<&TextQuery> {
+        if let What::Highlight(_, query, _) = &self.0 { Some(query) } else { None }
+    }
+}
+
 impl Computed {
     /// The number, if it is one.
     #[must_use]
@@ -106,6 +122,7 @@ impl View {
         let mut prepared = PreparedComputes { of: Vec::new(), columns: BTreeSet::new() };
         for (name, compute) in &query.computes {
             let twice = prepared.of.iter().any(|(other, _)| other == name);
+            check_name("computed column", name)?;
             if twice || name.is_empty() || name.starts_with('$') || self.schema.column(name).is_some() {
                 return Err(Error::invalid(format!(
                     "bad name of a computed column: not that of a column, not twice, not with `$`. column=`{name}`"
@@ -141,8 +158,7 @@ impl View {
         places: &[Place],
         rows: &Rows,
     ) -> Result<ComputedColumns> {
-        let mut columns = BTreeMap::new();
-        for (name, what) in &computes.of {
+        let columns = computes.of.iter().map(|(name, what)| async move {
             let column = match what {
                 Prepared::Distance(search) => self.computed_distances(search, rows)?,
                 Prepared::Rank(rank) => {
@@ -155,9 +171,12 @@ impl View {
                     fragments.into_iter().map(Computed::Fragments).collect()
                 }
             };
-            columns.insert(name.clone(), column);
-        }
-        Ok(columns)
+            Ok::<_, Error>((name.clone(), column))
+        });
+        // Several together: what they read of attributes is of the hits alone.
+        let columns: Vec<_> = columns.collect();
+        let columns: Vec<_> = stream::iter(columns).buffered(PARALLEL).try_collect().await?;
+        Ok(columns.into_iter().collect())
     }
 
     fn computed_distances(&self, search: &Nearest, rows: &Rows) -> Result<Vec<Computed>> {

@@ -156,7 +156,7 @@ fn filter_of(bound: &Bound, segment: &Segment) -> FilterPlan {
 fn search_of(search: &Nearest, depth: usize, part: &Part, segment: &Arc<Segment>) -> SearchPlan {
     let mut all = RoaringBitmap::new();
     all.insert_range(0..segment.meta().rows);
-    let search = Nearest { limit: depth, ..search.clone() };
+    let search = Nearest { limit: depth, beyond: 1, ..search.clone() };
     let (segment, matching) = (Arc::clone(segment), Arc::new(all));
     let target = Target { at: 0, part: part.clone(), segment, matching };
     if !search.probes(&target.segment, &target.matching) {
@@ -194,7 +194,7 @@ fn steps(prepared: &Prepared<'_>) -> Vec<String> {
         "read {} columns of {} documents after {}, and compute {computed}",
         prepared.columns.len(),
         query.limit,
-        query.wanted() - query.limit
+        query.offset.saturating_add(query.shown().len())
     ));
     steps
 }

@@ -31,6 +31,7 @@ mod stats;
 pub(crate) mod text;
 mod ties;
 mod topk;
+mod tree;
 mod view;
 
 pub use aggregate::{Aggregate, AggregateGroup, Aggregated, Aggregation};

@@ -32,6 +32,7 @@ impl View {
             prepared: Arc::new(Prepared::new(column, shape, vector)?),
             row_bytes: shape.dimension * shape.element.size(),
             limit: 0,
+            beyond: 0,
             ties: 0,
             metric: shape.metric,
             effort,

@@ -47,6 +47,8 @@ pub(super) struct Nearest {
     pub(super) prepared: Arc<Prepared>,
     pub(super) row_bytes: usize,
     pub(super) limit: usize,
+    /// How many of these only tell whether there are more: no recall is promised of them.
+    pub(super) beyond: usize,
     /// How many more rows are kept for being as near as the last: those with the least ids.
     pub(super) ties: usize,
     pub(super) metric: Metric,

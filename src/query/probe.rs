@@ -165,7 +165,8 @@ impl<'a> Curves<'a> {
             let index = target.segment.index(search.column)?;
             let here = target.matching.len() as f64;
             let share = (here / index.vectors().max(1) as f64).clamp(1e-9, 1.0);
-            Some((index.curve(), here / matches.max(1.0), search.limit as f64 / share))
+            let promised = search.limit.saturating_sub(search.beyond).max(1);
+            Some((index.curve(), here / matches.max(1.0), promised as f64 / share))
         };
         Self { curves: targets.iter().filter_map(curve).collect(), matches }
     }

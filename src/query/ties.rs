@@ -22,6 +22,9 @@ const PAGE: usize = 8_192;
 /// Pages of ids that are read ahead.
 const PARALLEL: usize = 4;
 
+/// The number of a part, and rows of it that tie under a key.
+pub(super) type Tied = (usize, f32, RoaringBitmap);
+
 /// Rows of a part with what ranks them, before ties are cut.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ranked {
@@ -42,6 +45,20 @@ impl Ranked {
         let tied = rows.split_off(start).into_iter().take_while(|(other, _)| other.total_cmp(&key).is_eq());
         let tied = tied.map(|(_, row)| row).collect();
         Self { sure: rows, tied: Some((key, tied)) }
+    }
+
+    /// The rows that tie, with their key, if a cut after `count` leaves some of them out.
+    pub(super) fn parted(&self, count: usize) -> Option<(f32, RoaringBitmap)> {
+        let left = count.saturating_sub(self.sure.len()) as u64;
+        self.tied.as_ref().filter(|(_, tied)| tied.len() > left).cloned()
+    }
+
+    /// With more rows that tie with the last.
+    pub(super) fn with(mut self, more: RoaringBitmap) -> Self {
+        if let Some((_, tied)) = &mut self.tied {
+            *tied |= more;
+        }
+        self
     }
 }
 
