@@ -109,6 +109,10 @@ pub struct Settings {
     pub disk_cache: Option<DiskCache>,
     /// The largest `limit` of a query or page of a scan. Default 10,000.
     pub limit_max: usize,
+    /// The most bytes of documents that are read for one answer: the hits of a query, the candidates of a rescoring, a
+    /// page of a scan, the documents of a get, what a patch by filter changes. More are [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded).
+    /// Default 1 GiB; what decoding takes for a moment comes besides.
+    pub answer_bytes_max: usize,
     /// How deep a filter may nest. Default 32.
     pub filter_depth_max: usize,
     /// The most nodes of a filter. Default 4,096.
@@ -141,6 +145,7 @@ impl Default for Settings {
             #[cfg(feature = "disk-cache")]
             disk_cache: None,
             limit_max: 10_000,
+            answer_bytes_max: 1 << 30,
             filter_depth_max: 32,
             filter_nodes_max: 4_096,
             filter_values_max: 100_000,
@@ -185,6 +190,7 @@ impl Settings {
             self.tail_bytes_max,
             self.tail_entries_max,
             self.limit_max,
+            self.answer_bytes_max,
         ];
         if sizes.contains(&0) {
             return bad("a limit is zero");

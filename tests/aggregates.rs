@@ -253,3 +253,42 @@ async fn what_is_wrong_is_refused_by_name() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn figures_alone_are_asked_by_a_limit_of_nothing() -> Result<()> {
+    let schema = Schema::builder(IdKind::U64)
+        .vector("v", VectorType::F32, 2, Metric::L2Squared)
+        .attribute("kind", AttributeType::String)
+        .build()?;
+    let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+    for part in [0..30_u64, 30..40] {
+        let documents = part.map(|id| {
+            let kind = if id % 4 == 0 { "tea" } else { "pot" };
+            Document::new(id).with("kind", kind).with("v", Vector::from([1.0, 2.0]))
+        });
+        ns.write(WriteBatch::new().upsert_all(documents)).await?;
+        ns.flush().await?;
+    }
+    let kinds = || Aggregation::new().group_by("kind");
+    for query in [
+        Query::nearest("v", [0.0, 0.0]),
+        Query::order_by([Order::asc("kind")]).limit_per(["kind"], 2),
+        Query::hybrid([Leg::nearest("v", [0.0, 0.0]), Leg::order_by([Order::asc("id")])])
+            .group_by(["kind"], 2),
+    ] {
+        let asked = query.clone().limit(0).facet("kinds", kinds());
+        let answer = ns.query(asked.clone()).await?;
+        let counts: Vec<u64> = answer.facets["kinds"].groups.iter().map(|group| group.count).collect();
+        assert_eq!(counts, [30, 10]);
+        assert!(answer.hits()?.is_empty() && answer.groups.is_empty() && answer.cursor.is_none());
+        assert_eq!(answer.stats.rows_scanned, 0, "no leg is asked");
+        assert_eq!(answer.to_batch()?.num_rows(), 0);
+        let filtered = ns.query(asked.filter(Filter::eq("kind", "tea"))).await?;
+        assert_eq!(filtered.facets["kinds"].groups[0].count, 10);
+        // What is wrong is refused all the same, and so is asking for nothing.
+        assert!(ns.query(query.clone().limit(0)).await.is_err());
+        let wrong = Query::nearest("absent", [0.0, 0.0]).limit(0).facet("kinds", kinds());
+        assert!(ns.query(wrong).await.is_err());
+    }
+    Ok(())
+}

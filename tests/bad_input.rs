@@ -11,14 +11,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use elacsym::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, UInt64Array};
+use elacsym::query::{Highlight, Hit, QueryCursor};
 use elacsym::schema::AttributeType;
+use elacsym::schema::TextOptions;
 use elacsym::storage::{
     ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend,
 };
 use elacsym::{
-    Consistency, Database, Document, DocumentId, Error, ErrorKind, Filter, Fuzzy, IdKind, Metric, Namespace,
-    Operand, Outcome, Query, Result, Scan, Schema, Select, Sequence, Settings, VALUE_BYTES_MAX, Value,
-    Vector, VectorType, WriteBatch,
+    Aggregate, Aggregation, Combine, Compute, Condition, Consistency, Database, Document, DocumentId, Error,
+    ErrorKind, Filter, Fuzzy, IdKind, Leg, Metric, Namespace, Operand, Order, Outcome, Query, Rank,
+    RecallCheck, Reranker, Rescore, Result, Scan, Schema, Select, Sequence, Settings, TextQuery,
+    VALUE_BYTES_MAX, Value, Vector, VectorType, WriteBatch,
 };
 
 /// A namespace with one document on a store that can be looked into.
@@ -230,13 +233,10 @@ async fn a_bad_filter_is_refused_wherever_it_is_given() -> Result<()> {
     ];
     let near = || Query::nearest("v", Vector::from([1.0, 0.0]));
     for (filter, kind, words) in cases {
-        let shallow = words != ["at most 32"];
-        if shallow {
-            says(&fixture.docs.query(near().filter(filter.clone())).await.unwrap_err(), kind, words);
-            says(&fixture.docs.scan(Scan::new().filter(filter.clone())).await.unwrap_err(), kind, words);
-            let patch = WriteBatch::new().patch_by_filter(filter.clone(), [("n", 2)]);
-            fixture.refuses(patch, kind, words).await?;
-        }
+        says(&fixture.docs.query(near().filter(filter.clone())).await.unwrap_err(), kind, words);
+        says(&fixture.docs.scan(Scan::new().filter(filter.clone())).await.unwrap_err(), kind, words);
+        let patch = WriteBatch::new().patch_by_filter(filter.clone(), [("n", 2)]);
+        fixture.refuses(patch, kind, words).await?;
         fixture.refuses(WriteBatch::new().delete_by_filter(filter), kind, words).await?;
     }
     // A condition may name new values, and no others.
@@ -246,6 +246,260 @@ async fn a_bad_filter_is_refused_wherever_it_is_given() -> Result<()> {
     let patch = WriteBatch::new().patch_by_filter(Filter::eq("n", 1), [("id", 2)]);
     fixture.refuses(patch, Invalid, &["cannot change the id"]).await?;
     fixture.still_writes().await
+}
+
+/// Runs on a thread with as much stack as threads have by default.
+fn on_a_common_thread<F: Future<Output = Result<()>>>(work: impl FnOnce() -> F + Send + 'static) {
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work());
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(run).unwrap();
+    thread.join().unwrap().unwrap();
+}
+
+const LEVELS: usize = 200_000;
+
+#[test]
+fn a_filter_deeper_than_the_stack_is_refused_wherever_it_is_given() {
+    on_a_common_thread(|| async {
+        let fixture = Fixture::new(IdKind::U64, Settings::default()).await?;
+        let docs = &fixture.docs;
+        let snapshot = docs.snapshot(Consistency::Strong).await?;
+        let near = || Leg::nearest("v", [1.0, 0.0]);
+        let query = || Query::from(near());
+        let facet = |filter| Aggregation::new().filter(filter);
+        // Every kind of node, one within another.
+        let filter = (0..LEVELS).fold(Filter::eq("n", 1), |filter, level| match level % 3 {
+            0 => Filter::And(vec![filter, Filter::is_null("u")]),
+            1 => Filter::Or(vec![Filter::is_null("u"), filter]),
+            _ => Filter::Not(Box::new(filter)),
+        });
+        let f = || filter.clone();
+        let value = || Rank::sum([Rank::Constant(1.0), Rank::Filter(f())]);
+        let queries = [
+            query().filter(f()),
+            query().filter(Filter::eq("n", 1)).filter(f()),
+            Query::hybrid([near(), near().filter(f())]),
+            query().facet("all", facet(f())),
+            query().filter(f()).facet("all", facet(f())),
+            query().rescore(Rescore::rank(Combine::Sum, value())),
+            query().compute("value", Compute::rank(value())),
+        ];
+        for query in &queries {
+            assert!(!format!("{:?}", query.clone()).is_empty());
+            let refused = [
+                snapshot.explain(query).unwrap_err(),
+                docs.query(query.clone()).await.unwrap_err(),
+                docs.query_all(std::slice::from_ref(query)).await.unwrap_err(),
+            ];
+            refused.iter().for_each(|error| says(error, ErrorKind::LimitExceeded, &["at most 32"]));
+        }
+        let refused = [
+            docs.scan(Scan::new().filter(f())).await.unwrap_err(),
+            docs.aggregate(&facet(f())).await.unwrap_err(),
+            docs.measure_recall(&RecallCheck::of("v").filter(f())).await.unwrap_err(),
+            snapshot.count_matching(&filter).await.unwrap_err(),
+        ];
+        refused.iter().for_each(|error| says(error, ErrorKind::LimitExceeded, &["at most 32"]));
+        let condition = || Condition::new(f());
+        for batch in [
+            WriteBatch::new().delete_by_filter(f()),
+            WriteBatch::new().patch_by_filter(f(), [("n", 2)]),
+            WriteBatch::new().upsert_if(Document::new(1).with("n", 2), condition()),
+            WriteBatch::new().patch_if(Document::new(1).with("n", 2), condition()),
+            WriteBatch::new().delete_if(1, condition()),
+        ] {
+            assert!(!format!("{batch:?}").is_empty());
+            fixture.refuses(batch.clone(), ErrorKind::LimitExceeded, &["at most 32"]).await?;
+        }
+        fixture.still_writes().await
+    });
+}
+
+#[test]
+fn a_text_query_or_rank_deeper_than_the_stack_is_refused_wherever_it_is_given() {
+    on_a_common_thread(|| async {
+        let schema = Schema::builder(IdKind::U64)
+            .vector("v", VectorType::F32, 2, Metric::Cosine)
+            .text("body", TextOptions::default())
+            .attribute("n", AttributeType::Int);
+        let docs = Database::open("memory://").await?.create_namespace("docs", schema.build()?).await?;
+        let document = Document::new(1).with("v", Vector::from([1.0, 0.0])).with("body", "tea").with("n", 1);
+        docs.write(WriteBatch::new().upsert(document)).await?;
+        let snapshot = docs.snapshot(Consistency::Strong).await?;
+        let words = || TextQuery::any("body", "tea");
+        let query = || Query::nearest("v", [1.0, 0.0]);
+        let answer = docs.query(query()).await?;
+        let text = (0..LEVELS).fold(words(), |query, level| match level % 5 {
+            0 => TextQuery::all_of([query]),
+            1 => TextQuery::best([TextQuery::phrase("body", "a b"), query]),
+            2 => query.boost(1.0),
+            3 => words().without(query),
+            _ => query.ranked(Combine::Sum, Rank::Constant(1.0)),
+        });
+        let rank = (0..LEVELS).fold(Rank::attribute("n"), |rank, level| match level % 3 {
+            0 => rank.saturate(1.0, 1.0),
+            1 => rank.decay(1.0, 1.0),
+            _ => rank.times(2.0),
+        });
+        let error = answer.rows.highlight("body", &text, Highlight::default()).unwrap_err();
+        says(&error, ErrorKind::LimitExceeded, &["32 levels"]);
+        let queries = [
+            Query::text(text.clone()),
+            Query::hybrid([Leg::nearest("v", [1.0, 0.0]), Leg::text(text.clone())]),
+            query().compute("marked", Compute::highlight("body", text, Highlight::default())),
+            Query::text(words().ranked(Combine::Product, rank.clone())),
+            query().rescore(Rescore::rank(Combine::Max, rank.clone())),
+            query().compute("value", Compute::rank(rank)),
+        ];
+        for query in queries {
+            assert!(!format!("{:?}", query.clone()).is_empty());
+            says(&snapshot.explain(&query).unwrap_err(), ErrorKind::LimitExceeded, &["32 levels"]);
+            says(&docs.query(query).await.unwrap_err(), ErrorKind::LimitExceeded, &["32 levels"]);
+        }
+        Ok(())
+    });
+}
+
+#[derive(Debug)]
+struct Model;
+
+#[async_trait]
+impl Reranker for Model {
+    async fn rerank(&self, candidates: &[Hit]) -> Result<Vec<f32>> {
+        Ok(vec![0.0; candidates.len()])
+    }
+}
+
+#[tokio::test]
+async fn an_option_that_a_query_has_no_use_for_is_refused() -> Result<()> {
+    let schema = Schema::builder(IdKind::U64)
+        .vector("v", VectorType::F32, 2, Metric::Cosine)
+        .text("body", TextOptions::default())
+        .attribute("n", AttributeType::Int);
+    let docs = Database::open("memory://").await?.create_namespace("docs", schema.build()?).await?;
+    let near = || Leg::nearest("v", [1.0, 0.0]);
+    let text = || Leg::text(TextQuery::any("body", "tea"));
+    let order = || Leg::order_by([Order::asc("n")]);
+    let efforts: [(fn(Leg) -> Leg, fn(Query) -> Query); 3] = [
+        (|leg| leg.recall(0.9), |query| query.recall(0.9)),
+        (|leg| leg.probes(3), |query| query.probes(3)),
+        (Leg::exact, Query::exact),
+    ];
+    // What every leg and query takes.
+    let common: [fn(Leg) -> Leg; 3] =
+        [|leg| leg.depth(5), |leg| leg.weight(2.0), |leg| leg.filter(Filter::eq("n", 1))];
+    for (leg, is_vector) in [(near(), true), (text(), false), (order(), false)] {
+        for option in common {
+            docs.query(option(leg.clone()).into()).await?;
+            docs.query(Query::hybrid([near(), option(leg.clone())])).await?;
+        }
+        for (of_leg, of_query) in efforts {
+            let asked: [(Query, bool); 4] = [
+                (of_leg(leg.clone()).into(), is_vector),
+                (of_query(leg.clone().into()), is_vector),
+                (Query::hybrid([near(), of_leg(leg.clone())]), is_vector),
+                // It is of those that are of vectors.
+                (of_query(Query::hybrid([leg.clone(), near()])), true),
+            ];
+            for (query, is_good) in asked {
+                match docs.query(query.clone()).await {
+                    Ok(_) => assert!(is_good, "{query:?}"),
+                    Err(error) => {
+                        assert!(!is_good, "{query:?}: {error}");
+                        says(&error, ErrorKind::Invalid, &["of vector legs alone"]);
+                    }
+                }
+            }
+        }
+        let only = || Select::only(["n"]);
+        let rescores = [
+            (Rescore::nearest("v", [1.0, 0.0]), false),
+            (Rescore::rank(Combine::Sum, Rank::attribute("n")), false),
+            (Rescore::with(Arc::new(Model)), true),
+        ];
+        for (rescore, takes_columns) in rescores {
+            docs.query(Query::from(leg.clone()).rescore(rescore.clone())).await?;
+            let asked = docs.query(Query::from(leg.clone()).rescore(rescore.select(only()))).await;
+            assert_eq!(asked.is_ok(), takes_columns);
+            if let Err(error) = asked {
+                says(&error, ErrorKind::Invalid, &["a selection is for a reranker alone"]);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_query_over_a_limit_is_refused() -> Result<()> {
+    let Fixture { docs, .. } = Fixture::new(IdKind::U64, Settings::default()).await?;
+    let near = || Query::nearest("v", [1.0, 0.0]);
+    let long = "x".repeat(129);
+    let names = |count: usize| (0..count).map(|_| "n".to_owned());
+    let globs =
+        |count: usize, of: &str| Filter::or((0..count).map(|at| Filter::glob("text", format!("{of}{at}*"))));
+    let big = |count: usize| Filter::or((0..count).map(|_| Filter::eq("text", "x".repeat(1 << 20))));
+    let leg = |filter| Leg::nearest("v", [1.0, 0.0]).filter(filter);
+    let value = |filter| Rescore::rank(Combine::Sum, Rank::Filter(filter));
+    let over: Vec<(Query, &str)> = vec![
+        (near().select(Select::only(names(1_026))), "at most 1025"),
+        (near().select(Select::except(names(1_026))), "at most 1025"),
+        (near().facet(long.clone(), Aggregation::new()), "at most 128"),
+        (near().facet("f", Aggregation::new().aggregate(long.clone(), Aggregate::sum("n"))), "at most 128"),
+        (near().compute(long, Compute::distance("v", [1.0, 0.0])), "at most 128"),
+        (Query::hybrid([leg(globs(50, "a")), leg(globs(50, "b")), leg(globs(50, "c"))]), "at most 128"),
+        (
+            near().filter(globs(60, "a")).rescore(value(globs(60, "b"))).rescore(value(globs(60, "c"))),
+            "at most 128",
+        ),
+        (near().filter(big(40)).facet("all", Aggregation::new().filter(big(1))), "at most 67108864 bytes"),
+    ];
+    for (query, most) in over {
+        says(&docs.query(query).await.unwrap_err(), ErrorKind::LimitExceeded, &[most]);
+    }
+    for query in [
+        near().select(Select::only(names(1_025))),
+        // What is given once counts once, however many use it.
+        Query::hybrid((0..8).map(|_| leg(globs(50, "a"))))
+            .facet("f", Aggregation::new().filter(globs(50, "a"))),
+        near().filter(big(40)).facet("all", Aggregation::new()),
+    ] {
+        docs.query(query).await?;
+    }
+    // Of several queries of a call together.
+    let queries = ["a", "b", "c"].map(|of| near().filter(globs(50, of)));
+    says(&docs.query_all(&queries).await.unwrap_err(), ErrorKind::LimitExceeded, &["at most 128"]);
+    docs.query_all(&queries[..2]).await?;
+    let cursor = format!("q{}", ".n1".repeat(100_001)).parse::<QueryCursor>().unwrap_err();
+    says(&cursor, ErrorKind::LimitExceeded, &["at most 100000 ids"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn documents_that_are_too_large_together_are_not_read() -> Result<()> {
+    let mut settings = Settings::default();
+    settings.answer_bytes_max = 1 << 20;
+    let Fixture { docs, .. } = Fixture::new(IdKind::U64, settings).await?;
+    let document = |id: u64| {
+        Document::new(id).with("n", 7).with("text", "x".repeat(600_000)).with("v", Vector::from([1.0, 0.0]))
+    };
+    docs.write(WriteBatch::new().upsert_all((10..14).map(document))).await?;
+    let near = |limit| Query::nearest("v", [1.0, 0.0]).limit(limit);
+    let says_so = |error: Error| says(&error, ErrorKind::LimitExceeded, &["at most 1048576 bytes", "fewer"]);
+    for _ in ["tail", "segment"] {
+        assert_eq!(docs.query(near(1).select(Select::only(["n"]))).await?.rows.len(), 1);
+        assert_eq!(docs.query(near(4).select(Select::only(["n"]))).await?.rows.len(), 4);
+        says_so(docs.query(near(4)).await.unwrap_err());
+        says_so(docs.query(near(4).select(Select::only(["n"])).limit_per(["text"], 9)).await.unwrap_err());
+        says_so(
+            docs.query(near(4).rescore(Rescore::with(Arc::new(Model))).select(Select::only(["n"])))
+                .await
+                .unwrap_err(),
+        );
+        assert_eq!(docs.scan(Scan::new().limit(2)).await?.rows.len(), 2);
+        says_so(docs.scan(Scan::new()).await.unwrap_err());
+        says_so(docs.get(&[10.into(), 11.into()]).await.unwrap_err());
+        docs.flush().await?;
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -242,6 +242,54 @@ fn fused(legs: &[(f32, Found)], rule: Rule, model: &Model, per: Option<usize>) -
 }
 
 #[tokio::test]
+async fn filters_that_are_given_one_by_one_hold_together() -> Result<()> {
+    let ns = namespace().await?;
+    let mut batch = WriteBatch::new();
+    for id in 0..40_u64 {
+        let author = AUTHORS[usize::try_from(id % 2).unwrap_or(0)];
+        let row = Row {
+            near: [1.0, 2.0],
+            far: None,
+            body: "tea".to_owned(),
+            author,
+            year: 2000 + (id / 10).cast_signed(),
+        };
+        batch = batch.upsert(document(id, &row));
+    }
+    ns.write(batch).await?;
+    let (ann, late) = (|| Filter::eq("author", "ann"), || Filter::gte("year", 2002));
+    let both = |id: &DocumentId| matches!(id, DocumentId::U64(id) if id % 2 == 0 && *id >= 20);
+    let near = || Leg::nearest("near", [0.0, 0.0]);
+    let order = || Leg::order_by([Order::asc("year")]);
+    let text = || Leg::text(TextQuery::any("body", "tea"));
+    let either = || late() | Filter::eq("year", 1);
+    let mut queries: Vec<Query> = Vec::new();
+    for leg in [near(), order(), text()] {
+        queries.push(Query::from(leg.clone()).filter(ann()).filter(late()));
+        queries.push(Query::from(leg.clone()).filter(either()).filter(ann() & Filter::gt("year", 0)));
+        queries.push(Query::from(leg.clone().filter(late()).filter(ann())));
+        queries.push(Query::from(leg.filter(late())).filter(ann()));
+    }
+    queries.push(Query::hybrid([near(), text()]).filter(ann()).filter(late()));
+    for query in queries {
+        let hits = ns.query(query.clone().limit(40)).await?.hits()?;
+        assert_eq!(hits.len(), 10, "{query:?}");
+        assert!(hits.iter().all(|hit| both(hit.document.id())), "{query:?}");
+    }
+    let page = ns.scan(Scan::new().filter(ann()).filter(late())).await?;
+    let documents = page.rows.documents()?;
+    assert!(documents.len() == 10 && documents.iter().all(|document| both(document.id())));
+    let count = Aggregation::new().filter(ann()).filter(late());
+    assert_eq!(ns.aggregate(&count).await?.groups[0].count, 10);
+    let facet =
+        Query::from(near()).filter(ann()).facet("late", Aggregation::new().filter(late()).filter(either()));
+    assert_eq!(ns.query(facet).await?.facets["late"].groups[0].count, 10);
+    let check = RecallCheck::of("near").filter(ann()).filter(late());
+    assert_eq!(ns.measure_recall(&check).await?.rows, 10);
+    Ok(())
+}
+
+#[tokio::test]
 async fn any_legs_with_any_fusion_give_what_is_defined() -> Result<()> {
     for seed in 0..150 {
         let mut rng = Rng::new(seed);

@@ -5,8 +5,9 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
 
-use elacsym::schema::AttributeType;
+use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::*;
+use uuid::Uuid;
 
 #[path = "common/rng.rs"]
 #[expect(dead_code, unreachable_pub, reason = "other tests draw otherwise")]
@@ -158,6 +159,90 @@ async fn the_order_is_that_of_sorting_by_hand_wherever_documents_lie() -> Result
                     expected.iter().take(2 * limit).map(|(id, _)| DocumentId::from(**id)).collect();
                 assert_eq!(found, ids, "{context}");
             }
+        }
+    }
+    Ok(())
+}
+
+/// Ids of each kind, in their order.
+fn ids(kind: IdKind, count: u32) -> Vec<DocumentId> {
+    (0..count)
+        .map(|at| match kind {
+            IdKind::U64 => DocumentId::from(u64::from(at) * 3 + u64::from(at / 100) * 1_000_000),
+            IdKind::Uuid => Uuid::from_u128((u128::from(at) << 70) | 7).into(),
+            IdKind::String => format!("{:05}{}", at, if at % 2 == 0 { "\0" } else { "é" }).into(),
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn ids_are_an_order_both_ways_alone_and_behind_attributes() -> Result<()> {
+    for kind in [IdKind::U64, IdKind::Uuid, IdKind::String] {
+        let schema = Schema::builder(kind)
+            .vector("v", VectorType::F32, 2, Metric::L2Squared)
+            .text("body", TextOptions::default())
+            .attribute("year", AttributeType::Int)
+            .build()?;
+        let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+        let mut rng = Rng::new(11);
+        let mut all = ids(kind, 9_000);
+        let mut years = BTreeMap::new();
+        let mut mixed = all.clone();
+        rng.shuffle(&mut mixed);
+        let parts = [0..6_000, 6_000..8_900, 8_900..9_000];
+        for (at, part) in parts.into_iter().enumerate() {
+            let mut batch = WriteBatch::new();
+            for id in &mixed[part] {
+                let year = rng.chance(0.9).then(|| i64::from(rng.around(2)));
+                years.insert(id.clone(), year);
+                let v = [f32::from(u8::try_from(rng.below(200)).unwrap_or(0)), 1.0];
+                let document = Document::new(id.clone()).with("year", year).with("v", Vector::from(v));
+                batch = batch.upsert(document.with("body", "tea"));
+            }
+            ns.write(batch).await?;
+            if at < 2 {
+                ns.flush().await?;
+            }
+        }
+        ns.write(WriteBatch::new().delete(all.pop().unwrap()).delete(all.remove(0))).await?;
+        let down: Vec<DocumentId> = all.iter().rev().cloned().collect();
+        let mut by_year = all.clone();
+        // The latest year first, no year last, and the greatest id first in each.
+        by_year.sort_by_key(|id| (years[id].is_none(), Reverse(years[id]), Reverse(id.clone())));
+        let orders: [(Vec<Order>, &[DocumentId]); 4] = [
+            (vec![Order::asc("id")], &all),
+            (vec![Order::desc("id")], &down),
+            (vec![Order::desc("year"), Order::desc("id")], &by_year),
+            // Nothing is left to decide behind an id.
+            (vec![Order::desc("id"), Order::asc("year")], &down),
+        ];
+        for state in ["parts", "compacted"] {
+            for (orders, expected) in &orders {
+                let (mut paged, mut cursor) = (Vec::new(), None);
+                for _ in 0..3 {
+                    let page = ns.query(Query::order_by(orders.clone()).limit(70).after(cursor)).await?;
+                    paged.extend(page.hits()?.iter().map(|hit| hit.document.id().clone()));
+                    cursor = page.cursor;
+                }
+                assert_eq!(paged, expected[..210], "{kind:?}, {state}: {orders:?}");
+                let filter = Filter::eq("year", 1);
+                let filtered = ns.query(Query::order_by(orders.clone()).filter(filter).limit(50)).await?;
+                let wanted = expected.iter().filter(|id| years[*id] == Some(1)).take(50);
+                let found = filtered.hits()?;
+                assert!(
+                    found.iter().map(|hit| hit.document.id()).eq(wanted),
+                    "{kind:?}, {state}: {orders:?}"
+                );
+                // As a leg: what others find alike is in its order.
+                let legs = [Leg::text(TextQuery::any("body", "tea")), Leg::order_by(orders.clone())];
+                let found = ns.query(Query::hybrid(legs).limit(5)).await?.hits()?;
+                let first = found.iter().map(|hit| hit.document.id());
+                let rank = |hit: &elacsym::query::Hit| hit.legs[1].map(|leg| leg.rank);
+                assert!(first.eq(&expected[..5]), "{kind:?}, {state}: {orders:?}");
+                assert!((1..=5).map(Some).eq(found.iter().map(rank)), "{kind:?}, {state}: {orders:?}");
+            }
+            ns.flush().await?;
+            ns.compact().await?;
         }
     }
     Ok(())

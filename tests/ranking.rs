@@ -525,3 +525,30 @@ impl Reranker for Broken {
         Ok(vec![f32::NAN; self.0])
     }
 }
+
+#[tokio::test]
+async fn an_infinite_distance_times_nothing_is_nothing() -> Result<()> {
+    let schema = Schema::builder(IdKind::U64)
+        .vector("v", VectorType::F32, 2, Metric::L2Squared)
+        .attribute("likes", AttributeType::Int)
+        .build()?;
+    let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+    let row = |id: u64, x: f32, likes: i64| {
+        Document::new(id).with("v", Vector::from([x, 0.0])).with("likes", likes)
+    };
+    // Squared, the distance of the first two passes what a score holds.
+    let batch = [row(1, 3e38, 0), row(2, 3e38, 2), row(3, 2.0, 0), row(4, 2.0, 2), row(5, 0.0, 0)];
+    ns.write(WriteBatch::new().upsert_all(batch)).await?;
+    for _ in 0..2 {
+        let query = Query::nearest("v", [0.0, 0.0]);
+        let product = Rescore::rank(Combine::Product, Rank::attribute("likes"));
+        let hits = ns.query(query.clone().rescore(product)).await?.hits()?;
+        assert_eq!(ids(&hits), [1, 3, 5, 4, 2]);
+        let scores: Vec<f32> = hits.iter().map(|hit| hit.score).collect();
+        assert_eq!(scores, [0.0, 0.0, 0.0, -8.0, f32::NEG_INFINITY]);
+        let sum = Rescore::rank(Combine::Sum, Rank::attribute("likes"));
+        assert_eq!(ids(&ns.query(query.rescore(sum)).await?.hits()?), [5, 4, 3, 1, 2]);
+        ns.flush().await?;
+    }
+    Ok(())
+}

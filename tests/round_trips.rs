@@ -13,8 +13,9 @@ use elacsym::env::Env;
 use elacsym::schema::AttributeType;
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, ObjectPrefix, StorageBackend, Verb};
 use elacsym::{
-    Condition, Consistency, Database, Document, DocumentId, Filter, IdKind, Metric, Namespace, Operand,
-    Query, Result, Scan, Schema, Settings, Value, Vector, VectorType, WriteBatch,
+    Aggregate, Aggregation, Compute, Condition, Consistency, Database, Document, DocumentId, Filter, IdKind,
+    Metric, Namespace, Operand, Order, Query, Rank, Result, Scan, Schema, Settings, Value, Vector, VectorType,
+    WriteBatch,
 };
 use tokio::time::Instant;
 
@@ -318,6 +319,39 @@ async fn a_cold_search_takes_few_round_trips() -> Result<()> {
         assert_eq!(ids, [8.into(), 9.into(), 7.into()], "{words}");
         assert!(cost.trips <= trips && cost.requests <= 26, "{words}: {cost:?}");
     }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn figures_and_ranks_take_as_many_round_trips_however_many_segments_there_are() -> Result<()> {
+    let mut costs = Vec::new();
+    for segments in [1_u64, 2, 12] {
+        let store = Store::new()?;
+        let docs = store.open().await?.create_namespace("docs", schema()?).await?;
+        for segment in 0..segments {
+            docs.write(documents(segment * 300..(segment + 1) * 300)).await?;
+            docs.flush().await?;
+        }
+        let snapshot = store.open().await?.namespace("docs").await?.snapshot(Consistency::Strong).await?;
+        // By the index, by windows of two columns, and by the values of hits.
+        let one = Aggregation::new().group_by("n");
+        let (found, by_index) = store.cost(snapshot.aggregate(&one)).await?;
+        assert_eq!(found.groups_total as u64, segments * 300);
+        let snapshot = store.open().await?.namespace("docs").await?.snapshot(Consistency::Strong).await?;
+        let two = Aggregation::new().group_by("n").aggregate("most", Aggregate::max("n"));
+        let (found, by_windows) = store.cost(snapshot.aggregate(&two)).await?;
+        assert_eq!(found.groups_total as u64, segments * 300);
+        let snapshot = store.open().await?.namespace("docs").await?.snapshot(Consistency::Strong).await?;
+        let value = || Compute::rank(Rank::attribute("n").saturate(5.0, 1.0));
+        let query = Query::order_by([Order::asc("id")]).limit(usize::try_from(segments).unwrap() * 300);
+        let query = (0..5).fold(query, |query, at| query.compute(format!("value{at}"), value()));
+        let (answer, by_values) = store.cost(snapshot.query(query)).await?;
+        assert_eq!(answer.rows.len() as u64, segments * 300);
+        costs.push((by_index.trips, by_windows.trips, by_values.trips));
+    }
+    println!("figures: {costs:?}");
+    assert_eq!(costs[1], costs[0]);
+    assert_eq!(costs[2], costs[0]);
     Ok(())
 }
 

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array, ListBuilder, StringBuilder};
+use arrow::array::{Array, ArrayRef, Float64Array, ListBuilder, RecordBatch, StringBuilder};
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::part::Nearest;
 use super::probe::Effort;
+use super::request::check_name;
 use super::text::{BoundRank, Highlighter};
 use super::{Fragment, Highlight, Place, Query, Rank, Rows, TextQuery, View};
 use crate::error::{Error, Result};
@@ -14,6 +16,8 @@ use crate::types::Vector;
 
 /// The most computed columns of a query.
 const COMPUTED_MAX: usize = 64;
+/// Columns that are worked out at a time.
+const PARALLEL: usize = 16;
 
 /// Texts of up to so many bytes in all are marked where we are.
 const HIGHLIGHT_INLINE_BYTES: usize = 16 << 10;
@@ -68,6 +72,18 @@ impl Compute {
     }
 }
 
+impl Compute {
+    /// The value that it works out.
+    pub(super) fn value(&self) -> Option<&Rank> {
+        if let What::Rank(rank) = &self.0 { Some(rank) } else { None }
+    }
+
+    /// The text that it highlights.
+    pub(super) fn text(&self) -> Option<&TextQuery> {
+        if let What::Highlight(_, query, _) = &self.0 { Some(query) } else { None }
+    }
+}
+
 impl Computed {
     /// The number, if it is one.
     #[must_use]
@@ -109,6 +125,7 @@ impl View {
         let mut prepared = PreparedComputes { of: Vec::new(), columns: BTreeSet::new() };
         for (name, compute) in &query.computes {
             let twice = prepared.of.iter().any(|(other, _)| other == name);
+            check_name("computed column", name)?;
             if twice || name.is_empty() || name.starts_with('$') || self.schema.column(name).is_some() {
                 return Err(Error::invalid(format!(
                     "bad name of a computed column: not that of a column, not twice, not with `$`. column=`{name}`"
@@ -142,8 +159,7 @@ impl View {
         places: &[Place],
         rows: &Rows,
     ) -> Result<ComputedColumns> {
-        let mut columns = BTreeMap::new();
-        for (name, what) in &computes.of {
+        let columns = computes.of.iter().map(|(name, what)| async move {
             let column = match what {
                 Prepared::Distance(search) => self.computed_distances(search, rows)?,
                 Prepared::Rank(rank) => {
@@ -155,9 +171,12 @@ impl View {
                     self.computed_fragments(column, highlighter, rows).await?
                 }
             };
-            columns.insert(name.clone(), column);
-        }
-        Ok(columns)
+            Ok::<_, Error>((name.clone(), column))
+        });
+        // Several together: what they read of attributes is of the hits alone.
+        let columns: Vec<_> = columns.collect();
+        let columns: Vec<_> = stream::iter(columns).buffered(PARALLEL).try_collect().await?;
+        Ok(columns.into_iter().collect())
     }
 
     /// The fragments of a column. Long texts are marked in the blocking pool, each for itself: a query that ends early

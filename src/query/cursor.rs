@@ -48,11 +48,14 @@ impl FromStr for Cursor {
     }
 }
 
+/// The most ids of a cursor.
+pub(super) const CURSOR_IDS_MAX: usize = 100_000;
+
 /// A place in the hits of a query: after those that were shown. As text it can be handed to a browser and come back
 /// in another process.
 ///
 /// It holds the ids that were shown, so that no document is shown twice, whatever is written meanwhile; and so it
-/// grows with the pages, up to [`Settings::limit_max`](crate::Settings::limit_max) ids.
+/// grows with the pages, up to 100,000 ids. To read more documents than that, scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryCursor(Vec<DocumentId>);
 
@@ -87,7 +90,11 @@ impl FromStr for QueryCursor {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let ids = text.strip_prefix('q').and_then(|ids| ids.split('.').skip(1).map(id_of).collect());
+        let ids = text.strip_prefix('q').ok_or_else(|| Error::invalid("not a cursor of a query"))?;
+        if ids.bytes().filter(|byte| *byte == b'.').count() > CURSOR_IDS_MAX {
+            return Err(Error::limit(format!("a cursor of a query holds at most {CURSOR_IDS_MAX} ids")));
+        }
+        let ids: Option<Vec<DocumentId>> = ids.split('.').skip(1).map(id_of).collect();
         ids.map(Self).ok_or_else(|| Error::invalid("not a cursor of a query"))
     }
 }
@@ -141,5 +148,9 @@ mod tests {
         for text in ["", "x", "n:1", "q.", "q.n", "q.s6", "q.sff", "q.szz", "q.nxx", "q.é", &long] {
             assert!(text.parse::<QueryCursor>().is_err(), "{text}");
         }
+        let full = format!("q{}", ".n7".repeat(CURSOR_IDS_MAX));
+        assert_eq!(full.parse::<QueryCursor>().unwrap().to_string(), full);
+        let error = format!("{full}.n7").parse::<QueryCursor>().unwrap_err();
+        assert_eq!(error.kind(), crate::error::ErrorKind::LimitExceeded);
     }
 }

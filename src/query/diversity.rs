@@ -51,6 +51,10 @@ pub(super) struct Picked {
     pub(super) groups: Vec<Group>,
     /// Hits, or groups.
     pub(super) count: usize,
+    /// Whether there are more of them than the answer reaches.
+    pub(super) more: bool,
+    /// Whether there may be documents beyond the deepest that legs go.
+    pub(super) is_bounded: bool,
 }
 
 impl Diversity {
@@ -125,10 +129,15 @@ impl View {
             of.iter().filter_map(|at| fused.get_mut(*at).and_then(Option::take)).collect()
         };
         if !diversity.groups {
-            return Ok(Picked { count: flat.len(), fused: take(&flat), groups: Vec::new() });
+            return Ok(Picked { count: flat.len(), fused: take(&flat), ..Picked::default() });
         }
         let described = self.describe(&batch, diversity, &groups)?;
-        Ok(Picked { fused: take(&groups.concat()), count: groups.len(), groups: described })
+        Ok(Picked {
+            fused: take(&groups.concat()),
+            count: groups.len(),
+            groups: described,
+            ..Picked::default()
+        })
     }
 
     /// The groups, of which each is at hand as rows of a batch.

@@ -6,19 +6,21 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::future::{try_join, try_join_all};
+use roaring::RoaringBitmap;
 use tracing::Instrument;
 
 use super::aggregate::PreparedFacet;
 use super::compute::PreparedComputes;
 use super::diversity::{Picked, PreparedDiversity};
-use super::fusion::{Fused, Ranking};
-use super::hits::through;
+use super::fusion::{Alike, Fused, Ranking};
+use super::hits::{TIES, through};
 use super::leg::Ask;
 use super::order::PreparedOrder;
 use super::part::Nearest;
 use super::rescore::PreparedRescore;
 use super::scope::{Scope, Scopes};
 use super::text::{self, BoundRank};
+use super::ties::{TIES_MAX, Tied};
 use super::{
     Aggregated, Aggregation, Bound, Filter, Leg, LegHit, Place, Query, QueryResponse, QueryStats, View,
 };
@@ -49,6 +51,12 @@ pub(super) struct Prepared<'a> {
 struct Found {
     ranking: Ranking,
     stats: QueryStats,
+}
+
+impl Found {
+    fn len(&self) -> usize {
+        self.ranking.hits.len()
+    }
 }
 
 pub(super) struct PreparedLeg {
@@ -101,10 +109,14 @@ impl View {
 
     pub(super) fn prepare<'a>(&self, query: &'a Query, scopes: &mut Scopes) -> Result<Prepared<'a>> {
         query.check(&self.settings)?;
+        scopes.weigh(query.ranking_filters())?;
+        query.shown().iter().try_for_each(|id| id.check(self.schema.id()))?;
         let columns = query.select.places(&self.schema)?;
         let diversity = query.diversity.as_ref().map(|d| self.prepare_diversity(d)).transpose()?;
-        let rescores =
-            query.rescores.iter().map(|step| self.prepare_rescore(step, query.deep(step.wanted())));
+        let rescores = query
+            .rescores
+            .iter()
+            .map(|step| self.prepare_rescore(step, query.deep(step.wanted(), &self.settings)));
         let rescores = rescores.collect::<Result<_>>()?;
         let computes = self.prepare_computes(query)?;
         let legs = query.legs.iter().map(|leg| {
@@ -122,8 +134,8 @@ impl View {
 
     fn prepare_ask(&self, leg: &Leg) -> Result<PreparedAsk> {
         Ok(match &leg.ask {
-            Ask::Nearest { column, vector, effort } => {
-                PreparedAsk::Nearest(self.nearest(column, vector, *effort)?)
+            Ask::Nearest { column, vector } => {
+                PreparedAsk::Nearest(self.nearest(column, vector, leg.effort())?)
             }
             Ask::Order(orders) => PreparedAsk::Order(self.prepare_order(orders)?),
             Ask::Text(query) => {
@@ -171,37 +183,35 @@ impl View {
 
     async fn run(&self, prepared: &Prepared<'_>, meter: &Meter, called: Moment) -> Result<QueryResponse> {
         let query = prepared.query;
+        if query.limit == 0 {
+            return self.hits(prepared, Picked::default(), QueryStats::default()).await;
+        }
         let start = self.env.moment();
+        let scopes = self.unshown(prepared).await?;
+        let reached = query.reached(&self.settings);
         let mut found: Vec<Option<Found>> = vec![None; prepared.legs.len()];
+        // What was picked before legs went deeper to look for more.
+        let mut kept: Option<Picked> = None;
         let mut times = 1_usize;
         loop {
-            let depth = |leg: &PreparedLeg| leg.depth.saturating_mul(times).min(self.settings.limit_max);
             let left = self.left(query, called);
-            let several = prepared.legs.len() > 1;
-            let legs = prepared.legs.iter();
-            let legs = legs.map(|leg| self.within(query, left, self.rank(leg, depth(leg), several)));
-            let mut unfinished = Vec::new();
-            for (at, (slot, outcome)) in found.iter_mut().zip(try_join_all(legs).await?).enumerate() {
-                // What a leg found less deep is better than nothing.
-                match outcome {
-                    Some(outcome) => *slot = Some(outcome),
-                    None => unfinished.push(at),
-                }
-            }
+            let unfinished = self.rank_all(prepared, (&scopes, times, left), &mut found).await?;
             let ranking = self.env.elapsed(start);
             if query.partial {
                 meter.lift();
             }
-            let exhausted = prepared.legs.iter().zip(&found).all(|(leg, found)| {
-                let hits = found.as_ref().map_or(0, |found| found.ranking.hits.len());
-                hits < depth(leg) || depth(leg) == self.settings.limit_max
-            });
-            let picked = self.choose(prepared, &found, times).await?;
-            let short = prepared.diversity.is_some() && picked.count < query.wanted();
-            if short && !exhausted && unfinished.is_empty() {
+            let mut picked = self.choose(prepared, &found, times).await?;
+            let may_go_deeper = self.may_go_deeper(prepared, &found, times) && unfinished.is_empty();
+            let looks_further = picked.count == reached && query.has_pages();
+            if prepared.diversity.is_some() && may_go_deeper && (picked.count < reached || looks_further) {
+                if looks_further && kept.is_none() {
+                    kept = Some(picked);
+                }
                 times = times.saturating_mul(DEEPER);
                 continue;
             }
+            let (more, is_bounded) = (picked.count > reached, self.is_bounded(&found));
+            picked = Picked { more, is_bounded, ..kept.unwrap_or(picked) };
             let stats = QueryStats::of_legs(found.iter().flatten().map(|found| &found.stats));
             let mut answer = self.hits(prepared, picked, stats).await?;
             answer.unfinished = unfinished;
@@ -211,17 +221,76 @@ impl View {
         }
     }
 
+    /// Lets all legs rank, so many times as deep as at first. Gives the numbers of those that had no time or bytes.
+    async fn rank_all(
+        &self,
+        prepared: &Prepared<'_>,
+        (scopes, times, left): (&[Scope], usize, Option<Duration>),
+        found: &mut [Option<Found>],
+    ) -> Result<Vec<usize>> {
+        let query = prepared.query;
+        let several = prepared.legs.len() > 1;
+        // Several legs rank the rest anew.
+        let past = !several && query.is_past_shown(&self.settings);
+        let passed = if past { query.shown().len() } else { 0 };
+        let legs = prepared.legs.iter().zip(scopes).map(|(leg, scope)| {
+            let depth = self.depth_of(leg, times);
+            self.within(query, left, self.rank(leg, scope, (depth, several, passed)))
+        });
+        let mut unfinished = Vec::new();
+        for (at, (slot, outcome)) in found.iter_mut().zip(try_join_all(legs).await?).enumerate() {
+            // What a leg found less deep is better than nothing.
+            match outcome {
+                Some(outcome) => *slot = Some(outcome),
+                None => unfinished.push(at),
+            }
+        }
+        Ok(unfinished)
+    }
+
+    fn depth_of(&self, leg: &PreparedLeg, times: usize) -> usize {
+        leg.depth.saturating_mul(times).min(Query::depth_max(&self.settings))
+    }
+
+    /// Whether a leg may find more than it found so deep.
+    fn may_go_deeper(&self, prepared: &Prepared<'_>, found: &[Option<Found>], times: usize) -> bool {
+        prepared.legs.iter().zip(found).any(|(leg, found)| {
+            let depth = self.depth_of(leg, times);
+            depth < Query::depth_max(&self.settings) && found.as_ref().map_or(0, Found::len) >= depth
+        })
+    }
+
+    /// Whether there may be documents beyond the deepest that legs go.
+    fn is_bounded(&self, found: &[Option<Found>]) -> bool {
+        found.iter().flatten().any(|found| found.len() >= Query::depth_max(&self.settings))
+    }
+
+    /// The scopes of all legs: without the documents that were shown, where pages have gone past what legs reach.
+    async fn unshown(&self, prepared: &Prepared<'_>) -> Result<Vec<Scope>> {
+        let scopes = prepared.legs.iter().map(|leg| &leg.scope);
+        if !prepared.query.is_past_shown(&self.settings) {
+            return Ok(scopes.cloned().collect());
+        }
+        let mut shown = vec![RoaringBitmap::new(); self.parts().len()];
+        for place in self.locate(prepared.query.shown()).await?.into_iter().flatten() {
+            let of = shown.get_mut(place.part).ok_or_else(|| Error::internal("a place in no part"))?;
+            of.insert(place.row);
+        }
+        let shown: Arc<[RoaringBitmap]> = shown.into();
+        Ok(scopes.map(|scope| scope.without(&shown)).collect())
+    }
+
     /// Fuses what the legs found, rescores it, and picks from it.
     async fn choose(&self, prepared: &Prepared<'_>, found: &[Option<Found>], times: usize) -> Result<Picked> {
         let query = prepared.query;
         let rankings = prepared.legs.iter().zip(found).map(|(leg, found)| match found {
             Some(found) => found.ranking.clone(),
-            None => Ranking { weight: leg.weight, hits: Vec::new() },
+            None => Ranking { weight: leg.weight, hits: Vec::new(), alike: None },
         });
         let mut fused = query.fusion.fuse(rankings.collect())?;
         sort(&mut fused);
         for step in &prepared.rescores {
-            let depth = step.depth.saturating_mul(times).min(self.settings.limit_max);
+            let depth = step.depth.saturating_mul(times).min(Query::depth_max(&self.settings));
             fused = self.first(fused, depth).await?;
             if fused.len() > depth {
                 fused = self.settle_ties(fused, depth).await?;
@@ -230,8 +299,8 @@ impl View {
             sort(&mut fused);
         }
         match &prepared.diversity {
-            Some(diversity) => self.pick(fused, diversity, query.wanted()).await,
-            None => Ok(Picked { count: fused.len(), fused, groups: Vec::new() }),
+            Some(diversity) => self.pick(fused, diversity, query.wanted(&self.settings)).await,
+            None => Ok(Picked { count: fused.len(), fused, ..Picked::default() }),
         }
     }
 
@@ -257,31 +326,65 @@ impl View {
         }
     }
 
-    /// What a leg finds: at least `depth` documents if there are so many, and with `ties` all that are as good as
-    /// the last; without, those that may come first by their ids.
-    async fn rank(&self, leg: &PreparedLeg, depth: usize, ties: bool) -> Result<Found> {
-        let (mut found, stats) = match &leg.ask {
+    /// What a leg finds: `depth` documents if there are so many, and some that are as good as the last. Of one leg
+    /// these are all that may come first by their ids. Of one of several, so that fusion never depends on where
+    /// documents lie, they are all there are, up to a number of those with the least ids; of more it is known which
+    /// they are.
+    async fn rank(
+        &self,
+        leg: &PreparedLeg,
+        scope: &Scope,
+        (depth, several, passed): (usize, bool, usize),
+    ) -> Result<Found> {
+        // A few are read with the hits.
+        let more = if several { TIES_MAX } else { TIES };
+        let (mut found, tied, stats) = match &leg.ask {
             PreparedAsk::Nearest(search) => {
-                let search = Nearest { limit: depth, ..search.clone() };
-                let near = self.search(&search, &leg.scope).await?;
-                (near.places, near.stats)
+                let beyond = usize::from(!several);
+                let search = Nearest { limit: depth, beyond, ties: more, ..search.clone() };
+                let near = self.search(&search, scope).await?;
+                (near.places, Vec::new(), near.stats)
             }
-            PreparedAsk::Text(plan, ranks) => {
-                self.search_text((plan, ranks), &leg.scope, depth, ties).await?
-            }
-            PreparedAsk::Order(order) => self.search_order(order, &leg.scope, depth, ties).await?,
+            PreparedAsk::Text(plan, ranks) => self.search_text((plan, ranks), scope, depth, more).await?,
+            PreparedAsk::Order(order) => self.search_order(order, scope, depth, more).await?,
         };
         found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         through(&mut found, depth, |a, b| a.0.total_cmp(&b.0));
+        let mut alike = None;
+        if several {
+            alike = self.alike(&found, depth, tied);
+            found = self.cut(found, depth.saturating_add(more)).await?;
+        }
         let distances = matches!(leg.ask, PreparedAsk::Nearest(_));
         let (mut rank, mut last) = (0, None);
         let hits = found.into_iter().enumerate().map(|(at, (key, place))| {
             if last.is_none_or(|last: f32| last.total_cmp(&key).is_ne()) {
-                (rank, last) = (at + 1, Some(key));
+                (rank, last) = (passed + at + 1, Some(key));
             }
             (place, LegHit { rank, score: 0.0 - key, distance: distances.then_some(key) })
         });
-        Ok(Found { ranking: Ranking { weight: leg.weight, hits: hits.collect() }, stats })
+        let hits: Vec<(Place, LegHit)> = hits.collect();
+        let alike = alike.zip(hits.last()).map(|(rows, (_, hit))| Alike { hit: *hit, rows });
+        Ok(Found { ranking: Ranking { weight: leg.weight, hits, alike }, stats })
+    }
+
+    /// Of each part the rows that are as good as the last of `depth` places: of those that were found, and of those
+    /// that parts left out.
+    fn alike(&self, found: &[(f32, Place)], depth: usize, tied: Vec<Tied>) -> Option<Arc<[RoaringBitmap]>> {
+        let (last, _) = depth.checked_sub(1).and_then(|last| found.get(last))?;
+        let mut rows = vec![RoaringBitmap::new(); self.parts().len()];
+        let as_good = found.iter().rev().take_while(|(key, _)| key.total_cmp(last).is_eq());
+        for (_, place) in as_good {
+            if let Some(of) = rows.get_mut(place.part) {
+                of.insert(place.row);
+            }
+        }
+        for (part, _, left_out) in tied.into_iter().filter(|(_, key, _)| key.total_cmp(last).is_eq()) {
+            if let Some(of) = rows.get_mut(part) {
+                *of |= left_out;
+            }
+        }
+        Some(rows.into())
     }
 }
 

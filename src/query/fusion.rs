@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
+
 use super::{LegHit, Place};
 use crate::error::{Error, Result};
 
@@ -96,6 +98,14 @@ impl Fusion {
                 }
             }
         }
+        for (at, alike) in rankings.iter().enumerate().filter_map(|(at, of)| Some((at, of.alike.as_ref()?))) {
+            for (place, legs) in &mut found {
+                let is_one = || alike.rows.get(place.part).is_some_and(|rows| rows.contains(place.row));
+                if let Some(leg) = legs.get_mut(at).filter(|leg| leg.is_none() && is_one()) {
+                    *leg = Some(alike.hit);
+                }
+            }
+        }
         let fused = found.into_iter().map(|(place, legs)| {
             // Of two zeros there is one here.
             let score = self.score(&legs, &scales) + 0.0;
@@ -170,6 +180,16 @@ impl fmt::Debug for Fusion {
 pub(super) struct Ranking {
     pub(super) weight: f32,
     pub(super) hits: Vec<(Place, LegHit)>,
+    /// Of several legs: what is as good as the last of these.
+    pub(super) alike: Option<Alike>,
+}
+
+/// Documents that a leg finds as good as the last of its ranking, whether or not they are in it.
+#[derive(Clone, Debug)]
+pub(super) struct Alike {
+    pub(super) hit: LegHit,
+    /// The rows of each part.
+    pub(super) rows: Arc<[RoaringBitmap]>,
 }
 
 /// A document with what the legs say of it.
@@ -204,7 +224,7 @@ mod tests {
         let hit = |(at, (row, score)): (usize, &(u32, f32))| {
             (Place { part: 0, row: *row }, LegHit { rank: at + 1, score: *score, distance: None })
         };
-        Ranking { weight, hits: scores.iter().enumerate().map(hit).collect() }
+        Ranking { weight, hits: scores.iter().enumerate().map(hit).collect(), alike: None }
     }
 
     fn scores(fusion: &Fusion, rankings: &[Ranking]) -> Vec<(u32, f32)> {
@@ -229,6 +249,16 @@ mod tests {
     fn reciprocal_ranks_add_up_by_weight() {
         let legs = [ranking(1.0, &[(1, 9.0), (2, 8.0)]), ranking(2.0, &[(2, 0.5), (3, 0.1)])];
         let expected = [(1, 1.0 / 61.0), (2, 1.0 / 62.0 + 2.0 / 61.0), (3, 2.0 / 62.0)];
+        assert_near(&scores(&Fusion::default(), &legs), &expected);
+    }
+
+    #[test]
+    fn what_is_as_good_as_the_last_of_a_leg_is_found_by_it() {
+        let mut tags = ranking(1.0, &[(1, 1.0)]);
+        let rows = [RoaringBitmap::from([1, 3, 5])];
+        tags.alike = tags.hits.last().map(|(_, hit)| Alike { hit: *hit, rows: Arc::new(rows) });
+        let legs = [tags, ranking(1.0, &[(3, 9.0), (4, 8.0)])];
+        let expected = [(1, 1.0 / 61.0), (3, 2.0 / 61.0), (4, 1.0 / 62.0)];
         assert_near(&scores(&Fusion::default(), &legs), &expected);
     }
 

@@ -10,14 +10,14 @@ use arrow::compute::take_record_batch;
 use super::diversity::Picked;
 use super::exec::Prepared;
 use super::fusion::Fused;
-use super::{Group, Place, QueryCursor, QueryResponse, QueryStats, Rows, View};
+use super::{Group, Place, QueryResponse, QueryStats, Rows, View};
 use crate::error::{OrInternal, Result};
 use crate::schema::Ids;
 use crate::types::DocumentId;
 
 /// So many documents that are as good as the last hit are read with the hits, to choose by their ids. Of more of
 /// them the ids are read first.
-const TIES: usize = 32;
+pub(super) const TIES: usize = 32;
 
 impl View {
     /// The rows of a batch of documents that were fetched in order of their scores, ties in order of ids.
@@ -59,22 +59,27 @@ impl View {
         stats: QueryStats,
     ) -> Result<QueryResponse> {
         let query = prepared.query;
-        let Picked { mut fused, mut groups, .. } = picked;
+        let Picked { mut fused, mut groups, more: found_more, is_bounded, .. } = picked;
         let grouped = prepared.diversity.is_some() && query.is_grouped();
+        let mut more = groups.len() > query.reached(&self.settings);
         if grouped {
             (fused, groups) = page_of_groups(fused, &groups, query.offset, query.limit);
         } else {
-            fused = self.first(fused, query.ranked()).await?;
+            fused = self.first(fused, query.ranked(&self.settings)).await?;
         }
         let places: Vec<Place> = fused.iter().map(|fused| fused.place).collect();
         let batch = self.fetch(&places, &prepared.computes.columns(&prepared.columns)).await?;
         let order = if grouped { (0..fused.len()).collect() } else { self.order(&batch, fused.iter())? };
         let ids = Ids::new(self.schema.id(), batch.column(0))?;
-        let shown: HashSet<&DocumentId> = query.after.iter().flat_map(QueryCursor::shown).collect();
-        let (skip, take) = if grouped { (0, usize::MAX) } else { (query.offset, query.limit) };
-        let page: Vec<usize> =
-            order.into_iter().filter(|at| !shown.contains(&ids.get(*at))).skip(skip).take(take).collect();
-        let cursor = query.cursor(page.iter().map(|at| ids.get(*at)), &self.settings);
+        let shown: HashSet<&DocumentId> = query.shown().iter().collect();
+        let mut page: Vec<usize> = order.into_iter().filter(|at| !shown.contains(&ids.get(*at))).collect();
+        if !grouped {
+            more = page.len() > query.offset.saturating_add(query.limit);
+            more |= prepared.diversity.is_some() && found_more;
+            page = page.into_iter().skip(query.offset).take(query.limit).collect();
+        }
+        let cursor = query.cursor(page.iter().map(|at| ids.get(*at)), more, &self.settings);
+        more |= prepared.diversity.is_some() && is_bounded;
         let picks = UInt64Array::from_iter_values(page.iter().map(|at| *at as u64));
         let rows = Rows::new(Arc::clone(&self.schema), take_record_batch(&batch, &picks).or_internal()?);
         let at: Vec<Place> = page.iter().filter_map(|at| places.get(*at).copied()).collect();
@@ -92,6 +97,7 @@ impl View {
             computed,
             facets: BTreeMap::new(),
             cursor,
+            more,
             unfinished: Vec::new(),
             sequence,
             stats,

@@ -21,6 +21,7 @@ use crate::types::Vector;
 #[must_use]
 pub struct Leg {
     pub(super) ask: Ask,
+    effort: Option<Effort>,
     pub(super) depth: Option<usize>,
     pub(super) weight: f32,
     pub(super) filter: Option<Filter>,
@@ -29,7 +30,7 @@ pub struct Leg {
 /// What ranks.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Ask {
-    Nearest { column: String, vector: Vector, effort: Effort },
+    Nearest { column: String, vector: Vector },
     Text(TextQuery),
     Order(Vec<Order>),
 }
@@ -39,7 +40,7 @@ impl Leg {
     /// without a vector there are left out.
     pub fn nearest(column: impl Into<String>, vector: impl Into<Vector>) -> Self {
         let (column, vector) = (column.into(), vector.into());
-        Self::of(Ask::Nearest { column, vector, effort: Effort::default() })
+        Self::of(Ask::Nearest { column, vector })
     }
 
     /// The documents whose text matches, best first by BM25.
@@ -47,8 +48,8 @@ impl Leg {
         Self::of(Ask::Text(query.into()))
     }
 
-    /// The documents in order of attributes, at most 8, the first one deciding first. Equal ones have one rank, and
-    /// as hits they are in order of their ids. The score is 0 for the first values, and one less for every different
+    /// The documents in order of attributes, or of the id, at most 8, the first one deciding first. Equal ones have one
+    /// rank, and as hits they are in order of their ids. The score is 0 for the first values, and one less for every different
     /// ones behind them.
     ///
     /// ```
@@ -63,53 +64,66 @@ impl Leg {
     }
 
     fn of(ask: Ask) -> Self {
-        Self { ask, depth: None, weight: 1.0, filter: None }
+        Self { ask, effort: None, depth: None, weight: 1.0, filter: None }
     }
 
     /// How many of its best documents go into fusion. Default ten times what the query asks for, at least 100;
-    /// at most [`Settings::limit_max`](crate::Settings::limit_max). A query with one leg needs none.
+    /// at most [`Settings::limit_max`](crate::Settings::limit_max). A query with one leg goes as deep as it asks for
+    /// hits, or deeper if this says so: for the groups of [`Query::group_by`](crate::Query::group_by).
     pub fn depth(mut self, depth: usize) -> Self {
         self.depth = Some(depth);
         self
     }
 
-    /// How much it counts in fusion: not negative. Default 1.
+    /// How much it counts in fusion: not negative. Default 1. Where nothing is fused, as with one leg or by a function
+    /// of yours, it does not count.
     pub fn weight(mut self, weight: f32) -> Self {
         self.weight = weight;
         self
     }
 
-    /// Only documents that match, besides the filter of the query. Default: all.
+    /// Only documents that match, besides the filter of the query. Several hold together. Default: all.
     pub fn filter(mut self, filter: Filter) -> Self {
-        self.filter = Some(filter);
+        self.filter = Some(Filter::narrowed(self.filter, filter));
         self
     }
 
     /// Of a vector leg: the share of the true nearest documents that should be found, on average over queries
     /// like those that are stored: above 0, and at most 1, which is [`Leg::exact`]. Default 0.95. Columns without
-    /// an index are searched exactly, whatever is asked. Of other legs: nothing, they are exact.
+    /// an index are searched exactly, whatever is asked. Other legs are exact, and refuse it. The last of this,
+    /// [`Leg::probes`] and [`Leg::exact`] holds.
     pub fn recall(mut self, recall: f64) -> Self {
-        self.set_effort(Effort::of(recall));
+        self.effort = Some(Effort::of(recall));
         self
     }
 
     /// Of a vector leg: probes this many leaves of the index, at least 1, whatever recall that gives.
     pub fn probes(mut self, probes: usize) -> Self {
-        self.set_effort(Effort::Probes(probes));
+        self.effort = Some(Effort::Probes(probes));
         self
     }
 
     /// Of a vector leg: compares every vector that the filter lets through.
     pub fn exact(mut self) -> Self {
-        self.set_effort(Effort::Exact);
+        self.effort = Some(Effort::Exact);
         self
     }
 
-    pub(super) fn set_effort(&mut self, wanted: Effort) {
-        match &mut self.ask {
-            Ask::Nearest { effort, .. } => *effort = wanted,
-            Ask::Text(_) | Ask::Order(_) => {}
+    /// Sets the effort of a vector leg. Gives whether it is one.
+    pub(super) fn set_effort(&mut self, effort: Effort) -> bool {
+        let nearest = matches!(self.ask, Ask::Nearest { .. });
+        if nearest {
+            self.effort = Some(effort);
         }
+        nearest
+    }
+
+    pub(super) fn as_text(&self) -> Option<&TextQuery> {
+        if let Ask::Text(query) = &self.ask { Some(query) } else { None }
+    }
+
+    pub(super) fn effort(&self) -> Effort {
+        self.effort.unwrap_or_default()
     }
 
     /// What is wrong whatever the schema.
@@ -118,9 +132,12 @@ impl Leg {
             let weight = self.weight;
             return Err(Error::invalid(format!("bad weight: it must not be negative. weight=`{weight}`")));
         }
-        match &self.ask {
-            Ask::Nearest { effort, .. } => effort.check(),
-            Ask::Text(_) | Ask::Order(_) => Ok(()),
+        match (&self.ask, self.effort) {
+            (Ask::Nearest { .. }, effort) => effort.map_or(Ok(()), Effort::check),
+            (Ask::Text(_) | Ask::Order(_), None) => Ok(()),
+            (Ask::Text(_) | Ask::Order(_), Some(_)) => Err(Error::invalid(format!(
+                "recall, probes and exact are of vector legs alone: others are exact. leg=`{self}`"
+            ))),
         }
     }
 }
@@ -128,7 +145,7 @@ impl Leg {
 impl fmt::Display for Leg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.ask {
-            Ask::Nearest { column, effort, .. } => write!(f, "nearest by {column}, {effort:?}"),
+            Ask::Nearest { column, .. } => write!(f, "nearest by {column}, {:?}", self.effort()),
             Ask::Text(_) => f.write_str("text by BM25"),
             Ask::Order(keys) => write!(f, "in order of {} attributes", keys.len()),
         }

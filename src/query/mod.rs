@@ -29,7 +29,9 @@ mod scope;
 mod select;
 mod stats;
 pub(crate) mod text;
-pub(crate) mod topk;
+mod ties;
+mod topk;
+mod tree;
 mod view;
 
 pub use aggregate::{Aggregate, AggregateGroup, Aggregated, Aggregation};

@@ -1,7 +1,8 @@
-//! Order legs: the first documents in order of their attributes.
+//! Order legs: the first documents in order of their attributes or ids.
 //!
-//! A segment is walked along the index of the first attribute, from the end that is asked for, until as many rows
-//! are found as are wanted. Only theirs are then ordered by the other attributes.
+//! A segment is walked along the index of the first key, from the end that is asked for, until as many rows are found
+//! as are wanted. Only theirs are then ordered by the other keys. Rows that are equal in all keys are kept as a bitmap
+//! and cut by their ids, however many they are.
 
 use std::sync::Arc;
 
@@ -11,23 +12,40 @@ use roaring::RoaringBitmap;
 
 use super::keys::Keys;
 use super::scope::Scope;
+use super::ties::Tied;
 use super::{Part, Place, QueryStats, View};
 use crate::error::{Error, Result};
 use crate::index::attributes::{AttributeIndex, Probe, is_whole};
 use crate::memtable::Source;
-use crate::schema::{AttributeType, ColumnKind};
-use crate::segment::{RowOrder, Segment};
+use crate::schema::{AttributeType, ColumnKind, ID_COLUMN};
+use crate::segment::Segment;
+use crate::types::{DocumentId, IdKind};
 
-/// The most attributes of an order.
+/// The most keys of an order.
 const KEYS_MAX: usize = 8;
 /// Windows of a part that are fetched at a time.
 const PARALLEL: usize = 2;
 /// So many matching rows are ordered themselves.
 const FEW: u64 = 1_024;
+/// Ids that are walked at a time, at least.
+const PAGE: u64 = 256;
+/// The most of them.
+const PAGE_MAX: u64 = 1 << 16;
+/// What the values may take by which the rows of a part are in order, in bytes.
+const BYTES_MAX: usize = 256 << 20;
 
 /// An attribute that documents are in order of, for [`Leg::order_by`](crate::Leg::order_by): a string, int, uint,
-/// float, datetime, uuid or bool, false before true. Documents without a value come last, unless
+/// float, datetime, uuid or bool, false before true; or the id, as `id`. Documents without a value come last, unless
 /// [`Order::nulls_first`] says otherwise.
+///
+/// ```
+/// use elacsym::{Order, Query};
+///
+/// // With ids that grow with time, the newest first.
+/// let newest = Query::order_by([Order::desc("id")]).limit(20);
+/// let by_year = Query::order_by([Order::asc("year"), Order::desc("id")]);
+/// # let _ = (newest, by_year);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Order {
@@ -65,13 +83,23 @@ pub(super) struct PreparedOrder {
 #[derive(Debug)]
 struct PreparedKey {
     order: Order,
-    /// The place in [`PreparedOrder::columns`].
+    /// The place in a batch of the id and [`PreparedOrder::columns`].
     at: usize,
     fixed: bool,
 }
 
 /// A row with bytes that compare as it is in order.
 type Ordered = (Box<[u8]>, u32);
+
+/// The first rows in order.
+#[derive(Debug, Default)]
+struct First {
+    depth: usize,
+    /// Those before the last that is wanted.
+    sure: Vec<Ordered>,
+    /// Those that are equal to the last, with their key.
+    tied: Option<(Box<[u8]>, RoaringBitmap)>,
+}
 
 /// A value of the first attribute, and the rows that have it.
 type Walked = (Option<Box<[u8]>>, Vec<u32>);
@@ -87,41 +115,55 @@ impl View {
         }
         let place = |order: &Order| {
             let name = &order.column;
+            if name == ID_COLUMN {
+                return Ok((None, self.schema.id() != IdKind::String));
+            }
             let mut columns = self.schema.columns().iter().enumerate();
             let found =
                 columns.find(|(_, column)| column.name == *name).map(|(at, column)| (at, column.kind));
             match found {
                 Some((at, ColumnKind::Attribute(Bool | Datetime | Float | Int | Uint | Uuid))) => {
-                    Ok((at, true))
+                    Ok((Some(at), true))
                 }
-                Some((at, ColumnKind::Attribute(String))) => Ok((at, false)),
+                Some((at, ColumnKind::Attribute(String))) => Ok((Some(at), false)),
                 Some((_, ColumnKind::Attribute(kind))) => {
                     Err(Error::invalid(format!("documents have no order by {kind}. column=`{name}`")))
                 }
                 _ => Err(Error::invalid(format!("no such attribute to order by. column=`{name}`"))),
             }
         };
-        let places: Vec<(usize, bool)> = orders.iter().map(place).collect::<Result<_>>()?;
-        let mut columns: Vec<usize> = places.iter().map(|(at, _)| *at).collect();
+        let mut places: Vec<(Option<usize>, bool)> = orders.iter().map(place).collect::<Result<_>>()?;
+        // No two documents have the same id: nothing is decided behind it.
+        let decided = places.iter().position(|(at, _)| at.is_none());
+        places.truncate(decided.map_or(places.len(), |at| at + 1));
+        let mut columns: Vec<usize> = places.iter().filter_map(|(at, _)| *at).collect();
         columns.sort_unstable();
         columns.dedup();
-        let key = |(order, (at, fixed)): (&Order, (usize, bool))| PreparedKey {
-            order: order.clone(),
-            at: columns.binary_search(&at).unwrap_or_default(),
-            fixed,
+        let place_in_batch = |at: Option<usize>| match at {
+            // The id comes first.
+            None => Ok(0),
+            Some(at) => match columns.binary_search(&at) {
+                Ok(at) => Ok(at + 1),
+                Err(_) => Err(Error::internal("a column of an order that was not counted")),
+            },
         };
-        Ok(PreparedOrder { keys: orders.iter().zip(places).map(key).collect(), columns })
+        let keys = orders.iter().zip(places).map(|(order, (at, fixed))| {
+            Ok(PreparedKey { order: order.clone(), at: place_in_batch(at)?, fixed })
+        });
+        let keys = keys.collect::<Result<_>>()?;
+        Ok(PreparedOrder { keys, columns })
     }
 
-    /// The first places of every part, with the numbers of their values in the order, and with `ties` all that are
-    /// equal to the last of them.
+    /// The first places of every part, with the numbers of their values in the order, and up to `ties` more that are
+    /// equal to the last of them: of those that are equal, the ones with the least ids, and beside them all of which
+    /// some are left out.
     pub(super) async fn search_order(
         &self,
         order: &PreparedOrder,
         scope: &Scope,
         depth: usize,
-        ties: bool,
-    ) -> Result<(Vec<(f32, Place)>, QueryStats)> {
+        ties: usize,
+    ) -> Result<(Vec<(f32, Place)>, Vec<Tied>, QueryStats)> {
         let mut stats = QueryStats { segments_pruned: scope.pruned(), ..QueryStats::default() };
         let parts: Vec<_> = scope.matching(self).await?.enumerate().collect();
         for (_, (part, matching)) in &parts {
@@ -131,11 +173,15 @@ impl View {
             stats.rows_scanned += matching.len().min(depth as u64);
         }
         let searches = parts.into_iter().map(|(number, (part, matching))| async move {
-            let found = order.first_of(self, part, matching, depth, ties).await?;
-            Ok::<_, Error>(found.into_iter().map(move |(key, row)| (key, Place { part: number, row })))
+            let first = order.first_of(self, part, matching, depth).await?;
+            let left_out = first.parted(ties);
+            Ok::<_, Error>((number, first.cut(self, part, ties).await?, left_out))
         });
-        let mut found: Vec<(Box<[u8]>, Place)> =
-            try_join_all(searches).await?.into_iter().flatten().collect();
+        let (mut found, mut parted): (Vec<(Box<[u8]>, Place)>, Vec<_>) = (Vec::new(), Vec::new());
+        for (part, rows, left_out) in try_join_all(searches).await? {
+            found.extend(rows.into_iter().map(|(key, row)| (key, Place { part, row })));
+            parted.extend(left_out.map(|(key, rows)| (part, key, rows)));
+        }
         found.sort_unstable();
         let mut number = 0_u32;
         let mut last: Option<Box<[u8]>> = None;
@@ -151,29 +197,32 @@ impl View {
             places.push((number as f32, place));
             last = Some(key);
         }
-        Ok((places, stats))
+        // What is left out of a part is equal to the last of all, or comes behind it.
+        parted.retain(|(_, key, _)| last.as_ref() == Some(key));
+        #[expect(clippy::cast_precision_loss, reason = "limits are far below what a float counts")]
+        let tied = parted.into_iter().map(|(part, _, rows)| (part, number as f32, rows));
+        Ok((places, tied.collect(), stats))
     }
 }
 
 impl PreparedOrder {
-    /// The first rows of a part, in order; equal ones in order of their rows, which are all there if these are not
-    /// in order of ids, or with `ties`.
+    /// The first rows of a part, with all that are equal to the last of them.
     async fn first_of(
         &self,
         view: &View,
         part: &Part,
         matching: &Arc<RoaringBitmap>,
         depth: usize,
-        ties: bool,
-    ) -> Result<Vec<Ordered>> {
+    ) -> Result<First> {
+        let mut first = First { depth, ..First::default() };
         let mut rows = Arc::clone(matching);
-        let mut by_ids = !ties;
         if let Source::Segment(segment) = &part.source {
-            by_ids &= segment.meta().order == RowOrder::Id;
-            if let Some(walked) = self.walk(view, segment, matching, depth).await? {
-                if let Some(mut found) = self.known(&walked) {
-                    cut(&mut found, depth, by_ids);
-                    return Ok(found);
+            if let Some(walked) = self.walk_ids(segment, matching, depth).await? {
+                rows = Arc::new(walked);
+            } else if let Some(walked) = self.walk(view, segment, matching, depth).await? {
+                if self.is_known(&walked) {
+                    self.take(walked, &mut first);
+                    return Ok(first);
                 }
                 rows = Arc::new(walked.into_iter().flat_map(|(_, rows)| rows).collect());
             }
@@ -182,35 +231,77 @@ impl PreparedOrder {
             Ok::<_, Error>((part.fetch(&view.schema, &self.columns, &rows).await?, rows))
         };
         let mut batches = stream::iter(part.windows(&self.columns, &rows)).map(fetch).buffered(PARALLEL);
-        let mut found = Vec::new();
         while let Some((batch, rows)) = batches.try_next().await? {
-            let columns: Vec<Keys> = batch.columns().iter().skip(1).map(Keys::new).collect::<Result<_>>()?;
+            let columns: Vec<Keys> = batch.columns().iter().map(Keys::new).collect::<Result<_>>()?;
             for (at, row) in rows.iter().enumerate() {
                 let mut bytes = Vec::new();
                 for key in &self.keys {
                     let value = columns.get(key.at).and_then(|keys| keys.of(at).next());
                     key.push(value, &mut bytes);
                 }
-                found.push((bytes.into(), row));
+                first.push(bytes, row);
             }
-            cut(&mut found, depth, by_ids);
+            first.settle()?;
         }
-        Ok(found)
+        Ok(first)
     }
 
-    /// The rows that a walk found, if it knows their order.
-    fn known(&self, walked: &[Walked]) -> Option<Vec<Ordered>> {
-        let [key] = self.keys.as_slice() else { return None };
-        let mut found = Vec::new();
+    /// Whether the values of a walk tell the order of its rows.
+    fn is_known(&self, walked: &[Walked]) -> bool {
+        self.keys.len() == 1
+            && walked.iter().all(|(value, _)| value.as_ref().is_none_or(|value| is_whole(value)))
+    }
+
+    /// Takes the rows of a walk, whose values come in order.
+    fn take(&self, walked: Vec<Walked>, first: &mut First) {
+        let Some(key) = self.keys.first() else { return };
         for (value, rows) in walked {
-            if value.as_ref().is_some_and(|value| !is_whole(value)) {
-                return None;
+            if first.tied.is_some() || first.sure.len() >= first.depth {
+                return;
             }
             let mut bytes = Vec::new();
             key.push(value.as_deref(), &mut bytes);
-            found.extend(rows.iter().map(|row| (Box::from(bytes.as_slice()), *row)));
+            let bytes = bytes.into_boxed_slice();
+            if first.sure.len() + rows.len() < first.depth {
+                first.sure.extend(rows.into_iter().map(|row| (bytes.clone(), row)));
+            } else {
+                first.tied = Some((bytes, rows.into_iter().collect()));
+            }
         }
-        Some(found)
+    }
+
+    /// The first matching rows in order of their ids, if that is the first key and nothing is cheaper.
+    async fn walk_ids(
+        &self,
+        segment: &Segment,
+        matching: &RoaringBitmap,
+        depth: usize,
+    ) -> Result<Option<RoaringBitmap>> {
+        let Some(key) = self.keys.first().filter(|key| key.order.column == ID_COLUMN) else {
+            return Ok(None);
+        };
+        let wanted = depth as u64;
+        // As many ids as hold those that are wanted, if what matches lies evenly.
+        let walk = wanted.saturating_mul(segment.meta().rows.into()) / matching.len().max(1) + 1;
+        if matching.len() <= wanted.max(FEW) || walk >= matching.len() {
+            return Ok(None);
+        }
+        let page = usize::try_from(walk.clamp(PAGE, PAGE_MAX)).unwrap_or(usize::MAX);
+        let (mut found, mut from): (_, Option<DocumentId>) = (RoaringBitmap::new(), None);
+        while found.len() < wanted {
+            let ids = if key.order.descending {
+                segment.previous_ids(from.as_ref(), page).await?
+            } else {
+                segment.next_ids(from.as_ref(), page).await?
+            };
+            let rows = ids.iter().map(|(_, row)| *row).filter(|row| matching.contains(*row));
+            found.extend(rows.take(depth - usize::try_from(found.len()).unwrap_or(depth)));
+            match ids.into_iter().next_back() {
+                Some((last, _)) => from = Some(last),
+                None => break,
+            }
+        }
+        Ok(Some(found))
     }
 
     /// The first matching rows by the first attribute, at least `depth`, with all that have its last value. `None`
@@ -291,12 +382,53 @@ async fn nulls(
     Ok(count)
 }
 
-/// Orders rows, and keeps the first of them: with all that are equal to the last, unless rows are in order of ids.
-fn cut(found: &mut Vec<Ordered>, depth: usize, by_ids: bool) {
-    found.sort_unstable();
-    let Some((last, _)) = depth.checked_sub(1).and_then(|last| found.get(last)) else { return };
-    let more = found.iter().skip(depth).take_while(|(key, _)| !by_ids && key == last).count();
-    found.truncate(depth + more);
+impl First {
+    fn push(&mut self, key: Vec<u8>, row: u32) {
+        match &mut self.tied {
+            Some((last, _)) if *key > **last => {}
+            Some((last, tied)) if *key == **last => drop(tied.insert(row)),
+            _ => self.sure.push((key.into(), row)),
+        }
+    }
+
+    /// Orders what was pushed, and leaves out what is not among the first.
+    fn settle(&mut self) -> Result<()> {
+        self.sure.sort_unstable();
+        if let Some(last) = self.depth.checked_sub(1).and_then(|last| self.sure.get(last)) {
+            let last = last.0.clone();
+            let mut more = self.sure.split_off(self.sure.partition_point(|(key, _)| *key < last));
+            more.truncate(more.partition_point(|(key, _)| *key <= last));
+            let tied = more.into_iter().map(|(_, row)| row);
+            match &mut self.tied {
+                Some((key, rows)) if *key == last => rows.extend(tied),
+                _ => self.tied = Some((last, tied.collect())),
+            }
+        }
+        let bytes = self.sure.iter().map(|(key, _)| key.len()).fold(0, usize::saturating_add);
+        if bytes > BYTES_MAX {
+            return Err(Error::limit(format!(
+                "the values of an order are too large: those of the hits take at most {BYTES_MAX} bytes, ask for fewer"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The rows that are equal to the last, with their key, if a cut leaves some of them out.
+    fn parted(&self, ties: usize) -> Option<(Box<[u8]>, RoaringBitmap)> {
+        let left = self.depth.saturating_add(ties).saturating_sub(self.sure.len()) as u64;
+        self.tied.as_ref().filter(|(_, tied)| tied.len() > left).cloned()
+    }
+
+    /// The first rows in order, and up to `ties` more that are equal to the last: those with the least ids.
+    async fn cut(self, view: &View, part: &Part, ties: usize) -> Result<Vec<Ordered>> {
+        let mut rows = self.sure;
+        if let Some((key, tied)) = self.tied {
+            let wanted = self.depth.saturating_add(ties).saturating_sub(rows.len());
+            let tied = part.least_ids(&view.schema, &tied, wanted).await?;
+            rows.extend(tied.into_iter().map(|row| (key.clone(), row)));
+        }
+        Ok(rows)
+    }
 }
 
 impl PreparedKey {

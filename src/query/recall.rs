@@ -79,7 +79,7 @@ impl RecallCheck {
 
     /// As [`Leg::filter`](crate::Leg::filter): the documents that may be found. Those that are asked for are of all.
     pub fn filter(mut self, filter: Filter) -> Self {
-        self.filter = Some(filter);
+        self.filter = Some(Filter::narrowed(self.filter, filter));
         self
     }
 }

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use super::cursor::CURSOR_IDS_MAX;
 use super::diversity::Diversity;
 use super::probe::Effort;
-use super::{Aggregation, Compute, Filter, Fusion, Leg, Order, QueryCursor, Rescore, Select, TextQuery};
+use super::{
+    Aggregation, Compute, Filter, Fusion, Leg, Order, QueryCursor, Rank, Rescore, Select, TextQuery,
+};
 use crate::error::{Error, Result};
 use crate::settings::Settings;
-use crate::types::{DocumentId, Vector};
+use crate::types::{COLUMN_NAME_BYTES_MAX, DocumentId, Vector};
 
 /// The most legs of a query.
 const LEGS_MAX: usize = 16;
@@ -39,16 +42,21 @@ const DEPTH_MIN: usize = 100;
 /// | what | at most | default |
 /// |---|---|---|
 /// | legs | 16 | |
-/// | [`Query::limit`], with what lies before it | [`Settings::limit_max`] | 10 |
+/// | [`Query::limit`] and [`Query::offset`] together | [`Settings::limit_max`] | 10 |
+/// | hits of all pages by cursors | 100,000 | |
 /// | [`Leg::depth`], [`Rescore::depth`] | [`Settings::limit_max`] | ten times the above, at least 100 |
 /// | rescorings | 4 | none |
 /// | attributes of [`Query::limit_per`] and [`Query::group_by`] | 8 | none |
 /// | computed columns | 64 | none |
 /// | facets | 16 | none |
 /// | queries of one call | 16 | |
+/// | patterns and fuzzy queries of the filters of one call, each that differs counted for itself | 128 | |
+/// | what the filters of one call hold: values, names, and 64 bytes for each node | 64 MiB | |
+/// | documents that are read for an answer | [`Settings::answer_bytes_max`] | |
 /// | [`Query::timeout`], [`Query::bytes_max`] | | none |
 ///
 /// [`Settings::limit_max`]: crate::Settings::limit_max
+/// [`Settings::answer_bytes_max`]: crate::Settings::answer_bytes_max
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Query {
@@ -66,6 +74,8 @@ pub struct Query {
     pub(super) timeout: Option<Duration>,
     pub(super) bytes_max: Option<u64>,
     pub(super) partial: bool,
+    /// Whether an effort was asked for of a query without a vector leg.
+    effort_in_vain: bool,
 }
 
 impl Query {
@@ -94,6 +104,10 @@ impl Query {
 
     /// The documents that some legs rank, fused by [`Fusion::default`]. A document needs to be found by one of
     /// them; a leg that finds none is no error. Equal scores are in order of ids.
+    ///
+    /// Documents that a leg scores alike have one rank, and its depth does not part them: what another leg finds is
+    /// found by it too if it is as good as the last one within its depth. Of what it alone finds as good as that it
+    /// gives 4,096 more at most, those with the least ids; and a vector leg knows of no others.
     pub fn hybrid<L: Into<Leg>>(legs: impl IntoIterator<Item = L>) -> Self {
         Self {
             legs: legs.into_iter().map(Into::into).collect(),
@@ -110,42 +124,46 @@ impl Query {
             timeout: None,
             bytes_max: None,
             partial: false,
+            effort_in_vain: false,
         }
     }
 
-    /// How rankings of several legs become one. Default: reciprocal ranks, with the constant 60.
+    /// How rankings of several legs become one. Default: reciprocal ranks, with the constant 60. Of one leg nothing is
+    /// fused: its scores stay as they are. The last call holds.
     pub fn fuse(mut self, fusion: Fusion) -> Self {
         self.fusion = fusion;
         self
     }
 
-    /// Only documents that match; every leg looks at them alone. Default: all.
+    /// Only documents that match; every leg looks at them alone. Several filters hold together. Default: all.
     pub fn filter(mut self, filter: Filter) -> Self {
-        self.filter = Some(filter);
+        self.filter = Some(Filter::narrowed(self.filter, filter));
         self
     }
 
-    /// [`Leg::recall`] of all its vector legs.
+    /// [`Leg::recall`] of all its vector legs, whatever was said of one. A query without a vector leg refuses it.
     pub fn recall(self, recall: f64) -> Self {
         self.effort(Effort::of(recall))
     }
 
-    /// [`Leg::probes`] of all its vector legs.
+    /// [`Leg::probes`] of all its vector legs, as [`Query::recall`].
     pub fn probes(self, probes: usize) -> Self {
         self.effort(Effort::Probes(probes))
     }
 
-    /// [`Leg::exact`] of all its vector legs.
+    /// [`Leg::exact`] of all its vector legs, as [`Query::recall`].
     pub fn exact(self) -> Self {
         self.effort(Effort::Exact)
     }
 
     pub(super) fn effort(mut self, effort: Effort) -> Self {
-        self.legs.iter_mut().for_each(|leg| leg.set_effort(effort));
+        let set = self.legs.iter_mut().map(|leg| leg.set_effort(effort));
+        self.effort_in_vain = set.filter(|set| *set).count() == 0;
         self
     }
 
-    /// The most hits. Default 10, at most [`Settings::limit_max`](crate::Settings::limit_max).
+    /// The most hits. Default 10, at most [`Settings::limit_max`](crate::Settings::limit_max). With facets it may be 0:
+    /// then no leg is asked, and the figures are all there is of an answer.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
@@ -162,6 +180,11 @@ impl Query {
     /// the same query. No document is shown twice, whatever is written meanwhile: a page holds the best that were
     /// not yet shown. Where nothing is written, pages together are the hits of one long page, if the depths of legs
     /// and rescorings are given and as great as all pages: by default they grow with the pages.
+    ///
+    /// Pages go on past [`Settings::limit_max`](crate::Settings::limit_max) hits, up to 100,000. From there on a page
+    /// is what the query finds among the documents that were not shown: of one leg these are the next ones, and what
+    /// several legs fuse begins with the best of the rest, ranked anew. With [`Query::limit_per`] pages end there:
+    /// [`QueryResponse::more`](crate::query::QueryResponse::more) tells whether that was early.
     pub fn after(mut self, cursor: impl Into<Option<QueryCursor>>) -> Self {
         self.after = cursor.into();
         self
@@ -214,7 +237,7 @@ impl Query {
         self
     }
 
-    /// The columns of the hits. Default [`Select::Attributes`].
+    /// The columns of the hits. Default [`Select::Attributes`]. The last call holds.
     pub fn select(mut self, select: Select) -> Self {
         self.select = select;
         self
@@ -268,7 +291,7 @@ impl Query {
 
     /// A leg that passes [`Query::timeout`] or [`Query::bytes_max`] is left out, and the answer says so in
     /// [`QueryResponse::unfinished`](crate::query::QueryResponse::unfinished); the others are fused, and their
-    /// documents are read whatever that costs. Default: the query fails.
+    /// documents are read whatever that costs. Default: the query fails. Without either limit it changes nothing.
     pub fn partial(mut self) -> Self {
         self.partial = true;
         self
@@ -278,49 +301,102 @@ impl Query {
         self.diversity.as_ref().is_some_and(|diversity| diversity.groups)
     }
 
-    /// Hits or groups that are to be picked: those asked for, and those before them.
-    pub(super) fn wanted(&self) -> usize {
-        let shown = self.after.as_ref().map_or(0, |cursor| cursor.shown().len());
+    /// The documents that other pages showed.
+    pub(super) fn shown(&self) -> &[DocumentId] {
+        self.after.as_ref().map_or(&[], QueryCursor::shown)
+    }
+
+    /// Whether the documents that were shown are left out before anything is ranked: there are so many of them that
+    /// no leg goes as deep as they and a page. What they have in common with others counts for a diversity.
+    pub(super) fn is_past_shown(&self, settings: &Settings) -> bool {
+        self.diversity.is_none() && self.shown().len().saturating_add(self.limit) > settings.limit_max
+    }
+
+    /// Hits or groups of the answer, and those before them that the legs find.
+    pub(super) fn reached(&self, settings: &Settings) -> usize {
+        let shown = if self.is_past_shown(settings) { 0 } else { self.shown().len() };
         self.offset.saturating_add(self.limit).saturating_add(shown)
     }
 
+    /// Hits or groups that are to be picked: what is reached, and one more that tells whether there are more.
+    pub(super) fn wanted(&self, settings: &Settings) -> usize {
+        self.reached(settings).saturating_add(1)
+    }
+
     /// Hits that are ranked, at least.
-    pub(super) fn ranked(&self) -> usize {
-        let each = self.diversity.as_ref().filter(|diversity| diversity.groups).map_or(1, |d| d.limit);
-        self.wanted().saturating_mul(each)
+    pub(super) fn ranked(&self, settings: &Settings) -> usize {
+        self.wanted(settings).saturating_mul(self.each())
+    }
+
+    /// Hits of a group.
+    fn each(&self) -> usize {
+        self.diversity.as_ref().filter(|diversity| diversity.groups).map_or(1, |d| d.limit)
+    }
+
+    /// Whether another page may follow by a cursor.
+    pub(super) fn has_pages(&self) -> bool {
+        !self.is_grouped() && self.offset == 0
+    }
+
+    /// The deepest that a leg goes.
+    pub(super) fn depth_max(settings: &Settings) -> usize {
+        settings.limit_max.saturating_add(1)
     }
 
     /// How deep a leg goes at first.
     pub(super) fn depth(&self, leg: &Leg, settings: &Settings) -> usize {
-        let depth = if self.legs.len() == 1 { self.ranked() } else { self.deep(leg.depth) };
-        let looked_at = self.rescores.first().map_or(0, |rescore| self.deep(rescore.wanted()));
-        depth.max(looked_at).min(settings.limit_max)
+        let depth = match self.legs.len() {
+            1 => self.ranked(settings).max(leg.depth.unwrap_or_default()),
+            _ => self.deep(leg.depth, settings),
+        };
+        let looked_at = self.rescores.first().map_or(0, |rescore| self.deep(rescore.wanted(), settings));
+        depth.max(looked_at).min(Self::depth_max(settings))
     }
 
     /// A depth that may have been given.
-    pub(super) fn deep(&self, given: Option<usize>) -> usize {
-        given.unwrap_or_else(|| self.ranked().saturating_mul(DEPTH_TIMES).max(DEPTH_MIN))
+    pub(super) fn deep(&self, given: Option<usize>, settings: &Settings) -> usize {
+        let reached = || self.reached(settings).saturating_mul(self.each());
+        given.unwrap_or_else(|| {
+            reached().saturating_mul(DEPTH_TIMES).max(DEPTH_MIN).min(Self::depth_max(settings))
+        })
     }
 
-    /// Where the next page begins, after a page of these; `None` after the last.
+    /// Where the next page begins after a page of these, if there are more hits.
     pub(super) fn cursor(
         &self,
-        page: impl ExactSizeIterator<Item = DocumentId>,
+        page: impl Iterator<Item = DocumentId>,
+        more: bool,
         settings: &Settings,
     ) -> Option<QueryCursor> {
-        if page.len() < self.limit || self.is_grouped() || self.offset > 0 {
+        if !more || !self.has_pages() {
             return None;
         }
-        let before = self.after.as_ref().map(|cursor| cursor.shown().to_vec()).unwrap_or_default();
-        let shown: Vec<DocumentId> = before.into_iter().chain(page).collect();
-        (shown.len() < settings.limit_max).then(|| QueryCursor::new(shown))
+        let shown: Vec<DocumentId> = self.shown().iter().cloned().chain(page).collect();
+        let most = if self.diversity.is_some() { settings.limit_max } else { CURSOR_IDS_MAX };
+        (shown.len() < most).then(|| QueryCursor::new(shown))
+    }
+
+    /// The filters that documents are ranked by, wherever they stand.
+    pub(super) fn ranking_filters(&self) -> impl Iterator<Item = &Filter> {
+        let texts = self.legs.iter().filter_map(Leg::as_text);
+        let texts = texts.chain(self.computes.iter().filter_map(|(_, compute)| compute.text()));
+        let values = self.rescores.iter().filter_map(Rescore::value);
+        let values = values.chain(self.computes.iter().filter_map(|(_, compute)| compute.value()));
+        let values = values.chain(texts.flat_map(TextQuery::ranks));
+        values.flat_map(Rank::filters)
     }
 
     /// What is wrong whatever the schema.
     pub(super) fn check(&self, settings: &Settings) -> Result<()> {
-        check_limit("limit", self.limit, settings)?;
+        let alone = self.limit == 0 && !self.facets.is_empty();
+        if !alone {
+            check_limit("limit", self.limit, settings)?;
+        }
         self.diversity.as_ref().map_or(Ok(()), Diversity::check)?;
-        check_limit("offset and limit", self.ranked(), settings)?;
+        if !alone {
+            let asked = self.offset.saturating_add(self.limit).saturating_mul(self.each());
+            check_limit("offset and limit", asked, settings)?;
+        }
         if !(1..=LEGS_MAX).contains(&self.legs.len()) {
             let legs = self.legs.len();
             return Err(Error::limit(format!(
@@ -330,6 +406,11 @@ impl Query {
         for leg in &self.legs {
             leg.check()?;
             leg.depth.map_or(Ok(()), |depth| check_limit("depth", depth, settings))?;
+        }
+        if self.effort_in_vain {
+            return Err(Error::invalid(
+                "recall, probes and exact are of vector legs alone: the query has none",
+            ));
         }
         self.fusion.check()?;
         self.check_rescores(settings)?;
@@ -347,6 +428,7 @@ impl Query {
                 "too many facets: at most {FACETS_MAX} are allowed. facets=`{count}`"
             )));
         }
+        self.facets.iter().try_for_each(|(name, _)| check_name("facet", name))?;
         let twice = |at: usize, name: &String| self.facets.iter().take(at).any(|(other, _)| other == name);
         match self.facets.iter().enumerate().find(|(at, (name, _))| twice(*at, name)) {
             Some((_, (name, _))) => Err(Error::invalid(format!("two facets of a name. facet=`{name}`"))),
@@ -361,12 +443,13 @@ impl Query {
                 "too many rescorings: at most {RESCORES_MAX} are allowed. rescorings=`{count}`"
             )));
         }
+        self.rescores.iter().try_for_each(Rescore::check)?;
         for depth in self.rescores.iter().filter_map(Rescore::wanted) {
             check_limit("depth of a rescoring", depth, settings)?;
-            if depth < self.ranked() {
+            let asked = self.offset.saturating_add(self.limit).saturating_mul(self.each());
+            if depth < asked {
                 return Err(Error::invalid(format!(
-                    "bad depth of a rescoring: fewer than the query asks for. depth=`{depth}` hits=`{}`",
-                    self.ranked()
+                    "bad depth of a rescoring: fewer than the query asks for. depth=`{depth}` hits=`{asked}`"
                 )));
             }
         }
@@ -378,6 +461,17 @@ impl From<Leg> for Query {
     fn from(leg: Leg) -> Self {
         Self::hybrid([leg])
     }
+}
+
+/// Refuses a name that is longer than that of a column may be.
+pub(super) fn check_name(of: &str, name: &str) -> Result<()> {
+    if name.len() <= COLUMN_NAME_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::limit(format!(
+        "name of a {of} of {} bytes: at most {COLUMN_NAME_BYTES_MAX} are allowed",
+        name.len()
+    )))
 }
 
 pub(super) fn check_limit(what: &str, limit: usize, settings: &Settings) -> Result<()> {

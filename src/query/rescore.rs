@@ -49,7 +49,7 @@ pub trait Reranker: Send + Sync {
 pub struct Rescore {
     by: By,
     depth: Option<usize>,
-    select: Select,
+    select: Option<Select>,
 }
 
 #[derive(Clone)]
@@ -68,7 +68,7 @@ impl Rescore {
     }
 
     /// By the score so far, joined with a value of the document: plain arithmetic, also of negative scores, as
-    /// distances and z-scores have them.
+    /// distances and z-scores have them. Nothing times a distance that is infinite is 0.
     pub fn rank(combine: Combine, rank: Rank) -> Self {
         Self::of(By::Rank(combine, rank))
     }
@@ -79,7 +79,7 @@ impl Rescore {
     }
 
     fn of(by: By) -> Self {
-        Self { by, depth: None, select: Select::default() }
+        Self { by, depth: None, select: None }
     }
 
     /// How many of the best documents are looked at. Default ten times what the query asks for, at least 100. At
@@ -89,14 +89,28 @@ impl Rescore {
         self
     }
 
-    /// The columns that a [`Reranker`] is given. Default [`Select::Attributes`].
+    /// The columns that a [`Reranker`] is given. Default [`Select::Attributes`]. Other rescorings refuse it.
     pub fn select(mut self, select: Select) -> Self {
-        self.select = select;
+        self.select = Some(select);
         self
     }
 
     pub(super) fn wanted(&self) -> Option<usize> {
         self.depth
+    }
+
+    /// What is wrong whatever the schema.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.select.is_some() && !matches!(self.by, By::Model(_)) {
+            let why = "a selection is for a reranker alone, other rescorings are given no documents";
+            return Err(Error::invalid(format!("bad rescoring: {why}. rescoring=`{self:?}`")));
+        }
+        Ok(())
+    }
+
+    /// The value that it ranks by.
+    pub(super) fn value(&self) -> Option<&Rank> {
+        if let By::Rank(_, rank) = &self.by { Some(rank) } else { None }
     }
 }
 
@@ -132,7 +146,10 @@ impl View {
                 let rank = BoundRank::new(rank, &self.schema, &self.settings)?;
                 PreparedBy::Rank(*combine, Box::new(rank))
             }
-            By::Model(model) => PreparedBy::Model(Arc::clone(model), rescore.select.places(&self.schema)?),
+            By::Model(model) => {
+                let select = rescore.select.as_ref().map_or_else(Select::default, Clone::clone);
+                PreparedBy::Model(Arc::clone(model), select.places(&self.schema)?)
+            }
         };
         Ok(PreparedRescore { by, depth })
     }
@@ -175,6 +192,8 @@ impl View {
             Some(match combine {
                 Combine::Sum => fused.score + value,
                 Combine::Max => fused.score.max(value),
+                // A distance may pass what single precision holds.
+                Combine::Product if value == 0.0 => 0.0,
                 Combine::Product => fused.score * value,
             })
         };

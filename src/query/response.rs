@@ -129,9 +129,14 @@ pub struct QueryResponse {
     pub groups: Vec<Group>,
     /// The facets, by name: see [`Query::facet`](crate::Query::facet).
     pub facets: BTreeMap<String, Aggregated>,
-    /// Where the next page begins, for [`Query::after`](crate::Query::after); `None` after a page that was not
-    /// full, with groups and offsets, and where pages are as long as they may be.
+    /// Where the next page begins, for [`Query::after`](crate::Query::after); `None` after the last one, with groups and
+    /// offsets, and after 100,000 hits, or [`Settings::limit_max`](crate::Settings::limit_max) of them with
+    /// [`Query::limit_per`](crate::Query::limit_per).
     pub cursor: Option<QueryCursor>,
+    /// Whether the query found more hits, or groups, than those up to here, or legs with more documents than it
+    /// looked at for different values. Where it is true and there is no cursor, a greater
+    /// [`Query::offset`](crate::Query::offset) reaches them, or a narrower query.
+    pub more: bool,
     /// The numbers of legs that were left out, as [`Query::partial`](crate::Query::partial) allowed; of a whole
     /// answer none.
     pub unfinished: Vec<usize>,

@@ -52,9 +52,9 @@ impl Scan {
         Self::default()
     }
 
-    /// Only documents that match. Default: all.
+    /// Only documents that match. Several hold together. Default: all.
     pub fn filter(mut self, filter: Filter) -> Self {
-        self.filter = Some(filter);
+        self.filter = Some(Filter::narrowed(self.filter, filter));
         self
     }
 

@@ -4,13 +4,14 @@
 //! none can be left waiting for another that is not polled.
 #![expect(clippy::disallowed_types, reason = "all who wait for a cell are polled together")]
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 use tokio::sync::OnceCell;
 
-use super::filter::Rules;
+use super::filter::{Rules, Weight};
 use super::{Bound, Filter, Part, View};
 use crate::error::{Error, Result};
 
@@ -21,6 +22,8 @@ pub(super) struct Scope {
     live: Arc<Live>,
     /// Of each part, whether statistics tell that the filter matches none of its rows.
     ruled_out: Arc<[bool]>,
+    /// Of each part, rows that are left out.
+    without: Option<Arc<[RoaringBitmap]>>,
     matching: Arc<OnceCell<Vec<Arc<RoaringBitmap>>>>,
 }
 
@@ -44,6 +47,11 @@ impl Scope {
         self.ruled_out.iter().filter(|out| **out).count()
     }
 
+    /// The same without some rows of each part.
+    pub(super) fn without(&self, rows: &Arc<[RoaringBitmap]>) -> Self {
+        Self { without: Some(Arc::clone(rows)), matching: Arc::default(), ..self.clone() }
+    }
+
     /// Every part with its live rows, whatever the filter.
     pub(super) async fn live(&self, view: &View) -> Result<Vec<(&Part, &RoaringBitmap)>> {
         let parts =
@@ -63,9 +71,11 @@ impl Scope {
                 return Ok(Arc::default());
             }
             let live = self.live.rows(view, at).await?;
+            let without = self.without.as_ref().and_then(|without| without.get(at));
+            let live = without.map_or_else(|| Cow::Borrowed(live), |without| Cow::Owned(live - without));
             Ok::<_, Error>(Arc::new(match &self.bound {
-                Some(bound) => Part::matching(part, &view.env, &view.schema, bound, live).await?,
-                None => live.clone(),
+                Some(bound) => Part::matching(part, &view.env, &view.schema, bound, &live).await?,
+                None => live.into_owned(),
             }))
         };
         let parts = self.live.0.iter().enumerate();
@@ -87,14 +97,21 @@ impl Live {
 pub(super) struct Scopes {
     live: Option<Arc<Live>>,
     known: Vec<(Option<Filter>, Scope)>,
+    weight: Weight,
 }
 
 impl Scopes {
+    /// Counts filters that no scope is made of.
+    pub(super) fn weigh<'a>(&mut self, filters: impl Iterator<Item = &'a Filter>) -> Result<()> {
+        filters.into_iter().try_for_each(|filter| self.weight.add(filter))
+    }
+
     /// The scope of a filter.
     pub(super) fn of(&mut self, view: &View, filter: Option<Filter>) -> Result<Scope> {
         if let Some((_, scope)) = self.known.iter().find(|(known, _)| *known == filter) {
             return Ok(scope.clone());
         }
+        filter.iter().try_for_each(|filter| self.weight.add(filter))?;
         let bound = view.bind(filter.as_ref())?;
         let empty = || Live(view.parts().into_iter().map(|part| (part, OnceCell::new())).collect());
         let live = Arc::clone(self.live.get_or_insert_with(|| Arc::new(empty())));
@@ -102,7 +119,7 @@ impl Scopes {
         let parts = live.0.iter();
         let ruled_out =
             parts.map(|(part, _)| rules.as_ref().is_some_and(|rules| part.is_ruled_out(rules))).collect();
-        let scope = Scope { bound, live, ruled_out, matching: Arc::default() };
+        let scope = Scope { bound, live, ruled_out, without: None, matching: Arc::default() };
         self.known.push((filter, scope.clone()));
         Ok(scope)
     }

@@ -1,9 +1,12 @@
 //! Which columns an answer carries.
 
 use crate::error::{Error, Result};
-use crate::schema::{ColumnKind, ID_COLUMN, Schema};
+use crate::schema::{COLUMNS_MAX, ColumnKind, ID_COLUMN, Schema};
 
-/// Which columns an answer carries. The id is always there.
+/// The most names of a selection: those of all columns that there can be, and the id.
+const NAMES_MAX: usize = COLUMNS_MAX + 1;
+
+/// Which columns an answer carries. The id is always there. At most 1,025 names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Select {
@@ -32,6 +35,12 @@ impl Select {
     /// The places of the selected columns in the schema, ascending.
     pub(crate) fn places(&self, schema: &Schema) -> Result<Vec<usize>> {
         if let Self::Only(names) | Self::Except(names) = self {
+            if names.len() > NAMES_MAX {
+                let count = names.len();
+                return Err(Error::limit(format!(
+                    "too many columns in the selection: at most {NAMES_MAX} are allowed. columns=`{count}`"
+                )));
+            }
             let unknown = |name: &&String| schema.column(name).is_none() && name.as_str() != ID_COLUMN;
             if let Some(name) = names.iter().find(unknown) {
                 return Err(Error::invalid(format!("unknown column in the selection. column=`{name}`")));

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
+use arrow::compute::{concat_batches, interleave_record_batch};
+use arrow::datatypes::SchemaRef;
 use futures::future::BoxFuture;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
@@ -12,7 +13,7 @@ use super::filter::Rules;
 use super::{Bound, Part};
 use crate::env::Env;
 use crate::error::{Error, OrInternal, Result};
-use crate::memtable::Layer;
+use crate::memtable::{Layer, Source};
 use crate::schema::Schema;
 use crate::settings::Settings;
 use crate::types::{DocumentId, Sequence};
@@ -30,6 +31,11 @@ pub(crate) struct View {
     /// The number of the manifest that names the segments.
     pub(crate) manifest: u64,
 }
+
+/// What documents that are read together take, about, in bytes.
+const TOGETHER_BYTES: u64 = 64 << 20;
+/// What an answer may take besides its documents: buffers are reserved with room to spare.
+const SLACK_BYTES: usize = 64 << 10;
 
 /// Where a document lies: the part, and the row in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,11 +127,42 @@ impl View {
     }
 
     /// The id and these columns of the documents at some places, in the order of the places. Each part is
-    /// read once, all parts at once.
+    /// read once, all parts at once, unless documents are so large that they are read some at a time.
+    ///
+    /// More bytes than [`Settings::answer_bytes_max`] are an error.
     pub(crate) async fn fetch(&self, places: &[Place], columns: &[usize]) -> Result<RecordBatch> {
+        let parts = self.parts();
         let layout =
             self.schema.arrow_of(|c| columns.iter().any(|at| self.schema.columns().get(*at) == Some(c)));
-        let parts = self.parts();
+        let (mut batches, mut bytes) = (Vec::new(), 0_usize);
+        for places in together(&parts, places, columns) {
+            let batch = self.fetch_together(&parts, places, columns, &layout).await?;
+            bytes = bytes.saturating_add(batch.get_array_memory_size());
+            if bytes > self.settings.answer_bytes_max.saturating_add(SLACK_BYTES) {
+                let most = self.settings.answer_bytes_max;
+                return Err(Error::limit(format!(
+                    "the documents are too large together: at most {most} bytes of them are read at a time, ask for \
+                     fewer of them or for fewer columns"
+                )));
+            }
+            batches.push(batch);
+        }
+        match (batches.pop(), batches.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (last, _) => {
+                batches.extend(last);
+                Ok(concat_batches(&layout, &batches)?)
+            }
+        }
+    }
+
+    async fn fetch_together(
+        &self,
+        parts: &[Part],
+        places: &[Place],
+        columns: &[usize],
+        layout: &SchemaRef,
+    ) -> Result<RecordBatch> {
         let mut rows = vec![RoaringBitmap::new(); parts.len()];
         for place in places {
             let of = rows.get_mut(place.part).ok_or_else(|| Error::internal("a place in no part"))?;
@@ -133,7 +170,7 @@ impl View {
         }
         let wanted: Vec<_> = parts.iter().zip(&rows).filter(|(_, rows)| !rows.is_empty()).collect();
         if wanted.is_empty() {
-            return Ok(RecordBatch::new_empty(layout));
+            return Ok(RecordBatch::new_empty(Arc::clone(layout)));
         }
         let reads = wanted.iter().map(|(part, rows)| part.fetch(&self.schema, columns, rows));
         let batches = try_join_all(reads).await?;
@@ -157,4 +194,27 @@ impl View {
     pub(crate) fn all_columns(&self) -> Vec<usize> {
         (0..self.schema.columns().len()).collect()
     }
+}
+
+/// Places cut so that the documents at each piece are worth one read of these columns.
+fn together<'p>(parts: &[Part], mut places: &'p [Place], columns: &[usize]) -> Vec<&'p [Place]> {
+    let weight = |place: &Place| match parts.get(place.part).map(|part| &part.source) {
+        Some(Source::Segment(segment)) => segment.weight_of(columns, place.row),
+        Some(Source::Run(_)) | None => 0,
+    };
+    let mut pieces = Vec::new();
+    while !places.is_empty() {
+        let (mut bytes, mut count) = (0_u64, 0);
+        for place in places {
+            bytes = bytes.saturating_add(weight(place));
+            if bytes > TOGETHER_BYTES && count > 0 {
+                break;
+            }
+            count += 1;
+        }
+        let (piece, rest) = places.split_at(count);
+        pieces.push(piece);
+        places = rest;
+    }
+    pieces
 }

@@ -341,6 +341,38 @@ impl IdIndex {
         .await
     }
 
+    /// Up to `limit` ids less than `before` with their rows, the greatest first. At most one round trip.
+    pub(super) async fn previous(
+        self: &Arc<Self>,
+        env: &Env,
+        before: Option<&DocumentId>,
+        limit: usize,
+    ) -> Result<Vec<(DocumentId, u32)>> {
+        // Before all ids there is no block.
+        let last = match before {
+            Some(id) => self.head.block_of(id),
+            None => self.head.blocks.len().checked_sub(1),
+        };
+        let Some(last) = last else { return Ok(Vec::new()) };
+        // Of the last block any number of entries may lie behind `before`.
+        let mut wanted = BTreeSet::from([last]);
+        let mut entries = 0;
+        for (number, place) in self.head.blocks.iter().enumerate().take(last).rev() {
+            if entries >= limit {
+                break;
+            }
+            wanted.insert(number);
+            entries += place.entries as usize;
+        }
+        let blocks = self.load(env, wanted).await?;
+        let before = before.cloned();
+        compute(env, entries.min(limit), move || {
+            let entries = blocks.values().rev().flat_map(|block| block.before(before.as_ref()));
+            entries.take(limit).collect()
+        })
+        .await
+    }
+
     async fn load(self: &Arc<Self>, env: &Env, wanted: BTreeSet<usize>) -> Result<BTreeMap<usize, IdBlock>> {
         if let Some(resident) = &self.resident {
             let block = |number: usize| Some((number, resident.get(number)?.clone()));
@@ -382,6 +414,11 @@ impl IdHead {
 impl IdBlock {
     fn row(&self, id: &DocumentId) -> Option<u32> {
         self.rows.get(self.ids.search(id).ok()?).copied()
+    }
+
+    fn before(&self, id: Option<&DocumentId>) -> impl Iterator<Item = (DocumentId, u32)> {
+        let end = id.map_or(self.rows.len(), |id| self.ids.search(id).unwrap_or_else(|at| at));
+        self.rows.iter().enumerate().take(end).rev().map(|(at, row)| (self.ids.get(at), *row))
     }
 
     fn after(&self, id: Option<&DocumentId>) -> impl Iterator<Item = (DocumentId, u32)> {

@@ -188,6 +188,24 @@ impl Segment {
         self.ids.next(&self.env, after, limit).await
     }
 
+    /// Up to `limit` ids less than `before` with their rows, the greatest id first, dead or not. At most one round
+    /// trip.
+    pub(crate) async fn previous_ids(
+        &self,
+        before: Option<&DocumentId>,
+        limit: usize,
+    ) -> Result<Vec<(DocumentId, u32)>> {
+        if limit == 0 || before.is_some_and(|id| *id <= self.meta.id_min) {
+            return Ok(Vec::new());
+        }
+        self.ids.previous(&self.env, before, limit).await
+    }
+
+    /// What these columns of a row take in memory, in bytes, about.
+    pub(crate) fn weight_of(&self, columns: &[usize], row: u32) -> u64 {
+        self.weights.of(columns, row)
+    }
+
     /// The id and these columns, by their place in [`Schema::columns`], of these rows: ascending rows, columns
     /// in the order of the schema. One round trip.
     pub(crate) async fn fetch(&self, columns: &[usize], rows: &RoaringBitmap) -> Result<RecordBatch> {

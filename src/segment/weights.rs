@@ -90,6 +90,14 @@ impl Weights {
         Err(CodecError::malformed(WHAT, "too many weights"))
     }
 
+    /// What the values of `columns` of a row take, as they do on average of the rows beside it.
+    pub(super) fn of(&self, columns: &[usize], row: u32) -> u64 {
+        let group = row / GROUP;
+        let rows = (group + 1).saturating_mul(GROUP).min(self.rows).saturating_sub(group * GROUP);
+        let chosen = columns.iter().filter_map(|column| self.columns.get(*column));
+        chosen.map(|weight| weight.row(group, rows)).fold(ROW_BYTES, u64::saturating_add)
+    }
+
     /// The rows from `from` on whose values of `columns` are read together: at least one, if there is any.
     pub(super) fn window(&self, columns: &[usize], from: u32) -> Range<u32> {
         let chosen: Vec<_> = columns.iter().filter_map(|column| self.columns.get(*column)).collect();

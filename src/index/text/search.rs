@@ -14,7 +14,7 @@ use super::plan::Plan;
 use super::postings::END;
 use super::scorer::Scorer;
 use super::source::{Found, Looked, TextSource};
-use super::top::Top;
+use super::top::{Best, Top};
 use super::values::Values;
 use crate::error::{Error, Result};
 
@@ -143,15 +143,15 @@ impl Loaded {
         drop(self.values.set(Arc::new(values)));
     }
 
-    /// The best `limit` rows among `allowed` (all without), best first, ties by row; with them as many more that
-    /// tie with the last as `ties` allows. CPU work.
+    /// The best `limit` rows among `allowed` (all without), best first, ties by row; with `ties` all others as well that
+    /// tie with the last. CPU work.
     pub(crate) fn search(
         &self,
         stats: &Stats,
         allowed: Option<&RoaringBitmap>,
         limit: usize,
-        ties: usize,
-    ) -> Result<Vec<(f32, u32)>> {
+        ties: bool,
+    ) -> Result<Best> {
         let mut top = Top::new(limit, ties, allowed);
         if let Some(scorer) = Scorer::root(self, stats, &self.plan.root)? {
             top.scan(scorer, self.source.rows());

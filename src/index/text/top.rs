@@ -15,6 +15,9 @@ const SPARSE: u64 = 16;
 /// A little less than a score, for sums are rounded.
 const ROUNDED: f32 = 0.999_999;
 
+/// Scores and rows, and more rows that score as the last of them.
+pub(crate) type Best = (Vec<(f32, u32)>, RoaringBitmap);
+
 /// The best `limit` of the rows that are allowed, which come in any order.
 #[derive(Debug)]
 pub(super) struct Top<'a> {
@@ -23,21 +26,19 @@ pub(super) struct Top<'a> {
     /// The worst on top: the least score, then the greatest row. Scores are never negative, so their bits are in
     /// their order.
     heap: BinaryHeap<Reverse<(u32, Reverse<u32>)>>,
-    /// Rows beyond the limit with the score of the worst.
-    ties: Vec<u32>,
-    ties_max: usize,
+    /// Rows beyond the limit with the score of the worst, if they are wanted.
+    ties: Option<RoaringBitmap>,
     least: f32,
 }
 
 impl<'a> Top<'a> {
-    pub(super) fn new(limit: usize, ties_max: usize, allowed: Option<&'a RoaringBitmap>) -> Self {
+    pub(super) fn new(limit: usize, ties: bool, allowed: Option<&'a RoaringBitmap>) -> Self {
         let heap = BinaryHeap::with_capacity(limit.min(1 << 10));
         Self {
             limit,
             allowed,
             heap,
-            ties: Vec::new(),
-            ties_max,
+            ties: ties.then(RoaringBitmap::new),
             least: if limit > 0 { -1.0 } else { f32::INFINITY },
         }
     }
@@ -72,13 +73,11 @@ impl<'a> Top<'a> {
         } else {
             entry
         };
-        match self.heap.peek() {
-            Some(Reverse((bits, _))) if *bits == out.0 => {
-                if self.ties.len() < self.ties_max {
-                    self.ties.push(out.1.0);
-                }
+        if let Some(ties) = &mut self.ties {
+            match self.heap.peek() {
+                Some(Reverse((bits, _))) if *bits == out.0 => drop(ties.insert(out.1.0)),
+                _ => ties.clear(),
             }
-            _ => self.ties.clear(),
         }
         self.know();
     }
@@ -89,13 +88,12 @@ impl<'a> Top<'a> {
         }
     }
 
-    pub(super) fn finish(self) -> Vec<(f32, u32)> {
-        let worst = self.heap.peek().map_or(0.0, |Reverse((bits, _))| f32::from_bits(*bits));
-        let mut all: Vec<(f32, u32)> =
+    /// The best, best first, and the rows beyond them that tie with the last.
+    pub(super) fn finish(self) -> Best {
+        let mut best: Vec<(f32, u32)> =
             self.heap.into_iter().map(|Reverse((bits, Reverse(row)))| (f32::from_bits(bits), row)).collect();
-        all.extend(self.ties.into_iter().map(|row| (worst, row)));
-        all.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        all
+        best.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        (best, self.ties.into_iter().flatten().collect())
     }
 
     /// Whether it is worth while to look at rows whether or not they are allowed.
@@ -196,22 +194,21 @@ mod tests {
 
     #[test]
     fn ties_with_the_worst_are_kept_beside() {
-        let mut top = Top::new(2, 10, None);
-        for (score, row) in [(1.0, 0), (1.0, 1), (1.0, 2), (0.5, 3), (2.0, 4)] {
-            top.push(score, row);
-        }
-        assert!(top.least() <= 1.0 && top.least() > 0.99);
-        assert_eq!(top.finish(), [(2.0, 4), (1.0, 0), (1.0, 1), (1.0, 2)]);
-        let mut top = Top::new(1, 10, None);
-        for (score, row) in [(1.0, 0), (1.0, 1), (3.0, 2)] {
-            top.push(score, row);
-        }
-        assert_eq!(top.finish(), [(3.0, 2)]);
+        let found = |limit, ties, offered: &[(f32, u32)]| {
+            let mut top = Top::new(limit, ties, None);
+            offered.iter().for_each(|(score, row)| top.push(*score, *row));
+            top.finish()
+        };
+        let rows = |rows: &[u32]| rows.iter().copied().collect::<RoaringBitmap>();
+        let ascending = [(1.0, 0), (1.0, 1), (1.0, 2), (0.5, 3), (2.0, 4)];
+        assert_eq!(found(2, true, &ascending), (vec![(2.0, 4), (1.0, 0)], rows(&[1, 2])));
+        assert_eq!(found(2, false, &ascending), (vec![(2.0, 4), (1.0, 0)], rows(&[])));
+        assert_eq!(found(1, true, &[(1.0, 0), (1.0, 1), (3.0, 2)]), (vec![(3.0, 2)], rows(&[])));
         // In any order.
-        let mut top = Top::new(2, 10, None);
-        for (score, row) in [(1.0, 2), (2.0, 4), (1.0, 0), (0.5, 3), (1.0, 1)] {
-            top.push(score, row);
-        }
-        assert_eq!(top.finish(), [(2.0, 4), (1.0, 0), (1.0, 1), (1.0, 2)]);
+        let mixed = [(1.0, 2), (2.0, 4), (1.0, 0), (0.5, 3), (1.0, 1)];
+        assert_eq!(found(2, true, &mixed), (vec![(2.0, 4), (1.0, 0)], rows(&[1, 2])));
+        let mut top = Top::new(2, true, None);
+        ascending.iter().for_each(|(score, row)| top.push(*score, *row));
+        assert!(top.least() <= 1.0 && top.least() > 0.99);
     }
 }

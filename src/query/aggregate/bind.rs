@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Aggregate, Aggregation, Key};
 use crate::error::{Error, Result};
+use crate::query::request::check_name;
 use crate::schema::{AttributeType, ColumnKind, Schema};
 
 /// The most attributes that groups are made by.
@@ -89,6 +90,7 @@ fn check(asked: &Aggregation) -> Result<()> {
     if asked.keys.iter().filter(|key| key.elements).count() > 1 {
         return Err(Error::invalid("bad aggregation: groups are made by the elements of one array at most"));
     }
+    asked.aggregates.iter().try_for_each(|(name, _)| check_name("figure", name))?;
     let mut names = BTreeSet::new();
     match asked.aggregates.iter().find(|(name, _)| !names.insert(name)) {
         Some((name, _)) => Err(Error::invalid(format!("bad aggregation: a name twice. name=`{name}`"))),

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, try_join_all};
 use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
@@ -25,6 +26,24 @@ const INDEX_BYTES_MAX: u64 = 64 << 20;
 /// Rows are read themselves where an index has more bytes than these for each of them: a row that lies alone costs
 /// about its page.
 const ROW_BYTES: u64 = 4 << 10;
+
+/// Parts are read ahead as long as they have fewer bytes than these together.
+const AHEAD_BYTES: u64 = 256 << 20;
+/// The most parts that are read at a time.
+const AHEAD_PARTS: usize = 64;
+
+/// A part with its rows that match.
+type Matched<'a> = (&'a Part, &'a Arc<RoaringBitmap>);
+
+/// What was read of a part at first.
+enum Looked {
+    /// How many rows match.
+    All(u64),
+    /// Their values, and how many there are.
+    Counted(Vec<Counted>, u64),
+    /// The columns of some of them, and the windows of the others.
+    Windows(RecordBatch, Vec<RoaringBitmap>),
+}
 
 /// A value of a column, and how many rows have it.
 type Counted = (usize, Box<[u8]>, u64);
@@ -58,34 +77,48 @@ impl View {
     pub(in crate::query) async fn facet(&self, facet: &PreparedFacet) -> Result<Aggregated> {
         let plan = Arc::clone(&facet.plan);
         let mut table = Table::default();
-        for (part, rows) in facet.scope.matching(self).await? {
-            if !rows.is_empty() {
-                table = self.add(&plan, table, part, rows).await?;
+        let parts = facet.scope.matching(self).await?.filter(|(_, rows)| !rows.is_empty());
+        // What is read ahead is added in the order of the parts.
+        for parts in ahead(parts.collect()) {
+            let reads = parts.iter().map(|(part, rows)| self.look(&plan, part, rows));
+            for ((part, _), looked) in parts.iter().zip(try_join_all(reads).await?) {
+                table = self.add(&plan, table, part, looked).await?;
             }
         }
         let (groups, groups_total) = self.env.blocking(move || table.finish(&plan)).await??;
         Ok(Aggregated { groups, groups_total, sequence: self.sequence })
     }
 
-    /// Adds the matching rows of a part.
-    async fn add(
-        &self,
-        plan: &Arc<Plan>,
-        mut table: Table,
-        part: &Part,
-        rows: &Arc<RoaringBitmap>,
-    ) -> Result<Table> {
+    /// Reads what tells of the matching rows of a part: all of it, or the first window.
+    async fn look(&self, plan: &Arc<Plan>, part: &Part, rows: &Arc<RoaringBitmap>) -> Result<Looked> {
         if plan.columns.is_empty() {
-            table.add_all(plan, rows.len())?;
-            return Ok(table);
+            return Ok(Looked::All(rows.len()));
         }
         if let Some(counted) = self.counted(plan, part, rows).await? {
-            let (plan, rows) = (Arc::clone(plan), rows.len());
-            return self.env.blocking(move || add_counted(&plan, table, &counted, rows)).await?;
+            return Ok(Looked::Counted(counted, rows.len()));
         }
-        let windows = stream::iter(part.windows(&plan.columns, rows));
+        let mut windows = part.windows(&plan.columns, rows).into_iter();
+        let first = windows.next().unwrap_or_default();
+        let first = part.fetch(&self.schema, &plan.columns, &first).await?;
+        Ok(Looked::Windows(first, windows.collect()))
+    }
+
+    /// Adds the matching rows of a part.
+    async fn add(&self, plan: &Arc<Plan>, mut table: Table, part: &Part, looked: Looked) -> Result<Table> {
+        let (first, rest) = match looked {
+            Looked::All(rows) => {
+                table.add_all(plan, rows)?;
+                return Ok(table);
+            }
+            Looked::Counted(counted, rows) => {
+                let plan = Arc::clone(plan);
+                return self.env.blocking(move || add_counted(&plan, table, &counted, rows)).await?;
+            }
+            Looked::Windows(first, rest) => (first, rest),
+        };
         let fetch = |rows: RoaringBitmap| async move { part.fetch(&self.schema, &plan.columns, &rows).await };
-        let mut batches = windows.map(fetch).buffered(PARALLEL);
+        let rest = stream::iter(rest).map(fetch).buffered(PARALLEL);
+        let mut batches = stream::once(async { Ok(first) }).chain(rest).boxed();
         while let Some(batch) = batches.try_next().await? {
             let plan = Arc::clone(plan);
             let add = move || table.add_batch(&plan, &batch).map(|()| table);
@@ -120,6 +153,27 @@ impl View {
         let (index, rows) = (Arc::clone(index), Arc::clone(rows));
         self.env.blocking(move || count(&index, &names, &blocks, &rows)).await?
     }
+}
+
+/// Parts that are read together, in their order.
+fn ahead<'a>(parts: Vec<Matched<'a>>) -> Vec<Vec<Matched<'a>>> {
+    let (mut together, mut bytes): (Vec<Vec<Matched<'a>>>, u64) = (Vec::new(), u64::MAX);
+    for (part, rows) in parts {
+        // No more is read of a part at first than it has, nor than a window or the index may take.
+        let of = match &part.source {
+            Source::Segment(segment) => segment.meta().bytes().min(INDEX_BYTES_MAX),
+            Source::Run(_) => 0,
+        };
+        bytes = bytes.saturating_add(of);
+        match together.last_mut().filter(|some| bytes <= AHEAD_BYTES && some.len() < AHEAD_PARTS) {
+            Some(some) => some.push((part, rows)),
+            None => {
+                together.push(vec![(part, rows)]);
+                bytes = of;
+            }
+        }
+    }
+    together
 }
 
 /// The values of columns, by their blocks; `None` if one is not whole.

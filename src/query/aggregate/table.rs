@@ -214,10 +214,12 @@ impl State {
                 let better = best
                     .as_deref()
                     .is_none_or(|best| if tally.what == What::Min { key < best } else { key > best });
-                if better {
-                    *best = Some(key.into());
+                if !better {
+                    return 0;
                 }
-                0
+                let before = best.as_ref().map_or(0, |best| best.len());
+                *best = Some(key.into());
+                key.len().saturating_sub(before)
             }
             Self::Distinct(seen) if seen.contains(key) => 0,
             Self::Distinct(seen) => {

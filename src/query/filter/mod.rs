@@ -20,12 +20,14 @@ mod plan;
 #[cfg(test)]
 mod property;
 mod prune;
+mod tree;
 
 pub(crate) use bind::Bound;
 pub use fuzzy::Fuzzy;
 pub use operand::Operand;
 pub(crate) use plan::{Indexes, Plan};
 pub(crate) use prune::Rules;
+pub(super) use tree::Weight;
 
 use std::mem;
 use std::ops::{BitAnd, BitOr};
@@ -85,9 +87,9 @@ use crate::types::Value;
 /// [`Settings`](crate::Settings) bounds how deep a filter nests, how many nodes it has (each predicate, and,
 /// or and not is one; a negated operator is two) and how many values a list holds; deeper than 256 levels no
 /// setting allows. A pattern is at most 1 KiB and takes at most 1 MiB when compiled, a fuzzy query has at most
-/// 256 characters, and a filter has at most 64 patterns and fuzzy queries.
-/// A filter of any depth is dropped safely, but printing, cloning and comparing one recurse.
-#[derive(Clone, Debug, PartialEq)]
+/// 256 characters, and a filter has at most 64 patterns and fuzzy queries. What all filters of a query may take
+/// together stands in the table of [`Query`](crate::Query).
+/// A filter of any depth is cloned, compared and dropped safely; what is printed of one ends below 64 levels.
 #[non_exhaustive]
 pub enum Filter {
     /// All of these; of none, true.
@@ -355,10 +357,18 @@ impl Filter {
         TokenFilter::sequence(column, input).into()
     }
 
+    /// What a filter that may be there and one more let through.
+    pub(crate) fn narrowed(one: Option<Self>, other: Self) -> Self {
+        match one {
+            Some(one) => one & other,
+            None => other,
+        }
+    }
+
     /// Both of two filters that may be there.
     pub(crate) fn both(one: Option<&Self>, other: Option<&Self>) -> Option<Self> {
         match (one, other) {
-            (Some(one), Some(other)) => Some(Self::And(vec![one.clone(), other.clone()])),
+            (Some(one), Some(other)) => Some(one.clone() & other.clone()),
             (one, other) => one.or(other).cloned(),
         }
     }
@@ -403,28 +413,6 @@ impl std::ops::Not for Filter {
     }
 }
 
-/// Takes a tree apart without recursion: one made from hostile input may be deeper than the stack.
-impl Drop for Filter {
-    fn drop(&mut self) {
-        let mut pending = Vec::new();
-        self.detach(&mut pending);
-        while let Some(mut filter) = pending.pop() {
-            filter.detach(&mut pending);
-        }
-    }
-}
-
-impl Filter {
-    /// Moves the children into `pending`.
-    fn detach(&mut self, pending: &mut Vec<Self>) {
-        match self {
-            Self::And(filters) | Self::Or(filters) => pending.append(filters),
-            Self::Not(inner) => pending.push(inner.take()),
-            _ => {}
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -437,13 +425,5 @@ mod tests {
         assert_eq!(!a.clone(), Filter::not_eq("a", 1));
         assert_eq!(!!a.clone(), a);
         assert_eq!(!Filter::is_not_null("b"), b);
-    }
-
-    #[test]
-    fn a_tree_deeper_than_the_stack_can_be_dropped() {
-        let deep = (0..200_000).fold(Filter::is_null("a"), |f, i| {
-            if i % 2 == 0 { Filter::Not(Box::new(f)) } else { Filter::Or(vec![f]) }
-        });
-        drop(deep);
     }
 }

@@ -1,6 +1,7 @@
 //! Running a text query over the parts of a view.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::future::{try_join, try_join_all};
 use roaring::RoaringBitmap;
@@ -10,12 +11,12 @@ use crate::error::{Error, Result};
 use crate::index::text::{Counts, Loaded, Plan, Stats, TextSource};
 use crate::memtable::Source;
 use crate::query::scope::Scope;
+use crate::query::ties::{Ranked, TIES_MAX, Tied};
 use crate::query::{Part, Place, QueryStats, View};
 use crate::segment::RowOrder;
 
-/// Rows that tie with the last hit, at most, where their order is not that of ids or all are wanted: more of them
-/// than this, and which is a hit is left to their order.
-const TIES_MAX: usize = 4_096;
+/// The most values that are read to rank by: 8 bytes of memory each.
+const VALUES_MAX: u64 = 32 << 20;
 /// Runs up to so many rows are indexed where we are.
 const INLINE_ROWS: u32 = 64;
 
@@ -36,15 +37,16 @@ struct Searched<'a> {
 }
 
 impl View {
-    /// The best places of every part, with their scores negated, and with `ties` all that score as the last of
-    /// them. Two round trips; the filter's goes beside the first.
+    /// The best places of every part, with their scores negated, and up to `ties` more that score as the last of
+    /// them: of those that tie, the ones with the least ids, and beside them all of which some are left out. Two round
+    /// trips; the filter's goes beside the first.
     pub(in crate::query) async fn search_text(
         &self,
         (plan, ranks): (&Arc<Plan>, &[BoundRank]),
         scope: &Scope,
         limit: usize,
-        ties: bool,
-    ) -> Result<(Vec<(f32, Place)>, QueryStats)> {
+        ties: usize,
+    ) -> Result<(Vec<(f32, Place)>, Vec<Tied>, QueryStats)> {
         let live = scope.live(self).await?;
         let (parts, segments_pruned) = (live.len(), scope.pruned());
         let mut stats = QueryStats { parts, segments_pruned, ..QueryStats::default() };
@@ -80,17 +82,20 @@ impl View {
         stats.expansions_cut = weights.cut();
         if !ranks.is_empty() {
             let reads = parts.iter().zip(&loaded).filter(|(part, _)| !part.matching.is_empty());
-            let reads = reads.map(|(part, of)| self.read_ranks(part, of, &weights, ranks));
+            let taken = &AtomicU64::new(0);
+            let reads = reads.map(|(part, of)| self.read_ranks(part, of, &weights, (ranks, taken)));
             try_join_all(reads).await?;
         }
         let searches =
             parts.iter().zip(&loaded).map(|(part, loaded)| self.best(part, loaded, &weights, (limit, ties)));
         let best = try_join_all(searches).await?;
         stats.rows_scanned = parts.iter().map(|part| part.matching.len()).sum();
-        let places = parts.iter().zip(best).flat_map(|(part, best)| {
-            best.into_iter().map(|(score, row)| (-score, Place { part: part.number, row }))
-        });
-        Ok((places.collect(), stats))
+        let (mut places, mut tied) = (Vec::new(), Vec::new());
+        for (part, (best, left_out)) in parts.iter().zip(best) {
+            places.extend(best.into_iter().map(|(key, row)| (key, Place { part: part.number, row })));
+            tied.extend(left_out.map(|(key, rows)| (part.number, key, rows)));
+        }
+        Ok((places, tied, stats))
     }
 
     async fn text_of(&self, part: &Part) -> Result<TextSource> {
@@ -129,12 +134,18 @@ impl View {
         part: &Searched<'_>,
         loaded: &Arc<Loaded>,
         stats: &Arc<Stats>,
-        ranks: &[BoundRank],
+        (ranks, taken): (&[BoundRank], &AtomicU64),
     ) -> Result<()> {
         let (of, stats, matching) = (Arc::clone(loaded), Arc::clone(stats), part.matching.clone());
         let work = move || of.rows(&stats, &matching);
         let inline = loaded.work() <= INLINE_WORK;
         let rows = if inline { work() } else { self.env.blocking(work).await? }?;
+        let values = rows.len().saturating_mul(ranks.len() as u64);
+        if taken.fetch_add(values, Ordering::Relaxed).saturating_add(values) > VALUES_MAX {
+            return Err(Error::limit(format!(
+                "too many values to rank by: at most {VALUES_MAX} are read for the documents that a text finds"
+            )));
+        }
         let values = ranks.iter().map(|rank| rank.values(self, part.part, &rows));
         loaded.rank(try_join_all(values).await?);
         Ok(())
@@ -145,23 +156,28 @@ impl View {
         part: &Searched<'_>,
         loaded: &Arc<Loaded>,
         stats: &Arc<Stats>,
-        (limit, ties): (usize, bool),
-    ) -> Result<Vec<(f32, u32)>> {
+        (limit, ties): (usize, usize),
+    ) -> Result<(Vec<(f32, u32)>, Option<(f32, RoaringBitmap)>)> {
         if part.matching.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         }
-        let ties = match &part.part.source {
-            Source::Segment(segment) if segment.meta().order == RowOrder::Leaf => TIES_MAX,
+        let all_ties = match &part.part.source {
+            Source::Segment(segment) if segment.meta().order == RowOrder::Leaf => true,
             // Rows in the order of their ids tie in that order.
-            Source::Segment(_) | Source::Run(_) => usize::from(ties) * TIES_MAX,
+            Source::Segment(_) | Source::Run(_) => ties >= TIES_MAX,
         };
         let rows = part.part.source.rows();
         let all = part.matching.len() == u64::from(rows);
         let allowed = (!all).then(|| part.matching.clone());
         let inline = loaded.work() <= INLINE_WORK;
         let (loaded, stats) = (Arc::clone(loaded), Arc::clone(stats));
-        let work = move || loaded.search(&stats, allowed.as_ref(), limit, ties);
-        if inline { work() } else { self.env.blocking(work).await? }
+        let work = move || loaded.search(&stats, allowed.as_ref(), limit, all_ties);
+        let (best, more) = if inline { work() } else { self.env.blocking(work).await? }?;
+        let best = best.into_iter().map(|(score, row)| (-score, row)).collect();
+        let ranked = Ranked::of(best, limit).with(more);
+        let count = limit.saturating_add(ties);
+        let left_out = ranked.parted(count);
+        Ok((part.part.cut(&self.schema, ranked, count).await?, left_out))
     }
 }
 

@@ -6,6 +6,7 @@ mod highlight;
 mod parse;
 mod rank;
 mod tokens;
+mod tree;
 
 pub(super) use bind::bind;
 pub(super) use highlight::Highlighter;
@@ -53,7 +54,8 @@ pub(super) use tokens::bind as bind_tokens;
 /// A search stays on the thread it is on, for some hundreds of microseconds at most; one that may look at more than
 /// 131,072 postings of a segment, or has thousands of deleted documents to leave out of its statistics, goes to the
 /// blocking pool.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// A query of any depth is cloned, compared and dropped safely; what is printed of one ends below 64 levels.
 #[non_exhaustive]
 pub enum TextQuery {
     /// Every document, with a score of 0.

@@ -38,8 +38,10 @@ const ROWS: usize = 1 << 16;
 ///
 /// A value ranks what the text query finds, and finds nothing by itself. The values of all documents that the text
 /// finds are read: the query costs as many rows of those columns, and 8 bytes of memory for each. At most 256 nodes
-/// and 32 levels.
-#[derive(Clone, Debug, PartialEq)]
+/// and 32 levels, and of a text leg at most 33,554,432 values in all: more documents to rank are
+/// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded).
+///
+/// A rank of any depth is cloned, compared and dropped safely; what is printed of one ends below 64 levels.
 #[non_exhaustive]
 pub enum Rank {
     /// This number.

@@ -1,0 +1,235 @@
+//! Filters as trees.
+
+use std::fmt;
+
+use super::{Filter, Operand};
+use crate::error::{Error, Result};
+use crate::query::tree::{Level, Tree, impl_tree, nodes};
+use crate::types::Value;
+
+/// The most patterns of the filters of a call: each may take a megabyte when compiled.
+const PATTERNS_MAX: usize = 128;
+/// The most bytes of the filters of a call.
+const BYTES_MAX: usize = 64 << 20;
+/// What a node counts besides its names and values, in bytes.
+const NODE_BYTES: usize = 64;
+
+impl_tree!(Filter);
+
+/// What the filters of a call take together.
+#[derive(Debug, Default)]
+pub(in crate::query) struct Weight {
+    patterns: usize,
+    bytes: usize,
+}
+
+impl Weight {
+    /// Adds a filter, unless that is too much.
+    pub(in crate::query) fn add(&mut self, filter: &Filter) -> Result<()> {
+        for node in nodes(filter) {
+            self.patterns += usize::from(node.is_pattern());
+            self.bytes = self.bytes.saturating_add(node.bytes());
+            if self.patterns > PATTERNS_MAX {
+                return Err(Error::limit(format!(
+                    "too many patterns in the filters of a call: at most {PATTERNS_MAX} are allowed"
+                )));
+            }
+            if self.bytes > BYTES_MAX {
+                return Err(Error::limit(format!(
+                    "the filters of a call are too large: at most {BYTES_MAX} bytes are allowed"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Filter {
+    fn is_pattern(&self) -> bool {
+        matches!(self, Self::Glob(..) | Self::IGlob(..) | Self::Regex(..) | Self::Fuzzy(..))
+    }
+
+    /// What the node itself takes.
+    fn bytes(&self) -> usize {
+        let operand = |operand: &Operand| match operand {
+            Operand::Value(value) => value.size(),
+            Operand::New(name) => name.len(),
+        };
+        let (column, rest) = match self {
+            Self::And(_) | Self::Or(_) | Self::Not(_) | Self::Tokens(_) => ("", 0),
+            Self::IsNull(column) => (column.as_str(), 0),
+            Self::Eq(column, with)
+            | Self::Lt(column, with)
+            | Self::Lte(column, with)
+            | Self::Gt(column, with)
+            | Self::Gte(column, with)
+            | Self::Contains(column, with)
+            | Self::AnyLt(column, with)
+            | Self::AnyLte(column, with)
+            | Self::AnyGt(column, with)
+            | Self::AnyGte(column, with) => (column.as_str(), operand(with)),
+            Self::In(column, values) | Self::ContainsAny(column, values) => {
+                (column.as_str(), values.iter().map(Value::size).fold(0, usize::saturating_add))
+            }
+            Self::Glob(column, text) | Self::IGlob(column, text) | Self::Regex(column, text) => {
+                (column.as_str(), text.len())
+            }
+            // Checked for themselves.
+            Self::Fuzzy(column, _) => (column.as_str(), 0),
+        };
+        column.len().saturating_add(rest).saturating_add(NODE_BYTES)
+    }
+}
+
+/// Does the same for every predicate of a column and something that it is compared with.
+macro_rules! predicates {
+    ($do:ident) => {
+        $do! {
+            Eq Lt Lte Gt Gte In Contains ContainsAny AnyLt AnyLte AnyGt AnyGte Glob IGlob Regex Fuzzy
+        }
+    };
+}
+
+impl Tree for Filter {
+    fn leaf() -> Self {
+        Self::And(Vec::new())
+    }
+
+    fn children<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
+        match self {
+            Self::And(filters) | Self::Or(filters) => filters.iter().for_each(visit),
+            Self::Not(inner) => visit(inner),
+            _ => {}
+        }
+    }
+
+    fn children_mut(&mut self, visit: &mut dyn FnMut(&mut Self)) {
+        match self {
+            Self::And(filters) | Self::Or(filters) => filters.iter_mut().for_each(visit),
+            Self::Not(inner) => visit(inner),
+            _ => {}
+        }
+    }
+
+    fn copy(&self) -> Self {
+        let leaves = |filters: &[Self]| filters.iter().map(|_| Self::leaf()).collect();
+        macro_rules! each {
+            ($($predicate:ident)*) => {
+                match self {
+                    Self::And(filters) => Self::And(leaves(filters)),
+                    Self::Or(filters) => Self::Or(leaves(filters)),
+                    Self::Not(_) => Self::Not(Box::new(Self::leaf())),
+                    Self::IsNull(column) => Self::IsNull(column.clone()),
+                    Self::Tokens(tokens) => Self::Tokens(tokens.clone()),
+                    $(Self::$predicate(column, with) => Self::$predicate(column.clone(), with.clone()),)*
+                }
+            };
+        }
+        predicates!(each)
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        macro_rules! each {
+            ($($predicate:ident)*) => {
+                match (self, other) {
+                    (Self::And(one), Self::And(other)) | (Self::Or(one), Self::Or(other)) => {
+                        one.len() == other.len()
+                    }
+                    (Self::Not(_), Self::Not(_)) => true,
+                    (Self::IsNull(one), Self::IsNull(other)) => one == other,
+                    (Self::Tokens(one), Self::Tokens(other)) => one == other,
+                    $((Self::$predicate(a, x), Self::$predicate(b, y)) => a == b && x == y,)*
+                    _ => false,
+                }
+            };
+        }
+        predicates!(each)
+    }
+
+    fn show(&self, children: &[Level<'_, Self>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        macro_rules! each {
+            ($($predicate:ident)*) => {
+                match self {
+                    Self::And(_) => f.debug_tuple("And").field(&children).finish(),
+                    Self::Or(_) => f.debug_tuple("Or").field(&children).finish(),
+                    Self::Not(_) => {
+                        let mut tuple = f.debug_tuple("Not");
+                        for child in children {
+ tuple.field(child);
+ }
+                        tuple.finish()
+                    }
+                    Self::IsNull(column) => f.debug_tuple("IsNull").field(column).finish(),
+                    Self::Tokens(tokens) => f.debug_tuple("Tokens").field(tokens).finish(),
+                    $(Self::$predicate(column, with) => {
+                        f.debug_tuple(stringify!($predicate)).field(column).field(with).finish()
+                    })*
+                }
+            };
+        }
+        predicates!(each)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::{Combine, Rank, TextQuery};
+
+    /// Everything that is derived elsewhere, of a tree deeper than the stack.
+    fn survives<T: Tree + Clone + PartialEq + fmt::Debug>(deep: T, other: &T) {
+        let copy = deep.clone();
+        assert!(copy == deep && &deep != other);
+        let shown = format!("{deep:?}{deep:#?}");
+        assert!(shown.contains("..") && shown.len() < 1 << 20, "{}", shown.len());
+    }
+
+    #[test]
+    fn trees_deeper_than_the_stack_are_cloned_compared_shown_and_dropped() {
+        let levels = 0..200_000;
+        let filter = |leaf| {
+            levels.clone().fold(leaf, |f, at| match at % 3 {
+                0 => Filter::Not(Box::new(f)),
+                1 => Filter::Or(vec![Filter::is_null("b"), f]),
+                _ => Filter::And(vec![f, Filter::is_null("c")]),
+            })
+        };
+        survives(filter(Filter::is_null("a")), &filter(Filter::is_null("b")));
+        let rank = |leaf| {
+            levels.clone().fold(leaf, |rank: Rank, at| match at % 3 {
+                0 => rank.saturate(1.0, 2.0),
+                1 => rank.decay(1.0, 2.0),
+                _ => Rank::sum([Rank::Constant(1.0), rank]),
+            })
+        };
+        survives(rank(Rank::attribute("a")), &rank(Rank::attribute("b")));
+        let text = |leaf| {
+            levels.clone().fold(leaf, |text: TextQuery, at| match at % 5 {
+                0 => text.boost(2.0),
+                1 => TextQuery::any("b", "x").without(text),
+                2 => text.ranked(Combine::Sum, Rank::Constant(1.0)),
+                3 => text.without(TextQuery::any("b", "x")),
+                _ => TextQuery::best([TextQuery::phrase("c", "y"), text]),
+            })
+        };
+        survives(text(TextQuery::any("a", "x")), &text(TextQuery::any("a", "y")));
+    }
+
+    #[test]
+    fn a_tree_shows_as_a_derive_would_show_it() {
+        let filter = Filter::Not(Box::new(Filter::or([Filter::eq("a", 1), Filter::glob("b", "x*")])));
+        let shown = r#"Not(Or([Eq("a", Value(Int(1))), Glob("b", "x*")]))"#;
+        assert_eq!(format!("{filter:?}"), shown);
+        let rank = Rank::product([Rank::attribute("a").decay(2.0, 1.0), Rank::Filter(filter.clone())]);
+        assert_eq!(
+            format!("{rank:?}"),
+            format!(r#"Join(Product, [Decay(Attribute("a"), 2.0, 1.0), Filter({shown})])"#)
+        );
+        let text = TextQuery::any_of([]).boost(0.5).without(TextQuery::all_of([]).ranked(Combine::Max, rank));
+        let copy = text.clone();
+        assert_eq!(copy, text);
+        assert!(
+            format!("{copy:?}").starts_with("Without(Boost(Any([]), 0.5), Ranked(All([]), Join(Product, ")
+        );
+    }
+}

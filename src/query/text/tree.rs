@@ -1,0 +1,189 @@
+//! Text queries and ranks as trees.
+
+use std::fmt;
+
+use super::{Rank, TextQuery};
+use crate::query::Filter;
+use crate::query::tree::{Level, Tree, impl_tree, nodes};
+
+impl_tree!(TextQuery);
+impl_tree!(Rank);
+
+impl TextQuery {
+    /// The values that it ranks by.
+    pub(in crate::query) fn ranks(&self) -> impl Iterator<Item = &Rank> {
+        nodes(self).filter_map(|node| if let Self::Ranked(_, rank, _) = node { Some(rank) } else { None })
+    }
+}
+
+impl Rank {
+    /// The filters in it.
+    pub(in crate::query) fn filters(&self) -> impl Iterator<Item = &Filter> {
+        nodes(self).filter_map(|node| if let Self::Filter(filter) = node { Some(filter) } else { None })
+    }
+}
+
+/// Leaves for so many children.
+fn leaves<T: Tree>(children: &[T]) -> Vec<T> {
+    children.iter().map(|_| T::leaf()).collect()
+}
+
+impl Tree for TextQuery {
+    fn leaf() -> Self {
+        Self::Any(Vec::new())
+    }
+
+    fn children<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
+        match self {
+            Self::Any(of) | Self::All(of) | Self::Best(of) | Self::Product(of) => of.iter().for_each(visit),
+            Self::Without(of, not) => {
+                visit(of);
+                visit(not);
+            }
+            Self::Boost(of, _) | Self::Ranked(of, ..) => visit(of),
+            Self::Match(_) | Self::Phrase(_) => {}
+        }
+    }
+
+    fn children_mut(&mut self, visit: &mut dyn FnMut(&mut Self)) {
+        match self {
+            Self::Any(of) | Self::All(of) | Self::Best(of) | Self::Product(of) => {
+                of.iter_mut().for_each(visit);
+            }
+            Self::Without(of, not) => {
+                visit(of);
+                visit(not);
+            }
+            Self::Boost(of, _) | Self::Ranked(of, ..) => visit(of),
+            Self::Match(_) | Self::Phrase(_) => {}
+        }
+    }
+
+    fn copy(&self) -> Self {
+        let leaf = || Box::new(Self::leaf());
+        match self {
+            Self::Match(query) => Self::Match(query.clone()),
+            Self::Phrase(query) => Self::Phrase(query.clone()),
+            Self::Any(of) => Self::Any(leaves(of)),
+            Self::All(of) => Self::All(leaves(of)),
+            Self::Best(of) => Self::Best(leaves(of)),
+            Self::Product(of) => Self::Product(leaves(of)),
+            Self::Without(..) => Self::Without(leaf(), leaf()),
+            Self::Boost(_, factor) => Self::Boost(leaf(), *factor),
+            Self::Ranked(_, rank, combine) => Self::Ranked(leaf(), rank.clone(), *combine),
+        }
+    }
+
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Match(one), Self::Match(other)) => one == other,
+            (Self::Phrase(one), Self::Phrase(other)) => one == other,
+            (Self::Any(one), Self::Any(other))
+            | (Self::All(one), Self::All(other))
+            | (Self::Best(one), Self::Best(other))
+            | (Self::Product(one), Self::Product(other)) => one.len() == other.len(),
+            (Self::Without(..), Self::Without(..)) => true,
+            #[expect(clippy::float_cmp, reason = "equal factors are the same")]
+            (Self::Boost(_, one), Self::Boost(_, other)) => one == other,
+            (Self::Ranked(_, rank, combine), Self::Ranked(_, other_rank, other)) => {
+                rank == other_rank && combine == other
+            }
+            _ => false,
+        }
+    }
+
+    fn show(&self, children: &[Level<'_, Self>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |name: &str, f: &mut fmt::Formatter<'_>| f.debug_tuple(name).field(&children).finish();
+        let each = |name: &str, rest: &[&dyn fmt::Debug], f: &mut fmt::Formatter<'_>| {
+            let mut tuple = f.debug_tuple(name);
+            for child in children {
+                tuple.field(child);
+            }
+            for field in rest {
+                tuple.field(field);
+            }
+            tuple.finish()
+        };
+        match self {
+            Self::Match(query) => each("Match", &[query], f),
+            Self::Phrase(query) => each("Phrase", &[query], f),
+            Self::Any(_) => list("Any", f),
+            Self::All(_) => list("All", f),
+            Self::Best(_) => list("Best", f),
+            Self::Product(_) => list("Product", f),
+            Self::Without(..) => each("Without", &[], f),
+            Self::Boost(_, factor) => each("Boost", &[factor], f),
+            Self::Ranked(_, rank, combine) => each("Ranked", &[rank, combine], f),
+        }
+    }
+}
+
+impl Tree for Rank {
+    fn leaf() -> Self {
+        Self::Constant(0.0)
+    }
+
+    fn children<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
+        match self {
+            Self::Saturate(of, ..) | Self::Decay(of, ..) => visit(of),
+            Self::Join(_, of) => of.iter().for_each(visit),
+            Self::Constant(_) | Self::Filter(_) | Self::Attribute(_) | Self::Distance(..) => {}
+        }
+    }
+
+    fn children_mut(&mut self, visit: &mut dyn FnMut(&mut Self)) {
+        match self {
+            Self::Saturate(of, ..) | Self::Decay(of, ..) => visit(of),
+            Self::Join(_, of) => of.iter_mut().for_each(visit),
+            Self::Constant(_) | Self::Filter(_) | Self::Attribute(_) | Self::Distance(..) => {}
+        }
+    }
+
+    fn copy(&self) -> Self {
+        let leaf = || Box::new(Self::leaf());
+        match self {
+            Self::Constant(number) => Self::Constant(*number),
+            Self::Filter(filter) => Self::Filter(filter.clone()),
+            Self::Attribute(name) => Self::Attribute(name.clone()),
+            Self::Distance(name, origin) => Self::Distance(name.clone(), *origin),
+            Self::Saturate(_, midpoint, exponent) => Self::Saturate(leaf(), *midpoint, *exponent),
+            Self::Decay(_, midpoint, exponent) => Self::Decay(leaf(), *midpoint, *exponent),
+            Self::Join(combine, of) => Self::Join(*combine, leaves(of)),
+        }
+    }
+
+    #[expect(clippy::float_cmp, reason = "equal numbers are the same")]
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Constant(one), Self::Constant(other)) => one == other,
+            (Self::Filter(one), Self::Filter(other)) => one == other,
+            (Self::Attribute(one), Self::Attribute(other)) => one == other,
+            (Self::Distance(one, origin), Self::Distance(other, other_origin)) => {
+                one == other && origin == other_origin
+            }
+            (Self::Saturate(_, m, e), Self::Saturate(_, other_m, other_e))
+            | (Self::Decay(_, m, e), Self::Decay(_, other_m, other_e)) => m == other_m && e == other_e,
+            (Self::Join(one, of), Self::Join(other, other_of)) => one == other && of.len() == other_of.len(),
+            _ => false,
+        }
+    }
+
+    fn show(&self, children: &[Level<'_, Self>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bent = |name: &str, m: &f64, e: &f64, f: &mut fmt::Formatter<'_>| {
+            let mut tuple = f.debug_tuple(name);
+            for child in children {
+                tuple.field(child);
+            }
+            tuple.field(m).field(e).finish()
+        };
+        match self {
+            Self::Constant(number) => f.debug_tuple("Constant").field(number).finish(),
+            Self::Filter(filter) => f.debug_tuple("Filter").field(filter).finish(),
+            Self::Attribute(name) => f.debug_tuple("Attribute").field(name).finish(),
+            Self::Distance(name, origin) => f.debug_tuple("Distance").field(name).field(origin).finish(),
+            Self::Saturate(_, midpoint, exponent) => bent("Saturate", midpoint, exponent, f),
+            Self::Decay(_, midpoint, exponent) => bent("Decay", midpoint, exponent, f),
+            Self::Join(combine, _) => f.debug_tuple("Join").field(combine).field(&children).finish(),
+        }
+    }
+}
