@@ -19,6 +19,7 @@ use super::part::Nearest;
 use super::rescore::PreparedRescore;
 use super::scope::{Scope, Scopes};
 use super::text::{self, BoundRank};
+use super::ties::TIES_MAX;
 use super::{
     Aggregated, Aggregation, Bound, Filter, Leg, LegHit, Place, Query, QueryResponse, QueryStats, View,
 };
@@ -250,7 +251,8 @@ impl View {
     async fn rank(&self, leg: &PreparedLeg, depth: usize, ties: bool) -> Result<Found> {
         let (mut found, stats) = match &leg.ask {
             PreparedAsk::Nearest(search) => {
-                let search = Nearest { limit: depth, ..search.clone() };
+                let ties = if ties { TIES_MAX } else { 0 };
+                let search = Nearest { limit: depth, ties, ..search.clone() };
                 let near = self.search(&search, &leg.scope).await?;
                 (near.places, near.stats)
             }

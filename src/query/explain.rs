@@ -131,7 +131,9 @@ fn plan_of(leg: &PreparedLeg, at: usize, part: &Part) -> PartPlan {
         _ if pruned => SearchPlan::Nothing,
         (PreparedAsk::Text(plan, _), _) => SearchPlan::Postings { words: plan.leaves.len() },
         (PreparedAsk::Order(_), _) => SearchPlan::Walk { rows: leg.depth },
-        (PreparedAsk::Nearest(search), Source::Segment(segment)) => search_of(search, leg.depth, segment),
+        (PreparedAsk::Nearest(search), Source::Segment(segment)) => {
+            search_of(search, leg.depth, part, segment)
+        }
         (PreparedAsk::Nearest(search), Source::Run(_)) => compare(search, part),
     };
     let name = match &part.source {
@@ -151,17 +153,18 @@ fn filter_of(bound: &Bound, segment: &Segment) -> FilterPlan {
     if plan.is_unknown() { FilterPlan::Values } else { FilterPlan::Index(plan.to_string(), plan.bytes()) }
 }
 
-fn search_of(search: &Nearest, depth: usize, segment: &Arc<Segment>) -> SearchPlan {
+fn search_of(search: &Nearest, depth: usize, part: &Part, segment: &Arc<Segment>) -> SearchPlan {
     let mut all = RoaringBitmap::new();
     all.insert_range(0..segment.meta().rows);
     let search = Nearest { limit: depth, ..search.clone() };
-    let target = Target { part: 0, segment: Arc::clone(segment), matching: Arc::new(all) };
-    if !search.probes(segment, &target.matching) {
-        return SearchPlan::Compare { bytes: u64::from(segment.meta().rows) * search.row_bytes as u64 };
+    let (segment, matching) = (Arc::clone(segment), Arc::new(all));
+    let target = Target { at: 0, part: part.clone(), segment, matching };
+    if !search.probes(&target.segment, &target.matching) {
+        return compare(&search, part);
     }
     match leaves_of(&search, &target) {
         Some((leaves, of, bytes)) => SearchPlan::Probe { leaves, of, bytes },
-        None => SearchPlan::Compare { bytes: u64::from(segment.meta().rows) * search.row_bytes as u64 },
+        None => compare(&search, part),
     }
 }
 

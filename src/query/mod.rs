@@ -29,7 +29,8 @@ mod scope;
 mod select;
 mod stats;
 pub(crate) mod text;
-pub(crate) mod topk;
+mod ties;
+mod topk;
 mod view;
 
 pub use aggregate::{Aggregate, AggregateGroup, Aggregated, Aggregation};

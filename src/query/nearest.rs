@@ -32,6 +32,7 @@ impl View {
             prepared: Arc::new(Prepared::new(column, shape, vector)?),
             row_bytes: shape.dimension * shape.element.size(),
             limit: 0,
+            ties: 0,
             metric: shape.metric,
             effort,
         })
@@ -49,7 +50,7 @@ impl View {
             match &part.source {
                 Source::Segment(segment) if search.probes(segment, matching) => {
                     let (segment, matching) = (Arc::clone(segment), Arc::clone(matching));
-                    targets.push(Target { part: at, segment, matching });
+                    targets.push(Target { at, part: part.clone(), segment, matching });
                 }
                 _ => {
                     stats.rows_scanned += matching.len();
@@ -58,10 +59,10 @@ impl View {
             }
         }
         let searches = others.into_iter().map(|(at, part, matching)| async move {
-            let near = part.nearest(&self.env, search, matching).await?;
+            let near = part.nearest(&self.env, &self.schema, search, matching).await?;
             Ok::<_, Error>(near.into_iter().map(move |(distance, row)| (distance, Place { part: at, row })))
         });
-        let (probed, near) = try_join(probe(&self.env, search, targets), try_join_all(searches)).await?;
+        let (probed, near) = try_join(probe(self, search, targets), try_join_all(searches)).await?;
         stats.rows_scanned += probed.scanned;
         stats.rows_reranked = probed.reranked;
         stats.leaves_probed = probed.leaves;

@@ -12,6 +12,7 @@ use roaring::RoaringBitmap;
 use super::distance::Prepared;
 use super::filter::{Bound, Indexes, Plan, Rules};
 use super::probe::Effort;
+use super::ties::Ranked;
 use super::topk::TopK;
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -46,6 +47,8 @@ pub(super) struct Nearest {
     pub(super) prepared: Arc<Prepared>,
     pub(super) row_bytes: usize,
     pub(super) limit: usize,
+    /// How many more rows are kept for being as near as the last: those with the least ids.
+    pub(super) ties: usize,
     pub(super) metric: Metric,
     /// The query's components, and how thoroughly to search.
     pub(super) vector: Vec<f32>,
@@ -204,16 +207,24 @@ impl Part {
         }
     }
 
-    /// The nearest of the `allowed` rows: distance and row, nearest first, ties by row.
+    /// The nearest of the `allowed` rows: distance and row, nearest first. Of those that are as near as the last, the
+    /// ones with the least ids.
     pub(super) async fn nearest(
         &self,
         env: &Env,
+        schema: &Schema,
         search: &Nearest,
         allowed: &RoaringBitmap,
     ) -> Result<Vec<(f32, u32)>> {
+        let ranked = self.compare(env, search, allowed).await?;
+        self.cut(schema, ranked, search.limit.saturating_add(search.ties)).await
+    }
+
+    /// The nearest of the `allowed` rows, each compared, and all that are as near as the last.
+    async fn compare(&self, env: &Env, search: &Nearest, allowed: &RoaringBitmap) -> Result<Ranked> {
         let mut top = TopK::new(search.limit);
         if allowed.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Ranked::default());
         }
         let segment = match &self.source {
             Source::Run(run) => {
@@ -221,7 +232,7 @@ impl Part {
                 let array = run.rows().columns().get(place).cloned();
                 let array = array.ok_or_else(|| Error::internal("a run lacks a column"))?;
                 let rows = 0..self.source.rows();
-                return Ok(score(env, search, array, rows, allowed.clone(), top).await?.into_sorted_vec());
+                return Ok(score(env, search, array, rows, allowed.clone(), top).await?.finish());
             }
             Source::Segment(segment) => segment,
         };
@@ -240,18 +251,13 @@ impl Part {
             let picked = within(allowed, rows.clone());
             top = score(env, search, array, rows, picked, top).await?;
         }
-        Ok(top.into_sorted_vec())
+        Ok(top.finish())
     }
 
     /// The same where few rows are allowed: only theirs are read.
-    async fn nearest_of_few(
-        &self,
-        env: &Env,
-        search: &Nearest,
-        allowed: &RoaringBitmap,
-    ) -> Result<Vec<(f32, u32)>> {
+    async fn nearest_of_few(&self, env: &Env, search: &Nearest, allowed: &RoaringBitmap) -> Result<Ranked> {
         let mut top = TopK::new(search.limit);
-        let Source::Segment(segment) = &self.source else { return Ok(Vec::new()) };
+        let Source::Segment(segment) = &self.source else { return Ok(Ranked::default()) };
         let page = (VECTOR_WINDOW_BYTES / search.row_bytes.max(1)).max(1);
         let rows: Vec<u32> = allowed.iter().collect();
         for rows in rows.chunks(page) {
@@ -272,7 +278,7 @@ impl Part {
                 })
                 .await??;
         }
-        Ok(top.into_sorted_vec())
+        Ok(top.finish())
     }
 }
 
@@ -283,8 +289,8 @@ async fn score(
     array: arrow::array::ArrayRef,
     rows: Range<u32>,
     allowed: RoaringBitmap,
-    mut top: TopK<u32>,
-) -> Result<TopK<u32>> {
+    mut top: TopK,
+) -> Result<TopK> {
     let prepared = Arc::clone(&search.prepared);
     let work = move || {
         let picked = mask(rows.clone(), &allowed);

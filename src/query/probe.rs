@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 
 use super::part::Nearest;
 use super::topk::TopK;
-use crate::env::Env;
+use super::{Part, View};
 use crate::error::{Error, Result};
 use crate::index::vector::{CentroidSet, Curve, Found, Query as Codes, VectorIndex};
 use crate::segment::Segment;
@@ -65,7 +65,8 @@ impl Effort {
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     /// The number of its part.
-    pub(super) part: usize,
+    pub(super) at: usize,
+    pub(super) part: Part,
     pub(super) segment: Arc<Segment>,
     pub(super) matching: Arc<RoaringBitmap>,
 }
@@ -88,7 +89,7 @@ pub(super) fn is_worth_probing(matching: u64) -> bool {
 }
 
 /// Probes segments, all of which have an index of the column.
-pub(super) async fn probe(env: &Env, search: &Nearest, targets: Vec<Target>) -> Result<Probed> {
+pub(super) async fn probe(view: &View, search: &Nearest, targets: Vec<Target>) -> Result<Probed> {
     let mut groups: Vec<(Arc<CentroidSet>, Vec<Target>)> = Vec::new();
     for target in targets {
         let Some(index) = target.segment.index(search.column) else { continue };
@@ -97,7 +98,7 @@ pub(super) async fn probe(env: &Env, search: &Nearest, targets: Vec<Target>) -> 
             None => groups.push((Arc::clone(index.set()), vec![target])),
         }
     }
-    let groups = groups.into_iter().map(|(set, targets)| probe_group(env, search, set, targets));
+    let groups = groups.into_iter().map(|(set, targets)| probe_group(view, search, set, targets));
     let mut all = Probed::default();
     for probed in try_join_all(groups).await? {
         all.near.extend(probed.near);
@@ -111,7 +112,7 @@ pub(super) async fn probe(env: &Env, search: &Nearest, targets: Vec<Target>) -> 
 }
 
 async fn probe_group(
-    env: &Env,
+    view: &View,
     search: &Nearest,
     set: Arc<CentroidSet>,
     targets: Vec<Target>,
@@ -122,7 +123,7 @@ async fn probe_group(
     loop {
         let leaves = choose(&set, &codes, wanted, search, &targets);
         let everything = wanted >= set.len();
-        let searches = targets.iter().map(|target| probe_one(env, search, &codes, &leaves, target));
+        let searches = targets.iter().map(|target| probe_one(view, search, &codes, &leaves, target));
         let found = try_join_all(searches).await?;
         let hits: usize = found.iter().map(|(near, _)| near.len()).sum();
         if hits < search.limit && !everything {
@@ -136,7 +137,7 @@ async fn probe_group(
             probed.leaves += found.leaves;
             probed.scanned += found.scanned;
             probed.reranked += found.candidates.len() as u64;
-            probed.near.extend(near.into_iter().map(|(distance, row)| (target.part, distance, row)));
+            probed.near.extend(near.into_iter().map(|(distance, row)| (target.at, distance, row)));
         }
         return Ok(probed);
     }
@@ -240,7 +241,7 @@ fn choose(set: &CentroidSet, codes: &Codes, wanted: usize, search: &Nearest, tar
 
 /// The nearest rows of one segment: distance and row.
 async fn probe_one(
-    env: &Env,
+    view: &View,
     search: &Nearest,
     codes: &Arc<Codes>,
     leaves: &[u32],
@@ -249,7 +250,7 @@ async fn probe_one(
     let Some(index) = target.segment.index(search.column) else { return Ok(Default::default()) };
     let rows = u64::from(target.segment.meta().rows);
     let allowed = (target.matching.len() < rows).then(|| index.allowed(leaves, &target.matching, rows));
-    let found = index.search(env, codes, leaves, allowed, search.limit).await?;
+    let found = index.search(&view.env, codes, leaves, allowed, search.limit).await?;
     let candidates = found.candidates.iter().map(|candidate| candidate.row);
     let rows: RoaringBitmap = candidates.filter(|row| target.matching.contains(*row)).collect();
     if rows.is_empty() {
@@ -263,5 +264,6 @@ async fn probe_one(
             top.push(distance, row);
         }
     })?;
-    Ok((top.into_sorted_vec(), found))
+    let near = target.part.cut(&view.schema, top.finish(), search.limit.saturating_add(search.ties)).await?;
+    Ok((near, found))
 }

@@ -1,42 +1,43 @@
-//! The nearest few of many, and what is as near as the last of them.
+//! The nearest few of many rows, and what is as near as the last of them.
 //!
-//! **Invariant:** with fewer ties than [`TIES_MAX`] the outcome depends on what was pushed, never on the order of
-//! the pushes.
+//! **Invariant:** the outcome depends on what was pushed, never on the order of the pushes.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
+use roaring::RoaringBitmap;
+
+use super::ties::Ranked;
+
 /// How many entries are reserved at first: a limit is the caller's word, not a reason to allocate.
 const RESERVED_MAX: usize = 1 << 10;
 
-/// The most entries that are kept for being as near as the last: which of more of them are is left to chance.
-const TIES_MAX: usize = 4_096;
-
-/// The `limit` least of all pushed entries by distance, and those whose distance is that of the greatest of them:
-/// who chooses among them has to see them all.
+/// The `limit` least of all pushed rows by distance, and all whose distance is that of the greatest of them: who
+/// chooses among them has to see them all. However many tie, they take a bit or two each.
 #[derive(Clone, Debug)]
-pub(crate) struct TopK<T> {
+pub(super) struct TopK {
     limit: usize,
     /// The greatest on top.
-    heap: BinaryHeap<Entry<T>>,
+    heap: BinaryHeap<Entry>,
     /// As far as the top of the full heap.
-    ties: Vec<Entry<T>>,
+    ties: RoaringBitmap,
 }
 
-#[derive(Clone, Debug)]
-struct Entry<T> {
+#[derive(Clone, Copy, Debug)]
+struct Entry {
     distance: f32,
-    key: T,
+    row: u32,
 }
 
-impl<T: Ord> TopK<T> {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, heap: BinaryHeap::with_capacity(limit.min(RESERVED_MAX)), ties: Vec::new() }
+impl TopK {
+    pub(super) fn new(limit: usize) -> Self {
+        let heap = BinaryHeap::with_capacity(limit.min(RESERVED_MAX));
+        Self { limit, heap, ties: RoaringBitmap::new() }
     }
 
-    /// Offers an entry.
-    pub(crate) fn push(&mut self, distance: f32, key: T) {
-        let entry = Entry { distance, key };
+    /// Offers a row.
+    pub(super) fn push(&mut self, distance: f32, row: u32) {
+        let entry = Entry { distance, row };
         if self.heap.len() < self.limit {
             self.heap.push(entry);
             return;
@@ -44,56 +45,55 @@ impl<T: Ord> TopK<T> {
         let Some(mut greatest) = self.heap.peek_mut() else { return };
         match distance.total_cmp(&greatest.distance) {
             Ordering::Greater => {}
-            Ordering::Equal => self.ties.push(entry),
+            Ordering::Equal => {
+                self.ties.insert(row);
+            }
             Ordering::Less => {
                 let out = std::mem::replace(&mut *greatest, entry);
                 drop(greatest);
                 if self.heap.peek().is_some_and(|now| now.distance.total_cmp(&out.distance).is_lt()) {
                     self.ties.clear();
                 } else {
-                    self.ties.push(out);
+                    self.ties.insert(out.row);
                 }
             }
         }
-        self.ties.truncate(TIES_MAX);
     }
 
-    /// Everything held, least first, ties by key.
-    pub(crate) fn into_sorted_vec(self) -> Vec<(f32, T)> {
-        let mut held = self.heap.into_vec();
-        held.extend(self.ties);
-        held.sort_unstable();
-        held.into_iter().map(|entry| (entry.distance, entry.key)).collect()
-    }
-}
-
-impl<T: Ord> Extend<(f32, T)> for TopK<T> {
-    fn extend<I: IntoIterator<Item = (f32, T)>>(&mut self, entries: I) {
-        for (distance, key) in entries {
-            self.push(distance, key);
+    /// Everything held.
+    pub(super) fn finish(self) -> Ranked {
+        let mut held: Vec<(f32, u32)> =
+            self.heap.into_sorted_vec().into_iter().map(|entry| (entry.distance, entry.row)).collect();
+        if self.limit == 0 || held.len() < self.limit {
+            return Ranked { sure: held, tied: None };
         }
+        let mut ranked = Ranked::of(std::mem::take(&mut held), self.limit);
+        if let Some((_, tied)) = &mut ranked.tied {
+            *tied |= self.ties;
+        }
+        ranked
     }
 }
 
-impl<T: Ord> Ord for Entry<T> {
+impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.distance.total_cmp(&other.distance).then_with(|| self.key.cmp(&other.key))
+        self.distance.total_cmp(&other.distance).then_with(|| self.row.cmp(&other.row))
     }
 }
 
-impl<T: Ord> PartialOrd for Entry<T> {
+impl PartialOrd for Entry {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<T: Ord> PartialEq for Entry<T> {
+impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl<T: Ord> Eq for Entry<T> {}
+impl Eq for Entry {}
 
 #[cfg(test)]
 mod tests {
@@ -107,8 +107,8 @@ mod tests {
     }
 
     /// As bits, so that NaN equals itself.
-    fn bits(entries: Vec<(f32, u16)>) -> Vec<(u32, u16)> {
-        entries.into_iter().map(|(distance, key)| (distance.to_bits(), key)).collect()
+    fn bits(entries: impl IntoIterator<Item = (f32, u32)>) -> Vec<(u32, u32)> {
+        entries.into_iter().map(|(distance, row)| (distance.to_bits(), row)).collect()
     }
 
     proptest! {
@@ -118,36 +118,31 @@ mod tests {
             limit in 0_usize..20,
             turn in 0_usize..60,
         ) {
-            let mut entries: Vec<(f32, u16)> = distances.into_iter().zip(0..).collect();
+            let mut entries: Vec<(f32, u32)> = distances.into_iter().zip(0..).collect();
             let turn = turn % entries.len().max(1);
             entries.rotate_left(turn);
             let mut top = TopK::new(limit);
-            top.extend(entries.iter().copied());
-            let (first, second) = entries.split_at(turn);
-            let mut merged = TopK::new(limit);
-            for half in [first, second] {
-                let mut part = TopK::new(limit);
-                part.extend(half.iter().copied());
-                merged.extend(part.into_sorted_vec());
-            }
+            entries.iter().for_each(|(distance, row)| top.push(*distance, *row));
             entries.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let last = limit.checked_sub(1).and_then(|last| entries.get(last)).map(|last| last.0);
             entries.retain(|(distance, _)| limit > 0 && last.is_none_or(|last| distance.total_cmp(&last).is_le()));
-            prop_assert_eq!(bits(top.into_sorted_vec()), bits(entries.clone()));
-            prop_assert_eq!(bits(merged.into_sorted_vec()), bits(entries));
+            let Ranked { sure, tied } = top.finish();
+            prop_assert!(last.is_none() || sure.len() < limit);
+            let tied = tied.into_iter().flat_map(|(key, rows)| rows.into_iter().map(move |row| (key, row)));
+            prop_assert_eq!(bits(sure.into_iter().chain(tied)), bits(entries));
         }
     }
 
     #[test]
-    fn a_great_limit_reserves_little_none_admits_nothing_and_ties_are_bounded() {
+    fn a_great_limit_reserves_little_none_admits_nothing_and_all_ties_are_kept() {
         let mut all = TopK::new(usize::MAX);
         all.push(1.0, 1);
-        assert_eq!(all.into_sorted_vec(), [(1.0, 1)]);
+        assert_eq!(all.finish().sure, [(1.0, 1)]);
         let mut none = TopK::new(0);
         none.push(0.0, 1);
-        assert!(none.into_sorted_vec().is_empty());
+        assert!(none.finish().sure.is_empty());
         let mut same = TopK::new(1);
-        same.extend((0..3 * TIES_MAX).map(|key| (1.0, key)));
-        assert_eq!(same.into_sorted_vec().len(), 1 + TIES_MAX);
+        (0..100_000).for_each(|row| same.push(1.0, row));
+        assert_eq!(same.finish().tied.unwrap().1.len(), 100_000);
     }
 }
