@@ -263,6 +263,9 @@ impl View {
         };
         found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         through(&mut found, depth, |a, b| a.0.total_cmp(&b.0));
+        if ties {
+            found = self.cut(found, depth.saturating_add(TIES_MAX)).await?;
+        }
         let distances = matches!(leg.ask, PreparedAsk::Nearest(_));
         let (mut rank, mut last) = (0, None);
         let hits = found.into_iter().enumerate().map(|(at, (key, place))| {

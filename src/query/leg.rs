@@ -86,14 +86,18 @@ impl Leg {
     }
 
     /// Of a vector leg: the share of the true nearest documents that should be found, on average over queries
-    /// like those that are stored: above 0, and at most 1, which is [`Leg::exact`]. Default 0.95. Columns without
-    /// an index are searched exactly, whatever is asked. Of other legs: nothing, they are exact.
+    /// like the different vectors that are stored: above 0, and at most 1, which is [`Leg::exact`]. Default 0.95.
+    /// Regions of the space where neighbours are harder to find are searched more thoroughly than others. Of queries
+    /// that are unlike what is stored, less may be found: they are asked for another 60 % of what a recall leaves
+    /// open, and no more is promised. Columns without an index are searched exactly, whatever is asked. Of other legs:
+    /// nothing, they are exact.
     pub fn recall(mut self, recall: f64) -> Self {
         self.set_effort(Effort::of(recall));
         self
     }
 
-    /// Of a vector leg: probes this many leaves of the index, at least 1, whatever recall that gives.
+    /// Of a vector leg: probes this many of the nearest leaves of the index, at least 1, whatever recall that gives, and
+    /// however few hits. With a filter, leaves without a match are not counted.
     pub fn probes(mut self, probes: usize) -> Self {
         self.set_effort(Effort::Probes(probes));
         self

@@ -217,6 +217,11 @@ impl Vectors {
         Ok(Self { blob, shape, seed, rows, base, nulls: Arc::new(nulls) })
     }
 
+    /// The rows without a vector.
+    pub(super) fn nulls(&self) -> &RoaringBitmap {
+        &self.nulls
+    }
+
     /// The vectors of a run of rows, in one request.
     pub(super) async fn range(&self, env: &Env, rows: Range<u32>) -> Result<ArrayRef> {
         self.runs(env, vec![rows]).await
