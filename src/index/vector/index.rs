@@ -280,10 +280,13 @@ impl VectorIndex {
         }
         let (record, listed) =
             bytes.split_at_checked(length(padded, bits, codes, false)).unwrap_or((bytes, &[]));
-        let mut rows: RoaringBitmap = match entry.run() {
-            Some(run) => run.collect(),
-            None => listed.as_chunks().0.iter().map(|row| u32::from_le_bytes(*row)).collect(),
-        };
+        let mut rows = RoaringBitmap::new();
+        match entry.run() {
+            Some(run) => {
+                rows.insert_range(run);
+            }
+            None => rows.extend(listed.as_chunks().0.iter().map(|row| u32::from_le_bytes(*row))),
+        }
         if let Some(filtered) = filtered {
             rows &= filtered.matching.as_ref();
         }
