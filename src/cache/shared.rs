@@ -18,12 +18,18 @@ impl Shared {
         objects.get(key)?.upgrade()?.downcast().ok()
     }
 
-    /// Makes an object known to others.
-    pub(crate) fn keep<T: Any + Send + Sync>(&self, key: ObjectKey, object: &Arc<T>) {
+    /// Makes an object known to others, unless there is one already: that is the one to use, so that all who decode an
+    /// object at the same time come to hold the same.
+    pub(crate) fn keep<T: Any + Send + Sync>(&self, key: ObjectKey, object: Arc<T>) -> Arc<T> {
         let mut objects = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = objects.get(&key).and_then(Weak::upgrade).and_then(|there| there.downcast().ok())
+        {
+            return there;
+        }
         objects.retain(|_, object| object.strong_count() > 0);
-        let object: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(object);
-        objects.insert(key, Arc::downgrade(&object));
+        let known: Arc<dyn Any + Send + Sync> = Arc::<T>::clone(&object);
+        objects.insert(key, Arc::downgrade(&known));
+        object
     }
 }
 
@@ -41,13 +47,15 @@ mod tests {
     #[test]
     fn an_object_is_known_while_it_is_held() {
         let (shared, key) = (Shared::default(), ObjectKey::new("a").unwrap());
-        let object = Arc::new(7_u32);
-        shared.keep(key.clone(), &object);
+        let object = shared.keep(key.clone(), Arc::new(7_u32));
+        let second = shared.keep(key.clone(), Arc::new(7_u32));
+        assert!(Arc::ptr_eq(&object, &second), "what was first is what all hold");
+        drop(second);
         assert_eq!(shared.clone().get::<u32>(&key).as_deref(), Some(&7));
         assert!(shared.get::<u64>(&key).is_none(), "of another type");
         drop(object);
         assert!(shared.get::<u32>(&key).is_none());
-        shared.keep(ObjectKey::new("b").unwrap(), &Arc::new(8_u32));
+        drop(shared.keep(ObjectKey::new("b").unwrap(), Arc::new(8_u32)));
         assert_eq!(format!("{shared:?}"), "Shared(1 objects)");
     }
 }

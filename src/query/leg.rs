@@ -89,15 +89,18 @@ impl Leg {
     }
 
     /// Of a vector leg: the share of the true nearest documents that should be found, on average over queries
-    /// like those that are stored: above 0, and at most 1, which is [`Leg::exact`]. Default 0.95. Columns without
-    /// an index are searched exactly, whatever is asked. Other legs are exact, and refuse it. The last of this,
-    /// [`Leg::probes`] and [`Leg::exact`] holds.
+    /// like the different vectors that are stored: above 0, and at most 1, which is [`Leg::exact`]. Default 0.95.
+    /// Regions of the space where neighbours are harder to find are searched more thoroughly than others. Of queries
+    /// that are unlike what is stored, less may be found: they are asked for another 60 % of what a recall leaves
+    /// open, and no more is promised. Columns without an index are searched exactly, whatever is asked. Other legs are
+    /// exact, and refuse it. The last of this, [`Leg::probes`] and [`Leg::exact`] holds.
     pub fn recall(mut self, recall: f64) -> Self {
         self.effort = Some(Effort::of(recall));
         self
     }
 
-    /// Of a vector leg: probes this many leaves of the index, at least 1, whatever recall that gives.
+    /// Of a vector leg: probes this many of the nearest leaves of the index, at least 1, whatever recall that gives, and
+    /// however few hits. With a filter, leaves without a match are not counted.
     pub fn probes(mut self, probes: usize) -> Self {
         self.effort = Some(Effort::Probes(probes));
         self

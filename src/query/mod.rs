@@ -24,6 +24,7 @@ mod recall;
 mod request;
 mod rescore;
 mod response;
+mod room;
 mod scan;
 mod scope;
 mod select;

@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 use super::distance::Prepared;
 use super::part::Nearest;
 use super::probe::{Effort, Target, is_worth_probing, probe};
+use super::room::Room;
 use super::scope::Scope;
 use super::{Place, QueryStats, View};
 use crate::error::{Error, Result};
@@ -36,6 +37,7 @@ impl View {
             ties: 0,
             metric: shape.metric,
             effort,
+            room: Arc::new(Room::new()),
         })
     }
 
@@ -48,10 +50,16 @@ impl View {
             stats.parts += 1;
             stats.rows += u64::from(part.source.rows());
             stats.tail_rows += part.tail_rows();
+            let mut matching = Arc::clone(matching);
+            if let Source::Segment(segment) = &part.source {
+                let nulls = segment.without_vector(search.column)?;
+                if !nulls.is_empty() {
+                    matching = Arc::new(matching.as_ref() - nulls);
+                }
+            }
             match &part.source {
-                Source::Segment(segment) if search.probes(segment, matching) => {
-                    let (segment, matching) = (Arc::clone(segment), Arc::clone(matching));
-                    targets.push(Target { at, part: part.clone(), segment, matching });
+                Source::Segment(segment) if search.probes(segment, &matching) => {
+                    targets.push(Target { at, part: part.clone(), segment: Arc::clone(segment), matching });
                 }
                 _ => {
                     stats.rows_scanned += matching.len();
@@ -60,7 +68,7 @@ impl View {
             }
         }
         let searches = others.into_iter().map(|(at, part, matching)| async move {
-            let near = part.nearest(&self.env, &self.schema, search, matching).await?;
+            let near = part.nearest(&self.env, &self.schema, search, &matching).await?;
             Ok::<_, Error>(near.into_iter().map(move |(distance, row)| (distance, Place { part: at, row })))
         });
         let (probed, near) = try_join(probe(self, search, targets), try_join_all(searches)).await?;

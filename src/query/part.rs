@@ -1,5 +1,6 @@
 //! A part of a snapshot: a segment or a layer of the tail behind one small surface.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use roaring::RoaringBitmap;
 use super::distance::Prepared;
 use super::filter::{Bound, Indexes, Plan, Rules};
 use super::probe::Effort;
+use super::room::Room;
 use super::ties::Ranked;
 use super::topk::TopK;
 use crate::env::Env;
@@ -28,8 +30,10 @@ const PARALLEL: usize = 4;
 const INLINE_ROWS: usize = 2_048;
 /// Bytes of vectors that are scanned at a time.
 const VECTOR_WINDOW_BYTES: usize = 8 << 20;
+/// Vectors of so many bytes are compared where we are: a change of threads takes longer.
+const INLINE_BYTES: usize = 256 << 10;
 /// Below one allowed row in this many, vectors are read row by row instead of in whole windows.
-const SPARSE: u64 = 8;
+pub(super) const SPARSE: u64 = 8;
 
 /// Rows with some of them dead already, whatever newer layers hide.
 #[derive(Clone, Debug)]
@@ -55,6 +59,8 @@ pub(super) struct Nearest {
     /// The query's components, and how thoroughly to search.
     pub(super) vector: Vec<f32>,
     pub(super) effort: Effort,
+    /// For what is read.
+    pub(super) room: Arc<Room>,
 }
 
 impl Part {
@@ -255,10 +261,12 @@ impl Part {
         let window = u32::try_from(window).unwrap_or(u32::MAX);
         let windows =
             (0..rows).step_by(window as usize).map(|start| start..rows.min(start.saturating_add(window)));
-        let read =
-            |rows: Range<u32>| async move { Ok((segment.vectors(search.column, rows.clone()).await?, rows)) };
+        let read = |rows: Range<u32>| async move {
+            let room = search.room.take(rows.len() as u64 * search.row_bytes as u64).await?;
+            Ok::<_, Error>((segment.vectors(search.column, rows.clone()).await?, rows, room))
+        };
         let mut arrays = stream::iter(windows).map(read).buffered(PARALLEL);
-        while let Some((array, rows)) = arrays.try_next().await.map_err(|e: Error| e)? {
+        while let Some((array, rows, _room)) = arrays.try_next().await? {
             let picked = within(allowed, rows.clone());
             top = score(env, search, array, rows, picked, top).await?;
         }
@@ -267,29 +275,53 @@ impl Part {
 
     /// The same where few rows are allowed: only theirs are read.
     async fn nearest_of_few(&self, env: &Env, search: &Nearest, allowed: &RoaringBitmap) -> Result<Ranked> {
-        let mut top = TopK::new(search.limit);
         let Source::Segment(segment) = &self.source else { return Ok(Ranked::default()) };
-        let page = (VECTOR_WINDOW_BYTES / search.row_bytes.max(1)).max(1);
-        let rows: Vec<u32> = allowed.iter().collect();
+        Ok(search.compare(env, segment, allowed, &BTreeMap::new()).await?.finish())
+    }
+}
+
+impl Nearest {
+    /// How many of the nearest the recall is promised of.
+    pub(super) fn promised(&self) -> usize {
+        self.limit.saturating_sub(self.beyond).max(1)
+    }
+
+    /// Compares some rows of a segment, in pages. A row among `copies` stands for all rows of its bitmap.
+    pub(super) async fn compare(
+        &self,
+        env: &Env,
+        segment: &Segment,
+        rows: &RoaringBitmap,
+        copies: &BTreeMap<u32, RoaringBitmap>,
+    ) -> Result<TopK> {
+        let mut top = TopK::new(self.limit);
+        let page = (VECTOR_WINDOW_BYTES / self.row_bytes.max(1)).max(1);
+        let rows: Vec<u32> = rows.iter().collect();
         for rows in rows.chunks(page) {
+            let bytes = rows.len() * self.row_bytes;
+            let _room = self.room.take(bytes as u64).await?;
             let picked: RoaringBitmap = rows.iter().copied().collect();
-            let batch = segment.fetch(&[search.column], &picked).await?;
-            let array = batch.columns().get(1).cloned();
-            let array = array.ok_or_else(|| Error::internal("a segment lacks a column"))?;
-            let search = search.clone();
-            let rows = rows.to_vec();
-            top = env
-                .blocking(move || {
-                    search.prepared.each(&array, None, |at, distance| {
-                        if let Some(row) = rows.get(at) {
-                            top.push(distance, *row);
-                        }
-                    })?;
-                    Ok::<_, Error>(top)
-                })
-                .await??;
+            let array = segment.vectors_of(self.column, &picked).await?;
+            let mut near = Vec::with_capacity(rows.len());
+            if bytes <= INLINE_BYTES {
+                self.prepared.each(&array, None, |at, distance| near.push((distance, at)))?;
+            } else {
+                let prepared = Arc::clone(&self.prepared);
+                let work = move || {
+                    prepared.each(&array, None, |at, distance| near.push((distance, at)))?;
+                    Ok::<_, Error>(near)
+                };
+                near = env.blocking(work).await??;
+            }
+            for (distance, at) in near {
+                let row = rows.get(at).copied().ok_or_else(|| Error::internal("more vectors than rows"))?;
+                match copies.get(&row) {
+                    Some(copies) => top.push_all(distance, copies),
+                    None => top.push(distance, row),
+                }
+            }
         }
-        Ok(top.finish())
+        Ok(top)
     }
 }
 

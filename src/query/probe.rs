@@ -1,32 +1,33 @@
 //! Approximate search: which leaves are probed for a recall, in which segments.
 //!
 //! Segments that share a centroid set are probed by one order of its leaves. How many of the nearest leaves it
-//! takes is read from the curves that were measured when the segments were built. With a filter that lets a
-//! share s of the rows through, the k-th match is about the k/s-th neighbour, so the curve of that many is read;
-//! leaves without a match are skipped and not counted.
+//! takes is read from the curves that were measured when the segments were built, in the region of the query. With a
+//! filter that lets a share s of the rows through, the k-th match is about the k/s-th neighbour, so the curve of that
+//! many is read; leaves without a match are skipped and not counted.
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
 use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
-use super::part::Nearest;
-use super::topk::TopK;
+use super::part::{Nearest, SPARSE};
 use super::{Part, View};
 use crate::error::{Error, Result};
-use crate::index::vector::{CentroidSet, Curve, Found, Query as Codes, VectorIndex};
+use crate::index::vector::{
+    CentroidSet, CurveAt, Hunt, Plan, Query as Codes, Ranks, Tally, VectorIndex, is_enough,
+};
 use crate::segment::Segment;
 
 /// Up to so many matches are compared one by one: to read their vectors costs less than to probe.
 const EXACT_ROWS: u64 = 1_000;
-/// Beyond this many neighbours nothing was measured: every leaf with a match is probed.
-const MEASURED: f64 = 1_000.0;
-/// How much of what a recall leaves open is aimed at besides: curves are measured with rows that are stored, and
-/// queries tend to lie farther from them than they from each other.
-const MARGIN: f64 = 0.6;
-/// From this share of matches on, leaves are not counted: nearly all have some.
-const DENSE: f64 = 0.7;
+/// Records of leaves that are read and scanned at a time, in bytes, and how many times as many are read ahead.
+const WINDOW_BYTES: u64 = 4 << 20;
+const PARALLEL: usize = 4;
+/// What a request costs besides what it brings, in bytes.
+const REQUEST_BYTES: u64 = 16 << 10;
+/// Leaves that are brought into order at first.
+const SORTED_MIN: usize = 64;
 
 /// How thoroughly a query searches.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +36,7 @@ pub(crate) enum Effort {
     Exact,
     /// Leaves are probed until this share of the true neighbours is found, on average.
     Recall(f64),
-    /// This many leaves of each centroid set are probed.
+    /// This many of the nearest leaves with a match are probed, of each centroid set.
     Probes(usize),
 }
 
@@ -61,7 +62,7 @@ impl Effort {
     }
 }
 
-/// A segment that is probed, with the rows that may be found.
+/// A segment that is probed, with the rows that may be found: all of them have a vector.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     /// The number of its part.
@@ -118,153 +119,273 @@ async fn probe_group(
     targets: Vec<Target>,
 ) -> Result<Probed> {
     let codes = Arc::new(Codes::new(&set, search.metric, &search.vector));
-    let curves = Curves::new(search, &targets);
-    let mut wanted = curves.wanted(search.effort, set.len());
+    let probes = try_join_all(targets.iter().map(|target| Probe::new(search, target))).await?;
+    let probes: Vec<Probe<'_>> = probes.into_iter().flatten().collect();
+    let mut order = Order::new(codes.scores());
+    let curves = Curves::new(search.promised(), order.get(0).unwrap_or_default(), &probes);
+    let mut times = 1;
     loop {
-        let leaves = choose(&set, &codes, wanted, search, &targets);
-        let everything = wanted >= set.len();
-        let searches = targets.iter().map(|target| probe_one(view, search, &codes, &leaves, target));
-        let found = try_join_all(searches).await?;
-        let hits: usize = found.iter().map(|(near, _)| near.len()).sum();
-        if hits < search.limit && !everything {
+        let chosen = choose(search, set.len(), times, &curves, &probes, &mut order);
+        let searches = probes.iter().map(|probe| probe.search(view, search, &codes, &chosen.leaves));
+        let found: Vec<Searched> = try_join_all(searches).await?;
+        let hits: usize = found.iter().map(|found| found.near.len()).sum();
+        let widens = matches!(search.effort, Effort::Recall(_)) && !chosen.everything;
+        if hits < search.limit && widens {
             // More rows match than were found.
-            wanted = wanted.saturating_mul(4);
+            times *= 4;
             continue;
         }
-        let promised = (curves.recall(wanted as f64) * curves.matches, curves.matches);
-        let mut probed = Probed { promised, ..Probed::default() };
-        for (target, (near, found)) in targets.iter().zip(found) {
+        let mut probed = Probed::default();
+        for (probe, found) in probes.iter().zip(found) {
+            let matches = probe.matches();
+            probed.promised.0 += matches * if found.exact { 1.0 } else { chosen.recall };
+            probed.promised.1 += matches;
             probed.leaves += found.leaves;
             probed.scanned += found.scanned;
-            probed.reranked += found.candidates.len() as u64;
-            probed.near.extend(near.into_iter().map(|(distance, row)| (target.at, distance, row)));
+            probed.reranked += found.reranked;
+            probed
+                .near
+                .extend(found.near.into_iter().map(|(distance, row)| (probe.target.at, distance, row)));
         }
         return Ok(probed);
     }
 }
 
-/// How many leaves of a segment would be probed, of how many, and about how many bytes of codes they hold.
+/// How many leaves of a segment would be probed, of how many, and about how many bytes of codes they hold, for a query
+/// in a region of the space that is neither the easiest nor the hardest.
 pub(super) fn leaves_of(search: &Nearest, target: &Target) -> Option<(usize, usize, u64)> {
     let index = target.segment.index(search.column)?;
     let of = index.set().len();
-    let leaves = Curves::new(search, std::slice::from_ref(target)).wanted(search.effort, of).min(of);
+    let middle = u32::try_from(of / 2).unwrap_or(u32::MAX);
+    let probe = Probe { target, index, tally: None };
+    let curves = Curves::new(search.promised(), middle, std::slice::from_ref(&probe));
+    let leaves = curves.wanted(search.effort, of, None);
     Some((leaves, of, index.bytes() / of.max(1) as u64 * leaves as u64))
 }
 
-/// The curves of some segments as one.
+/// The leaves of a set in the order of their scores, sorted as far as they are asked for.
+struct Order<'a> {
+    scores: &'a [f32],
+    leaves: Vec<u32>,
+    sorted: usize,
+}
+
+impl<'a> Order<'a> {
+    fn new(scores: &'a [f32]) -> Self {
+        Self { scores, leaves: (0..).take(scores.len()).collect(), sorted: 0 }
+    }
+
+    /// The leaf of a rank.
+    fn get(&mut self, rank: usize) -> Option<u32> {
+        self.sort(rank.saturating_add(1));
+        self.leaves.get(rank).copied()
+    }
+
+    /// The first so many leaves.
+    fn first(&mut self, count: usize) -> &[u32] {
+        self.sort(count);
+        self.leaves.get(..count).unwrap_or(&self.leaves)
+    }
+
+    fn sort(&mut self, count: usize) {
+        if count <= self.sorted || self.sorted == self.leaves.len() {
+            return;
+        }
+        let count = count.max(2 * self.sorted).clamp(SORTED_MIN, self.leaves.len().max(SORTED_MIN));
+        let scores = self.scores;
+        let score = |leaf: &u32| scores.get(*leaf as usize).copied().unwrap_or(f32::NAN);
+        let by_score = |a: &u32, b: &u32| score(a).total_cmp(&score(b)).then(a.cmp(b));
+        let Some(rest) = self.leaves.get_mut(self.sorted..) else { return };
+        let more = count - self.sorted;
+        let some = if more < rest.len() { rest.select_nth_unstable_by(more, by_score).0 } else { rest };
+        some.sort_unstable_by(by_score);
+        self.sorted = count.min(self.leaves.len());
+    }
+}
+
+/// The curves of some segments as one, at a query.
 struct Curves<'a> {
-    /// Each with its share of the matches, and the neighbours to look up.
-    curves: Vec<(&'a Curve, f64, f64)>,
-    matches: f64,
+    /// Each with its share of the matches, and the neighbours among which its matches are the `limit` nearest.
+    curves: Vec<(CurveAt<'a>, f64, f64)>,
 }
 
 impl<'a> Curves<'a> {
-    fn new(search: &Nearest, targets: &'a [Target]) -> Self {
-        let matches: f64 = targets.iter().map(|target| target.matching.len() as f64).sum();
-        let curve = |target: &'a Target| {
-            let index = target.segment.index(search.column)?;
-            let here = target.matching.len() as f64;
-            let share = (here / index.vectors().max(1) as f64).clamp(1e-9, 1.0);
-            let promised = search.limit.saturating_sub(search.beyond).max(1);
-            Some((index.curve(), here / matches.max(1.0), promised as f64 / share))
+    /// `home` is the leaf nearest to the query.
+    fn new(limit: usize, home: u32, probes: &[Probe<'a>]) -> Self {
+        let matches: f64 = probes.iter().map(Probe::matches).sum();
+        let curve = |probe: &Probe<'a>| {
+            let share = (probe.matches() / probe.index.codes().max(1) as f64).clamp(1e-9, 1.0);
+            let weight = probe.matches() / matches.max(1.0);
+            (probe.index.curve().at(home), weight, limit as f64 / share)
         };
-        Self { curves: targets.iter().filter_map(curve).collect(), matches }
+        Self { curves: probes.iter().map(curve).collect() }
     }
 
-    /// The share of the neighbours that the nearest `probes` leaves hold.
-    fn recall(&self, probes: f64) -> f64 {
-        self.curves.iter().map(|(curve, weight, neighbours)| weight * curve.recall(probes, *neighbours)).sum()
+    /// The share that the nearest `probes` leaves hold of the nearest matches: of those that lie among the neighbours
+    /// of these ranks, or, if they are not known, as far as the share of all that match lets expect.
+    fn recall(&self, probes: usize, ranks: Option<Ranks>) -> f64 {
+        let probes = probes as f64;
+        let recall = |(curve, weight, neighbours): &(CurveAt<'_>, f64, f64)| {
+            let ranks = ranks.unwrap_or(Ranks { from: 0.0, to: 0.0 });
+            weight * curve.recall(probes, Ranks { to: ranks.to.max(*neighbours), ..ranks })
+        };
+        self.curves.iter().map(recall).sum()
     }
 
     /// How many of the nearest of `leaves` leaves are worth so much effort.
-    fn wanted(&self, effort: Effort, leaves: usize) -> usize {
-        match effort {
-            Effort::Probes(probes) => probes,
-            Effort::Recall(recall) => self.probes_for(recall, leaves),
-            Effort::Exact => leaves,
-        }
-    }
-
-    /// How many of the nearest of `leaves` leaves hold the recall.
-    fn probes_for(&self, recall: f64, leaves: usize) -> usize {
-        if self.curves.iter().any(|(_, _, neighbours)| *neighbours > MEASURED) {
-            return leaves;
-        }
-        let aim = recall + (1.0 - recall) * MARGIN;
-        let (mut low, mut high) = (1, leaves);
+    fn wanted(&self, effort: Effort, leaves: usize, ranks: Option<Ranks>) -> usize {
+        let recall = match effort {
+            Effort::Probes(probes) => return probes.min(leaves),
+            Effort::Recall(recall) => recall,
+            Effort::Exact => return leaves,
+        };
+        let queries = self.curves.iter().map(|(curve, ..)| curve.queries()).fold(f64::INFINITY, f64::min);
+        let (mut low, mut high) = (1, leaves.max(1));
         while low < high {
             let middle = usize::midpoint(low, high);
-            if self.recall(middle as f64) >= aim { high = middle } else { low = middle + 1 }
+            if is_enough(self.recall(middle, ranks), queries, recall) {
+                high = middle
+            } else {
+                low = middle + 1
+            }
         }
         low
     }
 }
 
-/// The leaves to probe, nearest first: `wanted` of those that have a match, and on until as many matches are in
-/// them as so many leaves have on average.
-fn choose(set: &CentroidSet, codes: &Codes, wanted: usize, search: &Nearest, targets: &[Target]) -> Vec<u32> {
-    let scores = codes.scores();
-    let mut order: Vec<u32> = (0..).take(set.len()).collect();
-    let by_score = |a: &u32, b: &u32| {
-        let score = |leaf: &u32| scores.get(*leaf as usize).copied().unwrap_or(f32::NAN);
-        score(a).total_cmp(&score(b)).then(a.cmp(b))
-    };
-    let indexes: Vec<(&VectorIndex, &RoaringBitmap)> = targets
-        .iter()
-        .filter_map(|target| Some((target.segment.index(search.column)?, target.matching.as_ref())))
-        .collect();
-    let matches: u64 = indexes.iter().map(|(_, matching)| matching.len()).sum();
-    let vectors: u64 = indexes.iter().map(|(index, _)| index.vectors()).sum();
-    let count = wanted.clamp(1, set.len().max(1));
-    if matches as f64 >= vectors as f64 * DENSE {
-        if count < order.len() {
-            order.select_nth_unstable_by(count, by_score);
-            order.truncate(count);
-        }
-        order.sort_unstable_by(by_score);
-        return order;
-    }
-    order.sort_unstable_by(by_score);
-    let enough = wanted as f64 * matches as f64 / set.len() as f64;
-    let (mut chosen, mut seen) = (Vec::new(), 0);
-    for leaf in order {
-        if chosen.len() >= count && seen as f64 >= enough {
-            break;
-        }
-        let here: u64 = indexes.iter().map(|(index, matching)| index.matches(leaf, matching)).sum();
-        if here > 0 {
-            chosen.push(leaf);
-            seen += here;
-        }
-    }
-    chosen
+/// Leaves to probe.
+struct Chosen {
+    /// The nearest first.
+    leaves: Vec<u32>,
+    /// The recall that the curves promise.
+    recall: f64,
+    /// Whether there are no others with a match.
+    everything: bool,
 }
 
-/// The nearest rows of one segment: distance and row.
-async fn probe_one(
-    view: &View,
+/// Chooses leaves by the curves. With a filter, leaves without a match are passed over, and what is promised for all
+/// rows holds for matches that lie among them evenly; so at least as many leaves with matches are taken, with at least
+/// as many matches as so many leaves have on average. Where matches lie apart from the query, they are far neighbours
+/// of it: how far is counted by the leaves that are passed before them, and the curve of those neighbours is asked.
+fn choose(
     search: &Nearest,
-    codes: &Arc<Codes>,
-    leaves: &[u32],
-    target: &Target,
-) -> Result<(Vec<(f32, u32)>, Found)> {
-    let Some(index) = target.segment.index(search.column) else { return Ok(Default::default()) };
-    let rows = u64::from(target.segment.meta().rows);
-    let allowed = (target.matching.len() < rows).then(|| index.allowed(leaves, &target.matching, rows));
-    let found = index.search(&view.env, codes, leaves, allowed, search.limit).await?;
-    let candidates = found.candidates.iter().map(|candidate| candidate.row);
-    let rows: RoaringBitmap = candidates.filter(|row| target.matching.contains(*row)).collect();
-    if rows.is_empty() {
-        return Ok((Vec::new(), found));
+    leaves: usize,
+    times: usize,
+    curves: &Curves<'_>,
+    probes: &[Probe<'_>],
+    order: &mut Order<'_>,
+) -> Chosen {
+    let wider = |wanted: usize| wanted.saturating_mul(times).min(leaves);
+    let wanted = wider(curves.wanted(search.effort, leaves, None));
+    if probes.iter().all(|probe| probe.tally.is_none()) {
+        let recall = curves.recall(wanted, None);
+        return Chosen { leaves: order.first(wanted).to_vec(), recall, everything: wanted >= leaves };
     }
-    let vectors: ArrayRef = target.segment.vectors_of(search.column, &rows).await?;
-    let mut top = TopK::new(search.limit);
-    let mut each = rows.iter();
-    search.prepared.each(&vectors, None, |_, distance| {
-        if let Some(row) = each.next() {
-            top.push(distance, row);
+    let matches: f64 = probes.iter().map(Probe::matches).sum();
+    let counted = matches!(search.effort, Effort::Recall(_));
+    let enough = if counted { wanted as f64 * matches / leaves.max(1) as f64 } else { 0.0 };
+    let (mut chosen, mut rank) = (Vec::new(), 0);
+    let (mut seen, mut passed) = (0_u64, 0_u64);
+    // Where the nearest matches lie among the neighbours, and so the rank that leaves are wanted to.
+    let (mut ranks, mut to_rank) = (Ranks { from: 0.0, to: 0.0 }, if counted { None } else { Some(0) });
+    while let Some(leaf) = order.get(rank) {
+        if chosen.len() >= wanted && seen as f64 >= enough && to_rank.is_some_and(|to_rank| rank >= to_rank) {
+            break;
         }
-    })?;
-    let near = target.part.cut(&view.schema, top.finish(), search.limit.saturating_add(search.ties)).await?;
-    Ok((near, found))
+        let (all, here) = probes
+            .iter()
+            .map(|probe| probe.index.codes_of(leaf, probe.tally.as_ref()))
+            .fold((0, 0), |(all, here), (more_all, more_here)| (all + more_all, here + more_here));
+        if here > 0 {
+            if seen == 0 {
+                ranks.from = passed as f64;
+            }
+            seen += here;
+            chosen.push(leaf);
+            if to_rank.is_none() && seen >= search.limit as u64 {
+                ranks.to = (passed as f64).max(ranks.from + search.limit as f64);
+                to_rank = Some(wider(curves.wanted(search.effort, leaves, Some(ranks))));
+            }
+        }
+        passed += all;
+        rank += 1;
+    }
+    Chosen { leaves: chosen, recall: curves.recall(rank, Some(ranks)), everything: rank >= leaves }
+}
+
+/// A segment and what of its leaves matches.
+struct Probe<'a> {
+    target: &'a Target,
+    index: &'a VectorIndex,
+    /// Nothing if everything matches.
+    tally: Option<Tally>,
+}
+
+/// What was found in a segment.
+#[derive(Debug, Default)]
+struct Searched {
+    near: Vec<(f32, u32)>,
+    /// Whether every match was compared.
+    exact: bool,
+    leaves: u64,
+    scanned: u64,
+    reranked: u64,
+}
+
+impl<'a> Probe<'a> {
+    /// Nothing of a segment without an index.
+    async fn new(search: &Nearest, target: &'a Target) -> Result<Option<Self>> {
+        let Some(index) = target.segment.index(search.column) else { return Ok(None) };
+        let nulls = target.segment.without_vector(search.column)?.len();
+        let all = target.matching.len() + nulls == u64::from(target.segment.meta().rows);
+        let tally = if all { None } else { Some(index.tally(&target.matching).await?) };
+        Ok(Some(Self { target, index, tally }))
+    }
+
+    /// The codes that match.
+    fn matches(&self) -> f64 {
+        self.tally.as_ref().map_or(self.index.codes(), Tally::codes) as f64
+    }
+
+    /// The nearest matching rows in some leaves. If these hold more bytes than the vectors of all matches, or it takes
+    /// more requests, all are compared.
+    async fn search(
+        &self,
+        view: &View,
+        search: &Nearest,
+        codes: &Arc<Codes>,
+        leaves: &[u32],
+    ) -> Result<Searched> {
+        let (index, Target { part, segment, matching, .. }) = (self.index, self.target);
+        let plan = index.plan(leaves, self.tally.as_ref(), WINDOW_BYTES);
+        if !matches!(search.effort, Effort::Probes(_)) && self.is_exact_cheaper(search, &plan) {
+            let near = part.nearest(&view.env, &view.schema, search, matching).await?;
+            return Ok(Searched { near, exact: true, scanned: matching.len(), ..Searched::default() });
+        }
+        let filtered = self.tally.is_some().then(|| index.filtered(&plan, matching));
+        let read = |(window, bytes): (Vec<usize>, u64)| async move {
+            let room = search.room.take(bytes).await?;
+            Ok::<_, Error>((index.read(&window).await?, window, room))
+        };
+        let mut windows = stream::iter(plan.windows).map(read).buffered(PARALLEL);
+        let mut hunt = Hunt::new(search.limit);
+        while let Some((records, window, _room)) = windows.try_next().await? {
+            hunt = index.scan(&view.env, codes, (window, records), filtered.clone(), hunt).await?;
+        }
+        let found = hunt.finish();
+        let mut rows: RoaringBitmap = found.candidates.iter().map(|candidate| candidate.row).collect();
+        rows |= index.loose();
+        rows &= matching.as_ref();
+        let top = search.compare(&view.env, segment, &rows, &found.copies.into_iter().collect()).await?;
+        let near = part.cut(&view.schema, top.finish(), search.limit.saturating_add(search.ties)).await?;
+        let (leaves, scanned) = (plan.leaves, found.scanned);
+        Ok(Searched { near, exact: false, leaves, scanned, reranked: rows.len() })
+    }
+
+    fn is_exact_cheaper(&self, search: &Nearest, plan: &Plan) -> bool {
+        let (rows, matches) = (u64::from(self.target.segment.meta().rows), self.target.matching.len());
+        let row = search.row_bytes as u64;
+        let exact = if matches < rows / SPARSE { matches * (row + REQUEST_BYTES) } else { rows * row };
+        exact <= plan.bytes
+    }
 }

@@ -20,7 +20,7 @@ pub struct QueryStats {
     /// Of those, rows in the tail, which no index covers.
     pub tail_rows: u64,
     /// Rows whose vector was looked at: of those that the filter let through all, or what the probed leaves of
-    /// an index hold.
+    /// an index hold. Of 128 rows or more with one vector it is one.
     pub rows_scanned: u64,
     /// Of those, rows that an index left in question, whose exact vector was compared.
     pub rows_reranked: u64,

@@ -60,6 +60,15 @@ impl TopK {
         }
     }
 
+    /// Offers rows that are as near as each other.
+    pub(super) fn push_all(&mut self, distance: f32, rows: &RoaringBitmap) {
+        rows.iter().take(self.limit).for_each(|row| self.push(distance, row));
+        let full = self.heap.len() == self.limit;
+        if full && self.heap.peek().is_some_and(|greatest| greatest.distance.total_cmp(&distance).is_eq()) {
+            self.ties |= rows;
+        }
+    }
+
     /// Everything held.
     pub(super) fn finish(self) -> Ranked {
         let mut held: Vec<(f32, u32)> =

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::source::Source;
 use super::vectors::RECORDS_START;
 use crate::error::{Error, Result};
-use crate::index::vector::{Built, CentroidsMeta, Coded, Named, Progress, Random, Space, train};
+use crate::index::vector::{Built, CentroidsMeta, Coded, Named, Progress, Random, Seen, Space, train};
 use crate::schema::{Schema, VectorColumn};
 use crate::types::VectorType;
 
@@ -73,7 +73,7 @@ impl Indexing {
                 continue;
             }
             let coded = coded(shape, name, source)?;
-            if coded.rows.len() < self.rows_min.max(1) {
+            if coded.len() < self.rows_min.max(1) {
                 continue;
             }
             let (named, fresh) = self.set(name, shape, &coded)?;
@@ -84,7 +84,7 @@ impl Indexing {
             if places.is_empty() {
                 places = self::places(indexes.order.as_deref(), rows);
             }
-            let (records, section) = built.finish(&named.set, &coded, &places, number > 0, RECORDS_START);
+            let (records, section) = built.finish(&named.set, &coded, &places, number > 0, RECORDS_START)?;
             indexes.columns.insert(name.to_owned(), ColumnIndex { named, fresh, records, section });
         }
         Ok(indexes)
@@ -128,7 +128,7 @@ pub(super) fn places(order: Option<&[u32]>, rows: usize) -> Vec<u32> {
     places
 }
 
-/// The vectors of a column as its metric compares them.
+/// The vectors of a column as its metric compares them, each once.
 fn coded(shape: VectorColumn, name: &str, source: &Source) -> Result<Coded> {
     let list = |batch: &RecordBatch| {
         let array = batch.column_by_name(name).and_then(|array| array.as_fixed_size_list_opt()).cloned();
@@ -137,13 +137,33 @@ fn coded(shape: VectorColumn, name: &str, source: &Source) -> Result<Coded> {
     let lists: Vec<FixedSizeListArray> = source.batches().iter().map(list).collect::<Result<_>>()?;
     let mut coded = Coded { dimension: shape.dimension, ..Coded::default() };
     coded.values.reserve_exact(source.len() as usize * shape.dimension);
-    let mut vector = Vec::new();
-    for (number, (batch, row)) in (0..).zip(source.rows()) {
-        let Some(list) = lists.get(batch).filter(|list| list.is_valid(row)) else { continue };
-        widen(list.values(), shape.element, row * shape.dimension, shape.dimension, &mut vector);
+    // The places of what was not seen before, and the one at hand with another that may be the same.
+    let (mut places, mut seen) = (Vec::new(), Seen::default());
+    let (mut vector, mut other) = (Vec::new(), Vec::new());
+    let read = |(batch, row): (usize, usize), out: &mut Vec<f32>| {
+        let list = lists.get(batch).filter(|list| list.is_valid(row));
+        if let Some(list) = list {
+            widen(list.values(), shape.element, row * shape.dimension, shape.dimension, out);
+        }
+        list.is_some()
+    };
+    for (number, place) in (0..).zip(source.rows()) {
+        if !read(place, &mut vector) {
+            continue;
+        }
+        let next = u32::try_from(places.len()).map_err(|_| Error::internal("more vectors than rows"))?;
+        if let Some(first) = seen.find(&vector, next)
+            && places.get(first as usize).is_some_and(|place| read(*place, &mut other))
+            && vector.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits())
+        {
+            coded.copies.push((first, number));
+            continue;
+        }
         Space::normalized(shape.metric, &vector, &mut coded.values);
         coded.rows.push(number);
+        places.push(place);
     }
+    coded.copies.sort_unstable();
     Ok(coded)
 }
 

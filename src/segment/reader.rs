@@ -248,6 +248,12 @@ impl Segment {
         vectors.ok_or_else(|| Error::internal("not a vector column"))?.range(&self.env, rows).await
     }
 
+    /// The rows without a vector in a column.
+    pub(crate) fn without_vector(&self, column: usize) -> Result<&RoaringBitmap> {
+        let vectors = self.vectors.get(column).and_then(Option::as_ref);
+        vectors.map(Vectors::nulls).ok_or_else(|| Error::internal("not a vector column"))
+    }
+
     /// The index of the attributes, if there is one.
     pub(crate) fn attributes(&self) -> Option<&Arc<AttributeIndex>> {
         self.attributes.as_ref()

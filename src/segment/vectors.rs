@@ -218,6 +218,11 @@ impl Vectors {
         self.rows - u32::try_from(self.nulls.len()).unwrap_or(self.rows)
     }
 
+    /// The rows without a vector.
+    pub(super) fn nulls(&self) -> &RoaringBitmap {
+        &self.nulls
+    }
+
     /// The vectors of a run of rows, in one request.
     pub(super) async fn range(&self, env: &Env, rows: Range<u32>) -> Result<ArrayRef> {
         self.runs(env, vec![rows]).await

@@ -2,15 +2,18 @@
 //!
 //! Everything here is pure and heavy: it runs where blocking work does.
 
+use roaring::RoaringBitmap;
+
 use super::centroids::CentroidSet;
+use super::copies::{COPIES_MIN, Coded};
 use super::curve::Curve;
-use super::index::{Entry, encode_index};
+use super::entry::{Entry, Section, push_owners};
 use super::kmeans::{Centroids, Leaves, Points, Progress, Training};
 use super::quantizer::Quantizer;
 use super::record::{RecordBuilder, length};
 use super::space::Space;
 use crate::codec::checksum;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::types::Metric;
 
 /// The bytes that the record of a leaf should have: one request, and a few hundred vectors.
@@ -18,28 +21,19 @@ const RECORD_BYTES: usize = 64 << 10;
 const LEAF_ROWS_MIN: usize = 64;
 const LEAF_ROWS_MAX: usize = 512;
 
-/// The vectors of a column of a segment, as the metric compares them, and the rows they are of.
-#[derive(Debug, Default)]
-pub(crate) struct Coded {
-    pub(crate) dimension: usize,
-    pub(crate) values: Vec<f32>,
-    pub(crate) rows: Vec<u32>,
-}
-
 /// The index of a column of a segment, before the rows have found their places.
 #[derive(Debug)]
 pub(crate) struct Built {
     leaves: Vec<Leaf>,
-    /// Rows whose vectors have no code: they are compared exactly, always.
-    loose: Vec<u32>,
     curve: Curve,
     quantizer: Quantizer,
 }
 
+/// What is to be one record of a leaf.
 #[derive(Debug)]
 struct Leaf {
     number: u32,
-    /// The places of its vectors in [`Coded`].
+    /// The places of its vectors in [`Coded`]: some, or one that has many rows.
     vectors: Vec<usize>,
 }
 
@@ -99,11 +93,14 @@ impl Built {
                 members.push(vector);
             }
         }
-        let leaves = (0..).zip(members).filter(|(_, vectors)| !vectors.is_empty());
-        let leaves = leaves.map(|(number, vectors)| Leaf { number, vectors }).collect();
+        let most = 2 * leaf_rows(coded.dimension, space.bits());
+        let leaves = (0..).zip(members);
+        let leaves = leaves.flat_map(|(number, vectors)| {
+            records(coded, vectors, most).map(move |vectors| Leaf { number, vectors })
+        });
+        let leaves = leaves.collect();
         Ok(Self {
             leaves,
-            loose: Vec::new(),
             curve: Curve::measure(set, points, &assignment),
             quantizer: Quantizer::new(space.padded(), space.bits(), space.form()),
         })
@@ -112,61 +109,129 @@ impl Built {
     /// The rows in the order of their leaves.
     pub(crate) fn order(&self, coded: &Coded) -> Vec<u32> {
         let vectors = self.leaves.iter().flat_map(|leaf| &leaf.vectors);
-        vectors.filter_map(|vector| coded.rows.get(*vector).copied()).collect()
+        vectors.flat_map(|vector| coded.rows_of(*vector)).collect()
     }
 
     /// The records, and the section that tells where they are if they are put at `base` of the file.
     ///
-    /// `place` gives the row at which each of [`Coded::rows`] has come to lie. If it is the order of this
-    /// index that they lie in, `listed` is false.
+    /// `place` gives the row at which each row of the segment has come to lie. If it is the order of this index that
+    /// they lie in, `listed` is false.
     pub(crate) fn finish(
-        mut self,
+        self,
         set: &CentroidSet,
         coded: &Coded,
         place: &[u32],
         listed: bool,
         base: u64,
-    ) -> (Vec<u8>, Vec<u8>) {
-        let space = set.space();
-        let bytes = |leaf: &Leaf| length(space.padded(), space.bits(), leaf.vectors.len(), true);
-        let mut records = Vec::with_capacity(self.leaves.iter().map(bytes).sum());
-        let mut entries = Vec::new();
-        let quantizer = self.quantizer.clone();
-        let mut builder = RecordBuilder::new(&quantizer);
-        let mut residuals = Residuals::new(set);
+    ) -> Result<(Vec<u8>, Vec<u8>)> {
+        let mut writer =
+            Writer { set, coded, place, listed, base, records: Vec::new(), residuals: Residuals::new(set) };
+        let mut section = Section { curve: self.curve, ..Section::default() };
+        let mut builder = RecordBuilder::new(&self.quantizer);
+        let mut owned = Vec::new();
         for leaf in &self.leaves {
-            let centroid = set.inner(leaf.number as usize);
-            let mut rows = Vec::with_capacity(leaf.vectors.len());
-            for vector in &leaf.vectors {
-                let row = coded.rows.get(*vector).and_then(|row| place.get(*row as usize)).copied();
-                let row = row.unwrap_or_default();
-                let start = vector * coded.dimension;
-                let values = coded.values.get(start..start + coded.dimension).unwrap_or_default();
-                if builder.push(residuals.of(values, centroid), centroid) {
-                    rows.push(row);
-                } else {
-                    self.loose.push(row);
-                }
+            let Some((entry, rows)) = writer.write(leaf, &mut builder, &mut section.loose)? else { continue };
+            if entry.is_listed() {
+                let number = u32::try_from(section.entries.len()).unwrap_or(u32::MAX);
+                owned.extend(rows.iter().map(|row| (*row, number)));
             }
-            // A run with a gap is no run.
-            let run = !listed && rows.windows(2).all(|pair| matches!(pair, [a, b] if a + 1 == *b));
-            let start = records.len();
-            builder.finish(centroid, (!run).then_some(rows.as_slice()), &mut records);
-            if rows.is_empty() {
-                records.truncate(start);
-                continue;
-            }
-            let sum = checksum(records.get(start..).unwrap_or_default());
-            entries.push(Entry {
-                leaf: leaf.number,
-                vectors: u32::try_from(rows.len()).unwrap_or(u32::MAX),
-                first: run.then(|| rows.first().copied()).flatten(),
-                offset: base + start as u64,
-                sum,
-            });
+            section.entries.push(entry);
         }
-        let section = encode_index(&entries, &self.loose, &self.curve);
-        (records, section)
+        let mut records = writer.records;
+        if section.entries.iter().any(Entry::is_listed) {
+            let runs = (0..)
+                .zip(&section.entries)
+                .filter_map(|(number, entry)| Some((number, entry.first?, entry.rows)));
+            owned.extend(
+                runs.flat_map(|(number, first, rows)| (first..first + rows).map(move |row| (row, number))),
+            );
+            section.owners = push_owners(place.len(), owned.into_iter(), base, &mut records);
+        }
+        Ok((records, section.encode(place.len())))
+    }
+}
+
+/// The vectors of a leaf, in as many records as keep each below so many rows: what many rows have gets its own.
+fn records(coded: &Coded, vectors: Vec<usize>, most: usize) -> impl Iterator<Item = Vec<usize>> {
+    let (mut records, mut copies) = (Vec::new(), Vec::new());
+    let (mut open, mut rows) = (Vec::new(), 0);
+    for vector in vectors {
+        let here = coded.rows_of(vector).count();
+        if here >= COPIES_MIN {
+            copies.push(vec![vector]);
+            continue;
+        }
+        if rows + here > most && rows > 0 {
+            records.push(std::mem::take(&mut open));
+            rows = 0;
+        }
+        open.push(vector);
+        rows += here;
+    }
+    records.extend(Some(open).filter(|open| !open.is_empty()));
+    records.into_iter().chain(copies)
+}
+
+/// Writes records behind one another.
+struct Writer<'a> {
+    set: &'a CentroidSet,
+    coded: &'a Coded,
+    place: &'a [u32],
+    listed: bool,
+    base: u64,
+    records: Vec<u8>,
+    residuals: Residuals<'a>,
+}
+
+impl Writer<'_> {
+    /// Writes a record and returns its rows; none if none of its vectors has a code. What has none is added to the
+    /// loose rows.
+    fn write(
+        &mut self,
+        leaf: &Leaf,
+        builder: &mut RecordBuilder<'_>,
+        loose: &mut RoaringBitmap,
+    ) -> Result<Option<(Entry, Vec<u32>)>> {
+        let (mut rows, mut codes) = (Vec::new(), 0);
+        let centroid = self.set.inner(leaf.number as usize);
+        for vector in &leaf.vectors {
+            let at = |row: u32| {
+                let place = self.place.get(row as usize).copied();
+                place.ok_or_else(|| Error::internal("a row without a place"))
+            };
+            let here = self.coded.rows_of(*vector).map(at).collect::<Result<Vec<u32>>>()?;
+            let times = if here.len() >= COPIES_MIN { 1 } else { here.len() };
+            let residual = self.residuals.of(self.coded.values_of(*vector), centroid);
+            // Its code is the same each time.
+            if (0..times).all(|_| builder.push(residual, centroid)) {
+                rows.extend(here);
+                codes += times;
+            } else {
+                loose.extend(here);
+            }
+        }
+        if codes < rows.len() {
+            rows.sort_unstable();
+        }
+        // A run with a gap is no run.
+        let run = !self.listed && rows.windows(2).all(|pair| matches!(pair, [a, b] if a + 1 == *b));
+        let start = self.records.len();
+        builder.finish(centroid, (!run).then_some(rows.as_slice()), &mut self.records);
+        let Some(first) = rows.first().copied() else {
+            self.records.truncate(start);
+            return Ok(None);
+        };
+        let narrow =
+            |count: usize| u32::try_from(count).map_err(|_| Error::internal("a record of too many rows"));
+        let entry = Entry {
+            leaf: leaf.number,
+            rows: narrow(rows.len())?,
+            first: run.then_some(first),
+            codes: narrow(codes)?,
+            offset: self.base + start as u64,
+            sum: checksum(self.records.get(start..).unwrap_or_default()),
+        };
+        Ok(Some((entry, rows)))
     }
 }
 

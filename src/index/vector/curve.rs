@@ -1,139 +1,180 @@
-//! What share of the true neighbours lies in the nearest leaves: measured when an index is built, read when a
-//! query asks for a recall.
+//! What share of the true neighbours lies in the nearest leaves: read when a query asks for a recall.
 //!
-//! Vectors of the segment itself are the queries. For each, its true nearest among the rows are found, and in
-//! which leaf each of them lies by the order in which the query would probe the leaves.
+//! It is measured when an index is built (see [`super::measure`]), for queries of several regions of the space apart:
+//! some lie where leaves are told apart easily, others where they are not, and an average over all would promise the
+//! latter what holds for the former.
+//!
+//! On storage: different vectors u32 | leaves u32 | regions u32 | grid: points u32, probes u32 × points | region by
+//! region: last leaf u32, queries f32, recall f32 × [`NEIGHBOURS`] × points. Without regions, nothing was measured.
 
-use super::centroids::CentroidSet;
-use super::kernels::kernels;
-use super::kmeans::Points;
-use super::quantizer::Form;
 use crate::codec::{CodecError, Reader};
 
 const WHAT: &str = "recall curve";
 /// The numbers of neighbours that are measured.
-const NEIGHBOURS: [usize; 3] = [10, 100, 1_000];
-const POINTS_MAX: usize = 64;
-/// At most this many vectors are asked for, and at most this many products of components are spent on them.
-const QUERIES_MAX: usize = 256;
-const QUERIES_MIN: usize = 32;
-const PRODUCTS_MAX: usize = 10_000_000_000;
+pub(super) const NEIGHBOURS: [u32; 5] = [1, 10, 100, 1_000, 10_000];
+pub(super) const POINTS_MAX: usize = 64;
+pub(super) const REGIONS_MAX: usize = 64;
+/// How much of what a recall leaves open is aimed at besides: curves are measured with rows that are stored, and
+/// queries tend to lie farther from them than they from each other.
+const MARGIN: f64 = 0.6;
+/// How many standard errors below the curve the recall is still to be what was asked for.
+const ERRORS: f64 = 2.0;
 
 /// Recall by the number of leaves probed, in the order of the whole set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Curve {
-    points: Vec<Point>,
+    /// How many different vectors the leaves hold.
+    pub(super) vectors: u32,
+    /// How many leaves the set has.
+    pub(super) leaves: u32,
+    /// The numbers of probes that were measured, ascending, the last one being all leaves.
+    pub(super) grid: Vec<u32>,
+    pub(super) regions: Vec<Region>,
 }
 
+/// Queries whose nearest leaf is one of some that follow each other.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Region {
+    /// The last of the leaves; those before are of the region before.
+    pub(super) last: u32,
+    /// The curve is as good as that of so many queries.
+    pub(super) queries: f32,
+    /// For each point of the grid, the recall of the nearest of each of [`NEIGHBOURS`].
+    pub(super) points: Vec<[f32; NEIGHBOURS.len()]>,
+}
+
+/// Neighbours by their ranks: those from the first on, and before the second.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Point {
-    probes: u32,
-    /// For each of [`NEIGHBOURS`].
-    recall: [f32; 3],
+pub(crate) struct Ranks {
+    pub(crate) from: f64,
+    pub(crate) to: f64,
+}
+
+/// The curve for a query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CurveAt<'a> {
+    curve: &'a Curve,
+    region: Option<&'a Region>,
 }
 
 impl Curve {
-    /// Measures the curve of rows, as the metric compares them, that lie in these leaves.
-    pub(super) fn measure(set: &CentroidSet, rows: Points<'_>, assignment: &[u32]) -> Self {
-        let work = rows.rows().saturating_mul(rows.dim()).max(1);
-        let queries = (PRODUCTS_MAX / work).clamp(QUERIES_MIN, QUERIES_MAX).min(rows.rows());
-        let grid = grid(set.len());
-        let mut sums = vec![[0.0_f64; 3]; grid.len()];
-        let mut counts = [0.0_f64; 3];
-        let (mut scratch, mut inner) = (Vec::new(), vec![0.0; set.space().padded()]);
-        for number in 0..queries {
-            let query = number * rows.rows() / queries;
-            set.space().enter(rows.row(query), &mut scratch, &mut inner);
-            let rank = ranks(&set.scores(&inner));
-            let near = neighbours(rows, query, set.space().form());
-            for (which, wanted) in NEIGHBOURS.iter().enumerate() {
-                let near = near.get(..*wanted.min(&near.len())).unwrap_or_default();
-                if near.is_empty() {
-                    continue;
-                }
-                let mut ranks: Vec<u32> = near
-                    .iter()
-                    .filter_map(|row| rank.get(*assignment.get(*row as usize)? as usize).copied())
-                    .collect();
-                ranks.sort_unstable();
-                if let Some(count) = counts.get_mut(which) {
-                    *count += 1.0;
-                }
-                for (probes, sums) in grid.iter().zip(&mut sums) {
-                    let found = ranks.partition_point(|rank| rank < probes);
-                    if let Some(sum) = sums.get_mut(which) {
-                        *sum += ratio(found, near.len());
-                    }
-                }
-            }
-        }
-        let mean = |sums: [f64; 3]| {
-            let mut recall = [1.0; 3];
-            for ((recall, sum), count) in recall.iter_mut().zip(sums).zip(counts) {
-                if count > 0.0 {
-                    *recall = super::space::narrow(sum / count);
-                }
-            }
-            recall
-        };
-        let points = grid.into_iter().zip(sums).map(|(probes, sums)| Point { probes, recall: mean(sums) });
-        Self { points: points.collect() }
-    }
-
-    /// The share of the `neighbours` nearest that lie in the nearest `probes` leaves.
-    pub(crate) fn recall(&self, probes: f64, neighbours: f64) -> f64 {
-        let after = self.points.partition_point(|point| f64::from(point.probes) < probes);
-        let before = after.checked_sub(1).and_then(|at| self.points.get(at));
-        match (before, self.points.get(after)) {
-            (Some(a), Some(b)) => {
-                let (low, high) = (f64::from(a.probes), f64::from(b.probes));
-                let share = if high > low { (probes - low) / (high - low) } else { 1.0 };
-                a.of(neighbours) + (b.of(neighbours) - a.of(neighbours)) * share
-            }
-            (None, Some(point)) => point.of(neighbours) * probes / f64::from(point.probes.max(1)),
-            (_, None) => 1.0,
-        }
+    /// The curve for a query whose nearest leaf this is.
+    pub(crate) fn at(&self, leaf: u32) -> CurveAt<'_> {
+        let at = self.regions.partition_point(|region| region.last < leaf);
+        CurveAt { curve: self, region: self.regions.get(at).or(self.regions.last()) }
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        out.extend(u32::try_from(self.points.len()).unwrap_or(u32::MAX).to_le_bytes());
-        for point in &self.points {
-            out.extend(point.probes.to_le_bytes());
-            out.extend(point.recall.iter().flat_map(|recall| recall.to_le_bytes()));
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
+        out.extend(self.vectors.to_le_bytes());
+        out.extend(self.leaves.to_le_bytes());
+        out.extend(number(self.regions.len()));
+        out.extend(number(self.grid.len()));
+        out.extend(self.grid.iter().flat_map(|probes| probes.to_le_bytes()));
+        for region in &self.regions {
+            out.extend(region.last.to_le_bytes());
+            out.extend(region.queries.to_le_bytes());
+            out.extend(region.points.iter().flatten().flat_map(|recall| recall.to_le_bytes()));
         }
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
-        let count = reader.u32()? as usize;
-        if count > POINTS_MAX {
-            return Err(CodecError::malformed(WHAT, "too many points"));
+        let bad = |why: &str| CodecError::malformed(WHAT, why);
+        let (vectors, leaves) = (reader.u32()?, reader.u32()?);
+        let (regions, points) = (reader.u32()? as usize, reader.u32()? as usize);
+        if regions > REGIONS_MAX || points > POINTS_MAX {
+            return Err(bad("too many points"));
         }
-        let mut points = Vec::new();
-        for _ in 0..count {
-            let probes = reader.u32()?;
-            let recall = [reader.u32()?, reader.u32()?, reader.u32()?].map(f32::from_bits);
-            let sound = recall.iter().all(|recall| (0.0..=1.0).contains(recall));
-            if !sound || points.last().is_some_and(|last: &Point| last.probes >= probes) {
-                return Err(CodecError::malformed(WHAT, "points do not ascend"));
+        let grid = (0..points).map(|_| reader.u32()).collect::<Result<Vec<_>, _>>()?;
+        if !grid.is_sorted_by(|a, b| a < b) || grid.first() == Some(&0) {
+            return Err(bad("points do not ascend"));
+        }
+        let mut curve = Self { vectors, leaves, grid, regions: Vec::new() };
+        for _ in 0..regions {
+            let (last, queries) = (reader.u32()?, f32::from_bits(reader.u32()?));
+            let ascends = curve.regions.last().is_none_or(|before| before.last < last);
+            let mut region = Region { last, queries, points: Vec::with_capacity(points) };
+            for _ in 0..points {
+                let mut recall = [0.0; NEIGHBOURS.len()];
+                for recall in &mut recall {
+                    *recall = f32::from_bits(reader.u32()?);
+                }
+                region.points.push(recall);
             }
-            points.push(Point { probes, recall });
+            let shares = || region.points.iter().flatten().all(|recall| (0.0..=1.0).contains(recall));
+            if !ascends || !(queries.is_finite() && queries >= 1.0) || !shares() {
+                return Err(bad("a region is not sound"));
+            }
+            curve.regions.push(region);
         }
-        Ok(Self { points })
+        Ok(curve)
     }
 }
 
-impl Point {
-    /// Between the measured numbers of neighbours by their logarithm.
-    fn of(&self, neighbours: f64) -> f64 {
-        let [a, b, c] = self.recall.map(f64::from);
-        let decades = neighbours.max(1.0).log10() - 1.0;
-        let between = |x: f64, y: f64, share: f64| x + (y - x) * share.clamp(0.0, 1.0);
-        if decades <= 1.0 { between(a, b, decades) } else { between(b, c, decades - 1.0) }
+impl CurveAt<'_> {
+    /// The share of the neighbours of these ranks that the nearest `probes` leaves hold.
+    pub(crate) fn recall(&self, probes: f64, ranks: Ranks) -> f64 {
+        let first = |count: f64| count * self.of_first(probes, count);
+        let (from, to) = (ranks.from.max(0.0), ranks.to.max(1.0));
+        if from <= 0.0 || from >= to {
+            self.of_first(probes, to)
+        } else {
+            ((first(to) - first(from)) / (to - from)).clamp(0.0, 1.0)
+        }
     }
+
+    /// The curve is as good as that of so many queries.
+    pub(crate) fn queries(&self) -> f64 {
+        self.region.map_or(1.0, |region| f64::from(region.queries))
+    }
+
+    /// The share of the `count` nearest.
+    fn of_first(&self, probes: f64, count: f64) -> f64 {
+        let (all, leaves) = (f64::from(self.curve.vectors), f64::from(self.curve.leaves));
+        if probes >= leaves {
+            return 1.0;
+        }
+        // Of all vectors, leaves hold what they hold.
+        let evenly = (probes / leaves.max(1.0)).clamp(0.0, 1.0);
+        let measured = NEIGHBOURS.iter().enumerate().map(|(at, count)| (f64::from(*count).min(all), at));
+        let mut before: Option<(f64, f64)> = None;
+        for (measured, at) in measured {
+            let share = self.measured(probes, at).unwrap_or(evenly);
+            if count <= measured {
+                return between(before, (measured, share), count);
+            }
+            before = Some((measured, share));
+        }
+        between(before, (all, evenly), count)
+    }
+
+    /// The share of the nearest of a number that was measured.
+    fn measured(&self, probes: f64, which: usize) -> Option<f64> {
+        let (grid, points) = (&self.curve.grid, &self.region?.points);
+        let of = |at: usize| Some((f64::from(*grid.get(at)?), f64::from(*points.get(at)?.get(which)?)));
+        let after = grid.partition_point(|point| f64::from(*point) < probes);
+        let (low, a) = after.checked_sub(1).map_or(Some((0.0, 0.0)), of)?;
+        let Some((high, b)) = of(after) else { return Some(1.0) };
+        Some(a + (b - a) * ((probes - low) / (high - low)).clamp(0.0, 1.0))
+    }
+}
+
+/// Whether a recall that was measured with so many queries is enough for the one that is wanted. It is aimed higher: for
+/// queries that are unlike rows, and for what the measured one may be off by chance.
+pub(crate) fn is_enough(recall: f64, queries: f64, wanted: f64) -> bool {
+    let error = (recall * (1.0 - recall) / queries).sqrt();
+    recall >= wanted + (1.0 - wanted) * MARGIN && recall - ERRORS * error >= wanted
+}
+
+/// Between two measured numbers of neighbours, by the logarithm of the number.
+fn between(before: Option<(f64, f64)>, after: (f64, f64), count: f64) -> f64 {
+    let Some(before) = before.filter(|before| before.0 < after.0) else { return after.1 };
+    let share = (count / before.0).ln() / (after.0 / before.0).ln();
+    before.1 + (after.1 - before.1) * share.clamp(0.0, 1.0)
 }
 
 /// The numbers of probes that are measured: all at first, then about four for each doubling.
-fn grid(leaves: usize) -> Vec<u32> {
+pub(super) fn grid(leaves: usize) -> Vec<u32> {
     let mut grid = Vec::new();
     let mut probes = 1;
     while probes < leaves && grid.len() + 1 < POINTS_MAX {
@@ -142,44 +183,4 @@ fn grid(leaves: usize) -> Vec<u32> {
     }
     grid.push(u32::try_from(leaves).unwrap_or(u32::MAX));
     grid
-}
-
-/// The place of each leaf in the order of their scores.
-fn ranks(scores: &[f32]) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..).take(scores.len()).collect();
-    let score = |leaf: &u32| scores.get(*leaf as usize).copied().unwrap_or(f32::NAN);
-    order.sort_unstable_by(|a, b| score(a).total_cmp(&score(b)).then(a.cmp(b)));
-    let mut ranks = vec![0; scores.len()];
-    for (rank, leaf) in (0..).zip(order) {
-        if let Some(place) = ranks.get_mut(leaf as usize) {
-            *place = rank;
-        }
-    }
-    ranks
-}
-
-/// The rows nearest to a row, itself left out, nearest first.
-fn neighbours(rows: Points<'_>, query: usize, form: Form) -> Vec<u32> {
-    let kernels = kernels();
-    let vector = rows.row(query);
-    let distance = |row: usize| match form {
-        Form::L2 => kernels.l2(vector, rows.row(row)),
-        Form::Dot => -kernels.dot(vector, rows.row(row)),
-    };
-    let others = (0..rows.rows()).filter(|row| *row != query);
-    let mut all: Vec<(f32, u32)> = others
-        .filter_map(|row| Some((super::space::narrow(distance(row)), u32::try_from(row).ok()?)))
-        .collect();
-    let wanted = NEIGHBOURS.iter().copied().max().unwrap_or_default().min(all.len());
-    if let Some(last) = wanted.checked_sub(1) {
-        all.select_nth_unstable_by(last, |a, b| a.0.total_cmp(&b.0));
-    }
-    all.truncate(wanted);
-    all.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    all.into_iter().map(|(_, row)| row).collect()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts are small")]
-fn ratio(found: usize, of: usize) -> f64 {
-    found as f64 / of as f64
 }

@@ -1,53 +1,70 @@
 //! The index of a column of a segment: which leaves it has, where their records lie, and searching them.
-//!
-//! ```text
-//! "EIVF" | version u16 | zero u16 | entries u32 | loose rows: length u64, portable roaring bitmap | curve
-//! entry: leaf u32 | vectors u32 | first row u32, or all ones if the record lists its rows | zero u32
-//!        | offset of the record in the file u64 | XXH3-64 of the record u64
-//! curve: points u32 | probes u32, recall of the 10, 100 and 1,000 nearest f32, point by point
-//! ```
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::centroids::CentroidSet;
 use super::curve::Curve;
+use super::entry::{Entry, OWNERS, Section, owners};
 use super::query::{Allowed, Candidate, Query, Shortlist};
 use super::record::{Record, length};
 use crate::cache::{Blob, Span};
-use crate::codec::{CodecError, Reader};
+use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::Result;
 
-const WHAT: &str = "vector index";
-const MAGIC: [u8; 4] = *b"EIVF";
-const VERSION: u16 = 1;
-const LISTED: u32 = u32::MAX;
 /// Scanning up to so many dimensions of vectors stays on the async task: some tens of microseconds.
 const INLINE_DIMENSIONS: usize = 4 << 20;
-
-/// A leaf of the index.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Entry {
-    pub(super) leaf: u32,
-    pub(super) vectors: u32,
-    /// The first of its rows, if they are a run.
-    pub(super) first: Option<u32>,
-    pub(super) offset: u64,
-    pub(super) sum: u64,
-}
+/// Blocks of owners that are read at a time: 4 MiB.
+const TOGETHER: usize = 16;
 
 /// The index of a column of a segment.
 #[derive(Clone, Debug)]
 pub(crate) struct VectorIndex {
     blob: Blob,
     set: Arc<CentroidSet>,
-    entries: Arc<[Entry]>,
-    loose: Arc<RoaringBitmap>,
-    curve: Arc<Curve>,
-    /// Vectors in all leaves.
-    vectors: u64,
+    section: Arc<Section>,
+    /// Rows of the segment.
+    rows: u32,
+    /// Codes in all leaves.
+    codes: u64,
+}
+
+/// How many of the codes of each leaf match a filter.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    matching: Arc<RoaringBitmap>,
+    /// The matching rows of each entry, where some list theirs.
+    rows: Option<Vec<u32>>,
+    /// Codes that match, of all leaves.
+    codes: u64,
+}
+
+/// The records that a search reads, the nearest first.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// The numbers of entries, as many as are held at a time, and the bytes of their records.
+    pub(crate) windows: Vec<(Vec<usize>, u64)>,
+    pub(crate) leaves: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The rows that a search may find: all without a filter.
+#[derive(Clone, Debug)]
+pub(crate) struct Filtered {
+    matching: Arc<RoaringBitmap>,
+    /// The same as bits, of the rows of the leaves that are searched.
+    bits: Arc<[u64]>,
+}
+
+/// A search of an index under way.
+#[derive(Debug)]
+pub(crate) struct Hunt {
+    list: Shortlist,
+    found: Found,
 }
 
 /// What a search of an index found.
@@ -55,31 +72,28 @@ pub(crate) struct VectorIndex {
 pub(crate) struct Found {
     /// Rows that may be among the nearest, the most likely first.
     pub(crate) candidates: Vec<Candidate>,
-    /// Vectors whose codes were looked at.
+    /// Candidates that stand for all rows with their vector, with these.
+    pub(crate) copies: Vec<(u32, RoaringBitmap)>,
+    /// Codes that were looked at.
     pub(crate) scanned: u64,
-    /// Leaves that were read.
-    pub(crate) leaves: u64,
 }
 
-pub(super) fn encode_index(entries: &[Entry], loose: &[u32], curve: &Curve) -> Vec<u8> {
-    let mut out = Vec::new();
-    out.extend(MAGIC);
-    out.extend(VERSION.to_le_bytes());
-    out.extend([0; 2]);
-    out.extend(u32::try_from(entries.len()).unwrap_or(u32::MAX).to_le_bytes());
-    for entry in entries {
-        for number in [entry.leaf, entry.vectors, entry.first.unwrap_or(LISTED), 0] {
-            out.extend(number.to_le_bytes());
-        }
-        out.extend(entry.offset.to_le_bytes());
-        out.extend(entry.sum.to_le_bytes());
+impl Tally {
+    /// Codes that match, of all leaves.
+    pub(crate) fn codes(&self) -> u64 {
+        self.codes
     }
-    let loose: RoaringBitmap = loose.iter().copied().collect();
-    out.extend((loose.serialized_size() as u64).to_le_bytes());
-    // Writing to memory does not fail.
-    let _ = loose.serialize_into(&mut out);
-    curve.encode(&mut out);
-    out
+}
+
+impl Hunt {
+    /// For the `limit` nearest.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { list: Shortlist::new(limit), found: Found::default() }
+    }
+
+    pub(crate) fn finish(self) -> Found {
+        Found { candidates: self.list.finish(), ..self.found }
+    }
 }
 
 impl VectorIndex {
@@ -90,38 +104,9 @@ impl VectorIndex {
         rows: u32,
         section: &[u8],
     ) -> Result<Self, CodecError> {
-        let bad = |why: &str| CodecError::malformed(WHAT, why);
-        let mut reader = Reader::new(WHAT, section);
-        reader.magic(MAGIC)?;
-        reader.version(VERSION)?;
-        reader.u16()?;
-        let count = reader.u32()? as usize;
-        let mut entries: Vec<Entry> = Vec::new();
-        for _ in 0..count {
-            let (leaf, vectors, first) = (reader.u32()?, reader.u32()?, reader.u32()?);
-            reader.u32()?;
-            let first = Some(first).filter(|first| *first != LISTED);
-            let entry = Entry { leaf, vectors, first, offset: reader.u64()?, sum: reader.u64()? };
-            let space = set.space();
-            let bytes = length(space.padded(), space.bits(), vectors as usize, first.is_none());
-            let inside = entry.offset.checked_add(bytes as u64).is_some_and(|end| end <= blob.size());
-            let run = first.is_none_or(|first| first.checked_add(vectors).is_some_and(|end| end <= rows));
-            let ascends = entries.last().is_none_or(|last| last.leaf < leaf) && (leaf as usize) < set.len();
-            if vectors == 0 || vectors > rows || !inside || !run || !ascends {
-                return Err(bad("an entry is out of bounds"));
-            }
-            entries.push(entry);
-        }
-        let bytes = reader.len()?;
-        let mut bytes = reader.take(bytes)?;
-        let loose = RoaringBitmap::deserialize_from(&mut bytes).map_err(|e| bad(&e.to_string()))?;
-        if !bytes.is_empty() || loose.max().is_some_and(|row| row >= rows) {
-            return Err(bad("the loose rows are not rows"));
-        }
-        let curve = Curve::decode(&mut reader)?;
-        reader.end()?;
-        let vectors = entries.iter().map(|entry| u64::from(entry.vectors)).sum();
-        Ok(Self { blob, set, entries: entries.into(), loose: loose.into(), curve: curve.into(), vectors })
+        let section = Section::decode(section, (rows, blob.size()), (set.len(), set.space()))?;
+        let codes = section.entries.iter().map(|entry| u64::from(entry.codes)).sum();
+        Ok(Self { blob, set, section: Arc::new(section), rows, codes })
     }
 
     pub(crate) fn set(&self) -> &Arc<CentroidSet> {
@@ -129,95 +114,213 @@ impl VectorIndex {
     }
 
     pub(crate) fn curve(&self) -> &Curve {
-        &self.curve
+        &self.section.curve
     }
 
-    /// Vectors in all leaves.
-    pub(crate) fn vectors(&self) -> u64 {
-        self.vectors
+    /// Codes in all leaves.
+    pub(crate) fn codes(&self) -> u64 {
+        self.codes
+    }
+
+    /// Rows whose vectors have no code: every search compares them.
+    pub(crate) fn loose(&self) -> &RoaringBitmap {
+        &self.section.loose
     }
 
     /// About how many bytes all leaves hold.
     pub(crate) fn bytes(&self) -> u64 {
         let space = self.set.space();
-        let vectors = usize::try_from(self.vectors).unwrap_or(usize::MAX);
-        length(space.padded(), space.bits(), vectors, false) as u64
+        let codes = usize::try_from(self.codes).unwrap_or(usize::MAX);
+        length(space.padded(), space.bits(), codes, false) as u64
     }
 
-    /// For each leaf of `leaves` how many of its rows are allowed; where rows are listed, how many it has.
-    pub(crate) fn matches(&self, leaf: u32, allowed: &RoaringBitmap) -> u64 {
-        self.entry(leaf).map_or(0, |entry| match entry.first {
-            Some(first) => allowed.range_cardinality(first..first.saturating_add(entry.vectors)),
-            None => u64::from(entry.vectors),
+    /// Counts what of each leaf matches. Where records list their rows, at most 4 bytes are read for each row of the
+    /// segment, in one round trip for each million.
+    pub(crate) async fn tally(&self, matching: &Arc<RoaringBitmap>) -> Result<Tally> {
+        let entries = &self.section.entries;
+        let mut tally = Tally { matching: Arc::clone(matching), rows: None, codes: 0 };
+        if entries.iter().any(Entry::is_listed) {
+            tally.rows = Some(self.count(matching).await?);
+        }
+        let copies = (0..).zip(entries).filter(|(_, entry)| entry.is_of_copies());
+        let more: u64 = copies.map(|(at, entry)| tally.of(at, entry).saturating_sub(1)).sum();
+        let coded = matching.len().saturating_sub(matching.intersection_len(&self.section.loose));
+        tally.codes = coded.saturating_sub(more);
+        Ok(tally)
+    }
+
+    /// The matching rows of each entry, by the owners of the rows that match, or of those that do not.
+    async fn count(&self, matching: &RoaringBitmap) -> Result<Vec<u32>> {
+        let few = matching.len() <= u64::from(self.rows / 2);
+        let all = |entry: &Entry| if few { 0 } else { entry.rows };
+        let mut counts: Vec<u32> = self.section.entries.iter().map(all).collect();
+        let rest = (!few).then(|| {
+            let mut all = RoaringBitmap::new();
+            all.insert_range(0..self.rows);
+            all - matching
+        });
+        let rows = rest.as_ref().unwrap_or(matching);
+        let blocks = (0..self.rows).step_by(OWNERS as usize).zip(&self.section.owners);
+        let wanted =
+            |(start, _): &(u32, &Span)| rows.range_cardinality(*start..start.saturating_add(OWNERS)) > 0;
+        let blocks: Vec<(u32, Span)> =
+            blocks.filter(wanted).map(|(start, span)| (start, span.clone())).collect();
+        for blocks in blocks.chunks(TOGETHER) {
+            let spans: Vec<Span> = blocks.iter().map(|(_, span)| span.clone()).collect();
+            for ((start, _), bytes) in blocks.iter().zip(self.blob.read_many(&spans).await?) {
+                for entry in owners(&bytes, *start, rows.range(*start..start.saturating_add(OWNERS))) {
+                    if let Some(count) = counts.get_mut(entry) {
+                        *count = if few { *count + 1 } else { count.saturating_sub(1) };
+                    }
+                }
+            }
+        }
+        Ok(counts)
+    }
+
+    /// How many codes a leaf has, and how many of them match.
+    pub(crate) fn codes_of(&self, leaf: u32, tally: Option<&Tally>) -> (u64, u64) {
+        self.entries_of(leaf).fold((0, 0), |(all, matches), (at, entry)| {
+            let codes = u64::from(entry.codes);
+            let here = tally.map_or(codes, |tally| tally.of(at, entry).min(codes));
+            (all + codes, matches + here)
         })
     }
 
-    /// The bits of the matching rows of some leaves, of a segment of `rows` rows.
-    pub(crate) fn allowed(&self, leaves: &[u32], matching: &RoaringBitmap, rows: u64) -> Arc<[u64]> {
-        let mut bits = vec![0_u64; usize::try_from(rows.div_ceil(64)).unwrap_or_default()];
+    /// What is read of some leaves, given nearest first, no more than about so many bytes at a time.
+    pub(crate) fn plan(&self, leaves: &[u32], tally: Option<&Tally>, bytes_max: u64) -> Plan {
+        let mut plan = Plan::default();
+        for leaf in leaves {
+            let wanted = self.entries_of(*leaf);
+            let wanted = wanted.filter(|(at, entry)| tally.is_none_or(|tally| tally.of(*at, entry) > 0));
+            let before = plan.bytes;
+            for (at, entry) in wanted {
+                let bytes = entry.bytes(self.set.space());
+                plan.bytes += bytes;
+                match plan.windows.last_mut() {
+                    Some((window, held)) if *held + bytes <= bytes_max => {
+                        window.push(at);
+                        *held += bytes;
+                    }
+                    _ => plan.windows.push((vec![at], bytes)),
+                }
+            }
+            plan.leaves += u64::from(plan.bytes > before);
+        }
+        plan
+    }
+
+    /// The matching rows of some leaves as a search asks for them.
+    pub(crate) fn filtered(&self, plan: &Plan, matching: &Arc<RoaringBitmap>) -> Filtered {
+        let mut bits = vec![0_u64; self.rows.div_ceil(64) as usize];
         let mut set = |row: u32| {
             if let Some(word) = bits.get_mut(row as usize / 64) {
                 *word |= 1 << (row % 64);
             }
         };
-        let entries = || leaves.iter().filter_map(|leaf| self.entry(*leaf));
-        if entries().any(|entry| entry.first.is_none()) {
+        let entries = || plan.windows.iter().flat_map(|(window, _)| window).filter_map(|at| self.entry(*at));
+        if entries().any(Entry::is_listed) {
             matching.iter().for_each(&mut set);
         } else {
-            for entry in entries() {
-                let first = entry.first.unwrap_or_default();
-                matching.range(first..first.saturating_add(entry.vectors)).for_each(&mut set);
-            }
+            entries().filter_map(Entry::run).for_each(|run| matching.range(run).for_each(&mut set));
         }
-        bits.into()
+        Filtered { matching: Arc::clone(matching), bits: bits.into() }
     }
 
-    fn entry(&self, leaf: u32) -> Option<&Entry> {
-        let at = self.entries.binary_search_by_key(&leaf, |entry| entry.leaf).ok()?;
-        self.entries.get(at)
+    /// The records of a window of a plan. One round trip.
+    pub(crate) async fn read(&self, window: &[usize]) -> Result<Vec<Bytes>> {
+        let spans = window.iter().filter_map(|at| self.entry(*at)).map(|entry| entry.span(self.set.space()));
+        self.blob.read_many(&spans.collect::<Vec<_>>()).await
     }
 
-    /// The rows among `allowed` (all without) of some leaves, given nearest first, that may be among the `limit`
-    /// nearest. One round trip.
-    pub(crate) async fn search(
+    /// Looks for rows that may be among the nearest in the records of a window.
+    pub(crate) async fn scan(
         &self,
         env: &Env,
         query: &Arc<Query>,
-        leaves: &[u32],
-        allowed: Option<Arc<[u64]>>,
-        limit: usize,
-    ) -> Result<Found> {
-        let entries: Vec<Entry> = leaves.iter().filter_map(|leaf| self.entry(*leaf)).copied().collect();
-        let spans: Vec<Span> = entries.iter().map(|entry| self.span(entry)).collect();
-        let records = self.blob.read_many(&spans).await?;
-        let scanned: u64 = entries.iter().map(|entry| u64::from(entry.vectors)).sum();
-        let found = Found { candidates: Vec::new(), scanned, leaves: entries.len() as u64 };
-        let (query, set) = (Arc::clone(query), Arc::clone(&self.set));
-        let padded = set.space().padded();
-        let inline =
-            usize::try_from(scanned).unwrap_or(usize::MAX).saturating_mul(padded) <= INLINE_DIMENSIONS;
+        (window, records): (Vec<usize>, Vec<Bytes>),
+        filtered: Option<Filtered>,
+        hunt: Hunt,
+    ) -> Result<Hunt> {
+        let codes: u64 =
+            window.iter().filter_map(|at| self.entry(*at)).map(|entry| u64::from(entry.codes)).sum();
+        let dimensions =
+            usize::try_from(codes).unwrap_or(usize::MAX).saturating_mul(self.set.space().padded());
+        let (this, query) = (self.clone(), Arc::clone(query));
         let work = move || {
-            let mut list = Shortlist::new(limit);
-            let allowed = Allowed(allowed.as_deref());
-            for (entry, bytes) in entries.iter().zip(&records) {
-                let (vectors, listed) = (entry.vectors as usize, entry.first.is_none());
-                let record = Record::new(padded, set.space().bits(), vectors, listed, bytes)?;
-                let first = entry.first.unwrap_or_default();
-                query.scan(&set, entry.leaf as usize, &record, first, allowed, &mut list);
+            let mut hunt = hunt;
+            for (at, bytes) in window.iter().zip(&records) {
+                if let Some(entry) = this.entry(*at) {
+                    this.scan_one(&query, entry, bytes, filtered.as_ref(), &mut hunt)?;
+                }
             }
-            Ok(list.finish())
+            hunt.found.scanned += codes;
+            Ok(hunt)
         };
-        let candidates = if inline { work() } else { env.blocking(work).await? };
-        let mut found =
-            Found { candidates: candidates.map_err(|e: CodecError| e.at(self.blob.key()))?, ..found };
-        let loose = |row| Candidate { lower: f32::NEG_INFINITY, estimate: f32::NEG_INFINITY, row };
-        found.candidates.extend(self.loose.iter().map(loose));
-        Ok(found)
+        let hunt = if dimensions <= INLINE_DIMENSIONS { work() } else { env.blocking(work).await? };
+        hunt.map_err(|e: CodecError| e.at(self.blob.key()))
     }
 
-    fn span(&self, entry: &Entry) -> Span {
-        let space = self.set.space();
-        let bytes = length(space.padded(), space.bits(), entry.vectors as usize, entry.first.is_none());
-        Span { start: entry.offset, end: entry.offset + bytes as u64, sum: Some(entry.sum) }
+    fn scan_one(
+        &self,
+        query: &Query,
+        entry: &Entry,
+        bytes: &[u8],
+        filtered: Option<&Filtered>,
+        hunt: &mut Hunt,
+    ) -> Result<(), CodecError> {
+        let (set, space) = (&self.set, self.set.space());
+        let (padded, bits, codes, leaf) =
+            (space.padded(), space.bits(), entry.codes as usize, entry.leaf as usize);
+        if !entry.is_of_copies() {
+            let record = Record::new(padded, bits, codes, entry.is_listed(), bytes)?;
+            let allowed = Allowed(filtered.map(|filtered| filtered.bits.as_ref()));
+            query.scan(set, leaf, &record, entry.first.unwrap_or_default(), allowed, &mut hunt.list);
+            return Ok(());
+        }
+        let (record, listed) =
+            bytes.split_at_checked(length(padded, bits, codes, false)).unwrap_or((bytes, &[]));
+        let mut rows = RoaringBitmap::new();
+        match entry.run() {
+            Some(run) => {
+                rows.insert_range(run);
+            }
+            None => rows.extend(listed.as_chunks().0.iter().map(|row| u32::from_le_bytes(*row))),
+        }
+        if let Some(filtered) = filtered {
+            rows &= filtered.matching.as_ref();
+        }
+        let Some(first) = rows.min() else { return Ok(()) };
+        let record = Record::new(padded, bits, codes, false, record)?;
+        query.scan(set, leaf, &record, first, Allowed(None), &mut hunt.list);
+        hunt.found.copies.push((first, rows));
+        Ok(())
+    }
+
+    fn entry(&self, at: usize) -> Option<&Entry> {
+        self.section.entries.get(at)
+    }
+
+    fn entries_of(&self, leaf: u32) -> impl Iterator<Item = (usize, &Entry)> {
+        let start = self.section.entries.partition_point(|entry| entry.leaf < leaf);
+        let entries = (start..).zip(self.section.entries.get(start..).unwrap_or_default());
+        entries.take_while(move |(_, entry)| entry.leaf == leaf)
+    }
+}
+
+impl Tally {
+    /// How many rows of an entry match.
+    fn of(&self, at: usize, entry: &Entry) -> u64 {
+        match (entry.run(), &self.rows) {
+            (_, Some(rows)) => rows.get(at).copied().unwrap_or_default().into(),
+            (Some(run), None) => self.matching.range_cardinality(run),
+            (None, None) => 0,
+        }
+    }
+}
+
+impl Entry {
+    fn run(&self) -> Option<Range<u32>> {
+        self.first.map(|first| first..first.saturating_add(self.rows))
     }
 }

@@ -4,16 +4,20 @@
 //! is an object of its own ([`centroids`]), shared by segments. In a segment each leaf has a record
 //! ([`record`]) of RaBitQ codes ([`quantizer`], after a random [`rotation`]) of its vectors. A query
 //! ([`query`]) reads the records of the nearest leaves, scores them with the [`kernels`], and names the rows
-//! whose exact vectors decide. How many leaves a recall takes is measured when an index is built ([`curve`]).
+//! whose exact vectors decide. How many leaves a recall takes is measured when an index is built ([`measure`]) and
+//! read from its [`curve`]. Rows with one and the same vector are one vector to all of this ([`copies`]).
 //!
 //! RaBitQ: Gao and Long, SIGMOD 2024 (arXiv 2405.12497) and SIGMOD 2025 (arXiv 2409.09913).
 
 mod build;
 mod centroids;
+mod copies;
 mod curve;
+mod entry;
 mod index;
 mod kernels;
 mod kmeans;
+mod measure;
 mod quantizer;
 mod query;
 mod random;
@@ -25,10 +29,11 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use build::{Built, Coded, train};
+pub(crate) use build::{Built, train};
 pub(crate) use centroids::CentroidSet;
-pub(crate) use curve::Curve;
-pub(crate) use index::{Found, VectorIndex};
+pub(crate) use copies::{Coded, Seen};
+pub(crate) use curve::{CurveAt, Ranks, is_enough};
+pub(crate) use index::{Hunt, Plan, Tally, VectorIndex};
 #[cfg(feature = "testing")]
 pub use kernels::ScanTrial;
 pub(crate) use kernels::kernels;

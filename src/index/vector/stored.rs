@@ -54,7 +54,34 @@ impl Named {
             async { decoded.await?.map_err(|e| e.at(blob.key())) }
         };
         let set = Arc::new(blob.read_decoded(&whole, decode).await?);
-        shared.keep(blob.key().clone(), &set);
-        Ok(Self { meta, set })
+        // Segments that are opened together decode it together, and hold one.
+        Ok(Self { meta, set: shared.keep(blob.key().clone(), set) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::try_join;
+
+    use super::*;
+    use crate::cache::BlockCache;
+    use crate::index::vector::{Coded, Progress, train};
+    use crate::storage::{MemoryBackend, ObjectKey, PutMode, StorageBackend};
+
+    #[tokio::test]
+    async fn those_who_load_a_set_together_hold_the_same() -> Result<()> {
+        let coded =
+            Coded { dimension: 2, values: vec![1.0, 2.0, 3.0, 4.0], rows: vec![0, 1], ..Coded::default() };
+        let set = train(Metric::L2Squared, 5, &coded, &mut || 1, &Progress::default())?;
+        let (backend, key, bytes) = (Arc::new(MemoryBackend::new()), ObjectKey::new("set")?, set.encode());
+        let meta = CentroidsMeta { id: Uuid::nil(), size: bytes.len() as u64, trained: set.trained() };
+        backend.put(&key, bytes, PutMode::Create).await?;
+        let blob = Blob::new(backend, BlockCache::off(), key, meta.size);
+        let (env, shared) = (Env::current()?, Shared::default());
+        let load = || Named::load(&env, &blob, &shared, meta, (Metric::L2Squared, 2));
+        let (one, other) = try_join(load(), load()).await?;
+        assert!(Arc::ptr_eq(&one.set, &other.set));
+        assert!(Arc::ptr_eq(&one.set, &load().await?.set));
+        Ok(())
     }
 }

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::build::{Built, Coded, train};
+use roaring::RoaringBitmap;
+
+use super::build::{Built, train};
 use super::centroids::CentroidSet;
-use super::curve::Curve;
-use super::index::VectorIndex;
+use super::copies::{COPIES_MIN, Coded};
+use super::curve::{Curve, Ranks};
+use super::index::{Found, Hunt, VectorIndex};
 use super::kmeans::Progress;
 use super::query::Query;
 use super::random::Random;
@@ -56,36 +59,59 @@ fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
 /// An index over `coded` in a file of its own; rows lie in the order of the leaves, or are listed.
 async fn index(set: &Arc<CentroidSet>, coded: &Coded, listed: bool) -> (VectorIndex, Vec<u32>, Vec<u8>) {
     let built = Built::new(set, coded, &Progress::default()).unwrap();
-    let order = if listed { coded.rows.clone() } else { built.order(coded) };
+    let rows = u32::try_from(coded.len()).unwrap();
+    let order = if listed { (0..rows).collect() } else { built.order(coded) };
     let mut place = vec![0; order.len()];
     for (at, row) in (0..).zip(&order) {
         place[*row as usize] = at;
     }
-    let (records, section) = built.finish(set, coded, &place, listed, 0);
+    let (records, section) = built.finish(set, coded, &place, listed, 0).unwrap();
     let (backend, key) = (Arc::new(MemoryBackend::new()), ObjectKey::new("vector").unwrap());
     let size = records.len() as u64;
     backend.put(&key, records.into(), PutMode::Create).await.unwrap();
     let blob = Blob::new(backend, BlockCache::off(), key, size);
-    let rows = u32::try_from(order.len()).unwrap();
     (VectorIndex::decode(blob, Arc::clone(set), rows, &section).unwrap(), order, section)
+}
+
+/// A search of some leaves, a few kilobytes at a time.
+async fn search(
+    index: &VectorIndex,
+    query: &Arc<Query>,
+    leaves: &[u32],
+    matching: Option<&Arc<RoaringBitmap>>,
+    limit: usize,
+) -> Result<Found> {
+    let env = Env::current()?;
+    let tally = match matching {
+        Some(matching) => Some(index.tally(matching).await?),
+        None => None,
+    };
+    let plan = index.plan(leaves, tally.as_ref(), 16 << 10);
+    let filtered = matching.map(|matching| index.filtered(&plan, matching));
+    let mut hunt = Hunt::new(limit);
+    for (window, bytes) in plan.windows {
+        let records = index.read(&window).await?;
+        assert_eq!(records.iter().map(|record| record.len() as u64).sum::<u64>(), bytes);
+        hunt = index.scan(&env, query, (window, records), filtered.clone(), hunt).await?;
+    }
+    Ok(hunt.finish())
 }
 
 #[tokio::test]
 async fn probing_every_leaf_finds_the_true_nearest_whatever_the_metric_and_bits() -> Result<()> {
-    let env = Env::current()?;
     for metric in [Metric::L2Squared, Metric::Cosine, Metric::Dot] {
         for (bits, listed) in [(1, false), (4, true), (5, false), (7, true), (8, false)] {
             let (coded, vectors) = coded(metric, 2_000, 5);
             let set = Arc::new(made(metric, bits, &coded));
             let (index, order, _) = index(&set, &coded, listed).await;
-            assert!(set.len() > 1 && index.vectors() == 2_000);
+            assert!(set.len() > 1 && index.codes() == 2_000);
             let leaves: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
             let (mut draw, mut found, mut left) = (Draw(Random::new(99)), 0, 0);
             for _ in 0..40 {
                 let vector = draw.vector();
                 let query = Arc::new(Query::new(&set, metric, &vector));
-                let got = index.search(&env, &query, &leaves, None, 10).await?;
-                assert_eq!((got.scanned, got.leaves), (2_000, leaves.len() as u64));
+                let got = search(&index, &query, &leaves, None, 10).await?;
+                assert_eq!(got.scanned, 2_000);
                 left += got.candidates.len();
                 let mut truth: Vec<(f64, u32)> =
                     vectors.iter().map(|v| distance(metric, &vector, v)).zip(0..).collect();
@@ -102,20 +128,68 @@ async fn probing_every_leaf_finds_the_true_nearest_whatever_the_metric_and_bits(
 }
 
 #[tokio::test]
-async fn only_allowed_rows_are_found() -> Result<()> {
-    let env = Env::current()?;
+async fn only_allowed_rows_are_found_and_counted_leaf_by_leaf() -> Result<()> {
     for listed in [false, true] {
         let (coded, _) = coded(Metric::L2Squared, 1_500, 6);
         let set = Arc::new(made(Metric::L2Squared, 5, &coded));
         let (index, _, _) = index(&set, &coded, listed).await;
         let leaves: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
-        let matching = (0..1_500).filter(|row| row % 7 == 3).collect();
-        let allowed = index.allowed(&leaves, &matching, 1_500);
         let query = Arc::new(Query::new(&set, Metric::L2Squared, &Draw(Random::new(8)).vector()));
-        let found = index.search(&env, &query, &leaves, Some(allowed), 10).await?;
-        assert!(found.candidates.len() >= 10 && found.candidates.iter().all(|c| c.row % 7 == 3));
-        let counted: u64 = leaves.iter().map(|leaf| index.matches(*leaf, &matching)).sum();
-        assert!(listed || counted == matching.len());
+        let third: RoaringBitmap = (0..1_500).filter(|row| row % 7 == 3).collect();
+        for matching in [third, (0..1_500).filter(|row| row % 7 != 3).collect()].map(Arc::new) {
+            let found = search(&index, &query, &leaves, Some(&matching), 10).await?;
+            assert!(found.candidates.len() >= 10);
+            assert!(found.candidates.iter().all(|c| matching.contains(c.row)));
+            let tally = index.tally(&matching).await?;
+            let mut counted = 0;
+            for leaf in &leaves {
+                let (all, matches) = index.codes_of(*leaf, Some(&tally));
+                let one = index.plan(&[*leaf], None, 1 << 20);
+                let scanned = search(&index, &query, &[*leaf], Some(&matching), usize::MAX).await?;
+                assert_eq!(scanned.candidates.len() as u64, matches, "leaf {leaf}");
+                assert!(all >= matches && one.leaves == u64::from(all > 0));
+                counted += matches;
+            }
+            assert_eq!((counted, tally.codes()), (matching.len(), matching.len()));
+        }
+    }
+    Ok(())
+}
+
+/// A few vectors that hundreds and thousands of rows have, among others: one code for all their rows, which stay
+/// within a filter, and no record that is large.
+#[tokio::test]
+async fn rows_with_one_vector_have_one_code() -> Result<()> {
+    let metric = Metric::L2Squared;
+    let (mut coded, _) = coded(metric, 700, 9);
+    let copies = u32::try_from(COPIES_MIN).unwrap();
+    // Vector 3 twice, 5 a little too often for a record of its own not to be made, 6 most often.
+    let mut next = 700;
+    for (vector, more) in [(3, 1), (5, copies - 1), (6, 30_000)] {
+        coded.copies.extend((next..next + more).map(|row| (vector, row)));
+        next += more;
+    }
+    let set = Arc::new(made(metric, 5, &coded));
+    for listed in [false, true] {
+        let (index, order, _) = index(&set, &coded, listed).await;
+        assert_eq!(order.len(), coded.len());
+        assert_eq!(index.codes(), 700 + 1, "one for each, but two for the one that two rows have");
+        let leaves: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
+        let all = index.plan(&leaves, None, 1 << 20);
+        assert!(all.bytes < 400_000, "{} bytes", all.bytes);
+        let query = Arc::new(Query::new(&set, metric, coded.values_of(6)));
+        let even: RoaringBitmap =
+            (0..u32::try_from(order.len()).unwrap()).filter(|row| row % 2 == 0).collect();
+        for matching in [None, Some(Arc::new(even))] {
+            let found = search(&index, &query, &leaves, matching.as_ref(), 10).await?;
+            assert!(found.candidates.len() < 300);
+            let (_, rows) = found.copies.iter().find(|(first, _)| *first == found.candidates[0].row).unwrap();
+            let expected = (0..).zip(&order).filter(|(place, row)| {
+                let has = **row == 6 || coded.copies.contains(&(6, **row));
+                has && matching.as_ref().is_none_or(|matching| matching.contains(*place))
+            });
+            assert_eq!(*rows, expected.map(|(place, _)| place).collect::<RoaringBitmap>());
+        }
     }
     Ok(())
 }
@@ -127,14 +201,17 @@ async fn vectors_out_of_all_scale_are_kept_apart_and_found() -> Result<()> {
     coded.values.extend([-1e25; DIMENSION]);
     coded.rows.extend([400, 401]);
     // The leaves are those of the others.
-    let few =
-        Coded { rows: coded.rows[..400].to_vec(), values: coded.values[..400 * DIMENSION].to_vec(), ..coded };
+    let few = Coded {
+        dimension: DIMENSION,
+        rows: coded.rows[..400].to_vec(),
+        values: coded.values[..400 * DIMENSION].to_vec(),
+        copies: Vec::new(),
+    };
     let set = Arc::new(made(Metric::L2Squared, 5, &few));
-    let coded = Coded { dimension: DIMENSION, values: coded.values, rows: coded.rows };
     let (index, order, _) = index(&set, &coded, false).await;
     let query = Arc::new(Query::new(&set, Metric::L2Squared, &[1.0; DIMENSION]));
-    let found = index.search(&Env::current()?, &query, &[], None, 10).await?;
-    let mut rows: Vec<u32> = found.candidates.iter().map(|c| order[c.row as usize]).collect();
+    assert!(search(&index, &query, &[], None, 10).await?.candidates.is_empty());
+    let mut rows: Vec<u32> = index.loose().iter().map(|row| order[row as usize]).collect();
     rows.sort_unstable();
     assert_eq!(rows, [400, 401]);
     Ok(())
@@ -170,7 +247,7 @@ async fn damaged_bytes_are_errors() -> Result<()> {
     }
     // Without the file behind it.
     let query = Arc::new(Query::new(&set, Metric::Cosine, &[1.0; DIMENSION]));
-    let gone = decode(&section).unwrap().search(&Env::current()?, &query, &[0], None, 1).await;
+    let gone = search(&decode(&section).unwrap(), &query, &[0], None, 1).await;
     assert!(gone.unwrap_err().is_missing());
     drop(index);
     Ok(())
@@ -180,21 +257,59 @@ async fn damaged_bytes_are_errors() -> Result<()> {
 fn a_curve_rises_to_one() {
     let (coded, _) = coded(Metric::L2Squared, 3_000, 12);
     let set = made(Metric::L2Squared, 5, &coded);
-    let points = super::kmeans::Points::new(&coded.values, DIMENSION).unwrap();
-    let assignment = set.plain().assign(points, &Progress::default()).unwrap();
-    let curve = Curve::measure(&set, points, &assignment);
-    for neighbours in [1.0, 10.0, 40.0, 1_000.0] {
-        let mut last = 0.0;
-        for probes in 0..=set.len() {
-            #[expect(clippy::cast_precision_loss, reason = "few leaves")]
-            let recall = curve.recall(probes as f64, neighbours);
-            assert!(recall >= last && recall <= 1.0, "{probes} probes, {neighbours} neighbours");
-            last = recall;
+    let curve = measured(&set, &coded);
+    let leaves = u32::try_from(set.len()).unwrap();
+    for home in [0, leaves / 2, leaves - 1] {
+        let curve = curve.at(home);
+        for neighbours in [1.0, 10.0, 40.0, 1_000.0, 2_500.0] {
+            let mut last = 0.0;
+            for probes in 0..=leaves {
+                let recall = curve.recall(probes.into(), Ranks { from: 0.0, to: neighbours });
+                assert!(recall >= last && recall <= 1.0, "{probes} probes, {neighbours} neighbours");
+                // Farther neighbours lie in farther leaves, but for chance.
+                let behind = Ranks { from: neighbours / 2.0, to: neighbours };
+                assert!(curve.recall(probes.into(), behind) <= recall + 0.1);
+                last = recall;
+            }
+            assert!(last > 0.999);
+            assert!(curve.recall(1.0, Ranks { from: 0.0, to: neighbours }) < 0.9);
         }
-        assert!(last > 0.999);
-        assert!(curve.recall(1.0, neighbours) < 0.9);
     }
     let mut bytes = Vec::new();
     curve.encode(&mut bytes);
     assert_eq!(Curve::decode(&mut crate::codec::Reader::new("curve", &bytes)).unwrap(), curve);
+}
+
+fn measured(set: &CentroidSet, coded: &Coded) -> Curve {
+    let points = super::kmeans::Points::new(&coded.values, DIMENSION).unwrap();
+    let assignment = set.plain().assign(points, &Progress::default()).unwrap();
+    Curve::measure(set, points, &assignment)
+}
+
+/// Two fifths of the vectors lie in a blur without leaves that could be told apart, the others in groups: a query in
+/// the one or the other is promised what is found there.
+#[test]
+fn a_curve_tells_regions_apart() {
+    let mut draw = Draw(Random::new(15));
+    let centres: Vec<Vec<f32>> = (0..24).map(|_| draw.vector().iter().map(|x| x * 40.0).collect()).collect();
+    let mut coded = Coded { dimension: DIMENSION, ..Coded::default() };
+    for row in 0..8_000_u32 {
+        let noise = draw.vector();
+        let group = centres.get(row as usize % 40);
+        let centre = group.map_or_else(|| vec![400.0; DIMENSION], Clone::clone);
+        coded.values.extend(centre.iter().zip(noise).map(|(c, x)| c + x));
+        coded.rows.push(row);
+    }
+    let set = made(Metric::L2Squared, 5, &coded);
+    let curve = measured(&set, &coded);
+    let ten = Ranks { from: 0.0, to: 10.0 };
+    let home = |vector: &[f32]| {
+        let query = Query::new(&set, Metric::L2Squared, vector);
+        let scores = query.scores().iter().zip(0_u32..);
+        scores.min_by(|a, b| a.0.total_cmp(b.0)).unwrap().1
+    };
+    let near_group: Vec<f32> = centres[7].iter().map(|c| c + 0.1).collect();
+    let (grouped, blurred) = (curve.at(home(&near_group)), curve.at(home(&[400.2; DIMENSION])));
+    assert!(grouped.recall(2.0, ten) > 0.95, "{}", grouped.recall(2.0, ten));
+    assert!(blurred.recall(2.0, ten) < 0.8, "{}", blurred.recall(2.0, ten));
 }

@@ -1,0 +1,183 @@
+//! The section of a vector index: which records its leaves have, and where they lie.
+//!
+//! ```text
+//! "EIVF" | version u16 | zero u16 | entries u32 | loose rows: length u64, portable roaring bitmap
+//! | owners: rows u32, (offset u64, XXH3-64) × ⌈rows / 65,536⌉ | entries | curve (see `curve`)
+//! entry: leaf u32 | rows u32 | first row u32, or all ones if the record lists its rows | codes u32
+//!        | offset of the record in the file u64 | XXH3-64 of the record u64
+//! owners: the number of the entry that each row of the segment is in u32, or all ones; where rows are listed
+//! ```
+//! A leaf has as many records as keep each of them small. One with a code for each row is ordinary; one with a single
+//! code and more rows is of *copies*: their vectors are the same, bit by bit.
+
+use roaring::RoaringBitmap;
+
+use super::curve::Curve;
+use super::record::length;
+use super::space::Space;
+use crate::cache::Span;
+use crate::codec::{CodecError, Reader, checksum};
+
+const WHAT: &str = "vector index";
+const MAGIC: [u8; 4] = *b"EIVF";
+const VERSION: u16 = 1;
+const LISTED: u32 = u32::MAX;
+/// The owner of a row that is in no record.
+const NOBODY: u32 = u32::MAX;
+/// Owners that are read at a time.
+pub(super) const OWNERS: u32 = 1 << 16;
+
+/// A record of a leaf.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Entry {
+    pub(super) leaf: u32,
+    pub(super) rows: u32,
+    /// The first of its rows, if they are a run.
+    pub(super) first: Option<u32>,
+    /// As many as rows, or one for all of them.
+    pub(super) codes: u32,
+    pub(super) offset: u64,
+    pub(super) sum: u64,
+}
+
+/// What the section holds.
+#[derive(Debug, Default)]
+pub(super) struct Section {
+    pub(super) entries: Vec<Entry>,
+    pub(super) loose: RoaringBitmap,
+    /// Where the owners of each [`OWNERS`] rows lie; none where no record lists its rows.
+    pub(super) owners: Vec<Span>,
+    pub(super) curve: Curve,
+}
+
+impl Entry {
+    pub(super) fn is_listed(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Whether its rows have one vector.
+    pub(super) fn is_of_copies(&self) -> bool {
+        self.codes < self.rows
+    }
+
+    /// The bytes of its record.
+    pub(super) fn bytes(&self, space: &Space) -> u64 {
+        let (padded, bits, codes) = (space.padded(), space.bits(), self.codes as usize);
+        let listed = if self.is_listed() { 4 * u64::from(self.rows) } else { 0 };
+        length(padded, bits, codes, false) as u64 + listed
+    }
+
+    pub(super) fn span(&self, space: &Space) -> Span {
+        Span { start: self.offset, end: self.offset + self.bytes(space), sum: Some(self.sum) }
+    }
+}
+
+/// Appends, to records that lie from `base` of the file on, which entry each of `rows` rows is in.
+pub(super) fn push_owners(
+    rows: usize,
+    members: impl Iterator<Item = (u32, u32)>,
+    base: u64,
+    records: &mut Vec<u8>,
+) -> Vec<Span> {
+    let mut owners = vec![NOBODY; rows];
+    for (row, entry) in members {
+        if let Some(owner) = owners.get_mut(row as usize) {
+            *owner = entry;
+        }
+    }
+    let push = |owners: &[u32]| {
+        let start = records.len();
+        records.extend(owners.iter().flat_map(|owner| owner.to_le_bytes()));
+        let sum = Some(checksum(records.get(start..).unwrap_or_default()));
+        Span { start: base + start as u64, end: base + records.len() as u64, sum }
+    };
+    owners.chunks(OWNERS as usize).map(push).collect()
+}
+
+/// The entries that rows are in, of bytes with the owners of the rows from `start` on.
+pub(super) fn owners<'a>(
+    bytes: &'a [u8],
+    start: u32,
+    rows: impl Iterator<Item = u32> + 'a,
+) -> impl Iterator<Item = usize> + 'a {
+    let (owners, _) = bytes.as_chunks::<4>();
+    let of = move |row: u32| owners.get((row - start) as usize).map(|owner| u32::from_le_bytes(*owner));
+    rows.filter_map(of).filter(|owner| *owner != NOBODY).map(|owner| owner as usize)
+}
+
+impl Section {
+    pub(super) fn encode(&self, rows: usize) -> Vec<u8> {
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
+        let mut out = Vec::new();
+        out.extend(MAGIC);
+        out.extend(VERSION.to_le_bytes());
+        out.extend([0; 2]);
+        out.extend(number(self.entries.len()));
+        out.extend((self.loose.serialized_size() as u64).to_le_bytes());
+        // Writing to memory does not fail.
+        let _ = self.loose.serialize_into(&mut out);
+        out.extend(number(if self.owners.is_empty() { 0 } else { rows }));
+        for span in &self.owners {
+            out.extend(span.start.to_le_bytes());
+            out.extend(span.sum.unwrap_or_default().to_le_bytes());
+        }
+        for entry in &self.entries {
+            for number in [entry.leaf, entry.rows, entry.first.unwrap_or(LISTED), entry.codes] {
+                out.extend(number.to_le_bytes());
+            }
+            out.extend(entry.offset.to_le_bytes());
+            out.extend(entry.sum.to_le_bytes());
+        }
+        self.curve.encode(&mut out);
+        out
+    }
+
+    /// Reads a section, which must be of a segment of `rows` rows and a file of `size` bytes, and of a set with so many
+    /// leaves in such a space.
+    pub(super) fn decode(
+        bytes: &[u8],
+        (rows, size): (u32, u64),
+        (leaves, space): (usize, &Space),
+    ) -> Result<Self, CodecError> {
+        let bad = |why: &str| CodecError::malformed(WHAT, why);
+        let mut reader = Reader::new(WHAT, bytes);
+        reader.magic(MAGIC)?;
+        reader.version(VERSION)?;
+        reader.u16()?;
+        let count = reader.u32()? as usize;
+        let length = reader.len()?;
+        let mut bytes = reader.take(length)?;
+        let loose = RoaringBitmap::deserialize_from(&mut bytes).map_err(|e| bad(&e.to_string()))?;
+        if !bytes.is_empty() || loose.max().is_some_and(|row| row >= rows) {
+            return Err(bad("the loose rows are not rows"));
+        }
+        let mut section = Self { loose, ..Self::default() };
+        let owned = reader.u32()?;
+        if owned != 0 && owned != rows {
+            return Err(bad("the owners are not of these rows"));
+        }
+        for start in (0..owned).step_by(OWNERS as usize) {
+            let length = u64::from(OWNERS.min(owned - start)) * 4;
+            let (start, sum) = (reader.u64()?, Some(reader.u64()?));
+            let end = start.checked_add(length).filter(|end| *end <= size);
+            section.owners.push(Span { start, end: end.ok_or_else(|| bad("owners beyond the file"))?, sum });
+        }
+        for _ in 0..count {
+            let (leaf, held, first, codes) = (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
+            let first = Some(first).filter(|first| *first != LISTED);
+            let entry = Entry { leaf, rows: held, first, codes, offset: reader.u64()?, sum: reader.u64()? };
+            let inside = entry.offset.checked_add(entry.bytes(space)).is_some_and(|end| end <= size);
+            let run = first.is_none_or(|first| first.checked_add(held).is_some_and(|end| end <= rows));
+            let follows =
+                section.entries.last().is_none_or(|last| last.leaf <= leaf) && (leaf as usize) < leaves;
+            let counts = held > 0 && held <= rows && (codes == held || codes == 1);
+            if !counts || !inside || !run || !follows || (entry.is_listed() && owned == 0) {
+                return Err(bad("an entry is out of bounds"));
+            }
+            section.entries.push(entry);
+        }
+        section.curve = Curve::decode(&mut reader)?;
+        reader.end()?;
+        Ok(section)
+    }
+}
