@@ -13,7 +13,8 @@ pub enum Safeguard {
     WriterFreshness,
     /// A reader whose last look at the log is old does not trust a missing entry.
     ReaderFreshness,
-    /// On opening, a gap anywhere in the listed log means that the manifest is stale.
+    /// On opening, a gap anywhere in the listed log means that the manifest is stale, from the last entry that it
+    /// covers on.
     GapCheck,
     /// Each entry must name the batch before it.
     ChainCheck,

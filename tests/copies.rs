@@ -92,7 +92,7 @@ async fn batches(copy: &MemoryBackend) -> Result<u64> {
     Ok(shown / BATCH)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_copy_in_the_order_of_the_manual_opens_and_shows_whole_batches() -> Result<()> {
     for before in [0, 1, 7, 23] {
         let (memory, mut writer) = source().await?;
@@ -109,7 +109,7 @@ async fn a_copy_in_the_order_of_the_manual_opens_and_shows_whole_batches() -> Re
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_copy_in_any_order_opens_or_says_what_is_missing() -> Result<()> {
     let kinds: [&dyn Fn(&str) -> bool; 3] =
         [&|key| key.contains("/manifest/"), &|key| key.contains("/wal/"), &|key| {
@@ -136,7 +136,7 @@ async fn a_copy_in_any_order_opens_or_says_what_is_missing() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_its_log_a_namespace_does_not_open() -> Result<()> {
     let (memory, mut writer) = source().await?;
     for _ in 0..7 {
@@ -157,7 +157,7 @@ async fn without_its_log_a_namespace_does_not_open() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn junk_with_legal_names_does_no_harm() -> Result<()> {
     let (memory, mut writer) = source().await?;
     for _ in 0..7 {

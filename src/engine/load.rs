@@ -50,7 +50,8 @@ impl Engine {
             for number in lives {
                 let keys = names.life(number);
                 let hint = hint.clone().filter(|hint| hint.life == number);
-                let known = Known::hinted(listed.take().filter(|_| number == FIRST_LIFE), hint.as_ref());
+                let listed = if number == FIRST_LIFE { listed.take() } else { None };
+                let known = Known::hinted(listed, hint.as_ref());
                 let (begins, ends) = (keys.open(), keys.closed());
                 let opened =
                     read_whole(&context.backend, &begins, LIFE_BYTES_MAX, |bytes| LifeRecord::decode(bytes));
@@ -198,8 +199,8 @@ impl Engine {
     ) -> Result<(Vec<Listed>, Moment)> {
         let backend = &self.context.backend;
         let reaches = |listing: &Listing| listing.entries.last().is_some_and(|last| last.sequence >= flushed);
-        // A hint promised more than the manifest keeps, or the log was flushed far beyond the first page.
-        let elsewhere = after > flushed || (listing.next.is_some() && !reaches(&listing));
+        // A hint promised more than the manifest keeps, or the log was flushed beyond what we listed.
+        let elsewhere = after > flushed || (flushed > Sequence::ZERO && !reaches(&listing));
         let (listing, verified) = if elsewhere {
             let verified = self.context.env.moment();
             (Listing::whole(backend, &self.keys, before(flushed)).await?, verified)
@@ -208,7 +209,7 @@ impl Engine {
         };
         let boundary = listing.entries.iter().any(|entry| entry.sequence == flushed);
         // Collection keeps the last entry that a manifest covers. Where that is gone what came after it may be.
-        if !boundary && flushed > Sequence::ZERO {
+        if !boundary && flushed > Sequence::ZERO && self.context.safeguards.hold(Safeguard::GapCheck) {
             return Err(stale(&format!("the log does not reach back to it, to entry {flushed}")));
         }
         let mut tail = listing.entries;

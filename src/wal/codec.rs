@@ -224,13 +224,13 @@ fn read_ipc(bytes: &Bytes, layout: &SchemaRef) -> Result<RecordBatch, CodecError
         .map_err(|e| CodecError::malformed(WHAT, e))
 }
 
-/// How long the first message of a stream is: a mark, the length of its head, the head. That of a schema has no
-/// body.
+/// How long the first message of a stream is: a mark, the length of its head, the head; that of a schema has no
+/// body. With the mark of the next one, at which the decoder looks at the first.
 fn first_message(bytes: &[u8]) -> Option<usize> {
     const MARK: [u8; 4] = [0xff; 4];
     let rest = bytes.strip_prefix(&MARK)?;
     let length = usize::try_from(i32::from_le_bytes(*rest.first_chunk()?)).ok()?;
-    length.checked_add(8).filter(|end| *end <= bytes.len())
+    length.checked_add(8 + MARK.len()).filter(|end| *end <= bytes.len())
 }
 
 /// Rows as the gaps between them.
@@ -347,6 +347,33 @@ mod tests {
                 let _ = Entry::decode(&schema(), &bad.into());
             }
         }
+    }
+
+    #[test]
+    fn a_stream_is_of_the_layout_and_holds_one_batch() {
+        let rows = entry().1.rows;
+        let stream = |batches: &[RecordBatch], layout: &SchemaRef| {
+            let mut bytes = Vec::new();
+            let mut writer = StreamWriter::try_new(&mut bytes, layout).unwrap();
+            batches.iter().for_each(|batch| writer.write(batch).unwrap());
+            writer.finish().unwrap();
+            drop(writer);
+            Bytes::from(bytes)
+        };
+        let layout = schema().arrow();
+        let read = |bytes: &Bytes| read_ipc(bytes, &layout).map_err(|e| e.to_string());
+        assert_eq!(read(&stream(&[], &layout)).unwrap().num_rows(), 0);
+        assert_eq!(read(&stream(std::slice::from_ref(&rows), &layout)).unwrap(), rows);
+        let twice = read(&stream(&[rows.clone(), rows.clone()], &layout)).unwrap_err();
+        assert!(twice.contains("more than one batch"), "{twice}");
+        let ids = rows.project(&[0]).unwrap();
+        let other = read(&stream(std::slice::from_ref(&ids), ids.schema_ref())).unwrap_err();
+        assert!(other.contains("another layout"), "{other}");
+        // Of another layout, it is refused before its batch is looked at: what follows the schema is no batch.
+        let whole = stream(std::slice::from_ref(&ids), ids.schema_ref());
+        let end = first_message(&whole).unwrap();
+        let garbage = Bytes::from([&whole[..end], &[0xab; 64]].concat());
+        assert!(read(&garbage).unwrap_err().contains("another layout"));
     }
 
     #[test]

@@ -109,6 +109,45 @@ impl Seed {
     }
 }
 
+#[tokio::test]
+async fn a_forged_dictionary_with_right_sums_is_damage_and_never_a_panic() -> Result<()> {
+    let (sound, head) = file();
+    let files = 8..head.start;
+    let blocks = files.len().div_ceil(packed::BLOCK);
+    let mut seed = Seed(7);
+    let (mut refused, mut unread) = (0, 0);
+    for _ in 0..200 {
+        let mut forged = sound.clone();
+        // In the head too: it holds copies of what is read to open the files.
+        for part in [files.clone(), head.start + 40..head.end - blocks * 8] {
+            for _ in 0..1 + seed.below(8) {
+                let at = part.start + seed.below(u32::try_from(part.len()).unwrap()) as usize;
+                forged[at] = u8::try_from(seed.below(256)).unwrap();
+            }
+        }
+        for block in 0..blocks {
+            let start = files.start + block * packed::BLOCK;
+            let sum = crate::codec::checksum(&forged[start..files.end.min(start + packed::BLOCK)]);
+            let at = head.end - (blocks - block) * 8;
+            forged[at..at + 8].copy_from_slice(&sum.to_le_bytes());
+        }
+        let (_, blob) = store(&forged).await?;
+        let Ok(stored) = StoredIndex::decode(blob, &schema(), ROWS, &forged[head.clone()]) else {
+            unread += 1;
+            continue;
+        };
+        let stored = TextSource::Stored(Arc::new(stored));
+        for plan in plans() {
+            if let Err(error) = stored.look_up(&plan).await {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused + unread > 0, "nothing was forged");
+    Ok(())
+}
+
 /// Rows over several windows, of words of every frequency, in texts of all lengths.
 fn random_rows(count: u32, seed: &mut Seed) -> arrow::record_batch::RecordBatch {
     let document = |n: u32| {
