@@ -58,13 +58,14 @@ pub struct DiskCache {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The largest batch, in bytes. Default 256 MiB.
+    /// The largest batch, in bytes; what its patches come to may take as much. Default 256 MiB.
     pub batch_bytes_max: usize,
     /// The most operations in a batch. Default 1,000,000.
     pub batch_operations_max: usize,
-    /// From how many bytes on a batch is written as a segment that its log entry links. Default 16 MiB.
+    /// From how many bytes on a batch is written as a segment that its log entry links. Above 32 MiB it counts as
+    /// that. Default 16 MiB.
     pub reference_bytes_min: usize,
-    /// The most rows a delete by filter may take. Default 5,000,000.
+    /// The most rows a delete by filter may take. Their ids may take 80 MiB besides. Default 5,000,000.
     pub delete_by_filter_rows_max: usize,
     /// The most rows a patch by filter may take. Default 50,000.
     pub patch_by_filter_rows_max: usize,

@@ -192,14 +192,14 @@ async fn a_large_patch_ends_beside_a_writer_that_never_stops() -> Result<()> {
     for reader in [&space, &open(store.clone(), settings()).await?] {
         for pass in 0..2 {
             let (old, new) = (by(reader, 0..1_000).await?, by(reader, 2_000..2_000 + rounds).await?);
-            for id in 0..1_000u64 {
+            for (id, old) in (0..1_000u64).zip(old) {
                 let expected = match (id / 4, id % 4) {
                     (round, 1) if round < rounds => None,
                     (round, 0) if round < rounds => Some(0),
                     (round, 2) if round < rounds && round >= before => Some(0),
                     _ => Some(5),
                 };
-                assert_eq!(old[id as usize], expected, "document {id}, pass {pass}, {before} of {rounds}");
+                assert_eq!(old, expected, "document {id}, pass {pass}, {before} of {rounds}");
             }
             let expected: Vec<_> =
                 (0..rounds).map(|round| Some(if round < before { 5 } else { 0 })).collect();
@@ -395,7 +395,7 @@ async fn thousands_of_tokens_leave_the_manifest_small_enough_for_the_hint() -> R
         let batch = WriteBatch::new().upsert(Document::new(token % 50).with("n", token));
         // As random as tokens are.
         let bits = token.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        space.write(batch.with_token(u128::from(bits) << 64 | u128::from(!bits)))
+        space.write(batch.with_token((u128::from(bits) << 64) | u128::from(!bits)))
     };
     let mut first = Vec::new();
     for some in (0..10_000u64).collect::<Vec<_>>().chunks(40) {

@@ -171,7 +171,7 @@ mod tests {
             rows_remaining: n.is_multiple_of(5),
             ..WriteReceipt::default()
         };
-        TokenRecord { token: Uuid::from_u128(u128::from(n) << 64 | 1), receipt }
+        TokenRecord { token: Uuid::from_u128((u128::from(n) << 64) | 1), receipt }
     }
 
     #[test]

@@ -204,3 +204,118 @@ async fn known(env: &Env, schema: &Arc<Schema>, effects: Effects) -> Result<(Eff
     };
     if many { env.blocking(work).await? } else { work() }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::query::Filter;
+    use crate::schema::AttributeType;
+    use crate::settings::Settings;
+    use crate::types::{Document, IdKind, Sequence};
+    use crate::write::{Condition, IfMissing, WriteBatch};
+
+    fn schema() -> Arc<Schema> {
+        let builder = Schema::builder(IdKind::U64).attribute("a", AttributeType::Int);
+        Arc::new(builder.attribute("b", AttributeType::Int).build().unwrap())
+    }
+
+    /// What an entry does to a document: puts it with a value, or deletes it.
+    type Entry = std::collections::BTreeMap<u64, Option<i64>>;
+
+    fn view(entries: &[Entry]) -> View {
+        let (schema, env) = (schema(), Env::current().unwrap());
+        let settings = Arc::new(Settings::default());
+        let nothing = View {
+            env,
+            schema: Arc::clone(&schema),
+            settings,
+            segments: Arc::default(),
+            layers: Vec::new(),
+            sequence: Sequence::ZERO,
+        };
+        entries.iter().fold(nothing, |view, entry| {
+            let put = |(id, a): (&u64, &Option<i64>)| a.map(|a| Document::new(*id).with("a", a));
+            let rows = schema.to_batch(&entry.iter().filter_map(put).collect::<Vec<_>>()).unwrap();
+            let deletes = entry.iter().filter(|(_, a)| a.is_none()).map(|(id, _)| (*id).into()).collect();
+            view.with(Run::sort(&schema, &rows, deletes).unwrap())
+        })
+    }
+
+    fn entries(most: usize) -> impl Strategy<Value = Vec<Entry>> {
+        let entry = proptest::collection::btree_map(0u64..12, proptest::option::of(0i64..6), 0..8);
+        proptest::collection::vec(entry, 0..most)
+    }
+
+    /// One operation an id, and filters before them.
+    fn batches() -> impl Strategy<Value = WriteBatch> {
+        let operations = proptest::collection::btree_map(0u64..12, (0..8u8, 0i64..6), 0..8);
+        let filters = proptest::collection::vec((any::<bool>(), 0i64..6, 0i64..6), 0..3);
+        (operations, filters).prop_map(|(operations, filters)| {
+            let start = filters.into_iter().fold(WriteBatch::new().with_ids(), |batch, (delete, a, b)| {
+                let some = Filter::eq("a", a);
+                if delete { batch.delete_by_filter(some) } else { batch.patch_by_filter(some, [("a", b)]) }
+            });
+            operations.into_iter().fold(start, |batch, (id, (kind, a))| {
+                let whole = Document::new(id).with("a", a).with("b", 1i64);
+                let condition = || Condition::new(Filter::lt("a", a));
+                match kind {
+                    0 => batch.upsert(whole),
+                    1 => batch.insert(whole),
+                    2 => batch.upsert_if(whole, condition()),
+                    3 => batch.upsert_if(whole, condition().if_missing(IfMissing::Skip)),
+                    4 => batch.patch(Document::new(id).with("b", a)),
+                    5 => batch.patch_if(Document::new(id).with("b", a), condition()),
+                    6 => batch.delete(id),
+                    _ => batch.delete_if(id, condition()),
+                }
+            })
+        })
+    }
+
+    /// The run and the receipt with its ids in order.
+    fn told(resolved: &Resolved, batch: &Checked) -> (Vec<Document>, Vec<DocumentId>, WriteReceipt) {
+        let run = resolved.run().unwrap();
+        let mut receipt = resolved.receipt(batch);
+        let ids = receipt.ids.as_mut().unwrap();
+        for list in [&mut ids.upserted, &mut ids.patched, &mut ids.deleted] {
+            list.sort_unstable();
+        }
+        (schema().documents(run.rows()).unwrap(), run.deletes().as_ref().clone(), receipt)
+    }
+
+    proptest! {
+        #[test]
+        fn brought_up_to_date_in_any_steps_it_is_as_if_resolved_at_last(
+            before in entries(5),
+            steps in proptest::collection::vec(entries(4), 1..4),
+            batch in batches(),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let batch = Checked::new(&schema(), &Settings::default(), batch).unwrap();
+                let mut resolved = Resolved::new(&view(&before), &batch).await.unwrap();
+                let mut all = before;
+                for step in steps {
+                    all.extend(step.iter().cloned());
+                    resolved.amend(&view(&step), &batch).await.unwrap();
+                    let at_last = Resolved::new(&view(&all), &batch).await.unwrap();
+                    prop_assert_eq!(told(&resolved, &batch), told(&at_last, &batch));
+                    // What is uploaded less what is hidden, and what rides beside it, is the same again.
+                    let left = resolved.base().without(resolved.hidden()).unwrap();
+                    let beside = resolved.beside_rows(&schema()).unwrap();
+                    prop_assert!(left.ids().to_vec().iter().all(|id| !holds(&beside, id)));
+                    let mut rows = schema().documents(left.rows()).unwrap();
+                    rows.extend(schema().documents(beside.rows()).unwrap());
+                    rows.sort_by(|x, y| x.id().cmp(y.id()));
+                    prop_assert_eq!((rows, beside.deletes().as_ref().clone()), {
+                        let (rows, deletes, _) = told(&at_last, &batch);
+                        (rows, deletes)
+                    });
+                }
+                Ok(())
+            })?;
+        }
+    }
+}
