@@ -5,12 +5,18 @@
     reason = "the paused clock is what is read, and a test that hangs must end"
 )]
 #![expect(clippy::unwrap_used, reason = "a test panics")]
+#![expect(clippy::future_not_send, reason = "each test has one thread")]
+#![expect(unreachable_pub, reason = "a test crate has no API")]
 
 #[path = "liveness/gate.rs"]
 mod gate;
+#[path = "liveness/paused.rs"]
+mod paused;
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use elacsym::env::Env;
@@ -20,10 +26,12 @@ use elacsym::{
     Consistency, Database, Document, Error, ErrorKind, Filter, IdKind, Metric, Namespace, Query, Result,
     Scan, Schema, Settings, Vector, VectorType, WriteBatch,
 };
-use futures::{StreamExt, poll, stream};
+use futures::future::FusedFuture;
+use futures::{FutureExt, StreamExt, poll, stream};
 use tokio::time::{Instant, sleep, timeout};
 
 use gate::Gate;
+use paused::Paused;
 
 const LATENCY: Duration = Duration::from_millis(30);
 
@@ -55,9 +63,20 @@ fn in_vain(id: u64) -> WriteBatch {
     WriteBatch::new().patch_if(Document::new(id).with("n", 0_u64), Filter::eq("n", 12_345_u64))
 }
 
+/// A process of its own.
+async fn database(backend: Arc<dyn StorageBackend>, settings: Settings) -> Result<Database> {
+    static PROCESSES: AtomicU64 = AtomicU64::new(1_000);
+    process(PROCESSES.fetch_add(1, Ordering::SeqCst), backend, settings).await
+}
+
+/// A process whose chance is known.
+async fn process(seed: u64, backend: Arc<dyn StorageBackend>, settings: Settings) -> Result<Database> {
+    let env = Env::new(Paused::new(seed));
+    Database::builder().with_env(env).with_settings(settings).open_backend(backend).await
+}
+
 async fn open(backend: Arc<dyn StorageBackend>, settings: Settings) -> Result<Namespace> {
-    let db = Database::builder().with_settings(settings).open_backend(backend).await?;
-    db.open_or_create("docs", schema()?).await
+    database(backend, settings).await?.open_or_create("docs", schema()?).await
 }
 
 /// Memory behind a request time, and a gate before it.
@@ -146,7 +165,9 @@ async fn a_query_beside_gets_in_another_arm_of_select_ends() -> Result<()> {
                     biased;
                     // While the body of this arm runs, the query is not polled.
                     () = std::future::ready(()), if gets < 4 => {
-                        let _ = poll!(query.as_mut());
+                        if let Poll::Ready(answer) = poll!(query.as_mut()) {
+                            break assert_eq!(answer?.rows.len(), 1);
+                        }
                         assert!(docs.get(&[7.into()]).await?[0].is_some());
                         gets += 1;
                     }
@@ -164,11 +185,13 @@ async fn a_write_that_changes_nothing_ends_beside_a_parked_query() -> Result<()>
     everywhere(Settings::default(), async |docs: Namespace| {
         fill(&docs).await?;
         for id in 0..8 {
-            let mut query = pin!(docs.query(nearest(id)));
-            assert!(poll!(query.as_mut()).is_pending());
+            let mut query = pin!(docs.query(nearest(id)).fuse());
+            let _ = poll!(query.as_mut());
             assert_eq!(docs.write(in_vain(3)).await?.skipped, 1);
             assert_eq!(docs.write(row(200 + u64::from(id))).await?.upserted, 1);
-            assert_eq!(query.await?.rows.len(), 1);
+            if !query.is_terminated() {
+                assert_eq!(query.await?.rows.len(), 1);
+            }
         }
         Ok(())
     })
@@ -184,6 +207,7 @@ async fn parked_upkeep_stops_no_write_and_no_other_upkeep() -> Result<()> {
         docs.flush().await?;
         docs.write(rows(70..80)).await?;
         let (mut flush, mut compact) = (pin!(docs.flush()), pin!(docs.compact()));
+        // Their first step is to start a task.
         assert!(poll!(flush.as_mut()).is_pending() && poll!(compact.as_mut()).is_pending());
         for id in 1_000..1_040 {
             docs.write(row(id)).await?;
@@ -234,7 +258,7 @@ async fn writes_and_flushes_go_on_while_a_compaction_is_held_in_its_upload() -> 
     docs.flush().await?;
     let flush = start.elapsed();
 
-    slow.gate.hold(Verb::Create, "/segment/");
+    slow.gate.hold(Verb::Overwrite, "/segment/");
     let mut compact = pin!(docs.compact());
     while slow.gate.held() == 0 {
         assert!(poll!(compact.as_mut()).is_pending());
@@ -267,7 +291,7 @@ async fn upkeep_ends_when_the_last_that_waits_is_dropped() -> Result<()> {
     let slow = Slow::new(LATENCY)?;
     let docs = slow.open(Settings::default()).await?;
     docs.write(rows(0..10)).await?;
-    slow.gate.hold(Verb::Create, "/segment/");
+    slow.gate.hold(Verb::Overwrite, "/segment/");
     let (mut first, mut second) = (Box::pin(docs.flush()), Box::pin(docs.flush()));
     assert!(poll!(first.as_mut()).is_pending() && poll!(second.as_mut()).is_pending());
     sleep(LATENCY * 10).await;
@@ -395,6 +419,34 @@ async fn a_flush_that_fails_is_not_tried_again_at_once() -> Result<()> {
     docs.write(row(1)).await?;
     assert_eq!(docs.snapshot(Consistency::Strong).await?.count().await?, 40);
     assert!(!slow.names("/manifest/").await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_writers_few_flush_the_same() -> Result<()> {
+    let slow = Slow::new(LATENCY)?;
+    let mut settings = Settings::default();
+    settings.tail_entries_flush = 20;
+    let mut writers = Vec::new();
+    for seed in 1..=4 {
+        let db = process(seed, Arc::new(slow.gate.clone()), settings.clone()).await?;
+        writers.push((seed, db.open_or_create("docs", schema()?).await?));
+    }
+    let work = writers.iter().map(|(seed, docs)| async move {
+        // One after the other, so that all come to know at about the same time that a flush is due.
+        sleep(LATENCY * 2 * u32::try_from(*seed).unwrap()).await;
+        for n in 0..60 {
+            docs.write(row(seed * 1_000 + n)).await?;
+            sleep(LATENCY * 6).await;
+        }
+        Ok::<_, Error>(())
+    });
+    ends("the writers", futures::future::try_join_all(work)).await?;
+    sleep(Duration::from_mins(1)).await;
+    let (flushed, built) = (slow.names("/manifest/").await?.len(), slow.names("rows.parquet").await?.len());
+    // Every 20 entries one is due. If all flushed at once, most would be built in vain and the rest be small.
+    assert!(flushed > 4 && built <= 36, "{built} segments were built for {flushed} flushes of 240 entries");
+    assert_eq!(writers[0].1.snapshot(Consistency::Strong).await?.count().await?, 240);
     Ok(())
 }
 
@@ -539,7 +591,7 @@ async fn a_reader_comes_to_know_of_a_compaction_now_and_then() -> Result<()> {
 async fn two_columns(backend: &MemoryBackend, index_rows_min: usize) -> Result<Namespace> {
     let mut settings = Settings::default();
     settings.index_rows_min = index_rows_min;
-    let db = Database::builder().with_settings(settings).open_backend(Arc::new(backend.clone())).await?;
+    let db = database(Arc::new(backend.clone()), settings).await?;
     let schema = Schema::builder(IdKind::U64)
         .vector("a", VectorType::F32, 2, Metric::L2Squared)
         .vector("b", VectorType::F32, 2, Metric::L2Squared)
@@ -568,9 +620,8 @@ async fn what_is_compact_is_left_alone_and_every_column_gets_its_index() -> Resu
     let docs = two_columns(&backend, 80).await?;
     assert_eq!(docs.compact().await?.merged, 1);
     assert_eq!(docs.compact().await?.merged, 0);
-    for column in ["a", "b"] {
-        let answer = docs.query(Query::nearest(column, [1.0, 1.0]).limit(1)).await?;
-        assert!(answer.stats.leaves_probed > 0, "`{column}` has no index");
-    }
+    let listed = backend.list(&elacsym::storage::ObjectPrefix::root(), None).await?;
+    let sets = listed.iter().filter(|info| info.key.as_str().contains("/centroids/"));
+    assert_eq!(sets.count(), 2, "a set for each column, and none of them twice");
     Ok(())
 }
