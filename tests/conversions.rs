@@ -45,8 +45,11 @@ fn floats() -> Vec<Value> {
     floats.map(Value::Float).to_vec()
 }
 
-/// Numbers as they are: a float within 64 bits is its floor and whether there is something above it.
+/// Numbers as they are: against an integer a float is its floor, and whether there is something above it.
 fn order(a: &Value, b: &Value) -> Ordering {
+    if let (Value::Float(a), Value::Float(b)) = (a, b) {
+        return a.partial_cmp(b).unwrap();
+    }
     #[expect(
         clippy::cast_possible_truncation,
         reason = "far beyond what 64 bits hold it only has to be beyond"

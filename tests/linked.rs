@@ -13,7 +13,7 @@ use bytes::Bytes;
 use elacsym::env::Env;
 use elacsym::schema::AttributeType;
 use elacsym::storage::{
-    CountingBackend, DelayedBackend, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode,
+    CountingBackend, DelayedBackend, ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode,
     StorageBackend, Verb,
 };
 use elacsym::{
@@ -84,8 +84,8 @@ impl StorageBackend for Lagging {
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
         self.inner.head(key).await
     }
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
-        self.inner.list(prefix, after).await
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
+        self.inner.list_page(prefix, after).await
     }
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
         self.inner.list_folders(prefix).await

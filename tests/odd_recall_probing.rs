@@ -16,7 +16,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use common::rng::Rng;
 use elacsym::schema::AttributeType;
-use elacsym::storage::{MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use elacsym::storage::{
+    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend,
+};
 use elacsym::{
     Consistency, Database, Document, Filter, IdKind, Metric, Namespace, Query, RecallCheck, Result, Schema,
     Select, Settings, Vector, VectorType, WriteBatch,
@@ -217,8 +219,10 @@ async fn a_region_that_is_harder_than_the_others_is_searched_longer() -> Result<
             .map(|id| {
                 let group = id / 225;
                 let centre = centres.get(usize::try_from(group).unwrap());
-                let v =
-                    centre.map_or_else(|| blur(&mut rng), |centre| plus(centre, &noise(&mut rng, 24, 0.3)));
+                let v = match centre {
+                    Some(centre) => plus(centre, &noise(&mut rng, 24, 0.3)),
+                    None => blur(&mut rng),
+                };
                 (id, Row { v: Some(v), group: i64::try_from(group).unwrap() })
             })
             .collect();
@@ -453,8 +457,8 @@ impl StorageBackend for Holding {
         self.inner.head(key).await
     }
 
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
-        self.inner.list(prefix, after).await
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
+        self.inner.list_page(prefix, after).await
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {

@@ -21,7 +21,7 @@ use uuid::Uuid;
 /// Engines that merge or cut by what the footer says of the order would answer wrongly if it were not so.
 #[tokio::test]
 async fn the_footer_claims_the_order_of_ids_just_where_rows_are_in_it() -> Result<()> {
-    const ROWS: u64 = 500;
+    const ROWS: u64 = 1_500;
     for kind in [IdKind::U64, IdKind::Uuid, IdKind::String] {
         let id = |n: u64| -> DocumentId {
             match kind {
@@ -32,10 +32,11 @@ async fn the_footer_claims_the_order_of_ids_just_where_rows_are_in_it() -> Resul
         };
         // Neighbours in the order of ids are far from each other: leaves part them.
         let vector = |n: u64| {
-            Vector::from([
-                if n % 2 == 0 { 1.0 } else { -1.0 },
-                0.001 * f32::from(u8::try_from(n % 7).unwrap()),
-            ])
+            let mixed = |at: u64| {
+                let x = (n * 8 + at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 48
+            };
+            Vector::from([0, 1, 2, 3, 4, 5, 6, 7].map(|at| f32::from(u16::try_from(mixed(at)).unwrap())))
         };
         let documents = || (0..ROWS).rev().map(|n| Document::new(id(n)).with("n", n).with("v", vector(n)));
         for (indexed, linked) in [(true, false), (false, false), (false, true)] {
@@ -47,7 +48,7 @@ async fn the_footer_claims_the_order_of_ids_just_where_rows_are_in_it() -> Resul
             let schema = Schema::builder(kind).attribute("n", AttributeType::Int).vector(
                 "v",
                 VectorType::F32,
-                2,
+                8,
                 Metric::L2Squared,
             );
             let docs = db.create_namespace("docs", schema.build()?).await?;

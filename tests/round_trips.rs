@@ -14,8 +14,8 @@ use elacsym::schema::AttributeType;
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, ObjectPrefix, StorageBackend, Verb};
 use elacsym::{
     Aggregate, Aggregation, Compute, Condition, Consistency, Database, Document, DocumentId, Filter, IdKind,
-    Metric, Namespace, Operand, Order, Query, Rank, Result, Scan, Schema, Settings, Value, Vector, VectorType,
-    WriteBatch,
+    Metric, Namespace, Operand, Order, Query, Rank, Result, Scan, Schema, Settings, Value, Vector,
+    VectorType, WriteBatch,
 };
 use tokio::time::Instant;
 

@@ -45,7 +45,8 @@ impl DatabaseBuilder {
     /// Opens a location, as [`Database::open`].
     ///
     /// # Errors
-    /// As [`Database::open`]; and [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for bad settings.
+    /// As [`Database::open`]; and [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for bad settings, and for a
+    /// [`grace`](Settings::grace) other than the database's.
     pub async fn open(self, location: &str) -> Result<Database> {
         self.settings.validate()?;
         let env = self.env.clone().map_or_else(Env::current, Ok)?;

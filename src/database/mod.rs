@@ -45,7 +45,8 @@ pub struct Database {
 impl Database {
     /// Opens a database with default settings: `s3://bucket/prefix`, `gs://bucket/prefix`,
     /// `az://container/prefix` (each with its feature and the store's usual environment variables), a local
-    /// folder such as `./data`, or `memory://`.
+    /// folder such as `./data`, or `memory://`. Other URLs, and what looks like one, are refused: a folder whose name has
+    /// a colon is written with `./` before it.
     ///
     /// A store that is opened for the first time is probed: whether a second create of an object really
     /// fails, and what else the protocol needs. Later it costs one request.

@@ -20,7 +20,7 @@ use crate::query::View;
 use crate::safeguard::Safeguard;
 use crate::segment::Segment;
 use crate::storage::PutMode;
-use crate::types::{Sequence, TokenRecord, WriteReceipt};
+use crate::types::{Sequence, WriteReceipt};
 use crate::wal::{Encoded, Entry, EntryBody, EntryHead, EntryKind};
 
 /// Entries above this size are encoded on the blocking pool.

@@ -34,7 +34,7 @@ use crate::safeguard::Safeguard;
 use crate::schema::Schema;
 use crate::segment::{Segment, SegmentMeta};
 use crate::storage::{LifeKeys, NamespaceKeys};
-use crate::types::{NamespaceName, Sequence};
+use crate::types::{NamespaceName, Sequence, TokenRecord};
 
 use self::probe::Probe;
 

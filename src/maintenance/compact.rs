@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 use super::centroids::Plan;
 use super::{Attempts, BATCH_ROWS, STARTS, with_deletes};
 use crate::engine::{Base, Engine};
-use crate::error::{Error, ErrorKind, OrInternal, Result};
+use crate::error::{OrInternal, Result};
 use crate::memtable::{PartId, Source, batch_bytes};
 use crate::query::Part;
 use crate::schema::Column;

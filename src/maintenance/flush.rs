@@ -8,13 +8,13 @@ use roaring::RoaringBitmap;
 use super::centroids::Plan;
 use super::{Attempts, STARTS, with_deletes};
 use crate::engine::{Base, Engine};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::memtable::{PartId, Source};
 use crate::query::View;
 use crate::schema::Ids;
 use crate::segment::{SegmentBuilder, SegmentMeta};
-use crate::types::{SegmentId, Sequence};
+use crate::types::{SegmentId, Sequence, TokenRecord};
 
 /// What a flush did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

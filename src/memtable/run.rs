@@ -91,7 +91,7 @@ impl Run {
             return Ok(self.clone());
         }
         let keep = (0u32..).take(self.ids.len()).map(|row| Some(!gone.contains(row)));
-        let rows = filter_record_batch(&self.rows, &keep.collect::<BooleanArray>())?;
+        let rows = filter_record_batch(&self.rows, &keep.collect::<BooleanArray>()).or_internal()?;
         let column = rows.columns().first().ok_or_else(|| Error::internal("a batch without ids"))?;
         let ids = Ids::new(self.ids.kind(), column)?;
         let bytes = batch_bytes(&rows) + self.deletes.len() * ID_BYTES;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array, ListBuilder, RecordBatch, StringBuilder};
+use arrow::array::{Array, ArrayRef, Float64Array, ListBuilder, StringBuilder};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::part::Nearest;

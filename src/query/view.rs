@@ -151,7 +151,7 @@ impl View {
             (Some(only), true) => Ok(only),
             (last, _) => {
                 batches.extend(last);
-                Ok(concat_batches(&layout, &batches)?)
+                concat_batches(&layout, &batches).or_internal()
             }
         }
     }

@@ -138,7 +138,7 @@ impl Ids {
             [one] => Self::new(kind, one),
             several => {
                 let several: Vec<&dyn Array> = several.iter().map(AsRef::as_ref).collect();
-                Self::new(kind, &arrow::compute::concat(&several)?)
+                Self::new(kind, &arrow::compute::concat(&several).or_internal()?)
             }
         }
     }

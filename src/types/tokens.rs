@@ -60,6 +60,10 @@ impl TokenLog {
         self.forgotten += 1;
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
     /// Oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &TokenRecord> {
         self.records.iter()

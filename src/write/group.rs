@@ -153,7 +153,8 @@ async fn resolve_group(
     group: &mut Vec<Pending>,
     progress: &mut Progress,
 ) -> Result<Group> {
-    let mut done = Group { runs: Vec::new(), receipts: Vec::new(), tokens: Vec::new(), in_full: false, missing: None };
+    let mut done =
+        Group { runs: Vec::new(), receipts: Vec::new(), tokens: Vec::new(), in_full: false, missing: None };
     let mut twins: HashMap<Uuid, WriteReceipt> = HashMap::new();
     let (mut kept, mut left) = (Vec::new(), false);
     for mut pending in group.drain(..) {

@@ -154,7 +154,7 @@ impl Resolution<'_> {
             rows.push(batch);
         }
         self.effects.taken.push(taken);
-        let rows = concat_batches(&schema.arrow(), &rows)?;
+        let rows = concat_batches(&schema.arrow(), &rows).or_internal()?;
         self.add(Run::sort(&schema, &rows, Vec::new())?);
         Ok(())
     }

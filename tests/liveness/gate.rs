@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use elacsym::storage::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend, Verb};
+use elacsym::storage::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend, Verb};
 use elacsym::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 
@@ -116,9 +116,9 @@ impl StorageBackend for Gate {
         self.inner.head(key).await
     }
 
-    async fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
         self.pass(Verb::List, prefix).await?;
-        self.inner.list(prefix, after).await
+        self.inner.list_page(prefix, after).await
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {

@@ -41,7 +41,7 @@ impl Tree for TextQuery {
                 visit(not);
             }
             Self::Boost(of, _) | Self::Ranked(of, ..) => visit(of),
-            Self::Match(_) | Self::Phrase(_) => {}
+            Self::Match(_) | Self::Phrase(_) | Self::Everything => {}
         }
     }
 
@@ -55,7 +55,7 @@ impl Tree for TextQuery {
                 visit(not);
             }
             Self::Boost(of, _) | Self::Ranked(of, ..) => visit(of),
-            Self::Match(_) | Self::Phrase(_) => {}
+            Self::Match(_) | Self::Phrase(_) | Self::Everything => {}
         }
     }
 
@@ -64,6 +64,7 @@ impl Tree for TextQuery {
         match self {
             Self::Match(query) => Self::Match(query.clone()),
             Self::Phrase(query) => Self::Phrase(query.clone()),
+            Self::Everything => Self::Everything,
             Self::Any(of) => Self::Any(leaves(of)),
             Self::All(of) => Self::All(leaves(of)),
             Self::Best(of) => Self::Best(leaves(of)),
@@ -82,7 +83,7 @@ impl Tree for TextQuery {
             | (Self::All(one), Self::All(other))
             | (Self::Best(one), Self::Best(other))
             | (Self::Product(one), Self::Product(other)) => one.len() == other.len(),
-            (Self::Without(..), Self::Without(..)) => true,
+            (Self::Without(..), Self::Without(..)) | (Self::Everything, Self::Everything) => true,
             #[expect(clippy::float_cmp, reason = "equal factors are the same")]
             (Self::Boost(_, one), Self::Boost(_, other)) => one == other,
             (Self::Ranked(_, rank, combine), Self::Ranked(_, other_rank, other)) => {
@@ -107,6 +108,7 @@ impl Tree for TextQuery {
         match self {
             Self::Match(query) => each("Match", &[query], f),
             Self::Phrase(query) => each("Phrase", &[query], f),
+            Self::Everything => f.write_str("Everything"),
             Self::Any(_) => list("Any", f),
             Self::All(_) => list("All", f),
             Self::Best(_) => list("Best", f),

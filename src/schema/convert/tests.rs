@@ -28,7 +28,8 @@ const SCALARS: [AttributeType; 8] = [
 
 fn kinds() -> impl Strategy<Value = ColumnKind> {
     let scalar = select(&SCALARS[..]).prop_map(ColumnKind::Attribute);
-    let array = select(&SCALARS[..]).prop_map(|s| ColumnKind::Attribute(AttributeType::array(s).unwrap()));
+    let array = select(&SCALARS[..])
+        .prop_filter_map("no array of it", |s| AttributeType::array(s).map(ColumnKind::Attribute));
     let element = select(vec![VectorType::F32, VectorType::F16, VectorType::I8]);
     let metric = select(vec![Metric::Cosine, Metric::L2Squared, Metric::Dot]);
     let vector = (element, 1..5usize, metric).prop_map(|(element, dimension, metric)| {
@@ -214,10 +215,10 @@ proptest! {
     #[test]
     fn batches_and_documents_are_refused_alike(
         numbers in vec((any::<i64>(), prop_oneof![Just(f64::NAN), any::<f64>()]), 1..3),
-        vectors in vec(vec(select(vec![0.0f32, 0.5, -0.0, 3.0, 1e6, f32::NAN, f32::INFINITY, 200.0]), 2), 1..3),
+        vectors in vec(vec(select(vec![0.0f32, 0.5, -0.0, 3.0, 1e6, f32::NAN, f32::INFINITY, 200.0, 1e30, 1e-9]), 2), 1..3),
         small in any::<bool>(),
         element in select(vec![VectorType::F32, VectorType::F16, VectorType::I8]),
-        metric in select(vec![Metric::Cosine, Metric::Dot]),
+        metric in select(vec![Metric::Cosine, Metric::Dot, Metric::L2Squared]),
     ) {
         let loose = Schema::builder(IdKind::U64)
             .attribute("u", AttributeType::Int)

@@ -362,8 +362,9 @@ proptest! {
 
     #[test]
     fn floats_of_32_bits_come_back_bit_by_bit(bits in any::<[u32; 3]>()) {
+        // Below 2: none is too long.
+        let bits = bits.map(|bits| bits & !0x4000_0000);
         let vector = bits.map(f32::from_bits);
-        prop_assume!(vector.iter().all(|x| x.is_finite()));
         let Value::Vector(Vector::F32(stored)) = one("f32", vector).unwrap() else { panic!() };
         prop_assert_eq!(stored.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), bits);
         prop_assert_eq!(one("float", vector[0]).unwrap(), Value::Float(f64::from(vector[0])));
