@@ -234,6 +234,7 @@ mod tests {
             segments: Arc::default(),
             layers: Vec::new(),
             sequence: Sequence::ZERO,
+            manifest: 0,
         };
         entries.iter().fold(nothing, |view, entry| {
             let put = |(id, a): (&u64, &Option<i64>)| a.map(|a| Document::new(*id).with("a", a));

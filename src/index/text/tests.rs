@@ -115,6 +115,7 @@ async fn a_forged_dictionary_with_right_sums_is_damage_and_never_a_panic() -> Re
     let files = 8..head.start;
     let blocks = files.len().div_ceil(packed::BLOCK);
     let mut seed = Seed(7);
+    let env = Env::current()?;
     let (mut refused, mut unread) = (0, 0);
     for _ in 0..200 {
         let mut forged = sound.clone();
@@ -138,7 +139,7 @@ async fn a_forged_dictionary_with_right_sums_is_damage_and_never_a_panic() -> Re
         };
         let stored = TextSource::Stored(Arc::new(stored));
         for plan in plans() {
-            if let Err(error) = stored.look_up(&plan).await {
+            if let Err(error) = stored.look_up(&env, &Arc::new(plan)).await {
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
                 refused += 1;
             }

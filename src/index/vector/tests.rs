@@ -15,7 +15,7 @@ use super::random::Random;
 use super::space::Space;
 use crate::cache::{Blob, BlockCache};
 use crate::env::Env;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::storage::{MemoryBackend, ObjectKey, PutMode, StorageBackend};
 use crate::types::Metric;
 
