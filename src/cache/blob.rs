@@ -471,7 +471,7 @@ mod tests {
 
     #[test]
     fn every_range_gets_its_own_bytes() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let store = runtime.block_on(TestStore::new(MIB + 5000)).unwrap();
         let reads =
             proptest::collection::vec(proptest::collection::vec((0..MIB as u64, 0u64..5000), 0..20), 1..4);

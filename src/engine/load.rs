@@ -137,12 +137,11 @@ impl Engine {
         let mut seen = None;
         let mut failure = self.too_slow();
         for attempt in 0..ATTEMPTS {
-            let look = match first.take() {
-                Some(look) => look,
-                None => {
-                    let known = Known::of(&self.state());
-                    look(&self.context, &self.keys, known).await?
-                }
+            let look = if let Some(look) = first.take() {
+                look
+            } else {
+                let known = Known::of(&self.state());
+                look(&self.context, &self.keys, known).await?
             };
             let newest = look.newest;
             match self.assemble(look, hint.as_ref().filter(|_| attempt == 0)).await {

@@ -155,7 +155,7 @@ impl Merge {
         }
         let batches: Vec<&RecordBatch> = inputs.iter().map(|input| &input.batch).collect();
         let indices: Vec<(usize, usize)> = picks.iter().map(|pick| (pick.input, pick.at)).collect();
-        Ok(interleave_record_batch(&batches, &indices).or_internal()?)
+        interleave_record_batch(&batches, &indices).or_internal()
     }
 
     /// Finishes and uploads the open segment, whose rows end at `place`.

@@ -129,10 +129,9 @@ impl Layer {
         }
         let mask = match &self.source {
             Source::Run(run) => {
-                let deleted = run.deleted()?;
-                let puts = source.find_all(env, run.ids());
-                let (puts, deletes) = try_join(puts, source.find_all(env, &deleted)).await?;
-                puts.into_iter().chain(deletes).map(|(_, row)| row).collect()
+                let gone = run.deleted()?;
+                let found = try_join(source.find_all(env, run.ids()), source.find_all(env, &gone)).await?;
+                found.0.into_iter().chain(found.1).map(|(_, row)| row).collect()
             }
             Source::Segment(segment) => hidden_by(env, segment, &self.dead, source).await?,
         };

@@ -195,7 +195,7 @@ impl QueryResponse {
         for (name, column) in &self.computed {
             add(name.clone(), to_arrow(column), true);
         }
-        Ok(RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns).or_internal()?)
+        RecordBatch::try_new(Arc::new(ArrowSchema::new(fields)), columns).or_internal()
     }
 
     /// The distances of the hits: see [`Hit::distance`].

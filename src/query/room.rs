@@ -1,6 +1,8 @@
 //! How much a leg may hold of what it reads.
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+#[expect(clippy::disallowed_types, reason = "all who wait are polled by the future of one search")]
+use tokio::sync::Semaphore;
+use tokio::sync::SemaphorePermit;
 
 use crate::error::{Error, Result};
 
@@ -12,8 +14,10 @@ const UNIT: u64 = 1 << 10;
 /// Room for bytes that are read from the store until they have been looked at. Pieces get it in the order in which
 /// they ask, and none of them asks twice, so that no piece waits for one behind it.
 #[derive(Debug)]
+#[expect(clippy::disallowed_types, reason = "all who wait are polled by the future of one search")]
 pub(super) struct Room(Semaphore);
 
+#[expect(clippy::disallowed_types, reason = "all who wait are polled by the future of one search")]
 impl Room {
     pub(super) fn new() -> Self {
         Self(Semaphore::new(Self::units(u64::from(BYTES_MAX)) as usize))

@@ -187,7 +187,7 @@ impl View {
             (batch, usize::try_from(at).unwrap_or(usize::MAX).saturating_sub(1))
         });
         let batches: Vec<&RecordBatch> = batches.iter().collect();
-        Ok(interleave_record_batch(&batches, &picks.collect::<Vec<_>>()).or_internal()?)
+        interleave_record_batch(&batches, &picks.collect::<Vec<_>>()).or_internal()
     }
 
     /// All columns.

@@ -294,12 +294,12 @@ impl IdIndex {
 
     /// The blocks that hold ids between two, cut into pages.
     pub(super) fn pages(&self, least: &DocumentId, greatest: &DocumentId) -> Vec<Range<usize>> {
-        let Some(last) = self.head.block_of(greatest).filter(|_| least <= greatest) else {
+        let Some(end) = self.head.block_of(greatest).filter(|_| least <= greatest) else {
             return Vec::new();
         };
         let first = self.head.block_of(least).unwrap_or(0);
-        let pages = (first..=last).step_by(PAGE_BLOCKS);
-        pages.map(|start| start..(last + 1).min(start + PAGE_BLOCKS)).collect()
+        let pages = (first..=end).step_by(PAGE_BLOCKS);
+        pages.map(|start| start..(end + 1).min(start + PAGE_BLOCKS)).collect()
     }
 
     /// The ids of a page with their rows, in id order. At most one round trip.

@@ -310,7 +310,7 @@ impl Segment {
         // The id comes first, as an attribute would.
         let arrays: Option<Vec<_>> = std::iter::once(&usize::MAX).chain(columns).map(column).collect();
         let arrays = arrays.ok_or_else(|| Error::internal("a column was not read"))?;
-        Ok(RecordBatch::try_new(schema, arrays).or_internal()?)
+        RecordBatch::try_new(schema, arrays).or_internal()
     }
 }
 

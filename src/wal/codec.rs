@@ -131,7 +131,7 @@ fn write_ipc(bytes: &mut Vec<u8>, batch: &RecordBatch) -> Result<()> {
     if batch.num_rows() > 0 {
         writer.write(batch).or_internal()?;
     }
-    Ok(writer.finish().or_internal()?)
+    writer.finish().or_internal()
 }
 
 impl Entry {

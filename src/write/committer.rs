@@ -10,7 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::{Semaphore, oneshot};
+#[expect(
+    clippy::disallowed_types,
+    reason = "only tasks of the environment wait for a place, and these are polled"
+)]
+use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use super::Checked;
 use super::group::commit;
@@ -31,6 +36,10 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Batches on their way to the log of one namespace.
 #[derive(Debug)]
+#[expect(
+    clippy::disallowed_types,
+    reason = "only tasks of the environment wait for a place, and these are polled"
+)]
 pub(crate) struct Committer {
     queue: Mutex<Queue>,
     filters: Arc<Semaphore>,
@@ -46,6 +55,10 @@ struct Queue {
     preparing: usize,
 }
 
+#[expect(
+    clippy::disallowed_types,
+    reason = "only tasks of the environment wait for a place, and these are polled"
+)]
 impl Default for Committer {
     fn default() -> Self {
         let filters = Arc::new(Semaphore::new(FILTERS));

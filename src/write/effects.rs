@@ -60,13 +60,13 @@ impl Effects {
     pub(super) fn receipt(&self, batch: &Checked) -> WriteReceipt {
         let (deletes, patches) = self.taken.split_at(self.taken.len().min(batch.delete_filters.len()));
         // Several patches of a document are one patched document.
-        let mut patched: Vec<&DocumentId> = patches.iter().flatten().chain(&self.patched).collect();
-        patched.sort_unstable();
-        patched.dedup();
-        let deleted = deletes.iter().map(Vec::len).sum::<usize>() + self.deleted.len();
+        let mut changed: Vec<&DocumentId> = patches.iter().flatten().chain(&self.patched).collect();
+        changed.sort_unstable();
+        changed.dedup();
+        let gone = deletes.iter().map(Vec::len).sum::<usize>() + self.deleted.len();
         let ids = batch.ids.then(|| AffectedIds {
             upserted: batch.blind.ids().to_vec().into_iter().chain(self.upserted.iter().cloned()).collect(),
-            patched: patched.iter().copied().cloned().collect(),
+            patched: changed.iter().copied().cloned().collect(),
             deleted: deletes
                 .iter()
                 .flatten()
@@ -77,8 +77,8 @@ impl Effects {
         });
         WriteReceipt {
             upserted: (batch.blind.ids().len() + self.upserted.len()) as u64,
-            patched: patched.len() as u64,
-            deleted: (deleted + batch.blind.deletes().len()) as u64,
+            patched: changed.len() as u64,
+            deleted: (gone + batch.blind.deletes().len()) as u64,
             skipped: self.skipped.len() as u64,
             rows_remaining: self.remaining,
             ids,

@@ -293,7 +293,7 @@ mod tests {
             steps in proptest::collection::vec(entries(4), 1..4),
             batch in batches(),
         ) {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
                 let batch = Checked::new(&schema(), &Settings::default(), batch).unwrap();
                 let mut resolved = Resolved::new(&view(&before), &batch).await.unwrap();

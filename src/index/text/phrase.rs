@@ -324,7 +324,9 @@ fn merged(tokens: impl Iterator<Item = Result<Postings>>, rows: Option<&RoaringB
     places.sort_unstable();
     places.dedup();
     let mut merged = MemoryPostings::default();
-    places.into_iter().for_each(|(row, place)| merged.push(row, place));
+    for (row, place) in places {
+        merged.push(row, place);
+    }
     Ok(Postings::Memory(Arc::new(merged), 0))
 }
 

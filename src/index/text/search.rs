@@ -29,11 +29,14 @@ pub(crate) struct Loaded {
     _pins: [Option<Pins>; 2],
 }
 
+/// Of each token that a leaf stands for, its edits and the rows that hold it.
+type Frequencies = BTreeMap<Box<[u8]>, (u8, u64)>;
+
 /// What a part adds to the statistics: only documents that exist.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    /// Of each leaf, the edits to each of its tokens and the rows that hold it.
-    frequencies: Vec<BTreeMap<Box<[u8]>, (u8, u64)>>,
+    /// Of each leaf.
+    frequencies: Vec<Frequencies>,
     /// Of each leaf, whether the part has more tokens that it could stand for.
     cut: Vec<bool>,
     /// Of each text column that is looked at.

@@ -165,12 +165,12 @@ fn ahead<'a>(parts: Vec<Matched<'a>>) -> Vec<Vec<Matched<'a>>> {
             Source::Run(_) => 0,
         };
         bytes = bytes.saturating_add(of);
-        match together.last_mut().filter(|some| bytes <= AHEAD_BYTES && some.len() < AHEAD_PARTS) {
-            Some(some) => some.push((part, rows)),
-            None => {
-                together.push(vec![(part, rows)]);
-                bytes = of;
-            }
+        let last = together.last_mut();
+        if let Some(some) = last.filter(|some| bytes <= AHEAD_BYTES && some.len() < AHEAD_PARTS) {
+            some.push((part, rows));
+        } else {
+            together.push(vec![(part, rows)]);
+            bytes = of;
         }
     }
     together

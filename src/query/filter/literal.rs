@@ -190,5 +190,5 @@ fn rows(array: &ArrayRef, kind: AttributeType) -> Result<Rows> {
     let (_, offsets, values, nulls) = list.clone().into_parts();
     let list: ArrayRef =
         Arc::new(ListArray::try_new(Arc::clone(field), offsets, values, nulls).or_internal()?);
-    Ok(RowConverter::new(vec![SortField::new(kind)]).or_internal()?.convert_columns(&[list]).or_internal()?)
+    RowConverter::new(vec![SortField::new(kind)]).or_internal()?.convert_columns(&[list]).or_internal()
 }

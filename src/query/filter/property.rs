@@ -364,7 +364,7 @@ proptest! {
         let rows = batch(&schema, &documents);
         let bound = Bound::new(&filter, &schema, &Settings::default(), true).unwrap();
         let answers = bound.evaluate(&rows, None).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let known = runtime.block_on(known(&bound, &schema, &rows, block_bytes));
         for (row, matches) in (0..).zip(answers.values().iter()) {
             let (sure, maybe) = (known.sure.contains(row), known.maybe.contains(row));
@@ -422,7 +422,7 @@ proptest! {
         let rows = batch(&schema, &values);
         let bound = Bound::new(&filter, &schema, &Settings::default(), true).unwrap();
         let answers = bound.evaluate(&rows, None).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let known = runtime.block_on(known(&bound, &schema, &rows, block_bytes));
         let found: Vec<bool> = (0..).take(values.len()).map(|row| known.sure.contains(row)).collect();
         prop_assert_eq!(found, answers.values().iter().collect::<Vec<_>>(), "{:?}", filter);

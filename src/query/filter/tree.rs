@@ -57,7 +57,8 @@ impl Filter {
         };
         let (column, rest) = match self {
             Self::And(_) | Self::Or(_) | Self::Not(_) | Self::Tokens(_) => ("", 0),
-            Self::IsNull(column) => (column.as_str(), 0),
+            // A fuzzy one is checked for itself.
+            Self::IsNull(column) | Self::Fuzzy(column, _) => (column.as_str(), 0),
             Self::Eq(column, with)
             | Self::Lt(column, with)
             | Self::Lte(column, with)
@@ -74,8 +75,6 @@ impl Filter {
             Self::Glob(column, text) | Self::IGlob(column, text) | Self::Regex(column, text) => {
                 (column.as_str(), text.len())
             }
-            // Checked for themselves.
-            Self::Fuzzy(column, _) => (column.as_str(), 0),
         };
         column.len().saturating_add(rest).saturating_add(NODE_BYTES)
     }

@@ -56,7 +56,7 @@ impl Schema {
             cells.extend(documents.iter().map(|d| d.borrow().get(&column.name)));
             arrays.push(encode_column(column, &cells)?);
         }
-        Ok(RecordBatch::try_new(self.arrow(), arrays).or_internal()?)
+        RecordBatch::try_new(self.arrow(), arrays).or_internal()
     }
 }
 

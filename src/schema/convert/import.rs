@@ -83,7 +83,7 @@ impl Schema {
                 names.get(row)
             )));
         }
-        Ok(RecordBatch::try_new(self.arrow(), columns).or_internal()?)
+        RecordBatch::try_new(self.arrow(), columns).or_internal()
     }
 }
 
