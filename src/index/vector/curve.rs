@@ -40,11 +40,9 @@ impl Curve {
         let grid = grid(set.len());
         let mut sums = vec![[0.0_f64; 3]; grid.len()];
         let mut counts = [0.0_f64; 3];
-        let (mut scratch, mut inner) = (Vec::new(), vec![0.0; set.space().padded()]);
         for number in 0..queries {
             let query = number * rows.rows() / queries;
-            set.space().enter(rows.row(query), &mut scratch, &mut inner);
-            let rank = ranks(&set.scores(&inner));
+            let rank = ranks(&set.scores_of(rows.row(query)));
             let near = neighbours(rows, query, set.space().form());
             for (which, wanted) in NEIGHBOURS.iter().enumerate() {
                 let near = near.get(..*wanted.min(&near.len())).unwrap_or_default();
@@ -53,7 +51,9 @@ impl Curve {
                 }
                 let mut ranks: Vec<u32> = near
                     .iter()
-                    .filter_map(|row| rank.get(*assignment.get(*row as usize)? as usize).copied())
+                    // What is in no leaf is always compared.
+                    .map(|row| rank.get(*assignment.get(*row as usize)? as usize).copied())
+                    .map(Option::unwrap_or_default)
                     .collect();
                 ranks.sort_unstable();
                 if let Some(count) = counts.get_mut(which) {

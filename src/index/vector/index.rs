@@ -210,8 +210,7 @@ impl VectorIndex {
         let candidates = if inline { work() } else { env.blocking(work).await? };
         let mut found =
             Found { candidates: candidates.map_err(|e: CodecError| e.at(self.blob.key()))?, ..found };
-        let loose = |row| Candidate { lower: f32::NEG_INFINITY, estimate: f32::NEG_INFINITY, row };
-        found.candidates.extend(self.loose.iter().map(loose));
+        found.candidates.extend(self.loose.iter().map(Candidate::loose));
         Ok(found)
     }
 

@@ -61,7 +61,7 @@ async fn index(set: &Arc<CentroidSet>, coded: &Coded, listed: bool) -> (VectorIn
     for (at, row) in (0..).zip(&order) {
         place[*row as usize] = at;
     }
-    let (records, section) = built.finish(set, coded, &place, listed, 0);
+    let (records, section) = built.finish(set, coded, &place, listed, 0).unwrap();
     let (backend, key) = (Arc::new(MemoryBackend::new()), ObjectKey::new("vector").unwrap());
     let size = records.len() as u64;
     backend.put(&key, records.into(), PutMode::Create).await.unwrap();
