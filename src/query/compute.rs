@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, ListBuilder, RecordBatch, StringBuilder};
 
+use super::distance::rounded;
 use super::part::Nearest;
 use super::probe::Effort;
 use super::text::BoundRank;
@@ -167,7 +168,7 @@ impl View {
         if let Some(array) = array {
             search.prepared.each(array, None, |at, distance| {
                 if let Some(slot) = distances.get_mut(at) {
-                    *slot = Computed::Number(Some(distance.into()));
+                    *slot = Computed::Number(Some(rounded(distance).into()));
                 }
             })?;
         }

@@ -10,6 +10,7 @@ use tracing::Instrument;
 
 use super::aggregate::PreparedFacet;
 use super::compute::PreparedComputes;
+use super::distance::rounded;
 use super::diversity::{Picked, PreparedDiversity};
 use super::fusion::{Fused, Ranking};
 use super::hits::through;
@@ -248,6 +249,7 @@ impl View {
     /// What a leg finds: at least `depth` documents if there are so many, and with `ties` all that are as good as
     /// the last; without, those that may come first by their ids.
     async fn rank(&self, leg: &PreparedLeg, depth: usize, ties: bool) -> Result<Found> {
+        let wide = |found: Vec<(f32, Place)>| found.into_iter().map(|(key, place)| (f64::from(key), place));
         let (mut found, stats) = match &leg.ask {
             PreparedAsk::Nearest(search) => {
                 let search = Nearest { limit: depth, ..search.clone() };
@@ -255,18 +257,24 @@ impl View {
                 (near.places, near.stats)
             }
             PreparedAsk::Text(plan, ranks) => {
-                self.search_text((plan, ranks), &leg.scope, depth, ties).await?
+                let (found, stats) = self.search_text((plan, ranks), &leg.scope, depth, ties).await?;
+                (wide(found).collect(), stats)
             }
-            PreparedAsk::Order(order) => self.search_order(order, &leg.scope, depth, ties).await?,
+            PreparedAsk::Order(order) => {
+                let (found, stats) = self.search_order(order, &leg.scope, depth, ties).await?;
+                (wide(found).collect(), stats)
+            }
         };
         found.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         through(&mut found, depth, |a, b| a.0.total_cmp(&b.0));
         let distances = matches!(leg.ask, PreparedAsk::Nearest(_));
         let (mut rank, mut last) = (0, None);
         let hits = found.into_iter().enumerate().map(|(at, (key, place))| {
-            if last.is_none_or(|last: f32| last.total_cmp(&key).is_ne()) {
+            if last.is_none_or(|last: f64| last.total_cmp(&key).is_ne()) {
                 (rank, last) = (at + 1, Some(key));
             }
+            // Ranks tell apart what single precision does not.
+            let key = rounded(key);
             (place, LegHit { rank, score: 0.0 - key, distance: distances.then_some(key) })
         });
         Ok(Found { ranking: Ranking { weight: leg.weight, hits: hits.collect() }, stats })
@@ -274,7 +282,7 @@ impl View {
 }
 
 fn sort(fused: &mut [Fused]) {
-    fused.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.place.cmp(&b.place)));
+    fused.sort_unstable_by(|a, b| a.best_first(b).then(a.place.cmp(&b.place)));
 }
 
 fn too_late() -> Error {

@@ -210,7 +210,7 @@ impl Part {
         env: &Env,
         search: &Nearest,
         allowed: &RoaringBitmap,
-    ) -> Result<Vec<(f32, u32)>> {
+    ) -> Result<Vec<(f64, u32)>> {
         let mut top = TopK::new(search.limit);
         if allowed.is_empty() {
             return Ok(Vec::new());
@@ -249,7 +249,7 @@ impl Part {
         env: &Env,
         search: &Nearest,
         allowed: &RoaringBitmap,
-    ) -> Result<Vec<(f32, u32)>> {
+    ) -> Result<Vec<(f64, u32)>> {
         let mut top = TopK::new(search.limit);
         let Source::Segment(segment) = &self.source else { return Ok(Vec::new()) };
         let page = (VECTOR_WINDOW_BYTES / search.row_bytes.max(1)).max(1);

@@ -74,7 +74,7 @@ pub(super) struct Target {
 #[derive(Debug, Default)]
 pub(super) struct Probed {
     /// Part, distance, row.
-    pub(super) near: Vec<(usize, f32, u32)>,
+    pub(super) near: Vec<(usize, f64, u32)>,
     pub(super) leaves: u64,
     pub(super) scanned: u64,
     pub(super) reranked: u64,
@@ -245,7 +245,7 @@ async fn probe_one(
     codes: &Arc<Codes>,
     leaves: &[u32],
     target: &Target,
-) -> Result<(Vec<(f32, u32)>, Found)> {
+) -> Result<(Vec<(f64, u32)>, Found)> {
     let Some(index) = target.segment.index(search.column) else { return Ok(Default::default()) };
     let rows = u64::from(target.segment.meta().rows);
     let allowed = (target.matching.len() < rows).then(|| index.allowed(leaves, &target.matching, rows));

@@ -25,7 +25,7 @@ pub(crate) struct TopK<T> {
 
 #[derive(Clone, Debug)]
 struct Entry<T> {
-    distance: f32,
+    distance: f64,
     key: T,
 }
 
@@ -35,7 +35,7 @@ impl<T: Ord> TopK<T> {
     }
 
     /// Offers an entry.
-    pub(crate) fn push(&mut self, distance: f32, key: T) {
+    pub(crate) fn push(&mut self, distance: f64, key: T) {
         let entry = Entry { distance, key };
         if self.heap.len() < self.limit {
             self.heap.push(entry);
@@ -59,7 +59,7 @@ impl<T: Ord> TopK<T> {
     }
 
     /// Everything held, least first, ties by key.
-    pub(crate) fn into_sorted_vec(self) -> Vec<(f32, T)> {
+    pub(crate) fn into_sorted_vec(self) -> Vec<(f64, T)> {
         let mut held = self.heap.into_vec();
         held.extend(self.ties);
         held.sort_unstable();
@@ -67,8 +67,8 @@ impl<T: Ord> TopK<T> {
     }
 }
 
-impl<T: Ord> Extend<(f32, T)> for TopK<T> {
-    fn extend<I: IntoIterator<Item = (f32, T)>>(&mut self, entries: I) {
+impl<T: Ord> Extend<(f64, T)> for TopK<T> {
+    fn extend<I: IntoIterator<Item = (f64, T)>>(&mut self, entries: I) {
         for (distance, key) in entries {
             self.push(distance, key);
         }
@@ -101,13 +101,13 @@ mod tests {
 
     use super::*;
 
-    fn distance() -> impl Strategy<Value = f32> {
-        let few = proptest::sample::select(vec![0.0, -0.0, 1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
-        prop_oneof![few, any::<f32>()]
+    fn distance() -> impl Strategy<Value = f64> {
+        let few = proptest::sample::select(vec![0.0, -0.0, 1.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN]);
+        prop_oneof![few, any::<f64>()]
     }
 
     /// As bits, so that NaN equals itself.
-    fn bits(entries: Vec<(f32, u16)>) -> Vec<(u32, u16)> {
+    fn bits(entries: Vec<(f64, u16)>) -> Vec<(u64, u16)> {
         entries.into_iter().map(|(distance, key)| (distance.to_bits(), key)).collect()
     }
 
@@ -118,7 +118,7 @@ mod tests {
             limit in 0_usize..20,
             turn in 0_usize..60,
         ) {
-            let mut entries: Vec<(f32, u16)> = distances.into_iter().zip(0..).collect();
+            let mut entries: Vec<(f64, u16)> = distances.into_iter().zip(0..).collect();
             let turn = turn % entries.len().max(1);
             entries.rotate_left(turn);
             let mut top = TopK::new(limit);
