@@ -52,8 +52,15 @@ impl Plan {
         let rows_min = context.settings.index_rows_min;
         let progress = Arc::new(Progress::default());
         lock(&engine.indexing).push(Arc::clone(&progress));
-        let indexing = Arc::new(Indexing { sets, names, rows_min, seed, progress });
+        let indexing = Arc::new(Indexing { sets, names, rows_min, renew: false, seed, progress });
         Ok(Self { indexing, engine: Arc::clone(engine) })
+    }
+
+    /// Where the sets no longer fit the rows that are first written, new ones are made: for what rewrites all rows,
+    /// so that what was deleted does not shape leaves for ever.
+    pub(super) fn renewing(mut self) -> Self {
+        Arc::make_mut(&mut self.indexing).renew = true;
+        self
     }
 
     /// Finishes a segment on the blocking pool. The sets it makes serve those after it.
@@ -66,6 +73,7 @@ impl Plan {
         let files = self.engine.context.env.blocking(work).await??;
         if let Some(files) = &files {
             let indexing = Arc::make_mut(&mut self.indexing);
+            indexing.renew = false;
             for (column, named) in files.made() {
                 indexing.names.remove(column);
                 indexing.sets.insert(column.clone(), named.clone());

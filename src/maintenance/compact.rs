@@ -111,7 +111,7 @@ impl Merge {
             moved: inputs.iter().map(|input| vec![None; input.segment.meta().rows as usize]).collect(),
         };
         let columns = start.view.all_columns();
-        let mut plan = Plan::new(engine, &start.manifest).await?;
+        let mut plan = Plan::new(engine, &start.manifest).await?.renewing();
         let (mut builder, mut bytes, mut place) = (None, 0, 0);
         loop {
             try_join_all(inputs.iter_mut().map(|input| input.fill(&columns))).await?;

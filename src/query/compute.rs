@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, Float64Array, ListBuilder, StringBuilder};
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::distance::rounded;
 use super::part::Nearest;
 use super::probe::Effort;
 use super::request::check_name;
@@ -210,7 +211,7 @@ impl View {
         if let Some(array) = array {
             search.prepared.each(array, None, |at, distance| {
                 if let Some(slot) = distances.get_mut(at) {
-                    *slot = Computed::Number(Some(distance.into()));
+                    *slot = Computed::Number(Some(rounded(distance).into()));
                 }
             })?;
         }

@@ -1,17 +1,15 @@
 //! Exact distances between a query vector and the rows of a vector column.
 //!
 //! # Precision
-//! With u = 2⁻²⁴, against the exact distance of the stored components:
-//! - i8: sums are exact; the result is rounded once.
-//! - f32 and f16 (widened to f32, which is exact): sums run in f32 over blocks of 512 components in 32 lanes,
-//!   and blocks are added in f64. So [`Metric::L2Squared`] has a relative error of at most 40 u,
-//!   [`Metric::Dot`] an absolute one of at most 40 u · Σ|aᵢ bᵢ|, [`Metric::Cosine`] one of at most 80 u,
-//!   whatever the dimension.
-//! - Where f32 would overflow or lose digits to underflow, the row is computed again in f64.
+//! Sums run in f64. A product of two f32 is exact there, so with u = 2⁻⁵³ and n components [`Metric::L2Squared`] has
+//! a relative error of at most n·u, [`Metric::Dot`] an absolute one of at most n·u · Σ|aᵢ bᵢ|, and
+//! [`Metric::Cosine`] one of at most 2n·u, against the exact distance of the stored components; of i8 sums are
+//! exact. What is stored neither overflows nor underflows. Results are ordered by these distances, and rounded to
+//! f32 ([`rounded`]) where they are told.
 //!
 //! **Invariants:** the distance of a row depends on its components and the query alone, never on its place in
-//! a batch or on the processor; for finite components it is never NaN nor minus zero, and a cosine lies
-//! between 0 and 2.
+//! a batch or on the processor; for finite components it is never NaN nor minus zero, a cosine lies between 0 and
+//! 2, and a vector is at no distance from itself but by the inner product.
 
 use arrow::array::types::{ArrowPrimitiveType, Float16Type, Float32Type, Int8Type};
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray};
@@ -25,8 +23,6 @@ use crate::types::{Metric, Vector};
 
 /// How many products of i8 are summed in an i32.
 const BLOCK: usize = 512;
-/// Between these, squares and products of f32 neither overflow nor lose digits to underflow.
-const SAFE: std::ops::RangeInclusive<f64> = 1e-30..=1e30;
 
 /// A query vector, ready to be compared with the rows of a column.
 #[derive(Clone, Debug)]
@@ -51,12 +47,12 @@ impl Prepared {
             .map_err(|why| Error::invalid(format!("bad query vector: {why}. column=`{column}`")))?;
         let components = match query {
             Vector::F32(v) => {
-                let square = kernels().dot(&v, &v);
+                let square = kernels().wide_dot(&v, &v);
                 Components::F32(v, square)
             }
             Vector::F16(v) => {
                 let v = v.to_f32_vec();
-                let square = kernels().dot(&v, &v);
+                let square = kernels().wide_dot(&v, &v);
                 Components::F16(v, square)
             }
             Vector::I8(v) => {
@@ -75,7 +71,7 @@ impl Prepared {
         let (_, out) = out.split_at_mut(start);
         self.each(rows, None, |row, distance| {
             if let Some(slot) = out.get_mut(row) {
-                *slot = distance;
+                *slot = rounded(distance);
             }
         })
     }
@@ -86,7 +82,7 @@ impl Prepared {
         &self,
         rows: &ArrayRef,
         mask: Option<&BooleanBuffer>,
-        visit: impl FnMut(usize, f32),
+        visit: impl FnMut(usize, f64),
     ) -> Result<()> {
         let list = rows.as_fixed_size_list_opt().ok_or_else(|| mismatch(rows))?;
         if usize::try_from(list.value_length()).ok() != Some(self.dimension()) {
@@ -118,36 +114,30 @@ impl Prepared {
         }
     }
 
-    fn floats(&self, query: &[f32], query_square: f64, row: &[f32]) -> f32 {
+    fn floats(&self, query: &[f32], query_square: f64, row: &[f32]) -> f64 {
         let kernels = kernels();
         match self.metric {
-            Metric::L2Squared => {
-                let sum = kernels.l2(query, row);
-                round(if SAFE.contains(&sum) { sum } else { wide(query, row, |a, b| (a - b) * (a - b)) })
-            }
-            Metric::Dot => {
-                let sum = kernels.dot(query, row);
-                round(-if sum.is_finite() { sum } else { wide(query, row, |a, b| a * b) })
-            }
-            Metric::Cosine => {
-                let row_square = kernels.dot(row, row);
-                if SAFE.contains(&query_square) && SAFE.contains(&row_square) {
-                    return cosine(kernels.dot(query, row), query_square, row_square);
-                }
-                let product = |a: &[f32], b: &[f32]| wide(a, b, |a, b| a * b);
-                cosine(product(query, row), product(query, query), product(row, row))
-            }
+            Metric::L2Squared => kernels.wide_l2(query, row),
+            // One zero: the order of results tells minus zero from zero.
+            Metric::Dot => 0.0 - kernels.wide_dot(query, row),
+            Metric::Cosine => cosine(kernels.wide_dot(query, row), query_square, kernels.wide_dot(row, row)),
         }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "sums of 16,384 products of i8 are below 2^31")]
-    fn integers(&self, query: &[i8], query_square: i64, row: &[i8]) -> f32 {
+    fn integers(&self, query: &[i8], query_square: i64, row: &[i8]) -> f64 {
         match self.metric {
-            Metric::L2Squared => round(sum_i8(query, row, |a, b| (a - b) * (a - b)) as f64),
-            Metric::Dot => round(-(dot_i8(query, row) as f64)),
+            Metric::L2Squared => sum_i8(query, row, |a, b| (a - b) * (a - b)) as f64,
+            Metric::Dot => 0.0 - dot_i8(query, row) as f64,
             Metric::Cosine => cosine(dot_i8(query, row) as f64, query_square as f64, dot_i8(row, row) as f64),
         }
     }
+}
+
+/// A distance as results tell it.
+#[expect(clippy::cast_possible_truncation, reason = "rounding is the point; what is too large is infinite")]
+pub(super) fn rounded(distance: f64) -> f32 {
+    distance as f32
 }
 
 fn mismatch(rows: &ArrayRef) -> Error {
@@ -170,8 +160,8 @@ fn chosen(list: &FixedSizeListArray, mask: Option<&BooleanBuffer>) -> Result<Boo
 fn drive<T: ArrowPrimitiveType>(
     list: &FixedSizeListArray,
     chosen: &BooleanBuffer,
-    mut distance: impl FnMut(&[T::Native]) -> f32,
-    mut visit: impl FnMut(usize, f32),
+    mut distance: impl FnMut(&[T::Native]) -> f64,
+    mut visit: impl FnMut(usize, f64),
 ) -> Result<()> {
     let short = || Error::internal("a vector column is shorter than its rows or of another type");
     let values = list.values().as_primitive_opt::<T>().ok_or_else(short)?.values();
@@ -185,23 +175,13 @@ fn drive<T: ArrowPrimitiveType>(
 }
 
 /// One minus the cosine; 1 when either vector has no length.
-fn cosine(dot: f64, a_square: f64, b_square: f64) -> f32 {
-    let lengths = a_square.sqrt() * b_square.sqrt();
+fn cosine(dot: f64, a_square: f64, b_square: f64) -> f64 {
+    // The root of a square is exact, so that a vector is at no distance from itself.
+    let lengths = (a_square * b_square).sqrt();
     if lengths == 0.0 {
         return 1.0;
     }
-    round((1.0 - dot / lengths).clamp(0.0, 2.0))
-}
-
-/// To f32, with one zero: the order of results tells minus zero from zero.
-#[expect(clippy::cast_possible_truncation, reason = "rounding is the point; what is too large is infinite")]
-fn round(distance: f64) -> f32 {
-    distance as f32 + 0.0
-}
-
-/// A sum in f64: for vectors outside the range in which f32 is safe.
-fn wide(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
-    a.iter().zip(b).map(|(a, b)| term(f64::from(*a), f64::from(*b))).sum()
+    (1.0 - dot / lengths).clamp(0.0, 2.0)
 }
 
 fn dot_i8(a: &[i8], b: &[i8]) -> i64 {
@@ -269,12 +249,17 @@ mod tests {
         match metric {
             Metric::L2Squared => {
                 let distance = sum(&|a, b| (a - b) * (a - b));
-                (distance, 40.0 * unit * distance + 1e-45)
+                // It is told in f32.
+                (distance, 2.0 * unit * distance + 1e-45)
             }
-            Metric::Dot => (-sum(&|a, b| a * b), 40.0 * unit * sum(&|a, b| (a * b).abs()) + 1e-40),
+            Metric::Dot => {
+                let (distance, size) = (-sum(&|a, b| a * b), sum(&|a, b| (a * b).abs()));
+                (distance, 2.0 * unit * distance.abs() + 1e-12 * size + 1e-45)
+            }
             Metric::Cosine => {
                 let lengths = sum(&|a, _| a * a).sqrt() * sum(&|_, b| b * b).sqrt();
-                (if lengths == 0.0 { 1.0 } else { 1.0 - sum(&|a, b| a * b) / lengths }, 80.0 * unit)
+                let distance = if lengths == 0.0 { 1.0 } else { 1.0 - sum(&|a, b| a * b) / lengths };
+                (distance, 2.0 * unit * distance.abs() + 1e-11)
             }
         }
     }
@@ -313,7 +298,7 @@ mod tests {
             // Alone, sliced, and under a mask: the same bits.
             let mask = BooleanBuffer::collect_bool(out.len(), |row| row % 4 != 1);
             let mut seen = Vec::new();
-            prepared.each(&column, Some(&mask), |row, distance| seen.push((row, distance))).unwrap();
+            prepared.each(&column, Some(&mask), |row, distance| seen.push((row, rounded(distance)))).unwrap();
             let wanted = (0..out.len()).filter(|row| row % 4 == 3).map(|row| (row, out[row]));
             assert_eq!(seen, wanted.collect::<Vec<_>>());
             for row in (1..out.len()).step_by(2) {
@@ -380,7 +365,7 @@ mod tests {
             let prepared = Prepared::new("v", shape(VectorType::F32, 700, metric), query.clone()).unwrap();
             let mut out = Vec::new();
             prepared.distances(&rows, &mut out).unwrap();
-            assert!(metric == Metric::Dot || out[1].abs() < 1e-12);
+            assert!(metric == Metric::Dot || out[1].to_bits() == 0);
             assert!(metric == Metric::L2Squared || out[3].to_bits() == f32::to_bits(expected));
         }
     }

@@ -11,6 +11,7 @@ use tracing::Instrument;
 
 use super::aggregate::PreparedFacet;
 use super::compute::PreparedComputes;
+use super::distance::rounded;
 use super::diversity::{Picked, PreparedDiversity};
 use super::fusion::{Alike, Fused, Ranking};
 use super::hits::{TIES, through};
@@ -358,9 +359,11 @@ impl View {
         let distances = matches!(leg.ask, PreparedAsk::Nearest(_));
         let (mut rank, mut last) = (0, None);
         let hits = found.into_iter().enumerate().map(|(at, (key, place))| {
-            if last.is_none_or(|last: f32| last.total_cmp(&key).is_ne()) {
+            if last.is_none_or(|last: f64| last.total_cmp(&key).is_ne()) {
                 (rank, last) = (passed + at + 1, Some(key));
             }
+            // Ranks tell apart what single precision does not.
+            let key = rounded(key);
             (place, LegHit { rank, score: 0.0 - key, distance: distances.then_some(key) })
         });
         let hits: Vec<(Place, LegHit)> = hits.collect();
@@ -370,7 +373,7 @@ impl View {
 
     /// Of each part the rows that are as good as the last of `depth` places: of those that were found, and of those
     /// that parts left out.
-    fn alike(&self, found: &[(f32, Place)], depth: usize, tied: Vec<Tied>) -> Option<Arc<[RoaringBitmap]>> {
+    fn alike(&self, found: &[(f64, Place)], depth: usize, tied: Vec<Tied>) -> Option<Arc<[RoaringBitmap]>> {
         let (last, _) = depth.checked_sub(1).and_then(|last| found.get(last))?;
         let mut rows = vec![RoaringBitmap::new(); self.parts().len()];
         let as_good = found.iter().rev().take_while(|(key, _)| key.total_cmp(last).is_eq());
@@ -389,7 +392,7 @@ impl View {
 }
 
 fn sort(fused: &mut [Fused]) {
-    fused.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.place.cmp(&b.place)));
+    fused.sort_unstable_by(|a, b| a.best_first(b).then(a.place.cmp(&b.place)));
 }
 
 /// A query had no more time.

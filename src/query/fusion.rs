@@ -2,6 +2,7 @@
 //!
 //! Everything here is arithmetic on ranks and scores, so it can be compared with its definition.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -84,8 +85,12 @@ impl Fusion {
     /// The documents that any leg found, in no order.
     pub(super) fn fuse(&self, rankings: Vec<Ranking>) -> Result<Vec<Fused>> {
         if let [_] = rankings.as_slice() {
-            let one =
-                |(place, hit): (Place, LegHit)| Fused { place, score: hit.score, legs: vec![Some(hit)] };
+            let one = |(place, hit): (Place, LegHit)| Fused {
+                place,
+                score: hit.score,
+                rank: hit.rank,
+                legs: vec![Some(hit)],
+            };
             return Ok(rankings.into_iter().flat_map(|ranking| ranking.hits).map(one).collect());
         }
         let scales: Vec<Scale> = rankings.iter().map(|ranking| self.scale(ranking)).collect();
@@ -112,7 +117,7 @@ impl Fusion {
             if score.is_nan() {
                 return Err(Error::invalid("bad fusion: the function gave NaN"));
             }
-            Ok(Fused { place, score, legs })
+            Ok(Fused { place, score, rank: 0, legs })
         });
         fused.collect()
     }
@@ -197,7 +202,16 @@ pub(super) struct Alike {
 pub(super) struct Fused {
     pub(super) place: Place,
     pub(super) score: f32,
+    /// The rank of a score that is a leg's own, which tells apart what single precision does not; 0 of others.
+    pub(super) rank: usize,
     pub(super) legs: Vec<Option<LegHit>>,
+}
+
+impl Fused {
+    /// The better comes first; equals are those that only ids tell apart.
+    pub(super) fn best_first(&self, other: &Self) -> Ordering {
+        other.score.total_cmp(&self.score).then(self.rank.cmp(&other.rank))
+    }
 }
 
 /// How the scores of a leg are stretched: weight × (score − zero) / unit + found; `missing` for what it did not

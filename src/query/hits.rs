@@ -27,17 +27,17 @@ impl View {
         fused: impl Iterator<Item = &'f Fused>,
     ) -> Result<Vec<usize>> {
         let ids = Ids::new(self.schema.id(), batch.column(0))?;
-        let mut order: Vec<(f32, usize)> = fused.enumerate().map(|(at, fused)| (fused.score, at)).collect();
-        for tied in order.chunk_by_mut(|a, b| a.0.total_cmp(&b.0).is_eq()).filter(|tied| tied.len() > 1) {
-            tied.sort_by_cached_key(|(_, at)| ids.get(*at));
+        let mut order: Vec<(usize, &Fused)> = fused.enumerate().collect();
+        for tied in order.chunk_by_mut(|a, b| a.1.best_first(b.1).is_eq()).filter(|tied| tied.len() > 1) {
+            tied.sort_by_cached_key(|(at, _)| ids.get(*at));
         }
-        Ok(order.into_iter().map(|(_, at)| at).collect())
+        Ok(order.into_iter().map(|(at, _)| at).collect())
     }
 
     /// The first `count` of documents that lie in order of their scores, and perhaps some that are as good as the
     /// last: no more than are read with the hits.
     pub(super) async fn first(&self, mut fused: Vec<Fused>, count: usize) -> Result<Vec<Fused>> {
-        through(&mut fused, count, |a, b| a.score.total_cmp(&b.score));
+        through(&mut fused, count, Fused::best_first);
         if fused.len() > count + TIES { self.settle_ties(fused, count).await } else { Ok(fused) }
     }
 

@@ -87,7 +87,7 @@ impl View {
 #[derive(Debug)]
 pub(super) struct Near {
     /// The nearest of each part.
-    pub(super) places: Vec<(f32, Place)>,
+    pub(super) places: Vec<(f64, Place)>,
     pub(super) stats: QueryStats,
     /// The recall that was expected where leaves were probed.
     pub(super) expected: f64,

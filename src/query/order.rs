@@ -163,7 +163,7 @@ impl View {
         scope: &Scope,
         depth: usize,
         ties: usize,
-    ) -> Result<(Vec<(f32, Place)>, Vec<Tied>, QueryStats)> {
+    ) -> Result<(Vec<(f64, Place)>, Vec<Tied>, QueryStats)> {
         let mut stats = QueryStats { segments_pruned: scope.pruned(), ..QueryStats::default() };
         let parts: Vec<_> = scope.matching(self).await?.enumerate().collect();
         for (_, (part, matching)) in &parts {
@@ -193,14 +193,12 @@ impl View {
                 }
                 number = number.saturating_add(1);
             }
-            #[expect(clippy::cast_precision_loss, reason = "limits are far below what a float counts")]
-            places.push((number as f32, place));
+            places.push((f64::from(number), place));
             last = Some(key);
         }
         // What is left out of a part is equal to the last of all, or comes behind it.
         parted.retain(|(_, key, _)| last.as_ref() == Some(key));
-        #[expect(clippy::cast_precision_loss, reason = "limits are far below what a float counts")]
-        let tied = parted.into_iter().map(|(part, _, rows)| (part, number as f32, rows));
+        let tied = parted.into_iter().map(|(part, _, rows)| (part, number.into(), rows));
         Ok((places, tied.collect(), stats))
     }
 }

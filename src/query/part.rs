@@ -232,7 +232,7 @@ impl Part {
         schema: &Schema,
         search: &Nearest,
         allowed: &RoaringBitmap,
-    ) -> Result<Vec<(f32, u32)>> {
+    ) -> Result<Vec<(f64, u32)>> {
         let ranked = self.compare(env, search, allowed).await?;
         self.cut(schema, ranked, search.limit.saturating_add(search.ties)).await
     }

@@ -76,7 +76,7 @@ pub(super) struct Target {
 #[derive(Debug, Default)]
 pub(super) struct Probed {
     /// Part, distance, row.
-    pub(super) near: Vec<(usize, f32, u32)>,
+    pub(super) near: Vec<(usize, f64, u32)>,
     pub(super) leaves: u64,
     pub(super) scanned: u64,
     pub(super) reranked: u64,
@@ -324,7 +324,7 @@ struct Probe<'a> {
 /// What was found in a segment.
 #[derive(Debug, Default)]
 struct Searched {
-    near: Vec<(f32, u32)>,
+    near: Vec<(f64, u32)>,
     /// Whether every match was compared.
     exact: bool,
     leaves: u64,

@@ -120,19 +120,19 @@ impl View {
                 let exact = Nearest { effort: Effort::Exact, ..probed.clone() };
                 let exact = self.search(&exact, &scope).await?;
                 let probed = self.search(&probed, &scope).await?;
-                let nearest = |near: Vec<(f32, Place)>| {
-                    let mut near: Vec<f32> = near
+                let nearest = |near: Vec<(f64, Place)>| {
+                    let mut near: Vec<f64> = near
                         .into_iter()
                         .filter(|(_, other)| *other != place)
                         .map(|(distance, _)| distance)
                         .collect();
-                    near.sort_unstable_by(f32::total_cmp);
+                    near.sort_unstable_by(f64::total_cmp);
                     near.truncate(check.limit);
                     near
                 };
                 let truth = nearest(exact.places);
                 // By distance: of documents that are as near as each other any will do.
-                let last = truth.last().copied().unwrap_or(f32::NEG_INFINITY);
+                let last = truth.last().copied().unwrap_or(f64::NEG_INFINITY);
                 found += nearest(probed.places).iter().filter(|distance| **distance <= last).count();
                 wanted += truth.len();
                 scanned += probed.stats.rows_scanned;

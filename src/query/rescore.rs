@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
+use super::distance::rounded;
 use super::fusion::Fused;
 use super::part::Nearest;
 use super::probe::Effort;
@@ -165,7 +166,8 @@ impl View {
             return Err(Error::invalid("bad rescoring: a score is NaN"));
         }
         // Of two zeros there is one here.
-        let anew = |(fused, score): (Fused, Option<f32>)| Some(Fused { score: score? + 0.0, ..fused });
+        let anew =
+            |(fused, score): (Fused, Option<f32>)| Some(Fused { score: score? + 0.0, rank: 0, ..fused });
         Ok(fused.into_iter().zip(scores).filter_map(anew).collect())
     }
 
@@ -178,7 +180,7 @@ impl View {
         if let Some(array) = array {
             search.prepared.each(array, None, |at, distance| {
                 if let Some(score) = scores.get_mut(at) {
-                    *score = Some(-distance);
+                    *score = Some(-rounded(distance));
                 }
             })?;
         }

@@ -23,20 +23,20 @@ const PAGE: usize = 8_192;
 const PARALLEL: usize = 4;
 
 /// The number of a part, and rows of it that tie under a key.
-pub(super) type Tied = (usize, f32, RoaringBitmap);
+pub(super) type Tied = (usize, f64, RoaringBitmap);
 
 /// Rows of a part with what ranks them, before ties are cut.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ranked {
     /// Those that are better than the last that is wanted, best first.
-    pub(super) sure: Vec<(f32, u32)>,
+    pub(super) sure: Vec<(f64, u32)>,
     /// Those that are as good as the last, with their key: more than are wanted, perhaps.
-    pub(super) tied: Option<(f32, RoaringBitmap)>,
+    pub(super) tied: Option<(f64, RoaringBitmap)>,
 }
 
 impl Ranked {
     /// Of rows in order of their keys, all that tie with the last of the first `limit` among them.
-    pub(super) fn of(mut rows: Vec<(f32, u32)>, limit: usize) -> Self {
+    pub(super) fn of(mut rows: Vec<(f64, u32)>, limit: usize) -> Self {
         let Some(last) = limit.min(rows.len()).checked_sub(1).and_then(|last| rows.get(last)) else {
             return Self::default();
         };
@@ -48,7 +48,7 @@ impl Ranked {
     }
 
     /// The rows that tie, with their key, if a cut after `count` leaves some of them out.
-    pub(super) fn parted(&self, count: usize) -> Option<(f32, RoaringBitmap)> {
+    pub(super) fn parted(&self, count: usize) -> Option<(f64, RoaringBitmap)> {
         let left = count.saturating_sub(self.sure.len()) as u64;
         self.tied.as_ref().filter(|(_, tied)| tied.len() > left).cloned()
     }
@@ -64,7 +64,7 @@ impl Ranked {
 
 impl Part {
     /// The first `count` of some rows: of those that tie, the ones with the least ids. Best first, ties by row.
-    pub(super) async fn cut(&self, schema: &Schema, ranked: Ranked, count: usize) -> Result<Vec<(f32, u32)>> {
+    pub(super) async fn cut(&self, schema: &Schema, ranked: Ranked, count: usize) -> Result<Vec<(f64, u32)>> {
         let Ranked { sure: mut rows, tied } = ranked;
         rows.truncate(count);
         if let Some((key, tied)) = tied {
@@ -153,14 +153,14 @@ impl Part {
 impl View {
     /// The first `count` of the places that parts found, which lie in order of their keys: of those that tie with the
     /// last, the ones with the least ids.
-    pub(super) async fn cut(&self, mut found: Vec<(f32, Place)>, count: usize) -> Result<Vec<(f32, Place)>> {
+    pub(super) async fn cut(&self, mut found: Vec<(f64, Place)>, count: usize) -> Result<Vec<(f64, Place)>> {
         if found.len() <= count {
             return Ok(found);
         }
         let Some(last) = count.checked_sub(1).and_then(|last| found.get(last)).map(|(key, _)| *key) else {
             return Ok(Vec::new());
         };
-        let ties = |other: &(f32, Place)| other.0.total_cmp(&last).is_eq();
+        let ties = |other: &(f64, Place)| other.0.total_cmp(&last).is_eq();
         let start = found.iter().position(ties).unwrap_or_default();
         let mut tied = found.split_off(start);
         tied.truncate(tied.iter().take_while(|other| ties(other)).count());

@@ -25,7 +25,7 @@ pub(super) struct TopK {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    distance: f32,
+    distance: f64,
     row: u32,
 }
 
@@ -36,7 +36,7 @@ impl TopK {
     }
 
     /// Offers a row.
-    pub(super) fn push(&mut self, distance: f32, row: u32) {
+    pub(super) fn push(&mut self, distance: f64, row: u32) {
         let entry = Entry { distance, row };
         if self.heap.len() < self.limit {
             self.heap.push(entry);
@@ -61,7 +61,7 @@ impl TopK {
     }
 
     /// Offers rows that are as near as each other.
-    pub(super) fn push_all(&mut self, distance: f32, rows: &RoaringBitmap) {
+    pub(super) fn push_all(&mut self, distance: f64, rows: &RoaringBitmap) {
         rows.iter().take(self.limit).for_each(|row| self.push(distance, row));
         let full = self.heap.len() == self.limit;
         if full && self.heap.peek().is_some_and(|greatest| greatest.distance.total_cmp(&distance).is_eq()) {
@@ -71,7 +71,7 @@ impl TopK {
 
     /// Everything held.
     pub(super) fn finish(self) -> Ranked {
-        let mut held: Vec<(f32, u32)> =
+        let mut held: Vec<(f64, u32)> =
             self.heap.into_sorted_vec().into_iter().map(|entry| (entry.distance, entry.row)).collect();
         if self.limit == 0 || held.len() < self.limit {
             return Ranked { sure: held, tied: None };
@@ -110,13 +110,13 @@ mod tests {
 
     use super::*;
 
-    fn distance() -> impl Strategy<Value = f32> {
-        let few = proptest::sample::select(vec![0.0, -0.0, 1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
-        prop_oneof![few, any::<f32>()]
+    fn distance() -> impl Strategy<Value = f64> {
+        let few = proptest::sample::select(vec![0.0, -0.0, 1.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN]);
+        prop_oneof![few, any::<f64>()]
     }
 
     /// As bits, so that NaN equals itself.
-    fn bits(entries: impl IntoIterator<Item = (f32, u32)>) -> Vec<(u32, u32)> {
+    fn bits(entries: impl IntoIterator<Item = (f64, u32)>) -> Vec<(u64, u32)> {
         entries.into_iter().map(|(distance, row)| (distance.to_bits(), row)).collect()
     }
 
@@ -127,7 +127,7 @@ mod tests {
             limit in 0_usize..20,
             turn in 0_usize..60,
         ) {
-            let mut entries: Vec<(f32, u32)> = distances.into_iter().zip(0..).collect();
+            let mut entries: Vec<(f64, u32)> = distances.into_iter().zip(0..).collect();
             let turn = turn % entries.len().max(1);
             entries.rotate_left(turn);
             let mut top = TopK::new(limit);

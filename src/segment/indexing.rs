@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::source::Source;
 use super::vectors::RECORDS_START;
 use crate::error::{Error, Result};
-use crate::index::vector::{Built, CentroidsMeta, Coded, Named, Progress, Random, Seen, Space, train};
+use crate::index::vector::{Built, CentroidsMeta, Coded, Named, Progress, Random, Seen, Space, fits, train};
 use crate::schema::{Schema, VectorColumn};
 use crate::types::VectorType;
 
@@ -29,6 +29,8 @@ pub(crate) struct Indexing {
     pub(crate) names: BTreeMap<String, Uuid>,
     /// Fewer vectors than this are not indexed: to compare them all is as fast.
     pub(crate) rows_min: usize,
+    /// Whether a set that the rows have left behind is made anew.
+    pub(crate) renew: bool,
     /// What training draws by.
     pub(crate) seed: u64,
     pub(crate) progress: Arc<Progress>,
@@ -90,11 +92,16 @@ impl Indexing {
         Ok(indexes)
     }
 
-    /// The set for a column: the one there is, unless it is outgrown.
+    /// The set for a column: the one there is, unless it is outgrown, or fits no longer and may be made anew.
     fn set(&self, name: &str, shape: VectorColumn, coded: &Coded) -> Result<(Named, Option<Bytes>)> {
         let there = self.sets.get(name);
         let rows = coded.rows.len() as u64;
-        let serves = there.filter(|named| rows < named.meta.trained.saturating_mul(OUTGROWN));
+        let mut serves = there.filter(|named| rows < named.meta.trained.saturating_mul(OUTGROWN));
+        if let Some(named) = serves.filter(|_| self.renew)
+            && !fits(&named.set, coded, &self.progress)?
+        {
+            serves = None;
+        }
         match (serves, self.names.get(name), there) {
             (Some(named), _, _) | (None, None, Some(named)) => Ok((named.clone(), None)),
             (None, Some(id), _) => {

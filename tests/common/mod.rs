@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod model;
+pub mod odd;
 pub mod predicate;
 pub mod rng;
 pub mod seeds;

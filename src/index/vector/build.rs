@@ -2,16 +2,20 @@
 //!
 //! Everything here is pure and heavy: it runs where blocking work does.
 
+use std::borrow::Cow;
+
 use roaring::RoaringBitmap;
 
-use super::centroids::CentroidSet;
+use super::centroids::{CentroidSet, Fit};
 use super::copies::{COPIES_MIN, Coded};
 use super::curve::Curve;
 use super::entry::{Entry, Section, push_owners};
+use super::kernels::kernels;
 use super::kmeans::{Centroids, Leaves, Points, Progress, Training};
-use super::quantizer::Quantizer;
+use super::outliers::{middle, outliers};
+use super::quantizer::{Form, Known, Quantizer};
 use super::record::{RecordBuilder, length};
-use super::space::Space;
+use super::space::{Space, narrow, power_of_two};
 use crate::codec::checksum;
 use crate::error::{Error, Result};
 use crate::types::Metric;
@@ -20,11 +24,24 @@ use crate::types::Metric;
 const RECORD_BYTES: usize = 64 << 10;
 const LEAF_ROWS_MIN: usize = 64;
 const LEAF_ROWS_MAX: usize = 512;
+/// Residuals of a leaf are scaled so that half of them are longer than 1, but none longer than this times 2: what
+/// is stored of them in an f16 then neither overflows nor loses its digits.
+const SCALED_MAX: f64 = 4_096.0;
+/// A leaf that holds no vector.
+const APART: u32 = u32::MAX;
+/// How many rows tell whether a set fits them.
+const FIT_SAMPLE: usize = 1_024;
+/// A set fits no longer where rows lie so many times farther from their centroids than those it was made of, or
+/// are so many times as likely to share a leaf.
+const SPREAD_MAX: f32 = 2.0;
+const CROWDING_MAX: f32 = 4.0;
 
 /// The index of a column of a segment, before the rows have found their places.
 #[derive(Debug)]
 pub(crate) struct Built {
     leaves: Vec<Leaf>,
+    /// The places in [`Coded`] of vectors that have no code for lying out of all scale.
+    loose: Vec<usize>,
     curve: Curve,
     quantizer: Quantizer,
 }
@@ -54,30 +71,87 @@ pub(crate) fn train(
     progress: &Progress,
 ) -> Result<CentroidSet> {
     let points = Points::new(&coded.values, coded.dimension)?;
+    let rows = points.rows() as u64;
+    let values = without(points, &outliers(points));
+    let points = Points::new(&values, coded.dimension)?;
     let training = Training::new(leaf_rows(coded.dimension, bits), random());
     progress.expect(training.work(points.rows()));
     let leaves = Leaves::train(points, &training, progress)?;
-    let (mean, spread) = moments(points, &leaves);
-    let space = Space::new(metric, bits, mean, spread, random);
     let plain = Centroids::new(leaves.centroids, coded.dimension)?;
-    Ok(CentroidSet::new(space, points.rows() as u64, plain))
+    let distances = distances(points, &plain, &leaves.assignment);
+    let fit = Fit { spread: narrow(median(&distances)), crowding: crowding(&leaves.assignment, plain.len()) };
+    let centroids: Vec<&[f32]> = (0..plain.len()).map(|leaf| plain.points().row(leaf)).collect();
+    let mean = middle(coded.dimension, &centroids);
+    let off = |centroid: &&[f32]| {
+        let gaps = centroid.iter().zip(&mean).map(|(c, mean)| (f64::from(*c) - f64::from(*mean)).abs());
+        gaps.fold(0.0, f64::max)
+    };
+    let reach = centroids.iter().map(off).fold(0.0, f64::max);
+    // Of the rows that are not their centroid.
+    let apart: Vec<f64> = distances.into_iter().filter(|distance| *distance > 0.0).collect();
+    let space = Space::new(metric, bits, mean, median(&apart), reach, random);
+    Ok(CentroidSet::new(space, rows, fit, plain))
 }
 
-/// The mean of the vectors, and the root of their mean squared distance from their centroids.
-fn moments(points: Points<'_>, leaves: &Leaves) -> (Vec<f32>, f64) {
-    let mut sums = vec![0.0_f64; points.dim()];
-    let mut squares = 0.0;
-    for (row, leaf) in leaves.assignment.iter().enumerate() {
-        let start = *leaf as usize * points.dim();
-        let centroid = leaves.centroids.get(start..start + points.dim()).unwrap_or_default();
-        for ((sum, x), c) in sums.iter_mut().zip(points.row(row)).zip(centroid) {
-            *sum += f64::from(*x);
-            squares += (f64::from(*x) - f64::from(*c)).powi(2);
+/// Whether a set still fits rows about as well as those it was made of.
+pub(crate) fn fits(set: &CentroidSet, coded: &Coded, progress: &Progress) -> Result<bool> {
+    let points = Points::new(&coded.values, coded.dimension)?;
+    let step = points.rows().div_ceil(FIT_SAMPLE).max(1);
+    let sample: Vec<f32> =
+        (0..points.rows()).step_by(step).flat_map(|row| points.row(row)).copied().collect();
+    let sample = Points::new(&sample, coded.dimension)?;
+    progress.expect((sample.rows() as u64).saturating_mul(set.len() as u64));
+    let assignment = set.plain().assign(sample, progress)?;
+    let spread = narrow(median(&distances(sample, set.plain(), &assignment)));
+    let then = set.fit();
+    Ok(spread <= then.spread * SPREAD_MAX && crowding(&assignment, set.len()) <= then.crowding * CROWDING_MAX)
+}
+
+/// The values of all rows but some, which are given in order.
+fn without<'a>(points: Points<'a>, rows: &[u32]) -> Cow<'a, [f32]> {
+    if rows.is_empty() {
+        return Cow::Borrowed(points.values());
+    }
+    let others = (0..points.rows()).filter(|row| {
+        let row = u32::try_from(*row).unwrap_or(u32::MAX);
+        rows.binary_search(&row).is_err()
+    });
+    Cow::Owned(others.flat_map(|row| points.row(row)).copied().collect())
+}
+
+/// How far each row lies from its centroid.
+fn distances(points: Points<'_>, centroids: &Centroids, assignment: &[u32]) -> Vec<f64> {
+    let kernels = kernels();
+    let rows = assignment.iter().enumerate();
+    let square =
+        |(row, leaf): (usize, &u32)| kernels.wide_l2(points.row(row), centroids.points().row(*leaf as usize));
+    rows.map(square).map(f64::sqrt).collect()
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    if values.is_empty() {
+        return 0.0;
+    }
+    let middle = values.len() / 2;
+    *values.select_nth_unstable_by(middle, f64::total_cmp).1
+}
+
+/// The chance that two rows share a leaf.
+fn crowding(assignment: &[u32], leaves: usize) -> f32 {
+    let mut sizes = vec![0_u32; leaves];
+    for leaf in assignment {
+        if let Some(size) = sizes.get_mut(*leaf as usize) {
+            *size += 1;
         }
     }
+    let pairs = |size: f64| size * (size - 1.0);
     #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
-    let count = points.rows().max(1) as f64;
-    (sums.into_iter().map(|sum| super::space::narrow(sum / count)).collect(), (squares / count).sqrt())
+    let all = pairs(assignment.len() as f64);
+    if all <= 0.0 {
+        return 0.0;
+    }
+    narrow((sizes.into_iter().map(|size| pairs(size.into())).sum::<f64>() / all).min(1.0))
 }
 
 impl Built {
@@ -85,7 +159,16 @@ impl Built {
     pub(crate) fn new(set: &CentroidSet, coded: &Coded, progress: &Progress) -> Result<Self> {
         let points = Points::new(&coded.values, coded.dimension)?;
         progress.expect((points.rows() as u64).saturating_mul(set.len() as u64));
-        let assignment = set.plain().assign(points, progress)?;
+        let mut assignment = set.plain().assign(points, progress)?;
+        // What many rows have is compared once in a record of its own, and as often as there are rows without.
+        let is_one_of_few = |vector: &usize| coded.rows_of(*vector).count() < COPIES_MIN;
+        let loose: Vec<usize> =
+            outliers(points).into_iter().map(|vector| vector as usize).filter(is_one_of_few).collect();
+        for row in &loose {
+            if let Some(leaf) = assignment.get_mut(*row) {
+                *leaf = APART;
+            }
+        }
         let space = set.space();
         let mut members: Vec<Vec<usize>> = vec![Vec::new(); set.len()];
         for (vector, leaf) in assignment.iter().enumerate() {
@@ -101,14 +184,15 @@ impl Built {
         let leaves = leaves.collect();
         Ok(Self {
             leaves,
+            loose,
             curve: Curve::measure(set, points, &assignment),
             quantizer: Quantizer::new(space.padded(), space.bits(), space.form()),
         })
     }
 
-    /// The rows in the order of their leaves.
+    /// The rows in the order of their leaves, those in none last.
     pub(crate) fn order(&self, coded: &Coded) -> Vec<u32> {
-        let vectors = self.leaves.iter().flat_map(|leaf| &leaf.vectors);
+        let vectors = self.leaves.iter().flat_map(|leaf| &leaf.vectors).chain(&self.loose);
         vectors.flat_map(|vector| coded.rows_of(*vector)).collect()
     }
 
@@ -124,9 +208,12 @@ impl Built {
         listed: bool,
         base: u64,
     ) -> Result<(Vec<u8>, Vec<u8>)> {
-        let mut writer =
-            Writer { set, coded, place, listed, base, records: Vec::new(), residuals: Residuals::new(set) };
+        let residuals = Residuals::new(set, coded);
+        let mut writer = Writer { coded, place, listed, base, records: Vec::new(), residuals };
         let mut section = Section { curve: self.curve, ..Section::default() };
+        for vector in &self.loose {
+            section.loose.extend(writer.places_of(*vector)?);
+        }
         let mut builder = RecordBuilder::new(&self.quantizer);
         let mut owned = Vec::new();
         for leaf in &self.leaves {
@@ -174,7 +261,6 @@ fn records(coded: &Coded, vectors: Vec<usize>, most: usize) -> impl Iterator<Ite
 
 /// Writes records behind one another.
 struct Writer<'a> {
-    set: &'a CentroidSet,
     coded: &'a Coded,
     place: &'a [u32],
     listed: bool,
@@ -184,6 +270,15 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    /// Where the rows that have a vector have come to lie.
+    fn places_of(&self, vector: usize) -> Result<Vec<u32>> {
+        let at = |row: u32| {
+            let place = self.place.get(row as usize).copied();
+            place.ok_or_else(|| Error::internal("a row without a place"))
+        };
+        self.coded.rows_of(vector).map(at).collect()
+    }
+
     /// Writes a record and returns its rows; none if none of its vectors has a code. What has none is added to the
     /// loose rows.
     fn write(
@@ -193,17 +288,11 @@ impl Writer<'_> {
         loose: &mut RoaringBitmap,
     ) -> Result<Option<(Entry, Vec<u32>)>> {
         let (mut rows, mut codes) = (Vec::new(), 0);
-        let centroid = self.set.inner(leaf.number as usize);
+        self.residuals.enter(leaf);
         for vector in &leaf.vectors {
-            let at = |row: u32| {
-                let place = self.place.get(row as usize).copied();
-                place.ok_or_else(|| Error::internal("a row without a place"))
-            };
-            let here = self.coded.rows_of(*vector).map(at).collect::<Result<Vec<u32>>>()?;
+            let here = self.places_of(*vector)?;
             let times = if here.len() >= COPIES_MIN { 1 } else { here.len() };
-            let residual = self.residuals.of(self.coded.values_of(*vector), centroid);
-            // Its code is the same each time.
-            if (0..times).all(|_| builder.push(residual, centroid)) {
+            if self.residuals.push(*vector, times, builder) {
                 rows.extend(here);
                 codes += times;
             } else {
@@ -216,18 +305,19 @@ impl Writer<'_> {
         // A run with a gap is no run.
         let run = !self.listed && rows.windows(2).all(|pair| matches!(pair, [a, b] if a + 1 == *b));
         let start = self.records.len();
-        builder.finish(centroid, (!run).then_some(rows.as_slice()), &mut self.records);
+        let scale = narrow(self.residuals.scale);
+        builder.finish(scale, (!run).then_some(rows.as_slice()), &mut self.records);
         let Some(first) = rows.first().copied() else {
             self.records.truncate(start);
             return Ok(None);
         };
-        let narrow =
+        let number =
             |count: usize| u32::try_from(count).map_err(|_| Error::internal("a record of too many rows"));
         let entry = Entry {
             leaf: leaf.number,
-            rows: narrow(rows.len())?,
+            rows: number(rows.len())?,
             first: run.then_some(first),
-            codes: narrow(codes)?,
+            codes: number(codes)?,
             offset: self.base + start as u64,
             sum: checksum(self.records.get(start..).unwrap_or_default()),
         };
@@ -235,24 +325,59 @@ impl Writer<'_> {
     }
 }
 
-/// Residuals of vectors, in memory that is used again.
+/// Residuals of the vectors of a leaf, in memory that is used again.
 struct Residuals<'a> {
-    space: &'a Space,
+    set: &'a CentroidSet,
+    coded: &'a Coded,
+    /// What the residuals of the leaf are multiplied by.
+    scale: f64,
+    leaf: usize,
+    /// The centroid in the scale of the leaf, less the origin of queries, rotated.
+    centroid: Vec<f32>,
+    residual: Vec<f32>,
     scratch: Vec<f32>,
-    inner: Vec<f32>,
 }
 
 impl<'a> Residuals<'a> {
-    fn new(set: &'a CentroidSet) -> Self {
-        let space = set.space();
-        Self { space, scratch: Vec::new(), inner: vec![0.0; space.padded()] }
+    fn new(set: &'a CentroidSet, coded: &'a Coded) -> Self {
+        let zeros = vec![0.0; set.space().padded()];
+        Self {
+            set,
+            coded,
+            scale: 1.0,
+            leaf: 0,
+            centroid: zeros.clone(),
+            residual: zeros,
+            scratch: Vec::new(),
+        }
     }
 
-    fn of(&mut self, vector: &[f32], centroid: &[f32]) -> &[f32] {
-        self.space.enter(vector, &mut self.scratch, &mut self.inner);
-        for (x, c) in self.inner.iter_mut().zip(centroid) {
-            *x -= c;
-        }
-        &self.inner
+    fn enter(&mut self, leaf: &Leaf) {
+        let kernels = kernels();
+        self.leaf = leaf.number as usize;
+        let (centroid, space) = (self.set.centroid(self.leaf), self.set.space());
+        let lengths =
+            leaf.vectors.iter().map(|vector| kernels.wide_l2(self.coded.values_of(*vector), centroid).sqrt());
+        let lengths: Vec<f64> = lengths.filter(|length| *length > 0.0).collect();
+        let longest = lengths.iter().copied().fold(0.0, f64::max);
+        self.scale = power_of_two(median(&lengths)).min(power_of_two(longest) * SCALED_MAX);
+        let components = centroid.iter().zip(space.origin()).map(|(c, origin)| f64::from(*c) - origin);
+        space.rotated(components, self.scale, &mut self.scratch, &mut self.centroid);
+    }
+
+    /// Codes a vector of the leaf so many times; `false` if it has no code.
+    fn push(&mut self, vector: usize, times: usize, builder: &mut RecordBuilder<'_>) -> bool {
+        let (values, centroid) = (self.coded.values_of(vector), self.set.centroid(self.leaf));
+        let space = self.set.space();
+        let pairs = || values.iter().zip(centroid).map(|(x, c)| (f64::from(*x), f64::from(*c)));
+        space.rotated(pairs().map(|(x, c)| x - c), self.scale, &mut self.scratch, &mut self.residual);
+        let product = match space.form() {
+            Form::L2 => 0.0,
+            Form::Dot => pairs().map(|(x, c)| (x - c) * c).sum::<f64>() * self.scale * self.scale,
+        };
+        #[expect(clippy::cast_precision_loss, reason = "a dimension is small")]
+        let noise = space.rounding() * self.scale / (space.dimension() as f64).sqrt();
+        // The code is the same each time.
+        (0..times).all(|_| builder.push(&self.residual, &self.centroid, Known { product, noise }))
     }
 }

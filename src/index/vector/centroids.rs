@@ -1,7 +1,8 @@
 //! A centroid set: the leaves of a vector column, shared by all segments that are coded against it.
 //!
 //! ```text
-//! "ECEN" | version u16 | zero u16 | dimension u32 | leaves u32 | rows trained on u64 | space (see `space`)
+//! "ECEN" | version u16 | zero u16 | dimension u32 | leaves u32 | rows trained on u64 | fit | space (see `space`)
+//! fit:     median distance of a row from its centroid f32 | chance that two rows share a leaf f32
 //! centroid f32 × dimension, leaf by leaf, as the metric compares them, not centred | XXH3-64 of all before
 //! ```
 //! The number of a leaf is its place here. Neighbours in number are neighbours in space.
@@ -22,6 +23,19 @@ const MAGIC: [u8; 4] = *b"ECEN";
 const VERSION: u16 = 1;
 /// Memory for centroids is asked for up to here before their bytes have been seen: none.
 const LEAVES_MAX: usize = 1 << 24;
+/// Where a score is this small a part of the lengths it is the difference of, f32 has lost its digits.
+const CANCELLED: f32 = 1e-6;
+/// Components of a query, in the scale of the space, whose squares f32 holds.
+const COMPONENT_MAX: f32 = 1e15;
+
+/// How well leaves fit some rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Fit {
+    /// The median distance of a row from its centroid.
+    pub(crate) spread: f32,
+    /// The chance that two rows share a leaf.
+    pub(crate) crowding: f32,
+}
 
 /// The leaves of a column.
 #[derive(Debug)]
@@ -29,25 +43,30 @@ pub(crate) struct CentroidSet {
     space: Space,
     /// The rows it was trained on.
     trained: u64,
+    /// How well it fits them.
+    fit: Fit,
     /// As the metric compares them, ready to find the nearest of a row.
     plain: kmeans::Centroids,
-    /// In the space, [`Space::padded`] components each.
+    /// In the space, less its mean, [`Space::padded`] components each.
     inner: Vec<f32>,
-    /// The square of each one's length in the space.
-    squares: Vec<f32>,
+    /// The square of each one's length as the metric compares it.
+    squares: Vec<f64>,
 }
 
 impl CentroidSet {
-    pub(crate) fn new(space: Space, trained: u64, plain: kmeans::Centroids) -> Self {
+    pub(crate) fn new(space: Space, trained: u64, fit: Fit, plain: kmeans::Centroids) -> Self {
         let padded = space.padded();
         let mut inner = vec![0.0; plain.len() * padded];
         let mut scratch = Vec::new();
-        for (leaf, out) in inner.chunks_exact_mut(padded).enumerate() {
-            space.enter(plain.points().row(leaf), &mut scratch, out);
-        }
+        let mut squares = Vec::with_capacity(plain.len());
         let kernels = kernels();
-        let squares = inner.chunks_exact(padded).map(|c| narrow(kernels.dot(c, c))).collect();
-        Self { space, trained, plain, inner, squares }
+        for (leaf, out) in inner.chunks_exact_mut(padded).enumerate() {
+            let centroid = plain.points().row(leaf);
+            let centred = centroid.iter().zip(space.mean()).map(|(c, mean)| f64::from(*c) - mean);
+            space.rotated(centred, space.scale(), &mut scratch, out);
+            squares.push(kernels.wide_dot(centroid, centroid));
+        }
+        Self { space, trained, fit, plain, inner, squares }
     }
 
     pub(crate) fn space(&self) -> &Space {
@@ -68,26 +87,65 @@ impl CentroidSet {
         &self.plain
     }
 
-    /// A centroid in the space.
-    pub(crate) fn inner(&self, leaf: usize) -> &[f32] {
-        let padded = self.space.padded();
-        self.inner.get(leaf * padded..(leaf + 1) * padded).unwrap_or_default()
+    /// How well it fits the rows it was trained on.
+    pub(crate) fn fit(&self) -> Fit {
+        self.fit
     }
 
-    /// The square of the length of a centroid in the space.
-    pub(crate) fn square(&self, leaf: usize) -> f32 {
-        self.squares.get(leaf).copied().unwrap_or_default()
+    /// A centroid as the metric compares it.
+    pub(super) fn centroid(&self, leaf: usize) -> &[f32] {
+        self.plain.points().row(leaf)
     }
 
-    /// How near each leaf is to a query in the space: the squared distance of its centroid, or its inner
-    /// product negated. Smaller is nearer.
-    pub(crate) fn scores(&self, query: &[f32]) -> Vec<f32> {
+    /// The square of the length of a centroid.
+    pub(super) fn square(&self, leaf: usize) -> f64 {
+        self.squares.get(leaf).copied().unwrap_or(f64::NAN)
+    }
+
+    /// How near each leaf is to a normalized vector: smaller is nearer. See [`CentroidSet::scores`].
+    pub(crate) fn scores_of(&self, vector: &[f32]) -> Vec<f32> {
+        let space = &self.space;
+        let mut inner = vec![0.0; space.padded()];
+        let components = vector.iter().zip(space.origin()).map(|(x, origin)| f64::from(*x) - origin);
+        space.rotated(components, space.scale(), &mut Vec::new(), &mut inner);
+        self.scores(vector, &inner)
+    }
+
+    /// How near each leaf is to a query: the squared distance of its centroid in the space, or the inner product
+    /// with it, negated, less what is the same for all leaves. Smaller is nearer. `inner` is the query in the
+    /// space, less its origin.
+    pub(super) fn scores(&self, vector: &[f32], inner: &[f32]) -> Vec<f32> {
         let kernels: &Kernels = kernels();
+        if !inner.iter().all(|x| x.abs() < COMPONENT_MAX) {
+            return self.scores_of_far(vector);
+        }
         let centroids = self.inner.chunks_exact(self.space.padded());
         match self.space.form() {
-            Form::L2 => centroids.map(|c| narrow(kernels.l2(query, c))).collect(),
-            Form::Dot => centroids.map(|c| narrow(-kernels.dot(query, c))).collect(),
+            Form::L2 => {
+                let square = self.space.scale() * self.space.scale();
+                // Of two points as far from the mean as that.
+                let lost = CANCELLED * narrow(kernels.dot(inner, inner));
+                let score = |(leaf, centroid): (usize, &[f32])| {
+                    let score = narrow(kernels.l2(inner, centroid));
+                    let again = || narrow(kernels.wide_l2(vector, self.centroid(leaf)) * square);
+                    if score < lost { again() } else { score }
+                };
+                centroids.enumerate().map(score).collect()
+            }
+            Form::Dot => centroids.map(|c| narrow(-kernels.dot(inner, c))).collect(),
         }
+    }
+
+    /// The same where the query is so far away that f32 does not hold its square: in units of the largest.
+    fn scores_of_far(&self, vector: &[f32]) -> Vec<f32> {
+        let kernels = kernels();
+        let leaves = 0..self.len();
+        let scores: Vec<f64> = match self.space.form() {
+            Form::L2 => leaves.map(|leaf| kernels.wide_l2(vector, self.centroid(leaf))).collect(),
+            Form::Dot => leaves.map(|leaf| -kernels.wide_dot(vector, self.centroid(leaf))).collect(),
+        };
+        let largest = scores.iter().fold(0.0, |largest: f64, score| largest.max(score.abs()));
+        scores.into_iter().map(|score| narrow(if largest > 0.0 { score / largest } else { 0.0 })).collect()
     }
 
     pub(crate) fn encode(&self) -> Bytes {
@@ -99,6 +157,7 @@ impl CentroidSet {
         out.extend(number(self.space.dimension()));
         out.extend(number(self.len()));
         out.extend(self.trained.to_le_bytes());
+        out.extend([self.fit.spread, self.fit.crowding].iter().flat_map(|x| x.to_le_bytes()));
         self.space.encode(&mut out);
         for leaf in 0..self.len() {
             out.extend(self.plain.points().row(leaf).iter().flat_map(|x| x.to_le_bytes()));
@@ -123,6 +182,10 @@ impl CentroidSet {
         if found != dimension || leaves == 0 || leaves > LEAVES_MAX {
             return Err(bad("it is not of this column"));
         }
+        let [spread, crowding] = [f32::from_bits(reader.u32()?), f32::from_bits(reader.u32()?)];
+        if !(spread >= 0.0 && (0.0..=1.0).contains(&crowding)) {
+            return Err(bad("how it fits is no number"));
+        }
         let space = Space::decode(metric, dimension, &mut reader)?;
         let values = floats(&mut reader, leaves.saturating_mul(dimension))?;
         reader.end()?;
@@ -130,6 +193,6 @@ impl CentroidSet {
             return Err(bad("a centroid is no number"));
         }
         let plain = kmeans::Centroids::new(values, dimension).map_err(|e| bad(&e.to_string()))?;
-        Ok(Self::new(space, trained, plain))
+        Ok(Self::new(space, trained, Fit { spread, crowding }, plain))
     }
 }

@@ -101,16 +101,19 @@ fn queries(rows: Points<'_>, assignment: &[u32], sizes: &[u32]) -> Vec<usize> {
 
 /// The place of each leaf in the order in which a row that is no part of its leaf would probe them.
 fn ranks(set: &CentroidSet, row: &[f32], own: Option<u32>, sizes: &[u32]) -> Vec<u32> {
-    let mut inner = vec![0.0; set.space().padded()];
-    set.space().enter(row, &mut Vec::new(), &mut inner);
-    let mut scores = set.scores(&inner);
+    let mut scores = set.scores_of(row);
     let own = own.map(|own| own as usize);
     let others = own.and_then(|own| sizes.get(own)).map_or(0.0, |size| f64::from(*size) - 1.0);
     if let Some(score) = own.and_then(|own| scores.get_mut(own)).filter(|_| others > 0.0) {
         let (with, count) = (f64::from(*score), others + 1.0);
         *score = narrow(match set.space().form() {
             Form::L2 => with * (count / others).powi(2),
-            Form::Dot => (with * count + kernels().dot(&inner, &inner)) / others,
+            // Scores are of centroids less the mean of the space.
+            Form::Dot => {
+                let (scale, pairs) = (set.space().scale(), row.iter().zip(set.space().mean()));
+                let own: f64 = pairs.map(|(x, mean)| f64::from(*x) * (f64::from(*x) - mean)).sum();
+                (with * count + scale * scale * own) / others
+            }
         });
     }
     let mut order: Vec<u32> = (0..).take(scores.len()).collect();

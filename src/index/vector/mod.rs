@@ -1,6 +1,7 @@
 //! The vector index: clusters of short codes that tell which exact vectors are worth reading.
 //!
-//! Vectors are brought into a [`space`], where balanced k-means ([`kmeans`]) has made leaves. A set of leaves
+//! Vectors are brought to one metric ([`space`]). A few out of all scale are set apart ([`outliers`]) and always
+//! compared; of the others balanced k-means ([`kmeans`]) has made leaves. A set of leaves
 //! is an object of its own ([`centroids`]), shared by segments. In a segment each leaf has a record
 //! ([`record`]) of RaBitQ codes ([`quantizer`], after a random [`rotation`]) of its vectors. A query
 //! ([`query`]) reads the records of the nearest leaves, scores them with the [`kernels`], and names the rows
@@ -18,6 +19,7 @@ mod index;
 mod kernels;
 mod kmeans;
 mod measure;
+mod outliers;
 mod quantizer;
 mod query;
 mod random;
@@ -29,7 +31,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use build::{Built, train};
+pub(crate) use build::{Built, fits, train};
 pub(crate) use centroids::CentroidSet;
 pub(crate) use copies::{Coded, Seen};
 pub(crate) use curve::{CurveAt, Ranks, is_enough};

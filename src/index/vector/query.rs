@@ -1,53 +1,89 @@
 //! A query against codes: stage one over all signs of a leaf, stage two over what is left.
 //!
+//! A query meets codes as a table of small integers. One table, of the whole query, serves all leaves, and is
+//! rounded in proportion to the query's distance from the middle of the data; what is estimated is in proportion to
+//! its distance from the leaf. Where the one is [`FAR`] times the other, a table of more bits is taken, and where it
+//! is [`FARTHER`], one of what leads from the leaf to the query, made for that leaf alone.
+//!
 //! **Invariant:** a vector is left out only if k others are nearer than it could be, each by the stated number
-//! of standard deviations of its estimate.
+//! of standard deviations of its estimate. Every error is in that deviation: of the code, of the table, and, as a
+//! margin, of sums in f32. What lies between leaves is summed in f64.
 
 use std::collections::BinaryHeap;
 use std::mem;
+use std::sync::OnceLock;
 
 use super::centroids::CentroidSet;
-use super::kernels::{BLOCK_VECTORS, Kernels, LevelTable, Scan, SignTable, kernels, prefetch};
+use super::kernels::{ADDS_LEN, BLOCK_VECTORS, Kernels, LevelTable, Scan, SignTable, kernels, prefetch};
 use super::quantizer::Form;
 use super::record::Record;
-use super::space::{Space, narrow};
+use super::space::{Space, narrow, power_of_two};
 use crate::types::Metric;
 
 /// How many standard deviations an estimate is given: 2.5 misses 0.6 % of the true neighbours at the border.
-pub(crate) const DEVIATIONS: f32 = 2.5;
+pub(crate) const DEVIATIONS: f64 = 2.5;
 /// The same for signs alone, as in the paper: 2.9 % are missed at the border, but hardly any neighbour is at the
 /// border of bounds that wide.
-const DEVIATIONS_OF_SIGNS: f32 = 1.9;
+const DEVIATIONS_OF_SIGNS: f64 = 1.9;
 /// How many blocks are scanned before what is left of one is looked at: as long as memory takes to answer.
 const AHEAD: usize = 4;
-/// A query this many times farther from the origin than from its leaves needs the finer table.
-const FAR: f32 = 4.0;
+/// A query so many times longer than what leads to it from a leaf needs the finer table there.
+const FAR: f64 = 4.0;
+/// The same for codes of as many bits as a query of 8 bits can tell apart.
+const FAR_OF_SIX_BITS: f64 = 2.0;
+/// A query so many times longer needs a table of its own for the leaf.
+const FARTHER: f64 = 32.0;
+/// What a sum of a few numbers of f32 is off by, in parts of the largest.
+const ROUNDING: f64 = 2.4e-7;
+/// What a sum in f64 of the squares of as many components as there may be is off by.
+const ROUNDING_WIDE: f64 = 1e-12;
+/// Below this part of the query's square, what is not along a centroid is computed anew: it has cancelled.
+const CANCELLED: f64 = 1e-4;
 
 /// A query vector in the space of a centroid set.
 #[derive(Debug)]
 pub(crate) struct Query {
     kernels: &'static Kernels,
     form: Form,
-    square: f32,
-    signs: SignTable,
-    levels: LevelTable,
+    bits: u32,
+    /// As the metric compares it, and rounded.
+    exact: Vec<f64>,
+    vector: Vec<f32>,
+    /// The length of what `inner` is of.
+    length: f64,
+    /// The square of the length of the query.
+    square: f64,
+    /// Less the origin of the space, rotated, in the scale of `unit`.
+    inner: Vec<f32>,
+    unit: f64,
+    narrow: Tables,
+    wide: OnceLock<Tables>,
     /// How near each leaf is.
     scores: Vec<f32>,
+}
+
+/// A rotated vector in the two forms that kernels read.
+#[derive(Debug)]
+struct Tables {
+    signs: SignTable,
+    levels: LevelTable,
+    /// What 1 stands for in them.
+    unit: f64,
 }
 
 /// What a query is to one leaf: see [`super::quantizer::Factors`].
 #[derive(Clone, Copy, Debug)]
 struct Relation {
-    add: f32,
-    weight: f32,
-    err: f32,
+    add: f64,
+    weight: f64,
+    err: f64,
 }
 
 /// A row that may be among the nearest, with what is known of its distance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Candidate {
-    pub(crate) lower: f32,
-    pub(crate) estimate: f32,
+    pub(crate) lower: f64,
+    pub(crate) estimate: f64,
     pub(crate) row: u32,
 }
 
@@ -61,7 +97,7 @@ pub(crate) struct Shortlist {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Ordered(f32);
+struct Ordered(f64);
 
 /// Which rows of a segment may be found: all, or those whose bit is set.
 #[derive(Clone, Copy, Debug)]
@@ -71,25 +107,27 @@ impl Query {
     /// A query of the column's dimension.
     pub(crate) fn new(set: &CentroidSet, metric: Metric, vector: &[f32]) -> Self {
         let space = set.space();
-        let mut normalized = Vec::with_capacity(vector.len());
-        Space::normalized(metric, vector, &mut normalized);
+        let exact: Vec<f64> = Space::exact(metric, vector).collect();
+        let vector: Vec<f32> = exact.iter().map(|x| narrow(*x)).collect();
+        let centred: Vec<f64> = exact.iter().zip(space.origin()).map(|(x, origin)| x - origin).collect();
+        let unit = unit(&centred);
         let mut inner = vec![0.0; space.padded()];
-        space.enter(&normalized, &mut Vec::new(), &mut inner);
-        let kernels = kernels();
-        let scores = set.scores(&inner);
-        let square = narrow(kernels.dot(&inner, &inner));
-        let nearest = scores.iter().copied().fold(f32::INFINITY, f32::min);
-        let wide = match space.form() {
-            Form::L2 => square > FAR * FAR * nearest,
-            // There the table holds the query whole, and errors are of about its length.
-            Form::Dot => false,
-        };
+        space.rotated(centred.iter().copied(), unit.recip(), &mut Vec::new(), &mut inner);
+        let scale = narrow(space.scale() * unit);
+        let scores = set.scores(&vector, &inner.iter().map(|x| x * scale).collect::<Vec<_>>());
+        let bits = u32::from(space.bits());
         Self {
-            kernels,
+            kernels: kernels(),
             form: space.form(),
-            square,
-            signs: SignTable::new(&inner, wide),
-            levels: LevelTable::new(&inner, u32::from(space.bits())),
+            bits,
+            length: square(&centred).sqrt(),
+            square: square(&exact),
+            narrow: Tables::new(&inner, bits, false, unit),
+            wide: OnceLock::new(),
+            exact,
+            vector,
+            inner,
+            unit,
             scores,
         }
     }
@@ -100,18 +138,45 @@ impl Query {
     }
 
     fn relation(&self, set: &CentroidSet, leaf: usize) -> Relation {
-        let score = self.scores.get(leaf).copied().unwrap_or(f32::NAN);
+        let (kernels, centroid) = (self.kernels, set.centroid(leaf));
         match self.form {
-            Form::L2 => Relation { add: score, weight: 1.0, err: score.max(0.0).sqrt() },
+            Form::L2 => {
+                let add = kernels.wide_l2(&self.vector, centroid);
+                Relation { add, weight: 1.0, err: add.sqrt() }
+            }
             Form::Dot => {
-                let (product, length) = (-f64::from(score), f64::from(set.square(leaf)));
+                let (product, length) = (kernels.wide_dot(&self.vector, centroid), set.square(leaf));
                 let weight = if length > 0.0 { product / length } else { 0.0 };
-                let rest = f64::from(self.square) - weight * product;
-                // Rounded up: near-parallel vectors cancel.
-                let slack = 1e-6 * f64::from(self.square);
-                Relation { add: score, weight: narrow(weight), err: narrow((rest.max(0.0) + slack).sqrt()) }
+                let mut rest = self.square - weight * product;
+                if rest < CANCELLED * self.square {
+                    rest = square(&self.away(centroid, weight));
+                }
+                Relation { add: -product, weight, err: rest.sqrt() }
             }
         }
+    }
+
+    /// The query less so many times a centroid.
+    fn away(&self, centroid: &[f32], times: f64) -> Vec<f64> {
+        self.exact.iter().zip(centroid).map(|(q, c)| q - times * f64::from(*c)).collect()
+    }
+
+    /// The tables of what leads from a leaf to the query, for that leaf.
+    fn away_tables(&self, set: &CentroidSet, leaf: usize, relation: &mut Relation) -> Tables {
+        let away = self.away(set.centroid(leaf), relation.weight);
+        if self.form == Form::L2 {
+            // The query as it is before it is rounded.
+            relation.add = square(&away);
+            relation.err = relation.add.sqrt();
+        }
+        let (space, unit) = (set.space(), unit(&away));
+        let mut inner = vec![0.0; space.padded()];
+        space.rotated(away.into_iter(), unit.recip(), &mut Vec::new(), &mut inner);
+        Tables::new(&inner, self.bits, false, unit)
+    }
+
+    fn wide(&self) -> &Tables {
+        self.wide.get_or_init(|| Tables::new(&self.inner, self.bits, true, self.unit))
     }
 
     /// Scores the vectors of a leaf. `first` is the row of its first vector, if it does not list its rows.
@@ -124,7 +189,33 @@ impl Query {
         allowed: Allowed<'_>,
         list: &mut Shortlist,
     ) {
-        let visit = Visit { query: self, relation: self.relation(set, leaf), record, first, allowed };
+        let mut relation = self.relation(set, leaf);
+        let times = self.length / relation.err;
+        let far = if self.bits == 6 { FAR_OF_SIX_BITS } else { FAR };
+        // Where it is no number, what leads from the leaf is looked at too.
+        let apart = times > FARTHER || times.is_nan();
+        let own;
+        let tables = if apart {
+            own = self.away_tables(set, leaf, &mut relation);
+            &own
+        } else if times <= far {
+            &self.narrow
+        } else {
+            self.wide()
+        };
+        let scale = record.scale();
+        let visit = Visit {
+            kernels: self.kernels,
+            tables,
+            apart,
+            relation,
+            scale,
+            back: (scale * scale).recip(),
+            unit: scale * tables.unit,
+            record,
+            first,
+            allowed,
+        };
         // The blocks before, and what is left of them.
         let mut before = (0, [0; AHEAD]);
         for first in (0..record.vectors().div_ceil(BLOCK_VECTORS)).step_by(AHEAD) {
@@ -138,10 +229,40 @@ impl Query {
     }
 }
 
+impl Tables {
+    fn new(inner: &[f32], bits: u32, wide: bool, unit: f64) -> Self {
+        Self { signs: SignTable::new(inner, wide), levels: LevelTable::new(inner, bits, wide), unit }
+    }
+}
+
+/// What brings the largest of some components to between 1 and 2 if it is divided by it, a power of two.
+fn unit(components: &[f64]) -> f64 {
+    power_of_two(components.iter().fold(0.0, |most: f64, x| most.max(x.abs()))).recip()
+}
+
+/// The largest magnitude of the adds of some blocks.
+fn largest(adds: &[[u8; ADDS_LEN]]) -> f64 {
+    let adds = adds.as_flattened().as_chunks().0.iter().map(|add| f32::from_le_bytes(*add).abs());
+    adds.fold(0.0, f32::max).into()
+}
+
+fn square(components: &[f64]) -> f64 {
+    components.iter().map(|x| x * x).sum()
+}
+
 /// A query at a leaf.
 struct Visit<'a> {
-    query: &'a Query,
+    kernels: &'static Kernels,
+    tables: &'a Tables,
+    /// Whether the tables are of what leads from the leaf to the query.
+    apart: bool,
     relation: Relation,
+    /// What brings lengths to the scale of the record.
+    scale: f64,
+    /// What brings squares back from it.
+    back: f64,
+    /// What 1 stands for in the tables, in that scale.
+    unit: f64,
     record: &'a Record<'a>,
     first: u32,
     allowed: Allowed<'a>,
@@ -149,21 +270,29 @@ struct Visit<'a> {
 
 impl Visit<'_> {
     /// Stage one: the vectors of some blocks, as bits, that may be nearer than the threshold.
-    fn scan(&self, first: usize, threshold: f32) -> [u32; AHEAD] {
+    fn scan(&self, first: usize, threshold: f64) -> [u32; AHEAD] {
         let mut wanted: [u32; AHEAD] = std::array::from_fn(|at| self.wanted(first + at));
         let from = wanted.iter().take_while(|wanted| **wanted == 0).count();
         let to = AHEAD - wanted.iter().rev().take_while(|wanted| **wanted == 0).count();
         let Some(wanted_here) = wanted.get_mut(from..to) else { return wanted };
-        let Query { kernels, signs, .. } = self.query;
+        let blocks = first + from..first + to;
+        let (Relation { add, weight, err }, signs) = (self.relation, &self.tables.signs);
+        let base = f64::from(signs.base()) + DEVIATIONS_OF_SIGNS * f64::from(signs.error());
+        let adds = self.apart.then(|| self.record.bases(blocks.clone()));
+        let limit = (threshold - add + ROUNDING_WIDE * (threshold.abs() + add.abs())) / self.back;
+        // Beside what the code leaves open, what the other sums are rounded by is nothing.
+        let rounded = limit.abs() + weight.abs() * largest(adds.unwrap_or_default());
         let scan = Scan {
-            add_weight: self.relation.weight,
-            g_err: DEVIATIONS_OF_SIGNS * self.relation.err,
-            lut_err: DEVIATIONS_OF_SIGNS * signs.error(),
-            limit: threshold - self.relation.add,
+            add_weight: narrow(weight),
+            g_err: narrow(DEVIATIONS_OF_SIGNS * err * self.scale),
+            step: narrow(f64::from(signs.step()) * self.unit),
+            base: narrow(base * self.unit),
+            limit: narrow(limit + ROUNDING * rounded),
+            adds,
         };
         let mut masks = [0; AHEAD];
         let masks = masks.get_mut(from..to).unwrap_or_default();
-        kernels.scan(self.record.blocks(first + from..first + to), signs, &scan, masks);
+        self.kernels.scan(self.record.blocks(blocks), signs, &scan, masks);
         wanted_here.iter_mut().zip(masks).for_each(|(wanted, mask)| *wanted &= *mask);
         wanted
     }
@@ -187,13 +316,26 @@ impl Visit<'_> {
         if !self.allowed.has(row) {
             return;
         }
-        let (Query { kernels, levels, .. }, relation) = (self.query, self.relation);
+        let (kernels, levels) = (self.kernels, &self.tables.levels);
         let Some(block) = self.record.block(vector / BLOCK_VECTORS) else { return };
         let signs = kernels.sign_dot(&block, vector % BLOCK_VECTORS, levels);
-        let product = narrow(levels.centred(signs, kernels.level_dot(self.record.extra(vector), levels)));
-        let fine = self.record.fine(vector);
-        let estimate = relation.add + relation.weight * fine.add + fine.mul * product;
-        list.push(estimate, DEVIATIONS * fine.err * relation.err, row);
+        let product = levels.centred(signs, kernels.level_dot(self.record.extra(vector), levels));
+        let (Relation { add, weight, err: away }, fine) = (self.relation, self.record.fine(vector));
+        let constant = weight * f64::from(if self.apart { fine.base } else { fine.add });
+        let inside = f64::from(fine.mul) * product * self.unit;
+        // Of the code: what it says; of the table: what it says times |mul|·‖y‖. That is at most the same of the
+        // signs alone, for what is along the residual, and err·√(D − 1) for what is not.
+        let (err, mul) = (f64::from(fine.err), f64::from(block.mul(vector % BLOCK_VECTORS)));
+        #[expect(clippy::cast_precision_loss, reason = "a dimension is small")]
+        let padded = levels.padded() as f64;
+        let of_code = err * away * self.scale;
+        let of_table = levels.error() * self.unit;
+        let variance =
+            of_code * of_code + of_table * of_table * (mul * mul * padded / 4.0 + err * err * padded);
+        let rounding = ROUNDING * (constant.abs() + inside.abs());
+        let estimate = add + (constant + inside) * self.back;
+        let error = (DEVIATIONS * variance.sqrt() + rounding) * self.back + ROUNDING_WIDE * add.abs();
+        list.push(estimate, error, row);
     }
 
     fn row(&self, vector: usize) -> u32 {
@@ -219,19 +361,23 @@ impl Shortlist {
     }
 
     /// What is farther than this for sure is not wanted.
-    fn threshold(&self) -> f32 {
+    fn threshold(&self) -> f64 {
         match self.uppers.peek() {
             Some(Ordered(greatest)) if self.uppers.len() == self.limit => *greatest,
-            _ => f32::INFINITY,
+            _ => f64::INFINITY,
         }
     }
 
-    fn push(&mut self, estimate: f32, error: f32, row: u32) {
+    fn push(&mut self, estimate: f64, error: f64, row: u32) {
         let (lower, upper) = (estimate - error, estimate + error);
         if lower > self.threshold() {
             return;
         }
         self.candidates.push(Candidate { lower, estimate, row });
+        // What is no number bounds nothing.
+        if upper.is_nan() {
+            return;
+        }
         if self.uppers.len() < self.limit {
             self.uppers.push(Ordered(upper));
         } else if let Some(mut greatest) = self.uppers.peek_mut()
@@ -287,3 +433,20 @@ impl PartialEq for Ordered {
 }
 
 impl Eq for Ordered {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_that_is_no_number_displaces_nothing() {
+        let mut list = Shortlist::new(2);
+        list.push(f64::NAN, 1.0, 0);
+        list.push(3.0, 0.1, 1);
+        list.push(1.0, f64::NAN, 2);
+        list.push(2.0, 0.1, 3);
+        list.push(9.0, 0.1, 4);
+        let rows: Vec<u32> = list.finish().iter().map(|candidate| candidate.row).collect();
+        assert_eq!(rows, [2, 3, 1, 0]);
+    }
+}

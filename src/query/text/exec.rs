@@ -46,7 +46,7 @@ impl View {
         scope: &Scope,
         limit: usize,
         ties: usize,
-    ) -> Result<(Vec<(f32, Place)>, Vec<Tied>, QueryStats)> {
+    ) -> Result<(Vec<(f64, Place)>, Vec<Tied>, QueryStats)> {
         let live = scope.live(self).await?;
         let (parts, segments_pruned) = (live.len(), scope.pruned());
         let mut stats = QueryStats { parts, segments_pruned, ..QueryStats::default() };
@@ -157,7 +157,7 @@ impl View {
         loaded: &Arc<Loaded>,
         stats: &Arc<Stats>,
         (limit, ties): (usize, usize),
-    ) -> Result<(Vec<(f32, u32)>, Option<(f32, RoaringBitmap)>)> {
+    ) -> Result<(Vec<(f64, u32)>, Option<(f64, RoaringBitmap)>)> {
         if part.matching.is_empty() {
             return Ok((Vec::new(), None));
         }
@@ -173,7 +173,7 @@ impl View {
         let (loaded, stats) = (Arc::clone(loaded), Arc::clone(stats));
         let work = move || loaded.search(&stats, allowed.as_ref(), limit, all_ties);
         let (best, more) = if inline { work() } else { self.env.blocking(work).await? }?;
-        let best = best.into_iter().map(|(score, row)| (-score, row)).collect();
+        let best = best.into_iter().map(|(score, row)| (f64::from(-score), row)).collect();
         let ranked = Ranked::of(best, limit).with(more);
         let count = limit.saturating_add(ties);
         let left_out = ranked.parted(count);

@@ -6,24 +6,26 @@
 #![expect(unsafe_code, reason = "registers are loaded through pointers, and a feature is needed to call")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_NGT_UQ, _MM_HINT_T0, _mm_add_epi32, _mm_add_epi64, _mm_add_ps, _mm_add_ss,
-    _mm_cvtsi32_si128, _mm_cvtsi128_si32, _mm_cvtsi128_si64, _mm_cvtss_f32, _mm_extract_epi64,
-    _mm_loadu_si128, _mm_movehdup_ps, _mm_movehl_ps, _mm_prefetch, _mm_srli_epi64, _mm_unpackhi_epi64,
-    _mm256_add_epi8, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_epi64, _mm256_add_ps, _mm256_and_si256,
-    _mm256_andnot_si256, _mm256_broadcastsi128_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
-    _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cmpeq_epi8, _mm256_cvtepi8_epi16, _mm256_cvtepi32_epi64,
-    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_cvtph_ps, _mm256_extractf128_ps,
-    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
-    _mm256_movemask_ps, _mm256_mul_ps, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setr_epi64x,
-    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srai_epi32,
-    _mm256_srav_epi32, _mm256_srl_epi16, _mm256_srli_epi16, _mm256_srlv_epi32, _mm256_srlv_epi64,
-    _mm256_sub_epi16, _mm256_sub_ps, _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
+    __m128i, __m256, __m256d, __m256i, _CMP_NGT_UQ, _MM_HINT_T0, _mm_add_epi32, _mm_add_epi64, _mm_add_pd,
+    _mm_add_ps, _mm_add_sd, _mm_add_ss, _mm_castsi128_ps, _mm_cvtsd_f64, _mm_cvtsi32_si128,
+    _mm_cvtsi128_si32, _mm_cvtsi128_si64, _mm_cvtss_f32, _mm_extract_epi64, _mm_loadu_si128, _mm_movehdup_ps,
+    _mm_movehl_ps, _mm_prefetch, _mm_srli_epi64, _mm_unpackhi_epi64, _mm_unpackhi_pd, _mm256_add_epi8,
+    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_epi64, _mm256_add_pd, _mm256_add_ps, _mm256_and_si256,
+    _mm256_andnot_si256, _mm256_broadcastsi128_si256, _mm256_castpd256_pd128, _mm256_castps256_ps128,
+    _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cmpeq_epi8, _mm256_cvtepi8_epi16,
+    _mm256_cvtepi32_epi64, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_cvtph_ps, _mm256_cvtps_pd,
+    _mm256_extractf128_pd, _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_movemask_ps, _mm256_mul_pd, _mm256_mul_ps,
+    _mm256_or_si256, _mm256_permute2x128_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi64x,
+    _mm256_set1_ps, _mm256_setr_epi32, _mm256_setr_epi64x, _mm256_setzero_pd, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16, _mm256_srai_epi32, _mm256_srav_epi32,
+    _mm256_srl_epi16, _mm256_srli_epi16, _mm256_srlv_epi32, _mm256_srlv_epi64, _mm256_sub_epi16,
+    _mm256_sub_pd, _mm256_sub_ps, _mm256_unpackhi_epi16, _mm256_unpacklo_epi16,
 };
 
 use super::layout::{PADDING, SignBlock, place, split_planes};
 use super::tables::{Aligned, Integers, LevelTable, NARROW_STRIDES, STRIDE, SignTable, WIDE_STRIDES};
-use super::{BLOCK, Kernels, LANES, Scan};
+use super::{BLOCK, Kernels, LANES, Scan, WIDE_LANES};
 
 /// These kernels, where the processor can run them.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -52,6 +54,8 @@ pub(super) const KERNELS: Kernels = Kernels {
     level_dot: call!(level_dot(extra, table)),
     dot: call!(dot(query, row)),
     l2: call!(l2(query, row)),
+    wide_dot: call!(wide_dot(query, row)),
+    wide_l2: call!(wide_l2(query, row)),
 };
 
 /// What may be read as bytes: numbers without padding.
@@ -80,15 +84,15 @@ fn load_half<T: Number, const N: usize>(values: &[T; N]) -> __m128i {
 }
 
 #[target_feature(enable = "avx2,f16c")]
-fn scan(blocks: &[u8], table: &SignTable, scan: &Scan, masks: &mut [u32]) {
-    let blocks = SignBlock::each(blocks, table.padded()).zip(masks);
+fn scan(blocks: &[u8], table: &SignTable, scan: &Scan<'_>, masks: &mut [u32]) {
+    let blocks = SignBlock::each(blocks, table.padded(), scan.adds).zip(masks);
     if table.wide {
         blocks.for_each(|(block, mask)| {
-            *mask = finish(sums_wide(block.groups, &table.entries), &block, table, scan);
+            *mask = finish(sums_wide(block.groups, &table.entries), &block, scan);
         });
     } else {
         blocks.for_each(|(block, mask)| {
-            *mask = finish(sums_narrow(block.groups, &table.entries), &block, table, scan);
+            *mask = finish(sums_narrow(block.groups, &table.entries), &block, scan);
         });
     }
 }
@@ -204,9 +208,8 @@ fn spread(even: __m256i, odd: __m256i) -> (__m256i, __m256i) {
 /// From sums to bounds: the operations of [`portable`](super::portable)'s, in their order.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn finish(sums: [__m256i; 4], block: &SignBlock<'_>, table: &SignTable, scan: &Scan) -> u32 {
+pub(super) fn finish(sums: [__m256i; 4], block: &SignBlock<'_>, scan: &Scan<'_>) -> u32 {
     let all = _mm256_set1_ps;
-    let base = table.base + scan.lut_err;
     let halves = block.muls.as_chunks().0.iter().zip(block.errs.as_chunks().0);
     let factors = block.adds.as_chunks().0.iter().zip(halves);
     let mut mask = 0;
@@ -214,7 +217,7 @@ pub(super) fn finish(sums: [__m256i; 4], block: &SignBlock<'_>, table: &SignTabl
         let add = _mm256_castsi256_ps(load::<u8, 32>(add));
         let (mul, err) =
             (_mm256_cvtph_ps(load_half::<u8, 16>(mul)), _mm256_cvtph_ps(load_half::<u8, 16>(err)));
-        let product = _mm256_add_ps(_mm256_mul_ps(all(table.step), _mm256_cvtepi32_ps(sums)), all(base));
+        let product = _mm256_add_ps(_mm256_mul_ps(all(scan.step), _mm256_cvtepi32_ps(sums)), all(scan.base));
         let add = _mm256_mul_ps(all(scan.add_weight), add);
         let constant = _mm256_sub_ps(add, _mm256_mul_ps(err, all(scan.g_err)));
         let bounds = _mm256_add_ps(constant, _mm256_mul_ps(mul, product));
@@ -481,6 +484,65 @@ macro_rules! sums {
 
 sums!(dot, product);
 sums!(l2, square);
+
+/// Terms of a sum in f64.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn wide_product(a: __m256d, b: __m256d) -> __m256d {
+    _mm256_mul_pd(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn wide_square(a: __m256d, b: __m256d) -> __m256d {
+    let difference = _mm256_sub_pd(a, b);
+    _mm256_mul_pd(difference, difference)
+}
+
+/// Sums in f64, in the order of [`portable`](super::portable)'s.
+macro_rules! wide_sums {
+    ($name:ident, $term:ident) => {
+        #[target_feature(enable = "avx2")]
+        fn $name(query: &[f32], row: &[f32]) -> f64 {
+            let mut sums = [_mm256_setzero_pd(); 4];
+            let ((query, query_rest), (row, row_rest)) =
+                (query.as_chunks::<WIDE_LANES>(), row.as_chunks::<WIDE_LANES>());
+            // What is filled up with zeros adds nothing.
+            let rest = (!query_rest.is_empty()).then(|| (sixteen(query_rest), sixteen(row_rest)));
+            let rest = rest.as_ref().map(|(query, row)| (query, row));
+            for (query, row) in query.iter().zip(row).chain(rest) {
+                let fours = query.as_chunks().0.iter().zip(row.as_chunks().0);
+                for (sum, (query, row)) in sums.iter_mut().zip(fours) {
+                    *sum = _mm256_add_pd(*sum, $term(load_f64(query), load_f64(row)));
+                }
+            }
+            wide_reduce(sums)
+        }
+    };
+}
+
+wide_sums!(wide_dot, wide_product);
+wide_sums!(wide_l2, wide_square);
+
+/// Four numbers, as f64.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_f64(four: &[f32; 4]) -> __m256d {
+    _mm256_cvtps_pd(_mm_castsi128_ps(load_half(four)))
+}
+
+fn sixteen(rest: &[f32]) -> [f32; WIDE_LANES] {
+    std::array::from_fn(|i| rest.get(i).copied().unwrap_or_default())
+}
+
+/// The sum of all lanes, by halves.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn wide_reduce([a, b, c, d]: [__m256d; 4]) -> f64 {
+    let four = _mm256_add_pd(_mm256_add_pd(a, c), _mm256_add_pd(b, d));
+    let two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd::<1>(four));
+    _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)))
+}
 
 /// The last components, filled up with zeros: terms of zeros add nothing.
 #[inline]

@@ -27,15 +27,15 @@ static KERNELS: Kernels = Kernels {
 };
 
 #[target_feature(enable = "avx2,f16c,avx512f,avx512bw")]
-fn scan(blocks: &[u8], table: &SignTable, scan: &Scan, masks: &mut [u32]) {
-    let blocks = SignBlock::each(blocks, table.padded()).zip(masks);
+fn scan(blocks: &[u8], table: &SignTable, scan: &Scan<'_>, masks: &mut [u32]) {
+    let blocks = SignBlock::each(blocks, table.padded(), scan.adds).zip(masks);
     if table.wide {
         blocks.for_each(|(block, mask)| {
-            *mask = finish(sums_wide(block.groups, &table.entries), &block, table, scan);
+            *mask = finish(sums_wide(block.groups, &table.entries), &block, scan);
         });
     } else {
         blocks.for_each(|(block, mask)| {
-            *mask = finish(sums_narrow(block.groups, &table.entries), &block, table, scan);
+            *mask = finish(sums_narrow(block.groups, &table.entries), &block, scan);
         });
     }
 }

@@ -17,6 +17,8 @@ use half::f16;
 
 /// How many vectors a sign block holds.
 pub(crate) const BLOCK_VECTORS: usize = 32;
+/// The bytes of what a block adds to the estimates of its vectors.
+pub(crate) const ADDS_LEN: usize = BLOCK_VECTORS * 4;
 /// The bytes of the factors of a block.
 const FACTORS_LEN: usize = BLOCK_VECTORS * 8;
 /// The bytes of a group: four dimensions of the vectors of a block.
@@ -47,7 +49,7 @@ pub(crate) struct Factors {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SignBlock<'a> {
     pub(super) groups: &'a [u8],
-    pub(super) adds: &'a [u8; 4 * BLOCK_VECTORS],
+    pub(super) adds: &'a [u8; ADDS_LEN],
     pub(super) muls: &'a [u8; 2 * BLOCK_VECTORS],
     pub(super) errs: &'a [u8; 2 * BLOCK_VECTORS],
 }
@@ -62,9 +64,25 @@ impl<'a> SignBlock<'a> {
         (padded.is_multiple_of(PADDING) && rest.is_empty()).then_some(Self { groups, adds, muls, errs })
     }
 
-    /// The whole blocks in `bytes`, which lie side by side.
-    pub(super) fn each(bytes: &'a [u8], padded: usize) -> impl Iterator<Item = Self> {
-        bytes.chunks_exact(block_len(padded)).filter_map(move |bytes| Self::new(bytes, padded))
+    /// The whole blocks in `bytes`, which lie side by side; with `adds`, if there are any, in place of theirs.
+    #[inline]
+    pub(super) fn each(
+        bytes: &'a [u8],
+        padded: usize,
+        adds: Option<&'a [[u8; ADDS_LEN]]>,
+    ) -> impl Iterator<Item = Self> {
+        bytes.chunks_exact(block_len(padded)).enumerate().filter_map(move |(number, bytes)| {
+            let block = Self::new(bytes, padded)?;
+            Some(match adds {
+                Some(adds) => Self { adds: adds.get(number)?, ..block },
+                None => block,
+            })
+        })
+    }
+
+    /// How much the estimate of a vector depends on the query.
+    pub(crate) fn mul(&self, vector: usize) -> f32 {
+        self.muls.as_chunks().0.get(vector).map_or(0.0, |bytes| f16::from_le_bytes(*bytes).to_f32())
     }
 
     /// The signs of four dimensions of a vector: bit b is dimension 4·group + b.

@@ -63,7 +63,8 @@ impl ScanTrial {
     pub fn run(&self, name: &str) -> u32 {
         let kernels = Kernels::supported().into_iter().find(|kernels| kernels.name() == name);
         let Some(kernels) = kernels else { panic!("no such kernel: {name}") };
-        let scan = Scan { add_weight: 1.0, g_err: 2.5, lut_err: self.table.error(), limit: -1e30 };
+        let (step, base) = (self.table.step(), self.table.base() + self.table.error());
+        let scan = Scan { add_weight: 1.0, g_err: 2.5, step, base, limit: -1e30, adds: None };
         let mut left = 0;
         for blocks in self.blocks.chunks(AT_ONCE * block_len(self.padded)) {
             let mut masks = [0; AT_ONCE];

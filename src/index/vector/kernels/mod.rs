@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`Kernels::scan`] | sign blocks: which of their 32 vectors each are worth a second look |
 //! | [`Kernels::sign_dot`], [`Kernels::level_dot`] | one vector: its code times the query in integers, exactly |
-//! | [`Kernels::dot`], [`Kernels::l2`] | one vector as it was given, for the last word |
+//! | [`Kernels::dot`], [`Kernels::l2`] | one vector, in f32: for which leaves are near |
+//! | [`Kernels::wide_dot`], [`Kernels::wide_l2`] | one vector as it was given, in f64: for the last word |
 //!
 //! Each exists in plain Rust and, on x86-64, for AVX2 and AVX-512; the scan also for NEON. The best that the
 //! processor has is chosen once. The plain form leaves vector registers to the compiler: the sums of `scan` are
@@ -38,12 +39,16 @@ pub use measure::ScanTrial;
 
 use std::sync::OnceLock;
 
-pub(crate) use layout::{BLOCK_VECTORS, Factors, SignBlock, block_len, extra_len, push_block, push_levels};
+pub(crate) use layout::{
+    ADDS_LEN, BLOCK_VECTORS, Factors, SignBlock, block_len, extra_len, push_block, push_levels,
+};
 pub(crate) use tables::{LevelTable, SignTable};
 
-/// Independent sums of an exact distance: enough to hide the latency of an addition in the widest registers.
+/// Independent sums of a distance in f32: enough to hide the latency of an addition in the widest registers.
 const LANES: usize = 32;
-/// How many terms of an exact distance are summed in f32 before the sum is carried over to f64.
+/// The same in f64.
+const WIDE_LANES: usize = 16;
+/// How many terms of a distance are summed in f32 before the sum is carried over to f64.
 const BLOCK: usize = 512;
 
 /// What a scan needs of a cluster and of the results so far.
@@ -52,14 +57,18 @@ const BLOCK: usize = 512;
 /// is its lower bound. As `F_mul` is not positive, that is
 /// `g_add + (add_weight · F_add - F_err · g_err) + F_mul · (<y,q> + lut_err)`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scan {
+pub(crate) struct Scan<'a> {
     pub(crate) add_weight: f32,
     /// Times how many standard deviations the bound is to be away.
     pub(crate) g_err: f32,
-    /// [`SignTable::error`], times the same.
-    pub(crate) lut_err: f32,
+    /// [`SignTable::step`], in the scale of the factors.
+    pub(crate) step: f32,
+    /// [`SignTable::base`] and, times as many deviations, [`SignTable::error`], in the same scale.
+    pub(crate) base: f32,
     /// A vector whose lower bound, less `g_add`, is above this is ruled out.
     pub(crate) limit: f32,
+    /// Block by block, what is taken in place of the `F_add` of the blocks.
+    pub(crate) adds: Option<&'a [[u8; ADDS_LEN]]>,
 }
 
 type Sum = fn(&[f32], &[f32]) -> f64;
@@ -69,11 +78,13 @@ type Sum = fn(&[f32], &[f32]) -> f64;
 pub(crate) struct Kernels {
     #[cfg_attr(not(any(test, feature = "testing")), expect(dead_code, reason = "for those who measure"))]
     name: &'static str,
-    scan: fn(&[u8], &SignTable, &Scan, &mut [u32]),
+    scan: fn(&[u8], &SignTable, &Scan<'_>, &mut [u32]),
     sign_dot: fn(&SignBlock<'_>, usize, &LevelTable) -> i32,
     level_dot: fn(&[u8], &LevelTable) -> i64,
     dot: Sum,
     l2: Sum,
+    wide_dot: Sum,
+    wide_l2: Sum,
 }
 
 /// The fastest kernels of this processor.
@@ -111,8 +122,9 @@ impl Kernels {
 
     /// Says as bits which vectors of sign blocks that lie side by side have no bound above the limit: a mask for
     /// each block.
-    pub(crate) fn scan(&self, blocks: &[u8], table: &SignTable, scan: &Scan, masks: &mut [u32]) {
+    pub(crate) fn scan(&self, blocks: &[u8], table: &SignTable, scan: &Scan<'_>, masks: &mut [u32]) {
         debug_assert_eq!(blocks.len(), block_len(table.padded()) * masks.len());
+        debug_assert!(scan.adds.is_none_or(|adds| adds.len() == masks.len()));
         (self.scan)(blocks, table, scan, masks);
     }
 
@@ -139,5 +151,18 @@ impl Kernels {
     pub(crate) fn l2(&self, query: &[f32], row: &[f32]) -> f64 {
         debug_assert_eq!(query.len(), row.len());
         (self.l2)(query, row)
+    }
+
+    /// The dot product. With u = 2⁻⁵³ its error is at most n/8 · u · Σ|aᵢ bᵢ| for n components, none of whose
+    /// products overflows, underflows or is rounded.
+    pub(crate) fn wide_dot(&self, query: &[f32], row: &[f32]) -> f64 {
+        debug_assert_eq!(query.len(), row.len());
+        (self.wide_dot)(query, row)
+    }
+
+    /// The squared distance, with a relative error of at most n/8 · u, whatever the components.
+    pub(crate) fn wide_l2(&self, query: &[f32], row: &[f32]) -> f64 {
+        debug_assert_eq!(query.len(), row.len());
+        (self.wide_l2)(query, row)
     }
 }

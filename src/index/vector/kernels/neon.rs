@@ -28,15 +28,15 @@ const KERNELS: Kernels = Kernels {
 };
 
 #[target_feature(enable = "neon")]
-fn scan(blocks: &[u8], table: &SignTable, scan: &Scan, masks: &mut [u32]) {
-    for (block, mask) in SignBlock::each(blocks, table.padded()).zip(masks) {
+fn scan(blocks: &[u8], table: &SignTable, scan: &Scan<'_>, masks: &mut [u32]) {
+    for (block, mask) in SignBlock::each(blocks, table.padded(), scan.adds).zip(masks) {
         let (groups, entries) = (block.groups.as_chunks::<STRIDE>().0, table.entries.as_slice());
         let sums = if table.wide {
             sums::<WIDE_STRIDES>(groups, entries)
         } else {
             sums::<NARROW_STRIDES>(groups, entries)
         };
-        *mask = finish(&sums, &block, table, scan);
+        *mask = finish(&sums, &block, scan);
     }
 }
 

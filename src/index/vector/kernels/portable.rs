@@ -11,7 +11,7 @@ use half::slice::HalfFloatSliceExt;
 
 use super::layout::{BLOCK_VECTORS, GROUP, PADDING, Plane, SignBlock, place, split_planes};
 use super::tables::{Aligned, Integers, LevelTable, STRIDE, SignTable};
-use super::{BLOCK, Kernels, LANES, Scan};
+use super::{BLOCK, Kernels, LANES, Scan, WIDE_LANES};
 
 pub(super) const KERNELS: Kernels = Kernels {
     name: "portable",
@@ -20,11 +20,13 @@ pub(super) const KERNELS: Kernels = Kernels {
     level_dot,
     dot: |query, row| sum(query, row, product),
     l2: |query, row| sum(query, row, square),
+    wide_dot: |query, row| wide_sum(query, row, |a, b| a * b),
+    wide_l2: |query, row| wide_sum(query, row, |a, b| (a - b) * (a - b)),
 };
 
-fn scan(blocks: &[u8], table: &SignTable, scan: &Scan, masks: &mut [u32]) {
-    for (block, mask) in SignBlock::each(blocks, table.padded()).zip(masks) {
-        *mask = finish(&sums(&block, table), &block, table, scan);
+fn scan(blocks: &[u8], table: &SignTable, scan: &Scan<'_>, masks: &mut [u32]) {
+    for (block, mask) in SignBlock::each(blocks, table.padded(), scan.adds).zip(masks) {
+        *mask = finish(&sums(&block, table), &block, scan);
     }
 }
 
@@ -54,18 +56,12 @@ fn byte_sums(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>], byte: usize) -> (
 
 /// From sums to bounds, in the order of operations that every implementation keeps.
 #[expect(clippy::cast_precision_loss, reason = "a sum of 16,384 dimensions is below 2^24")]
-pub(super) fn finish(
-    sums: &[u32; BLOCK_VECTORS],
-    block: &SignBlock<'_>,
-    table: &SignTable,
-    scan: &Scan,
-) -> u32 {
+pub(super) fn finish(sums: &[u32; BLOCK_VECTORS], block: &SignBlock<'_>, scan: &Scan<'_>) -> u32 {
     let (muls, errs) = (halves(block.muls), halves(block.errs));
-    let base = table.base + scan.lut_err;
     let factors = block.adds.as_chunks().0.iter().zip(muls.iter().zip(&errs));
     let mut mask = 0;
     for (bit, (sum, (add, (mul, err)))) in sums.iter().zip(factors).enumerate() {
-        let product = table.step * *sum as f32 + base;
+        let product = scan.step * *sum as f32 + scan.base;
         let lower = (scan.add_weight * f32::from_le_bytes(*add) - err * scan.g_err) + mul * product;
         // A bound that is NaN is not above.
         let above = matches!(lower.partial_cmp(&scan.limit), Some(Ordering::Greater));
@@ -161,6 +157,21 @@ fn sum(query: &[f32], row: &[f32], term: impl Fn(f32, f32) -> f32) -> f64 {
     let blocks = query.chunks(BLOCK).zip(row.chunks(BLOCK));
     // Not `sum`: that of nothing would be minus zero.
     blocks.fold(0.0, |total, (query, row)| total + f64::from(block_sum(query, row, &term)))
+}
+
+/// A sum in f64: by lanes, then by halves of the lanes.
+fn wide_sum(query: &[f32], row: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut lanes = [0.0_f64; WIDE_LANES];
+    for (query, row) in query.chunks(WIDE_LANES).zip(row.chunks(WIDE_LANES)) {
+        for ((lane, a), b) in lanes.iter_mut().zip(query).zip(row) {
+            *lane += term(f64::from(*a), f64::from(*b));
+        }
+    }
+    for half in [8, 4, 2, 1] {
+        let (low, high) = lanes.split_at_mut(half);
+        low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+    }
+    lanes.first().copied().unwrap_or_default()
 }
 
 /// The sum of up to [`BLOCK`] terms: by lanes, then by halves of the lanes.

@@ -19,20 +19,24 @@ fn block(draw: &mut Draw, padded: usize, factor: impl Fn(&mut Draw) -> f32) -> V
     bytes
 }
 
-/// The bound of one vector, as [`Scan`] says.
-fn reference(block: &SignBlock<'_>, vector: usize, table: &SignTable, scan: &Scan) -> f32 {
+/// The bound of one vector, as [`Scan`] says; other adds are those of the first block.
+fn reference(block: &SignBlock<'_>, vector: usize, table: &SignTable, scan: &Scan<'_>) -> f32 {
     let entry =
         |j: usize| u32::from(table.entries[j / 16].0[j % 16 * GROUP + usize::from(block.nibble(j, vector))]);
     let sum: u32 = (0..table.padded() / 4).map(entry).sum();
-    let product = table.step * sum as f32 + (table.base + scan.lut_err);
+    let product = scan.step * sum as f32 + scan.base;
     let factors = block.factors(vector);
-    let constant = scan.add_weight * factors.add - factors.err.to_f32() * scan.g_err;
+    let add = match scan.adds {
+        Some(adds) => f32::from_le_bytes(adds[0].as_chunks().0[vector]),
+        None => factors.add,
+    };
+    let constant = scan.add_weight * add - factors.err.to_f32() * scan.g_err;
     constant + factors.mul.to_f32() * product
 }
 
 /// Scans with every implementation; all must agree with the reference, bit by bit: each bound is also made the
 /// limit, which does not rule its vector out, and then the next smaller number, which does.
-fn check_scan(bytes: &[u8], table: &SignTable, scan: &Scan) -> u32 {
+fn check_scan(bytes: &[u8], table: &SignTable, scan: &Scan<'_>) -> u32 {
     let block = SignBlock::new(bytes, table.padded()).unwrap();
     let lower: Vec<_> = (0..BLOCK_VECTORS).map(|vector| reference(&block, vector, table, scan)).collect();
     let kept = |limit: f32| {
@@ -43,16 +47,18 @@ fn check_scan(bytes: &[u8], table: &SignTable, scan: &Scan) -> u32 {
     for kernels in Kernels::supported() {
         for limit in std::iter::once(scan.limit).chain(edges.clone()) {
             let mut masks = [0; 3];
-            kernels.scan(&bytes.repeat(3), table, &Scan { limit, ..*scan }, &mut masks);
+            let adds = scan.adds.map(|adds| [adds[0]; 3]);
+            let scan = Scan { limit, adds: adds.as_ref().map(<[_; 3]>::as_slice), ..*scan };
+            kernels.scan(&bytes.repeat(3), table, &scan, &mut masks);
             assert_eq!(masks, [kept(limit); 3], "{}, {limit}", kernels.name());
         }
     }
     kept(scan.limit)
 }
 
-fn a_scan(draw: &mut Draw, table: &SignTable) -> Scan {
-    let lut_err = 2.5 * table.error();
-    Scan { add_weight: draw.float(), g_err: draw.float().abs(), lut_err, limit: 0.0 }
+fn a_scan(draw: &mut Draw, table: &SignTable) -> Scan<'static> {
+    let (step, base) = (table.step(), table.base() + 2.5 * table.error());
+    Scan { add_weight: draw.float(), g_err: draw.float().abs(), step, base, limit: 0.0, adds: None }
 }
 
 #[test]
@@ -64,6 +70,9 @@ fn scans_agree_bit_by_bit() {
             let table = SignTable::new(&draw.floats(padded), wide);
             let (bytes, scan) = (block(&mut draw, padded, Draw::float), a_scan(&mut draw, &table));
             kept += check_scan(&bytes, &table, &scan).count_ones();
+            let mut adds = [[0; ADDS_LEN]];
+            adds[0].as_chunks_mut().0.iter_mut().for_each(|add| *add = draw.float().to_le_bytes());
+            check_scan(&bytes, &table, &Scan { adds: Some(&adds), ..scan });
         }
     }
     assert!((300..1_500).contains(&kept), "{kept}: limits that rule out all or none show nothing");
@@ -99,7 +108,9 @@ fn what_is_not_finite_is_never_ruled_out_by_accident() {
         }
         let table = SignTable::new(&query, round % 2 == 0);
         let (add_weight, g_err) = (pick(&mut draw), pick(&mut draw));
-        let scan = Scan { add_weight, g_err, lut_err: pick(&mut draw), limit: pick(&mut draw) };
+        let base = table.base() + pick(&mut draw);
+        let step = if round % 8 == 0 { pick(&mut draw) } else { table.step() };
+        let scan = Scan { add_weight, g_err, step, base, limit: pick(&mut draw), adds: None };
         let bytes = block(&mut draw, 128, pick);
         let mask = check_scan(&bytes, &table, &scan);
         assert!(!scan.limit.is_nan() || mask == u32::MAX);
@@ -111,7 +122,8 @@ fn a_query_of_zeros_leaves_the_constant_parts() {
     let mut draw = Draw::new(14);
     let table = SignTable::new(&[0.0; 768], false);
     let bytes = block(&mut draw, 768, Draw::float);
-    let scan = Scan { add_weight: 1.0, g_err: 0.0, lut_err: table.error(), limit: 0.0 };
+    let (step, base) = (table.step(), table.base() + table.error());
+    let scan = Scan { add_weight: 1.0, g_err: 0.0, step, base, limit: 0.0, adds: None };
     let mask = check_scan(&bytes, &table, &scan);
     let block = SignBlock::new(&bytes, 768).unwrap();
     let wanted = (0..32).map(|v| u32::from(block.factors(v).add <= 0.0) << v).sum::<u32>();
@@ -134,8 +146,11 @@ fn sums_of_codes_are_exact() {
                     None => draw.bytes(padded).into_iter().map(|level| level & most).collect(),
                     Some(_) => vec![most; padded],
                 };
-                check_levels(&LevelTable::new(&query, bits), &levels, bits);
-                check_signs(&LevelTable::new(&query, bits), &block(&mut draw, padded, Draw::float));
+                for wide in [false, true] {
+                    let table = LevelTable::new(&query, bits, wide);
+                    check_levels(&table, &levels, bits);
+                    check_signs(&table, &block(&mut draw, padded, Draw::float));
+                }
             }
         }
     }
@@ -182,17 +197,43 @@ fn exact_sums_are_near_those_of_f64_and_the_same_bits_everywhere() {
     let unit = 2_f64.powi(-24);
     for dimension in (0..140).chain([256, 511, 512, 513, 543, 768, 1000, 1536, 16_384]) {
         let (query, row) = (draw.floats(dimension), draw.floats(dimension));
-        let results = |kernels: &Kernels| [kernels.dot(&query, &row), kernels.l2(&query, &row)];
+        let results = |kernels: &Kernels| {
+            [
+                kernels.dot(&query, &row),
+                kernels.l2(&query, &row),
+                kernels.wide_dot(&query, &row),
+                kernels.wide_l2(&query, &row),
+            ]
+        };
         let plain = results(&portable::KERNELS);
-        let [dot, l2] = plain;
+        let [dot, l2, wide_dot, wide_l2] = plain;
         let (wanted, size) = exact(&query, &row, |a, b| a * b);
         assert!((dot - wanted).abs() <= 24.0 * unit * size, "{dot} for {wanted}");
+        // The sum that it is compared with has an error of its own.
+        let wide_unit = 2_f64.powi(-53) * (dimension + 1) as f64;
+        assert!((wide_dot - wanted).abs() <= wide_unit * size, "{wide_dot} for {wanted}");
         let (wanted, _) = exact(&query, &row, |a, b| (a - b) * (a - b));
         assert!((l2 - wanted).abs() <= 24.0 * unit * wanted, "{l2} for {wanted}");
+        assert!((wide_l2 - wanted).abs() <= wide_unit * wanted, "{wide_l2} for {wanted}");
         for kernels in Kernels::supported() {
             for (found, wanted) in results(kernels).iter().zip(&plain) {
                 assert_eq!(found.to_bits(), wanted.to_bits(), "{} of {dimension}", kernels.name());
             }
+        }
+    }
+}
+
+#[test]
+fn wide_sums_neither_overflow_nor_underflow() {
+    // So many that all sums of equal squares are exact in f64.
+    const COUNT: usize = 24;
+    for size in [f32::MAX, 1e-45, 1e-30] {
+        let (row, wide) = ([size; COUNT], f64::from(size));
+        let wanted = COUNT as f64 * wide * wide;
+        for kernels in Kernels::supported() {
+            let (dot, l2) = (kernels.wide_dot(&row, &row), kernels.wide_l2(&row, &[-size; COUNT]));
+            assert_eq!(dot.to_bits(), wanted.to_bits(), "{}", kernels.name());
+            assert_eq!(l2.to_bits(), (4.0 * wanted).to_bits(), "{}", kernels.name());
         }
     }
 }
@@ -203,9 +244,13 @@ fn exact_sums_pass_on_what_is_not_finite() {
         for place in [0, 31, 40, 77] {
             let (mut query, row) = (vec![1.0; 78], vec![2.0; 78]);
             query[place] = f32::INFINITY;
-            assert!(kernels.dot(&query, &row).is_infinite() && kernels.l2(&query, &row).is_infinite());
+            let results = |query: &[f32]| {
+                let (dot, l2) = (kernels.dot(query, &row), kernels.l2(query, &row));
+                [dot, l2, kernels.wide_dot(query, &row), kernels.wide_l2(query, &row)]
+            };
+            assert!(results(&query).into_iter().all(f64::is_infinite));
             query[place] = f32::NAN;
-            assert!(kernels.dot(&query, &row).is_nan() && kernels.l2(&query, &row).is_nan());
+            assert!(results(&query).into_iter().all(f64::is_nan));
         }
     }
 }
@@ -226,12 +271,14 @@ fn lengths_that_do_not_match_do_not_panic() {
                 (kernels.scan)(&bytes, &table, &scan, &mut [0; 2]);
             }
             for bits in [0, 1, 5, 8, 9] {
-                let table = LevelTable::new(&query, bits);
+                let table = LevelTable::new(&query, bits, false);
                 (kernels.sign_dot)(&block, 40, &table);
                 (kernels.level_dot)(&bytes[..99], &table);
             }
             (kernels.dot)(&query, &[1.0; 77]);
             (kernels.l2)(&[1.0; 77], &query);
+            (kernels.wide_dot)(&query, &[1.0; 77]);
+            (kernels.wide_l2)(&[1.0; 77], &query);
         }
     }
 }

@@ -63,6 +63,10 @@ impl<'a> Points<'a> {
         Ok(Self { values, dim })
     }
 
+    pub(crate) fn values(&self) -> &'a [f32] {
+        self.values
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.values.len() / self.dim
     }

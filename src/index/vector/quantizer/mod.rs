@@ -9,8 +9,9 @@
 //! normally distributed with deviation n·κ·‖v‖, κ² = (n²g/a² − 1)/(D − 1). From that come [`Factors`].
 //!
 //! **Invariant:** an estimate is off by a normally distributed error of the deviation it states, besides the
-//! rounding of its own sums to f32. That of a residual of zero is exact; what a stored factor loses is in the
-//! deviation; of numbers that are not finite there is no bound, rather than a wrong one.
+//! rounding of its own sums and of the query, for which who makes it answers. That of a residual of zero is
+//! exact; what a stored factor loses, and what the vector itself is off by, is in the deviation; of numbers that
+//! are not finite there is no bound, rather than a wrong one.
 
 #[cfg(test)]
 pub(crate) mod reference;
@@ -38,6 +39,9 @@ pub(crate) enum Form {
 ///
 /// For [`Form::L2`], q' is the rotated query, `g_add` = ‖q' − c'‖², `g_err` its root, and the weight is 1. For
 /// [`Form::Dot`], the weight is α = ⟨c,q⟩/‖c‖², `g_add` = −⟨c,q⟩, and `g_err` = ‖q − αc‖.
+///
+/// `add` is [`Code::base`] less mul·⟨y,c'⟩, so that q' may be the same for all clusters. Where q' is far longer
+/// than q' − αc', that cancels; then `base` is taken with ⟨y,q' − αc'⟩.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Factors {
     pub(crate) add: f32,
@@ -52,10 +56,21 @@ pub(crate) struct Code {
     pub(crate) signs: Vec<u8>,
     /// The low bits e of every dimension, a byte each.
     pub(crate) levels: Vec<u8>,
+    /// What the residual alone adds: its squared length, or its inner product with the centroid, negated.
+    pub(crate) base: f32,
     /// For the signs alone. `mul` is a number that an [`f16`] holds.
     pub(crate) coarse: Factors,
     /// For signs and levels.
     pub(crate) fine: Factors,
+}
+
+/// What is known of a residual besides its components in f32.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known {
+    /// For [`Form::Dot`]: its inner product with the centroid, which may be far less than their lengths allow.
+    pub(crate) product: f64,
+    /// The deviation of its components along any direction.
+    pub(crate) noise: f64,
 }
 
 /// Makes codes of one dimension and number of bits.
@@ -90,7 +105,7 @@ impl Quantizer {
 
     /// Encodes a rotated residual. `centroid` is that of its cluster, rotated: less the mean of the index like
     /// the residual for [`Form::L2`], whole for [`Form::Dot`].
-    pub(crate) fn encode(&self, residual: &[f32], centroid: &[f32], out: &mut Code) {
+    pub(crate) fn encode(&self, residual: &[f32], centroid: &[f32], known: Known, out: &mut Code) {
         debug_assert_eq!((residual.len(), centroid.len()), (self.padded, self.padded), "dimensions");
         out.signs.resize(self.padded / 8, 0);
         out.levels.resize(self.padded, 0);
@@ -105,13 +120,15 @@ impl Quantizer {
         let lanes = self.write(residual, centroid, scale * step, out);
         let base = match self.form {
             Form::L2 => size.square,
-            Form::Dot => -products(residual, centroid),
+            Form::Dot => -known.product,
         };
+        out.base = narrow(base);
         let (coarse, fine) = lanes.projections(&size, self.padded);
-        out.coarse = self.factors(size.square, base, &coarse, |mul| {
+        let given = Given { square: size.square, base, noise: known.noise };
+        out.coarse = self.factors(given, &coarse, |mul| {
             f64::from(f16::from_f64(mul.clamp(f16::MIN.into(), f16::MAX.into())))
         });
-        out.fine = self.factors(size.square, base, &fine, |mul| f64::from(narrow(mul)));
+        out.fine = self.factors(given, &fine, |mul| f64::from(narrow(mul)));
     }
 
     /// Writes signs and levels, and sums what the factors need.
@@ -126,13 +143,14 @@ impl Quantizer {
         lanes
     }
 
-    fn factors(&self, square: f64, base: f64, code: &Projection, stored: impl Fn(f64) -> f64) -> Factors {
+    fn factors(&self, given: Given, code: &Projection, stored: impl Fn(f64) -> f64) -> Factors {
+        let Given { square, base, noise } = given;
         let times = match self.form {
             Form::L2 => 2.0,
             Form::Dot => 1.0,
         };
         if square.sqrt() < LENGTH_MIN {
-            return Factors { add: narrow(base), mul: 0.0, err: narrow(times * square.sqrt()) };
+            return Factors { add: narrow(base), mul: 0.0, err: narrow(times * (square.sqrt() + noise)) };
         }
         let exact = -times * square / code.along;
         let mul = stored(exact);
@@ -142,7 +160,7 @@ impl Quantizer {
         Factors {
             add: narrow(base - mul * code.centroid),
             mul: narrow(mul),
-            err: narrow((of_direction + of_storage).sqrt()),
+            err: narrow((of_direction + of_storage + (times * noise).powi(2)).sqrt()),
         }
     }
 }
@@ -181,6 +199,14 @@ impl Size {
         let largest = largest.into_iter().fold(0.0, f32::max);
         Self { square: squares.iter().sum(), sum: sums.iter().sum(), largest }
     }
+}
+
+/// What both factors of a residual are made of: the square of its length, [`Code::base`], and [`Known::noise`].
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    square: f64,
+    base: f64,
+    noise: f64,
 }
 
 /// What a code y is to its residual: ⟨r,y⟩, ⟨y,y⟩ and ⟨c,y⟩.
@@ -245,16 +271,6 @@ fn sign_bits(residual: &[f32; LANES]) -> u8 {
     residual.iter().rev().fold(0, |byte, component| byte << 1 | u8::from(*component >= 0.0))
 }
 
-fn products(a: &[f32], b: &[f32]) -> f64 {
-    let mut lanes = [0.0; LANES];
-    for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += f64::from(*a) * f64::from(*b);
-        }
-    }
-    lanes.iter().sum()
-}
-
 #[expect(clippy::cast_possible_truncation, reason = "rounding is the point; what is too large is infinite")]
 fn narrow(value: f64) -> f32 {
     value as f32
@@ -270,7 +286,7 @@ fn as_f64(dimension: usize) -> f64 {
 #[expect(clippy::float_cmp, reason = "what is exact is compared exactly")]
 #[expect(clippy::many_single_char_names, reason = "they are those of the formulas")]
 mod tests {
-    use super::reference::{Estimate, Relation, Stage, direction, estimate, truth};
+    use super::reference::{Estimate, Relation, Stage, direction, estimate, known, truth};
     use super::*;
     use crate::index::vector::random::Random;
 
@@ -288,7 +304,7 @@ mod tests {
 
     fn encoded(quantizer: &Quantizer, residual: &[f32], centroid: &[f32]) -> Code {
         let mut code = Code::default();
-        quantizer.encode(residual, centroid, &mut code);
+        quantizer.encode(residual, centroid, known(residual, centroid), &mut code);
         code
     }
 
@@ -422,7 +438,7 @@ mod tests {
         let mut code = encoded(&Quantizer::new(128, 8, Form::Dot), &[-1.0; 128], &[1.0; 128]);
         let mut r = vector(&mut random, 64, 1.0);
         (r[0], r[1], r[9]) = (-0.0, 0.0, -0.5);
-        quantizer.encode(&r, &[0.0; 64], &mut code);
+        quantizer.encode(&r, &[0.0; 64], Known::default(), &mut code);
         assert_eq!(code.signs[0] & 3, 3);
         assert_eq!(code.signs[1] & 2, 0);
         let fresh = encoded(&quantizer, &r, &[0.0; 64]);

@@ -1,6 +1,6 @@
 //! The estimates as the formulas say, in f64: what kernels are compared with.
 
-use super::{Code, Factors, Form, Quantizer};
+use super::{Code, Factors, Form, Known, Quantizer};
 
 /// Which part of a code an estimate is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,12 @@ pub(crate) fn direction(code: &Code, bits: u8, stage: Stage) -> Vec<f64> {
 
 fn sign(code: &Code, dimension: usize) -> u8 {
     code.signs[dimension / 8] >> (dimension % 8) & 1
+}
+
+/// What is known of a residual whose components are exact.
+pub(crate) fn known(residual: &[f32], centroid: &[f32]) -> Known {
+    let product = residual.iter().zip(centroid).map(|(r, c)| f64::from(*r) * f64::from(*c)).sum();
+    Known { product, noise: 0.0 }
 }
 
 /// What the code says of the vector's distance from the query; see [`Relation::new`] for what is passed.
@@ -161,7 +167,7 @@ mod tests {
                 for _ in 0..50 {
                     let r = rotated(&rotation, &spiky(&mut random, dimension, residual));
                     let mut code = Code::default();
-                    quantizer.encode(&r, &c, &mut code);
+                    quantizer.encode(&r, &c, known(&r, &c), &mut code);
                     let y = direction(&code, bits, stage);
                     for (relation, q) in &queries {
                         let dot = y.iter().zip(q).map(|(y, q)| y * f64::from(*q)).sum();
@@ -249,7 +255,7 @@ mod tests {
         let sum: f64 = q.iter().map(|q| f64::from(*q)).sum();
         for bits in 1..=8 {
             let mut code = Code::default();
-            Quantizer::new(128, bits, Form::L2).encode(&r, &c, &mut code);
+            Quantizer::new(128, bits, Form::L2).encode(&r, &c, known(&r, &c), &mut code);
             let relation = Relation::new(Form::L2, &q, &c);
             let middle = f64::from((1_u32 << bits) - 1) / 2.0;
             let coarse = combine(&code, Stage::Coarse, &relation, sign_dot(&code, &q) - 0.5 * sum);
