@@ -222,7 +222,9 @@ async fn a_reader_that_was_idle_for_hours_finds_the_end_of_a_long_log() -> Resul
 
     setup.counting.reset();
     reader.get(&[2.into()]).await?;
-    assert_eq!(setup.counting.requests(), 1, "from then on it knows the end");
+    // Beside it a newer manifest may be looked for, as the last look was hours ago.
+    assert_eq!(setup.counting.count(Verb::Get), 1, "from then on it knows the end");
+    assert!(setup.counting.requests() <= 2, "{:?}", setup.counting.counts());
     Ok(())
 }
 

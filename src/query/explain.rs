@@ -162,9 +162,12 @@ fn search_of(search: &Nearest, depth: usize, part: &Part, segment: &Arc<Segment>
     if !search.probes(&target.segment, &target.matching) {
         return compare(&search, part);
     }
-    match leaves_of(&search, &target) {
-        Some((leaves, of, bytes)) => SearchPlan::Probe { leaves, of, bytes },
-        None => compare(&search, part),
+    let exact = compare(&search, part);
+    match (leaves_of(&search, &target), &exact) {
+        (Some((leaves, of, bytes)), SearchPlan::Compare { bytes: all }) if bytes < *all => {
+            SearchPlan::Probe { leaves, of, bytes }
+        }
+        _ => exact,
     }
 }
 

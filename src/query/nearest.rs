@@ -12,6 +12,7 @@ use super::room::Room;
 use super::scope::Scope;
 use super::{Place, QueryStats, View};
 use crate::error::{Error, Result};
+use crate::index::vector::VectorIndex;
 use crate::memtable::Source;
 use crate::schema::{ColumnKind, coerce_vector};
 use crate::segment::Segment;
@@ -43,7 +44,7 @@ impl View {
 
     /// The nearest places of every part, with their exact distances, whatever found them.
     pub(super) async fn search(&self, search: &Nearest, scope: &Scope) -> Result<Near> {
-        let parts = scope.matching(self).await?;
+        let (parts, ()) = try_join(scope.matching(self), owners_ahead(search, scope)).await?;
         let mut stats = QueryStats { segments_pruned: scope.pruned(), ..QueryStats::default() };
         let (mut targets, mut others) = (Vec::new(), Vec::new());
         for (at, (part, matching)) in parts.enumerate() {
@@ -81,6 +82,19 @@ impl View {
         let probed = probed.near.into_iter().map(|(part, distance, row)| (distance, Place { part, row }));
         Ok(Near { places: near.into_iter().flatten().chain(probed).collect(), stats, expected })
     }
+}
+
+/// Reads what tells the leaves of rows that a filter matches, while the filter is worked out: it takes no round trip of
+/// its own then.
+async fn owners_ahead(search: &Nearest, scope: &Scope) -> Result<()> {
+    if search.effort == Effort::Exact {
+        return Ok(());
+    }
+    let indexes = scope.undecided().filter_map(|part| match &part.source {
+        Source::Segment(segment) => segment.index(search.column),
+        Source::Run(_) => None,
+    });
+    try_join_all(indexes.map(VectorIndex::read_owners)).await.map(drop)
 }
 
 /// What a search found in all parts.

@@ -47,6 +47,13 @@ impl Scope {
         self.ruled_out.iter().filter(|out| **out).count()
     }
 
+    /// The parts that the filter may match, as long as the rows that it matches are not known.
+    pub(super) fn undecided(&self) -> impl Iterator<Item = &Part> {
+        let unknown = self.bound.is_some() && self.matching.get().is_none();
+        let parts = self.live.0.iter().enumerate().filter(move |(at, _)| unknown && !self.is_ruled_out(*at));
+        parts.map(|(_, (part, _))| part)
+    }
+
     /// The same without some rows of each part.
     pub(super) fn without(&self, rows: &Arc<[RoaringBitmap]>) -> Self {
         Self { without: Some(Arc::clone(rows)), matching: Arc::default(), ..self.clone() }

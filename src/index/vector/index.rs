@@ -18,6 +18,8 @@ use crate::error::Result;
 
 /// Scanning up to so many dimensions of vectors stays on the async task: some tens of microseconds.
 const INLINE_DIMENSIONS: usize = 4 << 20;
+/// Blocks of owners that are read before it is known whether they are needed: 1 MiB.
+const AHEAD: usize = 4;
 /// Blocks of owners that are read at a time: 4 MiB.
 const TOGETHER: usize = 16;
 
@@ -147,6 +149,14 @@ impl VectorIndex {
         let coded = matching.len().saturating_sub(matching.intersection_len(&self.section.loose));
         tally.codes = coded.saturating_sub(more);
         Ok(tally)
+    }
+
+    /// Reads what [`Self::tally`] may need, if it is not much: whoever waits for the matches meanwhile saves a round trip.
+    pub(crate) async fn read_owners(&self) -> Result<()> {
+        if self.section.owners.len() <= AHEAD {
+            self.blob.read_many(&self.section.owners).await?;
+        }
+        Ok(())
     }
 
     /// The matching rows of each entry, by the owners of the rows that match, or of those that do not.

@@ -1,0 +1,136 @@
+//! Measures recall from outside, against sums in f64, on collections of vectors that are not tidy: asked for .9, .95 and
+//! .99, of 10, after a flush, after updates and deletes, and after a compaction; beside it what `measure_recall` says.
+//!
+//! Leaves out time. `cargo bench --bench odd_recall -- ROWS QUERIES PART-OF-A-NAME`, by default 20,000, 100 and all.
+
+#![expect(clippy::print_stdout, reason = "a benchmark tells what it measured")]
+#![expect(clippy::cast_precision_loss, reason = "counts are small")]
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::odd::{ALL, Odd, named};
+use elacsym::{
+    Database, Document, DocumentId, IdKind, Namespace, Query, RecallCheck, Result, Schema, Select, WriteBatch,
+};
+
+const ASKED: [f64; 3] = [0.9, 0.95, 0.99];
+const LIMIT: usize = 10;
+const BATCH: usize = 5_000;
+
+/// A namespace, and what is in it.
+struct Held<'a> {
+    odd: &'a Odd,
+    docs: Namespace,
+    rows: BTreeMap<u64, &'a [f32]>,
+}
+
+impl<'a> Held<'a> {
+    async fn new(odd: &'a Odd) -> Result<Self> {
+        let schema = Schema::builder(IdKind::U64)
+            .vector("v", odd.element, odd.dimension(), odd.metric)
+            .code_bits("v", odd.bits)
+            .build()?;
+        let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+        Ok(Self { odd, docs, rows: BTreeMap::new() })
+    }
+
+    async fn upsert(&mut self, rows: &[(u64, &'a [f32])]) -> Result<()> {
+        for rows in rows.chunks(BATCH) {
+            let mut batch = WriteBatch::new();
+            for (id, row) in rows {
+                batch = batch.upsert(Document::new(*id).with("v", self.odd.vector(row)));
+                self.rows.insert(*id, row);
+            }
+            self.docs.write(batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self, ids: impl Iterator<Item = u64>) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        for id in ids {
+            batch = batch.delete(id);
+            self.rows.remove(&id);
+        }
+        self.docs.write(batch).await.map(drop)
+    }
+
+    /// The share of the true nearest that is found. Of rows that are as near as each other any will do.
+    async fn recall(&self, last: &[f64], asked: f64) -> Result<f64> {
+        let mut found = 0;
+        for (query, last) in self.odd.queries.iter().zip(last) {
+            let ask = Query::nearest("v", self.odd.vector(query)).limit(LIMIT).recall(asked);
+            let hits = self.docs.query(ask.select(Select::Only(Vec::new()))).await?.hits()?;
+            let is_near = |id: &DocumentId| {
+                let row = match id {
+                    DocumentId::U64(id) => self.rows.get(id),
+                    _ => None,
+                };
+                row.is_some_and(|row| {
+                    self.odd.distance(query, row) <= last + last.abs() * 1e-12 + self.odd.noise()
+                })
+            };
+            found += hits.iter().filter(|hit| is_near(hit.document.id())).count();
+        }
+        Ok(found as f64 / (self.odd.queries.len() * LIMIT) as f64)
+    }
+
+    /// The distance of the last that counts from each query.
+    fn last(&self) -> Vec<f64> {
+        let of = |query: &Vec<f32>| {
+            let mut all: Vec<f64> = self.rows.values().map(|row| self.odd.distance(query, row)).collect();
+            all.select_nth_unstable_by(LIMIT - 1, f64::total_cmp).1.to_owned()
+        };
+        self.odd.queries.iter().map(of).collect()
+    }
+
+    async fn tell(&self, state: &str) -> Result<()> {
+        let last = self.last();
+        print!("| {} | {state}", self.odd.name);
+        for asked in ASKED {
+            print!(" | {:.3}", self.recall(&last, asked).await?);
+        }
+        let report = self.docs.measure_recall(&RecallCheck::of("v")).await?;
+        println!(" | {:.3} | {:.3} | {:.0} |", report.recall, report.expected, report.rows_scanned);
+        Ok(())
+    }
+}
+
+async fn measure(odd: &Odd) -> Result<()> {
+    let mut held = Held::new(odd).await?;
+    let ids = |count: usize| 0..count as u64;
+    // A tenth comes later, in place of others.
+    let kept = odd.rows.len() - odd.rows.len() / 10;
+    let (first, later) = odd.rows.split_at(kept);
+    held.upsert(&ids(kept).zip(first.iter().map(Vec::as_slice)).collect::<Vec<_>>()).await?;
+    held.docs.flush().await?;
+    held.tell("flushed").await?;
+    held.upsert(&ids(kept).step_by(9).zip(later.iter().map(Vec::as_slice)).collect::<Vec<_>>()).await?;
+    held.delete(ids(kept).skip(1).step_by(20)).await?;
+    held.docs.flush().await?;
+    held.tell("updated").await?;
+    held.docs.compact().await?;
+    held.tell("compacted").await
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let number = |at: usize, default: usize| match words.get(at) {
+        Some(word) => word.parse().expect("a number of rows, and one of queries"),
+        None => default,
+    };
+    let (rows, queries) = (number(0, 20_000), number(1, 100));
+    let part = words.get(2).map_or("", String::as_str);
+    println!("{rows} rows, {queries} queries, recall@{LIMIT}\n");
+    println!(
+        "| rows | state | asked .9 | .95 | .99 | measured | expected | rows scanned |\n|---|---|---|---|---|---|---|---|"
+    );
+    for (name, _) in ALL.iter().filter(|(name, _)| name.contains(part)) {
+        measure(&named(name, rows, queries)).await?;
+    }
+    Ok(())
+}
