@@ -97,7 +97,7 @@ impl World {
     }
 
     async fn delete(&mut self, ids: Range<u64>) -> Result<()> {
-        self.docs.write(ids.clone().fold(WriteBatch::new(), |batch, id| batch.delete(id))).await?;
+        self.docs.write(ids.clone().fold(WriteBatch::new(), WriteBatch::delete)).await?;
         self.rows.retain(|id, _| !ids.contains(id));
         Ok(())
     }
@@ -212,7 +212,7 @@ async fn a_region_that_is_harder_than_the_others_is_searched_longer() -> Result<
     for metric in [Metric::L2Squared, Metric::Cosine] {
         let mut rng = Rng::new(5);
         let centres = centres(&mut rng, 40, 24, 6.0);
-        let blur = |rng: &mut Rng| plus(&vec![9.0; 24], &noise(rng, 24, 3.0));
+        let blur = |rng: &mut Rng| plus(&[9.0; 24], &noise(rng, 24, 3.0));
         let mut world = World::new(metric, 24).await?;
         // In the order of their groups, as exports are.
         let rows: Vec<_> = (0..10_000)

@@ -177,7 +177,8 @@ impl View {
             let left_out = first.parted(ties);
             Ok::<_, Error>((number, first.cut(self, part, ties).await?, left_out))
         });
-        let (mut found, mut parted): (Vec<(Box<[u8]>, Place)>, Vec<_>) = (Vec::new(), Vec::new());
+        let mut found: Vec<(Box<[u8]>, Place)> = Vec::new();
+        let mut parted = Vec::new();
         for (part, rows, left_out) in try_join_all(searches).await? {
             found.extend(rows.into_iter().map(|(key, row)| (key, Place { part, row })));
             parted.extend(left_out.map(|(key, rows)| (part, key, rows)));
@@ -198,8 +199,8 @@ impl View {
         }
         // What is left out of a part is equal to the last of all, or comes behind it.
         parted.retain(|(_, key, _)| last.as_ref() == Some(key));
-        let tied = parted.into_iter().map(|(part, _, rows)| (part, number.into(), rows));
-        Ok((places, tied.collect(), stats))
+        let equals = parted.into_iter().map(|(part, _, rows)| (part, number.into(), rows));
+        Ok((places, equals.collect(), stats))
     }
 }
 
@@ -420,10 +421,10 @@ impl First {
     /// The first rows in order, and up to `ties` more that are equal to the last: those with the least ids.
     async fn cut(self, view: &View, part: &Part, ties: usize) -> Result<Vec<Ordered>> {
         let mut rows = self.sure;
-        if let Some((key, tied)) = self.tied {
+        if let Some((key, equals)) = self.tied {
             let wanted = self.depth.saturating_add(ties).saturating_sub(rows.len());
-            let tied = part.least_ids(&view.schema, &tied, wanted).await?;
-            rows.extend(tied.into_iter().map(|row| (key.clone(), row)));
+            let equals = part.least_ids(&view.schema, &equals, wanted).await?;
+            rows.extend(equals.into_iter().map(|row| (key.clone(), row)));
         }
         Ok(rows)
     }

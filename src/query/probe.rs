@@ -135,19 +135,17 @@ async fn probe_group(
             times *= 4;
             continue;
         }
-        let mut probed = Probed::default();
+        let mut all = Probed::default();
         for (probe, found) in probes.iter().zip(found) {
             let matches = probe.matches();
-            probed.promised.0 += matches * if found.exact { 1.0 } else { chosen.recall };
-            probed.promised.1 += matches;
-            probed.leaves += found.leaves;
-            probed.scanned += found.scanned;
-            probed.reranked += found.reranked;
-            probed
-                .near
-                .extend(found.near.into_iter().map(|(distance, row)| (probe.target.at, distance, row)));
+            all.promised.0 += matches * if found.exact { 1.0 } else { chosen.recall };
+            all.promised.1 += matches;
+            all.leaves += found.leaves;
+            all.scanned += found.scanned;
+            all.reranked += found.reranked;
+            all.near.extend(found.near.into_iter().map(|(distance, row)| (probe.target.at, distance, row)));
         }
-        return Ok(probed);
+        return Ok(all);
     }
 }
 
@@ -244,9 +242,9 @@ impl<'a> Curves<'a> {
         while low < high {
             let middle = usize::midpoint(low, high);
             if is_enough(self.recall(middle, ranks), queries, recall) {
-                high = middle
+                high = middle;
             } else {
-                low = middle + 1
+                low = middle + 1;
             }
         }
         low

@@ -117,7 +117,7 @@ impl Part {
             }
             left = left.saturating_sub(ids.len() as u64);
             match ids.into_iter().next_back() {
-                Some((last, _)) => after = Some(last),
+                Some((id, _)) => after = Some(id),
                 None => return Err(Error::internal("rows without an id")),
             }
         }
@@ -160,10 +160,10 @@ impl View {
         let Some(last) = count.checked_sub(1).and_then(|last| found.get(last)).map(|(key, _)| *key) else {
             return Ok(Vec::new());
         };
-        let ties = |other: &(f64, Place)| other.0.total_cmp(&last).is_eq();
-        let start = found.iter().position(ties).unwrap_or_default();
+        let equals_last = |other: &(f64, Place)| other.0.total_cmp(&last).is_eq();
+        let start = found.iter().position(equals_last).unwrap_or_default();
         let mut tied = found.split_off(start);
-        tied.truncate(tied.iter().take_while(|other| ties(other)).count());
+        tied.truncate(tied.iter().take_while(|other| equals_last(other)).count());
         let wanted = count - start;
         if tied.len() > wanted {
             let places: Vec<Place> = tied.iter().map(|(_, place)| *place).collect();

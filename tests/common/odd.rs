@@ -264,12 +264,16 @@ fn normal(rng: &mut Rng) -> f32 {
 }
 
 pub fn scaled(mut vector: Vec<f32>, factor: f32) -> Vec<f32> {
-    vector.iter_mut().for_each(|x| *x *= factor);
+    for x in &mut vector {
+        *x *= factor;
+    }
     vector
 }
 
 fn shifted(mut vector: Vec<f32>, by: f32) -> Vec<f32> {
-    vector.iter_mut().for_each(|x| *x += by);
+    for x in &mut vector {
+        *x += by;
+    }
     vector
 }
 

@@ -102,7 +102,7 @@ impl Curve {
                 region.points.push(recall);
             }
             let shares = || region.points.iter().flatten().all(|recall| (0.0..=1.0).contains(recall));
-            if !ascends || !(queries.is_finite() && queries >= 1.0) || !shares() {
+            if !(ascends && queries.is_finite() && queries >= 1.0 && shares()) {
                 return Err(bad("a region is not sound"));
             }
             curve.regions.push(region);

@@ -90,12 +90,12 @@ impl View {
             parts.iter().zip(&loaded).map(|(part, loaded)| self.best(part, loaded, &weights, (limit, ties)));
         let best = try_join_all(searches).await?;
         stats.rows_scanned = parts.iter().map(|part| part.matching.len()).sum();
-        let (mut places, mut tied) = (Vec::new(), Vec::new());
+        let (mut places, mut equals) = (Vec::new(), Vec::new());
         for (part, (best, left_out)) in parts.iter().zip(best) {
             places.extend(best.into_iter().map(|(key, row)| (key, Place { part: part.number, row })));
-            tied.extend(left_out.map(|(key, rows)| (part.number, key, rows)));
+            equals.extend(left_out.map(|(key, rows)| (part.number, key, rows)));
         }
-        Ok((places, tied, stats))
+        Ok((places, equals, stats))
     }
 
     async fn text_of(&self, part: &Part) -> Result<TextSource> {
