@@ -7,6 +7,7 @@
 #![expect(clippy::cast_precision_loss, reason = "counts are small")]
 
 #[path = "../tests/common/mod.rs"]
+#[expect(clippy::indexing_slicing, reason = "what tests share")]
 mod common;
 
 use std::collections::BTreeMap;

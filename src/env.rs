@@ -217,7 +217,7 @@ mod tests {
         let env = runtime.block_on(async { Env::current() }).unwrap();
         let mut work = std::pin::pin!(async {
             env.sleep(Duration::from_millis(1)).await;
-            env.timeout(Duration::from_secs(60), async { 7 }).await
+            env.timeout(Duration::from_mins(1), async { 7 }).await
         });
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         let slept = loop {

@@ -290,7 +290,9 @@ fn a_filter_deeper_than_the_stack_is_refused_wherever_it_is_given() {
                 docs.query(query.clone()).await.unwrap_err(),
                 docs.query_all(std::slice::from_ref(query)).await.unwrap_err(),
             ];
-            refused.iter().for_each(|error| says(error, ErrorKind::LimitExceeded, &["at most 32"]));
+            for error in &refused {
+                says(error, ErrorKind::LimitExceeded, &["at most 32"]);
+            }
         }
         let refused = [
             docs.scan(Scan::new().filter(f())).await.unwrap_err(),
@@ -298,7 +300,9 @@ fn a_filter_deeper_than_the_stack_is_refused_wherever_it_is_given() {
             docs.measure_recall(&RecallCheck::of("v").filter(f())).await.unwrap_err(),
             snapshot.count_matching(&filter).await.unwrap_err(),
         ];
-        refused.iter().for_each(|error| says(error, ErrorKind::LimitExceeded, &["at most 32"]));
+        for error in &refused {
+            says(error, ErrorKind::LimitExceeded, &["at most 32"]);
+        }
         let condition = || Condition::new(f());
         for batch in [
             WriteBatch::new().delete_by_filter(f()),
@@ -379,6 +383,7 @@ async fn an_option_that_a_query_has_no_use_for_is_refused() -> Result<()> {
     let near = || Leg::nearest("v", [1.0, 0.0]);
     let text = || Leg::text(TextQuery::any("body", "tea"));
     let order = || Leg::order_by([Order::asc("n")]);
+    #[expect(clippy::type_complexity, reason = "it is said once")]
     let efforts: [(fn(Leg) -> Leg, fn(Query) -> Query); 3] = [
         (|leg| leg.recall(0.9), |query| query.recall(0.9)),
         (|leg| leg.probes(3), |query| query.probes(3)),

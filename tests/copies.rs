@@ -62,7 +62,7 @@ async fn source() -> Result<(MemoryBackend, Writer)> {
 async fn copy(
     from: &MemoryBackend,
     writer: &mut Writer,
-    passes: &[&dyn Fn(&str) -> bool],
+    passes: &[&(dyn Fn(&str) -> bool + Sync)],
 ) -> Result<MemoryBackend> {
     let copy = MemoryBackend::new();
     for pass in passes {
@@ -111,7 +111,7 @@ async fn a_copy_in_the_order_of_the_manual_opens_and_shows_whole_batches() -> Re
 
 #[tokio::test(start_paused = true)]
 async fn a_copy_in_any_order_opens_or_says_what_is_missing() -> Result<()> {
-    let kinds: [&dyn Fn(&str) -> bool; 3] =
+    let kinds: [&(dyn Fn(&str) -> bool + Sync); 3] =
         [&|key| key.contains("/manifest/"), &|key| key.contains("/wal/"), &|key| {
             !key.contains("/manifest/") && !key.contains("/wal/")
         }];

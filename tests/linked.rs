@@ -326,7 +326,7 @@ async fn a_linked_batch_is_held_against_older_rows_in_few_rounds_and_only_where_
     counting.reset();
     let begun = elapsed();
     assert_eq!(space.snapshot(Consistency::Eventual).await?.count().await?, 4 * rows);
-    let rounds = delayed.round_trips(elapsed() - begun);
+    let rounds = delayed.round_trips(elapsed().checked_sub(begun).unwrap());
     assert!((1..=4).contains(&rounds), "{rounds} rounds");
     Ok(())
 }
@@ -366,9 +366,8 @@ async fn patches_are_limited_by_bytes_and_go_on_in_parts() -> Result<()> {
     assert_eq!(patched, 500);
     assert!(by(&space, 0..500).await?.iter().all(|by| *by == Some(5)));
     // By id there is no part: 500 documents of more than 200 bytes.
-    let patches =
-        (0..500).fold(WriteBatch::new(), |batch, id| batch.patch(Document::new(id).with("by", 6u64)));
-    assert_eq!(space.write(patches.allow_partial()).await.unwrap_err().kind(), ErrorKind::LimitExceeded);
+    let by_id = (0..500).fold(WriteBatch::new(), |batch, id| batch.patch(Document::new(id).with("by", 6u64)));
+    assert_eq!(space.write(by_id.allow_partial()).await.unwrap_err().kind(), ErrorKind::LimitExceeded);
     Ok(())
 }
 

@@ -1,5 +1,4 @@
 //! Names as long as they may be, on a real file system.
-#![expect(clippy::unwrap_used, reason = "a test panics")]
 
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::{

@@ -1,6 +1,6 @@
 //! Recall as it is measured from outside, against sums in f64, on collections that are not tidy: whatever the data,
 //! it is at least what was asked for, in every state that rows come to lie in.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test panics")]
+#![expect(clippy::indexing_slicing, reason = "a test panics")]
 #![expect(clippy::cast_precision_loss, reason = "counts are small")]
 
 mod common;
@@ -244,6 +244,7 @@ async fn the_longest_row_is_found_by_its_inner_product() -> Result<()> {
 #[tokio::test]
 async fn exact_order_is_that_of_f64() -> Result<()> {
     let mut rng = Rng::new(11);
+    #[expect(clippy::type_complexity, reason = "it is said once")]
     let draws: [(&str, fn(&mut Rng) -> Vec<f32>); 4] = [
         ("tiny", |rng| scaled(normals(rng, 24), 1e-30)),
         ("huge", |rng| scaled(normals(rng, 24), 1e14)),

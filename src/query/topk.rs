@@ -131,7 +131,9 @@ mod tests {
             let turn = turn % entries.len().max(1);
             entries.rotate_left(turn);
             let mut top = TopK::new(limit);
-            entries.iter().for_each(|(distance, row)| top.push(*distance, *row));
+            for (distance, row) in &entries {
+                top.push(*distance, *row);
+            }
             entries.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let last = limit.checked_sub(1).and_then(|last| entries.get(last)).map(|last| last.0);
             entries.retain(|(distance, _)| limit > 0 && last.is_none_or(|last| distance.total_cmp(&last).is_le()));

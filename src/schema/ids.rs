@@ -246,6 +246,7 @@ mod tests {
             one in proptest::collection::btree_set(0u64..400, 0..120),
             other in proptest::collection::btree_set(0u64..400, 0..40),
         ) {
+            #[expect(clippy::type_complexity, reason = "it is said once")]
             let kinds: [(IdKind, fn(u64) -> DocumentId); 3] = [
                 (IdKind::U64, DocumentId::U64),
                 (IdKind::Uuid, |n| Uuid::from_u128(u128::from(n) << 90).into()),

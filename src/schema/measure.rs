@@ -110,7 +110,12 @@ mod tests {
             assert!(cosine > 1.0 - 1e-6, "{length}: {halves:?}");
             // What fits is stored as it is.
             if (0.01..1e4).contains(&length) {
-                assert!(halves.iter().zip(vector).all(|(x, y)| *x == f16::from_f32(y).to_f32()));
+                assert!(
+                    halves
+                        .iter()
+                        .zip(vector)
+                        .all(|(x, y)| x.to_bits() == f16::from_f32(y).to_f32().to_bits())
+                );
             }
         }
         // By other metrics the length counts.

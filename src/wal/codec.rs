@@ -355,7 +355,9 @@ mod tests {
         let stream = |batches: &[RecordBatch], layout: &SchemaRef| {
             let mut bytes = Vec::new();
             let mut writer = StreamWriter::try_new(&mut bytes, layout).unwrap();
-            batches.iter().for_each(|batch| writer.write(batch).unwrap());
+            for batch in batches {
+                writer.write(batch).unwrap();
+            }
             writer.finish().unwrap();
             drop(writer);
             Bytes::from(bytes)

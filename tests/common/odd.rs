@@ -114,7 +114,7 @@ pub fn named(name: &str, rows: usize, queries: usize) -> Odd {
 
 impl Odd {
     pub fn dimension(&self) -> usize {
-        self.rows[0].len()
+        self.rows.first().map_or(0, Vec::len)
     }
 
     pub fn bits(self, bits: u8) -> Self {
@@ -195,7 +195,9 @@ fn each(rows: usize, queries: usize, rng: &mut Rng, mut draw: impl FnMut(&mut Rn
 
 fn long_row(rows: usize, queries: usize, rng: &mut Rng, times: f32) -> Odd {
     let mut odd = each(rows, queries, rng, |rng| uniform(rng, 32));
-    odd.rows[0] = scaled(odd.rows[0].clone(), times);
+    if let Some(row) = odd.rows.first_mut() {
+        *row = scaled(std::mem::take(row), times);
+    }
     odd
 }
 

@@ -121,7 +121,7 @@ async fn a_forged_dictionary_with_right_sums_is_damage_and_never_a_panic() -> Re
         let mut forged = sound.clone();
         // In the head too: it holds copies of what is read to open the files.
         for part in [files.clone(), head.start + 40..head.end - blocks * 8] {
-            for _ in 0..1 + seed.below(8) {
+            for _ in 0..=seed.below(8) {
                 let at = part.start + seed.below(u32::try_from(part.len()).unwrap()) as usize;
                 forged[at] = u8::try_from(seed.below(256)).unwrap();
             }
@@ -254,7 +254,7 @@ async fn what_is_left_out_could_not_be_a_hit() -> Result<()> {
             let plan = &Arc::new(plan.clone());
             let found = source.look_up(&Env::current()?, plan).await?;
             let loaded = Loaded::new(source.clone(), Arc::clone(plan), found, (true, false)).await?;
-            let stats = Stats::new(&plan, &[loaded.count(&roaring::RoaringBitmap::new())?]);
+            let stats = Stats::new(plan, &[loaded.count(&roaring::RoaringBitmap::new())?]);
             answers.push(loaded.search(&stats, Some(&allowed), limit, ties)?);
         }
         assert_eq!(answers[0], answers[1], "{plan:?} {limit} {ties}");

@@ -196,7 +196,9 @@ mod tests {
     fn ties_with_the_worst_are_kept_beside() {
         let found = |limit, ties, offered: &[(f32, u32)]| {
             let mut top = Top::new(limit, ties, None);
-            offered.iter().for_each(|(score, row)| top.push(*score, *row));
+            for (score, row) in offered {
+                top.push(*score, *row);
+            }
             top.finish()
         };
         let rows = |rows: &[u32]| rows.iter().copied().collect::<RoaringBitmap>();
@@ -208,7 +210,9 @@ mod tests {
         let mixed = [(1.0, 2), (2.0, 4), (1.0, 0), (0.5, 3), (1.0, 1)];
         assert_eq!(found(2, true, &mixed), (vec![(2.0, 4), (1.0, 0)], rows(&[1, 2])));
         let mut top = Top::new(2, true, None);
-        ascending.iter().for_each(|(score, row)| top.push(*score, *row));
+        for (score, row) in &ascending {
+            top.push(*score, *row);
+        }
         assert!(top.least() <= 1.0 && top.least() > 0.99);
     }
 }

@@ -176,6 +176,7 @@ mod tests {
     use crate::query::{Combine, Rank, TextQuery};
 
     /// Everything that is derived elsewhere, of a tree deeper than the stack.
+    #[expect(clippy::needless_pass_by_value, reason = "it is dropped here")]
     fn survives<T: Tree + Clone + PartialEq + fmt::Debug>(deep: T, other: &T) {
         let copy = deep.clone();
         assert!(copy == deep && &deep != other);
