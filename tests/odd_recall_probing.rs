@@ -189,8 +189,9 @@ async fn rows_with_one_vector_do_not_hide_the_others() -> Result<()> {
         assert!(report.queries > 30, "different vectors are asked for: {report:?}");
         assert!(report.recall >= 0.94, "{report:?}");
         let outside = world.recall(&queries, 10, |q| Query::nearest("v", q), |_, _| true).await?;
-        assert!((report.recall - outside).abs() < 0.05, "{report:?}, outside {outside}");
-        assert!(report.expected - outside < 0.03, "{report:?}, outside {outside}");
+        // Of 60 queries each is known to about 0.03.
+        assert!((report.recall - outside).abs() < 0.08, "{report:?}, outside {outside}");
+        assert!(report.expected - outside < 0.06, "{report:?}, outside {outside}");
 
         // The nearest to the placeholder are its copies, in order of ids, and few of them are looked at.
         let response = world.docs.query(Query::nearest("v", placeholder.clone()).limit(10)).await?;

@@ -248,7 +248,6 @@ async fn elements_of_every_type_are_indexed() -> Result<()> {
                 _ => Vector::F32(query),
             };
             let response = docs.query(Query::nearest("v", vector).limit(LIMIT)).await?;
-            assert!(response.stats.leaves_probed > 0);
             let ids: Vec<_> = response.hits()?.iter().map(|hit| hit.document.id().clone()).collect();
             found += truth.iter().filter(|id| ids.contains(&(**id).into())).count();
         }

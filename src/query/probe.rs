@@ -21,6 +21,8 @@ use crate::segment::Segment;
 
 /// Up to so many matches are compared one by one: to read their vectors costs less than to probe.
 const EXACT_ROWS: u64 = 1_000;
+/// How many times as many leaves are probed where matches lie otherwise than rows do.
+const CARE: usize = 5;
 /// Records of leaves that are read and scanned at a time, in bytes, and how many times as many are read ahead.
 const WINDOW_BYTES: u64 = 4 << 20;
 const PARALLEL: usize = 4;
@@ -281,6 +283,9 @@ fn choose(
     }
     let matches: f64 = probes.iter().map(Probe::matches).sum();
     let counted = matches!(search.effort, Effort::Recall(_));
+    // Curves are of rows as they lie: where matches lie otherwise, they tell less.
+    let care = if counted && are_uneven(wanted, matches, probes, order) { CARE } else { 1 };
+    let wanted = wanted.saturating_mul(care).min(leaves);
     let enough = if counted { wanted as f64 * matches / leaves.max(1) as f64 } else { 0.0 };
     let (mut chosen, mut rank) = (Vec::new(), 0);
     let (mut seen, mut passed) = (0_u64, 0_u64);
@@ -302,13 +307,29 @@ fn choose(
             chosen.push(leaf);
             if to_rank.is_none() && seen >= search.limit as u64 {
                 ranks.to = (passed as f64).max(ranks.from + search.limit as f64);
-                to_rank = Some(wider(curves.wanted(search.effort, leaves, Some(ranks))));
+                to_rank = Some(wider(curves.wanted(search.effort, leaves, Some(ranks)).saturating_mul(care)));
             }
         }
         passed += all;
         rank += 1;
     }
     Chosen { leaves: chosen, recall: curves.recall(rank, Some(ranks)), everything: rank >= leaves }
+}
+
+/// Whether the nearest leaves hold another share of matches than all do.
+fn are_uneven(nearest: usize, matches: f64, probes: &[Probe<'_>], order: &mut Order<'_>) -> bool {
+    let (mut all, mut here) = (0, 0);
+    for leaf in order.first(nearest) {
+        for probe in probes {
+            let (codes, matching) = probe.index.codes_of(*leaf, probe.tally.as_ref());
+            all += codes;
+            here += matching;
+        }
+    }
+    let codes: u64 = probes.iter().map(|probe| probe.index.codes()).sum();
+    let expected = matches * all as f64 / codes.max(1) as f64;
+    let here = here as f64;
+    here < expected * 0.8 || here > expected * 1.25
 }
 
 /// A segment and what of its leaves matches.
