@@ -44,7 +44,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// What happens when the object to be written exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PutMode {
-    /// The put fails with [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists) and changes nothing.
+    /// The put fails with [`ErrorKind::AlreadyExists`] and changes nothing.
     Create,
     /// The object is replaced, whole.
     Overwrite,
@@ -88,7 +88,7 @@ impl ListPage {
 /// - An error of a put says nothing about whether the object was written: callers read it back. The exceptions
 ///   are [`PermissionDenied`](crate::ErrorKind::PermissionDenied) and
 ///   [`StorageFull`](crate::ErrorKind::StorageFull), which mean that it was not and will not be.
-/// - A missing object is [`ErrorKind::NotFound`](crate::ErrorKind::NotFound), never another error.
+/// - A missing object is [`ErrorKind::NotFound`], never another error.
 /// - A backend may retry reads; it must not retry a put in create mode, or it may refuse its own write.
 /// - No key is a folder of another: callers never write both `a` and `a/b`, so files and folders will do.
 /// - Dropping a future may or may not cancel the request.
@@ -103,7 +103,7 @@ pub trait StorageBackend: fmt::Debug + fmt::Display + Send + Sync + 'static {
     async fn get(&self, key: &ObjectKey) -> Result<Bytes>;
 
     /// Reads an object whole if it has at most `bytes_max` bytes. A larger one is
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt): nothing that large was ever written there.
+    /// [`ErrorKind::Corrupt`]: nothing that large was ever written there.
     ///
     /// Whoever may write to the store decides how large an object is. What is provided reads it first, and
     /// then looks at its size: a backend that is told the size before the body comes should refuse it there.
@@ -117,7 +117,7 @@ pub trait StorageBackend: fmt::Debug + fmt::Display + Send + Sync + 'static {
     }
 
     /// Reads a range of an object: exactly the bytes asked for. A range that ends past the object is
-    /// [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt).
+    /// [`ErrorKind::Corrupt`].
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes>;
 
     /// The size and time of an object.
