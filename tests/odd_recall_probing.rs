@@ -189,9 +189,9 @@ async fn rows_with_one_vector_do_not_hide_the_others() -> Result<()> {
         assert!(report.queries > 30, "different vectors are asked for: {report:?}");
         assert!(report.recall >= 0.94, "{report:?}");
         let outside = world.recall(&queries, 10, |q| Query::nearest("v", q), |_, _| true).await?;
-        // Of 60 queries each is known to about 0.03.
-        assert!((report.recall - outside).abs() < 0.08, "{report:?}, outside {outside}");
-        assert!(report.expected - outside < 0.06, "{report:?}, outside {outside}");
+        // Of 60 queries each is known to about 0.02.
+        assert!((report.recall - outside).abs() < 0.05, "{report:?}, outside {outside}");
+        assert!(report.expected - outside < 0.03, "{report:?}, outside {outside}");
 
         // The nearest to the placeholder are its copies, in order of ids, and few of them are looked at.
         let response = world.docs.query(Query::nearest("v", placeholder.clone()).limit(10)).await?;
@@ -273,9 +273,6 @@ async fn recall_holds_in_every_state() -> Result<()> {
 /// far from what is asked for. In the column that the order of the rows follows and in another.
 #[tokio::test]
 async fn filters_that_follow_the_space_keep_the_recall() -> Result<()> {
-    // Where matches lie otherwise than rows do, less is found than the 0.95 that is asked for: by the leaves that
-    // chance makes, 0.88 and more.
-    const KEPT: f64 = 0.8;
     let mut rng = Rng::new(23);
     let centres = centres(&mut rng, 100, 24, 1.0);
     let mut world = World::new(Metric::L2Squared, 24).await?;
@@ -293,13 +290,13 @@ async fn filters_that_follow_the_space_keep_the_recall() -> Result<()> {
         for groups in [80, 50, 10, 1] {
             let ask = |query: &[f32]| Query::nearest(column, query).filter(Filter::lt("group", groups));
             let share = world.recall(&queries, 10, ask, |_, row| row.group < groups).await?;
-            assert!(share >= KEPT, "{column}, the first {groups} groups of 100: {share}");
+            assert!(share >= 0.94, "{column}, the first {groups} groups of 100: {share}");
         }
         for most in [8_000, 5_000, 1_000, 100] {
             let ask = |query: &[f32]| Query::nearest(column, query).filter(Filter::lt("n", most));
             let matches = |id, _: &Row| i64::try_from(id * 7_919 % 10_007).unwrap() < most;
             let share = world.recall(&queries, 10, ask, matches).await?;
-            assert!(share >= KEPT, "{column}, {most} of 10,007: {share}");
+            assert!(share >= 0.94, "{column}, {most} of 10,007: {share}");
         }
     }
     Ok(())
@@ -328,7 +325,7 @@ async fn rows_without_a_vector_do_not_count_as_matches() -> Result<()> {
         for column in ["v", "w"] {
             let ask = |query: &[f32]| Query::nearest(column, query).filter(Filter::gte("group", from));
             let share = world.recall(&queries, 10, ask, |_, row| row.group >= from).await?;
-            assert!(share >= 0.85, "{column}, groups from {from}: {share}");
+            assert!(share >= 0.94, "{column}, groups from {from}: {share}");
         }
     }
     Ok(())

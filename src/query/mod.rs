@@ -14,6 +14,7 @@ mod filter;
 mod fusion;
 mod hits;
 mod keys;
+mod leaves;
 mod leg;
 mod nearest;
 mod order;

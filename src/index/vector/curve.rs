@@ -43,13 +43,6 @@ pub(super) struct Region {
     pub(super) points: Vec<[f32; NEIGHBOURS.len()]>,
 }
 
-/// Neighbours by their ranks: those from the first on, and before the second.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Ranks {
-    pub(crate) from: f64,
-    pub(crate) to: f64,
-}
-
 /// The curve for a query.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CurveAt<'a> {
@@ -112,24 +105,9 @@ impl Curve {
 }
 
 impl CurveAt<'_> {
-    /// The share of the neighbours of these ranks that the nearest `probes` leaves hold.
-    pub(crate) fn recall(&self, probes: f64, ranks: Ranks) -> f64 {
-        let first = |count: f64| count * self.of_first(probes, count);
-        let (from, to) = (ranks.from.max(0.0), ranks.to.max(1.0));
-        if from <= 0.0 || from >= to {
-            self.of_first(probes, to)
-        } else {
-            ((first(to) - first(from)) / (to - from)).clamp(0.0, 1.0)
-        }
-    }
-
-    /// The curve is as good as that of so many queries.
-    pub(crate) fn queries(&self) -> f64 {
-        self.region.map_or(1.0, |region| f64::from(region.queries))
-    }
-
-    /// The share of the `count` nearest.
-    fn of_first(&self, probes: f64, count: f64) -> f64 {
+    /// The share of the `count` nearest that the nearest `probes` leaves hold.
+    pub(crate) fn recall(&self, probes: f64, count: f64) -> f64 {
+        let count = count.max(1.0);
         let (all, leaves) = (f64::from(self.curve.vectors), f64::from(self.curve.leaves));
         if probes >= leaves {
             return 1.0;
@@ -146,6 +124,11 @@ impl CurveAt<'_> {
             before = Some((measured, share));
         }
         between(before, (all, evenly), count)
+    }
+
+    /// The curve is as good as that of so many queries.
+    pub(crate) fn queries(&self) -> f64 {
+        self.region.map_or(1.0, |region| f64::from(region.queries))
     }
 
     /// The share of the nearest of a number that was measured.

@@ -93,8 +93,20 @@ impl Hunt {
         Self { list: Shortlist::new(limit), found: Found::default() }
     }
 
-    pub(crate) fn finish(self) -> Found {
-        Found { candidates: self.list.finish(), ..self.found }
+    /// The rows that were found so far, those included that are sure not to be among the nearest by now.
+    pub(crate) fn rows(&self) -> u64 {
+        let copies: u64 = self.found.copies.iter().map(|(_, rows)| rows.len() - 1).sum();
+        self.list.len() as u64 + copies
+    }
+
+    /// The estimated distances of those that seem the nearest, at most so many, and the leaves they lie in.
+    pub(crate) fn likeliest(&self, count: usize) -> Vec<(f64, u32)> {
+        self.list.likeliest(count)
+    }
+
+    /// What is in question for the `limit` nearest, of as many as were looked for or fewer.
+    pub(crate) fn finish(self, limit: usize) -> Found {
+        Found { candidates: self.list.finish(limit), ..self.found }
     }
 }
 
@@ -188,13 +200,13 @@ impl VectorIndex {
         Ok(counts)
     }
 
-    /// How many codes a leaf has, and how many of them match.
-    pub(crate) fn codes_of(&self, leaf: u32, tally: Option<&Tally>) -> (u64, u64) {
-        self.entries_of(leaf).fold((0, 0), |(all, matches), (at, entry)| {
+    /// How many codes of a leaf match.
+    pub(crate) fn matches_of(&self, leaf: u32, tally: Option<&Tally>) -> u64 {
+        let matches = |(at, entry): (usize, &Entry)| {
             let codes = u64::from(entry.codes);
-            let here = tally.map_or(codes, |tally| tally.of(at, entry).min(codes));
-            (all + codes, matches + here)
-        })
+            tally.map_or(codes, |tally| tally.of(at, entry).min(codes))
+        };
+        self.entries_of(leaf).map(matches).sum()
     }
 
     /// What is read of some leaves, given nearest first, no more than about so many bytes at a time.

@@ -34,7 +34,7 @@ mod tests;
 pub(crate) use build::{Built, fits, train};
 pub(crate) use centroids::CentroidSet;
 pub(crate) use copies::{Coded, Seen};
-pub(crate) use curve::{CurveAt, Ranks, is_enough};
+pub(crate) use curve::{CurveAt, is_enough};
 pub(crate) use index::{Hunt, Plan, Tally, VectorIndex};
 #[cfg(feature = "testing")]
 pub use kernels::ScanTrial;

@@ -85,6 +85,7 @@ pub(crate) struct Candidate {
     pub(crate) lower: f64,
     pub(crate) estimate: f64,
     pub(crate) row: u32,
+    pub(crate) leaf: u32,
 }
 
 /// The rows that may be among the k nearest.
@@ -206,6 +207,7 @@ impl Query {
         let scale = record.scale();
         let visit = Visit {
             kernels: self.kernels,
+            leaf: u32::try_from(leaf).unwrap_or(u32::MAX),
             tables,
             apart,
             relation,
@@ -253,6 +255,7 @@ fn square(components: &[f64]) -> f64 {
 /// A query at a leaf.
 struct Visit<'a> {
     kernels: &'static Kernels,
+    leaf: u32,
     tables: &'a Tables,
     /// Whether the tables are of what leads from the leaf to the query.
     apart: bool,
@@ -335,7 +338,7 @@ impl Visit<'_> {
         let rounding = ROUNDING * (constant.abs() + inside.abs());
         let estimate = add + (constant + inside) * self.back;
         let error = (DEVIATIONS * variance.sqrt() + rounding) * self.back + ROUNDING_WIDE * add.abs();
-        list.push(estimate, error, row);
+        list.push(Candidate { lower: estimate - error, estimate, row, leaf: self.leaf });
     }
 
     fn row(&self, vector: usize) -> u32 {
@@ -368,12 +371,12 @@ impl Shortlist {
         }
     }
 
-    fn push(&mut self, estimate: f64, error: f64, row: u32) {
-        let (lower, upper) = (estimate - error, estimate + error);
-        if lower > self.threshold() {
+    fn push(&mut self, candidate: Candidate) {
+        let upper = candidate.upper();
+        if candidate.lower > self.threshold() {
             return;
         }
-        self.candidates.push(Candidate { lower, estimate, row });
+        self.candidates.push(candidate);
         // What is no number bounds nothing.
         if upper.is_nan() {
             return;
@@ -387,13 +390,40 @@ impl Shortlist {
         }
     }
 
-    /// The rows that are still in question, the most likely first.
-    pub(crate) fn finish(mut self) -> Vec<Candidate> {
-        let threshold = self.threshold();
-        // What is no number is kept: the exact distance will tell.
-        self.candidates.retain(|candidate| candidate.lower.is_nan() || candidate.lower <= threshold);
+    /// How many were in question at some time.
+    pub(crate) fn len(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// The estimates of those that are the nearest by them, at most so many, and the leaves they lie in.
+    pub(crate) fn likeliest(&self, count: usize) -> Vec<(f64, u32)> {
+        let mut all: Vec<(f64, u32)> =
+            self.candidates.iter().map(|candidate| (candidate.estimate, candidate.leaf)).collect();
+        if count < all.len() {
+            all.select_nth_unstable_by(count, |a, b| a.0.total_cmp(&b.0));
+            all.truncate(count);
+        }
+        all
+    }
+
+    /// The rows that are still in question for the `limit` nearest, the most likely first.
+    pub(crate) fn finish(mut self, limit: usize) -> Vec<Candidate> {
+        let mut uppers: Vec<f64> =
+            self.candidates.iter().map(Candidate::upper).filter(|upper| !upper.is_nan()).collect();
+        if (1..=uppers.len()).contains(&limit) {
+            let (_, threshold, _) = uppers.select_nth_unstable_by(limit - 1, f64::total_cmp);
+            // What is no number is kept: the exact distance will tell.
+            self.candidates.retain(|candidate| candidate.lower.is_nan() || candidate.lower <= *threshold);
+        }
         self.candidates.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.row.cmp(&b.row)));
         self.candidates
+    }
+}
+
+impl Candidate {
+    /// It is no farther than this, as far as is known. No number if nothing is.
+    fn upper(&self) -> f64 {
+        2.0 * self.estimate - self.lower
     }
 }
 
@@ -438,15 +468,31 @@ impl Eq for Ordered {}
 mod tests {
     use super::*;
 
+    fn list(limit: usize, distances: &[(f64, f64)]) -> Shortlist {
+        let mut list = Shortlist::new(limit);
+        for (row, (estimate, error)) in (0..).zip(distances) {
+            list.push(Candidate { lower: estimate - error, estimate: *estimate, row, leaf: 0 });
+        }
+        list
+    }
+
+    fn rows(found: &[Candidate]) -> Vec<u32> {
+        found.iter().map(|candidate| candidate.row).collect()
+    }
+
     #[test]
     fn a_bound_that_is_no_number_displaces_nothing() {
-        let mut list = Shortlist::new(2);
-        list.push(f64::NAN, 1.0, 0);
-        list.push(3.0, 0.1, 1);
-        list.push(1.0, f64::NAN, 2);
-        list.push(2.0, 0.1, 3);
-        list.push(9.0, 0.1, 4);
-        let rows: Vec<u32> = list.finish().iter().map(|candidate| candidate.row).collect();
-        assert_eq!(rows, [2, 3, 1, 0]);
+        let list = list(2, &[(f64::NAN, 1.0), (3.0, 0.1), (1.0, f64::NAN), (2.0, 0.1), (9.0, 0.1)]);
+        assert_eq!(rows(&list.finish(2)), [2, 3, 1, 0]);
+    }
+
+    #[test]
+    fn fewer_may_be_asked_for_than_were_looked_for() {
+        let near = [(5.0, 0.1), (1.0, 0.2), (4.0, 0.1), (1.3, 0.2), (2.0, 0.1), (3.0, 0.1)];
+        assert_eq!(rows(&list(4, &near).finish(4)), [1, 3, 4, 5]);
+        assert_eq!(rows(&list(4, &near).finish(1)), [1, 3]);
+        let mut likeliest = list(4, &near).likeliest(2);
+        likeliest.sort_by(|a, b| a.0.total_cmp(&b.0));
+        assert_eq!(likeliest, [(1.0, 0), (1.3, 0)]);
     }
 }

@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 use super::build::{Built, train};
 use super::centroids::CentroidSet;
 use super::copies::{COPIES_MIN, Coded};
-use super::curve::{Curve, Ranks};
+use super::curve::Curve;
 use super::index::{Found, Hunt, VectorIndex};
 use super::kmeans::Progress;
 use super::query::Query;
@@ -94,7 +94,7 @@ async fn search(
         assert_eq!(records.iter().map(|record| record.len() as u64).sum::<u64>(), bytes);
         hunt = index.scan(&env, query, (window, records), filtered.clone(), hunt).await?;
     }
-    Ok(hunt.finish())
+    Ok(hunt.finish(limit))
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn only_allowed_rows_are_found_and_counted_leaf_by_leaf() -> Result<()> {
             let tally = index.tally(&matching).await?;
             let mut counted = 0;
             for leaf in &leaves {
-                let (all, matches) = index.codes_of(*leaf, Some(&tally));
+                let (all, matches) = (index.matches_of(*leaf, None), index.matches_of(*leaf, Some(&tally)));
                 let one = index.plan(&[*leaf], None, 1 << 20);
                 let scanned = search(&index, &query, &[*leaf], Some(&matching), usize::MAX).await?;
                 assert_eq!(scanned.candidates.len() as u64, matches, "leaf {leaf}");
@@ -264,15 +264,12 @@ fn a_curve_rises_to_one() {
         for neighbours in [1.0, 10.0, 40.0, 1_000.0, 2_500.0] {
             let mut last = 0.0;
             for probes in 0..=leaves {
-                let recall = curve.recall(probes.into(), Ranks { from: 0.0, to: neighbours });
+                let recall = curve.recall(probes.into(), neighbours);
                 assert!(recall >= last && recall <= 1.0, "{probes} probes, {neighbours} neighbours");
-                // Farther neighbours lie in farther leaves, but for chance.
-                let behind = Ranks { from: neighbours / 2.0, to: neighbours };
-                assert!(curve.recall(probes.into(), behind) <= recall + 0.1);
                 last = recall;
             }
             assert!(last > 0.999);
-            assert!(curve.recall(1.0, Ranks { from: 0.0, to: neighbours }) < 0.9);
+            assert!(curve.recall(1.0, neighbours) < 0.9);
         }
     }
     let mut bytes = Vec::new();
@@ -302,7 +299,6 @@ fn a_curve_tells_regions_apart() {
     }
     let set = made(Metric::L2Squared, 5, &coded);
     let curve = measured(&set, &coded);
-    let ten = Ranks { from: 0.0, to: 10.0 };
     let home = |vector: &[f32]| {
         let query = Query::new(&set, Metric::L2Squared, vector);
         let scores = query.scores().iter().zip(0_u32..);
@@ -310,6 +306,6 @@ fn a_curve_tells_regions_apart() {
     };
     let near_group: Vec<f32> = centres[7].iter().map(|c| c + 0.1).collect();
     let (grouped, blurred) = (curve.at(home(&near_group)), curve.at(home(&[400.2; DIMENSION])));
-    assert!(grouped.recall(2.0, ten) > 0.95, "{}", grouped.recall(2.0, ten));
-    assert!(blurred.recall(2.0, ten) < 0.8, "{}", blurred.recall(2.0, ten));
+    assert!(grouped.recall(2.0, 10.0) > 0.95, "{}", grouped.recall(2.0, 10.0));
+    assert!(blurred.recall(2.0, 10.0) < 0.8, "{}", blurred.recall(2.0, 10.0));
 }
