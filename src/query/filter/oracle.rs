@@ -53,7 +53,7 @@ pub(super) fn matches(filter: &Filter, document: &Document, new: Option<&Documen
             any_text(name, &|text| regex::Regex::new(pattern).unwrap().is_match(text))
         }
         Filter::Fuzzy(name, fuzzy) => any_text(name, &|text| similar(fuzzy, text)),
-        Filter::Tokens(_) => unreachable!("tests/token_filters.rs has an evaluator of its own"),
+        Filter::Tokens(_) => unreachable!("tests/it/token_filters.rs has an evaluator of its own"),
     }
 }
 

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test panics")]
 #![expect(clippy::cast_precision_loss, reason = "counts of tests are small")]
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeMap;
 use std::fmt;

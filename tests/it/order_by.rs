@@ -1,5 +1,5 @@
 //! Queries in order of attributes as a user meets them: the order is that of sorting by hand, wherever documents
-//! lie. `tests/cold_filters.rs` holds what it costs to find the first of many.
+//! lie. `tests/it/cold_filters.rs` holds what it costs to find the first of many.
 #![expect(clippy::indexing_slicing, reason = "a test")]
 
 use std::cmp::{Ordering, Reverse};
@@ -9,9 +9,7 @@ use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::*;
 use uuid::Uuid;
 
-#[path = "common/rng.rs"]
-#[expect(dead_code, unreachable_pub, reason = "other tests draw otherwise")]
-mod rng;
+use crate::common::rng;
 use rng::Rng;
 
 #[derive(Clone, Debug)]

@@ -8,9 +8,7 @@ use elacsym::query::{AggregateGroup, Aggregated};
 use elacsym::schema::AttributeType;
 use elacsym::*;
 
-#[path = "common/rng.rs"]
-#[expect(dead_code, unreachable_pub, reason = "other tests draw otherwise")]
-mod rng;
+use crate::common::rng;
 use rng::Rng;
 
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use elacsym::schema::AttributeType;
 use elacsym::*;
 
-mod common;
+use crate::common;
 use common::api::filter;
 use common::predicate::Predicate;
 use common::rng::Rng;

@@ -8,9 +8,7 @@
 #![expect(clippy::future_not_send, reason = "each test has one thread")]
 #![expect(unreachable_pub, reason = "a test crate has no API")]
 
-#[path = "liveness/gate.rs"]
 mod gate;
-#[path = "liveness/paused.rs"]
 mod paused;
 
 use std::pin::pin;

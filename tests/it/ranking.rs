@@ -19,9 +19,7 @@ use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, StorageBackend};
 use elacsym::*;
 
-#[path = "common/rng.rs"]
-#[expect(dead_code, unreachable_pub, reason = "other tests draw otherwise")]
-mod rng;
+use crate::common::rng;
 use rng::Rng;
 
 const WORDS: [&str; 6] = ["cold", "store", "object", "query", "tea", "search"];

@@ -1,5 +1,6 @@
 //! Many writers, and writers that give up: nothing acknowledged is lost or doubled.
 
+#[path = "../storm/mod.rs"]
 mod storm;
 
 use std::sync::Arc;

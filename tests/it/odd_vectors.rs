@@ -3,7 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "a test panics")]
 #![expect(clippy::cast_precision_loss, reason = "counts are small")]
 
-mod common;
+use crate::common;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The collection carried by the repository is what its README says.
 
-#[path = "../examples/common/mod.rs"]
+#[path = "../../examples/common/mod.rs"]
 mod common;
 
 use std::collections::HashSet;

@@ -7,9 +7,7 @@ use elacsym::query::Hit;
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::*;
 
-#[path = "common/rng.rs"]
-#[expect(dead_code, unreachable_pub, reason = "other tests draw otherwise")]
-mod rng;
+use crate::common::rng;
 use rng::Rng;
 
 const AUTHORS: [&str; 3] = ["ann", "bob", "cyd"];

@@ -1,0 +1,38 @@
+//! What the public API promises, one file for each promise: one crate, so that the library is linked once.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod aggregates;
+mod bad_input;
+mod cold_filters;
+mod cold_text;
+mod concurrency;
+mod conversions;
+mod copies;
+mod damaged_objects;
+mod data;
+mod equals;
+mod filter_laws;
+mod full_text;
+mod fuzzy;
+mod handles;
+mod hybrid;
+mod linked;
+mod liveness;
+mod long_logs;
+mod names;
+mod odd_recall_probing;
+mod odd_vectors;
+mod order_by;
+mod pages;
+mod pruning;
+mod public_api;
+mod ranking;
+mod reads;
+mod round_trips;
+mod text_answers;
+mod text_extras;
+mod token_filters;
+mod trigrams;
+mod vector_index;
