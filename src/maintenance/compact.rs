@@ -53,7 +53,7 @@ pub(super) async fn compact(engine: &Arc<Engine>) -> Result<CompactReport> {
 async fn compact_once(engine: &Arc<Engine>, start: &Base) -> Result<CompactReport> {
     let inputs = &start.view.segments;
     if let [] | [_] = inputs.as_slice()
-        && inputs.iter().all(|part| part.deletes.is_empty() && is_indexed(engine, part))
+        && inputs.iter().all(|part| part.deletes.is_empty() && is_well_indexed(engine, part))
     {
         return Ok(CompactReport::default());
     }
@@ -75,15 +75,15 @@ async fn compact_once(engine: &Arc<Engine>, start: &Base) -> Result<CompactRepor
     }
 }
 
-/// Whether a segment has the indexes that it would get if it were written now.
-fn is_indexed(engine: &Engine, part: &Part) -> bool {
+/// Whether a segment has the indexes that it would get if it were written now, by leaves that fit.
+fn is_well_indexed(engine: &Engine, part: &Part) -> bool {
     let Source::Segment(segment) = &part.source else { return false };
     let rows_min = engine.context.settings.index_rows_min.max(1);
     let columns = engine.schema.columns().iter().enumerate();
     let lacks = |(at, column): (usize, &Column)| {
         segment.vector_count(at) as usize >= rows_min && !segment.meta().centroids.contains_key(&column.name)
     };
-    !columns.into_iter().any(lacks)
+    segment.meta().unfit.is_empty() && !columns.into_iter().any(lacks)
 }
 
 /// Segments merged and uploaded, and where each old row went.

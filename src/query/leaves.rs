@@ -170,9 +170,10 @@ impl Late {
         self.late + self.late.sqrt() <= (1.0 - recall) * self.of || self.late <= if_even + if_even.sqrt()
     }
 
-    /// The recall that this lets expect.
-    pub(super) fn recall(self) -> f64 {
-        1.0 - self.late / (self.late + self.of).max(1.0)
+    /// The recall that this lets expect, if what lies there of matches that lie evenly is no news.
+    pub(super) fn recall(self, if_even: Option<f64>) -> f64 {
+        let news = (self.late - if_even.unwrap_or_default() * self.of).max(0.0);
+        1.0 - news / (news + self.of).max(1.0)
     }
 }
 
@@ -212,11 +213,12 @@ mod tests {
                 (0..16).map(|at| (f64::from(u8::try_from(at).unwrap()), if at < late { 7 } else { 2 }));
             Late::new(&leaves, found.collect(), 16)
         };
-        assert!(found(0).allows(0.99, None) && found(0).recall() > 0.999);
+        assert!(found(0).allows(0.99, None) && found(0).recall(None) > 0.999);
         assert!(!found(1).allows(0.9, None) && found(1).allows(0.8, None));
         assert!(!found(2).allows(0.8, None) && found(2).allows(0.7, None));
         // One of sixteen is expected there.
         let if_even = Some(1.0 / 16.0);
+        assert!(found(1).recall(if_even) > 0.999 && found(1).recall(None) < 0.95);
         assert!(found(2).allows(0.99, if_even) && !found(3).allows(0.9, if_even));
         // Only the nearest tell.
         let near = vec![(1.0, 0), (2.0, 1), (3.0, 9), (f64::NAN, 9)];

@@ -27,7 +27,7 @@ const EXACT_ROWS: u64 = 1_000;
 const WIDER: usize = 4;
 /// So many of the nearest tell whether farther leaves are worth their while, at least.
 const EVIDENCE: usize = 24;
-/// Where at least this share of the rows matches, as where a few are deleted, the others cannot lie otherwise by much.
+/// Where at least this share of the rows matches, as where a few are deleted, what curves tell of all still holds.
 const MOST: f64 = 0.75;
 /// Records of leaves that are read and scanned at a time, in bytes, and how many times as many are read ahead.
 const WINDOW_BYTES: u64 = 4 << 20;
@@ -146,9 +146,10 @@ async fn probe_group(
         if chosen.are_all {
             break 1.0;
         }
-        let expected = curves.recall(wanted, search.promised());
-        if is_settled(search, wanted, &probes, &curves, late) {
-            break late.map_or(expected, |late| expected.min(late.recall()));
+        let if_even = if_even(search, wanted, &curves);
+        if is_settled(search, &probes, late, if_even) {
+            let expected = curves.recall(wanted, search.promised());
+            break late.map_or(expected, |late| expected.min(late.recall(if_even)));
         }
         before = chosen.leaves.len();
         times = times.saturating_mul(WIDER);
@@ -187,18 +188,17 @@ fn evidence(search: &Nearest) -> usize {
     search.limit.max(EVIDENCE)
 }
 
-/// Whether what was probed is enough, by the curves and by what was found.
-fn is_settled(
-    search: &Nearest,
-    wanted: usize,
-    probes: &[Probe<'_>],
-    curves: &Curves<'_>,
-    late: Option<Late>,
-) -> bool {
+/// The share of the nearest that curves let expect in the farther half of so many leaves, where so many rows match that
+/// they cannot lie much otherwise than all.
+fn if_even(search: &Nearest, wanted: usize, curves: &Curves<'_>) -> Option<f64> {
+    let within = |leaves| curves.recall(leaves, evidence(search));
+    (curves.matching() >= MOST).then(|| within(wanted) - within(wanted / 2))
+}
+
+/// Whether what was probed is enough.
+fn is_settled(search: &Nearest, probes: &[Probe<'_>], late: Option<Late>, if_even: Option<f64>) -> bool {
     let Effort::Recall(recall) = search.effort else { return true };
     let found: u64 = probes.iter().map(Probe::found).sum();
-    let farther = |count| curves.recall(wanted, count) - curves.recall(wanted / 2, count);
-    let if_even = (curves.matching() >= MOST).then(|| farther(evidence(search)));
     found >= search.limit as u64 && late.is_none_or(|late| late.allows(recall, if_even))
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Indexes {
 #[derive(Debug)]
 pub(super) struct ColumnIndex {
     pub(super) named: Named,
+    /// Whether the leaves are of rows that lie about as these do.
+    pub(super) fits: bool,
     /// The bytes of the set, if it is new.
     pub(super) fresh: Option<Bytes>,
     /// What lies in the file of the column, from [`RECORDS_START`] on.
@@ -78,7 +80,7 @@ impl Indexing {
             if coded.len() < self.rows_min.max(1) {
                 continue;
             }
-            let (named, fresh) = self.set(name, shape, &coded)?;
+            let Chosen { named, fits, fresh } = self.set(name, shape, &coded)?;
             let built = Built::new(&named.set, &coded, &self.progress)?;
             if number == 0 {
                 indexes.order = Some(complete(built.order(&coded), rows));
@@ -87,34 +89,39 @@ impl Indexing {
                 places = self::places(indexes.order.as_deref(), rows);
             }
             let (records, section) = built.finish(&named.set, &coded, &places, number > 0, RECORDS_START)?;
-            indexes.columns.insert(name.to_owned(), ColumnIndex { named, fresh, records, section });
+            indexes.columns.insert(name.to_owned(), ColumnIndex { named, fits, fresh, records, section });
         }
         Ok(indexes)
     }
 
     /// The set for a column: the one there is, unless it is outgrown, or fits no longer and may be made anew.
-    fn set(&self, name: &str, shape: VectorColumn, coded: &Coded) -> Result<(Named, Option<Bytes>)> {
-        let there = self.sets.get(name);
+    fn set(&self, name: &str, shape: VectorColumn, coded: &Coded) -> Result<Chosen> {
         let rows = coded.rows.len() as u64;
-        let mut serves = there.filter(|named| rows < named.meta.trained.saturating_mul(OUTGROWN));
-        if let Some(named) = serves.filter(|_| self.renew)
-            && !fits(&named.set, coded, &self.progress)?
-        {
-            serves = None;
-        }
-        match (serves, self.names.get(name), there) {
-            (Some(named), _, _) | (None, None, Some(named)) => Ok((named.clone(), None)),
-            (None, Some(id), _) => {
-                let mut chance = Random::new(self.seed);
-                let mut random = || chance.next();
-                let set = train(shape.metric, shape.code_bits, coded, &mut random, &self.progress)?;
-                let bytes = set.encode();
-                let meta = CentroidsMeta { id: *id, size: bytes.len() as u64, trained: set.trained() };
-                Ok((Named { meta, set: Arc::new(set) }, Some(bytes)))
+        if let Some(named) = self.sets.get(name) {
+            let may_be_new = self.names.contains_key(name);
+            let outgrown = rows >= named.meta.trained.saturating_mul(OUTGROWN);
+            if !(outgrown && may_be_new) {
+                let fits = fits(&named.set, coded, &self.progress)?;
+                if fits || !(self.renew && may_be_new) {
+                    return Ok(Chosen { named: named.clone(), fits, fresh: None });
+                }
             }
-            (None, None, None) => Err(Error::internal("a column without a set")),
         }
+        let id = *self.names.get(name).ok_or_else(|| Error::internal("a column without a set"))?;
+        let mut chance = Random::new(self.seed);
+        let mut random = || chance.next();
+        let set = train(shape.metric, shape.code_bits, coded, &mut random, &self.progress)?;
+        let bytes = set.encode();
+        let meta = CentroidsMeta { id, size: bytes.len() as u64, trained: set.trained() };
+        Ok(Chosen { named: Named { meta, set: Arc::new(set) }, fits: true, fresh: Some(bytes) })
     }
+}
+
+/// The set that a column is indexed by.
+struct Chosen {
+    named: Named,
+    fits: bool,
+    fresh: Option<Bytes>,
 }
 
 /// An order of some rows, and behind them the others as they come.

@@ -4,7 +4,7 @@
 //! would lose it. Sections are looked up by name, and unknown ones are carried along.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -90,6 +90,9 @@ pub(crate) struct SegmentMeta {
     /// The centroid sets that vector columns are indexed by, by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) centroids: BTreeMap<String, CentroidsMeta>,
+    /// Those of these columns whose rows their set does not fit: a compaction makes them a new one.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) unfit: BTreeSet<String>,
     /// `text`, if there are text columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<FileMeta>,
@@ -175,6 +178,9 @@ impl SegmentMeta {
         }
         if !self.centroids.keys().all(|column| self.vectors.contains_key(column)) {
             return bad("centroids of no vector column");
+        }
+        if !self.unfit.iter().all(|column| self.centroids.contains_key(column)) {
+            return bad("a set that does not fit is of no column");
         }
         if self.text.is_some() != schema.texts().next().is_some() {
             return bad("the text columns are not those of the schema");
@@ -288,6 +294,7 @@ mod tests {
             attributes: file.clone(),
             vectors: [("v".to_owned(), file)].into(),
             centroids: BTreeMap::new(),
+            unfit: BTreeSet::new(),
             text: None,
             deletes: Some(DeletesMeta { manifest: 8, nonce: Uuid::max(), count: 4, size: 5, checksum: 6 }),
         }

@@ -1,7 +1,7 @@
 //! Building a segment, in memory: rows come in the order of their ids, and are laid out by the leaves of the first
 //! vector column if that is indexed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
 use std::sync::Arc;
 
@@ -127,11 +127,12 @@ impl SegmentBuilder {
         }
         let (attributes, attributes_meta) = file.finish();
         let (mut vectors, mut vectors_meta) = (Vec::new(), BTreeMap::new());
-        let (mut made, mut used) = (BTreeMap::new(), BTreeMap::new());
+        let (mut made, mut used, mut unfit) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         for (name, writer) in columns.vectors {
             let index = indexes.remove(&name);
             let section = index.map(|index| {
                 used.insert(name.clone(), index.named.meta);
+                unfit.extend((!index.fits).then(|| name.clone()));
                 made.extend(index.fresh.map(|bytes| (name.clone(), (index.named, bytes))));
                 index.section
             });
@@ -153,6 +154,7 @@ impl SegmentBuilder {
             attributes: attributes_meta,
             vectors: vectors_meta,
             centroids: used,
+            unfit,
             text: text_meta,
             deletes: None,
         };
