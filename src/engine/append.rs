@@ -116,7 +116,7 @@ impl Engine {
                 {
                     return self.won(base, &head, draft, first_sent).await;
                 }
-                Ok(Some(found)) => return self.lost(base, draft, found).await,
+                Ok(Some(found)) => return self.lost(base, draft, found, first_sent).await,
                 Ok(None) if !self.trusts(base.verified, Safeguard::WriterFreshness) => {
                     // It may have been there and been collected.
                     self.reopen_quietly().await;
@@ -146,13 +146,12 @@ impl Engine {
 
     /// The entry is ours. It counts if its number had never been used before.
     async fn won(&self, base: &Base, head: &EntryHead, draft: &Draft, sent: Moment) -> Result<Appended> {
-        let doubt = |cause| Error::in_doubt(head.sequence.0, draft.batch, cause);
-        if !self.trusts(base.verified, Safeguard::WriterFreshness)
-            && !self.genuine(head).await.map_err(|e| doubt(Some(e)))?
-        {
-            tracing::warn!(namespace = %self.name, sequence = %head.sequence, "an entry landed where the log had been collected");
-            self.reopen_quietly().await;
-            return Err(doubt(None));
+        if !self.trusts(base.verified, Safeguard::WriterFreshness) {
+            let doubt = |cause| Error::in_doubt(head.sequence.0, draft.batch, cause);
+            if !self.genuine(head).await.map_err(|e| doubt(Some(e)))? {
+                tracing::debug!(namespace = %self.name, sequence = %head.sequence, "an entry landed where the log had been collected");
+                return self.missed(head, draft, sent, None).await;
+            }
         }
         let run = Run::new(&self.schema, draft.body.rows.clone(), draft.body.deletes.clone())?;
         let segments = draft.linked.iter().map(|segment| Arc::new(segment.linked_by(head.sequence)));
@@ -164,21 +163,35 @@ impl Engine {
     }
 
     /// The entry is another's. A request of ours that still travels will find the number taken.
-    async fn lost(&self, base: &Base, draft: &Draft, found: Entry) -> Result<Appended> {
-        let sequence = found.head.sequence;
+    async fn lost(&self, base: &Base, draft: &Draft, found: Entry, sent: Moment) -> Result<Appended> {
+        let head = found.head;
         match self.take_in(found, base.verified, Safeguard::WriterFreshness).await {
-            Ok(true) => {}
-            // The number may have been ours, been collected, and been taken by one who slept as long as we.
-            outcome if !self.trusts(base.verified, Safeguard::WriterFreshness) => {
-                self.reopen_quietly().await;
-                return Err(Error::in_doubt(sequence.0, draft.batch, outcome.err()));
-            }
-            Ok(false) => self.reopen().await?,
+            Ok(true) => Ok(Appended::Moved),
+            Ok(false) => self.missed(&head, draft, sent, None).await,
             // It links a segment that is gone: a newer manifest has its rows.
-            Err(e) if e.is_missing() => self.reopen().await?,
-            Err(e) => return Err(e),
+            Err(e) if e.is_missing() => self.missed(&head, draft, sent, Some(e)).await,
+            Err(e) if !self.trusts(sent, Safeguard::WriterFreshness) => {
+                self.missed(&head, draft, sent, Some(e)).await
+            }
+            Err(e) => Err(e),
         }
-        Ok(Appended::Moved)
+    }
+
+    /// The number is one that the log has left behind. If the batch was sent for it a short while ago it was never part
+    /// of the log, for that would still be there. Otherwise it may have been, and have been collected since.
+    async fn missed(
+        &self,
+        head: &EntryHead,
+        draft: &Draft,
+        sent: Moment,
+        cause: Option<Error>,
+    ) -> Result<Appended> {
+        if self.trusts(sent, Safeguard::WriterFreshness) {
+            self.reopen().await?;
+            return Ok(Appended::Moved);
+        }
+        self.reopen_quietly().await;
+        Err(Error::in_doubt(head.sequence.0, draft.batch, cause))
     }
 
     /// Looks for the newest state after a write has failed: if that fails too, the next call will.

@@ -14,6 +14,7 @@ mod filter;
 mod fusion;
 mod hits;
 mod keys;
+#[expect(clippy::cast_precision_loss, reason = "leaves are counted, and shares of them compared")]
 mod leaves;
 mod leg;
 mod nearest;
