@@ -392,6 +392,8 @@ mod tests {
     }
 
     #[cfg(unix)]
+    type Planted<'a> = (&'a str, &'a dyn Fn(&Path));
+
     #[tokio::test]
     async fn a_folder_that_others_may_have_planted_is_not_used() -> Result<()> {
         use std::os::unix::fs::{PermissionsExt, symlink};
@@ -399,7 +401,7 @@ mod tests {
         let own = format!("elacsym-{}", STORE.simple());
         let (elsewhere, victim) = (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
         std::fs::write(victim.path(), "precious").unwrap();
-        let plant: [(&str, &dyn Fn(&Path)); 3] = [
+        let plant: [Planted<'_>; 3] = [
             ("a link to a folder", &|at| symlink(elsewhere.path(), at).unwrap()),
             ("a folder that all may enter", &|at| {
                 std::fs::create_dir(at).unwrap();

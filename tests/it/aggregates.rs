@@ -1,6 +1,6 @@
 //! Aggregates and facets as a user meets them: what they give is what counting by hand gives, wherever documents
 //! lie.
-#![expect(clippy::indexing_slicing, clippy::cast_precision_loss, reason = "a test")]
+#![expect(clippy::cast_precision_loss, reason = "a test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

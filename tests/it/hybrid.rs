@@ -1,10 +1,5 @@
 //! Queries of several legs as a user meets them: fusion is what it is defined to be, wherever documents lie.
-#![expect(
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    reason = "a test"
-)]
+#![expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "a test")]
 #![expect(clippy::disallowed_methods, reason = "round trips are counted by tokio's paused clock")]
 
 use std::collections::{BTreeMap, BTreeSet};

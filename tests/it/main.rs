@@ -1,6 +1,7 @@
 //! What the public API promises, one file for each promise: one crate, so that the library is linked once.
 
 #[path = "../common/mod.rs"]
+#[expect(clippy::indexing_slicing, reason = "tests panic")]
 mod common;
 
 mod aggregates;
