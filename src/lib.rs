@@ -1,10 +1,12 @@
-//! A search database that runs inside your process; its only stateful dependency is an object store.
+//! An embedded search database whose only stateful dependency is an object store: vectors, full text and filters in
+//! one query, with no server.
 //!
 //! A [`Database`] is a place on a store: a bucket with a prefix, a local folder, or memory. A [`Namespace`] is
 //! one searchable collection in it, with a [`Schema`] of its own. Any number of processes may open, write and
 //! read the same ones at the same time; they meet on the store alone, without a server, a lock or a leader.
 //!
-//! A query searches vectors, exactly or by an index, or text by BM25. The fusion of both is to come.
+//! A query has one leg or several: nearest vectors (exact, or by an index at the recall you ask for), full text by
+//! BM25, an order by attributes. Their results are fused, filtered, rescored, grouped and paged in one call.
 //!
 //! ```
 //! use elacsym::schema::AttributeType;

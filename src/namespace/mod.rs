@@ -229,7 +229,7 @@ impl Namespace {
         self.read(|now| async move { now.page(scan).await }).await
     }
 
-    /// The nearest documents, with exact distances. See [`Snapshot::query`].
+    /// Runs a query on the newest state. See [`Snapshot::query`].
     ///
     /// # Errors
     /// As [`Snapshot::query`].

@@ -125,8 +125,9 @@ impl Snapshot {
         self.told(self.view.scan(scan).await).await
     }
 
-    /// The nearest documents, with exact distances. Columns with an index find the share of them that
-    /// [`Query::recall`] asks for, the tail and small segments all.
+    /// Runs a query on this state: its legs, what fuses, rescores and groups their results, and the documents of the
+    /// hits. A vector leg compares all vectors of the tail and of small segments, and finds of the others the share
+    /// that [`Query::recall`] asks for; distances in the answer are exact.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a wrong column, vector, recall, filter or selection,

@@ -48,7 +48,7 @@ pub(crate) struct Segment {
     rows: Arc<Rows>,
     row_ids: RowIds,
     weights: Weights,
-    /// The index of the attributes; segments of earlier versions have none.
+    /// The index of the attributes; there is none if it would be larger than a manifest allows.
     attributes: Option<Arc<AttributeIndex>>,
     /// For each column of the schema, its vectors if it is a vector column.
     vectors: Vec<Option<Vectors>>,

@@ -1,7 +1,7 @@
 //! Where objects live: a narrow port to any object store, and what stands behind it.
 //!
-//! The protocol needs four verbs of a store: put if absent, get by range, list and delete; and one
-//! overwrite that is advisory. [`StorageBackend`] is just that.
+//! [`StorageBackend`] has the operations that the protocol needs and no others: put if absent (and one overwrite,
+//! which is advisory), get whole and by range, head, list by page, list folders, delete.
 //!
 //! **Invariant:** only `key` spells names of objects.
 
