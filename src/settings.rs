@@ -90,7 +90,8 @@ pub struct Settings {
     /// database was created with, 24 hours if this process creates it. To say another than the database has is
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
     pub grace: Option<Duration>,
-    /// How long one request to the store may take before its outcome counts as unknown. Default 30 s.
+    /// How long one request to the store may take before its outcome counts as unknown, besides one second for each
+    /// megabyte that it carries. Default 30 s.
     pub request_timeout: Duration,
     /// How long a write may go on after its first unclean answer before it ends as
     /// [`ErrorKind::Indeterminate`](crate::ErrorKind::Indeterminate). Default 60 s.

@@ -91,8 +91,12 @@ impl Handles {
 
     /// All that are open, and none from here on.
     pub(super) fn take_all(&self) -> Vec<Namespace> {
-        let slots = std::mem::take(&mut *self.slots());
-        let open = slots.by_name.into_values().filter_map(|slot| match slot {
+        let mut slots = self.slots();
+        // Leases are numbered on: the end of one from before is not that of a later one.
+        let by_name = std::mem::take(&mut slots.by_name);
+        (slots.idle, slots.idle_bytes) = Default::default();
+        drop(slots);
+        let open = by_name.into_values().filter_map(|slot| match slot {
             Slot::Lent { lease, .. } => Namespace::borrow(&lease),
             Slot::Idle { namespace, .. } => Some(namespace),
         });

@@ -117,13 +117,11 @@ impl Engine {
                     return self.won(base, &head, draft, first_sent).await;
                 }
                 Ok(Some(found)) => return self.lost(base, draft, found, first_sent).await,
-                Ok(None) if !self.trusts(base.verified, Safeguard::WriterFreshness) => {
-                    // It may have been there and been collected.
-                    self.reopen_quietly().await;
-                    return Err(Error::in_doubt(head.sequence.0, draft.batch, Some(error)));
-                }
+                // Whether it was there and was collected, an answer to the next request will tell.
                 Ok(None) => {}
                 Err(e) if e.is(ErrorKind::Unavailable) => {}
+                // Not ours, which this version could read.
+                Err(e) if e.is(ErrorKind::UnsupportedVersion) => return Err(e),
                 Err(e) => return Err(Error::in_doubt(head.sequence.0, draft.batch, Some(e))),
             }
             if self.context.env.elapsed(first_sent) > self.context.settings.write_timeout {

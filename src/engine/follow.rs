@@ -224,10 +224,10 @@ impl Engine {
         let listed = Listing::page(&self.context.backend, &self.keys, before).await?.entries;
         match listed.as_slice() {
             [first] => Ok(first.sequence == head.sequence),
-            [first, second, ..]
-                if first.sequence == head.sequence && second.sequence == head.sequence.next() =>
-            {
-                let next = self.read_entry(second.sequence).await?;
+            // A list may lack an entry that came meanwhile, and have one behind it: whether there is a gap, only the
+            // entry itself tells.
+            [first, _, ..] if first.sequence == head.sequence => {
+                let next = self.read_entry(head.sequence.next()).await?;
                 Ok(next.is_some_and(|next| next.head.previous == head.batch))
             }
             _ => Ok(false),

@@ -56,8 +56,8 @@ impl Plan {
         Ok(Self { indexing, engine: Arc::clone(engine) })
     }
 
-    /// Where the sets no longer fit the rows that are first written, new ones are made: for what rewrites all rows,
-    /// so that what was deleted does not shape leaves for ever.
+    /// Where a set does not fit the rows that are written, a new one is made, one for each column: for what rewrites all
+    /// rows, so that what was deleted does not shape leaves for ever.
     pub(super) fn renewing(mut self) -> Self {
         Arc::make_mut(&mut self.indexing).renew = true;
         self
@@ -73,7 +73,6 @@ impl Plan {
         let files = self.engine.context.env.blocking(work).await??;
         if let Some(files) = &files {
             let indexing = Arc::make_mut(&mut self.indexing);
-            indexing.renew = false;
             for (column, named) in files.made() {
                 indexing.names.remove(column);
                 indexing.sets.insert(column.clone(), named.clone());

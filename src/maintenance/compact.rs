@@ -52,9 +52,7 @@ pub(super) async fn compact(engine: &Arc<Engine>) -> Result<CompactReport> {
 
 async fn compact_once(engine: &Arc<Engine>, start: &Base) -> Result<CompactReport> {
     let inputs = &start.view.segments;
-    if let [] | [_] = inputs.as_slice()
-        && inputs.iter().all(|part| part.deletes.is_empty() && is_well_indexed(engine, part))
-    {
+    if is_compact(engine, inputs) {
         return Ok(CompactReport::default());
     }
     let merge = Merge::run(engine, start).await?;
@@ -75,15 +73,35 @@ async fn compact_once(engine: &Arc<Engine>, start: &Base) -> Result<CompactRepor
     }
 }
 
-/// Whether a segment has the indexes that it would get if it were written now, by leaves that fit.
-fn is_well_indexed(engine: &Engine, part: &Part) -> bool {
+/// Whether merging these would give the same again: nothing is dead, indexes are there, and what could be one segment is.
+fn is_compact(engine: &Engine, inputs: &[Part]) -> bool {
+    let clean = |part: &Part| part.deletes.is_empty() && is_indexed(engine, part);
+    let segment =
+        |part: &Part| if let Source::Segment(s) = &part.source { Some(Arc::clone(s)) } else { None };
+    let Some(mut segments) = inputs.iter().map(segment).collect::<Option<Vec<_>>>() else { return false };
+    segments.sort_unstable_by(|a, b| a.meta().id_min.cmp(&b.meta().id_min));
+    let apart = segments.windows(2).all(|pair| match pair {
+        [a, b] => {
+            let both = a.uncompressed_bytes().saturating_add(b.uncompressed_bytes());
+            // Both are estimates: half a segment is worth no merge of all.
+            a.meta().id_max < b.meta().id_min && both > SEGMENT_BYTES_MAX as u64 / 2
+        }
+        _ => true,
+    });
+    // Of several, leaves made anew would fit the first of them only.
+    let fits = segments.len() > 1 || segments.iter().all(|segment| segment.meta().unfit.is_empty());
+    inputs.iter().all(clean) && apart && fits
+}
+
+/// Whether a segment has the indexes that it would get if it were written now.
+fn is_indexed(engine: &Engine, part: &Part) -> bool {
     let Source::Segment(segment) = &part.source else { return false };
     let rows_min = engine.context.settings.index_rows_min.max(1);
     let columns = engine.schema.columns().iter().enumerate();
     let lacks = |(at, column): (usize, &Column)| {
         segment.vector_count(at) as usize >= rows_min && !segment.meta().centroids.contains_key(&column.name)
     };
-    segment.meta().unfit.is_empty() && !columns.into_iter().any(lacks)
+    !columns.into_iter().any(lacks)
 }
 
 /// Segments merged and uploaded, and where each old row went.
@@ -196,6 +214,9 @@ impl Merge {
         let mut next = newest.manifest.successor(env.uuid(), env.wall_ms());
         next.segments.retain(|meta| inputs.iter().all(|input| input.id != PartId::Segment(meta.id)));
         next.add(self.outputs.iter().map(|output| output.meta.clone()));
+        // Leaves made anew are of what is there now, even if of fewer rows than those before.
+        let sets = self.outputs.iter().flat_map(|output| &output.meta.centroids);
+        next.centroids.extend(sets.map(|(column, set)| (column.clone(), *set)));
         next.segments = with_deletes(engine, next.number, next.segments, &dead).await?;
         engine.commit(next).await
     }

@@ -27,8 +27,11 @@ const EXACT_ROWS: u64 = 1_000;
 const WIDER: usize = 4;
 /// So many of the nearest tell whether farther leaves are worth their while, at least.
 const EVIDENCE: usize = 24;
-/// Where at least this share of the rows matches, as where a few are deleted, what curves tell of all still holds.
-const MOST: f64 = 0.75;
+/// Leaves around a query that tell how matches lie, at least, and how many standard deviations they are off by chance.
+const LOOKED_AT: usize = 4;
+const BY_CHANCE: f64 = 3.0;
+/// However much recall is asked for, so many leaves are enough to see whether there is more beyond.
+const LEAST_MAX: f64 = 100.0;
 /// Records of leaves that are read and scanned at a time, in bytes, and how many times as many are read ahead.
 const WINDOW_BYTES: u64 = 4 << 20;
 const PARALLEL: usize = 4;
@@ -136,6 +139,8 @@ async fn probe_group(
     let home = order.get(0).unwrap_or_default();
     let curves = Curves::new(probes.iter().map(|probe| probe.share(home)));
     let wanted = curves.wanted(search.effort, search.promised(), set.len());
+    let follows = follows_space(wanted, &curves, &probes, &mut order);
+    let wanted = if follows { wanted.max(least(search.effort)) } else { wanted };
     let (mut times, mut before) = (1_usize, 0);
     let recall = loop {
         let wanted = wanted.saturating_mul(times).min(set.len());
@@ -146,7 +151,7 @@ async fn probe_group(
         if chosen.are_all {
             break 1.0;
         }
-        let if_even = if_even(search, wanted, &curves);
+        let if_even = (!follows).then(|| farther_half(search, chosen.leaves.len(), &curves));
         if is_settled(search, &probes, late, if_even) {
             let expected = curves.recall(wanted, search.promised());
             break late.map_or(expected, |late| expected.min(late.recall(if_even)));
@@ -188,11 +193,39 @@ fn evidence(search: &Nearest) -> usize {
     search.limit.max(EVIDENCE)
 }
 
-/// The share of the nearest that curves let expect in the farther half of so many leaves, where so many rows match that
-/// they cannot lie much otherwise than all.
-fn if_even(search: &Nearest, wanted: usize, curves: &Curves<'_>) -> Option<f64> {
+/// Whether matches lie otherwise than the rows do, by more than chance explains: some of the leaves around the query hold
+/// more of them than their share, or less.
+fn follows_space(wanted: usize, curves: &Curves<'_>, probes: &[Probe<'_>], order: &mut Order<'_>) -> bool {
+    if probes.iter().all(|probe| probe.tally.is_none()) {
+        return false;
+    }
+    let share = curves.matching().min(1.0);
+    // The sum of squares of n deviations is n by chance, with a deviation of √2n.
+    let (mut off, mut leaves) = (0.0_f64, 0.0_f64);
+    for leaf in order.first(wanted.max(LOOKED_AT)) {
+        let codes: u64 = probes.iter().map(|probe| probe.index.matches_of(*leaf, None)).sum();
+        let here: u64 = probes.iter().map(|probe| probe.matches_of(*leaf)).sum();
+        let expected = codes as f64 * share;
+        off += (here as f64 - expected).powi(2) / (expected * (1.0 - share) + 1.0);
+        leaves += 1.0;
+    }
+    off > leaves + BY_CHANCE * (2.0 * leaves).sqrt()
+}
+
+/// The share of the nearest that curves let expect in the farther half of so many leaves.
+fn farther_half(search: &Nearest, leaves: usize, curves: &Curves<'_>) -> f64 {
     let within = |leaves| curves.recall(leaves, evidence(search));
-    (curves.matching() >= MOST).then(|| within(wanted) - within(wanted / 2))
+    within(leaves) - within(leaves.div_ceil(2))
+}
+
+/// How many leaves are probed at least where matches follow the space: the nearest of them may lie in any of the leaves
+/// around, and all that are found in one alone. That one of n leaves holds the best is then wrong once in n times, so
+/// there have to be as many as the recall asks for.
+fn least(effort: Effort) -> usize {
+    let Effort::Recall(recall) = effort else { return 1 };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is at most 100")]
+    let leaves = (1.0 - recall).recip().ceil().clamp(1.0, LEAST_MAX) as usize;
+    leaves
 }
 
 /// Whether what was probed is enough.

@@ -15,7 +15,7 @@ pub struct QueryStats {
     /// the leg that has the most. Nothing is read of them, but for words that texts are ranked by: these are counted
     /// over all documents.
     pub segments_pruned: usize,
-    /// Rows that were alive.
+    /// Rows of all parts, deleted and replaced ones included until a compaction drops them.
     pub rows: u64,
     /// Of those, rows in the tail, which no index covers.
     pub tail_rows: u64,

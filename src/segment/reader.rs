@@ -237,6 +237,11 @@ impl Segment {
         self.weights.window(columns, from)
     }
 
+    /// What all rows take before they are compressed, in bytes, about.
+    pub(crate) fn uncompressed_bytes(&self) -> u64 {
+        self.weights.total()
+    }
+
     /// What a row takes in these columns, in bytes, about.
     pub(crate) fn row_bytes(&self, columns: &[usize], row: u32) -> u64 {
         self.weights.row_bytes(columns, row)

@@ -98,6 +98,16 @@ impl Weights {
         chosen.map(|weight| weight.row(group, rows)).fold(ROW_BYTES, u64::saturating_add)
     }
 
+    /// What all rows take in all columns.
+    pub(super) fn total(&self) -> u64 {
+        let rows = u64::from(self.rows);
+        let columns = self.columns.iter().map(|weight| match weight {
+            Weight::Fixed(bytes) => bytes.saturating_mul(rows),
+            Weight::Groups(groups) => groups.iter().map(|bytes| u64::from(*bytes)).sum(),
+        });
+        columns.fold(rows * ROW_BYTES, u64::saturating_add)
+    }
+
     /// The rows from `from` on whose values of `columns` are read together: at least one, if there is any.
     pub(super) fn window(&self, columns: &[usize], from: u32) -> Range<u32> {
         let chosen: Vec<_> = columns.iter().filter_map(|column| self.columns.get(*column)).collect();

@@ -14,7 +14,6 @@ use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
 use super::scrub::cause;
 use super::{ObjectStoreBackend, StorageBackend};
 use crate::error::{Error, Result};
-use crate::settings::Settings;
 
 #[cfg(feature = "aws")]
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -30,28 +29,23 @@ const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).expect("not zero");
 const AZURE_PAGE: NonZeroUsize = NonZeroUsize::new(5_000).expect("not zero");
 
 #[cfg(feature = "aws")]
-pub(super) fn aws(bucket: &str, root: &str, settings: &Settings) -> Result<Arc<dyn StorageBackend>> {
-    aws_by(AmazonS3Builder::from_env(), bucket, root, settings)
+pub(super) fn aws(bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
+    aws_by(AmazonS3Builder::from_env(), bucket, root)
 }
 
 #[cfg(feature = "gcp")]
-pub(super) fn gcp(bucket: &str, root: &str, settings: &Settings) -> Result<Arc<dyn StorageBackend>> {
-    gcp_by(GoogleCloudStorageBuilder::from_env(), bucket, root, settings)
+pub(super) fn gcp(bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
+    gcp_by(GoogleCloudStorageBuilder::from_env(), bucket, root)
 }
 
 #[cfg(feature = "azure")]
-pub(super) fn azure(bucket: &str, root: &str, settings: &Settings) -> Result<Arc<dyn StorageBackend>> {
-    azure_by(MicrosoftAzureBuilder::from_env(), bucket, root, settings)
+pub(super) fn azure(bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
+    azure_by(MicrosoftAzureBuilder::from_env(), bucket, root)
 }
 
 #[cfg(feature = "aws")]
-fn aws_by(
-    builder: AmazonS3Builder,
-    bucket: &str,
-    root: &str,
-    settings: &Settings,
-) -> Result<Arc<dyn StorageBackend>> {
-    let (key, value) = timeout(settings);
+fn aws_by(builder: AmazonS3Builder, bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
+    let (key, value) = TIMEOUT;
     let builder = builder.with_bucket_name(bucket).with_config(AmazonS3ConfigKey::Client(key), value);
     let retries = builder.clone().with_retry(retrying()).build().map_err(bad_environment)?;
     let builder = builder.with_credentials(Arc::clone(retries.credentials())).with_retry(once());
@@ -62,13 +56,8 @@ fn aws_by(
 }
 
 #[cfg(feature = "gcp")]
-fn gcp_by(
-    builder: GoogleCloudStorageBuilder,
-    bucket: &str,
-    root: &str,
-    settings: &Settings,
-) -> Result<Arc<dyn StorageBackend>> {
-    let (key, value) = timeout(settings);
+fn gcp_by(builder: GoogleCloudStorageBuilder, bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
+    let (key, value) = TIMEOUT;
     let builder = builder.with_bucket_name(bucket).with_config(GoogleConfigKey::Client(key), value);
     let retries = builder.clone().with_retry(retrying()).build().map_err(bad_environment)?;
     let builder = builder.with_credentials(Arc::clone(retries.credentials())).with_retry(once());
@@ -77,13 +66,8 @@ fn gcp_by(
 }
 
 #[cfg(feature = "azure")]
-fn azure_by(
-    builder: MicrosoftAzureBuilder,
-    container: &str,
-    root: &str,
-    settings: &Settings,
-) -> Result<Arc<dyn StorageBackend>> {
-    let (key, value) = timeout(settings);
+fn azure_by(builder: MicrosoftAzureBuilder, container: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
+    let (key, value) = TIMEOUT;
     let builder = builder.with_container_name(container).with_config(AzureConfigKey::Client(key), value);
     let retries = builder.clone().with_retry(retrying()).build().map_err(bad_environment)?;
     let builder = builder.with_credentials(Arc::clone(retries.credentials())).with_retry(once());
@@ -101,10 +85,9 @@ fn retrying() -> RetryConfig {
     RetryConfig { backoff, max_retries: 5, retry_timeout: Duration::from_secs(15) }
 }
 
-/// Set by key: whole `ClientOptions` would replace what the environment says (`allow_http`, proxies).
-fn timeout(settings: &Settings) -> (ClientConfigKey, String) {
-    (ClientConfigKey::Timeout, format!("{}ms", settings.request_timeout.as_millis()))
-}
+/// The time for a request as a whole grows with its size: `SteadyBackend` limits it. Set by key: whole `ClientOptions`
+/// would replace what the environment says (`allow_http`, proxies).
+const TIMEOUT: (ClientConfigKey, &str) = (ClientConfigKey::Timeout, "1h");
 
 /// A builder's error, which may quote what it was given.
 #[expect(clippy::needless_pass_by_value, reason = "the original must not live on")]
@@ -149,16 +132,16 @@ mod tests {
                 .with_access_key("Q0FOQVJZ")
                 .with_endpoint(NOWHERE.to_owned())
                 .with_allow_http(true);
-            shows_no_canary(azure_by(azure, "container", "root", &Settings::default()).unwrap()).await;
+            shows_no_canary(azure_by(azure, "container", "root").unwrap()).await;
             let sas = MicrosoftAzureBuilder::new()
                 .with_account("account")
                 .with_config(AzureConfigKey::SasKey, "sv=1&sig=CANARY")
                 .with_endpoint(NOWHERE.to_owned())
                 .with_allow_http(true);
-            shows_no_canary(azure_by(sas, "container", "root", &Settings::default()).unwrap()).await;
+            shows_no_canary(azure_by(sas, "container", "root").unwrap()).await;
             let gcp =
                 GoogleCloudStorageBuilder::new().with_service_account_key(r#"{"private_key":"CANARY"}"#);
-            let error = gcp_by(gcp, "bucket", "root", &Settings::default()).unwrap_err();
+            let error = gcp_by(gcp, "bucket", "root").unwrap_err();
             assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}");
         }
     }
@@ -286,7 +269,7 @@ mod tests {
                 .with_secret_access_key("CANARY")
                 .with_token("CANARY")
                 .with_http_connector(Connection(Arc::clone(&server)));
-            let backend = aws_by(builder, "bucket", "root", &Settings::default()).unwrap();
+            let backend = aws_by(builder, "bucket", "root").unwrap();
             assert_eq!(
                 format!("{backend} {backend:?}"),
                 "s3://bucket/root ObjectStoreBackend(s3://bucket/root)"

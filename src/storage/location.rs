@@ -156,11 +156,11 @@ fn open_bucket(
 ) -> Result<Arc<dyn StorageBackend>> {
     match cloud {
         #[cfg(feature = "aws")]
-        Cloud::Aws => super::clouds::aws(bucket, root, settings),
+        Cloud::Aws => super::clouds::aws(bucket, root),
         #[cfg(feature = "gcp")]
-        Cloud::Gcp => super::clouds::gcp(bucket, root, settings),
+        Cloud::Gcp => super::clouds::gcp(bucket, root),
         #[cfg(feature = "azure")]
-        Cloud::Azure => super::clouds::azure(bucket, root, settings),
+        Cloud::Azure => super::clouds::azure(bucket, root),
         #[cfg(not(feature = "aws"))]
         Cloud::Aws => Err(not_compiled_in("s3://", "aws")),
         #[cfg(not(feature = "gcp"))]

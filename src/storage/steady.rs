@@ -16,6 +16,11 @@ use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBacke
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 
+/// Below this bandwidth, in bytes a millisecond, a large object is given up.
+const BANDWIDTH_MIN: u64 = 1_000;
+/// Of an object of unknown size, this part of the most it may have is allowed for: most are small, and one that is not
+/// answered at all is to be noticed.
+const LIKELY_PART: u64 = 4;
 /// How often a request is sent, at most.
 const ATTEMPTS: u32 = 5;
 /// The pause before the second attempt; it doubles from there, and as much again is added by chance.
@@ -51,6 +56,11 @@ impl SteadyBackend {
         self.env.timeout(limit, request).await.unwrap_or_else(|| Err(late()))
     }
 
+    /// How long a request may take that carries at most so many bytes.
+    fn timeout_of(&self, bytes: u64) -> Duration {
+        self.timeout.saturating_add(Duration::from_millis(bytes / BANDWIDTH_MIN))
+    }
+
     async fn again<T, F>(
         &self,
         what: &(impl fmt::Display + Sync),
@@ -83,9 +93,7 @@ impl SteadyBackend {
 #[async_trait]
 impl StorageBackend for SteadyBackend {
     async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
-        // Below this bandwidth, in bytes a millisecond, a large object is given up.
-        let slow = u64::try_from(bytes.len()).unwrap_or(u64::MAX) / 1_000;
-        let timeout = self.timeout + Duration::from_millis(slow);
+        let timeout = self.timeout_of(bytes.len() as u64);
         match mode {
             PutMode::Create => self.within(timeout, key, self.inner.put(key, bytes, mode)).await,
             // The same bytes under a name of their own: once more does no harm.
@@ -108,11 +116,13 @@ impl StorageBackend for SteadyBackend {
     }
 
     async fn get_bounded(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
-        self.again(key, || self.inner.get_bounded(key, bytes_max)).await
+        let timeout = self.timeout_of(bytes_max / LIKELY_PART);
+        self.repeat(|| self.within(timeout, key, self.inner.get_bounded(key, bytes_max))).await
     }
 
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        self.again(key, || self.inner.get_range(key, range.clone())).await
+        let timeout = self.timeout_of(range.end.saturating_sub(range.start));
+        self.repeat(|| self.within(timeout, key, self.inner.get_range(key, range.clone()))).await
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {

@@ -3,14 +3,28 @@
 #[path = "../storm/mod.rs"]
 mod storm;
 
-use std::sync::Arc;
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
 
 use elacsym::env::Env;
 use elacsym::schema::AttributeType;
-use elacsym::storage::{CountingBackend, LocalBackend, MemoryBackend, StorageBackend, Verb};
-use elacsym::{Database, Document, ErrorKind, IdKind, Namespace, Result, Schema, WriteBatch};
+use elacsym::storage::{
+    CountingBackend, ListPage, LocalBackend, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode,
+    StorageBackend, Verb,
+};
+use elacsym::{
+    Consistency, Database, Document, Durability, ErrorKind, IdKind, Namespace, Result, Schema, Settings,
+    Value, WriteBatch,
+};
+use futures::future::BoxFuture;
 use futures::future::{join_all, try_join_all};
 
+use crate::liveness::paused::Paused;
 use storm::Storm;
 
 fn schema() -> Result<Schema> {
@@ -138,4 +152,104 @@ async fn a_deleted_namespace_takes_no_writes_and_its_name_is_free() -> Result<()
     // A process that held the old life is handed the new one.
     assert_eq!(docs(&backend).await?.write(row(9)).await?.upserted, 1);
     Ok(())
+}
+
+/// A store whose list of a log is read while others write: once, it lacks the second entry and has the third.
+struct Overtaken {
+    inner: Arc<dyn StorageBackend>,
+    meanwhile: Mutex<Option<BoxFuture<'static, Result<()>>>>,
+}
+
+impl fmt::Debug for Overtaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.inner, f)
+    }
+}
+
+impl fmt::Display for Overtaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+#[async_trait]
+impl StorageBackend for Overtaken {
+    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+        self.inner.put(key, bytes, mode).await
+    }
+
+    async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
+        self.inner.get(key).await
+    }
+
+    async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
+        self.inner.get_range(key, range).await
+    }
+
+    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
+        self.inner.head(key).await
+    }
+
+    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
+        let meanwhile =
+            if prefix.to_string().contains("/wal/") { self.meanwhile.lock().unwrap().take() } else { None };
+        let lacks = meanwhile.is_some();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await?;
+        }
+        let mut page = self.inner.list_page(prefix, after).await?;
+        if lacks && page.objects.len() > 2 {
+            page.objects.remove(1);
+        }
+        Ok(page)
+    }
+
+    async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
+        self.inner.list_folders(prefix).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        self.inner.delete(key).await
+    }
+}
+
+/// A writer that looked at the log long ago makes sure that its entry counts by a list, which may be taken while others
+/// write. A gap in it is no proof: the entry is there, and is not written again over what came after it.
+#[tokio::test(start_paused = true)]
+async fn an_entry_is_not_doubted_for_a_list_that_was_overtaken() -> Result<()> {
+    for durability in [Durability::Standard, Durability::Paranoid] {
+        let memory: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
+        let other = docs_of(&memory, 1, Settings::default()).await?;
+        other.write(row(7)).await?;
+        let backend = Arc::new(Overtaken { inner: Arc::clone(&memory), meanwhile: Mutex::default() });
+        let mut settings = Settings::default();
+        settings.durability = durability;
+        let shared: Arc<dyn StorageBackend> = Arc::clone(&backend) as Arc<dyn StorageBackend>;
+        let docs = docs_of(&shared, 2, settings).await?;
+        docs.snapshot(Consistency::Strong).await?;
+        #[expect(clippy::disallowed_methods, reason = "the clock is paused")]
+        tokio::time::sleep(Duration::from_hours(3)).await;
+        // The other is never long behind.
+        other.snapshot(Consistency::Strong).await?;
+        let writer = other.clone();
+        let meanwhile = async move {
+            writer.write(WriteBatch::new().upsert(Document::new(1_u64).with("n", 200_u64))).await?;
+            writer.write(row(3)).await.map(drop)
+        };
+        *backend.meanwhile.lock().unwrap() = Some(Box::pin(meanwhile));
+        let receipt = docs.write(row(1)).await?;
+        assert_eq!((receipt.sequence.0, receipt.upserted), (2, 1), "{durability:?}");
+        assert!(backend.meanwhile.lock().unwrap().is_none(), "a list was read");
+        let found = docs.get(&[1_u64.into()]).await?;
+        let n = found[0].as_ref().and_then(|document| document.get("n").cloned());
+        assert_eq!(n, Some(Value::Uint(200)), "what came later stands");
+        assert_eq!(docs.snapshot(Consistency::Strong).await?.sequence().0, 4, "no entry but these");
+    }
+    Ok(())
+}
+
+/// The namespace in a process of its own, on the paused clock.
+async fn docs_of(backend: &Arc<dyn StorageBackend>, seed: u64, settings: Settings) -> Result<Namespace> {
+    let db = Database::builder().with_env(Env::new(Paused::new(seed))).with_settings(settings);
+    db.open_backend(Arc::clone(backend)).await?.open_or_create("docs", schema()?).await
 }

@@ -208,5 +208,10 @@ async fn what_was_closed_or_deleted_is_not_opened_from_memory() -> Result<()> {
     store.db.close().await;
     let refused = known.write(WriteBatch::new().upsert(document(2))).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Closed);
+    // What was open before it is no matter of what is opened again.
+    let again = store.db.namespace("a").await?;
+    drop(known);
+    assert_eq!(store.requests_to_open("a").await?, 0);
+    drop(again);
     Ok(())
 }

@@ -8,8 +8,8 @@
 #![expect(clippy::future_not_send, reason = "each test has one thread")]
 #![expect(unreachable_pub, reason = "a test crate has no API")]
 
-mod gate;
-mod paused;
+pub mod gate;
+pub mod paused;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -352,6 +352,30 @@ async fn a_look_at_the_log_that_is_not_answered_is_sent_again() -> Result<()> {
     let (lost, later) = futures::join!(lost, docs.snapshot(Consistency::Strong));
     assert_eq!(lost?.sequence(), later?.sequence());
     assert!(start.elapsed() < LATENCY * 12, "{:?}", start.elapsed());
+    Ok(())
+}
+
+/// An entry may be large, and its way to here long: those who wait for it do not ask for it again and again.
+#[tokio::test(start_paused = true)]
+async fn readers_who_wait_for_a_long_answer_do_not_send_ever_more_requests() -> Result<()> {
+    let slow = Slow::new(LATENCY)?;
+    let docs = slow.open(Settings::default()).await?;
+    fill(&docs).await?;
+    for _ in 0..4 {
+        docs.snapshot(Consistency::Strong).await?;
+    }
+    slow.gate.hold(Verb::Get, "/wal/");
+    let mut reads = stream::FuturesUnordered::new();
+    for _ in 0..100 {
+        reads.push(docs.snapshot(Consistency::Strong));
+        // All of them are polled.
+        let _ = timeout(Duration::from_millis(100), reads.next()).await;
+    }
+    assert!((1..=20).contains(&slow.gate.held()), "{} requests", slow.gate.held());
+    slow.gate.release();
+    while let Some(read) = reads.next().await {
+        read?;
+    }
     Ok(())
 }
 

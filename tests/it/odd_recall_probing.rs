@@ -165,6 +165,7 @@ fn centres(rng: &mut Rng, count: usize, dimension: usize, scale: f64) -> Vec<Vec
 /// were not there, and what the crate measures and expects is what is found.
 #[tokio::test]
 async fn rows_with_one_vector_do_not_hide_the_others() -> Result<()> {
+    let (mut measured, mut expected, mut cases) = (0.0, 0.0, 0.0);
     for (metric, share) in
         [(Metric::Dot, 0.8), (Metric::Dot, 0.95), (Metric::Dot, 0.99), (Metric::L2Squared, 0.9)]
     {
@@ -190,8 +191,11 @@ async fn rows_with_one_vector_do_not_hide_the_others() -> Result<()> {
         assert!(report.recall >= 0.94, "{report:?}");
         let outside = world.recall(&queries, 10, |q| Query::nearest("v", q), |_, _| true).await?;
         // Of 60 queries each is known to about 0.02.
-        assert!((report.recall - outside).abs() < 0.05, "{report:?}, outside {outside}");
-        assert!(report.expected - outside < 0.03, "{report:?}, outside {outside}");
+        assert!((report.recall - outside).abs() < 0.06, "{report:?}, outside {outside}");
+        assert!(report.expected - outside < 0.05, "{report:?}, outside {outside}");
+        measured += report.recall - outside;
+        expected += report.expected - outside;
+        cases += 1.0;
 
         // The nearest to the placeholder are its copies, in order of ids, and few of them are looked at.
         let response = world.docs.query(Query::nearest("v", placeholder.clone()).limit(10)).await?;
@@ -203,6 +207,11 @@ async fn rows_with_one_vector_do_not_hide_the_others() -> Result<()> {
         }
         assert!(response.stats.rows_reranked < 1_000, "{:?}", response.stats);
     }
+    let (measured, expected): (f64, f64) = (measured / cases, expected / cases);
+    assert!(
+        measured.abs() < 0.03 && expected < 0.03,
+        "on average {measured} and {expected} above the outside"
+    );
     Ok(())
 }
 
@@ -299,6 +308,44 @@ async fn filters_that_follow_the_space_keep_the_recall() -> Result<()> {
             assert!(share >= 0.94, "{column}, {most} of 10,007: {share}");
         }
     }
+    Ok(())
+}
+
+/// Clear groups, and what matches lies in others than where it is asked: the leaf that is nearest holds none of it, or
+/// little, and the first that does need not hold the best.
+#[tokio::test]
+async fn what_matches_elsewhere_is_found_where_it_is() -> Result<()> {
+    let mut rng = Rng::new(43);
+    let centres = centres(&mut rng, 60, 24, 6.0);
+    let mut world = World::new(Metric::L2Squared, 24).await?;
+    let rows: Vec<_> = (0..12_000_u64)
+        .map(|id| {
+            let group = usize::try_from(id % 60).unwrap();
+            let v = plus(&centres[group], &noise(&mut rng, 24, 0.3));
+            (id, Row { v: Some(v), group: i64::try_from(group).unwrap() })
+        })
+        .collect();
+    world.write(rows).await?;
+    world.docs.flush().await?;
+    for (name, most) in [("a tenth", 6), ("a quarter", 15), ("half", 30)] {
+        // From where nothing matches.
+        let queries: Vec<_> =
+            (0..54).map(|at| plus(&centres[6 + at], &noise(&mut rng, 24, 0.3))).skip(most - 6).collect();
+        let most = i64::try_from(most).unwrap();
+        let ask = |query: &[f32]| Query::nearest("v", query).filter(Filter::lt("group", most));
+        let share = world.recall(&queries, 10, ask, |_, row| row.group < most).await?;
+        assert!(share >= 0.94, "{name}: {share}");
+    }
+    // Like this one, but of other groups.
+    let (mut found, mut count) = (0.0, 0.0);
+    for group in 0..60 {
+        let queries = [plus(&centres[group], &noise(&mut rng, 24, 0.3))];
+        let own = i64::try_from(group).unwrap();
+        let ask = |query: &[f32]| Query::nearest("v", query).filter(Filter::not_eq("group", own));
+        found += world.recall(&queries, 10, ask, |_, row| row.group != own).await?;
+        count += 1.0;
+    }
+    assert!(found / count >= 0.94, "all groups but one: {}", found / count);
     Ok(())
 }
 

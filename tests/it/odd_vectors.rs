@@ -332,6 +332,12 @@ async fn leaves_follow_the_rows() -> Result<()> {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(before > 0.9, "{before} of the rows were scanned by leaves that do not fit");
     assert!(after < 0.5, "{after} of the rows are scanned by leaves made anew");
+    // What comes later lies in these leaves too.
+    let later: Vec<_> = (0..1_200).map(|n| near(&mut rng, &centres[n % 24])).collect();
+    held.upsert((10_000..).zip(&later)).await?;
+    held.docs.flush().await?;
+    let later = scanned(&held).await?;
+    assert!(later < 0.5, "{later} of the rows are scanned after a flush");
     Ok(())
 }
 

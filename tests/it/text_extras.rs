@@ -352,6 +352,21 @@ async fn long_texts_are_refused_in_queries_and_marked_in_documents() -> Result<(
     Ok(())
 }
 
+/// Quotes of nothing, and as many phrases as fit into the characters, in many columns.
+#[tokio::test]
+async fn many_phrases_in_many_columns_are_read_as_far_as_they_may_be() -> Result<()> {
+    let ns = Database::open("memory://").await?.create_namespace("docs", schema()).await?;
+    ns.write(WriteBatch::new().upsert(Document::new(1).with("body", "tea"))).await?;
+    for columns in [1, 8, 40] {
+        let search = (0..columns).fold(SearchBox::new(), |search, _| search.column("body", 1.0));
+        for text in ["\"".repeat(125), "\"a\"".repeat(70), "\" \" \"tea\"".to_owned()] {
+            let found = ns.query(Query::text(search.parse(&text))).await?;
+            assert_eq!(found.rows.len(), usize::from(text.contains("tea")), "{columns} columns, {text}");
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn long_text_in_the_search_box_is_read_as_far_as_it_may_be() -> Result<()> {
     let ns = Database::open("memory://").await?.create_namespace("docs", schema()).await?;

@@ -56,7 +56,8 @@ impl Filter {
             Operand::New(name) => name.len(),
         };
         let (column, rest) = match self {
-            Self::And(_) | Self::Or(_) | Self::Not(_) | Self::Tokens(_) => ("", 0),
+            Self::And(_) | Self::Or(_) | Self::Not(_) => ("", 0),
+            Self::Tokens(tokens) => (tokens.column.as_str(), tokens.bytes()),
             // A fuzzy one is checked for itself.
             Self::IsNull(column) | Self::Fuzzy(column, _) => (column.as_str(), 0),
             Self::Eq(column, with)

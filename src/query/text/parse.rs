@@ -5,6 +5,8 @@ use super::{TextInput, TextMatch, TextPhrase, TextQuery};
 /// Characters that are read, over all columns: so that every text stays within the limits of a query.
 const CHARACTERS_MAX: usize = 1_000;
 const CLAUSES_MAX: usize = 64;
+/// Nodes that the clauses may take together, for the same reason.
+const NODES: usize = 1_000;
 
 /// Reads what people type into a search box. It is opt-in: nothing else in the crate gives characters a meaning.
 ///
@@ -143,7 +145,9 @@ impl SearchBox {
     fn clauses(&self, text: &str) -> Vec<Clause> {
         let mut rest = text.trim_start();
         let mut clauses = Vec::new();
-        while !rest.is_empty() && clauses.len() < CLAUSES_MAX {
+        // A phrase takes two nodes of a query for each column.
+        let most = (NODES / (2 * self.columns.len() + 1)).clamp(1, CLAUSES_MAX);
+        while !rest.is_empty() && clauses.len() < most {
             let mut clause = Clause::default();
             // A minus is one only before what it may do without.
             if let Some(after) = rest.strip_prefix('-').filter(|after| begins(after)) {
@@ -166,8 +170,11 @@ impl SearchBox {
                 let (word, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
                 (clause.text, rest) = (word.to_owned(), after);
             }
-            clauses.push(clause);
             rest = rest.trim_start();
+            // Quotes of nothing say nothing.
+            if !(clause.quoted && clause.text.trim().is_empty()) {
+                clauses.push(clause);
+            }
         }
         clauses
     }

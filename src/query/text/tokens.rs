@@ -52,6 +52,14 @@ impl TokenFilter {
         Self { enough: Enough::InARow, ..Self::any(column, input) }
     }
 
+    /// What the input takes.
+    pub(in crate::query) fn bytes(&self) -> usize {
+        match &self.input {
+            TextInput::Text(text) => text.len(),
+            TextInput::Tokens(tokens) => tokens.iter().map(String::len).fold(0, usize::saturating_add),
+        }
+    }
+
     /// The last token may go on. In a column with stemming its stem may.
     pub fn prefix(self) -> Self {
         Self { prefix: true, ..self }
