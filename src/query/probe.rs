@@ -35,6 +35,8 @@ const LEAST_MAX: f64 = 100.0;
 /// Records of leaves that are read and scanned at a time, in bytes, and how many times as many are read ahead.
 const WINDOW_BYTES: u64 = 4 << 20;
 const PARALLEL: usize = 4;
+/// So many bytes come in less time than another round trip takes.
+const AT_ONCE_BYTES: u64 = 256 << 10;
 /// What a request costs besides what it brings, in bytes.
 const REQUEST_BYTES: u64 = 16 << 10;
 
@@ -140,7 +142,13 @@ async fn probe_group(
     let curves = Curves::new(probes.iter().map(|probe| probe.share(home)));
     let wanted = curves.wanted(search.effort, search.promised(), set.len());
     let follows = follows_space(wanted, &curves, &probes, &mut order);
-    let wanted = if follows { wanted.max(least(search.effort)) } else { wanted };
+    let wanted = if are_few(search.effort, &probes) {
+        set.len()
+    } else if follows {
+        wanted.max(least(search.effort))
+    } else {
+        wanted
+    };
     let (mut times, mut before) = (1_usize, 0);
     let recall = loop {
         let wanted = wanted.saturating_mul(times).min(set.len());
@@ -210,6 +218,13 @@ fn follows_space(wanted: usize, curves: &Curves<'_>, probes: &[Probe<'_>], order
         leaves += 1.0;
     }
     off > leaves + BY_CHANCE * (2.0 * leaves).sqrt()
+}
+
+/// Whether all leaves hold so little that, where more than the first of them may be wanted, they are read at once.
+fn are_few(effort: Effort, probes: &[Probe<'_>]) -> bool {
+    let filtered = probes.iter().any(|probe| probe.tally.is_some());
+    let bytes: u64 = probes.iter().map(|probe| probe.index.bytes()).sum();
+    filtered && matches!(effort, Effort::Recall(_)) && bytes <= AT_ONCE_BYTES
 }
 
 /// The share of the nearest that curves let expect in the farther half of so many leaves.
