@@ -50,7 +50,7 @@ impl DatabaseBuilder {
     pub async fn open(self, location: &str) -> Result<Database> {
         self.settings.validate()?;
         let env = self.env.clone().map_or_else(Env::current, Ok)?;
-        let backend = open_location(location, &env, &self.settings)?;
+        let backend = open_location(location, &env)?;
         self.open_backend(backend).await
     }
 

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use super::{LocalBackend, MemoryBackend, StorageBackend};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::settings::Settings;
 
 /// Opens the store behind a location.
 ///
@@ -24,15 +23,11 @@ use crate::settings::Settings;
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for another location, a missing feature, or an
 /// environment that does not say enough. What looks like a URL and is none of these is never taken for a folder.
-pub(crate) fn open_location(
-    location: &str,
-    env: &Env,
-    settings: &Settings,
-) -> Result<Arc<dyn StorageBackend>> {
+pub(crate) fn open_location(location: &str, env: &Env) -> Result<Arc<dyn StorageBackend>> {
     match parse(location)? {
         Location::Memory => Ok(Arc::new(MemoryBackend::new())),
         Location::Folder(path) => Ok(Arc::new(LocalBackend::new(path, env)?)),
-        Location::Bucket { cloud, bucket, root } => open_bucket(cloud, &bucket, &root, settings),
+        Location::Bucket { cloud, bucket, root } => open_bucket(cloud, &bucket, &root),
     }
 }
 
@@ -148,12 +143,7 @@ fn percent_decoded(text: &str) -> Option<String> {
     not(any(feature = "aws", feature = "gcp", feature = "azure")),
     expect(unused_variables, reason = "no cloud is compiled in")
 )]
-fn open_bucket(
-    cloud: Cloud,
-    bucket: &str,
-    root: &str,
-    settings: &Settings,
-) -> Result<Arc<dyn StorageBackend>> {
+fn open_bucket(cloud: Cloud, bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
     match cloud {
         #[cfg(feature = "aws")]
         Cloud::Aws => super::clouds::aws(bucket, root),
@@ -248,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn a_cloud_that_is_not_compiled_in_names_its_feature() {
         let env = Env::current().unwrap();
-        let error = open_location("s3://bucket", &env, &Settings::default()).unwrap_err();
+        let error = open_location("s3://bucket", &env).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains("`aws`"), "{error}");
     }
@@ -258,7 +248,7 @@ mod tests {
         let env = Env::current().unwrap();
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("a/b");
-        let open = |location: &str| open_location(location, &env, &Settings::default()).unwrap().to_string();
+        let open = |location: &str| open_location(location, &env).unwrap().to_string();
         assert_eq!(open("memory://"), "memory");
         assert!(open(path.to_str().unwrap()).starts_with("file://"));
         assert!(path.is_dir());

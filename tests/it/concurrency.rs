@@ -191,8 +191,10 @@ impl StorageBackend for Overtaken {
     }
 
     async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
-        let meanwhile =
-            if prefix.to_string().contains("/wal/") { self.meanwhile.lock().unwrap().take() } else { None };
+        let mut meanwhile = None;
+        if prefix.to_string().contains("/wal/") {
+            meanwhile = self.meanwhile.lock().expect("no panic held it").take();
+        }
         let lacks = meanwhile.is_some();
         if let Some(meanwhile) = meanwhile {
             meanwhile.await?;

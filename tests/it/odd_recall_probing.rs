@@ -338,9 +338,8 @@ async fn what_matches_elsewhere_is_found_where_it_is() -> Result<()> {
     }
     // Like this one, but of other groups.
     let (mut found, mut count) = (0.0, 0.0);
-    for group in 0..60 {
-        let queries = [plus(&centres[group], &noise(&mut rng, 24, 0.3))];
-        let own = i64::try_from(group).unwrap();
+    for (own, centre) in (0..).zip(&centres) {
+        let queries = [plus(centre, &noise(&mut rng, 24, 0.3))];
         let ask = |query: &[f32]| Query::nearest("v", query).filter(Filter::not_eq("group", own));
         found += world.recall(&queries, 10, ask, |_, row| row.group != own).await?;
         count += 1.0;
