@@ -394,6 +394,7 @@ mod tests {
     #[cfg(unix)]
     type Planted<'a> = (&'a str, &'a dyn Fn(&Path));
 
+    #[cfg(unix)]
     #[tokio::test]
     async fn a_folder_that_others_may_have_planted_is_not_used() -> Result<()> {
         use std::os::unix::fs::{PermissionsExt, symlink};

@@ -166,9 +166,8 @@ impl Engine {
         match self.take_in(found, base.verified, Safeguard::WriterFreshness).await {
             Ok(true) => Ok(Appended::Moved),
             Ok(false) => self.missed(&head, draft, sent, None).await,
-            // It links a segment that is gone: a newer manifest has its rows.
-            Err(e) if e.is_missing() => self.missed(&head, draft, sent, Some(e)).await,
-            Err(e) if !self.trusts(sent, Safeguard::WriterFreshness) => {
+            // It links a segment that is gone, and a newer manifest has its rows; or nothing is known of it.
+            Err(e) if e.is_missing() || !self.trusts(sent, Safeguard::WriterFreshness) => {
                 self.missed(&head, draft, sent, Some(e)).await
             }
             Err(e) => Err(e),

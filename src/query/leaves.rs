@@ -152,8 +152,7 @@ pub(super) struct Late {
 
 impl Late {
     /// Of these leaves, the nearest first, and the nearest that were found, with their estimates and leaves.
-    pub(super) fn new(leaves: &[u32], found: Vec<(f64, u32)>, limit: usize) -> Self {
-        let mut found = found;
+    pub(super) fn new(leaves: &[u32], mut found: Vec<(f64, u32)>, limit: usize) -> Self {
         if limit < found.len() {
             found.select_nth_unstable_by(limit, |a, b| a.0.total_cmp(&b.0));
             found.truncate(limit);

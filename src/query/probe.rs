@@ -175,20 +175,29 @@ async fn probe_group(
 /// all rows holds for matches that lie among them evenly; so at least as many leaves with matches are taken, with at
 /// least as many matches as so many leaves have on average.
 fn choose(search: &Nearest, wanted: usize, probes: &[Probe<'_>], order: &mut Order<'_>) -> Chosen {
-    if probes.iter().all(|probe| probe.tally.is_none()) {
+    if !are_filtered(probes) {
         return Chosen::nearest(order, wanted);
     }
     let matches: f64 = probes.iter().map(Probe::matches).sum();
     let leaves = probes.first().map_or(1, |probe| probe.index.set().len());
     let counted = matches!(search.effort, Effort::Recall(_));
     let enough = if counted { wanted as f64 * matches / leaves.max(1) as f64 } else { 0.0 };
-    let matches_of = |leaf| probes.iter().map(|probe| probe.matches_of(leaf)).sum();
-    Chosen::matching(order, wanted, enough, matches_of)
+    Chosen::matching(order, wanted, enough, |leaf| matches_of(probes, leaf))
+}
+
+/// Whether not all rows of the segments match.
+fn are_filtered(probes: &[Probe<'_>]) -> bool {
+    probes.iter().any(|probe| probe.tally.is_some())
+}
+
+/// How many codes of a leaf match, in all segments.
+fn matches_of(probes: &[Probe<'_>], leaf: u32) -> u64 {
+    probes.iter().map(|probe| probe.index.matches_of(leaf, probe.tally.as_ref())).sum()
 }
 
 /// What is known by what was found: asked for only where a filter may follow the space.
 fn late(search: &Nearest, chosen: &Chosen, probes: &[Probe<'_>]) -> Option<Late> {
-    if probes.iter().all(|probe| probe.tally.is_none()) {
+    if !are_filtered(probes) {
         return None;
     }
     let evidence = evidence(search);
@@ -204,7 +213,7 @@ fn evidence(search: &Nearest) -> usize {
 /// Whether matches lie otherwise than the rows do, by more than chance explains: some of the leaves around the query hold
 /// more of them than their share, or less.
 fn follows_space(wanted: usize, curves: &Curves<'_>, probes: &[Probe<'_>], order: &mut Order<'_>) -> bool {
-    if probes.iter().all(|probe| probe.tally.is_none()) {
+    if !are_filtered(probes) {
         return false;
     }
     let share = curves.matching().min(1.0);
@@ -212,9 +221,8 @@ fn follows_space(wanted: usize, curves: &Curves<'_>, probes: &[Probe<'_>], order
     let (mut off, mut leaves) = (0.0_f64, 0.0_f64);
     for leaf in order.first(wanted.max(LOOKED_AT)) {
         let codes: u64 = probes.iter().map(|probe| probe.index.matches_of(*leaf, None)).sum();
-        let here: u64 = probes.iter().map(|probe| probe.matches_of(*leaf)).sum();
         let expected = codes as f64 * share;
-        off += (here as f64 - expected).powi(2) / (expected * (1.0 - share) + 1.0);
+        off += (matches_of(probes, *leaf) as f64 - expected).powi(2) / (expected * (1.0 - share) + 1.0);
         leaves += 1.0;
     }
     off > leaves + BY_CHANCE * (2.0 * leaves).sqrt()
@@ -222,9 +230,8 @@ fn follows_space(wanted: usize, curves: &Curves<'_>, probes: &[Probe<'_>], order
 
 /// Whether all leaves hold so little that, where more than the first of them may be wanted, they are read at once.
 fn are_few(effort: Effort, probes: &[Probe<'_>]) -> bool {
-    let filtered = probes.iter().any(|probe| probe.tally.is_some());
     let bytes: u64 = probes.iter().map(|probe| probe.index.bytes()).sum();
-    filtered && matches!(effort, Effort::Recall(_)) && bytes <= AT_ONCE_BYTES
+    are_filtered(probes) && matches!(effort, Effort::Recall(_)) && bytes <= AT_ONCE_BYTES
 }
 
 /// The share of the nearest that curves let expect in the farther half of so many leaves.
@@ -297,10 +304,6 @@ impl<'a> Probe<'a> {
     fn found(&self) -> u64 {
         let loose = self.index.loose().intersection_len(&self.target.matching);
         self.exact.as_ref().map_or(self.hunt.rows() + loose, |near| near.len() as u64)
-    }
-
-    fn matches_of(&self, leaf: u32) -> u64 {
-        self.index.matches_of(leaf, self.tally.as_ref())
     }
 
     /// Its curve where the nearest leaf is `home`.

@@ -199,7 +199,7 @@ impl View {
 /// Places cut so that the documents at each piece are worth one read of these columns.
 fn together<'p>(parts: &[Part], mut places: &'p [Place], columns: &[usize]) -> Vec<&'p [Place]> {
     let weight = |place: &Place| match parts.get(place.part).map(|part| &part.source) {
-        Some(Source::Segment(segment)) => segment.weight_of(columns, place.row),
+        Some(Source::Segment(segment)) => segment.row_bytes(columns, place.row),
         Some(Source::Run(_)) | None => 0,
     };
     let mut pieces = Vec::new();

@@ -201,11 +201,6 @@ impl Segment {
         self.ids.previous(&self.env, before, limit).await
     }
 
-    /// What these columns of a row take in memory, in bytes, about.
-    pub(crate) fn weight_of(&self, columns: &[usize], row: u32) -> u64 {
-        self.weights.of(columns, row)
-    }
-
     /// The id and these columns, by their place in [`Schema::columns`], of these rows: ascending rows, columns
     /// in the order of the schema. One round trip.
     pub(crate) async fn fetch(&self, columns: &[usize], rows: &RoaringBitmap) -> Result<RecordBatch> {

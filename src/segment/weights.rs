@@ -91,7 +91,7 @@ impl Weights {
     }
 
     /// What the values of `columns` of a row take, as they do on average of the rows beside it.
-    pub(super) fn of(&self, columns: &[usize], row: u32) -> u64 {
+    pub(super) fn row_bytes(&self, columns: &[usize], row: u32) -> u64 {
         let group = row / GROUP;
         let rows = (group + 1).saturating_mul(GROUP).min(self.rows).saturating_sub(group * GROUP);
         let chosen = columns.iter().filter_map(|column| self.columns.get(*column));
@@ -125,14 +125,6 @@ impl Weights {
             }
         }
         from..end.max(from.saturating_add(1)).min(self.rows)
-    }
-
-    /// What a row takes in these columns, in bytes, on the average of its neighbours.
-    pub(super) fn row_bytes(&self, columns: &[usize], row: u32) -> u64 {
-        let group = row / GROUP;
-        let rows = (group + 1).saturating_mul(GROUP).min(self.rows) - group * GROUP;
-        let chosen = columns.iter().filter_map(|column| self.columns.get(*column));
-        chosen.map(|weight| weight.row(group, rows)).fold(ROW_BYTES, u64::saturating_add)
     }
 }
 

@@ -94,6 +94,16 @@ impl Slow {
         open(Arc::new(self.gate.clone()), settings).await
     }
 
+    /// The namespace, with documents, in a process that knows how long a look at the log takes.
+    async fn usual(&self) -> Result<Namespace> {
+        let docs = self.open(Settings::default()).await?;
+        fill(&docs).await?;
+        for _ in 0..4 {
+            docs.snapshot(Consistency::Strong).await?;
+        }
+        Ok(docs)
+    }
+
     async fn names(&self, part: &str) -> Result<Vec<String>> {
         let root = elacsym::storage::ObjectPrefix::root();
         let listed = self.memory.list(&root, None).await?;
@@ -336,11 +346,7 @@ async fn a_query_ends_in_its_time_whatever_the_store_takes() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_look_at_the_log_that_is_not_answered_is_sent_again() -> Result<()> {
     let slow = Slow::new(LATENCY)?;
-    let docs = slow.open(Settings::default()).await?;
-    fill(&docs).await?;
-    for _ in 0..4 {
-        docs.snapshot(Consistency::Strong).await?;
-    }
+    let docs = slow.usual().await?;
     slow.gate.hold(Verb::Get, "/wal/");
     let mut lost = pin!(docs.snapshot(Consistency::Strong));
     assert!(poll!(lost.as_mut()).is_pending());
@@ -359,11 +365,7 @@ async fn a_look_at_the_log_that_is_not_answered_is_sent_again() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn readers_who_wait_for_a_long_answer_do_not_send_ever_more_requests() -> Result<()> {
     let slow = Slow::new(LATENCY)?;
-    let docs = slow.open(Settings::default()).await?;
-    fill(&docs).await?;
-    for _ in 0..4 {
-        docs.snapshot(Consistency::Strong).await?;
-    }
+    let docs = slow.usual().await?;
     slow.gate.hold(Verb::Get, "/wal/");
     let mut reads = stream::FuturesUnordered::new();
     for _ in 0..100 {
