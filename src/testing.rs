@@ -34,24 +34,24 @@ pub struct EntryView {
     pub linked: usize,
     /// Rows of these that do not count.
     pub masked: u64,
-    /// Whether it is the last of its life.
+    /// Whether it is the last of its incarnation.
     pub sealed: bool,
 }
 
-/// Reads a log entry of the first life of a namespace or a later one, and the segments that it links.
+/// Reads a log entry of the first incarnation of a namespace or a later one, and the segments that it links.
 ///
 /// # Errors
 /// As for any bytes from a store.
 pub async fn read_entry(
     env: &Env,
     backend: &Arc<dyn StorageBackend>,
-    (name, life): (&str, u32),
+    (name, incarnation): (&str, u32),
     schema: &Schema,
     bytes: &[u8],
 ) -> Result<EntryView> {
     let mut view = decode_entry(schema, bytes)?;
     let entry = Entry::decode(schema, &bytes.to_vec().into()).map_err(|e| e.at("entry"))?;
-    let keys = NamespaceKeys::new(&NamespaceName::new(name)?).life(life);
+    let keys = NamespaceKeys::new(&NamespaceName::new(name)?).incarnation(incarnation);
     let shared = Arc::new(schema.clone());
     for link in entry.body.segments {
         link.check(schema).map_err(|e| e.at("entry"))?;

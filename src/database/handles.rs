@@ -65,13 +65,15 @@ impl Handles {
     /// was quicker.
     pub(super) fn keep(self: &Arc<Self>, fresh: Namespace) -> Namespace {
         let known = self.find(fresh.name());
-        if let Some(known) = known.filter(|known| known.life() >= fresh.life()) {
+        if let Some(known) = known.filter(|known| known.incarnation() >= fresh.incarnation()) {
             return known;
         }
         let mut slots = self.slots();
         // Two that opened it at once: the first lent it meanwhile.
         let known = self.borrow(&mut slots, fresh.name());
-        if let Some(known) = known.as_ref().filter(|known| known.is_open() && known.life() >= fresh.life()) {
+        if let Some(known) =
+            known.as_ref().filter(|known| known.is_open() && known.incarnation() >= fresh.incarnation())
+        {
             return known.clone();
         }
         let lent = self.lend(&mut slots, fresh);

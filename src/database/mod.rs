@@ -10,7 +10,7 @@ use std::sync::Arc;
 use self::handles::Handles;
 use crate::cache::CacheStats;
 use crate::context::Context;
-use crate::engine::{Engine, create_life, find_lives, lives, next_life};
+use crate::engine::{Engine, create_incarnation, find_free_incarnation, list_incarnations, list_names};
 use crate::error::{Error, ErrorKind, Result};
 use crate::namespace::{Consistency, Namespace};
 use crate::schema::Schema;
@@ -70,10 +70,10 @@ impl Database {
     pub async fn create_namespace(&self, name: &str, schema: Schema) -> Result<Namespace> {
         let name = NamespaceName::new(name)?;
         let names = NamespaceKeys::new(&name);
-        let lives = find_lives(&self.context, &names).await?;
-        let next = match lives.as_slice() {
+        let incarnations = list_incarnations(&self.context, &names).await?;
+        let next = match incarnations.as_slice() {
             [] => 1,
-            lives => {
+            incarnations => {
                 let alive = match Engine::open(&self.context, &name).await {
                     Ok(_) => true,
                     Err(e) if e.is(ErrorKind::NotFound) => false,
@@ -83,11 +83,11 @@ impl Database {
                     let exists = format!("the namespace exists. name=`{name}`");
                     return Err(Error::new(ErrorKind::AlreadyExists, exists));
                 }
-                next_life(&self.context, &names, lives).await?
+                find_free_incarnation(&self.context, &names, incarnations).await?
             }
         };
-        let life = create_life(&self.context, &name, next, schema).await?;
-        let engine = Engine::begin(&self.context, &name, life).await?;
+        let incarnation = create_incarnation(&self.context, &name, next, schema).await?;
+        let engine = Engine::begin(&self.context, &name, incarnation).await?;
         Ok(self.open.keep(Namespace::new(engine)))
     }
 
@@ -120,7 +120,7 @@ impl Database {
         };
         for _ in 0..OPENS {
             let found = match self.namespace(name).await {
-                // A handle of this process may be of a life that another has ended.
+                // A handle of this process may be of an incarnation that another has ended.
                 Ok(known) => match known.snapshot(Consistency::Strong).await {
                     Ok(_) => Ok(known),
                     Err(e) if e.is(ErrorKind::Deleted) => continue,
@@ -149,7 +149,7 @@ impl Database {
         let known = self.namespace(name).await?;
         self.open.remove(known.name());
         let deleted = match known.delete().await {
-            // Another deleted that life. There may be a newer one.
+            // Another deleted that incarnation. There may be a newer one.
             Err(e) if e.is(ErrorKind::Deleted) => {
                 let newer = self.namespace(name).await?;
                 self.open.remove(newer.name());
@@ -165,7 +165,7 @@ impl Database {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer.
     pub async fn list_namespaces(&self) -> Result<Vec<NamespaceName>> {
-        lives(&self.context).await
+        list_names(&self.context).await
     }
 
     /// What the block cache did since the database was opened, what it holds, and what open namespaces hold.

@@ -85,7 +85,7 @@ impl Engine {
     pub(crate) async fn append(&self, base: &Base, draft: &Draft) -> Result<Appended> {
         let mut head = EntryHead {
             kind: draft.kind,
-            life: self.life.id,
+            incarnation: self.incarnation.id,
             sequence: base.view.sequence.next(),
             batch: draft.batch,
             previous: base.last_batch,

@@ -189,7 +189,7 @@ impl Engine {
     /// Applies the next entry if it is genuine: it names the batch before it, and it is not one that a
     /// writer put, after a long sleep, at a number that had been collected.
     pub(super) async fn take_in(&self, entry: Entry, verified: Moment, rule: Safeguard) -> Result<bool> {
-        self.check_life(&entry)?;
+        self.check_incarnation(&entry)?;
         let head = entry.head;
         if !self.chains(&head) {
             return Ok(false);

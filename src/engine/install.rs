@@ -93,7 +93,8 @@ impl Engine {
         let write = async {
             let key = self.names.hint();
             let encoded = manifest.encode().map_err(|e| e.at(&key))?;
-            let hint = Hint::new(self.life.number, manifest, &encoded).encode().map_err(|e| e.at(&key))?;
+            let hint =
+                Hint::new(self.incarnation.number, manifest, &encoded).encode().map_err(|e| e.at(&key))?;
             self.context.backend.put(&key, hint, PutMode::Overwrite).await
         };
         if let Err(error) = write.await {

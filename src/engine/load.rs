@@ -8,17 +8,17 @@ use futures::{StreamExt, TryStreamExt, try_join};
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
-use super::life::find_lives;
+use super::incarnation::list_incarnations;
 use super::{Engine, State};
 use crate::context::Context;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{self, CLOSED_BYTES_MAX, Hint, LIFE_BYTES_MAX, LifeRecord, Manifest};
+use crate::manifest::{self, CLOSED_BYTES_MAX, Hint, Incarnation, Manifest, OPEN_BYTES_MAX};
 use crate::memtable::{Layer, Run, Source};
 use crate::query::Part;
 use crate::safeguard::Safeguard;
 use crate::segment::{Deletes, Segment, SegmentMeta};
-use crate::storage::{LifeKeys, NamespaceKeys, read_whole};
+use crate::storage::{IncarnationKeys, NamespaceKeys, read_whole};
 use crate::types::{NamespaceName, Sequence};
 use crate::wal::{self, Entry, Link, Listed, Listing};
 
@@ -26,14 +26,14 @@ use crate::wal::{self, Entry, Link, Listed, Listing};
 const ATTEMPTS: u32 = 8;
 /// Entries whose segments are opened at a time.
 const LINKS: usize = 32;
-/// The life that most names have: its manifests are listed before it is known to be the newest.
-const FIRST_LIFE: u32 = 1;
+/// The incarnation that most names have: its manifests are listed before it is known to be the newest.
+const FIRST_INCARNATION: u32 = 1;
 
 /// A segment, and the dead rows as of its own meta if they have been read.
 pub(super) type Opened = (Arc<Segment>, Option<Arc<RoaringBitmap>>);
 
 impl Engine {
-    /// Opens the newest life of a name: three round trips, two when the hint is good and the tail is empty,
+    /// Opens the newest incarnation of a name: three round trips, two when the hint is good and the tail is empty,
     /// four for a name that was deleted before and has no hint.
     pub(crate) fn open<'a>(
         context: &'a Context,
@@ -42,62 +42,62 @@ impl Engine {
         Box::pin(async move {
             let names = NamespaceKeys::new(name);
             let hint_key = names.hint();
-            let first_life = names.life(FIRST_LIFE);
+            let first_incarnation = names.incarnation(FIRST_INCARNATION);
             let hint = async { Ok(Hint::read(&context.backend, &hint_key).await) };
-            let listed = manifest::Page::first(&context.backend, &first_life, 0);
-            let (lives, hint, listed) = try_join!(find_lives(context, &names), hint, listed)?;
+            let listed = manifest::Page::first(&context.backend, &first_incarnation, 0);
+            let (incarnations, hint, listed) = try_join!(list_incarnations(context, &names), hint, listed)?;
             let mut listed = Some(listed);
-            for number in lives {
-                let keys = names.life(number);
-                let hint = hint.clone().filter(|hint| hint.life == number);
-                let listed = if number == FIRST_LIFE { listed.take() } else { None };
+            for number in incarnations {
+                let keys = names.incarnation(number);
+                let hint = hint.clone().filter(|hint| hint.incarnation == number);
+                let listed = if number == FIRST_INCARNATION { listed.take() } else { None };
                 let known = Known::hinted(listed, hint.as_ref());
                 let (begins, ends) = (keys.open(), keys.closed());
                 let opened =
-                    read_whole(&context.backend, &begins, LIFE_BYTES_MAX, |bytes| LifeRecord::decode(bytes));
+                    read_whole(&context.backend, &begins, OPEN_BYTES_MAX, |bytes| Incarnation::decode(bytes));
                 let closed = read_whole(&context.backend, &ends, CLOSED_BYTES_MAX, |_| Ok(()));
                 let records = async { try_join!(opened, closed) };
                 let (records, first) = join(records, look(context, &keys, known)).await;
                 let (opened, closed) = records?;
-                // Whatever is in a folder without OPEN, it is no life of ours.
-                let Some(life) = opened else { continue };
-                if life.name != name.as_str() || life.number != number {
-                    return Err(Error::corrupt(keys.open(), "it belongs to another name or life"));
+                // Whatever is in a folder without OPEN, it is no incarnation of ours.
+                let Some(incarnation) = opened else { continue };
+                if incarnation.name != name.as_str() || incarnation.number != number {
+                    return Err(Error::corrupt(keys.open(), "it belongs to another name or incarnation"));
                 }
                 if closed.is_some() {
                     break;
                 }
-                return Self::resume(context, name, life, hint, Some(first?)).await;
+                return Self::resume(context, name, incarnation, hint, Some(first?)).await;
             }
             Err(Error::new(ErrorKind::NotFound, format!("no such namespace. name=`{name}`")))
         })
     }
 
-    /// Opens a life that has just begun.
+    /// Opens an incarnation that has just begun.
     pub(crate) fn begin<'a>(
         context: &'a Context,
         name: &'a NamespaceName,
-        life: LifeRecord,
+        incarnation: Incarnation,
     ) -> BoxFuture<'a, Result<Arc<Self>>> {
-        Box::pin(async move { Self::resume(context, name, life, None, None).await })
+        Box::pin(async move { Self::resume(context, name, incarnation, None, None).await })
     }
 
     async fn resume(
         context: &Context,
         name: &NamespaceName,
-        life: LifeRecord,
+        incarnation: Incarnation,
         hint: Option<Hint>,
         first: Option<Look>,
     ) -> Result<Arc<Self>> {
         let names = NamespaceKeys::new(name);
-        let keys = names.life(life.number);
-        let schema = Arc::new(life.schema.clone());
-        let genesis = Arc::new(Manifest::genesis(&life));
+        let keys = names.incarnation(incarnation.number);
+        let schema = Arc::new(incarnation.schema.clone());
+        let genesis = Arc::new(Manifest::genesis(&incarnation));
         let nothing = State::new(genesis, Vec::new(), context.env.moment());
         let engine = Self {
             context: context.clone(),
             name: name.clone(),
-            life,
+            incarnation,
             names,
             keys,
             schema,
@@ -110,8 +110,8 @@ impl Engine {
         let state = engine.load(hint, first).await?;
         if state.sealed {
             // Whoever sealed it may have died before it could say so.
-            if let Err(error) = super::close_life(context, &engine.keys, state.sequence).await {
-                tracing::debug!(namespace = %name, %error, "a sealed life was not marked as closed");
+            if let Err(error) = super::mark_closed(context, &engine.keys, state.sequence).await {
+                tracing::debug!(namespace = %name, %error, "a sealed incarnation was not marked as closed");
             }
             let missing = format!("no such namespace: it was deleted. name=`{name}`");
             return Err(Error::new(ErrorKind::NotFound, missing));
@@ -171,7 +171,7 @@ impl Engine {
         let backend = &self.context.backend;
         let layered = |entry: Result<Entry>| async {
             let entry = entry?;
-            self.check_life(&entry)?;
+            self.check_incarnation(&entry)?;
             let layers = self.layers_of(&entry).await?;
             Ok::<_, Error>((entry, layers))
         };
@@ -231,10 +231,10 @@ impl Engine {
         hint: Option<&Hint>,
     ) -> Result<Arc<Manifest>> {
         if newest == 0 {
-            return Ok(Arc::new(Manifest::genesis(&self.life)));
+            return Ok(Arc::new(Manifest::genesis(&self.incarnation)));
         }
         let copied = hint.and_then(|hint| hint.manifest.as_ref());
-        let copied = copied.filter(|m| m.number == newest && m.life == self.life.id);
+        let copied = copied.filter(|m| m.number == newest && m.incarnation == self.incarnation.id);
         let manifest = match read.or_else(|| copied.cloned().map(Arc::new)) {
             Some(manifest) => manifest,
             None => manifest::read(&self.context.backend, &self.keys, newest)
@@ -249,8 +249,8 @@ impl Engine {
     /// Whether a manifest belongs here and can be read with this schema.
     pub(super) fn check_manifest(&self, manifest: &Manifest) -> Result<()> {
         let key = self.keys.manifest(manifest.number);
-        if manifest.life != self.life.id {
-            return Err(Error::corrupt(key, "it belongs to another life of the name"));
+        if manifest.incarnation != self.incarnation.id {
+            return Err(Error::corrupt(key, "it belongs to another incarnation of the name"));
         }
         if manifest.schema != *self.schema {
             let why = "the namespace has another schema by now, which a newer version of this crate gave it";
@@ -259,11 +259,14 @@ impl Engine {
         manifest.segments.iter().try_for_each(|meta| meta.check(&self.schema)).map_err(|e| e.at(key))
     }
 
-    pub(super) fn check_life(&self, entry: &Entry) -> Result<()> {
-        if entry.head.life == self.life.id {
+    pub(super) fn check_incarnation(&self, entry: &Entry) -> Result<()> {
+        if entry.head.incarnation == self.incarnation.id {
             return Ok(());
         }
-        Err(Error::corrupt(self.keys.entry(entry.head.sequence), "it belongs to another life of the name"))
+        Err(Error::corrupt(
+            self.keys.entry(entry.head.sequence),
+            "it belongs to another incarnation of the name",
+        ))
     }
 
     /// The segments of a manifest with their dead rows, all opened together. What `known` has is not opened
@@ -333,7 +336,7 @@ fn before(sequence: Sequence) -> Sequence {
     Sequence(sequence.0.saturating_sub(1))
 }
 
-/// What is known of a life before it is looked at.
+/// What is known of an incarnation before it is looked at.
 struct Known {
     /// The log is covered this far by some manifest, or so it is said.
     flushed: Sequence,
@@ -375,7 +378,11 @@ impl Known {
     }
 
     /// The newest manifest, with its contents if it is one that is at hand or if there is time to read it.
-    async fn newest(&self, context: &Context, keys: &LifeKeys) -> Result<(u64, Option<Arc<Manifest>>)> {
+    async fn newest(
+        &self,
+        context: &Context,
+        keys: &IncarnationKeys,
+    ) -> Result<(u64, Option<Arc<Manifest>>)> {
         let backend = &context.backend;
         let newest = match &self.listed {
             _ if self.certain => manifest::latest(backend, keys, self.number).await?.unwrap_or(self.number),
@@ -397,7 +404,7 @@ impl Known {
     }
 }
 
-/// What the lists of a life show at one time.
+/// What the lists of an incarnation show at one time.
 struct Look {
     /// The newest manifest; 0 if there is none yet.
     newest: u64,
@@ -412,8 +419,8 @@ struct Look {
     opened: Vec<Opened>,
 }
 
-/// Looks at a life. What a hint names is opened meanwhile.
-async fn look(context: &Context, keys: &LifeKeys, known: Known) -> Result<Look> {
+/// Looks at an incarnation. What a hint names is opened meanwhile.
+async fn look(context: &Context, keys: &IncarnationKeys, known: Known) -> Result<Look> {
     let after = known.flushed;
     let verified = context.env.moment();
     let speculate = async {
@@ -428,7 +435,7 @@ async fn look(context: &Context, keys: &LifeKeys, known: Known) -> Result<Look> 
 }
 
 /// Opens what the manifest in the hint names. The hint may be stale and what it names gone: that is no error.
-async fn open_named(context: &Context, keys: &LifeKeys, manifest: Option<&Manifest>) -> Vec<Opened> {
+async fn open_named(context: &Context, keys: &IncarnationKeys, manifest: Option<&Manifest>) -> Vec<Opened> {
     let Some(manifest) = manifest else { return Vec::new() };
     let schema = &Arc::new(manifest.schema.clone());
     let sound = manifest.segments.iter().filter(|meta| meta.check(schema).is_ok());
@@ -441,6 +448,10 @@ async fn open_named(context: &Context, keys: &LifeKeys, manifest: Option<&Manife
     join_all(opened).await.into_iter().filter_map(Result::ok).collect()
 }
 
-async fn read_deletes(context: &Context, keys: &LifeKeys, meta: &SegmentMeta) -> Result<Arc<RoaringBitmap>> {
+async fn read_deletes(
+    context: &Context,
+    keys: &IncarnationKeys,
+    meta: &SegmentMeta,
+) -> Result<Arc<RoaringBitmap>> {
     Deletes::read(&context.backend, &keys.segment(meta.id), meta).await.map(Arc::new)
 }

@@ -8,15 +8,17 @@
 
 mod append;
 mod follow;
+mod incarnation;
 mod install;
-mod life;
 mod load;
 mod probe;
 mod state;
 mod turns;
 
 pub(crate) use append::{Appended, Base, Draft};
-pub(crate) use life::{close_life, create_life, find_lives, lives, next_life};
+pub(crate) use incarnation::{
+    create_incarnation, find_free_incarnation, list_incarnations, list_names, mark_closed,
+};
 pub(crate) use state::State;
 pub(crate) use turns::{Turn, Turns};
 
@@ -28,12 +30,12 @@ use uuid::Uuid;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::vector::Progress;
-use crate::manifest::LifeRecord;
+use crate::manifest::Incarnation;
 use crate::query::View;
 use crate::safeguard::Safeguard;
 use crate::schema::Schema;
 use crate::segment::{Segment, SegmentMeta};
-use crate::storage::{LifeKeys, NamespaceKeys};
+use crate::storage::{IncarnationKeys, NamespaceKeys};
 use crate::types::{NamespaceName, Sequence, TokenRecord};
 
 use self::probe::Probe;
@@ -43,9 +45,9 @@ use self::probe::Probe;
 pub(crate) struct Engine {
     pub(crate) context: Context,
     pub(crate) name: NamespaceName,
-    pub(crate) life: LifeRecord,
+    pub(crate) incarnation: Incarnation,
     pub(crate) names: NamespaceKeys,
-    pub(crate) keys: LifeKeys,
+    pub(crate) keys: IncarnationKeys,
     pub(crate) schema: Arc<Schema>,
     /// This process, in entries.
     writer: Uuid,

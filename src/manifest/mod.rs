@@ -5,10 +5,10 @@
 //!
 //! **Invariant:** manifest n+1 was made from manifest n, and names each segment once.
 
-mod life;
+mod incarnation;
 mod store;
 
-pub(crate) use life::{CLOSED_BYTES_MAX, Closed, Hint, LIFE_BYTES_MAX, LifeRecord};
+pub(crate) use incarnation::{CLOSED_BYTES_MAX, Closed, Hint, Incarnation, OPEN_BYTES_MAX};
 pub(crate) use store::{Commit, Page, commit, latest, read};
 
 use std::collections::{BTreeMap, HashSet};
@@ -37,7 +37,7 @@ pub(crate) struct Manifest {
     /// What tells this manifest from another that tried for the same number.
     pub(crate) nonce: Uuid,
     /// The incarnation of the namespace.
-    pub(crate) life: Uuid,
+    pub(crate) incarnation: Uuid,
     /// Entries up to here are in segments.
     pub(crate) flushed_through: Sequence,
     /// The batch of that entry: where the chain of the log goes on.
@@ -68,23 +68,23 @@ pub(crate) struct Floors {
 }
 
 impl Manifest {
-    /// The state of a new life: no object holds it, its number is 0.
-    pub(crate) fn genesis(life: &LifeRecord) -> Self {
+    /// The state of a new incarnation: no object holds it, its number is 0.
+    pub(crate) fn genesis(incarnation: &Incarnation) -> Self {
         Self {
             number: 0,
             nonce: Uuid::nil(),
-            life: life.id,
+            incarnation: incarnation.id,
             flushed_through: Sequence::ZERO,
             flushed_batch: Uuid::nil(),
             floors: Floors::default(),
-            schema: life.schema.clone(),
+            schema: incarnation.schema.clone(),
             segments: Vec::new(),
             centroids: BTreeMap::new(),
             tokens: TokenLog::default(),
             ring: Vec::new(),
             features: Vec::new(),
-            created_ms: life.created_ms,
-            created_by: life.created_by.clone(),
+            created_ms: incarnation.created_ms,
+            created_by: incarnation.created_by.clone(),
         }
     }
 
@@ -174,7 +174,7 @@ mod tests {
 
     fn genesis() -> Manifest {
         let schema = Schema::builder(IdKind::U64).build().unwrap();
-        Manifest::genesis(&LifeRecord::new("n", 1, Uuid::from_u128(9), schema, 5))
+        Manifest::genesis(&Incarnation::new("n", 1, Uuid::from_u128(9), schema, 5))
     }
 
     #[test]

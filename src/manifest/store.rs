@@ -8,7 +8,9 @@ use super::Manifest;
 use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{Created, LifeKeys, ObjectKey, StorageBackend, check_ascends, create_whole, read_whole};
+use crate::storage::{
+    Created, IncarnationKeys, ObjectKey, StorageBackend, check_ascends, create_whole, read_whole,
+};
 
 /// No manifest is larger.
 const BYTES_MAX: u64 = 256 << 20;
@@ -35,7 +37,7 @@ impl Page {
     /// The first page of the manifests above `after`.
     pub(crate) async fn first(
         backend: &Arc<dyn StorageBackend>,
-        keys: &LifeKeys,
+        keys: &IncarnationKeys,
         after: u64,
     ) -> Result<Self> {
         let mut page = Self { newest: 0, next: Some(keys.manifest(after)) };
@@ -43,19 +45,19 @@ impl Page {
         Ok(page)
     }
 
-    async fn read_on(&mut self, backend: &Arc<dyn StorageBackend>, keys: &LifeKeys) -> Result<()> {
+    async fn read_on(&mut self, backend: &Arc<dyn StorageBackend>, keys: &IncarnationKeys) -> Result<()> {
         let Some(after) = self.next.take() else { return Ok(()) };
         let prefix = keys.manifests();
         let page = backend.list_page(&prefix, Some(&after)).await?;
         check_ascends(&prefix, &after, page.objects.first().map(|info| &info.key))?;
-        let newest = page.objects.iter().filter_map(|info| LifeKeys::number_of(&info.key)).max();
+        let newest = page.objects.iter().filter_map(|info| IncarnationKeys::number_of(&info.key)).max();
         self.newest = self.newest.max(newest.unwrap_or(0));
         self.next = page.objects.last().filter(|_| page.more).map(|info| info.key.clone());
         Ok(())
     }
 
     /// The greatest number of this page and those behind it; 0 if there is none.
-    async fn last(mut self, backend: &Arc<dyn StorageBackend>, keys: &LifeKeys) -> Result<u64> {
+    async fn last(mut self, backend: &Arc<dyn StorageBackend>, keys: &IncarnationKeys) -> Result<u64> {
         while self.next.is_some() {
             self.read_on(backend, keys).await?;
         }
@@ -66,7 +68,7 @@ impl Page {
     pub(crate) async fn newest(
         self,
         backend: &Arc<dyn StorageBackend>,
-        keys: &LifeKeys,
+        keys: &IncarnationKeys,
         supposed: u64,
     ) -> Result<u64> {
         let before = supposed.saturating_sub(1);
@@ -83,7 +85,7 @@ impl Page {
 /// The number of the newest manifest above `after`, if there is one.
 pub(crate) async fn latest(
     backend: &Arc<dyn StorageBackend>,
-    keys: &LifeKeys,
+    keys: &IncarnationKeys,
     after: u64,
 ) -> Result<Option<u64>> {
     let newest = Page::first(backend, keys, after).await?.last(backend, keys).await?;
@@ -93,7 +95,7 @@ pub(crate) async fn latest(
 /// The manifest of a number, or `None` if there is none.
 pub(crate) async fn read(
     backend: &Arc<dyn StorageBackend>,
-    keys: &LifeKeys,
+    keys: &IncarnationKeys,
     number: u64,
 ) -> Result<Option<Manifest>> {
     read_whole(backend, &keys.manifest(number), BYTES_MAX, |bytes| decode(bytes, number)).await
@@ -103,7 +105,7 @@ pub(crate) async fn read(
 pub(crate) async fn commit(
     env: &Env,
     backend: &Arc<dyn StorageBackend>,
-    keys: &LifeKeys,
+    keys: &IncarnationKeys,
     manifest: &Manifest,
 ) -> Result<Commit> {
     let key = keys.manifest(manifest.number);

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{Engine, close_life};
+use crate::engine::{Engine, mark_closed};
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::maintenance::{CompactReport, FlushReport, IndexProgress, Upkeep, index_progress};
@@ -61,9 +61,9 @@ impl Namespace {
         &self.engine.schema
     }
 
-    /// Which life of its name this is.
-    pub(crate) fn life(&self) -> u32 {
-        self.engine.life.number
+    /// Which incarnation of its name this is.
+    pub(crate) fn incarnation(&self) -> u32 {
+        self.engine.incarnation.number
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -314,8 +314,8 @@ impl Namespace {
     pub(crate) async fn delete(&self) -> Result<Sequence> {
         let sequence = seal(&self.engine).await?;
         // The seal decides; this only lets a listing tell, and whoever opens the name next can do it.
-        if let Err(error) = close_life(&self.engine.context, &self.engine.keys, sequence).await {
-            tracing::debug!(namespace = %self.engine.name, %error, "a sealed life was not marked as closed");
+        if let Err(error) = mark_closed(&self.engine.context, &self.engine.keys, sequence).await {
+            tracing::debug!(namespace = %self.engine.name, %error, "a sealed incarnation was not marked as closed");
         }
         Ok(sequence)
     }

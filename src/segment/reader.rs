@@ -29,7 +29,7 @@ use crate::index::attributes::AttributeIndex;
 use crate::index::text::StoredIndex;
 use crate::index::vector::{CentroidsMeta, Named, VectorIndex};
 use crate::schema::{ColumnKind, Ids, Schema, VectorColumn};
-use crate::storage::{LifeKeys, SegmentKeys, StorageBackend};
+use crate::storage::{IncarnationKeys, SegmentKeys, StorageBackend};
 use crate::types::{DocumentId, Sequence};
 
 /// An id index up to this size is kept in memory whole.
@@ -115,14 +115,14 @@ impl Segment {
         env: &Env,
         backend: &Arc<dyn StorageBackend>,
         cache: &BlockCache,
-        keys: &LifeKeys,
+        keys: &IncarnationKeys,
         schema: &Arc<Schema>,
         meta: &SegmentMeta,
     ) -> Result<Self> {
-        let life = keys;
-        let keys = life.segment(meta.id);
+        let incarnation = keys;
+        let keys = incarnation.segment(meta.id);
         let checked =
-            meta.check(schema).and_then(|()| Files::locate(backend, cache, life, &keys, schema, meta));
+            meta.check(schema).and_then(|()| Files::locate(backend, cache, incarnation, &keys, schema, meta));
         let files = checked.map_err(|e| e.at(keys.attributes()))?;
         let heads = files.read(env, cache.shared()).await?;
         let (env, schema, meta) = (env.clone(), Arc::clone(schema), meta.clone());
@@ -318,7 +318,7 @@ impl Files {
     fn locate(
         backend: &Arc<dyn StorageBackend>,
         cache: &BlockCache,
-        life: &LifeKeys,
+        incarnation: &IncarnationKeys,
         keys: &SegmentKeys,
         schema: &Schema,
         meta: &SegmentMeta,
@@ -328,7 +328,7 @@ impl Files {
             let missing = || CodecError::malformed("segment meta", "no such vector column");
             let file = meta.vectors.get(name).ok_or_else(missing)?;
             let index = meta.centroids.get(name).map(|set| {
-                let key = life.centroids(set.id);
+                let key = incarnation.centroids(set.id);
                 Ok((file.section(INDEX)?, Blob::new(Arc::clone(backend), cache.clone(), key, set.size), *set))
             });
             let (blob, index) = (blob(keys.vector(at), file), index.transpose()?);

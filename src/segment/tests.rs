@@ -24,7 +24,7 @@ use crate::error::ErrorKind;
 use crate::index::attributes::Probe;
 use crate::schema::{AttributeType, Ids, Schema};
 use crate::storage::{
-    LifeKeys, ListPage, MemoryBackend, NamespaceKeys, ObjectInfo, ObjectKey, ObjectPrefix, PutMode,
+    IncarnationKeys, ListPage, MemoryBackend, NamespaceKeys, ObjectInfo, ObjectKey, ObjectPrefix, PutMode,
     StorageBackend,
 };
 use crate::types::{DocumentId, IdKind, Metric, NamespaceName, SegmentId, Sequence, VectorType};
@@ -159,8 +159,8 @@ fn batch(schema: &Schema, first: u64, rows: usize) -> RecordBatch {
     RecordBatch::try_new(schema.arrow(), columns).unwrap()
 }
 
-fn keys() -> LifeKeys {
-    NamespaceKeys::new(&NamespaceName::new("n").unwrap()).life(1)
+fn keys() -> IncarnationKeys {
+    NamespaceKeys::new(&NamespaceName::new("n").unwrap()).incarnation(1)
 }
 
 fn builder(schema: &Arc<Schema>) -> SegmentBuilder {

@@ -26,7 +26,7 @@ use crate::index::attributes::AttributesBuilder;
 use crate::index::text::TextWriter;
 use crate::index::vector::Named;
 use crate::schema::{ColumnKind, Ids, Schema};
-use crate::storage::{LifeKeys, ObjectKey, PutMode, SegmentKeys, StorageBackend};
+use crate::storage::{IncarnationKeys, ObjectKey, PutMode, SegmentKeys, StorageBackend};
 use crate::types::{IdKind, SegmentId, Sequence};
 
 /// Sections of `attributes`.
@@ -260,12 +260,12 @@ impl SegmentFiles {
     pub(crate) async fn upload(
         self,
         backend: &Arc<dyn StorageBackend>,
-        life: &LifeKeys,
+        incarnation: &IncarnationKeys,
     ) -> Result<SegmentMeta> {
-        let keys = life.segment(self.meta.id);
+        let keys = incarnation.segment(self.meta.id);
         // The names of the segment and of sets are unique, so an overwrite can only repeat an earlier try.
         let sets = self.centroids.values();
-        let sets = sets.map(|(named, bytes)| (life.centroids(named.meta.id), bytes.clone()));
+        let sets = sets.map(|(named, bytes)| (incarnation.centroids(named.meta.id), bytes.clone()));
         let puts = self
             .files(&keys)
             .into_iter()

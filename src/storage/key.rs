@@ -136,26 +136,26 @@ impl NamespaceKeys {
         self.0.join("HINT")
     }
 
-    pub(crate) fn lives(&self) -> &ObjectPrefix {
+    pub(crate) fn incarnations(&self) -> &ObjectPrefix {
         &self.0
     }
 
-    /// The number behind a folder of [`Self::lives`].
-    pub(crate) fn life_of(folder: &str) -> Option<u32> {
+    /// The number behind a folder of [`Self::incarnations`].
+    pub(crate) fn incarnation_number(folder: &str) -> Option<u32> {
         // One spelling a number: `0000000A` is not ours.
-        u32::from_str_radix(folder, 16).ok().filter(|life| format!("{life:08x}") == folder)
+        u32::from_str_radix(folder, 16).ok().filter(|incarnation| format!("{incarnation:08x}") == folder)
     }
 
-    pub(crate) fn life(&self, life: u32) -> LifeKeys {
-        LifeKeys(self.0.sub(format_args!("{life:08x}")))
+    pub(crate) fn incarnation(&self, incarnation: u32) -> IncarnationKeys {
+        IncarnationKeys(self.0.sub(format_args!("{incarnation:08x}")))
     }
 }
 
 /// Objects of one incarnation of a namespace.
 #[derive(Clone, Debug)]
-pub(crate) struct LifeKeys(ObjectPrefix);
+pub(crate) struct IncarnationKeys(ObjectPrefix);
 
-impl LifeKeys {
+impl IncarnationKeys {
     pub(crate) fn open(&self) -> ObjectKey {
         self.0.join("OPEN")
     }
@@ -295,14 +295,17 @@ mod tests {
     #[test]
     fn names_are_spelt_as_the_format_says() {
         let keys = NamespaceKeys::new(&NamespaceName::new("Docs.v1").unwrap());
-        let life = keys.life(1);
+        let incarnation = keys.incarnation(1);
         assert_eq!(keys.hint().as_str(), "ns/n-~docs.v1/HINT");
-        assert_eq!(life.entry(Sequence(42)).as_str(), "ns/n-~docs.v1/00000001/wal/00000000000000000042");
-        assert_eq!(LifeKeys::number_of(&life.entry(Sequence(42))), Some(42));
-        assert_eq!(NamespaceKeys::life_of("00000001"), Some(1));
-        assert_eq!(NamespaceKeys::life_of("0000000a"), Some(10));
+        assert_eq!(
+            incarnation.entry(Sequence(42)).as_str(),
+            "ns/n-~docs.v1/00000001/wal/00000000000000000042"
+        );
+        assert_eq!(IncarnationKeys::number_of(&incarnation.entry(Sequence(42))), Some(42));
+        assert_eq!(NamespaceKeys::incarnation_number("00000001"), Some(1));
+        assert_eq!(NamespaceKeys::incarnation_number("0000000a"), Some(10));
         for foreign in ["0000000A", "1", "000000001", "0000000g"] {
-            assert_eq!(NamespaceKeys::life_of(foreign), None);
+            assert_eq!(NamespaceKeys::incarnation_number(foreign), None);
         }
         for (name, folder) in [("docs", "n-docs"), ("DOCS", "u-docs"), ("Ab.", "n-~ab~0"), ("ABc", "u-ab~c")]
         {
@@ -313,7 +316,7 @@ mod tests {
         }
         // What counts too far is nobody's.
         for (number, known) in [(NUMBER_MAX, Some(NUMBER_MAX)), (NUMBER_MAX + 1, None), (u64::MAX, None)] {
-            assert_eq!(LifeKeys::number_of(&life.manifest(number)), known);
+            assert_eq!(IncarnationKeys::number_of(&incarnation.manifest(number)), known);
         }
     }
 
@@ -354,10 +357,10 @@ mod tests {
         ) {
             let id = SegmentId { birth: u64::MAX, uuid: uuid::Uuid::max() };
             let names = NamespaceKeys::new(&NamespaceName::new(&name).unwrap());
-            let (life, segment) = (names.life(u32::MAX), names.life(u32::MAX).segment(id));
+            let (incarnation, segment) = (names.incarnation(u32::MAX), names.incarnation(u32::MAX).segment(id));
             let keys = [
-                names.hint(), life.open(), life.closed(), life.manifest(u64::MAX), life.entry(Sequence(u64::MAX)),
-                life.centroids(uuid::Uuid::max()), segment.rows(), segment.attributes(), segment.text(),
+                names.hint(), incarnation.open(), incarnation.closed(), incarnation.manifest(u64::MAX), incarnation.entry(Sequence(u64::MAX)),
+                incarnation.centroids(uuid::Uuid::max()), segment.rows(), segment.attributes(), segment.text(),
                 segment.vector(column), segment.deletes(u64::MAX, uuid::Uuid::max()),
             ];
             for key in keys {

@@ -23,7 +23,7 @@ mod whole;
 
 #[cfg(feature = "testing")]
 pub use counting::{CountingBackend, DelayedBackend, Request, Verb};
-pub(crate) use key::{DatabaseKeys, LifeKeys, NUMBER_MAX, NamespaceKeys, SegmentKeys};
+pub(crate) use key::{DatabaseKeys, IncarnationKeys, NUMBER_MAX, NamespaceKeys, SegmentKeys};
 pub use key::{ObjectKey, ObjectPrefix};
 pub use local::LocalBackend;
 pub(crate) use location::open_location;

@@ -1,10 +1,11 @@
 //! Bytes of a log entry.
 //!
 //! ```text
-//!   0  4  magic "EWAL"          8  4  required features (0)      40 16  batch     88  8  created, Unix ms
-//!   4  2  version (1)          12  4  zero                       56 16  previous  96  8  length of extension
-//!   6  2  kind                 16 16  life    32 8 sequence      72 16  writer   104  8  length of rows
-//! 112  8  length of deletes   120 ..  extension (JSON, padded), rows, deletes (Arrow IPC streams)
+//!   0  4  magic "EWAL"         12  4  zero             40 16  batch             96  8  length of extension
+//!   4  2  version (1)          16 16  incarnation      56 16  previous batch   104  8  length of rows
+//!   6  2  kind                 32  8  sequence         72 16  writer           112  8  length of deletes
+//!   8  4  required features (0)                        88  8  created, Unix ms
+//! 120 ..  extension (JSON, padded), rows, deletes (Arrow IPC streams)
 //!  ..  8  XXH3-64 of all before
 //! ```
 
@@ -29,7 +30,7 @@ const WHAT: &str = "log entry";
 const MAGIC: [u8; 4] = *b"EWAL";
 const VERSION: u16 = 1;
 const HEAD: usize = 120;
-/// The schema that a life began with: there is no other yet.
+/// The schema that an incarnation began with: there is no other yet.
 const SCHEMA: u32 = 1;
 /// No entry is larger: many rows are written as a segment, which the entry links.
 pub(super) const ENTRY_BYTES_MAX: u64 = 128 << 20;
@@ -110,7 +111,7 @@ impl Encoded {
             EntryKind::Seal => 3u16.to_le_bytes(),
         });
         fixed.extend([0; 8]);
-        fixed.extend(head.life.as_bytes());
+        fixed.extend(head.incarnation.as_bytes());
         fixed.extend(head.sequence.0.to_le_bytes());
         for id in [head.batch, head.previous, head.writer] {
             fixed.extend(id.as_bytes());
@@ -184,7 +185,7 @@ fn decode_head(reader: &mut Reader<'_>) -> Result<(EntryHead, [u64; 3]), CodecEr
     }
     let head = EntryHead {
         kind,
-        life: reader.uuid()?,
+        incarnation: reader.uuid()?,
         sequence: Sequence(reader.u64()?),
         batch: reader.uuid()?,
         previous: reader.uuid()?,
@@ -293,7 +294,7 @@ mod tests {
             [Document::new("a").with("a", vec!["x", "y"]), Document::new("b").with("v", vec![1.0, 2.0])];
         let head = EntryHead {
             kind: EntryKind::Data,
-            life: Uuid::from_u128(1),
+            incarnation: Uuid::from_u128(1),
             sequence: Sequence(7),
             batch: Uuid::from_u128(2),
             previous: Uuid::from_u128(3),

@@ -27,7 +27,7 @@ use crate::types::{DocumentId, Sequence, TokenRecord};
 pub(crate) enum EntryKind {
     /// Puts and deletes.
     Data,
-    /// The last entry of a life of the namespace: it is deleted.
+    /// The last entry of an incarnation of the namespace: it is deleted.
     Seal,
 }
 
@@ -35,7 +35,7 @@ pub(crate) enum EntryKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntryHead {
     pub(crate) kind: EntryKind,
-    pub(crate) life: Uuid,
+    pub(crate) incarnation: Uuid,
     pub(crate) sequence: Sequence,
     /// Unique for each commit and the same in all its attempts: by it a writer knows its own.
     pub(crate) batch: Uuid,

@@ -12,7 +12,7 @@ use super::codec::ENTRY_BYTES_MAX;
 use crate::codec::CodecError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Schema;
-use crate::storage::{LifeKeys, ObjectInfo, ObjectKey, StorageBackend, check_ascends, read_whole};
+use crate::storage::{IncarnationKeys, ObjectInfo, ObjectKey, StorageBackend, check_ascends, read_whole};
 use crate::types::Sequence;
 
 /// Entries that are asked for at a time: those of a tail that is about to be flushed, in one round trip.
@@ -39,7 +39,7 @@ impl Listing {
     /// The first page of the entries after a number.
     pub(crate) async fn page(
         backend: &Arc<dyn StorageBackend>,
-        keys: &LifeKeys,
+        keys: &IncarnationKeys,
         after: Sequence,
     ) -> Result<Self> {
         let mut listing = Self { entries: Vec::new(), next: Some(keys.entry(after)) };
@@ -55,28 +55,32 @@ impl Listing {
     /// All entries after a number.
     pub(crate) async fn whole(
         backend: &Arc<dyn StorageBackend>,
-        keys: &LifeKeys,
+        keys: &IncarnationKeys,
         after: Sequence,
     ) -> Result<Self> {
         Self::page(backend, keys, after).await?.rest(backend, keys).await
     }
 
     /// With the pages that were not read yet.
-    pub(crate) async fn rest(mut self, backend: &Arc<dyn StorageBackend>, keys: &LifeKeys) -> Result<Self> {
+    pub(crate) async fn rest(
+        mut self,
+        backend: &Arc<dyn StorageBackend>,
+        keys: &IncarnationKeys,
+    ) -> Result<Self> {
         while self.next.is_some() {
             self.read_on(backend, keys).await?;
         }
         Ok(self)
     }
 
-    async fn read_on(&mut self, backend: &Arc<dyn StorageBackend>, keys: &LifeKeys) -> Result<()> {
+    async fn read_on(&mut self, backend: &Arc<dyn StorageBackend>, keys: &IncarnationKeys) -> Result<()> {
         let Some(after) = self.next.take() else { return Ok(()) };
         let prefix = keys.wal();
         let page = backend.list_page(&prefix, Some(&after)).await?;
         check_ascends(&prefix, &after, page.objects.first().map(|info| &info.key))?;
         self.next = page.objects.last().filter(|_| page.more).map(|info| info.key.clone());
         let listed = |info: &ObjectInfo| {
-            let sequence = Sequence(LifeKeys::number_of(&info.key)?);
+            let sequence = Sequence(IncarnationKeys::number_of(&info.key)?);
             Some(Listed { sequence, size: info.size })
         };
         self.entries.extend(page.objects.iter().filter_map(listed));
@@ -87,7 +91,7 @@ impl Listing {
 /// The entry of a number, or `None` if there is none.
 pub(crate) async fn read(
     backend: &Arc<dyn StorageBackend>,
-    keys: &LifeKeys,
+    keys: &IncarnationKeys,
     schema: &Schema,
     sequence: Sequence,
 ) -> Result<Option<Entry>> {
@@ -105,7 +109,7 @@ pub(crate) async fn read(
 /// that is missing is an error of kind `NotFound`.
 pub(crate) fn read_all<'a>(
     backend: &'a Arc<dyn StorageBackend>,
-    keys: &'a LifeKeys,
+    keys: &'a IncarnationKeys,
     schema: &'a Schema,
     listed: Vec<Listed>,
 ) -> impl Stream<Item = Result<Entry>> + Send + 'a {

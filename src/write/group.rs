@@ -225,7 +225,7 @@ fn draft(
     Ok(Draft { kind: EntryKind::Data, batch, body, linked })
 }
 
-/// Seals the namespace: the last entry of its life.
+/// Seals the namespace: the last entry of its incarnation.
 pub(crate) fn seal(engine: &Arc<Engine>) -> BoxFuture<'_, Result<Sequence>> {
     Box::pin(async move {
         let batch = engine.context.env.uuid();

@@ -149,7 +149,7 @@ async fn a_deleted_namespace_takes_no_writes_and_its_name_is_free() -> Result<()
     let new = db.create_namespace("docs", schema()?).await?;
     assert_eq!(new.get(&[1.into()]).await?, [None]);
     assert_eq!(db.list_namespaces().await?.len(), 1);
-    // A process that held the old life is handed the new one.
+    // A process that held the old incarnation is handed the new one.
     assert_eq!(docs(&backend).await?.write(row(9)).await?.upserted, 1);
     Ok(())
 }

@@ -163,13 +163,13 @@ async fn junk_with_legal_names_does_no_harm() -> Result<()> {
     for _ in 0..7 {
         writer.step().await?;
     }
-    let life = "ns/n-docs/00000001";
+    let incarnation = "ns/n-docs/00000001";
     let junk = [
-        format!("{life}/wal/18446744073709551615"),
-        format!("{life}/wal/09223372036854775808"),
-        format!("{life}/wal/junk"),
-        format!("{life}/manifest/18446744073709551615"),
-        format!("{life}/manifest/00000000000000000001x"),
+        format!("{incarnation}/wal/18446744073709551615"),
+        format!("{incarnation}/wal/09223372036854775808"),
+        format!("{incarnation}/wal/junk"),
+        format!("{incarnation}/manifest/18446744073709551615"),
+        format!("{incarnation}/manifest/00000000000000000001x"),
         "ns/n-docs/ffffffff/x".to_owned(),
         "ns/n-docs/fffffffe/manifest/00000000000000000007".to_owned(),
         "ns/n-docs/00000002/wal/00000000000000000001".to_owned(),

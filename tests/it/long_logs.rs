@@ -26,7 +26,7 @@ const ENTRIES: u64 = 300_000;
 const TAIL: u64 = 10;
 /// One flush every 256 entries, as by default.
 const MANIFESTS: u64 = ENTRIES / 256;
-const LIFE: &str = "ns/n-docs/00000001";
+const INCARNATION: &str = "ns/n-docs/00000001";
 const PAGE: usize = 1_000;
 
 /// tokio's paused clock as the only one, so that hours pass in no time.
@@ -72,7 +72,7 @@ struct LongLog {
 }
 
 fn numbered(folder: &str, number: u64) -> ObjectKey {
-    ObjectKey::new(format!("{LIFE}/{folder}/{number:020}")).unwrap()
+    ObjectKey::new(format!("{INCARNATION}/{folder}/{number:020}")).unwrap()
 }
 
 impl LongLog {
@@ -149,7 +149,7 @@ impl StorageBackend for LongLog {
     async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
         let counts = [("wal", &self.entries), ("manifest", &self.manifests)];
         let long = counts.into_iter().find(|(folder, count)| {
-            prefix.as_str() == format!("{LIFE}/{folder}/") && count.load(Ordering::SeqCst) > 0
+            prefix.as_str() == format!("{INCARNATION}/{folder}/") && count.load(Ordering::SeqCst) > 0
         });
         match long {
             Some((folder, count)) => Ok(Self::page(folder, count.load(Ordering::SeqCst), after)),

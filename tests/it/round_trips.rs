@@ -215,7 +215,7 @@ async fn a_name_used_again_opens_with_its_hint_as_quickly() -> Result<()> {
     let (found, cost) = store.cost(async { db.namespace("docs").await?.get(&[204.into()]).await }).await?;
     assert_eq!(found, [Some(document(204))]);
     assert!(cost.trips <= 4, "{cost:?}");
-    // Without the hint it takes one more: its manifests are listed only when its life is known.
+    // Without the hint it takes one more: its manifests are listed only when its incarnation is known.
     store.delete_hint().await?;
     let db = store.open().await?;
     let (found, cost) = store.cost(async { db.namespace("docs").await?.get(&[7.into()]).await }).await?;

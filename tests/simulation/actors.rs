@@ -9,7 +9,7 @@ use elacsym::{Document, Error, ErrorKind, IdKind, Metric, Result, Schema, Value,
 use futures::future::join_all;
 
 use super::history::{History, Read, Seal, Told};
-use super::oracle::{self, LIFE, TAG};
+use super::oracle::{self, INCARNATION, TAG};
 use super::plan::{GRACE, Plan};
 use crate::common::api::{Client, Level, Space};
 use crate::common::model::{Batch, Op};
@@ -48,17 +48,17 @@ pub struct Stage {
     pub world: World,
     pub history: History,
     pub plan: Arc<Plan>,
-    /// How many lives were tried to be created.
-    pub lives: Arc<Mutex<i64>>,
+    /// How many incarnations were tried to be created.
+    pub incarnations: Arc<Mutex<i64>>,
 }
 
-/// The schema of a life of the namespace: told apart by a column.
-pub fn schema(life: i64) -> Schema {
+/// The schema of an incarnation of the namespace: told apart by a column.
+pub fn schema(incarnation: i64) -> Schema {
     let built = Schema::builder(IdKind::U64)
         .attribute(TAG, AttributeType::Uint)
         .attribute("value", AttributeType::Int)
         .attribute("color", AttributeType::String)
-        .attribute(format!("{LIFE}{life}"), AttributeType::Bool)
+        .attribute(format!("{INCARNATION}{incarnation}"), AttributeType::Bool)
         .vector("v", VectorType::F32, 4, Metric::L2Squared)
         .build();
     built.expect("the schema is sound")
@@ -66,10 +66,10 @@ pub fn schema(life: i64) -> Schema {
 
 impl Stage {
     /// A schema that no other creation uses.
-    pub fn new_life(&self) -> Schema {
-        let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-        *lives += 1;
-        schema(*lives)
+    pub fn new_incarnation(&self) -> Schema {
+        let mut incarnations = self.incarnations.lock().unwrap_or_else(PoisonError::into_inner);
+        *incarnations += 1;
+        schema(*incarnations)
     }
 
     pub async fn open(&self, process: &SimProcess) -> Result<Client> {
@@ -122,7 +122,7 @@ struct Actor {
     stage: Stage,
     process: SimProcess,
     rng: Rng,
-    /// Batches with a token whose outcome is not known, with their life: they outlive the process.
+    /// Batches with a token whose outcome is not known, with their incarnation: they outlive the process.
     pending: Arc<Mutex<Vec<(usize, i64)>>>,
 }
 
@@ -210,13 +210,14 @@ impl Actor {
         loop {
             let far = GRACE.mul_f64(0.3 + 2.0 * self.rng.unit());
             sleep(far).await;
-            let lives = self.stage.world.state().store.lives().values().filter(|l| l.open.is_some()).count();
+            let incarnations =
+                self.stage.world.state().store.incarnations().values().filter(|l| l.open.is_some()).count();
             if self.stage.keep("delete", client.delete(NAME).await).is_some() {
-                let seal = Seal { returned: self.stage.history.now(), lives };
+                let seal = Seal { returned: self.stage.history.now(), incarnations };
                 self.stage.history.events().seals.push(seal);
             }
             sleep(Duration::from_millis(self.rng.between(1, 60_000))).await;
-            self.stage.keep("create", client.create(NAME, self.stage.new_life()).await);
+            self.stage.keep("create", client.create(NAME, self.stage.new_incarnation()).await);
         }
     }
 
@@ -235,10 +236,11 @@ impl Actor {
         let Some(documents) = self.stage.keep("scan", view.scan(None, page).await) else {
             return Some(Vec::new());
         };
-        let life = oracle::life_of(&space.schema());
+        let incarnation = oracle::incarnation_of(&space.schema());
         let process = self.process.number();
         let sequence = view.sequence();
-        let read = Read { process, life, level, called, taken, sequence, documents: documents.clone() };
+        let read =
+            Read { process, incarnation, level, called, taken, sequence, documents: documents.clone() };
         self.stage.history.events().reads.push(read);
         if self.rng.chance(0.1) {
             self.pause().await;
@@ -256,9 +258,9 @@ impl Actor {
     async fn write(&mut self, space: &Space, writer: &mut Writer, batch: (usize, Batch)) -> bool {
         let (number, batch) = batch;
         assert!(oracle::is_marked(&batch, number as u64), "the harness wrote a batch it cannot tell apart");
-        let life = oracle::life_of(&space.schema());
+        let incarnation = oracle::incarnation_of(&space.schema());
         let history = self.stage.history.clone();
-        let call = history.calls(number, life);
+        let call = history.calls(number, incarnation);
         let patience = Duration::from_millis(self.rng.between(0, 400));
         let impatient = writer.dropped < 3 && self.rng.chance(0.05);
         writer.written += 1;
@@ -309,10 +311,10 @@ impl Actor {
 
     /// Writes a batch with a token, or one again whose outcome is not known.
     async fn write_once(&mut self, space: &Space, writer: &mut Writer) -> bool {
-        let life = oracle::life_of(&space.schema());
+        let incarnation = oracle::incarnation_of(&space.schema());
         let old = {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-            pending.retain(|(_, of)| *of == life);
+            pending.retain(|(_, of)| *of == incarnation);
             (!pending.is_empty()).then(|| self.rng.pick(&pending).0)
         };
         let batch = if let Some(number) = old {
@@ -323,7 +325,7 @@ impl Actor {
             let (number, mut batch) = self.batch(writer);
             batch.token = Some(token);
             self.stage.history.events().batches[number].token = Some(token);
-            self.pending.lock().unwrap_or_else(PoisonError::into_inner).push((number, life));
+            self.pending.lock().unwrap_or_else(PoisonError::into_inner).push((number, incarnation));
             (number, batch)
         };
         self.write(space, writer, batch).await

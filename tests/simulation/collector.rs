@@ -43,7 +43,7 @@ fn garbage(world: &World, grace: Duration) -> Vec<ObjectKey> {
     let now = world.store_ms();
     let state = world.state();
     let mut garbage = Vec::new();
-    for prefix in state.store.lives().keys() {
+    for prefix in state.store.incarnations().keys() {
         let manifests: Vec<Seen> = state
             .store
             .below(&format!("{prefix}manifest/"))

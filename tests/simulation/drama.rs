@@ -31,8 +31,8 @@ pub fn play(seed: u64, without: Option<Safeguard>) -> Outcome {
         let faults = plan.faults(&mut rng);
         let world = World::new(rng.bits(), faults);
         let history = History::new(&world);
-        let lives = Arc::new(Mutex::new(0));
-        let stage = Stage { world: world.clone(), history, plan: Arc::new(plan), lives };
+        let incarnations = Arc::new(Mutex::new(0));
+        let stage = Stage { world: world.clone(), history, plan: Arc::new(plan), incarnations };
         run(&stage, &mut rng).await;
         let judged = match world.violation() {
             Some(violation) => Err(violation),
@@ -79,7 +79,7 @@ async fn begin(stage: &Stage) -> bool {
     let process = stage.world.process(true);
     let (of, by) = (stage.clone(), process.clone());
     let created =
-        process.run(async move { of.open(&by).await?.create(NAME, of.new_life()).await.map(|_| ()) });
+        process.run(async move { of.open(&by).await?.create(NAME, of.new_incarnation()).await.map(|_| ()) });
     match created.await {
         Some(Ok(())) => true,
         other => {
@@ -110,7 +110,7 @@ async fn finish(stage: &Stage, process: &world::SimProcess) -> Result<(), String
     let client = stage.open(process).await.map_err(failed("open"))?;
     let space = match client.namespace(NAME).await {
         Err(error) if stage.plan.undertaker && is_gone(&error) => {
-            client.create(NAME, stage.new_life()).await.map_err(failed("create"))?
+            client.create(NAME, stage.new_incarnation()).await.map_err(failed("create"))?
         }
         other => other.map_err(failed("namespace"))?,
     };
@@ -123,7 +123,7 @@ async fn finish(stage: &Stage, process: &world::SimProcess) -> Result<(), String
         }
         let view = space.snapshot(Level::Strong).await.map_err(failed("snapshot"))?;
         let documents = view.scan(None, 7).await.map_err(failed("scan"))?;
-        let (length, model) = oracle::last(&stage.world, oracle::life_of(&space.schema()))?;
+        let (length, model) = oracle::last(&stage.world, oracle::incarnation_of(&space.schema()))?;
         let expected = model.scan(None);
         if view.sequence() != length || documents != expected {
             let how = oracle::difference(&documents, &expected);
@@ -141,7 +141,7 @@ async fn last_word(stage: &Stage, space: &Space) -> Result<(), String> {
     let (number, batch) = stage
         .history
         .batch(|tag| Batch { ops: vec![Op::Upsert(Document::new(1).with(TAG, tag))], token: None });
-    let call = stage.history.calls(number, oracle::life_of(&space.schema()));
+    let call = stage.history.calls(number, oracle::incarnation_of(&space.schema()));
     match stage.history.told(call, space.write(&batch).await) {
         Told::Done(_) => Ok(()),
         other => Err(format!("the last write was told {other:?}")),

@@ -29,8 +29,8 @@ pub struct Events {
 #[derive(Debug)]
 pub struct Write {
     pub batch: usize,
-    /// The life of the namespace that the handle is of.
-    pub life: i64,
+    /// The incarnation of the namespace that the handle is of.
+    pub incarnation: i64,
     pub called: u64,
     pub returned: Option<u64>,
     pub told: Told,
@@ -52,7 +52,7 @@ pub enum Told {
 #[derive(Debug)]
 pub struct Read {
     pub process: u32,
-    pub life: i64,
+    pub incarnation: i64,
     pub level: Level,
     pub called: u64,
     /// When the snapshot was taken, and when its content had been read.
@@ -65,8 +65,8 @@ pub struct Read {
 #[derive(Debug)]
 pub struct Seal {
     pub returned: u64,
-    /// The lives there were when it was asked for.
-    pub lives: usize,
+    /// The incarnations there were when it was asked for.
+    pub incarnations: usize,
 }
 
 impl History {
@@ -92,10 +92,10 @@ impl History {
     }
 
     /// A write begins.
-    pub fn calls(&self, batch: usize, life: i64) -> usize {
+    pub fn calls(&self, batch: usize, incarnation: i64) -> usize {
         let called = self.now();
         let mut events = self.events();
-        events.writes.push(Write { batch, life, called, returned: None, told: Told::Nothing });
+        events.writes.push(Write { batch, incarnation, called, returned: None, told: Told::Nothing });
         events.writes.len() - 1
     }
 

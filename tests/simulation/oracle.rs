@@ -23,12 +23,12 @@ use super::actors::NAME;
 use super::history::{Events, Told};
 use crate::common::api::{self, Entry, Level};
 use crate::common::model::{Batch, Model, Op, Receipt, normal};
-use crate::world::{Life, SimRuntime, Store, World};
+use crate::world::{IncarnationLog, SimRuntime, Store, World};
 
 /// The column that holds the tag of the batch that wrote a document.
 pub const TAG: &str = "tag";
-/// How the one column begins that tells the lives of a namespace apart.
-pub const LIFE: &str = "life";
+/// How the one column begins that tells the incarnations of a namespace apart.
+pub const INCARNATION: &str = "incarnation";
 
 /// What a sound history held.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,7 +46,7 @@ pub struct Summary {
 /// A log with the state it leads to.
 struct Log {
     schema: Schema,
-    life: i64,
+    incarnation: i64,
     ticks: Vec<u64>,
     entries: Vec<Entry>,
 }
@@ -54,7 +54,7 @@ struct Log {
 /// Where a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
-    life: i64,
+    incarnation: i64,
     sequence: u64,
     tick: u64,
 }
@@ -75,43 +75,48 @@ pub fn check(world: &World, events: &Events) -> Result<Summary, String> {
         summary.linked += log.entries.iter().filter(|entry| entry.linked > 0).count() as u64;
         summary.masked += log.entries.iter().filter(|entry| entry.masked > 0).count() as u64;
     }
-    let lives: Vec<i64> = logs.iter().map(|log| log.life).collect();
-    if let Some(read) = events.reads.iter().find(|read| !lives.contains(&read.life)) {
-        return Err(format!("a read of a life that never was: {}", read.life));
+    let incarnations: Vec<i64> = logs.iter().map(|log| log.incarnation).collect();
+    if let Some(read) = events.reads.iter().find(|read| !incarnations.contains(&read.incarnation)) {
+        return Err(format!("a read of an incarnation that never was: {}", read.incarnation));
     }
-    summary.retaken = world.state().store.lives().values().map(|life| life.retaken).sum();
+    summary.retaken =
+        world.state().store.incarnations().values().map(|incarnation| incarnation.retaken).sum();
     summary.reads = events.reads.len() as u64;
     Ok(summary)
 }
 
-/// The state at the end of the log of a life.
+/// The state at the end of the log of an incarnation.
 ///
 /// # Errors
 /// What is wrong with the log.
-pub fn last(world: &World, life: i64) -> Result<(u64, Model), String> {
+pub fn last(world: &World, incarnation: i64) -> Result<(u64, Model), String> {
     let logs = logs(world)?;
-    let log = logs.iter().find(|log| log.life == life).ok_or("no such life")?;
+    let log = logs.iter().find(|log| log.incarnation == incarnation).ok_or("no such incarnation")?;
     let mut model = Model::default();
     log.entries.iter().for_each(|entry| fold(&mut model, entry));
     Ok((log.entries.len() as u64, model))
 }
 
-/// The life that a schema belongs to.
-pub fn life_of(schema: &Schema) -> i64 {
-    let mut lives = schema.attributes().filter_map(|(name, _)| name.strip_prefix(LIFE)?.parse().ok());
-    lives.next().unwrap_or(-1)
+/// The incarnation that a schema belongs to.
+pub fn incarnation_of(schema: &Schema) -> i64 {
+    let mut incarnations =
+        schema.attributes().filter_map(|(name, _)| name.strip_prefix(INCARNATION)?.parse().ok());
+    incarnations.next().unwrap_or(-1)
 }
 
 fn logs(world: &World) -> Result<Vec<Log>, String> {
     let runtime = world.process(true).runtime();
     let state = world.state();
-    let lives = state.store.lives().iter().filter(|(_, life)| life.open.is_some());
-    lives
-        .map(|(prefix, life)| read_log(life, &Linked { prefix, store: &state.store, runtime: &runtime }))
+    let incarnations =
+        state.store.incarnations().iter().filter(|(_, incarnation)| incarnation.open.is_some());
+    incarnations
+        .map(|(prefix, incarnation)| {
+            read_log(incarnation, &Linked { prefix, store: &state.store, runtime: &runtime })
+        })
         .collect()
 }
 
-/// What it takes to read the segments that entries of a life link.
+/// What it takes to read the segments that entries of an incarnation link.
 struct Linked<'a> {
     prefix: &'a str,
     store: &'a Store,
@@ -120,7 +125,7 @@ struct Linked<'a> {
 
 impl Linked<'_> {
     /// An entry with the rows of its segments. The store here answers at once, whatever the virtual time.
-    fn read(&self, schema: &Schema, life: u32, bytes: &[u8]) -> Result<Entry, String> {
+    fn read(&self, schema: &Schema, incarnation: u32, bytes: &[u8]) -> Result<Entry, String> {
         let entry = api::decode_entry(schema, bytes).map_err(|e| e.to_string())?;
         if entry.linked == 0 {
             return Ok(entry);
@@ -131,17 +136,17 @@ impl Linked<'_> {
             for (key, bytes, _) in self.store.below(&format!("{}segment/", self.prefix)) {
                 backend.put(key, bytes.clone(), PutMode::Create).await?;
             }
-            api::read_entry(&env, &backend, (NAME, life), schema, bytes).await
+            api::read_entry(&env, &backend, (NAME, incarnation), schema, bytes).await
         };
         reading.now_or_never().ok_or("a store in memory waits")?.map_err(|e| e.to_string())
     }
 }
 
-fn read_log(life: &Life, linked: &Linked<'_>) -> Result<Log, String> {
-    let open = life.open.as_deref().unwrap_or_default();
+fn read_log(incarnation: &IncarnationLog, linked: &Linked<'_>) -> Result<Log, String> {
+    let open = incarnation.open.as_deref().unwrap_or_default();
     let (schema, number) = opened(open).ok_or("an OPEN object without a schema")?;
     let mut entries: Vec<Entry> = Vec::new();
-    for (at, logged) in life.entries.iter().enumerate() {
+    for (at, logged) in incarnation.entries.iter().enumerate() {
         let entry = linked.read(&schema, number, &logged.bytes);
         let entry = entry.map_err(|e| format!("entry {} cannot be read: {e}", at + 1))?;
         if entry.sequence != at as u64 + 1 {
@@ -156,11 +161,11 @@ fn read_log(life: &Life, linked: &Linked<'_>) -> Result<Log, String> {
         }
         entries.push(entry);
     }
-    let ticks = life.entries.iter().map(|logged| logged.tick).collect();
-    Ok(Log { life: life_of(&schema), schema, ticks, entries })
+    let ticks = incarnation.entries.iter().map(|logged| logged.tick).collect();
+    Ok(Log { incarnation: incarnation_of(&schema), schema, ticks, entries })
 }
 
-/// The schema of a life, and its number.
+/// The schema of an incarnation, and its number.
 fn opened(open: &[u8]) -> Option<(Schema, u32)> {
     let start = open.iter().position(|b| *b == b'\n')? + 1;
     let json: serde_json::Value = serde_json::from_slice(&open[start..]).ok()?;
@@ -179,7 +184,7 @@ fn places(logs: &[Log], events: &Events) -> Result<BTreeMap<usize, Place>, Strin
     let mut places: BTreeMap<usize, Place> = BTreeMap::new();
     for log in logs {
         for (entry, tick) in log.entries.iter().zip(&log.ticks) {
-            let place = Place { life: log.life, sequence: entry.sequence, tick: *tick };
+            let place = Place { incarnation: log.incarnation, sequence: entry.sequence, tick: *tick };
             for document in &entry.puts {
                 let tag = tag_of(document).filter(|tag| *tag < events.batches.len());
                 let tag = tag.ok_or_else(|| format!("a document that no batch wrote: {document:?}"))?;
@@ -198,8 +203,8 @@ fn check_writes(events: &Events, places: &BTreeMap<usize, Place>) -> Result<Summ
     let mut refused = vec![true; events.batches.len()];
     for write in &events.writes {
         let place = places.get(&write.batch);
-        if place.is_some_and(|place| place.life != write.life) {
-            return Err(format!("batch {} went to another life", write.batch));
+        if place.is_some_and(|place| place.incarnation != write.incarnation) {
+            return Err(format!("batch {} went to another incarnation", write.batch));
         }
         match &write.told {
             Told::Refused(ErrorKind::Invalid | ErrorKind::LimitExceeded) => {
@@ -234,7 +239,7 @@ fn check_writes(events: &Events, places: &BTreeMap<usize, Place>) -> Result<Summ
 fn check_order(events: &Events, places: &BTreeMap<usize, Place>) -> Result<(), String> {
     #[derive(Clone, Copy)]
     enum Event {
-        /// At least this much of a life is there.
+        /// At least this much of an incarnation is there.
         Known(i64, u64),
         /// A batch is asked for the first time.
         Asked(usize),
@@ -249,14 +254,14 @@ fn check_order(events: &Events, places: &BTreeMap<usize, Place>) -> Result<(), S
             timeline.push((write.called, Event::Asked(write.batch)));
         }
         if let (Told::Done(receipt), Some(returned)) = (&write.told, write.returned) {
-            timeline.push((returned, Event::Known(write.life, receipt.sequence)));
+            timeline.push((returned, Event::Known(write.incarnation, receipt.sequence)));
         }
     }
     for (at, read) in events.reads.iter().enumerate() {
         timeline.push((read.called, Event::Read(at)));
         timeline.push((read.taken, Event::Answered(at)));
         if read.level == Level::Strong {
-            timeline.push((read.taken, Event::Known(read.life, read.sequence)));
+            timeline.push((read.taken, Event::Known(read.incarnation, read.sequence)));
         }
     }
     timeline.sort_by_key(|(tick, _)| *tick);
@@ -264,20 +269,20 @@ fn check_order(events: &Events, places: &BTreeMap<usize, Place>) -> Result<(), S
     let mut seen: BTreeMap<(u32, i64), u64> = BTreeMap::new();
     for (_, event) in timeline {
         match event {
-            Event::Known(life, sequence) => {
-                let least = known.entry(life).or_default();
+            Event::Known(incarnation, sequence) => {
+                let least = known.entry(incarnation).or_default();
                 *least = sequence.max(*least);
             }
             Event::Asked(batch) => {
                 let Some(place) = places.get(&batch) else { continue };
-                let least = known.get(&place.life).copied().unwrap_or_default();
+                let least = known.get(&place.incarnation).copied().unwrap_or_default();
                 if place.sequence <= least {
                     return Err(format!("batch {batch} is at {place:?}, but was asked for after {least}"));
                 }
             }
             Event::Read(at) => {
                 let read = &events.reads[at];
-                let least = known.get(&read.life).copied().unwrap_or_default();
+                let least = known.get(&read.incarnation).copied().unwrap_or_default();
                 let (wanted, why) = match read.level {
                     Level::Strong => (least, "stale strong read"),
                     Level::AtLeast(sequence) => (sequence, "read below the asked sequence"),
@@ -286,14 +291,14 @@ fn check_order(events: &Events, places: &BTreeMap<usize, Place>) -> Result<(), S
                 if read.sequence < wanted {
                     return Err(format!("{why}: it saw {}, {wanted} was known", read.sequence));
                 }
-                let before = seen.get(&(read.process, read.life)).copied().unwrap_or_default();
+                let before = seen.get(&(read.process, read.incarnation)).copied().unwrap_or_default();
                 if read.sequence < before {
                     return Err(format!("a handle went back from {before} to {}", read.sequence));
                 }
             }
             Event::Answered(at) => {
                 let read = &events.reads[at];
-                let newest = seen.entry((read.process, read.life)).or_default();
+                let newest = seen.entry((read.process, read.incarnation)).or_default();
                 *newest = read.sequence.max(*newest);
             }
         }
@@ -301,14 +306,17 @@ fn check_order(events: &Events, places: &BTreeMap<usize, Place>) -> Result<(), S
     Ok(())
 }
 
-/// A deletion that returned sealed every life there was.
+/// A deletion that returned sealed every incarnation there was.
 fn check_seals(events: &Events, logs: &[Log]) -> Result<(), String> {
     for seal in &events.seals {
-        for log in logs.iter().take(seal.lives) {
+        for log in logs.iter().take(seal.incarnations) {
             let end = log.entries.last().zip(log.ticks.last());
             let sealed = end.is_some_and(|(entry, tick)| entry.sealed && *tick < seal.returned);
             if !sealed {
-                return Err(format!("a deletion returned, but life {} is not sealed", log.life));
+                return Err(format!(
+                    "a deletion returned, but incarnation {} is not sealed",
+                    log.incarnation
+                ));
             }
         }
     }
@@ -319,12 +327,13 @@ fn check_seals(events: &Events, logs: &[Log]) -> Result<(), String> {
 /// state at its sequence.
 fn replay(log: &Log, events: &Events, places: &BTreeMap<usize, Place>) -> Result<(), String> {
     let mut batches: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-    for (batch, place) in places.iter().filter(|(_, place)| place.life == log.life) {
+    for (batch, place) in places.iter().filter(|(_, place)| place.incarnation == log.incarnation) {
         batches.entry(place.sequence).or_default().push(*batch);
     }
     let receipts = receipts(events);
     let mut reads: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-    for (at, read) in events.reads.iter().enumerate().filter(|(_, read)| read.life == log.life) {
+    for (at, read) in events.reads.iter().enumerate().filter(|(_, read)| read.incarnation == log.incarnation)
+    {
         reads.entry(read.sequence).or_default().push(at);
     }
     let mut model = Model::default();
@@ -338,7 +347,9 @@ fn replay(log: &Log, events: &Events, places: &BTreeMap<usize, Place>) -> Result
         check_reads(log, events, reads.remove(&entry.sequence), &model)?;
     }
     match reads.keys().next() {
-        Some(sequence) => Err(format!("a read saw {sequence}, which is not in the log of life {}", log.life)),
+        Some(sequence) => {
+            Err(format!("a read saw {sequence}, which is not in the log of incarnation {}", log.incarnation))
+        }
         None => Ok(()),
     }
 }

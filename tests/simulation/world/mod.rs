@@ -22,7 +22,7 @@ mod trace;
 pub use backend::SimBackend;
 pub use fault::{Crash, Fault, Faults};
 pub use process::{SimProcess, SimRuntime};
-pub use store::{Life, Logged, Request, Store};
+pub use store::{IncarnationLog, Logged, Request, Store};
 
 use std::fmt::Display;
 use std::future::Future;

@@ -36,8 +36,8 @@ pub enum Reply {
 #[derive(Debug, Default)]
 pub struct Store {
     objects: BTreeMap<ObjectKey, Object>,
-    /// By prefix of a life of a namespace.
-    lives: BTreeMap<String, Life>,
+    /// By prefix of an incarnation of a namespace.
+    incarnations: BTreeMap<String, IncarnationLog>,
 }
 
 #[derive(Debug)]
@@ -46,9 +46,9 @@ struct Object {
     modified_ms: i64,
 }
 
-/// The log of one life of a namespace as the world saw it: collection takes nothing from it.
+/// The log of one incarnation of a namespace as the world saw it: collection takes nothing from it.
 #[derive(Debug, Default)]
-pub struct Life {
+pub struct IncarnationLog {
     /// The object OPEN.
     pub open: Option<Bytes>,
     /// Entry `n` is at `n - 1`: the bytes that slot `n` held first.
@@ -117,9 +117,9 @@ impl Store {
         }
     }
 
-    /// The logs, by prefix of their life.
-    pub fn lives(&self) -> &BTreeMap<String, Life> {
-        &self.lives
+    /// The logs, by prefix of their incarnation.
+    pub fn incarnations(&self) -> &BTreeMap<String, IncarnationLog> {
+        &self.incarnations
     }
 
     /// Everything below a prefix: key, bytes, when it was written.
@@ -153,22 +153,22 @@ impl Store {
     /// Keeps the truth: which bytes a slot of a log held first.
     fn remember(&mut self, key: &str, bytes: &Bytes, mode: PutMode, tick: u64) -> Result<(), String> {
         if let Some(prefix) = key.strip_suffix("OPEN") {
-            self.lives.entry(prefix.to_owned()).or_default().open.get_or_insert_with(|| bytes.clone());
+            self.incarnations.entry(prefix.to_owned()).or_default().open.get_or_insert_with(|| bytes.clone());
         }
         let Some((prefix, number)) = slot(key) else { return Ok(()) };
         if mode == PutMode::Overwrite {
             return Err(format!("a slot of the log was overwritten: {key}"));
         }
-        let life = self.lives.entry(prefix.to_owned()).or_default();
-        let length = life.entries.len() as u64;
+        let incarnation = self.incarnations.entry(prefix.to_owned()).or_default();
+        let length = incarnation.entries.len() as u64;
         if number == 0 || number > length + 1 {
             return Err(format!("gap in the log: slot {number} was taken while it had {length} entries"));
         }
         if number <= length {
-            life.retaken += 1;
+            incarnation.retaken += 1;
             return Ok(());
         }
-        life.entries.push(Logged { bytes: bytes.clone(), tick });
+        incarnation.entries.push(Logged { bytes: bytes.clone(), tick });
         Ok(())
     }
 
@@ -221,7 +221,7 @@ fn info((key, object): (&ObjectKey, &Object)) -> ObjectInfo {
     ObjectInfo { key: key.clone(), size: object.bytes.len() as u64, modified_ms: object.modified_ms }
 }
 
-/// The life and number of a slot of a log.
+/// The incarnation and number of a slot of a log.
 pub fn slot(key: &str) -> Option<(&str, u64)> {
     let (prefix, number) = key.split_once("wal/")?;
     number.parse().ok().map(|number| (prefix, number))

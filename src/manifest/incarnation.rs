@@ -1,4 +1,4 @@
-//! The small objects around a life of a namespace: OPEN, CLOSED and the hint.
+//! The small objects around an incarnation of a namespace: OPEN, CLOSED and the hint.
 
 use std::sync::Arc;
 
@@ -18,13 +18,13 @@ const CARRIED_BYTES_MAX: usize = 512 << 10;
 /// No hint is larger: the manifest, and some numbers.
 const HINT_BYTES_MAX: u64 = 1 << 20;
 /// No OPEN is larger: it is the schema, mostly.
-pub(crate) const LIFE_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const OPEN_BYTES_MAX: u64 = 64 << 20;
 /// No CLOSED is larger.
 pub(crate) const CLOSED_BYTES_MAX: u64 = 64 << 10;
 
 /// The object OPEN: one incarnation of a name begins.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct LifeRecord {
+pub(crate) struct Incarnation {
     /// The name as given, for people: the folder has it in an encoded form.
     pub(crate) name: String,
     pub(crate) number: u32,
@@ -34,7 +34,7 @@ pub(crate) struct LifeRecord {
     pub(crate) created_by: String,
 }
 
-/// The object CLOSED: the life was sealed, and a new one may begin.
+/// The object CLOSED: the incarnation was sealed, and a new one may begin.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Closed {
     /// The sequence of the seal.
@@ -44,7 +44,7 @@ pub(crate) struct Closed {
 /// The object HINT: where to look first. It may be stale, torn or absent: nothing but speed depends on it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Hint {
-    pub(crate) life: u32,
+    pub(crate) incarnation: u32,
     pub(crate) number: u64,
     pub(crate) flushed_through: Sequence,
     /// The manifest itself, if it is small.
@@ -52,7 +52,7 @@ pub(crate) struct Hint {
     pub(crate) manifest: Option<Manifest>,
 }
 
-impl LifeRecord {
+impl Incarnation {
     pub(crate) fn new(name: &str, number: u32, id: Uuid, schema: Schema, created_ms: i64) -> Self {
         Self { name: name.to_owned(), number, id, schema, created_ms, created_by: created_by() }
     }
@@ -71,10 +71,10 @@ impl Hint {
         self
     }
 
-    pub(crate) fn new(life: u32, manifest: &Manifest, encoded: &Bytes) -> Self {
+    pub(crate) fn new(incarnation: u32, manifest: &Manifest, encoded: &Bytes) -> Self {
         let small = encoded.len() <= CARRIED_BYTES_MAX;
         Self {
-            life,
+            incarnation,
             number: manifest.number,
             flushed_through: manifest.flushed_through,
             manifest: small.then(|| manifest.clone()),
@@ -100,7 +100,7 @@ macro_rules! framed {
 }
 
 framed! {
-    LifeRecord, "life";
+    Incarnation, "incarnation";
     Hint, "hint";
 }
 
