@@ -3,7 +3,7 @@
 //! A scenario is run once to count the requests of its process. Then, for each request and each way to die, it
 //! is run again until the process dies there; a new process must find what was acknowledged, and what was
 //! under way whole or not at all, and must be able to finish. For each request and each fault it is run once
-//! more: one fault alone fails no write, and upkeep that it fails can be called again.
+//! more: one fault alone fails no write, and maintenance that it fails can be called again.
 #![expect(unreachable_pub, reason = "a test crate has no API")]
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod script {
         Ok(requests)
     }
 
-    /// Upkeep may leave a fault to the next call.
+    /// Maintenance may leave a fault to the next call.
     fn is_excused(error: &Error, step: Option<&Step>, blow: Blow) -> bool {
         matches!(blow, Blow::Fault(..))
             && error.is_retryable()

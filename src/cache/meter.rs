@@ -79,7 +79,7 @@ impl Meter {
 
 /// Counts something for the query that runs here, if one does.
 pub(super) fn count(what: Count, number: u64) {
-    // Reads of writers and of upkeep are nobody's.
+    // Reads of writers and of maintenance are nobody's.
     let _ = METER.try_with(|meter| meter.add(what, number));
 }
 

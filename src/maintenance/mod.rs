@@ -1,4 +1,4 @@
-//! Upkeep: from the tail to segments, and from many segments to few.
+//! Maintenance: from the tail to segments, and from many segments to few.
 //!
 //! Any number of processes may do it at any time. They compete for the number of the next manifest: who
 //! loses has wasted work, never data. What is uploaded and not committed is garbage for collection.
@@ -6,7 +6,7 @@
 mod centroids;
 mod compact;
 mod flush;
-mod upkeep;
+mod scheduler;
 
 pub use centroids::IndexProgress;
 pub(crate) use centroids::index_progress;
@@ -14,7 +14,7 @@ pub use compact::CompactReport;
 use compact::compact;
 pub use flush::FlushReport;
 use flush::flush;
-pub(crate) use upkeep::Upkeep;
+pub(crate) use scheduler::MaintenanceScheduler;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::engine::{Engine, mark_closed};
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::maintenance::{CompactReport, FlushReport, IndexProgress, Upkeep, index_progress};
+use crate::maintenance::{CompactReport, FlushReport, IndexProgress, MaintenanceScheduler, index_progress};
 use crate::query::too_late;
 use crate::query::{Aggregated, Aggregation, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan};
 use crate::schema::Schema;
@@ -39,14 +39,14 @@ const READS: u32 = 4;
 pub struct Namespace {
     engine: Arc<Engine>,
     committer: Arc<Committer>,
-    upkeep: Arc<Upkeep>,
+    maintenance: Arc<MaintenanceScheduler>,
     /// Tells the database when the last handle goes.
     lease: Option<Arc<Lease>>,
 }
 
 impl Namespace {
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, committer: Arc::default(), upkeep: Arc::default(), lease: None }
+        Self { engine, committer: Arc::default(), maintenance: Arc::default(), lease: None }
     }
 
     /// The name.
@@ -140,11 +140,11 @@ impl Namespace {
             }
             return Ok(());
         }
-        self.upkeep.relieve(&self.engine, over).await
+        self.maintenance.relieve(&self.engine, over).await
     }
 
     fn flush_if_due(&self) {
-        self.upkeep.flush_if(&self.engine, |engine| {
+        self.maintenance.flush_if(&self.engine, |engine| {
             let settings = &engine.context.settings;
             let (bytes, entries) = engine.backlog();
             settings.auto_flush
@@ -285,7 +285,7 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer. Nothing is lost: the next flush does it.
     pub async fn flush(&self) -> Result<FlushReport> {
-        self.upkeep.flush(&self.engine).await
+        self.maintenance.flush(&self.engine).await
     }
 
     /// Merges all segments into as few as can be and drops dead rows. Writes, reads and flushes go on
@@ -295,7 +295,7 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer. Nothing is lost.
     pub async fn compact(&self) -> Result<CompactReport> {
-        self.upkeep.compact(&self.engine).await
+        self.maintenance.compact(&self.engine).await
     }
 
     /// How far the flushes and compactions of this process, of any handle, are with indexing vectors, in sum; `None`

@@ -207,7 +207,7 @@ async fn a_write_that_changes_nothing_ends_beside_a_parked_query() -> Result<()>
 }
 
 #[tokio::test(start_paused = true)]
-async fn parked_upkeep_stops_no_write_and_no_other_upkeep() -> Result<()> {
+async fn parked_maintenance_stops_no_write_and_no_other_maintenance() -> Result<()> {
     let mut settings = Settings::default();
     (settings.tail_entries_flush, settings.tail_entries_max) = (4, 8);
     everywhere(settings, async |docs: Namespace| {
@@ -295,7 +295,7 @@ async fn writes_and_flushes_go_on_while_a_compaction_is_held_in_its_upload() -> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn upkeep_ends_when_the_last_that_waits_is_dropped() -> Result<()> {
+async fn maintenance_ends_when_the_last_that_waits_is_dropped() -> Result<()> {
     let slow = Slow::new(LATENCY)?;
     let docs = slow.open(Settings::default()).await?;
     docs.write(rows(0..10)).await?;

@@ -1,4 +1,4 @@
-//! Who does what in a history: writers, readers, those that open anew all the time, upkeep, and one that
+//! Who does what in a history: writers, readers, those that open anew all the time, maintenance, and one that
 //! deletes the namespace and creates it again.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,7 +37,7 @@ pub enum Role {
     Reader,
     /// Opens, reads once, ends, and again.
     Opener,
-    Upkeep,
+    Maintenance,
     /// Deletes and creates again.
     Undertaker,
 }
@@ -131,7 +131,7 @@ impl Actor {
         let Some(client) = self.stage.keep("open", self.stage.open(&self.process).await) else { return };
         match role {
             Role::Undertaker => return self.bury(client).await,
-            Role::Writer { .. } | Role::Reader | Role::Opener | Role::Upkeep => {}
+            Role::Writer { .. } | Role::Reader | Role::Opener | Role::Maintenance => {}
         }
         let Some(space) = self.stage.keep("namespace", client.namespace(NAME).await) else { return };
         match role {
@@ -147,7 +147,7 @@ impl Actor {
                 let mut actor = self;
                 actor.read(&space, Level::Strong).await;
             }
-            Role::Upkeep => self.keep_up(space).await,
+            Role::Maintenance => self.keep_up(space).await,
             Role::Reader | Role::Undertaker => self.read_on(space).await,
         }
     }

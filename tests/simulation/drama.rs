@@ -89,7 +89,7 @@ async fn begin(stage: &Stage) -> bool {
     }
 }
 
-/// A new process that meets no faults finds everything, can go on, and upkeep changes nothing.
+/// A new process that meets no faults finds everything, can go on, and maintenance changes nothing.
 async fn end(stage: &Stage) {
     let process = stage.world.process(true);
     let (of, by) = (stage.clone(), process.clone());

@@ -54,7 +54,7 @@ impl Plan {
         }
         roles.extend((0..rng.between(1, 2)).map(|_| Role::Reader));
         roles.extend((0..rng.between(0, 2)).map(|_| Role::Opener));
-        roles.extend((0..rng.between(1, 2)).map(|_| Role::Upkeep));
+        roles.extend((0..rng.between(1, 2)).map(|_| Role::Maintenance));
         roles.extend(undertaker.then_some(Role::Undertaker));
         Self {
             options,

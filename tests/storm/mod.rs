@@ -60,7 +60,7 @@ impl Storm {
         Ok(())
     }
 
-    /// One process: batches of rows, one count, and now and then upkeep. Returns the entries it wrote.
+    /// One process: batches of rows, one count, and now and then maintenance. Returns the entries it wrote.
     async fn write(self, backend: Arc<dyn StorageBackend>, writer: u64) -> Result<Vec<u64>> {
         let docs = open(&backend).await?.namespace("docs").await?;
         let mut sequences = Vec::new();
@@ -88,7 +88,7 @@ impl Storm {
     }
 }
 
-/// Upkeep may find others always quicker: that is no failure of theirs.
+/// Maintenance may find others always quicker: that is no failure of theirs.
 fn unless_busy<T>(outcome: Result<T>) -> Result<Option<T>> {
     match outcome {
         Err(e) if e.kind() == ErrorKind::Unavailable => Ok(None),

@@ -1,4 +1,4 @@
-//! What upkeep of a namespace is under way in this process: one flush and one compaction at a time, beside each
+//! What maintenance of a namespace is under way in this process: one flush and one compaction at a time, beside each
 //! other.
 //!
 //! Both run in tasks of their own, and whoever wants them done waits for the outcome: a caller that stops polling
@@ -30,9 +30,9 @@ const SPREAD: u32 = 4;
 const SPREAD_MIN: Duration = Duration::from_secs(1);
 const SPREAD_MAX: Duration = Duration::from_secs(30);
 
-/// The upkeep of one namespace in this process.
+/// The maintenance of one namespace in this process.
 #[derive(Debug, Default)]
-pub(crate) struct Upkeep {
+pub(crate) struct MaintenanceScheduler {
     flushes: Turns<FlushReport>,
     compactions: Turns<CompactReport>,
     /// An automatic flush waits or is under way.
@@ -49,7 +49,7 @@ struct Record {
     failed: Option<(Error, Moment, Duration)>,
 }
 
-impl Upkeep {
+impl MaintenanceScheduler {
     /// Flushes everything that was acknowledged before this call.
     pub(crate) fn flush<'a>(
         self: &'a Arc<Self>,
@@ -68,12 +68,12 @@ impl Upkeep {
     }
 
     fn next_flush(self: &Arc<Self>, engine: &Arc<Engine>) -> Turn<FlushReport> {
-        let (upkeep, engine) = (Arc::clone(self), Arc::clone(engine));
+        let (scheduler, engine) = (Arc::clone(self), Arc::clone(engine));
         let env = engine.context.env.clone();
         let work = async move {
             let began = engine.context.env.moment();
             let outcome = flush(&engine).await;
-            upkeep.note(&engine.context.env, began, outcome.as_ref().err());
+            scheduler.note(&engine.context.env, began, outcome.as_ref().err());
             outcome
         };
         self.flushes.next(pending(), || in_task(env, work))
@@ -121,15 +121,15 @@ impl Upkeep {
         let automatic = Automatic(Arc::clone(self));
         let engine = Arc::clone(engine);
         env.spawn(async move {
-            let upkeep = &automatic.0;
+            let scheduler = &automatic.0;
             if engine.state().has_several_writers() {
                 let env = &engine.context.env;
-                env.sleep(env.jitter(upkeep.spread())).await;
+                env.sleep(env.jitter(scheduler.spread())).await;
                 if let Err(error) = engine.newest_manifest().await {
                     tracing::debug!(namespace = %engine.name, %error, "it is not known whether another has flushed");
                 }
             }
-            if let Err(error) = upkeep.relieve(&engine, || due(&engine)).await {
+            if let Err(error) = scheduler.relieve(&engine, || due(&engine)).await {
                 tracing::warn!(namespace = %engine.name, %error, "a flush failed; a later write tries again");
             }
         });
@@ -170,7 +170,7 @@ impl fmt::Debug for Record {
 }
 
 /// Takes the flag back however the task ends.
-struct Automatic(Arc<Upkeep>);
+struct Automatic(Arc<MaintenanceScheduler>);
 
 impl Drop for Automatic {
     fn drop(&mut self) {
@@ -198,7 +198,7 @@ fn in_task<T: Send + 'static>(
         });
         answered
             .await
-            .unwrap_or_else(|_| Err(Error::internal("a task of upkeep panicked, or the runtime stopped")))
+            .unwrap_or_else(|_| Err(Error::internal("a maintenance task panicked, or the runtime stopped")))
     };
     outcome.boxed()
 }
