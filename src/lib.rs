@@ -86,6 +86,7 @@ mod manifest;
 mod memtable;
 mod namespace;
 pub mod query;
+mod retry;
 mod safeguard;
 pub mod schema;
 mod segment;

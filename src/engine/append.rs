@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
 use crate::memtable::Run;
 use crate::query::View;
+use crate::retry::{Backoff, RetryPolicy};
 use crate::safeguard::Safeguard;
 use crate::segment::Segment;
 use crate::storage::PutMode;
@@ -94,16 +95,18 @@ impl Engine {
         };
         let mut bytes = self.encode(head, &draft.body).await?;
         let first_sent = self.context.env.moment();
-        let mut failures = 0;
+        let mut backoff = Backoff::new(RetryPolicy::APPEND_ENTRY);
+        // Whether an earlier request may still be on its way.
+        let mut sent_before = false;
         loop {
             let key = self.keys.entry(head.sequence);
             let error = match self.context.backend.put(&key, bytes.clone(), PutMode::Create).await {
                 Ok(()) => return self.won(base, &head, draft, first_sent).await,
                 // The store turned the first request down: no other is under way.
-                Err(e) if e.is_refusal() && failures == 0 => return Err(e),
+                Err(e) if e.is_refusal() && !sent_before => return Err(e),
                 Err(e) => e,
             };
-            failures += 1;
+            sent_before = true;
             if error.is(ErrorKind::AlreadyExists) && !self.context.safeguards.hold(Safeguard::VerifyExists) {
                 head.sequence = head.sequence.next();
                 bytes = self.encode(head, &draft.body).await?;
@@ -127,7 +130,8 @@ impl Engine {
             if self.context.env.elapsed(first_sent) > self.context.settings.write_timeout {
                 return Err(Error::in_doubt(head.sequence.0, draft.batch, Some(error)));
             }
-            self.back_off(failures).await;
+            // Gives up by the write timeout above, not by count.
+            backoff.pause(&self.context.env).await;
         }
     }
 

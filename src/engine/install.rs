@@ -9,6 +9,7 @@ use super::Engine;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{self, Commit, Hint, Manifest};
+use crate::retry::{Backoff, RetryPolicy};
 use crate::storage::PutMode;
 use futures::future::{BoxFuture, join};
 
@@ -139,7 +140,8 @@ impl Engine {
     pub(crate) fn newest_manifest(&self) -> BoxFuture<'_, Result<Arc<Manifest>>> {
         Box::pin(async move {
             let mut seen = None;
-            for attempt in 0..4 {
+            let mut backoff = Backoff::new(RetryPolicy::READ_MANIFEST);
+            loop {
                 let newest = self.listed_manifest().await?;
                 match self.go_over(newest).await {
                     // A file of it is gone, and it is still the newest.
@@ -148,12 +150,14 @@ impl Engine {
                     }
                     Err(e) if e.is_missing() => {
                         seen = Some(newest);
-                        self.back_off(attempt).await;
+                        if !backoff.pause(&self.context.env).await {
+                            let why = "manifests come faster than they can be read";
+                            return Err(Error::new(ErrorKind::Unavailable, why));
+                        }
                     }
                     outcome => return outcome,
                 }
             }
-            Err(Error::new(ErrorKind::Unavailable, "manifests come faster than they can be read"))
         })
     }
 }

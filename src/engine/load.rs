@@ -16,14 +16,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{self, CLOSED_BYTES_MAX, Hint, Incarnation, Manifest, OPEN_BYTES_MAX};
 use crate::memtable::{Layer, Run, Source};
 use crate::query::Part;
+use crate::retry::{Backoff, RetryPolicy};
 use crate::safeguard::Safeguard;
 use crate::segment::{Deletes, Segment, SegmentMeta};
 use crate::storage::{IncarnationKeys, NamespaceKeys, read_whole};
 use crate::types::{NamespaceName, Sequence};
 use crate::wal::{self, Entry, Link, Listed, Listing};
 
-/// How often a state that moves away under us is looked for again.
-const ATTEMPTS: u32 = 8;
 /// Entries whose segments are opened at a time.
 const LINKS: usize = 32;
 /// The incarnation that most names have: its manifests are listed before it is known to be the newest.
@@ -135,8 +134,8 @@ impl Engine {
     async fn load(&self, hint: Option<Hint>, first: Option<Look>) -> Result<State> {
         let mut first = first;
         let mut seen = None;
-        let mut failure = self.too_slow();
-        for attempt in 0..ATTEMPTS {
+        let mut backoff = Backoff::new(RetryPolicy::LOAD_STATE);
+        loop {
             let look = if let Some(look) = first.take() {
                 look
             } else {
@@ -144,22 +143,25 @@ impl Engine {
                 look(&self.context, &self.keys, known).await?
             };
             let newest = look.newest;
-            match self.assemble(look, hint.as_ref().filter(|_| attempt == 0)).await {
-                Ok(state) => return Ok(state),
-                // Collection or another process moved on between our lists and our reads. Where no manifest
-                // came in between nothing may have been collected.
-                Err(e) if e.is(ErrorKind::NotFound) || e.is_missing() => {
-                    failure = match seen {
-                        Some(before) if before == newest => self.missing(&e),
-                        _ => self.too_slow(),
-                    };
-                    seen = Some(newest);
-                }
-                Err(e) => return Err(e),
+            let failure =
+                match self.assemble(look, hint.as_ref().filter(|_| backoff.is_first_attempt())).await {
+                    Ok(state) => return Ok(state),
+                    // Collection or another process moved on between our lists and our reads. Where no manifest
+                    // came in between nothing may have been collected.
+                    Err(e) if e.is(ErrorKind::NotFound) || e.is_missing() => {
+                        let failure = match seen {
+                            Some(before) if before == newest => self.missing(&e),
+                            _ => self.too_slow(),
+                        };
+                        seen = Some(newest);
+                        failure
+                    }
+                    Err(e) => return Err(e),
+                };
+            if !backoff.pause(&self.context.env).await {
+                return Err(failure);
             }
-            self.back_off(attempt).await;
         }
-        Err(failure)
     }
 
     /// The state that the lists of a look speak of. `NotFound`, or a missing file, means that they were stale.

@@ -23,7 +23,6 @@ pub(crate) use state::State;
 pub(crate) use turns::{Turn, Turns};
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -124,12 +123,6 @@ impl Engine {
         let state = self.state();
         let entries = state.sequence.0.saturating_sub(state.manifest.flushed_through.0);
         (state.tail.bytes(), usize::try_from(entries).unwrap_or(usize::MAX))
-    }
-
-    /// A random pause before the attempt after `failures` of them.
-    pub(crate) async fn back_off(&self, failures: u32) {
-        let pause = Duration::from_millis(20 << failures.min(6));
-        self.context.env.sleep(pause + self.context.env.jitter(pause)).await;
     }
 
     /// The error of one who is always overtaken, as a process that is put to sleep for hours may be.

@@ -26,6 +26,7 @@ use roaring::RoaringBitmap;
 use crate::engine::Engine;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::retry::{Backoff, RetryPolicy};
 use crate::segment::{Deletes, SegmentMeta};
 use crate::types::SegmentId;
 
@@ -40,12 +41,12 @@ const BATCH_ROWS: usize = 4_096;
 struct Attempts<'a> {
     engine: &'a Engine,
     first: Option<Moment>,
-    lost: u32,
+    backoff: Backoff,
 }
 
 impl<'a> Attempts<'a> {
     fn new(engine: &'a Engine) -> Self {
-        Self { engine, first: None, lost: 0 }
+        Self { engine, first: None, backoff: Backoff::new(RetryPolicy::COMMIT_MANIFEST) }
     }
 
     /// Waits for a moment before the next attempt.
@@ -59,8 +60,8 @@ impl<'a> Attempts<'a> {
             let why = "other processes keep committing manifests: try again later";
             return Err(Error::new(ErrorKind::Unavailable, why));
         }
-        self.lost += 1;
-        self.engine.back_off(self.lost).await;
+        // Gives up by `PATIENCE` above, not by count.
+        self.backoff.pause(env).await;
         Ok(())
     }
 }

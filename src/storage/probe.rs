@@ -19,6 +19,7 @@ use super::{DatabaseKeys, ObjectKey, PutMode, StorageBackend};
 use crate::codec::Frame;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
+use crate::retry::{Backoff, RetryPolicy, retry};
 use crate::settings::{GRACE_DEFAULT, GRACE_MAX, GRACE_MIN};
 
 const FRAME: Frame = Frame { what: "store", version: 1 };
@@ -26,10 +27,6 @@ const FRAME: Frame = Frame { what: "store", version: 1 };
 const BYTES_MAX: u64 = 64 << 10;
 /// How many creates race for one name.
 const RACERS: usize = 8;
-/// How often a request is sent again that was not answered.
-const TRIES: u32 = 4;
-/// The wait before the second try; it doubles with each.
-const WAIT: Duration = Duration::from_millis(100);
 
 /// What is known of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,7 +204,8 @@ impl<'a> Probe<'a> {
 
     async fn second_create_is_refused(&self, key: &ObjectKey, body: &Bytes) -> Result<()> {
         let check = "second create";
-        for attempt in 1..=TRIES {
+        let mut backoff = Backoff::new(RetryPolicy::STORE_PROBE);
+        loop {
             let put = self.backend.put(key, self.nonce(), PutMode::Create).await;
             if put.is_ok() {
                 return Err(unsupported(check, "a second create-only put of one object succeeds"));
@@ -217,17 +215,17 @@ impl<'a> Probe<'a> {
             }
             match put {
                 Err(error) if error.is(ErrorKind::AlreadyExists) => return Ok(()),
-                Err(error) => self.wait_or(attempt, error).await?,
+                Err(error) => self.pause_after(&mut backoff, error).await?,
                 Ok(()) => {}
             }
         }
-        Ok(())
     }
 
     async fn one_racer_wins(&self) -> Result<()> {
         let check = "racing creates";
         let key = self.key("race");
-        for attempt in 1..=TRIES {
+        let mut backoff = Backoff::new(RetryPolicy::STORE_PROBE);
+        loop {
             let bodies: Vec<Bytes> = (0..RACERS).map(|_| self.nonce()).collect();
             let puts = bodies.iter().map(|body| self.backend.put(&key, body.clone(), PutMode::Create));
             let answers = join_all(puts).await;
@@ -248,7 +246,7 @@ impl<'a> Probe<'a> {
                 ([_], None) => {
                     return Err(unsupported(check, "an object that was just created is not there"));
                 }
-                ([], Some(found)) if !bodies.contains(found) && attempt == 1 => {
+                ([], Some(found)) if !bodies.contains(found) && backoff.is_first_attempt() => {
                     return Err(unsupported(check, "the object holds what nobody wrote"));
                 }
                 (_, Some(_)) => return Ok(()),
@@ -258,11 +256,10 @@ impl<'a> Probe<'a> {
                         Error::new(ErrorKind::Unavailable, "the store refuses every create of one object");
                     let error = answers.into_iter().find_map(Result::err).unwrap_or_else(|| busy.clone());
                     let error = if error.is(ErrorKind::AlreadyExists) { busy } else { error };
-                    self.wait_or(attempt, error).await?;
+                    self.pause_after(&mut backoff, error).await?;
                 }
             }
         }
-        Ok(())
     }
 
     async fn list_shows(&self, expected: &[&ObjectKey]) -> Result<()> {
@@ -339,7 +336,7 @@ impl<'a> Probe<'a> {
 
     /// Creates an object, and says what it holds afterwards: `bytes`, or what another wrote.
     async fn create(&self, key: &ObjectKey, bytes: &Bytes) -> Result<Bytes> {
-        let mut attempt = 1;
+        let mut backoff = Backoff::new(RetryPolicy::STORE_PROBE);
         loop {
             let put = self.backend.put(key, bytes.clone(), PutMode::Create).await;
             let found = self.read(key).await?;
@@ -348,9 +345,8 @@ impl<'a> Probe<'a> {
                 (Ok(()), None) => {
                     return Err(unsupported("create", "an object that was just created is not there"));
                 }
-                (Err(error), None) => self.wait_or(attempt, error).await?,
+                (Err(error), None) => self.pause_after(&mut backoff, error).await?,
             }
-            attempt += 1;
         }
     }
 
@@ -363,26 +359,19 @@ impl<'a> Probe<'a> {
     }
 
     /// Sends a request that changes nothing by being sent twice, again while it is not answered.
-    async fn ask<T, F: Future<Output = Result<T>>>(&self, request: impl Fn() -> F) -> Result<T> {
-        let mut attempt = 1;
-        loop {
-            match request().await {
-                Err(error) if error.is(ErrorKind::Unavailable) => self.wait_or(attempt, error).await?,
-                answer => return answer,
-            }
-            attempt += 1;
-        }
+    async fn ask<T, F>(&self, request: impl Fn() -> F + Send + Sync) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        let is_transient = |error: &Error| error.is(ErrorKind::Unavailable);
+        retry(self.env, RetryPolicy::STORE_PROBE, is_transient, request).await
     }
 
-    /// Waits for another try, or gives up with the error.
-    async fn wait_or(&self, attempt: u32, error: Error) -> Result<()> {
-        let lost = error.is(ErrorKind::Unavailable) || error.is(ErrorKind::AlreadyExists);
-        if attempt >= TRIES || !lost {
-            return Err(error);
-        }
-        let most = WAIT * 2u32.saturating_pow(attempt - 1);
-        self.env.sleep(most / 2 + self.env.jitter(most / 2)).await;
-        Ok(())
+    /// Waits before another attempt at a create, or gives up with the error.
+    async fn pause_after(&self, backoff: &mut Backoff, error: Error) -> Result<()> {
+        // Some stores answer "exists" to creates that merely met one another: the object is not there.
+        let transient = error.is(ErrorKind::Unavailable) || error.is(ErrorKind::AlreadyExists);
+        if transient && backoff.pause(self.env).await { Ok(()) } else { Err(error) }
     }
 }
 

@@ -15,16 +15,13 @@ use bytes::Bytes;
 use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
+use crate::retry::{RetryPolicy, retry};
 
 /// Below this bandwidth, in bytes a millisecond, a large object is given up.
 const BANDWIDTH_MIN: u64 = 1_000;
 /// Of an object of unknown size, this part of the most it may have is allowed for: most are small, and one that is not
 /// answered at all is to be noticed.
 const LIKELY_PART: u64 = 4;
-/// How often a request is sent, at most.
-const ATTEMPTS: u32 = 5;
-/// The pause before the second attempt; it doubles from there, and as much again is added by chance.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Limits and repeats the requests to another backend.
 #[derive(Debug)]
@@ -76,17 +73,8 @@ impl SteadyBackend {
     where
         F: Future<Output = Result<T>> + Send,
     {
-        let mut pause = PAUSE;
-        for _ in 1..ATTEMPTS {
-            match request().await {
-                Err(e) if e.is(ErrorKind::Unavailable) => {
-                    self.env.sleep(pause + self.env.jitter(pause)).await;
-                }
-                answer => return answer,
-            }
-            pause *= 2;
-        }
-        request().await
+        let is_transient = |error: &Error| error.is(ErrorKind::Unavailable);
+        retry(&self.env, RetryPolicy::STORE_REQUEST, is_transient, request).await
     }
 }
 

@@ -4,7 +4,6 @@
 //! damage may be on the way; after an unclean answer to a create, what is there is read back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -12,11 +11,7 @@ use super::{ObjectKey, PutMode, StorageBackend};
 use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
-
-/// How often a create without a clear answer is sent.
-const ATTEMPTS: u32 = 6;
-/// The pause before the second attempt; it doubles from there, and as much again is added by chance.
-const PAUSE: Duration = Duration::from_millis(20);
+use crate::retry::{Backoff, RetryPolicy};
 
 /// How a create ended, short of an error.
 #[derive(Debug)]
@@ -78,25 +73,24 @@ pub(crate) async fn create_whole<T: Send>(
             "the object would have {size} of at most {bytes_max} bytes. key=`{key}`"
         )));
     }
-    let mut last = Error::internal("no attempt was made");
-    let mut pause = PAUSE;
-    for attempt in 0..ATTEMPTS {
-        match backend.put(key, bytes.clone(), PutMode::Create).await {
+    let mut backoff = Backoff::new(RetryPolicy::CREATE_OBJECT);
+    loop {
+        let put_error = match backend.put(key, bytes.clone(), PutMode::Create).await {
             Ok(()) => return Ok(Created::Written),
             // The store turned the first request down: no other is under way.
-            Err(e) if e.is_refusal() && attempt == 0 => return Err(e),
-            Err(e) => last = e,
-        }
-        match read_whole(backend, key, bytes_max, &decode).await {
+            Err(e) if e.is_refusal() && backoff.is_first_attempt() => return Err(e),
+            Err(e) => e,
+        };
+        let last = match read_whole(backend, key, bytes_max, &decode).await {
             Ok(Some(found)) => return Ok(Created::Found(found)),
-            Ok(None) => {}
+            Ok(None) => put_error,
             // Whatever it is, the name is taken by it.
             Err(e) if e.is(ErrorKind::Corrupt) || e.is(ErrorKind::UnsupportedVersion) => return Err(e),
             // It is not known what is there, and the put may still be on its way.
-            Err(e) => last = e,
+            Err(e) => e,
+        };
+        if !backoff.pause(env).await {
+            return Ok(Created::Unknown(last));
         }
-        env.sleep(pause + env.jitter(pause)).await;
-        pause *= 2;
     }
-    Ok(Created::Unknown(last))
 }
