@@ -15,7 +15,7 @@ use super::scope::Scope;
 use super::ties::Tied;
 use super::{Part, Place, QueryStats, View};
 use crate::error::{Error, Result};
-use crate::index::attributes::{AttributeIndex, Probe, is_whole};
+use crate::index::attributes::{AttributeIndex, AttributeProbe, is_whole};
 use crate::memtable::Source;
 use crate::schema::{AttributeType, ColumnKind, ID_COLUMN};
 use crate::segment::Segment;
@@ -333,14 +333,15 @@ impl PreparedOrder {
         while count < wanted && !spans.is_empty() {
             let (these, rest) = spans.split_at(some.min(spans.len()));
             (spans, some) = (rest, some.saturating_mul(2));
-            let blocks = index.read(these).await?;
+            let blocks = index.read_blocks(these).await?;
             let (index, matching) = (Arc::clone(index), Arc::clone(matching));
             let (name, descending) = (key.order.column.clone(), key.order.descending);
             let read = move || {
                 let Some(column) = index.column(&name) else { return Ok((Vec::new(), 0)) };
                 let (mut found, mut more) = (Vec::new(), 0);
                 for block in &blocks {
-                    let mut entries = column.entries(block, &matching).map_err(|e| index.corrupt(e))?;
+                    let mut entries =
+                        column.read_rows(block, &matching).map_err(|e| index.corrupt_block(e))?;
                     if descending {
                         entries.reverse();
                     }
@@ -373,9 +374,10 @@ async fn nulls(
     found: &mut Vec<Walked>,
 ) -> Result<u64> {
     let Some(column) = index.column(name) else { return Ok(0) };
-    let blocks = index.read(&column.spans(&Probe::Null)).await?;
-    let known = column.answer(&Probe::Null, &blocks).map_err(|e| index.corrupt(e))?;
-    let rows: Vec<u32> = (known.sure & matching).into_iter().collect();
+    let blocks = index.read_blocks(&column.find_spans(&AttributeProbe::Null)).await?;
+    let candidates =
+        column.find_candidates(&AttributeProbe::Null, &blocks).map_err(|e| index.corrupt_block(e))?;
+    let rows: Vec<u32> = (candidates.definite & matching).into_iter().collect();
     let count = rows.len() as u64;
     found.push((None, rows));
     Ok(count)

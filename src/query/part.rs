@@ -18,7 +18,7 @@ use super::ties::Ranked;
 use super::topk::TopK;
 use crate::env::Env;
 use crate::error::{Error, OrInternal, Result};
-use crate::index::attributes::Known;
+use crate::index::attributes::Candidates;
 use crate::memtable::{PartId, Source};
 use crate::schema::Schema;
 use crate::segment::Segment;
@@ -85,12 +85,17 @@ impl Part {
         if among.is_empty() {
             return Ok(RoaringBitmap::new());
         }
-        let known = self.known(env, bound, u64::MAX).await?;
-        self.settle(env, schema, bound, known.as_ref(), among).await
+        let candidates = self.candidates(env, bound, u64::MAX).await?;
+        self.settle(env, schema, bound, candidates.as_ref(), among).await
     }
 
-    /// What an index knows of the rows that a filter matches, if it takes at most so many bytes of it to tell.
-    pub(super) async fn known(&self, env: &Env, bound: &Bound, bytes_max: u64) -> Result<Option<Known>> {
+    /// The candidates of a filter by the indexes, if finding them reads at most `bytes_max` bytes.
+    pub(super) async fn candidates(
+        &self,
+        env: &Env,
+        bound: &Bound,
+        bytes_max: u64,
+    ) -> Result<Option<Candidates>> {
         let Source::Segment(segment) = &self.source else { return Ok(None) };
         if bound.constant().is_some() {
             return Ok(None);
@@ -108,13 +113,13 @@ impl Part {
         plan.run(env, &indexes).await.map(Some)
     }
 
-    /// The rows of `among` that a filter matches, by what is known of it, and else by their values.
+    /// The rows of `among` that a filter matches, by its candidates, and else by their values.
     pub(super) async fn settle(
         &self,
         env: &Env,
         schema: &Schema,
         bound: &Arc<Bound>,
-        known: Option<&Known>,
+        candidates: Option<&Candidates>,
         among: &RoaringBitmap,
     ) -> Result<RoaringBitmap> {
         if let Some(constant) = bound.constant() {
@@ -127,19 +132,23 @@ impl Part {
             }
             Source::Segment(segment) => segment,
         };
-        let Some(Known { sure, maybe }) = known else {
+        let Some(Candidates { definite, possible }) = candidates else {
             return Self::scan(env, schema, bound, segment, among).await;
         };
         // An answer that is whole is the common one.
-        let rest = if sure.len() == maybe.len() { RoaringBitmap::new() } else { (maybe - sure) & among };
-        if rest.is_empty() {
+        let in_doubt = if definite.len() == possible.len() {
+            RoaringBitmap::new()
+        } else {
+            (possible - definite) & among
+        };
+        if in_doubt.is_empty() {
             return Ok(if among.len() == u64::from(segment.meta().rows) {
-                sure.clone()
+                definite.clone()
             } else {
-                sure & among
+                definite & among
             });
         }
-        Ok((sure & among) | Self::scan(env, schema, bound, segment, &rest).await?)
+        Ok((definite & among) | Self::scan(env, schema, bound, segment, &in_doubt).await?)
     }
 
     /// The rows of `among` that a filter matches, by their values.

@@ -10,7 +10,7 @@ use roaring::RoaringBitmap;
 use super::request::check_limit;
 use super::{Bound, Cursor, Filter, Page, Part, Place, Rows, Select, View};
 use crate::error::Result;
-use crate::index::attributes::Known;
+use crate::index::attributes::Candidates;
 use crate::schema::Ids;
 use crate::types::DocumentId;
 
@@ -133,7 +133,7 @@ struct Walk {
 enum Asked {
     NotYet,
     InVain,
-    Known(Known),
+    Candidates(Candidates),
 }
 
 impl Walk {
@@ -155,15 +155,15 @@ impl Walk {
             return Ok(());
         }
         if let (Some(bound), Asked::NotYet) = (bound, &self.asked) {
-            let known = self.part.known(&view.env, bound, WALK_BYTES_MAX).await?;
-            self.asked = known.map_or(Asked::InVain, Asked::Known);
+            let candidates = self.part.candidates(&view.env, bound, WALK_BYTES_MAX).await?;
+            self.asked = candidates.map_or(Asked::InVain, Asked::Candidates);
         }
         let (mut page, all) = (page as u64, u64::from(self.part.source.rows()));
-        if let Asked::Known(known) = &self.asked {
-            let candidates = (&known.maybe & &self.live).len();
+        if let Asked::Candidates(candidates) = &self.asked {
+            let possible = (&candidates.possible & &self.live).len();
             // As many ids as hold a page of those that match, unless all of these are fewer.
-            let walked = page.saturating_mul(all) / candidates.max(1);
-            if candidates <= walked.min(WALK_IDS_MAX) {
+            let walked = page.saturating_mul(all) / possible.max(1);
+            if possible <= walked.min(WALK_IDS_MAX) {
                 return self.jump(view, bound).await;
             }
             page = walked.clamp(page, WALK_IDS_MAX.max(page));
@@ -191,12 +191,12 @@ impl Walk {
 
     /// Takes all that may match, which are few, in place of a walk over the ids.
     async fn jump(&mut self, view: &View, bound: Option<&Arc<Bound>>) -> Result<()> {
-        let Asked::Known(known) = &self.asked else { return Ok(()) };
+        let Asked::Candidates(candidates) = &self.asked else { return Ok(()) };
         if self.finished {
             return Ok(());
         }
         self.finished = true;
-        let rows = self.settle(view, bound, &known.maybe & &self.live).await?;
+        let rows = self.settle(view, bound, &candidates.possible & &self.live).await?;
         if rows.is_empty() {
             return Ok(());
         }
@@ -219,8 +219,9 @@ impl Walk {
         rows: RoaringBitmap,
     ) -> Result<RoaringBitmap> {
         let Some(bound) = bound else { return Ok(rows) };
-        let known = if let Asked::Known(known) = &self.asked { Some(known) } else { None };
-        self.part.settle(&view.env, &view.schema, bound, known, &rows).await
+        let candidates =
+            if let Asked::Candidates(candidates) = &self.asked { Some(candidates) } else { None };
+        self.part.settle(&view.env, &view.schema, bound, candidates, &rows).await
     }
 
     /// The ready ids up to `known`; all if it is `None`.

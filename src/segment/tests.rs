@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::*;
 use crate::cache::BlockCache;
 use crate::error::ErrorKind;
-use crate::index::attributes::Probe;
+use crate::index::attributes::AttributeProbe;
 use crate::schema::{AttributeType, Ids, Schema};
 use crate::storage::{
     IncarnationKeys, ListPage, MemoryBackend, NamespaceKeys, ObjectInfo, ObjectKey, ObjectPrefix, PutMode,
@@ -448,10 +448,10 @@ async fn probe(written: &Written, backend: &Arc<dyn StorageBackend>) -> Result<(
     let index = segment.attributes().unwrap();
     for (name, _) in written.schema.attributes() {
         let column = index.column(name).unwrap();
-        for probe in [Probe::Null, Probe::Range(Unbounded, Unbounded)] {
-            let blocks = index.read(&column.spans(&probe)).await?;
-            let known = column.answer(&probe, &blocks).map_err(|e| index.corrupt(e))?;
-            assert!(known.maybe.max().is_none_or(|row| row < written.meta.rows));
+        for probe in [AttributeProbe::Null, AttributeProbe::Range(Unbounded, Unbounded)] {
+            let blocks = index.read_blocks(&column.find_spans(&probe)).await?;
+            let candidates = column.find_candidates(&probe, &blocks).map_err(|e| index.corrupt_block(e))?;
+            assert!(candidates.possible.max().is_none_or(|row| row < written.meta.rows));
         }
     }
     let kind = written.schema.id();

@@ -22,7 +22,7 @@ use super::vectors::{HEAD, VectorWriter, seed};
 use super::weights::Weights;
 use crate::codec::checksum;
 use crate::error::{Error, OrInternal, Result};
-use crate::index::attributes::AttributesBuilder;
+use crate::index::attributes::AttributeIndexBuilder;
 use crate::index::text::TextWriter;
 use crate::index::vector::Named;
 use crate::schema::{ColumnKind, Ids, Schema};
@@ -181,7 +181,7 @@ struct Columns {
     parquet: RowsWriter,
     ids: RowIdsBuilder,
     weights: Weights,
-    index: AttributesBuilder,
+    index: AttributeIndexBuilder,
     statistics: StatisticsBuilder,
     vectors: BTreeMap<String, VectorWriter>,
     text: Option<TextWriter>,
@@ -209,7 +209,7 @@ impl Columns {
             parquet: RowsWriter::new(schema, order)?,
             ids: RowIdsBuilder::new(schema.id()),
             weights: Weights::new(schema),
-            index: AttributesBuilder::new(schema),
+            index: AttributeIndexBuilder::new(schema),
             statistics: StatisticsBuilder::new(schema),
             vectors: schema.vectors().map(writer).collect(),
             text: TextWriter::new(schema)?,

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::block::{self, Block};
-use super::column::{Column, cut};
+use super::column::{AttributeColumn, cut};
 use super::gather::Gathered;
 use super::key::KEY_BYTES_MAX;
 use super::keys::{KeyList, seek};
 use super::pattern::Pattern;
-use super::probe::{Known, Probe};
+use super::probe::{AttributeProbe, Candidates};
 use crate::codec::CodecError;
 
 /// What a probe says of the values of a key.
@@ -24,47 +24,55 @@ enum Says {
 
 /// The rows that match so far.
 struct Answer<'a> {
-    sure: Gathered<'a>,
-    maybe: Gathered<'a>,
+    definite: Gathered<'a>,
+    possible: Gathered<'a>,
 }
 
-impl Column {
+impl AttributeColumn {
     /// The answer to a probe by the blocks it needs.
-    pub(crate) fn answer(&self, probe: &Probe, blocks: &[Bytes]) -> Result<Known, CodecError> {
-        let mut answer = Answer { sure: Gathered::new(self.rows), maybe: Gathered::new(self.rows) };
+    pub(crate) fn find_candidates(
+        &self,
+        probe: &AttributeProbe,
+        blocks: &[Bytes],
+    ) -> Result<Candidates, CodecError> {
+        let mut answer = Answer { definite: Gathered::new(self.rows), possible: Gathered::new(self.rows) };
         match probe {
-            Probe::Null => {
+            AttributeProbe::Null => {
                 let nulls = match blocks {
                     [block] => block::bitmap(block, self.rows)?,
                     _ if self.nulls == 0 => RoaringBitmap::new(),
                     _ => every(self.rows),
                 };
-                return Ok(Known::exactly(nulls));
+                return Ok(Candidates::exactly(nulls));
             }
-            Probe::Range(low, high) => {
+            AttributeProbe::Range(low, high) => {
                 for block in blocks {
                     answer.range(Block::open(self.width, block)?, low, high)?;
                 }
             }
-            Probe::In(keys) => {
+            AttributeProbe::In(keys) => {
                 let mut next = 0;
                 for block in blocks {
                     answer.members(Block::open(self.width, block)?, keys, &mut next)?;
                 }
             }
-            Probe::Matches(pattern) => {
+            AttributeProbe::Matches(pattern) => {
                 for block in blocks {
                     answer.matches(Block::open(self.width, block)?, pattern)?;
                 }
             }
-            Probe::Sifted(pattern, places) => {
+            AttributeProbe::MatchesAmong(pattern, places) => {
                 for (block, places) in blocks.iter().zip(places) {
-                    answer.sifted(Block::open(self.width, block)?, pattern, places)?;
+                    answer.narrow_by_trigrams(Block::open(self.width, block)?, pattern, places)?;
                 }
             }
         }
-        let (sure, maybe) = (answer.sure.finish()?, answer.maybe.finish()?);
-        Ok(if maybe.is_empty() { Known::exactly(sure) } else { Known { maybe: maybe | &sure, sure } })
+        let (definite, possible) = (answer.definite.finish()?, answer.possible.finish()?);
+        Ok(if possible.is_empty() {
+            Candidates::exactly(definite)
+        } else {
+            Candidates { possible: possible | &definite, definite }
+        })
     }
 }
 
@@ -80,7 +88,7 @@ impl<'a> Answer<'a> {
         let last = keys.get(keys.len().saturating_sub(1));
         // Most blocks of a wide range lie within it.
         if above(low, keys.get(0)) == Says::Yes && below(high, last) == Says::Yes {
-            return postings.take(keys.len(), &mut self.sure);
+            return postings.take(keys.len(), &mut self.definite);
         }
         // A key that is not whole may be on either side of a bound it is the beginning of.
         let from = keys.partition_point(0, |key| above(low, key) == Says::No);
@@ -88,9 +96,9 @@ impl<'a> Answer<'a> {
         let sure_from = keys.partition_point(from, |key| above(low, key) < Says::Yes).min(to);
         let sure_to = keys.partition_point(sure_from, |key| below(high, key) == Says::Yes).min(to);
         postings.skip(from)?;
-        postings.take(sure_from - from, &mut self.maybe)?;
-        postings.take(sure_to - sure_from, &mut self.sure)?;
-        postings.take(to - sure_to, &mut self.maybe)
+        postings.take(sure_from - from, &mut self.possible)?;
+        postings.take(sure_to - sure_from, &mut self.definite)?;
+        postings.take(to - sure_to, &mut self.possible)
     }
 
     /// Adds the keys that are among some from one of them on, which becomes the first that a later block may have.
@@ -109,7 +117,7 @@ impl<'a> Answer<'a> {
             if keys.get(at) == stored && at >= behind {
                 postings.skip(at - behind)?;
                 let whole = stored.len() < KEY_BYTES_MAX;
-                postings.take(1, if whole { &mut self.sure } else { &mut self.maybe })?;
+                postings.take(1, if whole { &mut self.definite } else { &mut self.possible })?;
                 behind = at + 1;
             }
         }
@@ -117,14 +125,19 @@ impl<'a> Answer<'a> {
     }
 
     /// Adds those of some keys that match a pattern.
-    fn sifted(&mut self, block: Block<'a>, pattern: &Pattern, places: &[u32]) -> Result<(), CodecError> {
+    fn narrow_by_trigrams(
+        &mut self,
+        block: Block<'a>,
+        pattern: &Pattern,
+        places: &[u32],
+    ) -> Result<(), CodecError> {
         let Block { keys, mut postings } = block;
         let mut behind = 0;
         for at in places.iter().map(|at| *at as usize) {
             let gathered = match says(pattern, keys.get(at)) {
                 Says::No => continue,
-                Says::Maybe => &mut self.maybe,
-                Says::Yes => &mut self.sure,
+                Says::Maybe => &mut self.possible,
+                Says::Yes => &mut self.definite,
             };
             postings.skip(at - behind)?;
             postings.take(1, gathered)?;
@@ -140,8 +153,8 @@ impl<'a> Answer<'a> {
         let mut add = |at: usize, says| {
             let gathered = match says {
                 Says::No => return Ok(()),
-                Says::Maybe => &mut self.maybe,
-                Says::Yes => &mut self.sure,
+                Says::Maybe => &mut self.possible,
+                Says::Yes => &mut self.definite,
             };
             postings.skip(at - behind)?;
             behind = at + 1;

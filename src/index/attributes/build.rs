@@ -16,7 +16,7 @@ const BLOCK_BYTES: usize = 16 << 10;
 
 /// Gathers the filterable attributes of a segment.
 #[derive(Debug)]
-pub(crate) struct AttributesBuilder {
+pub(crate) struct AttributeIndexBuilder {
     rows: u32,
     block_bytes: usize,
     columns: Vec<Gathering>,
@@ -41,7 +41,7 @@ struct Value {
     row: u32,
 }
 
-impl AttributesBuilder {
+impl AttributeIndexBuilder {
     pub(crate) fn new(schema: &Schema) -> Self {
         let columns =
             schema.attributes().filter(|(name, _)| schema.column(name).is_some_and(|c| c.filterable));

@@ -8,8 +8,8 @@ use roaring::RoaringBitmap;
 use super::block::{Among, Block};
 use super::key::{KEY_BYTES_MAX, is_whole};
 use super::pattern::Pattern;
-use super::probe::Probe;
-use super::trigrams::{Sieve, Trigrams};
+use super::probe::AttributeProbe;
+use super::trigrams::{TrigramLookup, Trigrams};
 use crate::cache::Span;
 use crate::codec::CodecError;
 
@@ -23,7 +23,7 @@ pub(crate) type Entry = (Box<[u8]>, Vec<u32>);
 
 /// The index of a column, without its blocks.
 #[derive(Debug)]
-pub(crate) struct Column {
+pub(crate) struct AttributeColumn {
     /// Rows of the segment.
     pub(super) rows: u32,
     /// Bytes of each key, if all have as many.
@@ -45,15 +45,15 @@ pub(super) struct Fenced {
     pub(super) span: Span,
 }
 
-impl Column {
+impl AttributeColumn {
     /// The blocks that a probe needs, in their order.
-    pub(crate) fn spans(&self, probe: &Probe) -> Vec<Span> {
+    pub(crate) fn find_spans(&self, probe: &AttributeProbe) -> Vec<Span> {
         let of = |range: Range<usize>| {
             self.blocks.get(range).unwrap_or_default().iter().map(|block| block.span.clone())
         };
         match probe {
-            Probe::Null => self.null_block.iter().cloned().collect(),
-            Probe::Matches(pattern) | Probe::Sifted(pattern, _) => {
+            AttributeProbe::Null => self.null_block.iter().cloned().collect(),
+            AttributeProbe::Matches(pattern) | AttributeProbe::MatchesAmong(pattern, _) => {
                 let prefix = pattern.prefix().as_bytes();
                 let start = self.candidates(prefix).start;
                 let behind = |block: &Fenced| {
@@ -63,12 +63,12 @@ impl Column {
                 let end = self.blocks.partition_point(behind);
                 of(start..end.max(start)).collect()
             }
-            Probe::Range(low, high) => {
+            AttributeProbe::Range(low, high) => {
                 let start = key_of(low).map_or(0, |key| self.candidates(key).start);
                 let end = key_of(high).map_or(self.blocks.len(), |key| self.candidates(key).end);
                 of(start..end.max(start)).collect()
             }
-            Probe::In(keys) => {
+            AttributeProbe::In(keys) => {
                 let (mut spans, mut from, mut at) = (Vec::new(), 0, 0);
                 while let Some(key) = keys.get(at) {
                     let range = self.candidates(key);
@@ -85,36 +85,38 @@ impl Column {
     }
 
     /// What to read of the trigrams before the blocks of a pattern, if that is worth a round trip.
-    pub(crate) fn sieve(&self, pattern: &Pattern) -> Option<Sieve> {
+    pub(crate) fn plan_trigrams(&self, pattern: &Pattern) -> Option<TrigramLookup> {
         let bytes =
             |spans: &[Span]| spans.iter().map(|span| span.end.saturating_sub(span.start)).sum::<u64>();
-        let whole = bytes(&self.spans(&Probe::Matches(pattern.clone())));
-        let sieve = self.trigrams.as_ref().filter(|_| whole >= SIEVED_MIN)?.sieve(pattern)?;
+        let whole = bytes(&self.find_spans(&AttributeProbe::Matches(pattern.clone())));
+        let sieve = self.trigrams.as_ref().filter(|_| whole >= SIEVED_MIN)?.plan_trigrams(pattern)?;
         (bytes(&sieve.spans) < whole / 2 || cfg!(test)).then_some(sieve)
     }
 
     /// The keys to ask by what was read of the trigrams, and the blocks they are in.
-    pub(crate) fn sifted(
+    pub(crate) fn narrow_by_trigrams(
         &self,
         pattern: &Pattern,
-        sieve: &Sieve,
+        sieve: &TrigramLookup,
         read: &[Bytes],
-    ) -> Result<(Probe, Vec<Span>), CodecError> {
-        let spans = self.spans(&Probe::Matches(pattern.clone()));
-        let Some(trigrams) = &self.trigrams else { return Ok((Probe::Matches(pattern.clone()), spans)) };
+    ) -> Result<(AttributeProbe, Vec<Span>), CodecError> {
+        let spans = self.find_spans(&AttributeProbe::Matches(pattern.clone()));
+        let Some(trigrams) = &self.trigrams else {
+            return Ok((AttributeProbe::Matches(pattern.clone()), spans));
+        };
         let kept = self.blocks.iter().zip(trigrams.sift(sieve, read)?);
         let kept = kept.filter(|(block, places)| !places.is_empty() && spans.contains(&block.span));
         let (spans, places) = kept.map(|(block, places)| (block.span.clone(), places)).unzip();
-        Ok((Probe::Sifted(pattern.clone(), places), spans))
+        Ok((AttributeProbe::MatchesAmong(pattern.clone(), places), spans))
     }
 
     /// The answer, when no block is needed for it: the head has the bounds of the keys.
-    pub(crate) fn constant(&self, probe: &Probe) -> Option<bool> {
+    pub(crate) fn constant_answer(&self, probe: &AttributeProbe) -> Option<bool> {
         match probe {
-            Probe::Null if self.nulls == 0 => Some(false),
-            Probe::Null if self.nulls == self.rows => Some(true),
-            Probe::Null => None,
-            probe => self.spans(probe).is_empty().then_some(false),
+            AttributeProbe::Null if self.nulls == 0 => Some(false),
+            AttributeProbe::Null if self.nulls == self.rows => Some(true),
+            AttributeProbe::Null => None,
+            probe => self.find_spans(probe).is_empty().then_some(false),
         }
     }
 
@@ -141,7 +143,7 @@ impl Column {
 
     /// Calls `each` with every key and how many rows of `among` have it, if any, by all blocks. False if one of
     /// these keys is not whole.
-    pub(crate) fn count(
+    pub(crate) fn count_rows(
         &self,
         blocks: &[Bytes],
         among: &RoaringBitmap,
@@ -163,7 +165,7 @@ impl Column {
     }
 
     /// The keys of a block in order, each with its rows among some, if it has any.
-    pub(crate) fn entries(&self, block: &[u8], among: &RoaringBitmap) -> Result<Vec<Entry>, CodecError> {
+    pub(crate) fn read_rows(&self, block: &[u8], among: &RoaringBitmap) -> Result<Vec<Entry>, CodecError> {
         let Block { keys, mut postings } = Block::open(self.width, block)?;
         let mut entries = Vec::new();
         for at in 0..keys.len() {

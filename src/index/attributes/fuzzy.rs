@@ -23,7 +23,7 @@ const PIECES_BYTES_MAX: usize = 1 << 20;
 
 /// A query, made ready to be looked for in many texts.
 #[derive(Debug)]
-pub(crate) struct Approximate {
+pub(crate) struct FuzzyMatcher {
     distance: u32,
     any_case: bool,
     pieces: Vec<String>,
@@ -53,7 +53,7 @@ struct Across {
     down: u64,
 }
 
-impl Approximate {
+impl FuzzyMatcher {
     /// `query` with at most `distance` edits. With `any_case` characters are the same that [`fold`] alike.
     ///
     /// Of a query beyond [`QUERY_CHARS_MAX`] only so many characters count.
@@ -288,7 +288,7 @@ mod tests {
 
     fn check(query: &str, distance: u8, any_case: bool, text: &str) -> Result<(), TestCaseError> {
         let expected = naive(query, distance, any_case, text);
-        let made = Approximate::new(query, distance, any_case);
+        let made = FuzzyMatcher::new(query, distance, any_case);
         prop_assert_eq!(made.search(text), expected);
         prop_assert!(made.sieve.is_some());
         prop_assert_eq!(made.is_match(text), expected);
@@ -341,7 +341,7 @@ mod tests {
             for cut in [0, 1, 2, 3] {
                 let text = &query[cut..];
                 for distance in 0..3 {
-                    let made = Approximate::new(&query, distance, false);
+                    let made = FuzzyMatcher::new(&query, distance, false);
                     assert_eq!(
                         made.is_match(text),
                         cut <= usize::from(distance),
@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn pieces_are_disjoint_and_whole() {
         let pieces = |query: &str, distance, any_case| -> Vec<String> {
-            Approximate::new(query, distance, any_case).pieces().map(str::to_owned).collect()
+            FuzzyMatcher::new(query, distance, any_case).pieces().map(str::to_owned).collect()
         };
         assert_eq!(pieces("Elacsym", 1, false), ["Ela", "csym"]);
         assert_eq!(pieces("ΟΔΟΣ ÉTÉ", 1, true), ["οδοσ", " été"]);

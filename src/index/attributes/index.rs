@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::column::{Column, FENCE_BYTES_MAX, Fenced};
+use super::column::{AttributeColumn, FENCE_BYTES_MAX, Fenced};
 use super::trigrams::{self, Trigrams};
 use crate::cache::{Blob, Span};
 use crate::codec::{CodecError, Reader, checksum};
@@ -29,7 +29,7 @@ const VERSION: u16 = 2;
 #[derive(Debug)]
 pub(crate) struct AttributeIndex {
     blob: Blob,
-    columns: HashMap<String, Column>,
+    columns: HashMap<String, AttributeColumn>,
 }
 
 /// Writes a head column by column.
@@ -130,22 +130,26 @@ impl AttributeIndex {
     }
 
     /// The index of a column, if it has one.
-    pub(crate) fn column(&self, name: &str) -> Option<&Column> {
+    pub(crate) fn column(&self, name: &str) -> Option<&AttributeColumn> {
         self.columns.get(name)
     }
 
     /// Blocks, in the order they are asked for. One round trip.
-    pub(crate) async fn read(&self, spans: &[Span]) -> Result<Vec<Bytes>> {
+    pub(crate) async fn read_blocks(&self, spans: &[Span]) -> Result<Vec<Bytes>> {
         self.blob.read_many(spans).await
     }
 
     /// What a block that cannot be read means.
-    pub(crate) fn corrupt(&self, error: CodecError) -> Error {
+    pub(crate) fn corrupt_block(&self, error: CodecError) -> Error {
         error.at(self.blob.key())
     }
 }
 
-fn column(reader: &mut Reader<'_>, rows: u32, start: &mut u64) -> Result<(String, Column), CodecError> {
+fn column(
+    reader: &mut Reader<'_>,
+    rows: u32,
+    start: &mut u64,
+) -> Result<(String, AttributeColumn), CodecError> {
     let length = reader.u16()?;
     let name = reader.take(length.into())?.to_vec();
     let name = String::from_utf8(name).map_err(|_| CodecError::malformed(WHAT, "a name is not UTF-8"))?;
@@ -166,7 +170,7 @@ fn column(reader: &mut Reader<'_>, rows: u32, start: &mut u64) -> Result<(String
 }
 
 /// Keys in blocks with their rows, of which there are so many.
-fn part(reader: &mut Reader<'_>, rows: u32, start: &mut u64) -> Result<Column, CodecError> {
+fn part(reader: &mut Reader<'_>, rows: u32, start: &mut u64) -> Result<AttributeColumn, CodecError> {
     let bad = |why: &str| CodecError::malformed(WHAT, why);
     let width = match short_of(reader, u8::MAX)? {
         0 => None,
@@ -187,7 +191,7 @@ fn part(reader: &mut Reader<'_>, rows: u32, start: &mut u64) -> Result<Column, C
         }
         blocks.push(Fenced { fence, span: span(reader, start)? });
     }
-    Ok(Column { rows, width, nulls, null_block, max, blocks, trigrams: None })
+    Ok(AttributeColumn { rows, width, nulls, null_block, max, blocks, trigrams: None })
 }
 
 fn short_of(reader: &mut Reader<'_>, max: u8) -> Result<u8, CodecError> {

@@ -44,7 +44,7 @@ impl KeyList {
     }
 
     /// This key alone.
-    pub(crate) fn one(key: &[u8]) -> Self {
+    pub(crate) fn single(key: &[u8]) -> Self {
         Self { bytes: key.to_vec(), ends: vec![key.len()] }
     }
 

@@ -23,12 +23,12 @@ mod portable;
 mod probe;
 mod trigrams;
 
-pub(crate) use build::AttributesBuilder;
-pub(crate) use column::Column;
-pub(crate) use fuzzy::{Approximate, QUERY_CHARS_MAX};
+pub(crate) use build::AttributeIndexBuilder;
+pub(crate) use column::AttributeColumn;
+pub(crate) use fuzzy::{FuzzyMatcher, QUERY_CHARS_MAX};
 pub(crate) use index::AttributeIndex;
 pub(crate) use key::{bits_of, each_key, is_whole, value_of};
 pub(crate) use keys::KeyList;
 pub(crate) use pattern::Pattern;
-pub(crate) use probe::{Known, Probe};
-pub(crate) use trigrams::Sieve;
+pub(crate) use probe::{AttributeProbe, Candidates};
+pub(crate) use trigrams::TrigramLookup;

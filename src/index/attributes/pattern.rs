@@ -5,8 +5,8 @@ use std::sync::Arc;
 use memchr::memmem::Finder;
 use regex::Regex;
 
-use super::fuzzy::Approximate;
-use super::trigrams::Needs;
+use super::fuzzy::FuzzyMatcher;
+use super::trigrams::RequiredTrigrams;
 
 /// A shorter literal is in so many strings that looking for it is in vain.
 const NEEDLE_MIN: usize = 3;
@@ -26,7 +26,7 @@ struct Parts {
     /// The longest of the inner ones.
     needle: Option<Finder<'static>>,
     /// The trigrams it cannot do without.
-    needs: Option<Needs>,
+    needs: Option<RequiredTrigrams>,
 }
 
 /// What is asked besides.
@@ -37,7 +37,7 @@ enum Rest {
     /// That nothing lies behind the prefix.
     Empty,
     Regex(Regex),
-    Fuzzy(Box<Approximate>),
+    Fuzzy(Box<FuzzyMatcher>),
 }
 
 impl Pattern {
@@ -56,22 +56,22 @@ impl Pattern {
 
     /// What a regular expression matches that minds no case, which has these literals but for case.
     pub(crate) fn any_case(regex: Regex, literals: &[String]) -> Self {
-        let needs = Needs::new([literals.iter().map(String::as_str)], true);
+        let needs = RequiredTrigrams::new([literals.iter().map(String::as_str)], true);
         Self::with_needs(&[], Rest::Regex(regex), needs)
     }
 
     /// All strings that hold a query but for some edits.
-    pub(crate) fn fuzzy(query: Approximate) -> Self {
-        let needs = Needs::new(query.pieces().map(|piece| [piece]), query.minds_no_case());
+    pub(crate) fn fuzzy(query: FuzzyMatcher) -> Self {
+        let needs = RequiredTrigrams::new(query.pieces().map(|piece| [piece]), query.minds_no_case());
         Self::with_needs(&[], Rest::Fuzzy(Box::new(query)), needs)
     }
 
     fn new(literals: &[String], rest: Rest) -> Self {
-        let needs = Needs::new([literals.iter().map(String::as_str)], false);
+        let needs = RequiredTrigrams::new([literals.iter().map(String::as_str)], false);
         Self::with_needs(literals, rest, needs)
     }
 
-    fn with_needs(literals: &[String], rest: Rest, needs: Option<Needs>) -> Self {
+    fn with_needs(literals: &[String], rest: Rest, needs: Option<RequiredTrigrams>) -> Self {
         let (prefix, others) =
             literals.split_first().map_or((String::new(), &[][..]), |(a, b)| (a.clone(), b));
         let (suffix, inner) = others.split_last().map_or((String::new(), &[][..]), |(a, b)| (a.clone(), b));
@@ -120,7 +120,7 @@ impl Pattern {
     }
 
     /// The trigrams that every match has, if any are known.
-    pub(super) fn needs(&self) -> Option<&Needs> {
+    pub(super) fn needs(&self) -> Option<&RequiredTrigrams> {
         self.0.needs.as_ref()
     }
 

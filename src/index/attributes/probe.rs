@@ -10,7 +10,7 @@ use super::pattern::Pattern;
 
 /// A predicate on the keys of a column. Keys are whole, however long.
 #[derive(Clone, Debug)]
-pub(crate) enum Probe {
+pub(crate) enum AttributeProbe {
     /// The rows without a value.
     Null,
     /// The rows that have one of these keys.
@@ -20,19 +20,21 @@ pub(crate) enum Probe {
     /// The rows that have a string which matches.
     Matches(Pattern),
     /// The same, asked only of keys that can match: these of each of the blocks that are read.
-    Sifted(Pattern, Vec<Vec<u32>>),
+    MatchesAmong(Pattern, Vec<Vec<u32>>),
 }
 
-/// Which rows match: `sure` surely, the others of `maybe` perhaps, the rest not. `maybe` holds all of `sure`.
+/// The answer of an index: the rows that match for certain, and those that can match. All others do not match.
+///
+/// `possible` holds every row of `definite`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Known {
-    pub(crate) sure: RoaringBitmap,
-    pub(crate) maybe: RoaringBitmap,
+pub(crate) struct Candidates {
+    pub(crate) definite: RoaringBitmap,
+    pub(crate) possible: RoaringBitmap,
 }
 
-impl Known {
+impl Candidates {
     /// Nothing is left in question.
     pub(super) fn exactly(rows: RoaringBitmap) -> Self {
-        Self { maybe: rows.clone(), sure: rows }
+        Self { possible: rows.clone(), definite: rows }
     }
 }

@@ -14,12 +14,12 @@ use roaring::RoaringBitmap;
 
 use super::block::BlockWriter;
 use super::build::BlocksWriter;
-use super::column::Column;
+use super::column::AttributeColumn;
 use super::index::HeadWriter;
 use super::key::is_whole;
 use super::keys::KeyList;
 use super::pattern::Pattern;
-use super::probe::Probe;
+use super::probe::AttributeProbe;
 use crate::cache::Span;
 use crate::codec::CodecError;
 
@@ -32,9 +32,9 @@ type Trigram = [u8; WIDTH];
 
 /// What a pattern needs: the trigrams of any of some literals.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Needs(Vec<Vec<Trigram>>);
+pub(super) struct RequiredTrigrams(Vec<Vec<Trigram>>);
 
-impl Needs {
+impl RequiredTrigrams {
     /// Of literal strings, lists of which are alternatives. `None` if one has no trigram: then all keys are needed.
     pub(super) fn new<'a, L>(alternatives: impl IntoIterator<Item = L>, any_case: bool) -> Option<Self>
     where
@@ -133,26 +133,26 @@ impl TrigramsBuilder {
 /// The trigrams of a column.
 #[derive(Debug)]
 pub(crate) struct Trigrams {
-    pub(super) column: Column,
+    pub(super) column: AttributeColumn,
     /// The number of the first key of each block of keys.
     pub(super) firsts: Vec<u32>,
 }
 
 /// What is read of the trigrams for a pattern.
 #[derive(Clone, Debug)]
-pub(crate) struct Sieve {
+pub(crate) struct TrigramLookup {
     pub(crate) spans: Vec<Span>,
     /// For each alternative what is looked up, with the number of its spans.
-    asked: Vec<Vec<(Probe, usize)>>,
+    asked: Vec<Vec<(AttributeProbe, usize)>>,
 }
 
 impl Trigrams {
     /// What to read for a pattern; `None` if no trigram is known of it.
-    pub(super) fn sieve(&self, pattern: &Pattern) -> Option<Sieve> {
+    pub(super) fn plan_trigrams(&self, pattern: &Pattern) -> Option<TrigramLookup> {
         let needs = pattern.needs()?;
-        let mut sieve = Sieve { spans: Vec::new(), asked: Vec::new() };
+        let mut sieve = TrigramLookup { spans: Vec::new(), asked: Vec::new() };
         for trigrams in &needs.0 {
-            let mut asked: Vec<(Probe, Vec<Span>, u64)> =
+            let mut asked: Vec<(AttributeProbe, Vec<Span>, u64)> =
                 trigrams.iter().map(|trigram| self.ask(*trigram)).collect();
             asked.sort_by_key(|(.., bytes)| *bytes);
             asked.truncate(ASKED_MAX);
@@ -167,22 +167,26 @@ impl Trigrams {
     }
 
     /// The blocks of a trigram, and how many bytes they are.
-    fn ask(&self, trigram: Trigram) -> (Probe, Vec<Span>, u64) {
-        let probe = Probe::In(KeyList::one(&trigram).into());
-        let spans = self.column.spans(&probe);
+    fn ask(&self, trigram: Trigram) -> (AttributeProbe, Vec<Span>, u64) {
+        let probe = AttributeProbe::In(KeyList::single(&trigram).into());
+        let spans = self.column.find_spans(&probe);
         let bytes = spans.iter().map(|span| span.end.saturating_sub(span.start)).sum();
         (probe, spans, bytes)
     }
 
     /// Which keys of each block can match, by what was read.
-    pub(super) fn sift(&self, sieve: &Sieve, mut read: &[Bytes]) -> Result<Vec<Vec<u32>>, CodecError> {
+    pub(super) fn sift(
+        &self,
+        sieve: &TrigramLookup,
+        mut read: &[Bytes],
+    ) -> Result<Vec<Vec<u32>>, CodecError> {
         let mut keys = RoaringBitmap::new();
         for asked in &sieve.asked {
             let mut all: Option<RoaringBitmap> = None;
             for (probe, count) in asked {
                 let (these, rest) = read.split_at_checked(*count).unwrap_or((read, &[]));
                 read = rest;
-                let one = self.column.answer(probe, these)?.sure;
+                let one = self.column.find_candidates(probe, these)?.definite;
                 all = Some(all.map_or_else(|| one.clone(), |all| all & &one));
             }
             keys |= all.unwrap_or_default();
@@ -199,12 +203,12 @@ mod tests {
 
     #[test]
     fn case_counts_only_where_it_can() {
-        let of = |text: &str, any_case| Needs::new([[text]], any_case);
+        let of = |text: &str, any_case| RequiredTrigrams::new([[text]], any_case);
         assert_eq!(of("AbC", false), of("aBc", false));
         assert_eq!(of("\u{212A}as\u{17F}e", true), of("kasse", true));
         assert_eq!(of("äöü", true), None);
         assert!(of("äöü", false).is_some());
         assert_eq!(of("ab", false), None);
-        assert_eq!(Needs::new([vec!["abc"], vec!["ab"]], false), None);
+        assert_eq!(RequiredTrigrams::new([vec!["abc"], vec!["ab"]], false), None);
     }
 }

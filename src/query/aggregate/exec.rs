@@ -149,7 +149,7 @@ impl View {
         if bytes.fold(0, u64::saturating_add) > INDEX_BYTES_MAX.min(rows.len().saturating_mul(ROW_BYTES)) {
             return Ok(None);
         }
-        let blocks = index.read(&spans).await?;
+        let blocks = index.read_blocks(&spans).await?;
         let (index, rows) = (Arc::clone(index), Arc::clone(rows));
         self.env.blocking(move || count(&index, &names, &blocks, &rows)).await?
     }
@@ -189,7 +189,7 @@ fn count(
         blocks = rest;
         let Some(column) = index.column(name) else { return Ok(None) };
         let mut add = |key: &[u8], rows| counted.push((at, key.into(), rows));
-        if !column.count(these, rows, &mut add).map_err(|e| index.corrupt(e))? {
+        if !column.count_rows(these, rows, &mut add).map_err(|e| index.corrupt_block(e))? {
             return Ok(None);
         }
     }

@@ -1,7 +1,7 @@
 //! `Fuzzy`: what a fuzzy filter looks for, and how many edits it forgives.
 
 use crate::error::{Error, Result};
-use crate::index::attributes::{Approximate, Pattern, QUERY_CHARS_MAX};
+use crate::index::attributes::{FuzzyMatcher, Pattern, QUERY_CHARS_MAX};
 
 /// The most edits.
 const DISTANCE_MAX: u8 = 2;
@@ -84,7 +84,7 @@ impl Fuzzy {
     /// The query, ready to be looked for; `None` if nothing matches.
     pub(super) fn compile(&self) -> Result<Option<Pattern>> {
         self.check()?;
-        let compiled = |edits| Pattern::fuzzy(Approximate::new(&self.query, edits, self.any_case));
+        let compiled = |edits| Pattern::fuzzy(FuzzyMatcher::new(&self.query, edits, self.any_case));
         Ok(self.edits().map(compiled))
     }
 

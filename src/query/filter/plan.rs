@@ -1,8 +1,8 @@
 //! What the attribute index and the text index of a segment say of a filter.
 //!
 //! Planning is pure: it names the blocks of all predicates, which are then read together. What the index cannot
-//! answer is unknown, and logic goes on with what is known: the rows that surely match and those that may. Only
-//! what lies between has to be looked at.
+//! answer is unknown, and logic goes on with candidates: the definite rows and the possible rows. Only the rows in
+//! doubt, possible but not definite, have to be looked at.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -19,7 +19,9 @@ use crate::cache::Span;
 use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::index::attributes::{AttributeIndex, Column, KeyList, Known, Pattern, Probe, Sieve, each_key};
+use crate::index::attributes::{
+    AttributeColumn, AttributeIndex, AttributeProbe, Candidates, KeyList, Pattern, TrigramLookup, each_key,
+};
 use crate::index::text::{Contains, StoredIndex};
 
 /// A predicate that needs more bytes of an index than this is left to a scan, which goes in windows.
@@ -68,16 +70,16 @@ enum Step {
 #[derive(Debug)]
 struct Asked {
     column: String,
-    probe: Probe,
+    probe: AttributeProbe,
     spans: Vec<Span>,
     /// What is read before, and tells which blocks that are.
-    sieve: Option<Sieve>,
+    lookup: Option<TrigramLookup>,
 }
 
 impl Asked {
     /// What is read first.
     fn first(&self) -> &[Span] {
-        self.sieve.as_ref().map_or(&self.spans, |sieve| &sieve.spans)
+        self.lookup.as_ref().map_or(&self.spans, |lookup| &lookup.spans)
     }
 }
 
@@ -103,9 +105,9 @@ impl Plan {
         self.bytes
     }
 
-    /// What is known. At most one round trip, and one more where patterns go by trigrams; two of the text index beside
+    /// The candidates. At most one round trip, and one more where patterns go by trigrams; two of the text index beside
     /// them.
-    pub(crate) async fn run(mut self, env: &Env, indexes: &Indexes) -> Result<Known> {
+    pub(crate) async fn run(mut self, env: &Env, indexes: &Indexes) -> Result<Candidates> {
         let root = &mut self.root;
         let read = async {
             match &indexes.attributes {
@@ -127,9 +129,9 @@ impl Plan {
             all.insert_range(0..of.rows);
             Run { index: of.attributes.as_deref(), all, texts }.step(&self.root, &mut blocks)
         };
-        let known = if inline { work() } else { env.blocking(work).await? };
-        known.map_err(|e| match &indexes.attributes {
-            Some(index) => index.corrupt(e),
+        let candidates = if inline { work() } else { env.blocking(work).await? };
+        candidates.map_err(|e| match &indexes.attributes {
+            Some(index) => index.corrupt_block(e),
             None => Error::internal(format!("an answer of no index: {e}")),
         })
     }
@@ -140,16 +142,16 @@ impl Plan {
 async fn read(root: &mut Step, index: &AttributeIndex) -> Result<(Vec<Bytes>, u64)> {
     let mut asked = Vec::new();
     root.each_probe(&mut asked);
-    let sieves: Vec<&Sieve> = asked.iter().filter_map(|asked| asked.sieve.as_ref()).collect();
-    if !sieves.is_empty() {
-        let spans: Vec<Span> = sieves.into_iter().flat_map(|sieve| sieve.spans.iter().cloned()).collect();
-        let read = if spans.is_empty() { Vec::new() } else { index.read(&spans).await? };
-        root.sift(index, &mut read.as_slice()).map_err(|e| index.corrupt(e))?;
+    let lookups: Vec<&TrigramLookup> = asked.iter().filter_map(|asked| asked.lookup.as_ref()).collect();
+    if !lookups.is_empty() {
+        let spans: Vec<Span> = lookups.into_iter().flat_map(|lookup| lookup.spans.iter().cloned()).collect();
+        let read = if spans.is_empty() { Vec::new() } else { index.read_blocks(&spans).await? };
+        root.narrow_by_trigrams(index, &mut read.as_slice()).map_err(|e| index.corrupt_block(e))?;
         asked = Vec::new();
         root.each_probe(&mut asked);
     }
     let spans: Vec<Span> = asked.iter().flat_map(|asked| asked.spans.iter().cloned()).collect();
-    let blocks = if spans.is_empty() { Vec::new() } else { index.read(&spans).await? };
+    let blocks = if spans.is_empty() { Vec::new() } else { index.read_blocks(&spans).await? };
     Ok((blocks, bytes_of(&spans)))
 }
 
@@ -191,7 +193,7 @@ impl Planner<'_> {
     fn narrow(node: &Node, ranges: &mut Vec<(usize, KeyLimit, KeyLimit)>) -> bool {
         let Node::Leaf(Leaf { column, elements: false, test, .. }) = node else { return false };
         let Test::Compare(comparison, Against::Literal(literal)) = test else { return false };
-        let Some(Probe::Range(low, high)) = range(*comparison, literal) else { return false };
+        let Some(AttributeProbe::Range(low, high)) = range(*comparison, literal) else { return false };
         if let Some((_, lowest, highest)) = ranges.iter_mut().find(|(at, ..)| at == column) {
             let inner = |one: &KeyLimit, other: &KeyLimit, above: Ordering| match (key_of(one), key_of(other))
             {
@@ -219,19 +221,27 @@ impl Planner<'_> {
         let name = self.bound.columns.get(at).map_or("", |source| source.name.as_str());
         let column = self.indexes.attributes.as_ref().and_then(|index| index.column(name));
         let Some(column) = column else { return Step::Unknown };
-        let inside = Probe::Range(low.clone(), high.clone());
-        let mut outside = vec![Probe::Null];
+        let inside = AttributeProbe::Range(low.clone(), high.clone());
+        let mut outside = vec![AttributeProbe::Null];
         match low {
             Limit::Unbounded => {}
-            Limit::Included(key) => outside.push(Probe::Range(Limit::Unbounded, Limit::Excluded(key))),
-            Limit::Excluded(key) => outside.push(Probe::Range(Limit::Unbounded, Limit::Included(key))),
+            Limit::Included(key) => {
+                outside.push(AttributeProbe::Range(Limit::Unbounded, Limit::Excluded(key)));
+            }
+            Limit::Excluded(key) => {
+                outside.push(AttributeProbe::Range(Limit::Unbounded, Limit::Included(key)));
+            }
         }
         match high {
             Limit::Unbounded => {}
-            Limit::Included(key) => outside.push(Probe::Range(Limit::Excluded(key), Limit::Unbounded)),
-            Limit::Excluded(key) => outside.push(Probe::Range(Limit::Included(key), Limit::Unbounded)),
+            Limit::Included(key) => {
+                outside.push(AttributeProbe::Range(Limit::Excluded(key), Limit::Unbounded));
+            }
+            Limit::Excluded(key) => {
+                outside.push(AttributeProbe::Range(Limit::Included(key), Limit::Unbounded));
+            }
         }
-        let bytes = |probe: &Probe| bytes_of(&column.spans(probe));
+        let bytes = |probe: &AttributeProbe| bytes_of(&column.find_spans(probe));
         if outside.iter().map(bytes).fold(0, u64::saturating_add) < bytes(&inside) {
             let outside = outside.into_iter().map(|probe| Step::probe(name, column, probe));
             return Step::not(Step::join(true, outside));
@@ -249,16 +259,18 @@ impl Planner<'_> {
         let name = &self.bound.columns.get(leaf.column)?.name;
         let column = self.indexes.attributes.as_ref()?.column(name)?;
         let probe = match &leaf.test {
-            Test::Null => Probe::Null,
-            Test::Pattern(pattern) => prefixed(pattern).unwrap_or_else(|| Probe::Matches(pattern.clone())),
-            Test::Member(set) => Probe::In(set.keys()?),
+            Test::Null => AttributeProbe::Null,
+            Test::Pattern(pattern) => {
+                prefixed(pattern).unwrap_or_else(|| AttributeProbe::Matches(pattern.clone()))
+            }
+            Test::Member(set) => AttributeProbe::In(set.keys()?),
             Test::Compare(_, Against::New(_)) | Test::Tokens(_) => return None,
             Test::Compare(comparison, Against::Literal(literal)) => {
                 if let Some(list) = literal.as_list_opt::<i32>() {
                     return Some(whole(name, column, list.values()));
                 }
                 match range(*comparison, literal)? {
-                    Probe::Range(low, high) if !leaf.elements => {
+                    AttributeProbe::Range(low, high) if !leaf.elements => {
                         return Some(self.range(leaf.column, low, high));
                     }
                     probe => probe,
@@ -270,9 +282,11 @@ impl Planner<'_> {
 }
 
 /// An array equals only if its row has every element, and a value.
-fn whole(name: &str, column: &Column, elements: &ArrayRef) -> Step {
-    let mut steps = vec![Step::not(Step::probe(name, column, Probe::Null))];
-    let each = |_, key: &[u8]| steps.push(Step::probe(name, column, Probe::In(Arc::new(KeyList::one(key)))));
+fn whole(name: &str, column: &AttributeColumn, elements: &ArrayRef) -> Step {
+    let mut steps = vec![Step::not(Step::probe(name, column, AttributeProbe::Null))];
+    let each = |_, key: &[u8]| {
+        steps.push(Step::probe(name, column, AttributeProbe::In(Arc::new(KeyList::single(key)))));
+    };
     if each_key(elements, each).is_err() {
         return Step::Unknown;
     }
@@ -291,7 +305,7 @@ fn key_of(limit: &KeyLimit) -> Option<&[u8]> {
 }
 
 /// All that begins with a prefix, if a pattern says no more: that is a range.
-fn prefixed(pattern: &Pattern) -> Option<Probe> {
+fn prefixed(pattern: &Pattern) -> Option<AttributeProbe> {
     let prefix = pattern.is_prefix().then(|| pattern.prefix().as_bytes())?;
     let mut behind = prefix.to_vec();
     let high = match behind.last_mut() {
@@ -302,30 +316,31 @@ fn prefixed(pattern: &Pattern) -> Option<Probe> {
         }
         None => Limit::Unbounded,
     };
-    Some(Probe::Range(Limit::Included(prefix.into()), high))
+    Some(AttributeProbe::Range(Limit::Included(prefix.into()), high))
 }
 
-fn range(comparison: Comparison, literal: &ArrayRef) -> Option<Probe> {
+fn range(comparison: Comparison, literal: &ArrayRef) -> Option<AttributeProbe> {
     let mut key = None;
     each_key(literal, |_, bytes| key = Some(Box::<[u8]>::from(bytes))).ok()?;
     let key = key?;
     Some(match comparison {
-        Comparison::Eq => Probe::In(Arc::new(KeyList::one(&key))),
-        Comparison::Lt => Probe::Range(Limit::Unbounded, Limit::Excluded(key)),
-        Comparison::Lte => Probe::Range(Limit::Unbounded, Limit::Included(key)),
-        Comparison::Gt => Probe::Range(Limit::Excluded(key), Limit::Unbounded),
-        Comparison::Gte => Probe::Range(Limit::Included(key), Limit::Unbounded),
+        Comparison::Eq => AttributeProbe::In(Arc::new(KeyList::single(&key))),
+        Comparison::Lt => AttributeProbe::Range(Limit::Unbounded, Limit::Excluded(key)),
+        Comparison::Lte => AttributeProbe::Range(Limit::Unbounded, Limit::Included(key)),
+        Comparison::Gt => AttributeProbe::Range(Limit::Excluded(key), Limit::Unbounded),
+        Comparison::Gte => AttributeProbe::Range(Limit::Included(key), Limit::Unbounded),
     })
 }
 
 impl Step {
-    fn probe(name: &str, column: &Column, probe: Probe) -> Self {
-        if let Some(answer) = column.constant(&probe) {
+    fn probe(name: &str, column: &AttributeColumn, probe: AttributeProbe) -> Self {
+        if let Some(answer) = column.constant_answer(&probe) {
             return Self::Const(answer);
         }
-        let spans = column.spans(&probe);
-        let sieve = if let Probe::Matches(pattern) = &probe { column.sieve(pattern) } else { None };
-        let asked = Asked { column: name.to_owned(), probe, spans, sieve };
+        let spans = column.find_spans(&probe);
+        let lookup =
+            if let AttributeProbe::Matches(pattern) = &probe { column.plan_trigrams(pattern) } else { None };
+        let asked = Asked { column: name.to_owned(), probe, spans, lookup };
         if bytes_of(asked.first()) > PROBE_BYTES_MAX { Self::Unknown } else { Self::Probe(asked) }
     }
 
@@ -360,20 +375,20 @@ impl Step {
 
     /// Takes the trigrams that were read, and leaves of the blocks of patterns those that can match. What is
     /// too much even so becomes unknown.
-    fn sift(&mut self, index: &AttributeIndex, read: &mut &[Bytes]) -> Result<(), CodecError> {
+    fn narrow_by_trigrams(&mut self, index: &AttributeIndex, read: &mut &[Bytes]) -> Result<(), CodecError> {
         match self {
             Self::Const(_) | Self::Unknown | Self::Text(_) => {}
-            Self::AtMost(inner) | Self::Not(inner) => inner.sift(index, read)?,
+            Self::AtMost(inner) | Self::Not(inner) => inner.narrow_by_trigrams(index, read)?,
             Self::All(steps) | Self::Any(steps) => {
-                steps.iter_mut().try_for_each(|step| step.sift(index, read))?;
+                steps.iter_mut().try_for_each(|step| step.narrow_by_trigrams(index, read))?;
             }
             Self::Probe(asked) => {
-                if let (Some(sieve), Probe::Matches(pattern)) = (asked.sieve.take(), &asked.probe)
+                if let (Some(lookup), AttributeProbe::Matches(pattern)) = (asked.lookup.take(), &asked.probe)
                     && let Some(column) = index.column(&asked.column)
                 {
-                    let (these, rest) = read.split_at_checked(sieve.spans.len()).unwrap_or((read, &[]));
+                    let (these, rest) = read.split_at_checked(lookup.spans.len()).unwrap_or((read, &[]));
                     *read = rest;
-                    (asked.probe, asked.spans) = column.sifted(pattern, &sieve, these)?;
+                    (asked.probe, asked.spans) = column.narrow_by_trigrams(pattern, &lookup, these)?;
                 }
                 if bytes_of(&asked.spans) > PROBE_BYTES_MAX {
                     *self = Self::Unknown;
@@ -400,50 +415,50 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// What is known of a step. `blocks` are those of its probes and of the ones behind it.
-    fn step(&self, step: &Step, blocks: &mut &[Bytes]) -> Result<Known, CodecError> {
-        let known = |sure, maybe| Known { sure, maybe };
+    /// The candidates of a step. `blocks` are those of its probes and of the ones behind it.
+    fn step(&self, step: &Step, blocks: &mut &[Bytes]) -> Result<Candidates, CodecError> {
+        let candidates = |definite, possible| Candidates { definite, possible };
         Ok(match step {
-            Step::Const(true) => known(self.all.clone(), self.all.clone()),
-            Step::Const(false) => Known::default(),
-            Step::Unknown => known(RoaringBitmap::new(), self.all.clone()),
-            Step::AtMost(inner) => known(RoaringBitmap::new(), self.step(inner, blocks)?.maybe),
+            Step::Const(true) => candidates(self.all.clone(), self.all.clone()),
+            Step::Const(false) => Candidates::default(),
+            Step::Unknown => candidates(RoaringBitmap::new(), self.all.clone()),
+            Step::AtMost(inner) => candidates(RoaringBitmap::new(), self.step(inner, blocks)?.possible),
             Step::Not(inner) => {
                 let inner = self.step(inner, blocks)?;
-                known(&self.all - inner.maybe, &self.all - inner.sure)
+                candidates(&self.all - inner.possible, &self.all - inner.definite)
             }
             Step::All(steps) => {
-                let mut all = known(self.all.clone(), self.all.clone());
+                let mut all = candidates(self.all.clone(), self.all.clone());
                 for step in steps {
-                    if all.maybe.is_empty() {
+                    if all.possible.is_empty() {
                         pass(step, blocks);
                         continue;
                     }
                     let one = self.step(step, blocks)?;
-                    all.sure &= one.sure;
-                    all.maybe &= one.maybe;
+                    all.definite &= one.definite;
+                    all.possible &= one.possible;
                 }
                 all
             }
             Step::Any(steps) => {
-                let mut any = Known::default();
+                let mut any = Candidates::default();
                 for step in steps {
                     let one = self.step(step, blocks)?;
-                    any.sure |= one.sure;
-                    any.maybe |= one.maybe;
+                    any.definite |= one.definite;
+                    any.possible |= one.possible;
                 }
                 any
             }
             Step::Text(number) => match self.texts.get(*number).and_then(Option::as_ref) {
-                Some(rows) => known(rows.clone(), rows.clone()),
-                None => known(RoaringBitmap::new(), self.all.clone()),
+                Some(rows) => candidates(rows.clone(), rows.clone()),
+                None => candidates(RoaringBitmap::new(), self.all.clone()),
             },
             Step::Probe(asked) => {
                 let (these, rest) = blocks.split_at_checked(asked.spans.len()).unwrap_or((blocks, &[]));
                 *blocks = rest;
                 match self.index.and_then(|index| index.column(&asked.column)) {
-                    Some(column) => column.answer(&asked.probe, these)?,
-                    None => known(RoaringBitmap::new(), self.all.clone()),
+                    Some(column) => column.find_candidates(&asked.probe, these)?,
+                    None => candidates(RoaringBitmap::new(), self.all.clone()),
                 }
             }
         })
@@ -482,16 +497,16 @@ impl fmt::Display for Step {
             Self::Not(inner) => write!(f, "not {inner}"),
             Self::All(steps) => list(f, "all", steps),
             Self::Any(steps) => list(f, "any", steps),
-            Self::Probe(Asked { column, probe, spans, sieve }) => {
+            Self::Probe(Asked { column, probe, spans, lookup }) => {
                 let blocks = spans.len();
                 match probe {
-                    Probe::Null => write!(f, "{column} is null: {blocks} blocks"),
-                    Probe::In(keys) => write!(f, "{column} in {} keys: {blocks} blocks", keys.len()),
-                    Probe::Range(..) => write!(f, "{column} within a range: {blocks} blocks"),
-                    Probe::Matches(_) | Probe::Sifted(..) => match sieve {
+                    AttributeProbe::Null => write!(f, "{column} is null: {blocks} blocks"),
+                    AttributeProbe::In(keys) => write!(f, "{column} in {} keys: {blocks} blocks", keys.len()),
+                    AttributeProbe::Range(..) => write!(f, "{column} within a range: {blocks} blocks"),
+                    AttributeProbe::Matches(_) | AttributeProbe::MatchesAmong(..) => match lookup {
                         None => write!(f, "{column} by a pattern: {blocks} blocks"),
-                        Some(sieve) => {
-                            let trigrams = sieve.spans.len();
+                        Some(lookup) => {
+                            let trigrams = lookup.spans.len();
                             write!(
                                 f,
                                 "{column} by a pattern: {trigrams} blocks of trigrams, some of {blocks} blocks"

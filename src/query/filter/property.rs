@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{Bound, Filter, Fuzzy, Indexes, Operand, Plan, Rules, oracle};
 use crate::cache::{Blob, BlockCache, Span};
 use crate::env::Env;
-use crate::index::attributes::{AttributeIndex, AttributesBuilder, Known};
+use crate::index::attributes::{AttributeIndex, AttributeIndexBuilder, Candidates};
 use crate::schema::{AttributeType, ColumnKind, Schema};
 use crate::segment::{Statistics, StatisticsBuilder};
 use crate::settings::Settings;
@@ -327,8 +327,8 @@ fn batch(schema: &Schema, documents: &[Document]) -> RecordBatch {
 }
 
 /// What an index of these rows says.
-async fn known(bound: &Bound, schema: &Schema, rows: &RecordBatch, block_bytes: usize) -> Known {
-    let mut builder = AttributesBuilder::new(schema).with_block_bytes(block_bytes);
+async fn candidates(bound: &Bound, schema: &Schema, rows: &RecordBatch, block_bytes: usize) -> Candidates {
+    let mut builder = AttributeIndexBuilder::new(schema).with_block_bytes(block_bytes);
     let middle = rows.num_rows() / 2;
     builder.push(&rows.slice(0, middle)).unwrap();
     builder.push(&rows.slice(middle, rows.num_rows() - middle)).unwrap();
@@ -365,12 +365,12 @@ proptest! {
         let bound = Bound::new(&filter, &schema, &Settings::default(), true).unwrap();
         let answers = bound.evaluate(&rows, None).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let known = runtime.block_on(known(&bound, &schema, &rows, block_bytes));
+        let candidates = runtime.block_on(candidates(&bound, &schema, &rows, block_bytes));
         for (row, matches) in (0..).zip(answers.values().iter()) {
-            let (sure, maybe) = (known.sure.contains(row), known.maybe.contains(row));
-            prop_assert!(sure <= matches && matches <= maybe, "{:?} row {}: {} {} {}", filter, row, sure, matches, maybe);
+            let (definite, possible) = (candidates.definite.contains(row), candidates.possible.contains(row));
+            prop_assert!(definite <= matches && matches <= possible, "{:?} row {}: {} {} {}", filter, row, definite, matches, possible);
         }
-        prop_assert!(known.maybe.max().is_none_or(|row| (row as usize) < documents.len()));
+        prop_assert!(candidates.possible.max().is_none_or(|row| (row as usize) < documents.len()));
     }
 
     #[test]
@@ -423,10 +423,10 @@ proptest! {
         let bound = Bound::new(&filter, &schema, &Settings::default(), true).unwrap();
         let answers = bound.evaluate(&rows, None).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let known = runtime.block_on(known(&bound, &schema, &rows, block_bytes));
-        let found: Vec<bool> = (0..).take(values.len()).map(|row| known.sure.contains(row)).collect();
+        let candidates = runtime.block_on(candidates(&bound, &schema, &rows, block_bytes));
+        let found: Vec<bool> = (0..).take(values.len()).map(|row| candidates.definite.contains(row)).collect();
         prop_assert_eq!(found, answers.values().iter().collect::<Vec<_>>(), "{:?}", filter);
-        prop_assert_eq!(known.sure, known.maybe);
+        prop_assert_eq!(candidates.definite, candidates.possible);
     }
 
     #[test]
