@@ -37,8 +37,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let answer = papers.query(query.select(Select::only(["title"]))).await?;
         let stats = answer.stats;
         println!(
-            "recall {recall}: {} of {} rows looked at in {} leaves, {} compared exactly",
-            stats.rows_scanned, stats.rows, stats.leaves_probed, stats.rows_reranked
+            "recall {recall}: {} of {} rows looked at in {} clusters, {} compared exactly",
+            stats.rows_scanned, stats.rows, stats.clusters_probed, stats.rows_reranked
         );
         for hit in answer.hits()? {
             println!("  {:.3} {:?}", hit.distance().unwrap_or(f32::NAN), hit.document.get("title"));

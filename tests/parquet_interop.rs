@@ -30,7 +30,7 @@ async fn the_footer_claims_the_order_of_ids_just_where_rows_are_in_it() -> Resul
                 IdKind::String => format!("é{n}").into(),
             }
         };
-        // Neighbours in the order of ids are far from each other: leaves part them.
+        // Neighbours in the order of ids are far from each other: clusters part them.
         let vector = |n: u64| {
             let mixed = |at: u64| {
                 let x = (n * 8 + at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -90,7 +90,7 @@ async fn curve(set: &Set) -> Result<()> {
         set.gigabytes() / scan,
         machine::bandwidth(512 << 20)
     );
-    println!("\n| asked | recall@10 | ms a query | times the scan | leaves | rows scanned | reranked |");
+    println!("\n| asked | recall@10 | ms a query | times the scan | clusters | rows scanned | reranked |");
     println!("|---|---|---|---|---|---|---|");
     let mut points = Vec::new();
     for recall in [0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 1.0] {
@@ -118,7 +118,7 @@ async fn row(set: &Set, docs: &Namespace, scan: f64, recall: f64) -> Result<(f64
         best.recall,
         best.seconds * 1e3,
         scan / best.seconds,
-        best.leaves,
+        best.clusters,
         best.scanned,
         best.reranked
     );
@@ -130,7 +130,7 @@ async fn row(set: &Set, docs: &Namespace, scan: f64, recall: f64) -> Result<(f64
 struct Run {
     recall: f64,
     seconds: f64,
-    leaves: f64,
+    clusters: f64,
     scanned: f64,
     reranked: f64,
 }
@@ -144,12 +144,12 @@ async fn run(set: &Set, docs: &Namespace, count: usize, ask: impl Fn(Query) -> Q
         let response = snapshot.query(query).await?;
         run.seconds += start.elapsed().as_secs_f64();
         run.recall += share(&response.rows.documents()?, &truth[..LIMIT.min(truth.len())]);
-        run.leaves += response.stats.leaves_probed as f64;
+        run.clusters += response.stats.clusters_probed as f64;
         run.scanned += response.stats.rows_scanned as f64;
         run.reranked += response.stats.rows_reranked as f64;
         asked += 1.0;
     }
-    for sum in [&mut run.recall, &mut run.seconds, &mut run.leaves, &mut run.scanned, &mut run.reranked] {
+    for sum in [&mut run.recall, &mut run.seconds, &mut run.clusters, &mut run.scanned, &mut run.reranked] {
         *sum /= asked;
     }
     Ok(run)

@@ -67,7 +67,7 @@ pub struct CacheStats {
     /// Bytes of blocks held in memory now, within [`Settings::cache_bytes`](crate::Settings::cache_bytes).
     pub memory_bytes: u64,
     /// Bytes that open namespaces keep in memory beside the cache, about: what is always needed of their segments (ids,
-    /// metadata of Parquet, fences, leaves, dictionaries), what their text indexes keep of what was asked, and their
+    /// metadata of Parquet, fences, clusters, dictionaries), what their text indexes keep of what was asked, and their
     /// tails. Those without a handle stay within [`Settings::idle_bytes_max`](crate::Settings::idle_bytes_max).
     pub resident_bytes: u64,
 }

@@ -36,7 +36,7 @@ impl Plan {
                 let of = (shape.metric, shape.dimension);
                 match Named::load(&context.env, &blob, context.cache.shared(), *meta, of).await {
                     Ok(named) => Ok::<_, Error>(Some((column.clone(), named))),
-                    // Rows that are to be written need no old leaves.
+                    // Rows that are to be written need no old clusters.
                     Err(e) if e.is(ErrorKind::Corrupt) => {
                         tracing::warn!(namespace = %engine.name, %column, error = %e, "centroids are lost: new ones are made");
                         Ok(None)
@@ -57,7 +57,7 @@ impl Plan {
     }
 
     /// Where a set does not fit the rows that are written, a new one is made, one for each column: for what rewrites all
-    /// rows, so that what was deleted does not shape leaves for ever.
+    /// rows, so that what was deleted does not shape clusters for ever.
     pub(super) fn renewing(mut self) -> Self {
         Arc::make_mut(&mut self.indexing).renew = true;
         self

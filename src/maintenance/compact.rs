@@ -88,7 +88,7 @@ fn is_compact(engine: &Engine, inputs: &[Part]) -> bool {
         }
         _ => true,
     });
-    // Of several, leaves made anew would fit the first of them only.
+    // Of several, clusters made anew would fit the first of them only.
     let fits = segments.len() > 1 || segments.iter().all(|segment| segment.meta().unfit.is_empty());
     inputs.iter().all(clean) && apart && fits
 }
@@ -214,7 +214,7 @@ impl Merge {
         let mut next = newest.manifest.successor(env.uuid(), env.wall_ms());
         next.segments.retain(|meta| inputs.iter().all(|input| input.id != PartId::Segment(meta.id)));
         next.add(self.outputs.iter().map(|output| output.meta.clone()));
-        // Leaves made anew are of what is there now, even if of fewer rows than those before.
+        // Clusters made anew are of what is there now, even if of fewer rows than those before.
         let sets = self.outputs.iter().flat_map(|output| &output.meta.centroids);
         next.centroids.extend(sets.map(|(column, set)| (column.clone(), *set)));
         next.segments = with_deletes(engine, next.number, next.segments, &dead).await?;
@@ -261,7 +261,7 @@ impl Input {
         let meta = segment.meta();
         let (bytes, most) = match meta.order {
             RowOrder::Id => (bytes.min(PAGE_BYTES_ORDERED), BATCH_ROWS),
-            RowOrder::Leaf => (bytes, usize::MAX),
+            RowOrder::Cluster => (bytes, usize::MAX),
         };
         let page = bytes / (meta.bytes() / u64::from(meta.rows.max(1))).max(1);
         Some(Self {

@@ -8,7 +8,7 @@ use roaring::RoaringBitmap;
 use super::exec::{Prepared, PreparedAsk, PreparedLeg};
 use super::filter::{Indexes, Plan};
 use super::part::Nearest;
-use super::probe::{Target, leaves_of};
+use super::probe::{Target, clusters_of};
 use super::scope::Scopes;
 use super::{Bound, Part, Query, View};
 use crate::error::Result;
@@ -75,12 +75,12 @@ pub enum FilterPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SearchPlan {
-    /// So many of the leaves of a vector index are probed, and of them about so many bytes of codes are read; with a
+    /// So many of the clusters of a vector index are probed, and of them about so many bytes of codes are read; with a
     /// filter it may be more.
     Probe {
-        /// Leaves that are probed.
-        leaves: usize,
-        /// Leaves that there are.
+        /// Clusters that are probed.
+        clusters: usize,
+        /// Clusters that there are.
         of: usize,
         /// Bytes of codes.
         bytes: u64,
@@ -163,9 +163,9 @@ fn search_of(search: &Nearest, depth: usize, part: &Part, segment: &Arc<Segment>
         return compare(&search, part);
     }
     let exact = compare(&search, part);
-    match (leaves_of(&search, &target), &exact) {
-        (Some((leaves, of, bytes)), SearchPlan::Compare { bytes: all }) if bytes < *all => {
-            SearchPlan::Probe { leaves, of, bytes }
+    match (clusters_of(&search, &target), &exact) {
+        (Some((clusters, of, bytes)), SearchPlan::Compare { bytes: all }) if bytes < *all => {
+            SearchPlan::Probe { clusters, of, bytes }
         }
         _ => exact,
     }
@@ -231,7 +231,9 @@ impl fmt::Display for FilterPlan {
 impl fmt::Display for SearchPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Probe { leaves, of, bytes } => write!(f, "{leaves} of {of} leaves, {bytes} bytes of codes"),
+            Self::Probe { clusters, of, bytes } => {
+                write!(f, "{clusters} of {of} clusters, {bytes} bytes of codes")
+            }
             Self::Nothing => f.write_str("none"),
             Self::Compare { bytes } => write!(f, "every vector that matches, up to {bytes} bytes"),
             Self::Postings { words } => write!(f, "postings of {words} words"),

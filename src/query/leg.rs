@@ -99,8 +99,8 @@ impl Leg {
         self
     }
 
-    /// Of a vector leg: probes this many of the nearest leaves of the index, at least 1, whatever recall that gives, and
-    /// however few hits. With a filter, leaves without a match are not counted.
+    /// Of a vector leg: probes this many of the nearest clusters of the index, at least 1, whatever recall that gives, and
+    /// however few hits. With a filter, clusters without a match are not counted.
     pub fn probes(mut self, probes: usize) -> Self {
         self.effort = Some(Effort::Probes(probes));
         self

@@ -4,6 +4,8 @@
 //! older. Everything here works on any part alike and never sees a manifest.
 
 mod aggregate;
+#[expect(clippy::cast_precision_loss, reason = "clusters are counted, and shares of them compared")]
+mod clusters;
 mod compute;
 mod cursor;
 pub(crate) mod distance;
@@ -14,13 +16,11 @@ mod filter;
 mod fusion;
 mod hits;
 mod keys;
-#[expect(clippy::cast_precision_loss, reason = "leaves are counted, and shares of them compared")]
-mod leaves;
 mod leg;
 mod nearest;
 mod order;
 mod part;
-#[expect(clippy::cast_precision_loss, reason = "rows and leaves are counted, and shares of them compared")]
+#[expect(clippy::cast_precision_loss, reason = "rows and clusters are counted, and shares of them compared")]
 mod probe;
 mod recall;
 mod request;

@@ -75,7 +75,7 @@ impl View {
         let (probed, near) = try_join(probe(self, search, targets), try_join_all(searches)).await?;
         stats.rows_scanned += probed.scanned;
         stats.rows_reranked = probed.reranked;
-        stats.leaves_probed = probed.leaves;
+        stats.clusters_probed = probed.clusters;
         // What was compared one by one was found for sure.
         let (promised, matches) = probed.promised;
         let expected = if matches > 0.0 { promised / matches } else { 1.0 };
@@ -84,7 +84,7 @@ impl View {
     }
 }
 
-/// Reads what tells the leaves of rows that a filter matches, while the filter is worked out: it takes no round trip of
+/// Reads what tells the clusters of rows that a filter matches, while the filter is worked out: it takes no round trip of
 /// its own then.
 async fn owners_ahead(search: &Nearest, scope: &Scope) -> Result<()> {
     if search.effort == Effort::Exact {
@@ -103,7 +103,7 @@ pub(super) struct Near {
     /// The nearest of each part.
     pub(super) places: Vec<(f64, Place)>,
     pub(super) stats: QueryStats,
-    /// The recall that was expected where leaves were probed.
+    /// The recall that was expected where clusters were probed.
     pub(super) expected: f64,
 }
 

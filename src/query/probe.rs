@@ -1,10 +1,10 @@
-//! Approximate search: which leaves are probed for a recall, in which segments.
+//! Approximate search: which clusters are probed for a recall, in which segments.
 //!
-//! Segments that share a centroid set are probed by one order of its leaves. How many of the nearest leaves it
+//! Segments that share a centroid set are probed by one order of its clusters. How many of the nearest clusters it
 //! takes is read from the curves that were measured when the segments were built, in the region of the query. With a
 //! filter that lets a share s of the rows through, the k-th match is about the k/s-th neighbour, so the curve of that
-//! many is read; leaves without a match are skipped and not counted. That holds for matches that lie among the other
-//! rows evenly. Where they do not, no curve tells, but what was found does: as long as the farther half of the leaves
+//! many is read; clusters without a match are skipped and not counted. That holds for matches that lie among the other
+//! rows evenly. Where they do not, no curve tells, but what was found does: as long as the farther half of the clusters
 //! holds its share of the nearest, there is more beyond, and the search widens.
 
 use std::mem;
@@ -14,7 +14,7 @@ use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
-use super::leaves::{Chosen, Curves, Late, Order, Share};
+use super::clusters::{Chosen, Curves, Late, Order, Share};
 use super::part::{Nearest, SPARSE};
 use super::{Part, View};
 use crate::error::{Error, Result};
@@ -23,16 +23,16 @@ use crate::segment::Segment;
 
 /// Up to so many matches are compared one by one: to read their vectors costs less than to probe.
 const EXACT_ROWS: u64 = 1_000;
-/// How many times as many leaves are probed where those that were did not do.
+/// How many times as many clusters are probed where those that were did not do.
 const WIDER: usize = 4;
-/// So many of the nearest tell whether farther leaves are worth their while, at least.
+/// So many of the nearest tell whether farther clusters are worth their while, at least.
 const EVIDENCE: usize = 24;
-/// Leaves around a query that tell how matches lie, at least, and how many standard deviations they are off by chance.
+/// Clusters around a query that tell how matches lie, at least, and how many standard deviations they are off by chance.
 const LOOKED_AT: usize = 4;
 const BY_CHANCE: f64 = 3.0;
-/// However much recall is asked for, so many leaves are enough to see whether there is more beyond.
+/// However much recall is asked for, so many clusters are enough to see whether there is more beyond.
 const LEAST_MAX: f64 = 100.0;
-/// Records of leaves that are read and scanned at a time, in bytes, and how many times as many are read ahead.
+/// Records of clusters that are read and scanned at a time, in bytes, and how many times as many are read ahead.
 const WINDOW_BYTES: u64 = 4 << 20;
 const PARALLEL: usize = 4;
 /// So many bytes come in less time than another round trip takes.
@@ -45,9 +45,9 @@ const REQUEST_BYTES: u64 = 16 << 10;
 pub(crate) enum Effort {
     /// Every vector is compared.
     Exact,
-    /// Leaves are probed until this share of the true neighbours is found, on average.
+    /// Clusters are probed until this share of the true neighbours is found, on average.
     Recall(f64),
-    /// This many of the nearest leaves with a match are probed, of each centroid set.
+    /// This many of the nearest clusters with a match are probed, of each centroid set.
     Probes(usize),
 }
 
@@ -88,7 +88,7 @@ pub(super) struct Target {
 pub(super) struct Probed {
     /// Part, distance, row.
     pub(super) near: Vec<(usize, f64, u32)>,
-    pub(super) leaves: u64,
+    pub(super) clusters: u64,
     pub(super) scanned: u64,
     pub(super) reranked: u64,
     /// The recall that the curves promise, times the matches it is promised for; and these.
@@ -98,7 +98,7 @@ pub(super) struct Probed {
 impl Probed {
     fn and(mut self, other: Self) -> Self {
         self.near.extend(other.near);
-        self.leaves += other.leaves;
+        self.clusters += other.clusters;
         self.scanned += other.scanned;
         self.reranked += other.reranked;
         self.promised.0 += other.promised.0;
@@ -126,7 +126,7 @@ pub(super) async fn probe(view: &View, search: &Nearest, targets: Vec<Target>) -
     Ok(try_join_all(groups).await?.into_iter().fold(Probed::default(), Probed::and))
 }
 
-/// Probes segments of one centroid set: leaves that the curves deem enough, and as long as the farther half of those
+/// Probes segments of one centroid set: clusters that the curves deem enough, and as long as the farther half of those
 /// that were probed holds too many of the nearest, some times as many.
 async fn probe_group(
     view: &View,
@@ -153,36 +153,36 @@ async fn probe_group(
     let recall = loop {
         let wanted = wanted.saturating_mul(times).min(set.len());
         let chosen = choose(search, wanted, &probes, &mut order);
-        let more = chosen.leaves.get(before..).unwrap_or_default();
+        let more = chosen.clusters.get(before..).unwrap_or_default();
         try_join_all(probes.iter_mut().map(|probe| probe.search(view, search, &codes, more))).await?;
         let late = late(search, &chosen, &probes);
         if chosen.are_all {
             break 1.0;
         }
-        let if_even = (!follows).then(|| farther_half(search, chosen.leaves.len(), &curves));
+        let if_even = (!follows).then(|| farther_half(search, chosen.clusters.len(), &curves));
         if is_settled(search, &probes, late, if_even) {
             let expected = curves.recall(wanted, search.promised());
             break late.map_or(expected, |late| expected.min(late.recall(if_even)));
         }
-        before = chosen.leaves.len();
+        before = chosen.clusters.len();
         times = times.saturating_mul(WIDER);
     };
     let finished = probes.into_iter().map(|probe| probe.finish(view, search, recall));
     Ok(try_join_all(finished).await?.into_iter().fold(Probed::default(), Probed::and))
 }
 
-/// Chooses leaves, `wanted` of them. With a filter, leaves without a match are passed over, and what curves promise for
-/// all rows holds for matches that lie among them evenly; so at least as many leaves with matches are taken, with at
-/// least as many matches as so many leaves have on average.
+/// Chooses clusters, `wanted` of them. With a filter, clusters without a match are passed over, and what curves promise for
+/// all rows holds for matches that lie among them evenly; so at least as many clusters with matches are taken, with at
+/// least as many matches as so many clusters have on average.
 fn choose(search: &Nearest, wanted: usize, probes: &[Probe<'_>], order: &mut Order<'_>) -> Chosen {
     if !are_filtered(probes) {
         return Chosen::nearest(order, wanted);
     }
     let matches: f64 = probes.iter().map(Probe::matches).sum();
-    let leaves = probes.first().map_or(1, |probe| probe.index.set().len());
+    let clusters = probes.first().map_or(1, |probe| probe.index.set().len());
     let counted = matches!(search.effort, Effort::Recall(_));
-    let enough = if counted { wanted as f64 * matches / leaves.max(1) as f64 } else { 0.0 };
-    Chosen::matching(order, wanted, enough, |leaf| matches_of(probes, leaf))
+    let enough = if counted { wanted as f64 * matches / clusters.max(1) as f64 } else { 0.0 };
+    Chosen::matching(order, wanted, enough, |cluster| matches_of(probes, cluster))
 }
 
 /// Whether not all rows of the segments match.
@@ -190,9 +190,9 @@ fn are_filtered(probes: &[Probe<'_>]) -> bool {
     probes.iter().any(|probe| probe.tally.is_some())
 }
 
-/// How many codes of a leaf match, in all segments.
-fn matches_of(probes: &[Probe<'_>], leaf: u32) -> u64 {
-    probes.iter().map(|probe| probe.index.matches_of(leaf, probe.tally.as_ref())).sum()
+/// How many codes of a cluster match, in all segments.
+fn matches_of(probes: &[Probe<'_>], cluster: u32) -> u64 {
+    probes.iter().map(|probe| probe.index.matches_of(cluster, probe.tally.as_ref())).sum()
 }
 
 /// What is known by what was found: asked for only where a filter may follow the space.
@@ -202,15 +202,15 @@ fn late(search: &Nearest, chosen: &Chosen, probes: &[Probe<'_>]) -> Option<Late>
     }
     let evidence = evidence(search);
     let likeliest = probes.iter().flat_map(|probe| probe.hunt.likeliest(evidence)).collect();
-    Some(Late::new(&chosen.leaves, likeliest, evidence))
+    Some(Late::new(&chosen.clusters, likeliest, evidence))
 }
 
-/// How many of the nearest tell whether more leaves are worth their while.
+/// How many of the nearest tell whether more clusters are worth their while.
 fn evidence(search: &Nearest) -> usize {
     search.limit.max(EVIDENCE)
 }
 
-/// Whether matches lie otherwise than the rows do, by more than chance explains: some of the leaves around the query hold
+/// Whether matches lie otherwise than the rows do, by more than chance explains: some of the clusters around the query hold
 /// more of them than their share, or less.
 fn follows_space(wanted: usize, curves: &Curves<'_>, probes: &[Probe<'_>], order: &mut Order<'_>) -> bool {
     if !are_filtered(probes) {
@@ -218,36 +218,36 @@ fn follows_space(wanted: usize, curves: &Curves<'_>, probes: &[Probe<'_>], order
     }
     let share = curves.matching().min(1.0);
     // The sum of squares of n deviations is n by chance, with a deviation of √2n.
-    let (mut off, mut leaves) = (0.0_f64, 0.0_f64);
-    for leaf in order.first(wanted.max(LOOKED_AT)) {
-        let codes: u64 = probes.iter().map(|probe| probe.index.matches_of(*leaf, None)).sum();
+    let (mut off, mut clusters) = (0.0_f64, 0.0_f64);
+    for cluster in order.first(wanted.max(LOOKED_AT)) {
+        let codes: u64 = probes.iter().map(|probe| probe.index.matches_of(*cluster, None)).sum();
         let expected = codes as f64 * share;
-        off += (matches_of(probes, *leaf) as f64 - expected).powi(2) / (expected * (1.0 - share) + 1.0);
-        leaves += 1.0;
+        off += (matches_of(probes, *cluster) as f64 - expected).powi(2) / (expected * (1.0 - share) + 1.0);
+        clusters += 1.0;
     }
-    off > leaves + BY_CHANCE * (2.0 * leaves).sqrt()
+    off > clusters + BY_CHANCE * (2.0 * clusters).sqrt()
 }
 
-/// Whether all leaves hold so little that, where more than the first of them may be wanted, they are read at once.
+/// Whether all clusters hold so little that, where more than the first of them may be wanted, they are read at once.
 fn are_few(effort: Effort, probes: &[Probe<'_>]) -> bool {
     let bytes: u64 = probes.iter().map(|probe| probe.index.bytes()).sum();
     are_filtered(probes) && matches!(effort, Effort::Recall(_)) && bytes <= AT_ONCE_BYTES
 }
 
-/// The share of the nearest that curves let expect in the farther half of so many leaves.
-fn farther_half(search: &Nearest, leaves: usize, curves: &Curves<'_>) -> f64 {
-    let within = |leaves| curves.recall(leaves, evidence(search));
-    within(leaves) - within(leaves.div_ceil(2))
+/// The share of the nearest that curves let expect in the farther half of so many clusters.
+fn farther_half(search: &Nearest, clusters: usize, curves: &Curves<'_>) -> f64 {
+    let within = |clusters| curves.recall(clusters, evidence(search));
+    within(clusters) - within(clusters.div_ceil(2))
 }
 
-/// How many leaves are probed at least where matches follow the space: the nearest of them may lie in any of the leaves
-/// around, and all that are found in one alone. That one of n leaves holds the best is then wrong once in n times, so
+/// How many clusters are probed at least where matches follow the space: the nearest of them may lie in any of the clusters
+/// around, and all that are found in one alone. That one of n clusters holds the best is then wrong once in n times, so
 /// there have to be as many as the recall asks for.
 fn least(effort: Effort) -> usize {
     let Effort::Recall(recall) = effort else { return 1 };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is at most 100")]
-    let leaves = (1.0 - recall).recip().ceil().clamp(1.0, LEAST_MAX) as usize;
-    leaves
+    let clusters = (1.0 - recall).recip().ceil().clamp(1.0, LEAST_MAX) as usize;
+    clusters
 }
 
 /// Whether what was probed is enough.
@@ -257,9 +257,9 @@ fn is_settled(search: &Nearest, probes: &[Probe<'_>], late: Option<Late>, if_eve
     found >= search.limit as u64 && late.is_none_or(|late| late.allows(recall, if_even))
 }
 
-/// How many leaves of a segment would be probed, of how many, and about how many bytes of codes they hold, for a query
+/// How many clusters of a segment would be probed, of how many, and about how many bytes of codes they hold, for a query
 /// in a region of the space that is neither the easiest nor the hardest.
-pub(super) fn leaves_of(search: &Nearest, target: &Target) -> Option<(usize, usize, u64)> {
+pub(super) fn clusters_of(search: &Nearest, target: &Target) -> Option<(usize, usize, u64)> {
     let index = target.segment.index(search.column)?;
     let of = index.set().len();
     let middle = u32::try_from(of / 2).unwrap_or(u32::MAX);
@@ -268,11 +268,11 @@ pub(super) fn leaves_of(search: &Nearest, target: &Target) -> Option<(usize, usi
         codes: index.codes() as f64,
         matches: target.matching.len() as f64,
     };
-    let leaves = Curves::new([share]).wanted(search.effort, search.promised(), of);
-    Some((leaves, of, index.bytes() / of.max(1) as u64 * leaves as u64))
+    let clusters = Curves::new([share]).wanted(search.effort, search.promised(), of);
+    Some((clusters, of, index.bytes() / of.max(1) as u64 * clusters as u64))
 }
 
-/// A segment that is probed, and what of its leaves matches.
+/// A segment that is probed, and what of its clusters matches.
 struct Probe<'a> {
     target: &'a Target,
     index: &'a VectorIndex,
@@ -281,7 +281,7 @@ struct Probe<'a> {
     hunt: Hunt,
     /// The nearest, where every match was compared.
     exact: Option<Vec<(f64, u32)>>,
-    leaves: u64,
+    clusters: u64,
 }
 
 impl<'a> Probe<'a> {
@@ -292,7 +292,7 @@ impl<'a> Probe<'a> {
         let all = target.matching.len() + nulls == u64::from(target.segment.meta().rows);
         let tally = if all { None } else { Some(index.tally(&target.matching).await?) };
         let hunt = Hunt::new(if all { search.limit } else { evidence(search) });
-        Ok(Some(Self { target, index, tally, hunt, exact: None, leaves: 0 }))
+        Ok(Some(Self { target, index, tally, hunt, exact: None, clusters: 0 }))
     }
 
     /// The codes that match.
@@ -306,7 +306,7 @@ impl<'a> Probe<'a> {
         self.exact.as_ref().map_or(self.hunt.rows() + loose, |near| near.len() as u64)
     }
 
-    /// Its curve where the nearest leaf is `home`.
+    /// Its curve where the nearest cluster is `home`.
     fn share(&self, home: u32) -> Share<'a> {
         Share {
             curve: self.index.curve().at(home),
@@ -315,25 +315,25 @@ impl<'a> Probe<'a> {
         }
     }
 
-    /// Looks for the nearest matching rows in some more leaves. If these hold more bytes than the vectors of all
+    /// Looks for the nearest matching rows in some more clusters. If these hold more bytes than the vectors of all
     /// matches, or it takes more requests, all are compared, and there is no more to look for.
     async fn search(
         &mut self,
         view: &View,
         search: &Nearest,
         codes: &Arc<Codes>,
-        leaves: &[u32],
+        clusters: &[u32],
     ) -> Result<()> {
         if self.exact.is_some() {
             return Ok(());
         }
         let (index, Target { part, matching, .. }) = (self.index, self.target);
-        let plan = index.plan(leaves, self.tally.as_ref(), WINDOW_BYTES);
+        let plan = index.plan(clusters, self.tally.as_ref(), WINDOW_BYTES);
         if !matches!(search.effort, Effort::Probes(_)) && self.is_exact_cheaper(search, &plan) {
             self.exact = Some(part.nearest(&view.env, &view.schema, search, matching).await?);
             return Ok(());
         }
-        self.leaves += plan.leaves;
+        self.clusters += plan.clusters;
         let filtered = self.tally.is_some().then(|| index.filtered(&plan, matching));
         let read = |(window, bytes): (Vec<usize>, u64)| async move {
             let room = search.room.take(bytes).await?;
@@ -361,7 +361,7 @@ impl<'a> Probe<'a> {
             let top = search.compare(&view.env, segment, &rows, &found.copies.into_iter().collect()).await?;
             let near = part.cut(&view.schema, top.finish(), search.limit.saturating_add(search.ties)).await?;
             let (scanned, reranked, promised) = (found.scanned, rows.len(), (matches * recall, matches));
-            (near, Probed { leaves: self.leaves, scanned, reranked, promised, ..Probed::default() })
+            (near, Probed { clusters: self.clusters, scanned, reranked, promised, ..Probed::default() })
         };
         let near = near.into_iter().map(|(distance, row)| (*at, distance, row)).collect();
         Ok(Probed { near, ..probed })

@@ -19,13 +19,13 @@ pub struct QueryStats {
     pub rows: u64,
     /// Of those, rows in the tail, which no index covers.
     pub tail_rows: u64,
-    /// Rows whose vector was looked at: of those that the filter let through all, or what the probed leaves of
+    /// Rows whose vector was looked at: of those that the filter let through all, or what the probed clusters of
     /// an index hold. Of 128 rows or more with one vector it is one.
     pub rows_scanned: u64,
     /// Of those, rows that an index left in question, whose exact vector was compared.
     pub rows_reranked: u64,
-    /// Leaves of indexes that were probed.
-    pub leaves_probed: u64,
+    /// Clusters of indexes that were probed.
+    pub clusters_probed: u64,
     /// Prefixes and misspelt words that stood for fewer words of their column than they could: see the limits of
     /// [`TextQuery`](super::TextQuery).
     pub expansions_cut: u64,
@@ -58,7 +58,7 @@ impl QueryStats {
             tail_rows: sum.tail_rows.max(leg.tail_rows),
             rows_scanned: sum.rows_scanned + leg.rows_scanned,
             rows_reranked: sum.rows_reranked + leg.rows_reranked,
-            leaves_probed: sum.leaves_probed + leg.leaves_probed,
+            clusters_probed: sum.clusters_probed + leg.clusters_probed,
             expansions_cut: sum.expansions_cut + leg.expansions_cut,
             ..sum
         };
@@ -77,7 +77,7 @@ impl QueryStats {
             tail_rows = self.tail_rows,
             rows_scanned = self.rows_scanned,
             rows_reranked = self.rows_reranked,
-            leaves_probed = self.leaves_probed,
+            clusters_probed = self.clusters_probed,
             expansions_cut = self.expansions_cut,
             round_trips = self.round_trips,
             requests = self.requests,
@@ -102,7 +102,7 @@ impl fmt::Display for QueryStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} parts ({} pruned), {} rows ({} in the tail): {} scanned, {} reranked, {} leaves, {} expansions cut; {} round trips, {} requests, \
+            "{} parts ({} pruned), {} rows ({} in the tail): {} scanned, {} reranked, {} clusters, {} expansions cut; {} round trips, {} requests, \
              {} bytes; {} in memory, {} on disk, {} joined; {:?} ranking, {:?} fetching",
             self.parts,
             self.segments_pruned,
@@ -110,7 +110,7 @@ impl fmt::Display for QueryStats {
             self.tail_rows,
             self.rows_scanned,
             self.rows_reranked,
-            self.leaves_probed,
+            self.clusters_probed,
             self.expansions_cut,
             self.round_trips,
             self.requests,

@@ -1,6 +1,6 @@
 //! Rows that are as good as each other: which of them come first when more tie than are wanted.
 //!
-//! Rows of an indexed segment lie in the order of its leaves, so a cut by row would keep any of them, and others
+//! Rows of an indexed segment lie in the order of its clusters, so a cut by row would keep any of them, and others
 //! after the next compaction. Here ties are cut by the ids of the documents, of which there is one order.
 
 use std::collections::BinaryHeap;

@@ -39,7 +39,7 @@ pub(crate) struct Indexing {
 /// The indexes of a segment.
 #[derive(Debug, Default)]
 pub(super) struct Indexes {
-    /// The rows in the order of the leaves of the first vector column, if that has an index.
+    /// The rows in the order of the clusters of the first vector column, if that has an index.
     pub(super) order: Option<Vec<u32>>,
     pub(super) columns: BTreeMap<String, ColumnIndex>,
 }
@@ -48,7 +48,7 @@ pub(super) struct Indexes {
 #[derive(Debug)]
 pub(super) struct ColumnIndex {
     pub(super) named: Named,
-    /// Whether the leaves are of rows that lie about as these do.
+    /// Whether the clusters are of rows that lie about as these do.
     pub(super) fits: bool,
     /// The bytes of the set, if it is new.
     pub(super) fresh: Option<Bytes>,

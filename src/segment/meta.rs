@@ -28,8 +28,8 @@ pub(super) const SECTION_BYTES_MAX: u64 = 1 << 30;
 pub(crate) enum RowOrder {
     /// By id, ascending.
     Id,
-    /// By the leaf of the first vector column; rows without a vector there come last.
-    Leaf,
+    /// By the cluster of the first vector column; rows without a vector there come last.
+    Cluster,
 }
 
 /// A part of a file that is read whole.
@@ -312,7 +312,7 @@ mod tests {
             ("\"rows\":10", "\"rows\":10,\"x\":1"),
             ("\"id\":\"0", "\"id\":\"x"),
             ("fffe\"", "fff\""),
-            ("\"order\":\"id\"", "\"order\":\"cluster\""),
+            ("\"order\":\"id\"", "\"order\":\"leaf\""),
         ] {
             let bad = json.replace(from, to);
             assert!(bad != json && serde_json::from_str::<SegmentMeta>(&bad).is_err(), "{to}");

@@ -113,7 +113,7 @@ fn properties(schema: &Schema, order: RowOrder) -> Result<WriterProperties> {
     // Engines drop a sort that the footer says is done: it may only be claimed where it is so.
     let sorted = match order {
         RowOrder::Id => Some(vec![SortingColumn { column_idx: 0, descending: false, nulls_first: true }]),
-        RowOrder::Leaf => None,
+        RowOrder::Cluster => None,
     };
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("elacsym version ", env!("CARGO_PKG_VERSION")).to_owned())

@@ -42,7 +42,7 @@ const VERSION: u16 = 1;
 const HEADER: usize = 64;
 /// Where the records of the index lie, if there is one.
 pub(super) const RECORDS_START: u64 = HEADER as u64;
-/// What a head with few nulls and an index of some hundred leaves take, behind the vectors.
+/// What a head with few nulls and an index of some hundred clusters take, behind the vectors.
 const TAIL: usize = 64 << 10;
 
 /// The section that a reader needs first.

@@ -1,4 +1,4 @@
-//! Building a segment, in memory: rows come in the order of their ids, and are laid out by the leaves of the first
+//! Building a segment, in memory: rows come in the order of their ids, and are laid out by the clusters of the first
 //! vector column if that is indexed.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -99,7 +99,7 @@ impl SegmentBuilder {
         let Indexes { order, columns: mut indexes } = indexing.build(&self.schema, &source)?;
         let rows = source.len();
         let places = places(order.as_deref(), rows as usize);
-        let row_order = if order.is_some() { RowOrder::Leaf } else { RowOrder::Id };
+        let row_order = if order.is_some() { RowOrder::Cluster } else { RowOrder::Id };
         let mut columns = Columns::new(&self.schema, self.id, rows, row_order, &mut indexes)?;
         source.each(order.as_deref(), |batch| columns.push(&batch))?;
         let ids = index_ids(self.schema.id(), &source, &places)?;

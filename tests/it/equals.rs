@@ -17,7 +17,7 @@ type Model = BTreeMap<u64, usize>;
 
 fn schema() -> Result<Schema> {
     Schema::builder(IdKind::U64)
-        // The first vectors put the rows of a segment in the order of their leaves.
+        // The first vectors put the rows of a segment in the order of their clusters.
         .vector("apart", VectorType::F32, 8, Metric::L2Squared)
         .vector("same", VectorType::F32, 4, Metric::L2Squared)
         .text("text", TextOptions::default())
@@ -77,7 +77,7 @@ fn queries() -> Vec<(&'static str, Query)> {
     vec![
         ("nearest", same().into()),
         ("exactly nearest", same().exact().into()),
-        ("by few leaves", Query::from(same()).probes(1_000_000)),
+        ("by few clusters", Query::from(same()).probes(1_000_000)),
         ("text", Query::text(words())),
         ("order", order().into()),
         ("text and nearest", Query::hybrid([text(), same()])),

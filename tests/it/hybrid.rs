@@ -478,7 +478,7 @@ async fn a_cold_query_takes_the_round_trips_of_its_deepest_leg() -> Result<()> {
         }
         let (trips, counting, answers) = cold.ask(&[with(Query::hybrid(legs.clone()))]).await?;
         assert_eq!(trips, deepest, "{:?}", counting.log());
-        assert!(answers[0].stats.leaves_probed > 0 && counting.requests() <= 60, "{}", counting.requests());
+        assert!(answers[0].stats.clusters_probed > 0 && counting.requests() <= 60, "{}", counting.requests());
     }
     Ok(())
 }

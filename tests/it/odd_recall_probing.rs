@@ -215,7 +215,7 @@ async fn rows_with_one_vector_do_not_hide_the_others() -> Result<()> {
     Ok(())
 }
 
-/// A tenth of the rows lie in a blur where neighbours are spread over many leaves, the others in clear groups: who asks
+/// A tenth of the rows lie in a blur where neighbours are spread over many clusters, the others in clear groups: who asks
 /// in the blur alone gets what was asked for.
 #[tokio::test]
 async fn a_region_that_is_harder_than_the_others_is_searched_longer() -> Result<()> {
@@ -311,7 +311,7 @@ async fn filters_that_follow_the_space_keep_the_recall() -> Result<()> {
     Ok(())
 }
 
-/// Clear groups, and what matches lies in others than where it is asked: the leaf that is nearest holds none of it, or
+/// Clear groups, and what matches lies in others than where it is asked: the cluster that is nearest holds none of it, or
 /// little, and the first that does need not hold the best.
 #[tokio::test]
 async fn what_matches_elsewhere_is_found_where_it_is() -> Result<()> {
@@ -426,7 +426,7 @@ async fn equals_come_in_order_of_ids() -> Result<()> {
     Ok(())
 }
 
-/// So many leaves and no more, even where they hold fewer hits than are asked for.
+/// So many clusters and no more, even where they hold fewer hits than are asked for.
 #[tokio::test]
 async fn a_number_of_probes_is_kept() -> Result<()> {
     let mut rng = Rng::new(37);
@@ -438,10 +438,10 @@ async fn a_number_of_probes_is_kept() -> Result<()> {
     for column in ["v", "w"] {
         let query = || Query::nearest(column, vec![0.5; 24]).select(Select::Only(Vec::new()));
         let two = world.docs.query(query().probes(2).limit(5_000)).await?;
-        assert_eq!(two.stats.leaves_probed, 2);
-        assert!(two.rows.len() < 5_000, "two leaves do not hold as many");
+        assert_eq!(two.stats.clusters_probed, 2);
+        assert!(two.rows.len() < 5_000, "two clusters do not hold as many");
         let rare = world.docs.query(query().filter(Filter::lt("n", 2_500)).probes(3).limit(5_000)).await?;
-        assert_eq!(rare.stats.leaves_probed, 3);
+        assert_eq!(rare.stats.clusters_probed, 3);
         let all = world.docs.query(query().recall(0.9).limit(5_000)).await?;
         assert_eq!(all.rows.len(), 5_000);
     }

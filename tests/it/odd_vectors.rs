@@ -300,10 +300,10 @@ async fn exact_order_is_that_of_f64() -> Result<()> {
     Ok(())
 }
 
-/// Rows that took the place of all others, far from them: leaves made of the old rows do not tell the new ones apart,
+/// Rows that took the place of all others, far from them: clusters made of the old rows do not tell the new ones apart,
 /// and serve no longer than until all is compacted.
 #[tokio::test]
-async fn leaves_follow_the_rows() -> Result<()> {
+async fn clusters_follow_the_rows() -> Result<()> {
     const DIMENSION: usize = 768;
     let mut rng = Rng::new(31);
     let centres: Vec<_> = (0..24).map(|_| normals(&mut rng, DIMENSION)).collect();
@@ -315,7 +315,7 @@ async fn leaves_follow_the_rows() -> Result<()> {
         name: "rows in place of others",
         metric: Metric::L2Squared,
         element: VectorType::F32,
-        // Leaves of few rows.
+        // Clusters of few rows.
         bits: 8,
         rows,
         queries,
@@ -330,9 +330,9 @@ async fn leaves_follow_the_rows() -> Result<()> {
     let after = scanned(&held).await?;
     let wrong = held.check("compacted", &odd.queries, &[(0.95, 10)]).await?;
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(before > 0.9, "{before} of the rows were scanned by leaves that do not fit");
-    assert!(after < 0.5, "{after} of the rows are scanned by leaves made anew");
-    // What comes later lies in these leaves too.
+    assert!(before > 0.9, "{before} of the rows were scanned by clusters that do not fit");
+    assert!(after < 0.5, "{after} of the rows are scanned by clusters made anew");
+    // What comes later lies in these clusters too.
     let later: Vec<_> = (0..1_200).map(|n| near(&mut rng, &centres[n % 24])).collect();
     held.upsert((10_000..).zip(&later)).await?;
     held.docs.flush().await?;

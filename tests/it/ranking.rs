@@ -484,9 +484,9 @@ async fn a_plan_keeps_its_word_where_no_filter_is_in_the_way() -> Result<()> {
     let snapshot = ns.snapshot(Consistency::Eventual).await?;
     let query = Query::nearest("v", vec![0.5; 64]);
     let plan = snapshot.explain(&query)?;
-    let SearchPlan::Probe { leaves, of, bytes } = plan.legs[0].parts[0].search else { panic!("{plan}") };
-    assert!(0 < leaves && leaves <= of && bytes > 0, "{plan}");
-    assert_eq!(snapshot.query(query).await?.stats.leaves_probed, leaves as u64);
+    let SearchPlan::Probe { clusters, of, bytes } = plan.legs[0].parts[0].search else { panic!("{plan}") };
+    assert!(0 < clusters && clusters <= of && bytes > 0, "{plan}");
+    assert_eq!(snapshot.query(query).await?.stats.clusters_probed, clusters as u64);
     Ok(())
 }
 

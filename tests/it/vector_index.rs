@@ -166,7 +166,7 @@ async fn holds(metric: Metric) -> Result<()> {
     check(&docs, &model, metric, "in the tail").await?;
     docs.flush().await?;
     let probed = docs.query(Query::nearest("v", draw.point())).await?.stats;
-    assert!(probed.leaves_probed > 0 && probed.rows_scanned < 4_000, "{probed:?}");
+    assert!(probed.clusters_probed > 0 && probed.rows_scanned < 4_000, "{probed:?}");
     check(&docs, &model, metric, "after a flush").await?;
     for round in 0..10 {
         let fresh = 4_000 + round * 400;
@@ -305,7 +305,10 @@ async fn a_cold_query_takes_few_round_trips() -> Result<()> {
     let start = tokio::time::Instant::now();
     let first = snapshot.query(Query::nearest("v", draw.point())).await?;
     let trips = start.elapsed().as_secs();
-    assert!(first.stats.leaves_probed > 0 && trips <= 3, "{trips} round trips: records, exact vectors, rows");
+    assert!(
+        first.stats.clusters_probed > 0 && trips <= 3,
+        "{trips} round trips: records, exact vectors, rows"
+    );
     assert!(counting.requests() <= 40, "{} requests", counting.requests());
     Ok(())
 }

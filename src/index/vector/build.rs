@@ -1,4 +1,4 @@
-//! Building: from the vectors of a column to leaf records, their index, and the order that rows should lie in.
+//! Building: from the vectors of a column to cluster records, their index, and the order that rows should lie in.
 //!
 //! Everything here is pure and heavy: it runs where blocking work does.
 
@@ -11,7 +11,7 @@ use super::copies::{COPIES_MIN, Coded};
 use super::curve::Curve;
 use super::entry::{Entry, Section, push_owners};
 use super::kernels::kernels;
-use super::kmeans::{Centroids, Leaves, Points, Progress, Training};
+use super::kmeans::{Centroids, Clusters, Points, Progress, Training};
 use super::outliers::{middle, outliers};
 use super::quantizer::{Form, Known, Quantizer};
 use super::record::{RecordBuilder, length};
@@ -20,49 +20,49 @@ use crate::codec::checksum;
 use crate::error::{Error, Result};
 use crate::types::Metric;
 
-/// The bytes that the record of a leaf should have: one request, and a few hundred vectors.
+/// The bytes that the record of a cluster should have: one request, and a few hundred vectors.
 const RECORD_BYTES: usize = 64 << 10;
-const LEAF_ROWS_MIN: usize = 64;
-const LEAF_ROWS_MAX: usize = 512;
-/// Residuals of a leaf are scaled so that half of them are longer than 1, but none longer than this times 2: what
+const CLUSTER_ROWS_MIN: usize = 64;
+const CLUSTER_ROWS_MAX: usize = 512;
+/// Residuals of a cluster are scaled so that half of them are longer than 1, but none longer than this times 2: what
 /// is stored of them in an f16 then neither overflows nor loses its digits.
 const SCALED_MAX: f64 = 4_096.0;
-/// A leaf that holds no vector.
+/// A cluster that holds no vector.
 const APART: u32 = u32::MAX;
 /// How many rows tell whether a set fits them.
 const FIT_SAMPLE: usize = 1_024;
 /// A set fits no longer where rows lie so many times farther from their centroids than those it was made of, or
-/// are so many times as likely to share a leaf.
+/// are so many times as likely to share a cluster.
 const SPREAD_MAX: f32 = 2.0;
 const CROWDING_MAX: f32 = 4.0;
 
 /// The index of a column of a segment, before the rows have found their places.
 #[derive(Debug)]
 pub(crate) struct Built {
-    leaves: Vec<Leaf>,
+    clusters: Vec<Cluster>,
     /// The places in [`Coded`] of vectors that have no code for lying out of all scale.
     loose: Vec<usize>,
     curve: Curve,
     quantizer: Quantizer,
 }
 
-/// What is to be one record of a leaf.
+/// What is to be one record of a cluster.
 #[derive(Debug)]
-struct Leaf {
+struct Cluster {
     number: u32,
     /// The places of its vectors in [`Coded`]: some, or one that has many rows.
     vectors: Vec<usize>,
 }
 
-/// How many rows a leaf is to have.
-pub(crate) fn leaf_rows(dimension: usize, bits: u8) -> usize {
+/// How many rows a cluster is to have.
+pub(crate) fn cluster_rows(dimension: usize, bits: u8) -> usize {
     let padded = dimension.next_multiple_of(64);
     let (none, many) = (length(padded, bits, 0, false), length(padded, bits, 1 << 10, false));
     let each = (many - none).div_ceil(1 << 10).max(1);
-    (RECORD_BYTES / each).clamp(LEAF_ROWS_MIN, LEAF_ROWS_MAX)
+    (RECORD_BYTES / each).clamp(CLUSTER_ROWS_MIN, CLUSTER_ROWS_MAX)
 }
 
-/// Makes the leaves of a column from some of its vectors.
+/// Makes the clusters of a column from some of its vectors.
 pub(crate) fn train(
     metric: Metric,
     bits: u8,
@@ -74,13 +74,14 @@ pub(crate) fn train(
     let rows = points.rows() as u64;
     let values = without(points, &outliers(points));
     let points = Points::new(&values, coded.dimension)?;
-    let training = Training::new(leaf_rows(coded.dimension, bits), random());
+    let training = Training::new(cluster_rows(coded.dimension, bits), random());
     progress.expect(training.work(points.rows()));
-    let leaves = Leaves::train(points, &training, progress)?;
-    let plain = Centroids::new(leaves.centroids, coded.dimension)?;
-    let distances = distances(points, &plain, &leaves.assignment);
-    let fit = Fit { spread: narrow(median(&distances)), crowding: crowding(&leaves.assignment, plain.len()) };
-    let centroids: Vec<&[f32]> = (0..plain.len()).map(|leaf| plain.points().row(leaf)).collect();
+    let clusters = Clusters::train(points, &training, progress)?;
+    let plain = Centroids::new(clusters.centroids, coded.dimension)?;
+    let distances = distances(points, &plain, &clusters.assignment);
+    let fit =
+        Fit { spread: narrow(median(&distances)), crowding: crowding(&clusters.assignment, plain.len()) };
+    let centroids: Vec<&[f32]> = (0..plain.len()).map(|cluster| plain.points().row(cluster)).collect();
     let mean = middle(coded.dimension, &centroids);
     let off = |centroid: &&[f32]| {
         let gaps = centroid.iter().zip(&mean).map(|(c, mean)| (f64::from(*c) - f64::from(*mean)).abs());
@@ -123,8 +124,9 @@ fn without<'a>(points: Points<'a>, rows: &[u32]) -> Cow<'a, [f32]> {
 fn distances(points: Points<'_>, centroids: &Centroids, assignment: &[u32]) -> Vec<f64> {
     let kernels = kernels();
     let rows = assignment.iter().enumerate();
-    let square =
-        |(row, leaf): (usize, &u32)| kernels.wide_l2(points.row(row), centroids.points().row(*leaf as usize));
+    let square = |(row, cluster): (usize, &u32)| {
+        kernels.wide_l2(points.row(row), centroids.points().row(*cluster as usize))
+    };
     rows.map(square).map(f64::sqrt).collect()
 }
 
@@ -137,11 +139,11 @@ fn median(values: &[f64]) -> f64 {
     *values.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 
-/// The chance that two rows share a leaf.
-fn crowding(assignment: &[u32], leaves: usize) -> f32 {
-    let mut sizes = vec![0_u32; leaves];
-    for leaf in assignment {
-        if let Some(size) = sizes.get_mut(*leaf as usize) {
+/// The chance that two rows share a cluster.
+fn crowding(assignment: &[u32], clusters: usize) -> f32 {
+    let mut sizes = vec![0_u32; clusters];
+    for cluster in assignment {
+        if let Some(size) = sizes.get_mut(*cluster as usize) {
             *size += 1;
         }
     }
@@ -155,7 +157,7 @@ fn crowding(assignment: &[u32], leaves: usize) -> f32 {
 }
 
 impl Built {
-    /// Finds the leaf of every vector.
+    /// Finds the cluster of every vector.
     pub(crate) fn new(set: &CentroidSet, coded: &Coded, progress: &Progress) -> Result<Self> {
         let points = Points::new(&coded.values, coded.dimension)?;
         progress.expect((points.rows() as u64).saturating_mul(set.len() as u64));
@@ -165,34 +167,34 @@ impl Built {
         let loose: Vec<usize> =
             outliers(points).into_iter().map(|vector| vector as usize).filter(is_one_of_few).collect();
         for row in &loose {
-            if let Some(leaf) = assignment.get_mut(*row) {
-                *leaf = APART;
+            if let Some(cluster) = assignment.get_mut(*row) {
+                *cluster = APART;
             }
         }
         let space = set.space();
         let mut members: Vec<Vec<usize>> = vec![Vec::new(); set.len()];
-        for (vector, leaf) in assignment.iter().enumerate() {
-            if let Some(members) = members.get_mut(*leaf as usize) {
+        for (vector, cluster) in assignment.iter().enumerate() {
+            if let Some(members) = members.get_mut(*cluster as usize) {
                 members.push(vector);
             }
         }
-        let most = 2 * leaf_rows(coded.dimension, space.bits());
-        let leaves = (0..).zip(members);
-        let leaves = leaves.flat_map(|(number, vectors)| {
-            records(coded, vectors, most).map(move |vectors| Leaf { number, vectors })
+        let most = 2 * cluster_rows(coded.dimension, space.bits());
+        let clusters = (0..).zip(members);
+        let clusters = clusters.flat_map(|(number, vectors)| {
+            records(coded, vectors, most).map(move |vectors| Cluster { number, vectors })
         });
-        let leaves = leaves.collect();
+        let clusters = clusters.collect();
         Ok(Self {
-            leaves,
+            clusters,
             loose,
             curve: Curve::measure(set, points, &assignment),
             quantizer: Quantizer::new(space.padded(), space.bits(), space.form()),
         })
     }
 
-    /// The rows in the order of their leaves, those in none last.
+    /// The rows in the order of their clusters, those in none last.
     pub(crate) fn order(&self, coded: &Coded) -> Vec<u32> {
-        let vectors = self.leaves.iter().flat_map(|leaf| &leaf.vectors).chain(&self.loose);
+        let vectors = self.clusters.iter().flat_map(|cluster| &cluster.vectors).chain(&self.loose);
         vectors.flat_map(|vector| coded.rows_of(*vector)).collect()
     }
 
@@ -216,8 +218,10 @@ impl Built {
         }
         let mut builder = RecordBuilder::new(&self.quantizer);
         let mut owned = Vec::new();
-        for leaf in &self.leaves {
-            let Some((entry, rows)) = writer.write(leaf, &mut builder, &mut section.loose)? else { continue };
+        for cluster in &self.clusters {
+            let Some((entry, rows)) = writer.write(cluster, &mut builder, &mut section.loose)? else {
+                continue;
+            };
             if entry.is_listed() {
                 let number = u32::try_from(section.entries.len()).unwrap_or(u32::MAX);
                 owned.extend(rows.iter().map(|row| (*row, number)));
@@ -238,7 +242,7 @@ impl Built {
     }
 }
 
-/// The vectors of a leaf, in as many records as keep each below so many rows: what many rows have gets its own.
+/// The vectors of a cluster, in as many records as keep each below so many rows: what many rows have gets its own.
 fn records(coded: &Coded, vectors: Vec<usize>, most: usize) -> impl Iterator<Item = Vec<usize>> {
     let (mut records, mut copies) = (Vec::new(), Vec::new());
     let (mut open, mut rows) = (Vec::new(), 0);
@@ -283,13 +287,13 @@ impl Writer<'_> {
     /// loose rows.
     fn write(
         &mut self,
-        leaf: &Leaf,
+        cluster: &Cluster,
         builder: &mut RecordBuilder<'_>,
         loose: &mut RoaringBitmap,
     ) -> Result<Option<(Entry, Vec<u32>)>> {
         let (mut rows, mut codes) = (Vec::new(), 0);
-        self.residuals.enter(leaf);
-        for vector in &leaf.vectors {
+        self.residuals.enter(cluster);
+        for vector in &cluster.vectors {
             let here = self.places_of(*vector)?;
             let times = if here.len() >= COPIES_MIN { 1 } else { here.len() };
             if self.residuals.push(*vector, times, builder) {
@@ -314,7 +318,7 @@ impl Writer<'_> {
         let number =
             |count: usize| u32::try_from(count).map_err(|_| Error::internal("a record of too many rows"));
         let entry = Entry {
-            leaf: leaf.number,
+            cluster: cluster.number,
             rows: number(rows.len())?,
             first: run.then_some(first),
             codes: number(codes)?,
@@ -325,14 +329,14 @@ impl Writer<'_> {
     }
 }
 
-/// Residuals of the vectors of a leaf, in memory that is used again.
+/// Residuals of the vectors of a cluster, in memory that is used again.
 struct Residuals<'a> {
     set: &'a CentroidSet,
     coded: &'a Coded,
-    /// What the residuals of the leaf are multiplied by.
+    /// What the residuals of the cluster are multiplied by.
     scale: f64,
-    leaf: usize,
-    /// The centroid in the scale of the leaf, less the origin of queries, rotated.
+    cluster: usize,
+    /// The centroid in the scale of the cluster, less the origin of queries, rotated.
     centroid: Vec<f32>,
     residual: Vec<f32>,
     scratch: Vec<f32>,
@@ -345,19 +349,21 @@ impl<'a> Residuals<'a> {
             set,
             coded,
             scale: 1.0,
-            leaf: 0,
+            cluster: 0,
             centroid: zeros.clone(),
             residual: zeros,
             scratch: Vec::new(),
         }
     }
 
-    fn enter(&mut self, leaf: &Leaf) {
+    fn enter(&mut self, cluster: &Cluster) {
         let kernels = kernels();
-        self.leaf = leaf.number as usize;
-        let (centroid, space) = (self.set.centroid(self.leaf), self.set.space());
-        let lengths =
-            leaf.vectors.iter().map(|vector| kernels.wide_l2(self.coded.values_of(*vector), centroid).sqrt());
+        self.cluster = cluster.number as usize;
+        let (centroid, space) = (self.set.centroid(self.cluster), self.set.space());
+        let lengths = cluster
+            .vectors
+            .iter()
+            .map(|vector| kernels.wide_l2(self.coded.values_of(*vector), centroid).sqrt());
         let lengths: Vec<f64> = lengths.filter(|length| *length > 0.0).collect();
         let longest = lengths.iter().copied().fold(0.0, f64::max);
         self.scale = power_of_two(median(&lengths)).min(power_of_two(longest) * SCALED_MAX);
@@ -365,9 +371,9 @@ impl<'a> Residuals<'a> {
         space.rotated(components, self.scale, &mut self.scratch, &mut self.centroid);
     }
 
-    /// Codes a vector of the leaf so many times; `false` if it has no code.
+    /// Codes a vector of the cluster so many times; `false` if it has no code.
     fn push(&mut self, vector: usize, times: usize, builder: &mut RecordBuilder<'_>) -> bool {
-        let (values, centroid) = (self.coded.values_of(vector), self.set.centroid(self.leaf));
+        let (values, centroid) = (self.coded.values_of(vector), self.set.centroid(self.cluster));
         let space = self.set.space();
         let pairs = || values.iter().zip(centroid).map(|(x, c)| (f64::from(*x), f64::from(*c)));
         space.rotated(pairs().map(|(x, c)| x - c), self.scale, &mut self.scratch, &mut self.residual);

@@ -1,11 +1,11 @@
-//! A centroid set: the leaves of a vector column, shared by all segments that are coded against it.
+//! A centroid set: the clusters of a vector column, shared by all segments that are coded against it.
 //!
 //! ```text
-//! "ECEN" | version u16 | zero u16 | dimension u32 | leaves u32 | rows trained on u64 | fit | space (see `space`)
-//! fit:     median distance of a row from its centroid f32 | chance that two rows share a leaf f32
-//! centroid f32 × dimension, leaf by leaf, as the metric compares them, not centred | XXH3-64 of all before
+//! "ECEN" | version u16 | zero u16 | dimension u32 | clusters u32 | rows trained on u64 | fit | space (see `space`)
+//! fit:     median distance of a row from its centroid f32 | chance that two rows share a cluster f32
+//! centroid f32 × dimension, cluster by cluster, as the metric compares them, not centred | XXH3-64 of all before
 //! ```
-//! The number of a leaf is its place here. Neighbours in number are neighbours in space.
+//! The number of a cluster is its place here. Neighbours in number are neighbours in space.
 //!
 //! **Invariant:** an object of the set never changes: codes mean nothing without the centroids they are of.
 
@@ -22,22 +22,22 @@ const WHAT: &str = "centroid set";
 const MAGIC: [u8; 4] = *b"ECEN";
 const VERSION: u16 = 1;
 /// Memory for centroids is asked for up to here before their bytes have been seen: none.
-const LEAVES_MAX: usize = 1 << 24;
+const CLUSTERS_MAX: usize = 1 << 24;
 /// Where a score is this small a part of the lengths it is the difference of, f32 has lost its digits.
 const CANCELLED: f32 = 1e-6;
 /// Components of a query, in the scale of the space, whose squares f32 holds.
 const COMPONENT_MAX: f32 = 1e15;
 
-/// How well leaves fit some rows.
+/// How well clusters fit some rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Fit {
     /// The median distance of a row from its centroid.
     pub(crate) spread: f32,
-    /// The chance that two rows share a leaf.
+    /// The chance that two rows share a cluster.
     pub(crate) crowding: f32,
 }
 
-/// The leaves of a column.
+/// The clusters of a column.
 #[derive(Debug)]
 pub(crate) struct CentroidSet {
     space: Space,
@@ -60,8 +60,8 @@ impl CentroidSet {
         let mut scratch = Vec::new();
         let mut squares = Vec::with_capacity(plain.len());
         let kernels = kernels();
-        for (leaf, out) in inner.chunks_exact_mut(padded).enumerate() {
-            let centroid = plain.points().row(leaf);
+        for (cluster, out) in inner.chunks_exact_mut(padded).enumerate() {
+            let centroid = plain.points().row(cluster);
             let centred = centroid.iter().zip(space.mean()).map(|(c, mean)| f64::from(*c) - mean);
             space.rotated(centred, space.scale(), &mut scratch, out);
             squares.push(kernels.wide_dot(centroid, centroid));
@@ -93,16 +93,16 @@ impl CentroidSet {
     }
 
     /// A centroid as the metric compares it.
-    pub(super) fn centroid(&self, leaf: usize) -> &[f32] {
-        self.plain.points().row(leaf)
+    pub(super) fn centroid(&self, cluster: usize) -> &[f32] {
+        self.plain.points().row(cluster)
     }
 
     /// The square of the length of a centroid.
-    pub(super) fn square(&self, leaf: usize) -> f64 {
-        self.squares.get(leaf).copied().unwrap_or(f64::NAN)
+    pub(super) fn square(&self, cluster: usize) -> f64 {
+        self.squares.get(cluster).copied().unwrap_or(f64::NAN)
     }
 
-    /// How near each leaf is to a normalized vector: smaller is nearer. See [`CentroidSet::scores`].
+    /// How near each cluster is to a normalized vector: smaller is nearer. See [`CentroidSet::scores`].
     pub(crate) fn scores_of(&self, vector: &[f32]) -> Vec<f32> {
         let space = &self.space;
         let mut inner = vec![0.0; space.padded()];
@@ -111,8 +111,8 @@ impl CentroidSet {
         self.scores(vector, &inner)
     }
 
-    /// How near each leaf is to a query: the squared distance of its centroid in the space, or the inner product
-    /// with it, negated, less what is the same for all leaves. Smaller is nearer. `inner` is the query in the
+    /// How near each cluster is to a query: the squared distance of its centroid in the space, or the inner product
+    /// with it, negated, less what is the same for all clusters. Smaller is nearer. `inner` is the query in the
     /// space, less its origin.
     pub(super) fn scores(&self, vector: &[f32], inner: &[f32]) -> Vec<f32> {
         let kernels: &Kernels = kernels();
@@ -125,9 +125,9 @@ impl CentroidSet {
                 let square = self.space.scale() * self.space.scale();
                 // Of two points as far from the mean as that.
                 let lost = CANCELLED * narrow(kernels.dot(inner, inner));
-                let score = |(leaf, centroid): (usize, &[f32])| {
+                let score = |(cluster, centroid): (usize, &[f32])| {
                     let score = narrow(kernels.l2(inner, centroid));
-                    let again = || narrow(kernels.wide_l2(vector, self.centroid(leaf)) * square);
+                    let again = || narrow(kernels.wide_l2(vector, self.centroid(cluster)) * square);
                     if score < lost { again() } else { score }
                 };
                 centroids.enumerate().map(score).collect()
@@ -139,10 +139,10 @@ impl CentroidSet {
     /// The same where the query is so far away that f32 does not hold its square: in units of the largest.
     fn scores_of_far(&self, vector: &[f32]) -> Vec<f32> {
         let kernels = kernels();
-        let leaves = 0..self.len();
+        let clusters = 0..self.len();
         let scores: Vec<f64> = match self.space.form() {
-            Form::L2 => leaves.map(|leaf| kernels.wide_l2(vector, self.centroid(leaf))).collect(),
-            Form::Dot => leaves.map(|leaf| -kernels.wide_dot(vector, self.centroid(leaf))).collect(),
+            Form::L2 => clusters.map(|cluster| kernels.wide_l2(vector, self.centroid(cluster))).collect(),
+            Form::Dot => clusters.map(|cluster| -kernels.wide_dot(vector, self.centroid(cluster))).collect(),
         };
         let largest = scores.iter().fold(0.0, |largest: f64, score| largest.max(score.abs()));
         scores.into_iter().map(|score| narrow(if largest > 0.0 { score / largest } else { 0.0 })).collect()
@@ -159,8 +159,8 @@ impl CentroidSet {
         out.extend(self.trained.to_le_bytes());
         out.extend([self.fit.spread, self.fit.crowding].iter().flat_map(|x| x.to_le_bytes()));
         self.space.encode(&mut out);
-        for leaf in 0..self.len() {
-            out.extend(self.plain.points().row(leaf).iter().flat_map(|x| x.to_le_bytes()));
+        for cluster in 0..self.len() {
+            out.extend(self.plain.points().row(cluster).iter().flat_map(|x| x.to_le_bytes()));
         }
         let sum = checksum(&out);
         out.extend(sum.to_le_bytes());
@@ -178,8 +178,8 @@ impl CentroidSet {
         reader.magic(MAGIC)?;
         reader.version(VERSION)?;
         reader.u16()?;
-        let (found, leaves, trained) = (reader.u32()? as usize, reader.u32()? as usize, reader.u64()?);
-        if found != dimension || leaves == 0 || leaves > LEAVES_MAX {
+        let (found, clusters, trained) = (reader.u32()? as usize, reader.u32()? as usize, reader.u64()?);
+        if found != dimension || clusters == 0 || clusters > CLUSTERS_MAX {
             return Err(bad("it is not of this column"));
         }
         let [spread, crowding] = [f32::from_bits(reader.u32()?), f32::from_bits(reader.u32()?)];
@@ -187,7 +187,7 @@ impl CentroidSet {
             return Err(bad("how it fits is no number"));
         }
         let space = Space::decode(metric, dimension, &mut reader)?;
-        let values = floats(&mut reader, leaves.saturating_mul(dimension))?;
+        let values = floats(&mut reader, clusters.saturating_mul(dimension))?;
         reader.end()?;
         if values.iter().any(|x| !x.is_finite()) {
             return Err(bad("a centroid is no number"));

@@ -1,7 +1,7 @@
 //! The different vectors of a column: what is the same as one before is kept as a copy of it.
 //!
 //! Missing values, templates and placeholders make collections in which most rows have one vector. Copies take no part
-//! in placing leaves nor in measuring recall, where they would count for more than all others.
+//! in placing clusters nor in measuring recall, where they would count for more than all others.
 
 use std::collections::HashMap;
 

@@ -1,11 +1,11 @@
-//! What share of the true neighbours lies in the nearest leaves: read when a query asks for a recall.
+//! What share of the true neighbours lies in the nearest clusters: read when a query asks for a recall.
 //!
 //! It is measured when an index is built (see [`super::measure`]), for queries of several regions of the space apart:
-//! some lie where leaves are told apart easily, others where they are not, and an average over all would promise the
+//! some lie where clusters are told apart easily, others where they are not, and an average over all would promise the
 //! latter what holds for the former.
 //!
-//! On storage: different vectors u32 | leaves u32 | regions u32 | grid: points u32, probes u32 × points | region by
-//! region: last leaf u32, queries f32, recall f32 × [`NEIGHBOURS`] × points. Without regions, nothing was measured.
+//! On storage: different vectors u32 | clusters u32 | regions u32 | grid: points u32, probes u32 × points | region by
+//! region: last cluster u32, queries f32, recall f32 × [`NEIGHBOURS`] × points. Without regions, nothing was measured.
 
 use crate::codec::{CodecError, Reader};
 
@@ -20,22 +20,22 @@ const MARGIN: f64 = 0.6;
 /// How many standard errors below the curve the recall is still to be what was asked for.
 const ERRORS: f64 = 2.0;
 
-/// Recall by the number of leaves probed, in the order of the whole set.
+/// Recall by the number of clusters probed, in the order of the whole set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Curve {
-    /// How many different vectors the leaves hold.
+    /// How many different vectors the clusters hold.
     pub(super) vectors: u32,
-    /// How many leaves the set has.
-    pub(super) leaves: u32,
-    /// The numbers of probes that were measured, ascending, the last one being all leaves.
+    /// How many clusters the set has.
+    pub(super) clusters: u32,
+    /// The numbers of probes that were measured, ascending, the last one being all clusters.
     pub(super) grid: Vec<u32>,
     pub(super) regions: Vec<Region>,
 }
 
-/// Queries whose nearest leaf is one of some that follow each other.
+/// Queries whose nearest cluster is one of some that follow each other.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Region {
-    /// The last of the leaves; those before are of the region before.
+    /// The last of the clusters; those before are of the region before.
     pub(super) last: u32,
     /// The curve is as good as that of so many queries.
     pub(super) queries: f32,
@@ -51,16 +51,16 @@ pub(crate) struct CurveAt<'a> {
 }
 
 impl Curve {
-    /// The curve for a query whose nearest leaf this is.
-    pub(crate) fn at(&self, leaf: u32) -> CurveAt<'_> {
-        let at = self.regions.partition_point(|region| region.last < leaf);
+    /// The curve for a query whose nearest cluster this is.
+    pub(crate) fn at(&self, cluster: u32) -> CurveAt<'_> {
+        let at = self.regions.partition_point(|region| region.last < cluster);
         CurveAt { curve: self, region: self.regions.get(at).or(self.regions.last()) }
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
         out.extend(self.vectors.to_le_bytes());
-        out.extend(self.leaves.to_le_bytes());
+        out.extend(self.clusters.to_le_bytes());
         out.extend(number(self.regions.len()));
         out.extend(number(self.grid.len()));
         out.extend(self.grid.iter().flat_map(|probes| probes.to_le_bytes()));
@@ -73,7 +73,7 @@ impl Curve {
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
         let bad = |why: &str| CodecError::malformed(WHAT, why);
-        let (vectors, leaves) = (reader.u32()?, reader.u32()?);
+        let (vectors, clusters) = (reader.u32()?, reader.u32()?);
         let (regions, points) = (reader.u32()? as usize, reader.u32()? as usize);
         if regions > REGIONS_MAX || points > POINTS_MAX {
             return Err(bad("too many points"));
@@ -82,7 +82,7 @@ impl Curve {
         if !grid.is_sorted_by(|a, b| a < b) || grid.first() == Some(&0) {
             return Err(bad("points do not ascend"));
         }
-        let mut curve = Self { vectors, leaves, grid, regions: Vec::new() };
+        let mut curve = Self { vectors, clusters, grid, regions: Vec::new() };
         for _ in 0..regions {
             let (last, queries) = (reader.u32()?, f32::from_bits(reader.u32()?));
             let ascends = curve.regions.last().is_none_or(|before| before.last < last);
@@ -105,15 +105,15 @@ impl Curve {
 }
 
 impl CurveAt<'_> {
-    /// The share of the `count` nearest that the nearest `probes` leaves hold.
+    /// The share of the `count` nearest that the nearest `probes` clusters hold.
     pub(crate) fn recall(&self, probes: f64, count: f64) -> f64 {
         let count = count.max(1.0);
-        let (all, leaves) = (f64::from(self.curve.vectors), f64::from(self.curve.leaves));
-        if probes >= leaves {
+        let (all, clusters) = (f64::from(self.curve.vectors), f64::from(self.curve.clusters));
+        if probes >= clusters {
             return 1.0;
         }
-        // Of all vectors, leaves hold what they hold.
-        let evenly = (probes / leaves.max(1.0)).clamp(0.0, 1.0);
+        // Of all vectors, clusters hold what they hold.
+        let evenly = (probes / clusters.max(1.0)).clamp(0.0, 1.0);
         let measured = NEIGHBOURS.iter().enumerate().map(|(at, count)| (f64::from(*count).min(all), at));
         let mut before: Option<(f64, f64)> = None;
         for (measured, at) in measured {
@@ -157,13 +157,13 @@ fn between(before: Option<(f64, f64)>, after: (f64, f64), count: f64) -> f64 {
 }
 
 /// The numbers of probes that are measured: all at first, then about four for each doubling.
-pub(super) fn grid(leaves: usize) -> Vec<u32> {
+pub(super) fn grid(clusters: usize) -> Vec<u32> {
     let mut grid = Vec::new();
     let mut probes = 1;
-    while probes < leaves && grid.len() + 1 < POINTS_MAX {
+    while probes < clusters && grid.len() + 1 < POINTS_MAX {
         grid.push(u32::try_from(probes).unwrap_or(u32::MAX));
         probes += (probes / 4).max(1);
     }
-    grid.push(u32::try_from(leaves).unwrap_or(u32::MAX));
+    grid.push(u32::try_from(clusters).unwrap_or(u32::MAX));
     grid
 }

@@ -1,13 +1,13 @@
-//! The section of a vector index: which records its leaves have, and where they lie.
+//! The section of a vector index: which records its clusters have, and where they lie.
 //!
 //! ```text
 //! "EIVF" | version u16 | zero u16 | entries u32 | loose rows: length u64, portable roaring bitmap
 //! | owners: rows u32, (offset u64, XXH3-64) × ⌈rows / 65,536⌉ | entries | curve (see `curve`)
-//! entry: leaf u32 | rows u32 | first row u32, or all ones if the record lists its rows | codes u32
+//! entry: cluster u32 | rows u32 | first row u32, or all ones if the record lists its rows | codes u32
 //!        | offset of the record in the file u64 | XXH3-64 of the record u64
 //! owners: the number of the entry that each row of the segment is in u32, or all ones; where rows are listed
 //! ```
-//! A leaf has as many records as keep each of them small. One with a code for each row is ordinary; one with a single
+//! A cluster has as many records as keep each of them small. One with a code for each row is ordinary; one with a single
 //! code and more rows is of *copies*: their vectors are the same, bit by bit.
 
 use roaring::RoaringBitmap;
@@ -27,10 +27,10 @@ const NOBODY: u32 = u32::MAX;
 /// Owners that are read at a time.
 pub(super) const OWNERS: u32 = 1 << 16;
 
-/// A record of a leaf.
+/// A record of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Entry {
-    pub(super) leaf: u32,
+    pub(super) cluster: u32,
     pub(super) rows: u32,
     /// The first of its rows, if they are a run.
     pub(super) first: Option<u32>,
@@ -122,7 +122,7 @@ impl Section {
             out.extend(span.sum.unwrap_or_default().to_le_bytes());
         }
         for entry in &self.entries {
-            for number in [entry.leaf, entry.rows, entry.first.unwrap_or(LISTED), entry.codes] {
+            for number in [entry.cluster, entry.rows, entry.first.unwrap_or(LISTED), entry.codes] {
                 out.extend(number.to_le_bytes());
             }
             out.extend(entry.offset.to_le_bytes());
@@ -133,11 +133,11 @@ impl Section {
     }
 
     /// Reads a section, which must be of a segment of `rows` rows and a file of `size` bytes, and of a set with so many
-    /// leaves in such a space.
+    /// clusters in such a space.
     pub(super) fn decode(
         bytes: &[u8],
         (rows, size): (u32, u64),
-        (leaves, space): (usize, &Space),
+        (clusters, space): (usize, &Space),
     ) -> Result<Self, CodecError> {
         let bad = |why: &str| CodecError::malformed(WHAT, why);
         let mut reader = Reader::new(WHAT, bytes);
@@ -163,13 +163,14 @@ impl Section {
             section.owners.push(Span { start, end: end.ok_or_else(|| bad("owners beyond the file"))?, sum });
         }
         for _ in 0..count {
-            let (leaf, held, first, codes) = (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
+            let (cluster, held, first, codes) = (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
             let first = Some(first).filter(|first| *first != LISTED);
-            let entry = Entry { leaf, rows: held, first, codes, offset: reader.u64()?, sum: reader.u64()? };
+            let entry =
+                Entry { cluster, rows: held, first, codes, offset: reader.u64()?, sum: reader.u64()? };
             let inside = entry.offset.checked_add(entry.bytes(space)).is_some_and(|end| end <= size);
             let run = first.is_none_or(|first| first.checked_add(held).is_some_and(|end| end <= rows));
-            let follows =
-                section.entries.last().is_none_or(|last| last.leaf <= leaf) && (leaf as usize) < leaves;
+            let follows = section.entries.last().is_none_or(|last| last.cluster <= cluster)
+                && (cluster as usize) < clusters;
             let counts = held > 0 && held <= rows && (codes == held || codes == 1);
             if !counts || !inside || !run || !follows || (entry.is_listed() && owned == 0) {
                 return Err(bad("an entry is out of bounds"));

@@ -1,4 +1,4 @@
-//! The index of a column of a segment: which leaves it has, where their records lie, and searching them.
+//! The index of a column of a segment: which clusters it has, where their records lie, and searching them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,17 +31,17 @@ pub(crate) struct VectorIndex {
     section: Arc<Section>,
     /// Rows of the segment.
     rows: u32,
-    /// Codes in all leaves.
+    /// Codes in all clusters.
     codes: u64,
 }
 
-/// How many of the codes of each leaf match a filter.
+/// How many of the codes of each cluster match a filter.
 #[derive(Debug)]
 pub(crate) struct Tally {
     matching: Arc<RoaringBitmap>,
     /// The matching rows of each entry, where some list theirs.
     rows: Option<Vec<u32>>,
-    /// Codes that match, of all leaves.
+    /// Codes that match, of all clusters.
     codes: u64,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Tally {
 pub(crate) struct Plan {
     /// The numbers of entries, as many as are held at a time, and the bytes of their records.
     pub(crate) windows: Vec<(Vec<usize>, u64)>,
-    pub(crate) leaves: u64,
+    pub(crate) clusters: u64,
     pub(crate) bytes: u64,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug)]
 pub(crate) struct Filtered {
     matching: Arc<RoaringBitmap>,
-    /// The same as bits, of the rows of the leaves that are searched.
+    /// The same as bits, of the rows of the clusters that are searched.
     bits: Arc<[u64]>,
 }
 
@@ -81,7 +81,7 @@ pub(crate) struct Found {
 }
 
 impl Tally {
-    /// Codes that match, of all leaves.
+    /// Codes that match, of all clusters.
     pub(crate) fn codes(&self) -> u64 {
         self.codes
     }
@@ -99,7 +99,7 @@ impl Hunt {
         self.list.len() as u64 + copies
     }
 
-    /// The estimated distances of those that seem the nearest, at most so many, and the leaves they lie in.
+    /// The estimated distances of those that seem the nearest, at most so many, and the clusters they lie in.
     pub(crate) fn likeliest(&self, count: usize) -> Vec<(f64, u32)> {
         self.list.likeliest(count)
     }
@@ -131,7 +131,7 @@ impl VectorIndex {
         &self.section.curve
     }
 
-    /// Codes in all leaves.
+    /// Codes in all clusters.
     pub(crate) fn codes(&self) -> u64 {
         self.codes
     }
@@ -141,14 +141,14 @@ impl VectorIndex {
         &self.section.loose
     }
 
-    /// About how many bytes all leaves hold.
+    /// About how many bytes all clusters hold.
     pub(crate) fn bytes(&self) -> u64 {
         let space = self.set.space();
         let codes = usize::try_from(self.codes).unwrap_or(usize::MAX);
         length(space.padded(), space.bits(), codes, false) as u64
     }
 
-    /// Counts what of each leaf matches. Where records list their rows, at most 4 bytes are read for each row of the
+    /// Counts what of each cluster matches. Where records list their rows, at most 4 bytes are read for each row of the
     /// segment, in one round trip for each million.
     pub(crate) async fn tally(&self, matching: &Arc<RoaringBitmap>) -> Result<Tally> {
         let entries = &self.section.entries;
@@ -200,20 +200,20 @@ impl VectorIndex {
         Ok(counts)
     }
 
-    /// How many codes of a leaf match.
-    pub(crate) fn matches_of(&self, leaf: u32, tally: Option<&Tally>) -> u64 {
+    /// How many codes of a cluster match.
+    pub(crate) fn matches_of(&self, cluster: u32, tally: Option<&Tally>) -> u64 {
         let matches = |(at, entry): (usize, &Entry)| {
             let codes = u64::from(entry.codes);
             tally.map_or(codes, |tally| tally.of(at, entry).min(codes))
         };
-        self.entries_of(leaf).map(matches).sum()
+        self.entries_of(cluster).map(matches).sum()
     }
 
-    /// What is read of some leaves, given nearest first, no more than about so many bytes at a time.
-    pub(crate) fn plan(&self, leaves: &[u32], tally: Option<&Tally>, bytes_max: u64) -> Plan {
+    /// What is read of some clusters, given nearest first, no more than about so many bytes at a time.
+    pub(crate) fn plan(&self, clusters: &[u32], tally: Option<&Tally>, bytes_max: u64) -> Plan {
         let mut plan = Plan::default();
-        for leaf in leaves {
-            let wanted = self.entries_of(*leaf);
+        for cluster in clusters {
+            let wanted = self.entries_of(*cluster);
             let wanted = wanted.filter(|(at, entry)| tally.is_none_or(|tally| tally.of(*at, entry) > 0));
             let before = plan.bytes;
             for (at, entry) in wanted {
@@ -227,12 +227,12 @@ impl VectorIndex {
                     _ => plan.windows.push((vec![at], bytes)),
                 }
             }
-            plan.leaves += u64::from(plan.bytes > before);
+            plan.clusters += u64::from(plan.bytes > before);
         }
         plan
     }
 
-    /// The matching rows of some leaves as a search asks for them.
+    /// The matching rows of some clusters as a search asks for them.
     pub(crate) fn filtered(&self, plan: &Plan, matching: &Arc<RoaringBitmap>) -> Filtered {
         let mut bits = vec![0_u64; self.rows.div_ceil(64) as usize];
         let mut set = |row: u32| {
@@ -292,12 +292,12 @@ impl VectorIndex {
         hunt: &mut Hunt,
     ) -> Result<(), CodecError> {
         let (set, space) = (&self.set, self.set.space());
-        let (padded, bits, codes, leaf) =
-            (space.padded(), space.bits(), entry.codes as usize, entry.leaf as usize);
+        let (padded, bits, codes, cluster) =
+            (space.padded(), space.bits(), entry.codes as usize, entry.cluster as usize);
         if !entry.is_of_copies() {
             let record = Record::new(padded, bits, codes, entry.is_listed(), bytes)?;
             let allowed = Allowed(filtered.map(|filtered| filtered.bits.as_ref()));
-            query.scan(set, leaf, &record, entry.first.unwrap_or_default(), allowed, &mut hunt.list);
+            query.scan(set, cluster, &record, entry.first.unwrap_or_default(), allowed, &mut hunt.list);
             return Ok(());
         }
         let (record, listed) =
@@ -314,7 +314,7 @@ impl VectorIndex {
         }
         let Some(first) = rows.min() else { return Ok(()) };
         let record = Record::new(padded, bits, codes, false, record)?;
-        query.scan(set, leaf, &record, first, Allowed(None), &mut hunt.list);
+        query.scan(set, cluster, &record, first, Allowed(None), &mut hunt.list);
         hunt.found.copies.push((first, rows));
         Ok(())
     }
@@ -323,10 +323,10 @@ impl VectorIndex {
         self.section.entries.get(at)
     }
 
-    fn entries_of(&self, leaf: u32) -> impl Iterator<Item = (usize, &Entry)> {
-        let start = self.section.entries.partition_point(|entry| entry.leaf < leaf);
+    fn entries_of(&self, cluster: u32) -> impl Iterator<Item = (usize, &Entry)> {
+        let start = self.section.entries.partition_point(|entry| entry.cluster < cluster);
         let entries = (start..).zip(self.section.entries.get(start..).unwrap_or_default());
-        entries.take_while(move |(_, entry)| entry.leaf == leaf)
+        entries.take_while(move |(_, entry)| entry.cluster == cluster)
     }
 }
 

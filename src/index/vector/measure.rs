@@ -1,10 +1,10 @@
 //! Measuring the [`Curve`] of an index that is built.
 //!
-//! Different vectors of the segment itself are the queries, as many from each leaf as from the others. For each, its
-//! true nearest among the different vectors are found, and in which leaf each of them lies by the order in which the
-//! query would probe the leaves. Copies of a vector would be one another's neighbours in the one leaf they share, and
+//! Different vectors of the segment itself are the queries, as many from each cluster as from the others. For each, its
+//! true nearest among the different vectors are found, and in which cluster each of them lies by the order in which the
+//! query would probe the clusters. Copies of a vector would be one another's neighbours in the one cluster they share, and
 //! a curve that counts them promises what other vectors do not get. For the same reason the query's own part in the
-//! centroid of its leaf is taken out: a query that is not stored has none.
+//! centroid of its cluster is taken out: a query that is not stored has none.
 
 use super::centroids::CentroidSet;
 use super::curve::{Curve, NEIGHBOURS, REGIONS_MAX, Region, grid};
@@ -25,25 +25,25 @@ const REGION_QUERIES: usize = 16;
 const DISTANCES_MAX: usize = 1 << 22;
 /// Components of vectors that are compared with one query after another: they stay in a processor's cache.
 const TILE: usize = 32 << 10;
-/// Where the seats of the queries in their leaves are drawn from: the same rows give the same curve.
+/// Where the seats of the queries in their clusters are drawn from: the same rows give the same curve.
 const SEED: u64 = 0x63_7572_7665;
 
 /// What a query found.
 struct Asked {
-    /// The leaf that it probes first.
+    /// The cluster that it probes first.
     home: u32,
     /// For each of [`NEIGHBOURS`] and point of the grid, the share that is found.
     shares: Vec<[f64; NEIGHBOURS.len()]>,
 }
 
 impl Curve {
-    /// Measures the curve of different vectors, as the metric compares them, that lie in these leaves.
+    /// Measures the curve of different vectors, as the metric compares them, that lie in these clusters.
     pub(super) fn measure(set: &CentroidSet, rows: Points<'_>, assignment: &[u32]) -> Self {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let grid = grid(set.len());
         let mut sizes = vec![0_u32; set.len()];
-        for leaf in assignment {
-            if let Some(size) = sizes.get_mut(*leaf as usize) {
+        for cluster in assignment {
+            if let Some(size) = sizes.get_mut(*cluster as usize) {
                 *size += 1;
             }
         }
@@ -57,11 +57,11 @@ impl Curve {
             }
         }
         let regions = regions(asked, &grid);
-        Self { vectors: number(rows.rows()), leaves: number(set.len()), grid, regions }
+        Self { vectors: number(rows.rows()), clusters: number(set.len()), grid, regions }
     }
 }
 
-/// Rows to ask for: the leaves take turns, so that a few that lie apart are asked for like any others.
+/// Rows to ask for: the clusters take turns, so that a few that lie apart are asked for like any others.
 fn queries(rows: Points<'_>, assignment: &[u32], sizes: &[u32]) -> Vec<usize> {
     if rows.rows() < 2 {
         return Vec::new();
@@ -69,22 +69,22 @@ fn queries(rows: Points<'_>, assignment: &[u32], sizes: &[u32]) -> Vec<usize> {
     let work = rows.rows().saturating_mul(rows.dim()).max(1);
     let wanted = (PRODUCTS_MAX / work).clamp(QUERIES_MIN, QUERIES_MAX).min(rows.rows());
     let mut members: Vec<Vec<u32>> = vec![Vec::new(); sizes.len()];
-    for (row, leaf) in (0..).zip(assignment) {
-        if let Some(members) = members.get_mut(*leaf as usize) {
+    for (row, cluster) in (0..).zip(assignment) {
+        if let Some(members) = members.get_mut(*cluster as usize) {
             members.push(row);
         }
     }
     members.retain(|members| !members.is_empty());
     let mut random = Random::new(SEED);
     let mut queries = Vec::with_capacity(wanted);
-    let (leaves, mut round) = (members.len(), 0);
+    let (clusters, mut round) = (members.len(), 0);
     while queries.len() < wanted {
         let left = wanted - queries.len();
-        // Fewer than there are leaves are spread over them.
-        let turns = left.min(leaves);
+        // Fewer than there are clusters are spread over them.
+        let turns = left.min(clusters);
         let before = queries.len();
         for turn in 0..turns {
-            let Some(members) = members.get_mut(turn * leaves / turns) else { continue };
+            let Some(members) = members.get_mut(turn * clusters / turns) else { continue };
             if members.len() > round {
                 let seat = round + random.below(members.len() - round);
                 members.swap(round, seat);
@@ -99,7 +99,7 @@ fn queries(rows: Points<'_>, assignment: &[u32], sizes: &[u32]) -> Vec<usize> {
     queries
 }
 
-/// The place of each leaf in the order in which a row that is no part of its leaf would probe them.
+/// The place of each cluster in the order in which a row that is no part of its cluster would probe them.
 fn ranks(set: &CentroidSet, row: &[f32], own: Option<u32>, sizes: &[u32]) -> Vec<u32> {
     let mut scores = set.scores_of(row);
     let own = own.map(|own| own as usize);
@@ -117,11 +117,11 @@ fn ranks(set: &CentroidSet, row: &[f32], own: Option<u32>, sizes: &[u32]) -> Vec
         });
     }
     let mut order: Vec<u32> = (0..).take(scores.len()).collect();
-    let score = |leaf: &u32| scores.get(*leaf as usize).copied().unwrap_or(f32::NAN);
+    let score = |cluster: &u32| scores.get(*cluster as usize).copied().unwrap_or(f32::NAN);
     order.sort_unstable_by(|a, b| score(a).total_cmp(&score(b)).then(a.cmp(b)));
     let mut ranks = vec![0; scores.len()];
-    for (rank, leaf) in (0..).zip(order) {
-        if let Some(place) = ranks.get_mut(leaf as usize) {
+    for (rank, cluster) in (0..).zip(order) {
+        if let Some(place) = ranks.get_mut(cluster as usize) {
             *place = rank;
         }
     }
@@ -163,14 +163,14 @@ fn nearest(mut found: Vec<(f32, u32)>) -> Vec<u32> {
 
 impl Asked {
     fn new(ranks: &[u32], near: &[u32], assignment: &[u32], grid: &[u32]) -> Self {
-        let home = (0..).zip(ranks).find(|(_, rank)| **rank == 0).map_or(0, |(leaf, _)| leaf);
-        // What is in no leaf is always compared.
+        let home = (0..).zip(ranks).find(|(_, rank)| **rank == 0).map_or(0, |(cluster, _)| cluster);
+        // What is in no cluster is always compared.
         let rank_of = |row: &u32| {
-            let leaf = assignment.get(*row as usize);
-            leaf.and_then(|leaf| ranks.get(*leaf as usize)).copied().unwrap_or_default()
+            let cluster = assignment.get(*row as usize);
+            cluster.and_then(|cluster| ranks.get(*cluster as usize)).copied().unwrap_or_default()
         };
         let mut shares = vec![[1.0; NEIGHBOURS.len()]; grid.len()];
-        // How many lie in the leaf of each rank, of more and more of them.
+        // How many lie in the cluster of each rank, of more and more of them.
         let (mut counts, mut counted) = (vec![0_u32; ranks.len()], 0);
         for (which, wanted) in NEIGHBOURS.iter().enumerate() {
             let wanted = near.len().min(*wanted as usize);
@@ -194,7 +194,7 @@ impl Asked {
     }
 }
 
-/// The curves of regions: queries by their first leaf, as many in each.
+/// The curves of regions: queries by their first cluster, as many in each.
 fn regions(mut asked: Vec<Asked>, grid: &[u32]) -> Vec<Region> {
     asked.sort_by_key(|asked| asked.home);
     let each = asked.len().div_ceil((asked.len() / REGION_QUERIES).clamp(1, REGIONS_MAX));
@@ -229,7 +229,7 @@ fn regions(mut asked: Vec<Asked>, grid: &[u32]) -> Vec<Region> {
             weights += weight * mean * (1.0 - mean);
             uncertain += mean * (1.0 - mean);
             for ((region, highest), shrunk) in regions.iter_mut().zip(&mut highest).zip(shrunk) {
-                // More leaves hold no less.
+                // More clusters hold no less.
                 *highest = highest.max(narrow(shrunk).clamp(0.0, 1.0));
                 if let Some(recall) = region.points.get_mut(point).and_then(|recalls| recalls.get_mut(which))
                 {

@@ -1,12 +1,14 @@
 //! The vector index: clusters of short codes that tell which exact vectors are worth reading.
 //!
 //! Vectors are brought to one metric ([`space`]). A few out of all scale are set apart ([`outliers`]) and always
-//! compared; of the others balanced k-means ([`kmeans`]) has made leaves. A set of leaves
-//! is an object of its own ([`centroids`]), shared by segments. In a segment each leaf has a record
+//! compared; of the others balanced k-means ([`kmeans`]) has made clusters. A set of clusters
+//! is an object of its own ([`centroids`]), shared by segments. In a segment each cluster has a record
 //! ([`record`]) of RaBitQ codes ([`quantizer`], after a random [`rotation`]) of its vectors. A query
-//! ([`query`]) reads the records of the nearest leaves, scores them with the [`kernels`], and names the rows
-//! whose exact vectors decide. How many leaves a recall takes is measured when an index is built ([`measure`]) and
+//! ([`query`]) reads the records of the nearest clusters, scores them with the [`kernels`], and names the rows
+//! whose exact vectors decide. How many clusters a recall takes is measured when an index is built ([`measure`]) and
 //! read from its [`curve`]. Rows with one and the same vector are one vector to all of this ([`copies`]).
+//!
+//! A cluster is what faiss calls an IVF list and `ScaNN` a leaf; to probe a cluster is to scan its record.
 //!
 //! RaBitQ: Gao and Long, SIGMOD 2024 (arXiv 2405.12497) and SIGMOD 2025 (arXiv 2409.09913).
 

@@ -1,7 +1,7 @@
 //! Rows out of all scale: a few vectors that lie far beyond all others, as broken embeddings and missing values do.
 //!
-//! No leaf can hold such a vector well, and it would move the means of those that do not belong to it. So they take
-//! no part in the training of leaves, and have no code: every search compares them exactly.
+//! No cluster can hold such a vector well, and it would move the means of those that do not belong to it. So they take
+//! no part in the training of clusters, and have no code: every search compares them exactly.
 
 use super::kernels::kernels;
 use super::kmeans::Points;

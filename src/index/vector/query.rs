@@ -1,13 +1,13 @@
-//! A query against codes: stage one over all signs of a leaf, stage two over what is left.
+//! A query against codes: stage one over all signs of a cluster, stage two over what is left.
 //!
-//! A query meets codes as a table of small integers. One table, of the whole query, serves all leaves, and is
+//! A query meets codes as a table of small integers. One table, of the whole query, serves all clusters, and is
 //! rounded in proportion to the query's distance from the middle of the data; what is estimated is in proportion to
-//! its distance from the leaf. Where the one is [`FAR`] times the other, a table of more bits is taken, and where it
-//! is [`FARTHER`], one of what leads from the leaf to the query, made for that leaf alone.
+//! its distance from the cluster. Where the one is [`FAR`] times the other, a table of more bits is taken, and where it
+//! is [`FARTHER`], one of what leads from the cluster to the query, made for that cluster alone.
 //!
 //! **Invariant:** a vector is left out only if k others are nearer than it could be, each by the stated number
 //! of standard deviations of its estimate. Every error is in that deviation: of the code, of the table, and, as a
-//! margin, of sums in f32. What lies between leaves is summed in f64.
+//! margin, of sums in f32. What lies between clusters is summed in f64.
 
 use std::collections::BinaryHeap;
 use std::mem;
@@ -27,11 +27,11 @@ pub(crate) const DEVIATIONS: f64 = 2.5;
 const DEVIATIONS_OF_SIGNS: f64 = 1.9;
 /// How many blocks are scanned before what is left of one is looked at: as long as memory takes to answer.
 const AHEAD: usize = 4;
-/// A query so many times longer than what leads to it from a leaf needs the finer table there.
+/// A query so many times longer than what leads to it from a cluster needs the finer table there.
 const FAR: f64 = 4.0;
 /// The same for codes of as many bits as a query of 8 bits can tell apart.
 const FAR_OF_SIX_BITS: f64 = 2.0;
-/// A query so many times longer needs a table of its own for the leaf.
+/// A query so many times longer needs a table of its own for the cluster.
 const FARTHER: f64 = 32.0;
 /// What a sum of a few numbers of f32 is off by, in parts of the largest.
 const ROUNDING: f64 = 2.4e-7;
@@ -58,7 +58,7 @@ pub(crate) struct Query {
     unit: f64,
     narrow: Tables,
     wide: OnceLock<Tables>,
-    /// How near each leaf is.
+    /// How near each cluster is.
     scores: Vec<f32>,
 }
 
@@ -71,7 +71,7 @@ struct Tables {
     unit: f64,
 }
 
-/// What a query is to one leaf: see [`super::quantizer::Factors`].
+/// What a query is to one cluster: see [`super::quantizer::Factors`].
 #[derive(Clone, Copy, Debug)]
 struct Relation {
     add: f64,
@@ -85,7 +85,7 @@ pub(crate) struct Candidate {
     pub(crate) lower: f64,
     pub(crate) estimate: f64,
     pub(crate) row: u32,
-    pub(crate) leaf: u32,
+    pub(crate) cluster: u32,
 }
 
 /// The rows that may be among the k nearest.
@@ -133,20 +133,20 @@ impl Query {
         }
     }
 
-    /// How near each leaf of the set is: smaller is nearer.
+    /// How near each cluster of the set is: smaller is nearer.
     pub(crate) fn scores(&self) -> &[f32] {
         &self.scores
     }
 
-    fn relation(&self, set: &CentroidSet, leaf: usize) -> Relation {
-        let (kernels, centroid) = (self.kernels, set.centroid(leaf));
+    fn relation(&self, set: &CentroidSet, cluster: usize) -> Relation {
+        let (kernels, centroid) = (self.kernels, set.centroid(cluster));
         match self.form {
             Form::L2 => {
                 let add = kernels.wide_l2(&self.vector, centroid);
                 Relation { add, weight: 1.0, err: add.sqrt() }
             }
             Form::Dot => {
-                let (product, length) = (kernels.wide_dot(&self.vector, centroid), set.square(leaf));
+                let (product, length) = (kernels.wide_dot(&self.vector, centroid), set.square(cluster));
                 let weight = if length > 0.0 { product / length } else { 0.0 };
                 let mut rest = self.square - weight * product;
                 if rest < CANCELLED * self.square {
@@ -162,9 +162,9 @@ impl Query {
         self.exact.iter().zip(centroid).map(|(q, c)| q - times * f64::from(*c)).collect()
     }
 
-    /// The tables of what leads from a leaf to the query, for that leaf.
-    fn away_tables(&self, set: &CentroidSet, leaf: usize, relation: &mut Relation) -> Tables {
-        let away = self.away(set.centroid(leaf), relation.weight);
+    /// The tables of what leads from a cluster to the query, for that cluster.
+    fn away_tables(&self, set: &CentroidSet, cluster: usize, relation: &mut Relation) -> Tables {
+        let away = self.away(set.centroid(cluster), relation.weight);
         if self.form == Form::L2 {
             // The query as it is before it is rounded.
             relation.add = square(&away);
@@ -180,24 +180,24 @@ impl Query {
         self.wide.get_or_init(|| Tables::new(&self.inner, self.bits, true, self.unit))
     }
 
-    /// Scores the vectors of a leaf. `first` is the row of its first vector, if it does not list its rows.
+    /// Scores the vectors of a cluster. `first` is the row of its first vector, if it does not list its rows.
     pub(super) fn scan(
         &self,
         set: &CentroidSet,
-        leaf: usize,
+        cluster: usize,
         record: &Record<'_>,
         first: u32,
         allowed: Allowed<'_>,
         list: &mut Shortlist,
     ) {
-        let mut relation = self.relation(set, leaf);
+        let mut relation = self.relation(set, cluster);
         let times = self.length / relation.err;
         let far = if self.bits == 6 { FAR_OF_SIX_BITS } else { FAR };
-        // Where it is no number, what leads from the leaf is looked at too.
+        // Where it is no number, what leads from the cluster is looked at too.
         let apart = times > FARTHER || times.is_nan();
         let own;
         let tables = if apart {
-            own = self.away_tables(set, leaf, &mut relation);
+            own = self.away_tables(set, cluster, &mut relation);
             &own
         } else if times <= far {
             &self.narrow
@@ -207,7 +207,7 @@ impl Query {
         let scale = record.scale();
         let visit = Visit {
             kernels: self.kernels,
-            leaf: u32::try_from(leaf).unwrap_or(u32::MAX),
+            cluster: u32::try_from(cluster).unwrap_or(u32::MAX),
             tables,
             apart,
             relation,
@@ -252,12 +252,12 @@ fn square(components: &[f64]) -> f64 {
     components.iter().map(|x| x * x).sum()
 }
 
-/// A query at a leaf.
+/// A query at a cluster.
 struct Visit<'a> {
     kernels: &'static Kernels,
-    leaf: u32,
+    cluster: u32,
     tables: &'a Tables,
-    /// Whether the tables are of what leads from the leaf to the query.
+    /// Whether the tables are of what leads from the cluster to the query.
     apart: bool,
     relation: Relation,
     /// What brings lengths to the scale of the record.
@@ -338,7 +338,7 @@ impl Visit<'_> {
         let rounding = ROUNDING * (constant.abs() + inside.abs());
         let estimate = add + (constant + inside) * self.back;
         let error = (DEVIATIONS * variance.sqrt() + rounding) * self.back + ROUNDING_WIDE * add.abs();
-        list.push(Candidate { lower: estimate - error, estimate, row, leaf: self.leaf });
+        list.push(Candidate { lower: estimate - error, estimate, row, cluster: self.cluster });
     }
 
     fn row(&self, vector: usize) -> u32 {
@@ -395,10 +395,10 @@ impl Shortlist {
         self.candidates.len()
     }
 
-    /// The estimates of those that are the nearest by them, at most so many, and the leaves they lie in.
+    /// The estimates of those that are the nearest by them, at most so many, and the clusters they lie in.
     pub(crate) fn likeliest(&self, count: usize) -> Vec<(f64, u32)> {
         let mut all: Vec<(f64, u32)> =
-            self.candidates.iter().map(|candidate| (candidate.estimate, candidate.leaf)).collect();
+            self.candidates.iter().map(|candidate| (candidate.estimate, candidate.cluster)).collect();
         if count < all.len() {
             all.select_nth_unstable_by(count, |a, b| a.0.total_cmp(&b.0));
             all.truncate(count);
@@ -471,7 +471,7 @@ mod tests {
     fn list(limit: usize, distances: &[(f64, f64)]) -> Shortlist {
         let mut list = Shortlist::new(limit);
         for (row, (estimate, error)) in (0..).zip(distances) {
-            list.push(Candidate { lower: estimate - error, estimate: *estimate, row, leaf: 0 });
+            list.push(Candidate { lower: estimate - error, estimate: *estimate, row, cluster: 0 });
         }
         list
     }

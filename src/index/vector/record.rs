@@ -1,4 +1,4 @@
-//! The record of a leaf: the codes of its vectors, everything that scoring them takes.
+//! The record of a cluster: the codes of its vectors, everything that scoring them takes.
 //!
 //! ```text
 //! scale f32
@@ -10,8 +10,8 @@
 //! Residuals were multiplied by the scale, a power of two that brings them to about length 1, before they were
 //! coded: factors are in the square of it. How a base is used in place of an add is told in `quantizer`.
 //!
-//! The rows of a leaf are a run of the segment's rows, or are listed behind the rest, u32 × n. How many there
-//! are, where the record lies and the sum of its bytes stand in the leaf's entry of the index.
+//! The rows of a cluster are a run of the segment's rows, or are listed behind the rest, u32 × n. How many there
+//! are, where the record lies and the sum of its bytes stand in the cluster's entry of the index.
 
 use std::ops::Range;
 
@@ -22,10 +22,10 @@ use super::quantizer::{Code, Known, Quantizer, f16_up};
 use super::space::is_power_of_two;
 use crate::codec::CodecError;
 
-const WHAT: &str = "leaf record";
+const WHAT: &str = "cluster record";
 const SCALE_LEN: usize = 4;
 
-/// Makes the records of leaves, one vector after another.
+/// Makes the records of clusters, one vector after another.
 #[derive(Debug)]
 pub(super) struct RecordBuilder<'a> {
     quantizer: &'a Quantizer,

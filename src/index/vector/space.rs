@@ -1,11 +1,11 @@
 //! The space that codes are taken in: vectors of a column, brought to one metric, scaled and rotated.
 //!
 //! A vector is first made what its metric compares: of length 1 for the cosine, itself for the others. What is
-//! coded is its residual from the centroid of its leaf, scaled by a power of two of the leaf's own (see
-//! [`super::record`]) and rotated (see [`super::rotation`]). The difference is taken before all else: a leaf far
+//! coded is its residual from the centroid of its cluster, scaled by a power of two of the cluster's own (see
+//! [`super::record`]) and rotated (see [`super::rotation`]). The difference is taken before all else: a cluster far
 //! from everything, or far narrower than its distance from the others, costs no digits.
 //!
-//! A query is rotated once and compared with all leaves. For that, a point amid the data is taken from vectors
+//! A query is rotated once and compared with all clusters. For that, a point amid the data is taken from vectors
 //! first, so that what they have in common costs few digits, and they are scaled by a power of two that brings
 //! residuals to about length 1. For the inner product the point is taken from centroids alone: by how much it
 //! changes a product is the same for all of them.
@@ -102,7 +102,7 @@ impl Space {
         self.mean.iter().map(|x| f64::from(*x))
     }
 
-    /// What a query that is rotated once for all leaves is less: that point, or zeros where it is taken from
+    /// What a query that is rotated once for all clusters is less: that point, or zeros where it is taken from
     /// centroids alone.
     pub(super) fn origin(&self) -> impl Iterator<Item = f64> {
         let form = self.form();

@@ -56,7 +56,7 @@ fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
     }
 }
 
-/// An index over `coded` in a file of its own; rows lie in the order of the leaves, or are listed.
+/// An index over `coded` in a file of its own; rows lie in the order of the clusters, or are listed.
 async fn index(set: &Arc<CentroidSet>, coded: &Coded, listed: bool) -> (VectorIndex, Vec<u32>, Vec<u8>) {
     let built = Built::new(set, coded, &Progress::default()).unwrap();
     let rows = u32::try_from(coded.len()).unwrap();
@@ -73,11 +73,11 @@ async fn index(set: &Arc<CentroidSet>, coded: &Coded, listed: bool) -> (VectorIn
     (VectorIndex::decode(blob, Arc::clone(set), rows, &section).unwrap(), order, section)
 }
 
-/// A search of some leaves, a few kilobytes at a time.
+/// A search of some clusters, a few kilobytes at a time.
 async fn search(
     index: &VectorIndex,
     query: &Arc<Query>,
-    leaves: &[u32],
+    clusters: &[u32],
     matching: Option<&Arc<RoaringBitmap>>,
     limit: usize,
 ) -> Result<Found> {
@@ -86,7 +86,7 @@ async fn search(
         Some(matching) => Some(index.tally(matching).await?),
         None => None,
     };
-    let plan = index.plan(leaves, tally.as_ref(), 16 << 10);
+    let plan = index.plan(clusters, tally.as_ref(), 16 << 10);
     let filtered = matching.map(|matching| index.filtered(&plan, matching));
     let mut hunt = Hunt::new(limit);
     for (window, bytes) in plan.windows {
@@ -98,19 +98,19 @@ async fn search(
 }
 
 #[tokio::test]
-async fn probing_every_leaf_finds_the_true_nearest_whatever_the_metric_and_bits() -> Result<()> {
+async fn probing_every_cluster_finds_the_true_nearest_whatever_the_metric_and_bits() -> Result<()> {
     for metric in [Metric::L2Squared, Metric::Cosine, Metric::Dot] {
         for (bits, listed) in [(1, false), (4, true), (5, false), (7, true), (8, false)] {
             let (coded, vectors) = coded(metric, 2_000, 5);
             let set = Arc::new(made(metric, bits, &coded));
             let (index, order, _) = index(&set, &coded, listed).await;
             assert!(set.len() > 1 && index.codes() == 2_000);
-            let leaves: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
+            let clusters: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
             let (mut draw, mut found, mut left) = (Draw(Random::new(99)), 0, 0);
             for _ in 0..40 {
                 let vector = draw.vector();
                 let query = Arc::new(Query::new(&set, metric, &vector));
-                let got = search(&index, &query, &leaves, None, 10).await?;
+                let got = search(&index, &query, &clusters, None, 10).await?;
                 assert_eq!(got.scanned, 2_000);
                 left += got.candidates.len();
                 let mut truth: Vec<(f64, u32)> =
@@ -128,26 +128,27 @@ async fn probing_every_leaf_finds_the_true_nearest_whatever_the_metric_and_bits(
 }
 
 #[tokio::test]
-async fn only_allowed_rows_are_found_and_counted_leaf_by_leaf() -> Result<()> {
+async fn only_allowed_rows_are_found_and_counted_cluster_by_cluster() -> Result<()> {
     for listed in [false, true] {
         let (coded, _) = coded(Metric::L2Squared, 1_500, 6);
         let set = Arc::new(made(Metric::L2Squared, 5, &coded));
         let (index, _, _) = index(&set, &coded, listed).await;
-        let leaves: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
+        let clusters: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
         let query = Arc::new(Query::new(&set, Metric::L2Squared, &Draw(Random::new(8)).vector()));
         let third: RoaringBitmap = (0..1_500).filter(|row| row % 7 == 3).collect();
         for matching in [third, (0..1_500).filter(|row| row % 7 != 3).collect()].map(Arc::new) {
-            let found = search(&index, &query, &leaves, Some(&matching), 10).await?;
+            let found = search(&index, &query, &clusters, Some(&matching), 10).await?;
             assert!(found.candidates.len() >= 10);
             assert!(found.candidates.iter().all(|c| matching.contains(c.row)));
             let tally = index.tally(&matching).await?;
             let mut counted = 0;
-            for leaf in &leaves {
-                let (all, matches) = (index.matches_of(*leaf, None), index.matches_of(*leaf, Some(&tally)));
-                let one = index.plan(&[*leaf], None, 1 << 20);
-                let scanned = search(&index, &query, &[*leaf], Some(&matching), usize::MAX).await?;
-                assert_eq!(scanned.candidates.len() as u64, matches, "leaf {leaf}");
-                assert!(all >= matches && one.leaves == u64::from(all > 0));
+            for cluster in &clusters {
+                let (all, matches) =
+                    (index.matches_of(*cluster, None), index.matches_of(*cluster, Some(&tally)));
+                let one = index.plan(&[*cluster], None, 1 << 20);
+                let scanned = search(&index, &query, &[*cluster], Some(&matching), usize::MAX).await?;
+                assert_eq!(scanned.candidates.len() as u64, matches, "cluster {cluster}");
+                assert!(all >= matches && one.clusters == u64::from(all > 0));
                 counted += matches;
             }
             assert_eq!((counted, tally.codes()), (matching.len(), matching.len()));
@@ -174,14 +175,14 @@ async fn rows_with_one_vector_have_one_code() -> Result<()> {
         let (index, order, _) = index(&set, &coded, listed).await;
         assert_eq!(order.len(), coded.len());
         assert_eq!(index.codes(), 700 + 1, "one for each, but two for the one that two rows have");
-        let leaves: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
-        let all = index.plan(&leaves, None, 1 << 20);
+        let clusters: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
+        let all = index.plan(&clusters, None, 1 << 20);
         assert!(all.bytes < 400_000, "{} bytes", all.bytes);
         let query = Arc::new(Query::new(&set, metric, coded.values_of(6)));
         let even: RoaringBitmap =
             (0..u32::try_from(order.len()).unwrap()).filter(|row| row % 2 == 0).collect();
         for matching in [None, Some(Arc::new(even))] {
-            let found = search(&index, &query, &leaves, matching.as_ref(), 10).await?;
+            let found = search(&index, &query, &clusters, matching.as_ref(), 10).await?;
             assert!(found.candidates.len() < 300);
             let (_, rows) = found.copies.iter().find(|(first, _)| *first == found.candidates[0].row).unwrap();
             let expected = (0..).zip(&order).filter(|(place, row)| {
@@ -200,7 +201,7 @@ async fn vectors_out_of_all_scale_are_kept_apart_and_found() -> Result<()> {
     coded.values.extend([1e30; DIMENSION]);
     coded.values.extend([-1e25; DIMENSION]);
     coded.rows.extend([400, 401]);
-    // The leaves are those of the others.
+    // The clusters are those of the others.
     let few = Coded {
         dimension: DIMENSION,
         rows: coded.rows[..400].to_vec(),
@@ -258,12 +259,12 @@ fn a_curve_rises_to_one() {
     let (coded, _) = coded(Metric::L2Squared, 3_000, 12);
     let set = made(Metric::L2Squared, 5, &coded);
     let curve = measured(&set, &coded);
-    let leaves = u32::try_from(set.len()).unwrap();
-    for home in [0, leaves / 2, leaves - 1] {
+    let clusters = u32::try_from(set.len()).unwrap();
+    for home in [0, clusters / 2, clusters - 1] {
         let curve = curve.at(home);
         for neighbours in [1.0, 10.0, 40.0, 1_000.0, 2_500.0] {
             let mut last = 0.0;
-            for probes in 0..=leaves {
+            for probes in 0..=clusters {
                 let recall = curve.recall(probes.into(), neighbours);
                 assert!(recall >= last && recall <= 1.0, "{probes} probes, {neighbours} neighbours");
                 last = recall;
@@ -283,7 +284,7 @@ fn measured(set: &CentroidSet, coded: &Coded) -> Curve {
     Curve::measure(set, points, &assignment)
 }
 
-/// Two fifths of the vectors lie in a blur without leaves that could be told apart, the others in groups: a query in
+/// Two fifths of the vectors lie in a blur without clusters that could be told apart, the others in groups: a query in
 /// the one or the other is promised what is found there.
 #[test]
 fn a_curve_tells_regions_apart() {

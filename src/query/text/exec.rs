@@ -162,7 +162,7 @@ impl View {
             return Ok((Vec::new(), None));
         }
         let all_ties = match &part.part.source {
-            Source::Segment(segment) if segment.meta().order == RowOrder::Leaf => true,
+            Source::Segment(segment) if segment.meta().order == RowOrder::Cluster => true,
             // Rows in the order of their ids tie in that order.
             Source::Segment(_) | Source::Run(_) => ties >= TIES_MAX,
         };

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`Kernels::scan`] | sign blocks: which of their 32 vectors each are worth a second look |
 //! | [`Kernels::sign_dot`], [`Kernels::level_dot`] | one vector: its code times the query in integers, exactly |
-//! | [`Kernels::dot`], [`Kernels::l2`] | one vector, in f32: for which leaves are near |
+//! | [`Kernels::dot`], [`Kernels::l2`] | one vector, in f32: for which clusters are near |
 //! | [`Kernels::wide_dot`], [`Kernels::wide_l2`] | one vector as it was given, in f64: for the last word |
 //!
 //! Each exists in plain Rust and, on x86-64, for AVX2 and AVX-512; the scan also for NEON. The best that the

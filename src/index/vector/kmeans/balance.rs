@@ -1,13 +1,13 @@
-//! Leaves of bounded size: those too small are dissolved, those too large are cut in two.
+//! Clusters of bounded size: those too small are dissolved, those too large are cut in two.
 
 use std::ops::RangeInclusive;
 
 use super::arithmetic::Mean;
 use super::order::{bisect, order};
-use super::{Centroids, Error, Leaves, Points, Progress, Result, Training};
+use super::{Centroids, Clusters, Error, Points, Progress, Result, Training};
 
-impl Leaves {
-    /// Trains centroids, assigns all rows and builds the leaves, on one thread.
+impl Clusters {
+    /// Trains centroids, assigns all rows and builds the clusters, on one thread.
     ///
     /// # Errors
     /// [`ErrorKind::Closed`](crate::error::ErrorKind::Closed) if it was cancelled.
@@ -17,8 +17,8 @@ impl Leaves {
         Self::build(points, &centroids, &assignment, training, progress)
     }
 
-    /// Builds leaves from the nearest centroid of each row. Rows of leaves that are too small go to the
-    /// nearest of the others; then what is too large is cut in two, until nothing is. No rows make no leaves.
+    /// Builds clusters from the nearest centroid of each row. Rows of clusters that are too small go to the
+    /// nearest of the others; then what is too large is cut in two, until nothing is. No rows make no clusters.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`](crate::error::ErrorKind::Internal) if the assignment is not one of all rows to
@@ -30,9 +30,9 @@ impl Leaves {
         training: &Training,
         progress: &Progress,
     ) -> Result<Self> {
-        let known = |leaf: &u32| (*leaf as usize) < centroids.len();
+        let known = |cluster: &u32| (*cluster as usize) < centroids.len();
         if assignment.len() != points.rows() || !assignment.iter().all(known) {
-            return Err(Error::internal("rows are assigned to leaves that are not there"));
+            return Err(Error::internal("rows are assigned to clusters that are not there"));
         }
         let members = members(0..=u32::MAX, assignment, centroids.len());
         let members = bound(points, centroids, members, training.least()..=training.most(), progress)?;
@@ -42,41 +42,41 @@ impl Leaves {
     }
 
     fn ordered(rows: usize, centroids: Points<'_>, members: &[Vec<u32>], order: &[u32]) -> Self {
-        let mut leaves = Self {
+        let mut clusters = Self {
             centroids: Vec::with_capacity(centroids.values.len()),
             sizes: Vec::with_capacity(order.len()),
             assignment: vec![0; rows],
         };
-        for (leaf, old) in (0..).zip(order) {
+        for (cluster, old) in (0..).zip(order) {
             let members = members.get(*old as usize).map_or(&[][..], Vec::as_slice);
-            leaves.centroids.extend_from_slice(centroids.row(*old as usize));
-            leaves.sizes.push(u32::try_from(members.len()).unwrap_or(u32::MAX));
+            clusters.centroids.extend_from_slice(centroids.row(*old as usize));
+            clusters.sizes.push(u32::try_from(members.len()).unwrap_or(u32::MAX));
             for row in members {
-                if let Some(place) = leaves.assignment.get_mut(*row as usize) {
-                    *place = leaf;
+                if let Some(place) = clusters.assignment.get_mut(*row as usize) {
+                    *place = cluster;
                 }
             }
         }
-        leaves
+        clusters
     }
 }
 
-/// The rows of each leaf, in the order of `rows`.
+/// The rows of each cluster, in the order of `rows`.
 pub(super) fn members(
     rows: impl IntoIterator<Item = u32>,
     assignment: &[u32],
-    leaves: usize,
+    clusters: usize,
 ) -> Vec<Vec<u32>> {
-    let mut members = vec![Vec::new(); leaves];
-    for (leaf, row) in assignment.iter().zip(rows) {
-        if let Some(members) = members.get_mut(*leaf as usize) {
+    let mut members = vec![Vec::new(); clusters];
+    for (cluster, row) in assignment.iter().zip(rows) {
+        if let Some(members) = members.get_mut(*cluster as usize) {
             members.push(row);
         }
     }
     members
 }
 
-/// The mean of the rows of each leaf.
+/// The mean of the rows of each cluster.
 pub(super) fn means(points: Points<'_>, members: &[Vec<u32>], progress: &Progress) -> Result<Vec<f32>> {
     let mut means = Vec::with_capacity(members.len() * points.dim());
     for members in members {
@@ -86,7 +86,7 @@ pub(super) fn means(points: Points<'_>, members: &[Vec<u32>], progress: &Progres
     Ok(means)
 }
 
-/// Brings the sizes of leaves within bounds; the greater is to be at least twice the lesser.
+/// Brings the sizes of clusters within bounds; the greater is to be at least twice the lesser.
 pub(super) fn bound(
     points: Points<'_>,
     centroids: &Centroids,
@@ -98,7 +98,7 @@ pub(super) fn bound(
     split(points, members, *sizes.end(), progress)
 }
 
-/// Moves the rows of leaves that are too small to the nearest of the others.
+/// Moves the rows of clusters that are too small to the nearest of the others.
 fn dissolve(
     points: Points<'_>,
     centroids: &Centroids,
@@ -119,8 +119,8 @@ fn dissolve(
     }
     let rows = moved.iter().map(|row| *row as usize);
     let nearest = Centroids::new(values, points.dim())?.nearest(points, rows, progress)?;
-    for (row, leaf) in moved.into_iter().zip(nearest) {
-        if let Some(members) = stays.get_mut(leaf as usize) {
+    for (row, cluster) in moved.into_iter().zip(nearest) {
+        if let Some(members) = stays.get_mut(cluster as usize) {
             members.push(row);
         }
     }

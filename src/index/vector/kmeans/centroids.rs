@@ -1,4 +1,4 @@
-//! The centroids of leaves, ready to be compared with rows.
+//! The centroids of clusters, ready to be compared with rows.
 
 use super::arithmetic::Mean;
 use super::tile::{LANES, Panels, Tile};

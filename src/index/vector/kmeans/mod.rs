@@ -1,4 +1,4 @@
-//! Leaves of balanced hierarchical k-means: which rows of a vector column lie together in space.
+//! Clusters of balanced hierarchical k-means: which rows of a vector column lie together in space.
 //!
 //! Three steps, each a pure function to be run where CPU-heavy work is:
 //! 1. [`Centroids::train`] places the centroids by a sample of the rows. With a quarter of the rows sampled it
@@ -6,12 +6,12 @@
 //! 2. [`Centroids::assign`] finds the nearest centroid of each row: nearly all the rest. A row's answer
 //!    depends on that row alone, so threads may take a range of rows each, of any size ([`Points::slice`]),
 //!    and the answers are put one after another.
-//! 3. [`Leaves::build`] bounds the sizes, takes the true means and brings the leaves into order.
+//! 3. [`Clusters::build`] bounds the sizes, takes the true means and brings the clusters into order.
 //!
-//! [`Leaves::train`] is all three on one thread.
+//! [`Clusters::train`] is all three on one thread.
 //!
-//! **Invariants:** a leaf has at most twice the rows asked for and, unless it is the only one, at least a
-//! quarter, whatever the data. The same rows and seed give the same leaves, bit by bit, on every processor
+//! **Invariants:** a cluster has at most twice the rows asked for and, unless it is the only one, at least a
+//! quarter, whatever the data. The same rows and seed give the same clusters, bit by bit, on every processor
 //! and however the rows were divided among threads: every sum is taken in a fixed order, no multiplication is
 //! fused with an addition, and ties go to the lower number.
 
@@ -32,14 +32,14 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use centroids::Centroids;
 
-/// The leaves of a column, in the order in which they are to lie on disk: neighbours in space are neighbours.
+/// The clusters of a column, in the order in which they are to lie on disk: neighbours in space are neighbours.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Leaves {
-    /// The mean of the rows of each leaf, leaf by leaf.
+pub(crate) struct Clusters {
+    /// The mean of the rows of each cluster, cluster by cluster.
     pub(crate) centroids: Vec<f32>,
-    /// How many rows each leaf has.
+    /// How many rows each cluster has.
     pub(crate) sizes: Vec<u32>,
-    /// The leaf of each row.
+    /// The cluster of each row.
     pub(crate) assignment: Vec<u32>,
 }
 
@@ -91,53 +91,59 @@ impl<'a> Points<'a> {
     }
 }
 
-/// How leaves are made.
+/// How clusters are made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Training {
-    /// How many rows a leaf is to have: it has between a quarter of them and twice as many.
-    pub(crate) leaf_rows: usize,
-    /// How many rows are sampled for each leaf. Default: 128.
-    pub(crate) sample_per_leaf: usize,
+    /// How many rows a cluster is to have: it has between a quarter of them and twice as many.
+    pub(crate) cluster_rows: usize,
+    /// How many rows are sampled for each cluster. Default: 128.
+    pub(crate) sample_per_cluster: usize,
     /// How often centroids are moved, at most, at each of the two levels; at least once. Default: 10.
     pub(crate) iterations: usize,
-    /// How often the centroids of all leaves are moved together, after the two levels. Default: 2.
+    /// How often the centroids of all clusters are moved together, after the two levels. Default: 2.
     pub(crate) refinements: usize,
     /// What the sample and the first centroids are drawn by.
     pub(crate) seed: u64,
 }
 
 impl Training {
-    pub(crate) fn new(leaf_rows: usize, seed: u64) -> Self {
-        Self { leaf_rows: leaf_rows.max(1), sample_per_leaf: 128, iterations: 10, refinements: 2, seed }
+    pub(crate) fn new(cluster_rows: usize, seed: u64) -> Self {
+        Self {
+            cluster_rows: cluster_rows.max(1),
+            sample_per_cluster: 128,
+            iterations: 10,
+            refinements: 2,
+            seed,
+        }
     }
 
-    /// How many leaves so many rows make before sizes are bounded.
-    fn leaves(&self, rows: usize) -> usize {
-        let target = self.leaf_rows.max(1);
+    /// How many clusters so many rows make before sizes are bounded.
+    fn clusters(&self, rows: usize) -> usize {
+        let target = self.cluster_rows.max(1);
         ((rows + target / 2) / target).max(1)
     }
 
     fn sample(&self, rows: usize) -> usize {
-        self.leaves(rows).saturating_mul(self.sample_per_leaf.max(1)).min(rows)
+        self.clusters(rows).saturating_mul(self.sample_per_cluster.max(1)).min(rows)
     }
 
     /// About what [`Progress::done`] comes to for so many rows.
     pub(crate) fn work(&self, rows: usize) -> u64 {
-        let (leaves, sample) = (self.leaves(rows), self.sample(rows));
-        let coarse = train::cells(leaves);
-        let level = sample.saturating_mul(coarse + leaves / coarse).saturating_mul(self.iterations);
-        let together = sample.saturating_mul(leaves).saturating_mul(self.refinements);
-        level.saturating_add(together).saturating_add(rows.saturating_mul(leaves)) as u64
+        let (clusters, sample) = (self.clusters(rows), self.sample(rows));
+        let coarse = train::cells(clusters);
+        let level = sample.saturating_mul(coarse + clusters / coarse).saturating_mul(self.iterations);
+        let together = sample.saturating_mul(clusters).saturating_mul(self.refinements);
+        level.saturating_add(together).saturating_add(rows.saturating_mul(clusters)) as u64
     }
 
-    /// The most rows of a leaf.
+    /// The most rows of a cluster.
     fn most(&self) -> usize {
-        self.leaf_rows.max(1).saturating_mul(2)
+        self.cluster_rows.max(1).saturating_mul(2)
     }
 
-    /// The fewest rows of a leaf that has neighbours.
+    /// The fewest rows of a cluster that has neighbours.
     fn least(&self) -> usize {
-        self.leaf_rows / 4
+        self.cluster_rows / 4
     }
 }
 

@@ -1,4 +1,4 @@
-//! Cutting rows in two where they are spread most: what splits a leaf, and, cut by cut, what puts leaves that
+//! Cutting rows in two where they are spread most: what splits a cluster, and, cut by cut, what puts clusters that
 //! lie near each other in space near each other on disk.
 
 use super::arithmetic::{Mean, dot, square_distance};

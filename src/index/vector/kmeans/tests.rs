@@ -1,4 +1,4 @@
-//! Leaves of small made-up columns: sizes, order, quality, and data without structure.
+//! Clusters of small made-up columns: sizes, order, quality, and data without structure.
 
 use super::arithmetic::{Mean, square_distance};
 use super::*;
@@ -30,32 +30,32 @@ fn points(values: &[f32]) -> Points<'_> {
     Points::new(values, DIM).unwrap()
 }
 
-fn train(values: &[f32], leaf_rows: usize) -> Leaves {
-    let training = Training::new(leaf_rows, 7);
-    let leaves = Leaves::train(points(values), &training, &Progress::default()).unwrap();
-    check(points(values), &training, &leaves);
-    leaves
+fn train(values: &[f32], cluster_rows: usize) -> Clusters {
+    let training = Training::new(cluster_rows, 7);
+    let clusters = Clusters::train(points(values), &training, &Progress::default()).unwrap();
+    check(points(values), &training, &clusters);
+    clusters
 }
 
-/// What holds for all leaves: bounded, complete, and each centroid the mean of its rows.
-fn check(points: Points<'_>, training: &Training, leaves: &Leaves) {
-    let centroids = Points::new(&leaves.centroids, points.dim()).unwrap();
-    assert_eq!(centroids.rows(), leaves.sizes.len());
-    assert_eq!(leaves.assignment.len(), points.rows());
-    for (leaf, size) in leaves.sizes.iter().enumerate() {
-        let rows = (0..points.rows()).filter(|row| leaves.assignment[*row] as usize == leaf);
+/// What holds for all clusters: bounded, complete, and each centroid the mean of its rows.
+fn check(points: Points<'_>, training: &Training, clusters: &Clusters) {
+    let centroids = Points::new(&clusters.centroids, points.dim()).unwrap();
+    assert_eq!(centroids.rows(), clusters.sizes.len());
+    assert_eq!(clusters.assignment.len(), points.rows());
+    for (cluster, size) in clusters.sizes.iter().enumerate() {
+        let rows = (0..points.rows()).filter(|row| clusters.assignment[*row] as usize == cluster);
         let rows: Vec<_> = rows.map(|row| points.row(row)).collect();
         assert_eq!(rows.len(), *size as usize);
-        assert!(rows.len() <= training.most(), "{leaf}: {size}");
-        assert!(rows.len() >= training.least().max(1) || leaves.sizes.len() == 1, "{leaf}: {size}");
-        assert_eq!(Mean::of(points.dim(), rows), centroids.row(leaf));
+        assert!(rows.len() <= training.most(), "{cluster}: {size}");
+        assert!(rows.len() >= training.least().max(1) || clusters.sizes.len() == 1, "{cluster}: {size}");
+        assert_eq!(Mean::of(points.dim(), rows), centroids.row(cluster));
     }
 }
 
 /// The mean square distance of a row to its centroid.
 #[expect(clippy::cast_precision_loss, reason = "there are few rows")]
 fn distortion(points: Points<'_>, centroids: Points<'_>, assignment: &[u32]) -> f64 {
-    let gap = |(row, leaf): (&[f32], &u32)| square_distance(row, centroids.row(*leaf as usize));
+    let gap = |(row, cluster): (&[f32], &u32)| square_distance(row, centroids.row(*cluster as usize));
     points.iter().zip(assignment).map(gap).map(f64::from).sum::<f64>() / points.rows() as f64
 }
 
@@ -68,8 +68,8 @@ fn lloyd(points: Points<'_>, count: usize, rounds: usize) -> f64 {
     for _ in 0..rounds {
         nearest = centroids.assign(points, &Progress::default()).unwrap();
         let mut means = vec![Mean::new(points.dim()); count];
-        for (row, leaf) in points.iter().zip(&nearest) {
-            means[*leaf as usize].add(row);
+        for (row, cluster) in points.iter().zip(&nearest) {
+            means[*cluster as usize].add(row);
         }
         let values = means.iter().flat_map(Mean::values).collect();
         centroids = Centroids::new(values, points.dim()).unwrap();
@@ -78,13 +78,13 @@ fn lloyd(points: Points<'_>, count: usize, rounds: usize) -> f64 {
 }
 
 #[test]
-fn leaves_are_bounded_and_about_as_tight_as_plain_k_means() {
+fn clusters_are_bounded_and_about_as_tight_as_plain_k_means() {
     let values = clustered(12_000, 90, 1);
-    let leaves = train(&values, 100);
-    assert!((100..=140).contains(&leaves.sizes.len()), "{}", leaves.sizes.len());
-    let centroids = Points::new(&leaves.centroids, DIM).unwrap();
-    let found = distortion(points(&values), centroids, &leaves.assignment);
-    let plain = lloyd(points(&values), leaves.sizes.len(), 12);
+    let clusters = train(&values, 100);
+    assert!((100..=140).contains(&clusters.sizes.len()), "{}", clusters.sizes.len());
+    let centroids = Points::new(&clusters.centroids, DIM).unwrap();
+    let found = distortion(points(&values), centroids, &clusters.assignment);
+    let plain = lloyd(points(&values), clusters.sizes.len(), 12);
     assert!(found < 1.05 * plain, "{found} against {plain}");
 }
 
@@ -96,10 +96,10 @@ fn the_nearest_centroid_is_found_even_far_from_the_origin() {
         let (values, centers) = (shifted(&clustered(301, 5, 2)), shifted(&centers));
         let centroids = Centroids::new(centers.clone(), DIM).unwrap();
         let found = centroids.assign(points(&values), &Progress::default()).unwrap();
-        for (row, leaf) in points(&values).iter().zip(found) {
+        for (row, cluster) in points(&values).iter().zip(found) {
             let least =
                 points(&centers).iter().map(|c| square_distance(row, c)).fold(f32::INFINITY, f32::min);
-            let gap = square_distance(row, points(&centers).row(leaf as usize));
+            let gap = square_distance(row, points(&centers).row(cluster as usize));
             assert!(gap <= least * 1.0001, "{gap} instead of {least}");
         }
     }
@@ -126,30 +126,30 @@ fn a_seed_determines_every_bit() {
     let (one, two) = (train(&values, 60), train(&values, 60));
     assert_eq!(one, two);
     let bytes: Vec<u8> = one.centroids.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let leaves: Vec<u8> = one.assignment.iter().flat_map(|leaf| leaf.to_le_bytes()).collect();
-    let sums = (crate::codec::checksum(&bytes), crate::codec::checksum(&leaves));
+    let clusters: Vec<u8> = one.assignment.iter().flat_map(|cluster| cluster.to_le_bytes()).collect();
+    let sums = (crate::codec::checksum(&bytes), crate::codec::checksum(&clusters));
     assert_eq!(sums, (14_450_625_471_475_467_932, 5_334_424_165_684_282_698));
-    let other = Leaves::train(points(&values), &Training::new(60, 8), &Progress::default()).unwrap();
+    let other = Clusters::train(points(&values), &Training::new(60, 8), &Progress::default()).unwrap();
     assert_ne!(one, other);
 }
 
 #[test]
 fn neighbours_on_disk_are_neighbours_in_space() {
-    let leaves = train(&clustered(12_000, 30, 6), 60);
-    let centroids = Points::new(&leaves.centroids, DIM).unwrap();
+    let clusters = train(&clustered(12_000, 30, 6), 60);
+    let centroids = Points::new(&clusters.centroids, DIM).unwrap();
     let step = |a: usize, b: usize| f64::from(square_distance(centroids.row(a), centroids.row(b)));
     let count = centroids.rows();
-    let along: f64 = (1..count).map(|leaf| step(leaf - 1, leaf)).sum();
-    // 7 and the number of leaves may have a common factor; it is as good as chance all the same.
-    let across: f64 = (1..count).map(|leaf| step((leaf - 1) * 7 % count, leaf * 7 % count)).sum();
+    let along: f64 = (1..count).map(|cluster| step(cluster - 1, cluster)).sum();
+    // 7 and the number of clusters may have a common factor; it is as good as chance all the same.
+    let across: f64 = (1..count).map(|cluster| step((cluster - 1) * 7 % count, cluster * 7 % count)).sum();
     assert!(along < 0.6 * across, "{along} against {across}");
 }
 
 #[test]
 fn rows_that_cannot_be_told_apart_are_divided_by_number() {
-    let leaves = train(&vec![1.5; 2000 * DIM], 100);
-    assert!(leaves.sizes.iter().all(|size| *size == 125), "{:?}", leaves.sizes);
-    assert_eq!(leaves.centroids, vec![1.5; 16 * DIM]);
+    let clusters = train(&vec![1.5; 2000 * DIM], 100);
+    assert!(clusters.sizes.iter().all(|size| *size == 125), "{:?}", clusters.sizes);
+    assert_eq!(clusters.centroids, vec![1.5; 16 * DIM]);
     // Nearly all the same, with a few places besides.
     let mut values = vec![0.0; 3000 * DIM];
     for (row, value) in values.chunks_mut(DIM).step_by(37).zip([1.0, 2.0, 3.0].iter().cycle()) {
@@ -165,19 +165,19 @@ fn rows_that_cannot_be_told_apart_are_divided_by_number() {
 }
 
 #[test]
-fn few_rows_make_one_leaf_and_none_make_none() {
+fn few_rows_make_one_cluster_and_none_make_none() {
     assert!(train(&[], 10).sizes.is_empty());
     assert_eq!(train(&[2.0; DIM], 10).sizes, [1]);
     assert_eq!(train(&clustered(14, 3, 1), 10).sizes, [14]);
-    // As many leaves as rows, or nearly.
+    // As many clusters as rows, or nearly.
     let values = clustered(300, 20, 2);
-    let leaves = train(&values, 1);
-    assert!(leaves.sizes.len() >= 150);
+    let clusters = train(&values, 1);
+    assert!(clusters.sizes.len() >= 150);
     train(&values, 2);
     // As little work as can be asked for.
-    let training = Training { sample_per_leaf: 0, iterations: 0, refinements: 0, ..Training::new(10, 1) };
-    let leaves = Leaves::train(points(&values), &training, &Progress::default()).unwrap();
-    check(points(&values), &training, &leaves);
+    let training = Training { sample_per_cluster: 0, iterations: 0, refinements: 0, ..Training::new(10, 1) };
+    let clusters = Clusters::train(points(&values), &training, &Progress::default()).unwrap();
+    check(points(&values), &training, &clusters);
 }
 
 #[test]
@@ -197,11 +197,11 @@ fn large_values_and_far_rows_do_no_harm() {
 fn work_is_counted_and_can_be_cancelled() {
     let values = clustered(4000, 30, 11);
     let (training, progress) = (Training::new(40, 2), Progress::default());
-    Leaves::train(points(&values), &training, &progress).unwrap();
+    Clusters::train(points(&values), &training, &progress).unwrap();
     let (done, work) = (progress.done(), training.work(4000));
     assert!(done > work / 2 && done < 2 * work, "{done} of {work}");
     progress.cancel();
-    let error = Leaves::train(points(&values), &training, &progress).unwrap_err();
+    let error = Clusters::train(points(&values), &training, &progress).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
     assert!(progress.done() - done < work / 50, "it ends at once");
 }
@@ -217,7 +217,7 @@ fn what_does_not_fit_is_an_error() {
     for assignment in [&[0, 1][..], &[0, 2], &[0]] {
         let rows = Points::new(&values, 3).unwrap();
         let training = Training::new(1, 0);
-        let built = Leaves::build(rows, &centroids, assignment, &training, &Progress::default());
+        let built = Clusters::build(rows, &centroids, assignment, &training, &Progress::default());
         assert_eq!(built.is_ok(), assignment == [0, 1]);
     }
 }

@@ -1,6 +1,6 @@
 //! Where centroids come from: k-means in two levels over a sample of the rows, then together.
 //!
-//! The first level makes about √k cells. Each gets leaves by its weight (Sainte-Laguë), and k-means within it
+//! The first level makes about √k cells. Each gets clusters by its weight (Sainte-Laguë), and k-means within it
 //! places them: so no step compares a row with more than about √k centroids, but for the last few.
 
 use super::arithmetic::{Mean, square_distance};
@@ -8,7 +8,7 @@ use super::balance::{bound, means, members};
 use super::{Centroids, Points, Progress, Result, Training};
 use crate::index::vector::random::Random;
 
-/// Up to so many leaves, one level does.
+/// Up to so many clusters, one level does.
 const FLAT_MAX: usize = 16;
 /// How many rows for each centroid the first places are chosen from.
 const CANDIDATES: usize = 64;
@@ -16,28 +16,29 @@ const CANDIDATES: usize = 64;
 const SETTLED: usize = 500;
 
 /// How many cells the first level makes.
-pub(super) fn cells(leaves: usize) -> usize {
-    if leaves <= FLAT_MAX { 1 } else { leaves.isqrt() }
+pub(super) fn cells(clusters: usize) -> usize {
+    if clusters <= FLAT_MAX { 1 } else { clusters.isqrt() }
 }
 
 impl Centroids {
-    /// Places centroids for leaves of about [`Training::leaf_rows`] rows. There may be fewer than the rows
-    /// make leaves, if they have fewer distinct places; sizes are bounded by
-    /// [`Leaves::build`](super::Leaves::build).
+    /// Places centroids for clusters of about [`Training::cluster_rows`] rows. There may be fewer than the rows
+    /// make clusters, if they have fewer distinct places; sizes are bounded by
+    /// [`Clusters::build`](super::Clusters::build).
     ///
     /// # Errors
     /// [`ErrorKind::Closed`](crate::error::ErrorKind::Closed) if it was cancelled.
     pub(crate) fn train(points: Points<'_>, training: &Training, progress: &Progress) -> Result<Self> {
         let mut random = Random::new(training.seed);
-        let leaves = training.leaves(points.rows());
+        let clusters = training.clusters(points.rows());
         let all = 0..u32::try_from(points.rows()).unwrap_or(u32::MAX);
         let rows = random.sample(all.into_iter(), training.sample(points.rows()));
         let mut run = Run { points, iterations: training.iterations.max(1), random, progress };
-        let centroids = match cells(leaves) {
-            1 => run.place(&rows, leaves)?.0,
-            cells => run.two_levels(&rows, leaves, cells)?,
+        let centroids = match cells(clusters) {
+            1 => run.place(&rows, clusters)?.0,
+            cells => run.two_levels(&rows, clusters, cells)?,
         };
-        (0..training.refinements).try_fold(centroids, |centroids, _| run.together(&rows, leaves, &centroids))
+        (0..training.refinements)
+            .try_fold(centroids, |centroids, _| run.together(&rows, clusters, &centroids))
     }
 }
 
@@ -49,12 +50,12 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn two_levels(&mut self, rows: &[u32], leaves: usize, cells: usize) -> Result<Centroids> {
+    fn two_levels(&mut self, rows: &[u32], clusters: usize, cells: usize) -> Result<Centroids> {
         let (coarse, nearest) = self.place(rows, cells)?;
         let members = members(rows.iter().copied(), &nearest, coarse.len());
         let weights: Vec<_> = members.iter().map(Vec::len).collect();
-        let mut centroids = Vec::with_capacity(leaves * self.points.dim());
-        for (members, seats) in members.iter().zip(seats(&weights, leaves)) {
+        let mut centroids = Vec::with_capacity(clusters * self.points.dim());
+        for (members, seats) in members.iter().zip(seats(&weights, clusters)) {
             if seats > 0 {
                 centroids.extend_from_slice(self.place(members, seats)?.0.points().values);
             }
@@ -64,11 +65,11 @@ impl Run<'_> {
 
     /// Moves all centroids at once, with sizes bounded as far as a sample tells: what is far from all else,
     /// and small, gives its centroid to where there are too few.
-    fn together(&self, rows: &[u32], leaves: usize, centroids: &Centroids) -> Result<Centroids> {
+    fn together(&self, rows: &[u32], clusters: usize, centroids: &Centroids) -> Result<Centroids> {
         let places = rows.iter().map(|row| *row as usize);
         let nearest = centroids.nearest(self.points, places, self.progress)?;
         let members = members(rows.iter().copied(), &nearest, centroids.len());
-        let share = rows.len() / leaves;
+        let share = rows.len() / clusters;
         let sizes = share / 4..=(2 * share).max(2);
         let members = bound(self.points, centroids, members, sizes, self.progress)?;
         Centroids::new(means(self.points, &members, self.progress)?, self.points.dim())
@@ -131,8 +132,8 @@ impl Run<'_> {
     fn follow(&mut self, rows: &[u32], nearest: &[u32], before: &Centroids) -> Result<Centroids> {
         let dim = self.points.dim();
         let mut means = vec![Mean::new(dim); before.len()];
-        for (row, leaf) in rows.iter().zip(nearest) {
-            if let Some(mean) = means.get_mut(*leaf as usize) {
+        for (row, cluster) in rows.iter().zip(nearest) {
+            if let Some(mean) = means.get_mut(*cluster as usize) {
                 mean.add(self.points.row(*row as usize));
             }
         }
@@ -155,7 +156,7 @@ impl Run<'_> {
             return None;
         }
         *count /= 2;
-        let mut members = rows.iter().zip(nearest).filter(|(_, leaf)| **leaf == largest);
+        let mut members = rows.iter().zip(nearest).filter(|(_, cluster)| **cluster == largest);
         let size = members.clone().count();
         let (row, _) = members.nth(self.random.below(size))?;
         Some(self.points.row(*row as usize))

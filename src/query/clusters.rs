@@ -1,50 +1,50 @@
-//! The leaves of a centroid set at a query: in which order they are probed, how many of them, and whether that did.
+//! The clusters of a centroid set at a query: in which order they are probed, how many of them, and whether that did.
 
 use std::collections::HashSet;
 
 use super::probe::Effort;
 use crate::index::vector::{CurveAt, is_enough};
 
-/// Leaves that are brought into order at first.
+/// Clusters that are brought into order at first.
 const SORTED_MIN: usize = 64;
 
-/// The leaves of a set in the order of their scores, sorted as far as they are asked for.
+/// The clusters of a set in the order of their scores, sorted as far as they are asked for.
 pub(super) struct Order<'a> {
     scores: &'a [f32],
-    leaves: Vec<u32>,
+    clusters: Vec<u32>,
     sorted: usize,
 }
 
 impl<'a> Order<'a> {
     pub(super) fn new(scores: &'a [f32]) -> Self {
-        Self { scores, leaves: (0..).take(scores.len()).collect(), sorted: 0 }
+        Self { scores, clusters: (0..).take(scores.len()).collect(), sorted: 0 }
     }
 
-    /// The leaf of a rank.
+    /// The cluster of a rank.
     pub(super) fn get(&mut self, rank: usize) -> Option<u32> {
         self.sort(rank.saturating_add(1));
-        self.leaves.get(rank).copied()
+        self.clusters.get(rank).copied()
     }
 
-    /// The first so many leaves.
+    /// The first so many clusters.
     pub(super) fn first(&mut self, count: usize) -> &[u32] {
         self.sort(count);
-        self.leaves.get(..count).unwrap_or(&self.leaves)
+        self.clusters.get(..count).unwrap_or(&self.clusters)
     }
 
     fn sort(&mut self, count: usize) {
-        if count <= self.sorted || self.sorted == self.leaves.len() {
+        if count <= self.sorted || self.sorted == self.clusters.len() {
             return;
         }
-        let count = count.max(2 * self.sorted).clamp(SORTED_MIN, self.leaves.len().max(SORTED_MIN));
+        let count = count.max(2 * self.sorted).clamp(SORTED_MIN, self.clusters.len().max(SORTED_MIN));
         let scores = self.scores;
-        let score = |leaf: &u32| scores.get(*leaf as usize).copied().unwrap_or(f32::NAN);
+        let score = |cluster: &u32| scores.get(*cluster as usize).copied().unwrap_or(f32::NAN);
         let by_score = |a: &u32, b: &u32| score(a).total_cmp(&score(b)).then(a.cmp(b));
-        let Some(rest) = self.leaves.get_mut(self.sorted..) else { return };
+        let Some(rest) = self.clusters.get_mut(self.sorted..) else { return };
         let more = count - self.sorted;
         let some = if more < rest.len() { rest.select_nth_unstable_by(more, by_score).0 } else { rest };
         some.sort_unstable_by(by_score);
-        self.sorted = count.min(self.leaves.len());
+        self.sorted = count.min(self.clusters.len());
     }
 }
 
@@ -75,7 +75,7 @@ impl<'a> Curves<'a> {
         self.matches() / self.curves.iter().map(|share| share.codes).sum::<f64>().max(1.0)
     }
 
-    /// The share that the nearest `probes` leaves hold of the `limit` nearest matches, if these lie among the others
+    /// The share that the nearest `probes` clusters hold of the `limit` nearest matches, if these lie among the others
     /// evenly.
     pub(super) fn recall(&self, probes: usize, limit: usize) -> f64 {
         let matches = self.matches().max(1.0);
@@ -86,15 +86,15 @@ impl<'a> Curves<'a> {
         self.curves.iter().map(recall).sum()
     }
 
-    /// How many of the nearest of `leaves` leaves are worth so much effort.
-    pub(super) fn wanted(&self, effort: Effort, limit: usize, leaves: usize) -> usize {
+    /// How many of the nearest of `clusters` clusters are worth so much effort.
+    pub(super) fn wanted(&self, effort: Effort, limit: usize, clusters: usize) -> usize {
         let recall = match effort {
-            Effort::Probes(probes) => return probes.min(leaves),
+            Effort::Probes(probes) => return probes.min(clusters),
             Effort::Recall(recall) => recall,
-            Effort::Exact => return leaves,
+            Effort::Exact => return clusters,
         };
         let queries = self.curves.iter().map(|share| share.curve.queries()).fold(f64::INFINITY, f64::min);
-        let (mut low, mut high) = (1, leaves.max(1));
+        let (mut low, mut high) = (1, clusters.max(1));
         while low < high {
             let middle = usize::midpoint(low, high);
             if is_enough(self.recall(middle, limit), queries, recall) {
@@ -107,43 +107,43 @@ impl<'a> Curves<'a> {
     }
 }
 
-/// Leaves to probe.
+/// Clusters to probe.
 pub(super) struct Chosen {
     /// The nearest first.
-    pub(super) leaves: Vec<u32>,
+    pub(super) clusters: Vec<u32>,
     /// Whether there are no others with a match.
     pub(super) are_all: bool,
 }
 
 impl Chosen {
-    /// The nearest leaves.
+    /// The nearest clusters.
     pub(super) fn nearest(order: &mut Order<'_>, wanted: usize) -> Self {
-        let leaves = order.first(wanted).to_vec();
-        Self { are_all: leaves.len() >= order.leaves.len(), leaves }
+        let clusters = order.first(wanted).to_vec();
+        Self { are_all: clusters.len() >= order.clusters.len(), clusters }
     }
 
-    /// The nearest leaves with a match, `wanted` of them or more: as many as hold `enough` matches.
+    /// The nearest clusters with a match, `wanted` of them or more: as many as hold `enough` matches.
     pub(super) fn matching(
         order: &mut Order<'_>,
         wanted: usize,
         enough: f64,
         matches_of: impl Fn(u32) -> u64,
     ) -> Self {
-        let (mut leaves, mut rank, mut seen) = (Vec::new(), 0, 0.0);
-        while let Some(leaf) = order.get(rank).filter(|_| leaves.len() < wanted || seen < enough) {
-            let here = matches_of(leaf);
+        let (mut clusters, mut rank, mut seen) = (Vec::new(), 0, 0.0);
+        while let Some(cluster) = order.get(rank).filter(|_| clusters.len() < wanted || seen < enough) {
+            let here = matches_of(cluster);
             if here > 0 {
                 seen += here as f64;
-                leaves.push(leaf);
+                clusters.push(cluster);
             }
             rank += 1;
         }
-        Self { leaves, are_all: rank >= order.leaves.len() }
+        Self { clusters, are_all: rank >= order.clusters.len() }
     }
 }
 
-/// What the farther half of the leaves that were probed held of the nearest: about as much as is still to be found in
-/// leaves beyond.
+/// What the farther half of the clusters that were probed held of the nearest: about as much as is still to be found in
+/// clusters beyond.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Late {
     late: f64,
@@ -151,14 +151,14 @@ pub(super) struct Late {
 }
 
 impl Late {
-    /// Of these leaves, the nearest first, and the nearest that were found, with their estimates and leaves.
-    pub(super) fn new(leaves: &[u32], mut found: Vec<(f64, u32)>, limit: usize) -> Self {
+    /// Of these clusters, the nearest first, and the nearest that were found, with their estimates and clusters.
+    pub(super) fn new(clusters: &[u32], mut found: Vec<(f64, u32)>, limit: usize) -> Self {
         if limit < found.len() {
             found.select_nth_unstable_by(limit, |a, b| a.0.total_cmp(&b.0));
             found.truncate(limit);
         }
-        let farther: HashSet<u32> = leaves.iter().skip(leaves.len().div_ceil(2)).copied().collect();
-        let late = found.iter().filter(|(_, leaf)| farther.contains(leaf)).count();
+        let farther: HashSet<u32> = clusters.iter().skip(clusters.len().div_ceil(2)).copied().collect();
+        let late = found.iter().filter(|(_, cluster)| farther.contains(cluster)).count();
         Self { late: late as f64, of: found.len() as f64 }
     }
 
@@ -181,8 +181,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leaves_come_by_score_however_many_are_asked_for_at_a_time() {
-        let scores: Vec<f32> = (0..500_u16).map(|leaf| f32::from(leaf * 37 % 250)).collect();
+    fn clusters_come_by_score_however_many_are_asked_for_at_a_time() {
+        let scores: Vec<f32> = (0..500_u16).map(|cluster| f32::from(cluster * 37 % 250)).collect();
         let mut all: Vec<u32> = (0..500).collect();
         all.sort_by(|a, b| scores[*a as usize].total_cmp(&scores[*b as usize]).then(a.cmp(b)));
         let mut order = Order::new(&scores);
@@ -193,24 +193,24 @@ mod tests {
     }
 
     #[test]
-    fn leaves_without_a_match_are_passed_over() {
+    fn clusters_without_a_match_are_passed_over() {
         let scores: Vec<f32> = (0..100_u8).map(f32::from).collect();
-        let every_tenth = |leaf: u32| u64::from(leaf % 10 == 9) * 5;
+        let every_tenth = |cluster: u32| u64::from(cluster % 10 == 9) * 5;
         let chosen = |wanted, enough| Chosen::matching(&mut Order::new(&scores), wanted, enough, every_tenth);
-        assert_eq!(chosen(2, 0.0).leaves, [9, 19]);
-        assert_eq!(chosen(2, 20.0).leaves, [9, 19, 29, 39]);
+        assert_eq!(chosen(2, 0.0).clusters, [9, 19]);
+        assert_eq!(chosen(2, 20.0).clusters, [9, 19, 29, 39]);
         assert!(!chosen(9, 0.0).are_all);
         let all = chosen(11, 0.0);
-        assert!(all.are_all && all.leaves.len() == 10);
+        assert!(all.are_all && all.clusters.len() == 10);
     }
 
     #[test]
     fn who_still_finds_goes_on() {
-        let leaves: Vec<u32> = (0..10).collect();
+        let clusters: Vec<u32> = (0..10).collect();
         let found = |late: usize| {
             let found =
                 (0..16).map(|at| (f64::from(u8::try_from(at).unwrap()), if at < late { 7 } else { 2 }));
-            Late::new(&leaves, found.collect(), 16)
+            Late::new(&clusters, found.collect(), 16)
         };
         assert!(found(0).allows(0.99, None) && found(0).recall(None) > 0.999);
         assert!(!found(1).allows(0.9, None) && found(1).allows(0.8, None));
@@ -221,7 +221,7 @@ mod tests {
         assert!(found(2).allows(0.99, if_even) && !found(3).allows(0.9, if_even));
         // Only the nearest tell.
         let near = vec![(1.0, 0), (2.0, 1), (3.0, 9), (f64::NAN, 9)];
-        assert!(Late::new(&leaves, near, 2).allows(0.99, None));
-        assert!(Late::new(&leaves, Vec::new(), 16).allows(0.99, None));
+        assert!(Late::new(&clusters, near, 2).allows(0.99, None));
+        assert!(Late::new(&clusters, Vec::new(), 16).allows(0.99, None));
     }
 }
