@@ -1,13 +1,27 @@
-//! Bytes that go to a store and come back: checksums, bounded reading, framed JSON.
+//! Bytes that go to a store and come back: checksums, bounded reading, framed JSON, checked conversions.
 //!
 //! **Invariant:** nothing here panics or allocates more than the input justifies, whatever the bytes.
+//!
+//! Numbers change their width through these functions alone, in the whole crate. A saturating
+//! `try_from(..).unwrap_or(MAX)` in an encoder would write a wrong length under a right checksum.
+//!
+//! | from | to | with |
+//! |---|---|---|
+//! | `u32` | `usize`, an index | [`usize_of`] |
+//! | `usize` | `u64`, an offset or a length on the store | [`u64_of`] |
+//! | anything wider or signed | a field or an index that must hold it | [`to_u32`], [`to_usize`]: an internal error names what did not fit |
+//! | a length | bytes of a format | [`put_len_u16`], [`put_len_u32`] |
+//!
+//! Bytes from a store are read with [`Reader`]: what does not fit there is damage, not a bug.
 
 mod bitmap;
+mod convert;
 mod frame;
 mod packed;
 mod reader;
 
 pub(crate) use bitmap::rows_bitmap;
+pub(crate) use convert::{put_len_u16, put_len_u32, to_u32, to_usize, u64_of, usize_of};
 pub(crate) use frame::Frame;
 pub(crate) use packed::{Packer, Unpacker};
 pub(crate) use reader::Reader;

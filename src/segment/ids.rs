@@ -20,7 +20,7 @@ use bytes::Bytes;
 
 use super::compute;
 use crate::cache::{Blob, Span};
-use crate::codec::{CodecError, Reader, checksum};
+use crate::codec::{CodecError, Reader, checksum, put_len_u16, put_len_u32, to_u32, u64_of, usize_of};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::schema::Ids;
@@ -53,17 +53,17 @@ pub(super) struct IdBytes {
 }
 
 impl IdBytes {
-    pub(super) fn push(&mut self, ids: &Ids, at: usize) {
+    pub(super) fn push(&mut self, ids: &Ids, at: usize) -> Result<()> {
         match ids {
             Ids::U64(ids) => self.bytes.extend(ids.value(at).to_le_bytes()),
             Ids::Uuid(ids) => self.bytes.extend(ids.value(at)),
             Ids::String(ids) => {
                 let id = ids.value(at);
-                // At most `ID_BYTES_MAX`.
-                self.lengths.extend(u16::try_from(id.len()).unwrap_or(u16::MAX).to_le_bytes());
+                put_len_u16(&mut self.lengths, id.len())?;
                 self.bytes.extend(id.as_bytes());
             }
         }
+        Ok(())
     }
 
     fn len(&self) -> usize {
@@ -83,38 +83,40 @@ impl IdIndexBuilder {
     }
 
     /// Adds the id at `at`, which lies in `row`.
-    pub(super) fn push(&mut self, ids: &Ids, at: usize, row: u32) {
+    pub(super) fn push(&mut self, ids: &Ids, at: usize, row: u32) -> Result<()> {
         if self.rows.is_empty() {
-            self.fences.push(ids, at);
+            self.fences.push(ids, at)?;
         }
-        self.ids.push(ids, at);
+        self.ids.push(ids, at)?;
         self.rows.extend(row.to_le_bytes());
         // The longest id with its length and row, and the number of entries, must still fit.
         if 4 + self.rows.len() + self.ids.len() + 80 > BLOCK_BYTES_MAX {
-            self.close_block();
+            self.close_block()?;
         }
+        Ok(())
     }
 
-    fn close_block(&mut self) {
+    fn close_block(&mut self) -> Result<()> {
         if self.rows.is_empty() {
-            return;
+            return Ok(());
         }
         let start = self.blocks.len();
-        let entries = u32::try_from(self.rows.len() / 4).unwrap_or(u32::MAX);
+        let entries = to_u32(self.rows.len() / 4, "the number of ids in a block")?;
         self.blocks.extend(entries.to_le_bytes());
         self.blocks.append(&mut self.rows);
         self.ids.drain(&mut self.blocks);
         let block = self.blocks.get(start..).unwrap_or_default();
-        self.directory.extend((start as u64).to_le_bytes());
-        self.directory.extend(u32::try_from(block.len()).unwrap_or(u32::MAX).to_le_bytes());
+        self.directory.extend(u64_of(start).to_le_bytes());
+        put_len_u32(&mut self.directory, block.len())?;
         self.directory.extend(entries.to_le_bytes());
         self.directory.extend(checksum(block).to_le_bytes());
         self.count += 1;
+        Ok(())
     }
 
     /// The head and the blocks.
-    pub(super) fn finish(mut self) -> (Vec<u8>, Vec<u8>) {
-        self.close_block();
+    pub(super) fn finish(mut self) -> Result<(Vec<u8>, Vec<u8>)> {
+        self.close_block()?;
         let mut head = Vec::new();
         head.extend(MAGIC);
         head.extend(VERSION.to_le_bytes());
@@ -122,7 +124,7 @@ impl IdIndexBuilder {
         head.extend(self.count.to_le_bytes());
         head.append(&mut self.directory);
         self.fences.drain(&mut head);
-        (head, self.blocks)
+        Ok((head, self.blocks))
     }
 }
 
@@ -178,7 +180,7 @@ impl IdHead {
         if reader.u16()? != code(kind) {
             return Err(CodecError::malformed(WHAT, "another kind of id"));
         }
-        let count = reader.u32()? as usize;
+        let count = usize_of(reader.u32()?);
         let mut places = Vec::new();
         let (mut entries, mut end) = (0u64, blocks.start);
         for _ in 0..count {
@@ -218,7 +220,7 @@ impl IdHead {
         if entries != place.entries {
             return Err(bad("wrong number of entries"));
         }
-        let entries = entries as usize;
+        let entries = usize_of(entries);
         let (rows, _) = reader.take(entries.saturating_mul(4))?.as_chunks::<4>();
         let rows: Arc<[u32]> = rows.iter().map(|row| u32::from_le_bytes(*row)).collect();
         let ids = decode_ids(self.kind, entries, &mut reader)?;
@@ -330,7 +332,7 @@ impl IdIndex {
                 break;
             }
             wanted.insert(number);
-            entries += place.entries as usize;
+            entries += usize_of(place.entries);
         }
         let blocks = self.load(env, wanted).await?;
         let after = after.cloned();
@@ -362,7 +364,7 @@ impl IdIndex {
                 break;
             }
             wanted.insert(number);
-            entries += place.entries as usize;
+            entries += usize_of(place.entries);
         }
         let blocks = self.load(env, wanted).await?;
         let before = before.cloned();
@@ -491,9 +493,9 @@ mod tests {
         let mut builder = IdIndexBuilder::new(kind);
         for at in 0..array.len() {
             // Rows in another order than ids.
-            builder.push(&array, at, (all.len() - 1 - at) as u32);
+            builder.push(&array, at, (all.len() - 1 - at) as u32).unwrap();
         }
-        let (head, blocks) = builder.finish();
+        let (head, blocks) = builder.finish().unwrap();
         let range = 0..blocks.len() as u64;
         let head = IdHead::decode(kind, all.len() as u32, &range, &head).unwrap();
         assert!(head.blocks.iter().all(|b| b.span.end - b.span.start <= BLOCK_BYTES_MAX as u64));
@@ -559,8 +561,8 @@ mod tests {
     fn hostile_heads_are_errors() {
         let mut builder = IdIndexBuilder::new(IdKind::String);
         let array = StringArray::from(vec!["a", "b", "c"]);
-        (0..3).for_each(|at| builder.push(&Ids::String(array.clone()), at, at as u32));
-        let (head, blocks) = builder.finish();
+        (0..3).for_each(|at| builder.push(&Ids::String(array.clone()), at, at as u32).unwrap());
+        let (head, blocks) = builder.finish().unwrap();
         let range = 0..blocks.len() as u64;
         let read = |head: &[u8], rows| IdHead::decode(IdKind::String, rows, &range, head);
         assert!(read(&head, 4).is_err());

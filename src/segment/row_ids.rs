@@ -15,7 +15,7 @@ use roaring::RoaringBitmap;
 use super::compute;
 use super::ids::{IdBytes, code};
 use crate::cache::{Blob, Span};
-use crate::codec::{CodecError, Reader, checksum};
+use crate::codec::{CodecError, Reader, checksum, put_len_u32, to_usize};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::schema::Ids;
@@ -43,39 +43,41 @@ impl RowIdsBuilder {
         Self { kind, blocks, directory, count: 0, open: IdBytes::default(), open_rows: 0 }
     }
 
-    pub(super) fn push(&mut self, ids: &Ids) {
+    pub(super) fn push(&mut self, ids: &Ids) -> Result<()> {
         for at in 0..ids.len() {
-            self.open.push(ids, at);
+            self.open.push(ids, at)?;
             self.open_rows += 1;
             if self.open_rows == BLOCK_ROWS {
-                self.close();
+                self.close_block()?;
             }
         }
+        Ok(())
     }
 
-    fn close(&mut self) {
+    fn close_block(&mut self) -> Result<()> {
         if self.open_rows == 0 {
-            return;
+            return Ok(());
         }
         let start = self.blocks.len();
         self.open.drain(&mut self.blocks);
         let block = self.blocks.get(start..).unwrap_or_default();
-        self.directory.extend(u32::try_from(block.len()).unwrap_or(u32::MAX).to_le_bytes());
+        put_len_u32(&mut self.directory, block.len())?;
         self.directory.extend(checksum(block).to_le_bytes());
         self.count += 1;
         self.open_rows = 0;
+        Ok(())
     }
 
     /// The head and the blocks.
-    pub(super) fn finish(mut self) -> (Vec<u8>, Vec<u8>) {
-        self.close();
+    pub(super) fn finish(mut self) -> Result<(Vec<u8>, Vec<u8>)> {
+        self.close_block()?;
         let mut head = Vec::new();
         head.extend(MAGIC);
         head.extend(VERSION.to_le_bytes());
         head.extend(code(self.kind).to_le_bytes());
         head.extend(self.count.to_le_bytes());
         head.append(&mut self.directory);
-        (head, self.blocks)
+        Ok((head, self.blocks))
     }
 }
 
@@ -126,7 +128,7 @@ impl RowIds {
         let spans = wanted.iter().filter_map(|block| self.blocks.get(*block as usize)).cloned();
         let bytes = self.blob.read_many(&spans.collect::<Vec<_>>()).await?;
         let (kind, all, rows) = (self.kind, self.rows, rows.clone());
-        let items = usize::try_from(rows.len()).unwrap_or(usize::MAX);
+        let items = to_usize(rows.len(), "the number of rows")?;
         let work = move || match kind {
             IdKind::U64 => {
                 let ids = fixed(all, &rows, wanted, &bytes)?.into_iter().map(u64::from_le_bytes);

@@ -30,7 +30,7 @@ use roaring::RoaringBitmap;
 use super::compute;
 use super::meta::{FileMeta, Section};
 use crate::cache::{Blob, Span};
-use crate::codec::{CodecError, Reader, checksum, rows_bitmap};
+use crate::codec::{CodecError, Reader, checksum, put_len_u32, rows_bitmap, usize_of};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::schema::VectorColumn;
@@ -97,7 +97,7 @@ impl VectorWriter {
     pub(super) fn finish(mut self, index: Option<Vec<u8>>) -> Result<(Bytes, FileMeta)> {
         let offset = self.bytes.len() as u64;
         let length = (HEADER + self.nulls.serialized_size()) as u64;
-        let header = self.header(offset, length);
+        let header = self.header(offset, length)?;
         let mut head = header.clone();
         self.nulls.serialize_into(&mut head).map_err(|e| Error::internal(format!("roaring: {e}")))?;
         self.bytes.splice(..HEADER, header);
@@ -113,19 +113,19 @@ impl VectorWriter {
         Ok((self.bytes.into(), meta))
     }
 
-    fn header(&self, head: u64, head_length: u64) -> Vec<u8> {
+    fn header(&self, head: u64, head_length: u64) -> Result<Vec<u8>> {
         let mut header = Vec::with_capacity(HEADER);
         header.extend(MAGIC);
         header.extend(VERSION.to_le_bytes());
         header.extend(code(self.shape.element).to_le_bytes());
-        for number in [self.shape.dimension, self.rows as usize, stride(self.shape), 0] {
-            header.extend(u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+        for number in [self.shape.dimension, usize_of(self.rows), stride(self.shape), 0] {
+            put_len_u32(&mut header, number)?;
         }
         for number in [self.base, head, head_length] {
             header.extend(number.to_le_bytes());
         }
         header.resize(HEADER, 0);
-        header
+        Ok(header)
     }
 }
 

@@ -114,10 +114,10 @@ impl SegmentBuilder {
             file.section(COLUMNS_BLOCKS, &blocks);
         }
         drop(blocks);
-        let (head, blocks) = ids.finish();
+        let (head, blocks) = ids.finish()?;
         file.section(ID_BLOCKS, &blocks);
         file.section(ID_HEAD, &head);
-        let (head, blocks) = columns.ids.finish();
+        let (head, blocks) = columns.ids.finish()?;
         file.section(ROW_ID_BLOCKS, &blocks);
         file.section(ROW_ID_HEAD, &head);
         file.section(SUMS, &sums::encode(&parquet));
@@ -169,7 +169,7 @@ fn index_ids(kind: IdKind, source: &Source, places: &[u32]) -> Result<IdIndexBui
     let mut index = IdIndexBuilder::new(kind);
     for ((batch, row), place) in source.rows().zip(places) {
         if let Some(ids) = columns.get(batch) {
-            index.push(ids, row, *place);
+            index.push(ids, row, *place)?;
         }
     }
     Ok(index)
@@ -220,7 +220,7 @@ impl Columns {
 
     fn push(&mut self, batch: &RecordBatch) -> Result<()> {
         self.parquet.push(&batch.project(&self.attributes).or_internal()?)?;
-        self.ids.push(&Ids::new(self.kind, batch.column(0))?);
+        self.ids.push(&Ids::new(self.kind, batch.column(0))?)?;
         self.weights.push(batch);
         if let Some(text) = &mut self.text {
             text.push(batch)?;
