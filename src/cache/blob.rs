@@ -66,7 +66,7 @@ impl Blob {
     }
 
     /// The bytes of each span, in their order, in one round trip: near ones are joined into one request, and
-    /// all requests are issued together. Bytes with the wrong sum are asked for once more, for the damage may
+    /// all requests are issued together. Bytes with the wrong checksum are asked for once more, for the damage may
     /// be on the way; then they are an error.
     pub(crate) async fn read_many(&self, spans: &[Span]) -> Result<Vec<Bytes>> {
         let found: Vec<Option<Bytes>> = spans.iter().map(|span| self.in_memory(span)).collect();
@@ -77,7 +77,7 @@ impl Blob {
         Ok(found.map(|(found, span)| found.unwrap_or_else(|| pick(&pieces, span))).collect())
     }
 
-    /// What `decode` makes of the bytes of each span, for formats with sums of their own. If it finds them
+    /// What `decode` makes of the bytes of each span, for formats with checksums of their own. If it finds them
     /// damaged they are read once more, past the cache.
     pub(crate) async fn read_decoded<T, F>(
         &self,
@@ -183,7 +183,7 @@ impl Blob {
         join(spans).into_iter().map(depart).collect()
     }
 
-    /// The pieces of one request, each with its sum checked.
+    /// The pieces of one request, each with its checksum verified.
     fn send(&self, request: Request) -> impl Future<Output = Result<Vec<Piece>>> + Send + use<> {
         let (backend, key) = (Arc::clone(&self.backend), Arc::clone(&self.key));
         async move {
@@ -196,7 +196,7 @@ impl Blob {
                     let cause = format!("{} bytes came for the range {:?}", bytes.len(), request.whole);
                     Error::corrupt(&key, cause)
                 })?;
-                if span.sum.is_some_and(|sum| checksum(&piece) != sum) {
+                if span.checksum.is_some_and(|expected| checksum(&piece) != expected) {
                     let cause = format!("checksum mismatch of the range {:?}", span.range());
                     return Err(Error::corrupt(&key, cause));
                 }
@@ -442,14 +442,14 @@ mod tests {
         for cache in [BlockCache::memory(8 * MIB), BlockCache::off()] {
             let blob = store.blob(&cache);
             let span = |range: Range<u64>| Span {
-                sum: Some(checksum(&store.expected(range.clone()))),
+                checksum: Some(checksum(&store.expected(range.clone()))),
                 ..range.into()
             };
             let before = store.requests().len();
             store.damage_next();
             assert_eq!(blob.read(span(5..10)).await?, store.expected(5..10));
             assert_eq!(store.requests().len() - before, 2, "once more, and it was right");
-            let wrong = Span { sum: Some(7), ..(20..30).into() };
+            let wrong = Span { checksum: Some(7), ..(20..30).into() };
             assert_eq!(blob.read(wrong).await.unwrap_err().kind(), ErrorKind::Corrupt);
             assert_eq!(store.requests().len() - before, 4, "once more and no more");
         }

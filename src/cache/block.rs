@@ -13,7 +13,7 @@ pub(crate) struct Span {
     pub(crate) start: u64,
     pub(crate) end: u64,
     /// Their XXH3-64, if it is known. It is checked when they come from the store; what is cached is sound.
-    pub(crate) sum: Option<u64>,
+    pub(crate) checksum: Option<u64>,
 }
 
 impl Span {
@@ -29,7 +29,7 @@ impl Span {
 
 impl From<Range<u64>> for Span {
     fn from(range: Range<u64>) -> Self {
-        Self { start: range.start, end: range.end, sum: None }
+        Self { start: range.start, end: range.end, checksum: None }
     }
 }
 

@@ -270,17 +270,17 @@ fn not_followed() -> OpenOptions {
 /// A block with a checksum over it and its key.
 #[derive(Clone, Debug)]
 struct Sealed {
-    sum: u64,
+    checksum: u64,
     block: Bytes,
 }
 
 impl Sealed {
     fn new(key: &BlockKey, block: Bytes) -> Self {
-        Self { sum: seal(key, &block), block }
+        Self { checksum: seal(key, &block), block }
     }
 
     fn open(self, key: &BlockKey) -> Option<Bytes> {
-        (self.sum == seal(key, &self.block)).then_some(self.block)
+        (self.checksum == seal(key, &self.block)).then_some(self.block)
     }
 }
 
@@ -314,16 +314,16 @@ impl Code for BlockKey {
 
 impl Code for Sealed {
     fn encode(&self, writer: &mut impl Write) -> foyer::Result<()> {
-        self.sum.encode(writer)?;
+        self.checksum.encode(writer)?;
         writer.write_all(&self.block).map_err(foyer::Error::io_error)
     }
 
     fn decode(reader: &mut impl Read) -> foyer::Result<Self> {
-        let sum = u64::decode(reader)?;
+        let checksum = u64::decode(reader)?;
         let mut block = Vec::new();
         // foyer hands over just the bytes of the value.
         reader.read_to_end(&mut block).map_err(foyer::Error::io_error)?;
-        Ok(Self { sum, block: block.into() })
+        Ok(Self { checksum, block: block.into() })
     }
 
     fn estimated_size(&self) -> usize {

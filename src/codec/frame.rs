@@ -40,8 +40,8 @@ impl Frame {
         if len != json.len() {
             return Err(CodecError::Truncated { what });
         }
-        let sum = words.next().and_then(|w| u64::from_str_radix(w, 16).ok()).ok_or_else(magic)?;
-        if sum != checksum(json) || words.next().is_some() {
+        let expected = words.next().and_then(|w| u64::from_str_radix(w, 16).ok()).ok_or_else(magic)?;
+        if expected != checksum(json) || words.next().is_some() {
             return Err(CodecError::Checksum { what });
         }
         serde_json::from_slice(json).map_err(|e| CodecError::malformed(what, e))

@@ -37,7 +37,7 @@ impl Deletes {
         let bytes = encode(rows)?;
         let count = u32::try_from(rows.len()).map_err(|_| Error::internal("too many dead rows"))?;
         let size = bytes.len() as u64;
-        let checksum = trailer(&bytes).map_or(0, |(_, sum)| sum);
+        let checksum = split_checksum(&bytes).map_or(0, |(_, checksum)| checksum);
         backend.put(&keys.deletes(manifest, nonce), bytes, PutMode::Overwrite).await?;
         Ok(DeletesMeta { manifest, nonce, count, size, checksum })
     }
@@ -67,14 +67,14 @@ fn encode(rows: &RoaringBitmap) -> Result<Bytes> {
     bytes.extend([0; 2]);
     bytes.extend((length as u64).to_le_bytes());
     rows.serialize_into(&mut bytes).map_err(|e| Error::internal(format!("roaring: {e}")))?;
-    let sum = checksum(&bytes);
-    bytes.extend(sum.to_le_bytes());
+    let checksum = checksum(&bytes);
+    bytes.extend(checksum.to_le_bytes());
     Ok(bytes.into())
 }
 
 fn decode(bytes: &[u8], meta: &DeletesMeta, rows: u32) -> Result<RoaringBitmap, CodecError> {
-    let (body, sum) = trailer(bytes).ok_or(CodecError::Truncated { what: WHAT })?;
-    if checksum(body) != sum || sum != meta.checksum {
+    let (body, stored) = split_checksum(bytes).ok_or(CodecError::Truncated { what: WHAT })?;
+    if checksum(body) != stored || stored != meta.checksum {
         return Err(CodecError::Checksum { what: WHAT });
     }
     let mut reader = Reader::new(WHAT, body);
@@ -90,8 +90,8 @@ fn decode(bytes: &[u8], meta: &DeletesMeta, rows: u32) -> Result<RoaringBitmap, 
     Ok(dead)
 }
 
-fn trailer(bytes: &[u8]) -> Option<(&[u8], u64)> {
-    bytes.split_last_chunk().map(|(body, sum)| (body, u64::from_le_bytes(*sum)))
+fn split_checksum(bytes: &[u8]) -> Option<(&[u8], u64)> {
+    bytes.split_last_chunk().map(|(body, checksum)| (body, u64::from_le_bytes(*checksum)))
 }
 
 #[cfg(test)]
@@ -102,7 +102,7 @@ mod tests {
     fn dead_rows_read_back_and_every_damage_is_noticed() {
         for rows in [RoaringBitmap::new(), (0..70_000).step_by(3).collect(), [5, 9, 99_999].into()] {
             let bytes = encode(&rows).unwrap();
-            let (checksum, size) = (trailer(&bytes).unwrap().1, bytes.len() as u64);
+            let (checksum, size) = (split_checksum(&bytes).unwrap().1, bytes.len() as u64);
             let count = u32::try_from(rows.len()).unwrap();
             let meta = DeletesMeta { manifest: 1, nonce: Uuid::nil(), count, size, checksum };
             assert!(size <= CONTAINER_BYTES_MAX * 3);

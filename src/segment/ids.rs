@@ -187,7 +187,7 @@ impl IdHead {
             let start = blocks.start.saturating_add(reader.u64()?);
             let stop = start.saturating_add(reader.u32()?.into());
             let entries_here = reader.u32()?;
-            let span = Span { start, end: stop, sum: Some(reader.u64()?) };
+            let span = Span { start, end: stop, checksum: Some(reader.u64()?) };
             if span.start != end || entries_here == 0 {
                 return Err(CodecError::malformed(WHAT, "blocks do not follow each other"));
             }
@@ -575,8 +575,8 @@ mod tests {
                 bad[at] ^= mask;
                 if let Ok(head) = read(&bad, 3) {
                     // Only the checksum and the fence may differ, and then the block does not fit.
-                    let sums_differ = head.blocks[0].span.sum != sound.blocks[0].span.sum;
-                    assert!(sums_differ || head.decode_block(0, &blocks).is_err(), "byte {at}");
+                    let checksums_differ = head.blocks[0].span.checksum != sound.blocks[0].span.checksum;
+                    assert!(checksums_differ || head.decode_block(0, &blocks).is_err(), "byte {at}");
                 }
             }
         }

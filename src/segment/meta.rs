@@ -105,10 +105,10 @@ impl Section {
         self.offset..self.offset.saturating_add(self.length)
     }
 
-    /// Where it lies, with the sum it must have.
+    /// Where it lies, with the checksum it must have.
     pub(super) fn span(&self) -> Span {
         let Range { start, end } = self.range();
-        Span { start, end, sum: Some(self.checksum) }
+        Span { start, end, checksum: Some(self.checksum) }
     }
 }
 

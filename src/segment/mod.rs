@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `rows.parquet` | the id and the attributes in row order: plain Parquet, for any engine |
 //! | `vector.<column>` | exact vectors in row order at a fixed stride, each with its checksum |
-//! | `attributes` | the id index, the id of each row, the block sums of `rows.parquet`, the weights of its rows |
+//! | `attributes` | the id index, the id of each row, the block checksums of `rows.parquet`, the weights of its rows |
 //! | `text` | the index of the text columns, if there are any |
 //! | `deletes.<manifest>-<nonce>` | the rows that are dead as of a manifest |
 //!
@@ -15,6 +15,7 @@
 //! against a checksum that the meta states, or that a section so checked states, before it is parsed; and
 //! nothing but [`RowOrder`] says in which order rows lie.
 
+mod checksums;
 mod deletes;
 mod ids;
 mod indexing;
@@ -24,7 +25,6 @@ mod row_ids;
 mod rows;
 mod source;
 mod statistics;
-mod sums;
 mod vectors;
 mod weights;
 mod writer;

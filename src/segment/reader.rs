@@ -11,15 +11,15 @@ use bytes::Bytes;
 use futures::future::{try_join, try_join_all, try_join4};
 use roaring::RoaringBitmap;
 
+use super::checksums::ChecksummedFile;
 use super::ids::{IdBlock, IdHead, IdIndex};
 use super::meta::{FileMeta, Section, SegmentMeta};
 use super::row_ids::RowIds;
 use super::rows::{FOOTER, Rows};
-use super::sums::Summed;
 use super::vectors::{HEAD, INDEX, Vectors, seed};
 use super::weights::Weights;
 use super::writer::{
-    COLUMNS_BLOCKS, COLUMNS_HEAD, ID_BLOCKS, ID_HEAD, ROW_ID_BLOCKS, ROW_ID_HEAD, SUMS, WEIGHTS,
+    CHECKSUMS, COLUMNS_BLOCKS, COLUMNS_HEAD, ID_BLOCKS, ID_HEAD, ROW_ID_BLOCKS, ROW_ID_HEAD, WEIGHTS,
 };
 use crate::cache::{Blob, BlockCache, Shared};
 use crate::codec::CodecError;
@@ -68,7 +68,7 @@ struct Files {
     id_blocks: Section,
     row_id_head: Section,
     row_id_blocks: Section,
-    sums: Section,
+    checksums: Section,
     weights: Section,
     /// The head and the blocks of the attribute index.
     columns: Option<(Section, Section)>,
@@ -88,7 +88,7 @@ struct VectorFile {
 
 /// What of the files is read first.
 struct Heads {
-    /// The sections of `attributes`: the heads of ids, sums, weights, the head of the attribute index if there is
+    /// The sections of `attributes`: the heads of ids, checksums, weights, the head of the attribute index if there is
     /// one, and the id blocks if they are kept.
     attributes: Vec<Bytes>,
     footer: Bytes,
@@ -350,7 +350,7 @@ impl Files {
             id_blocks: meta.attributes.section(ID_BLOCKS)?,
             row_id_head: meta.attributes.section(ROW_ID_HEAD)?,
             row_id_blocks: meta.attributes.section(ROW_ID_BLOCKS)?,
-            sums: meta.attributes.section(SUMS)?,
+            checksums: meta.attributes.section(CHECKSUMS)?,
             weights: meta.attributes.section(WEIGHTS)?,
             columns: section(COLUMNS_HEAD).zip(section(COLUMNS_BLOCKS)),
             vectors: vectors.map(vector).collect::<Result<_, CodecError>>()?,
@@ -360,7 +360,7 @@ impl Files {
     /// What is always needed.
     async fn read(&self, env: &Env, shared: &Shared) -> Result<Heads> {
         let mut sections =
-            vec![self.id_head.span(), self.row_id_head.span(), self.sums.span(), self.weights.span()];
+            vec![self.id_head.span(), self.row_id_head.span(), self.checksums.span(), self.weights.span()];
         sections.extend(self.columns.map(|(head, _)| head.span()));
         sections.extend((self.id_blocks.length <= RESIDENT_BYTES_MAX).then(|| self.id_blocks.span()));
         let text = async {
@@ -427,9 +427,9 @@ impl Files {
         schema: &Schema,
         meta: &SegmentMeta,
         bytes: &[Bytes],
-    ) -> Result<(IdIndex, RowIds, Summed, Weights, Option<AttributeIndex>), CodecError> {
+    ) -> Result<(IdIndex, RowIds, ChecksummedFile, Weights, Option<AttributeIndex>), CodecError> {
         let missing = CodecError::Truncated { what: "attributes" };
-        let [head, row_ids, sums, weights, blocks @ ..] = bytes else { return Err(missing) };
+        let [head, row_ids, checksums, weights, blocks @ ..] = bytes else { return Err(missing) };
         let (attributes, blocks) = match (&self.columns, blocks) {
             (None, blocks) => (None, blocks),
             (Some((_, section)), [head, blocks @ ..]) => {
@@ -443,7 +443,7 @@ impl Files {
         let ids = IdIndex::new(head, self.attributes.clone(), blocks.first().cloned())?;
         let section = self.row_id_blocks.span();
         let row_ids = RowIds::decode(schema.id(), meta.rows, self.attributes.clone(), &section, row_ids)?;
-        let file = Summed::decode(self.parquet.clone(), sums)?;
+        let file = ChecksummedFile::decode(self.parquet.clone(), checksums)?;
         Ok((ids, row_ids, file, Weights::decode(schema, meta.rows, weights)?, attributes))
     }
 }

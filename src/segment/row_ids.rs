@@ -109,7 +109,7 @@ impl RowIds {
         let (mut blocks, mut start) = (Vec::new(), section.start);
         for _ in 0..count {
             let end = start.saturating_add(reader.u32()?.into());
-            blocks.push(Span { start, end, sum: Some(reader.u64()?) });
+            blocks.push(Span { start, end, checksum: Some(reader.u64()?) });
             start = end;
         }
         reader.end()?;

@@ -2,7 +2,7 @@
 //!
 //! Plain Parquet, format 1.0, zstd, in pages of 256 rows (fewer where they are large, and never twice as
 //! many) with their index, so that a few rows are a few pages. The section `footer` of the meta spans the
-//! offset indexes and the footer; pages are checked by block sums (see [`super::sums`]). The Arrow schema is
+//! offset indexes and the footer; pages are checked by block checksums (see [`super::checksums`]). The Arrow schema is
 //! never taken from the file: ours decides.
 
 use std::ops::Range;
@@ -27,9 +27,9 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use roaring::RoaringBitmap;
 
+use super::checksums::{Blocks, ChecksummedFile};
 use super::compute;
 use super::meta::{FileMeta, RowOrder, Section};
-use super::sums::{Blocks, Summed};
 use super::vectors::runs;
 use crate::codec::checksum;
 use crate::env::Env;
@@ -142,7 +142,7 @@ fn properties(schema: &Schema, order: RowOrder) -> Result<WriterProperties> {
 /// The rows of a segment: its footer in memory, its pages on the store.
 #[derive(Debug)]
 pub(super) struct Rows {
-    file: Summed,
+    file: ChecksummedFile,
     schema: SchemaRef,
     metadata: ArrowReaderMetadata,
     count: u32,
@@ -151,7 +151,7 @@ pub(super) struct Rows {
 impl Rows {
     /// Reads a footer, which must be that of `rows` rows of `schema`.
     pub(super) fn decode(
-        file: Summed,
+        file: ChecksummedFile,
         footer: Range<u64>,
         bytes: Bytes,
         schema: &Schema,

@@ -8,9 +8,9 @@
 //!
 //! header: "EVEC" | version u16 | element u16 | dimension u32 | rows u32 | stride u32 | zero u32
 //!         | offset of the rows u64 | offset of the head u64 | length of the head u64 | zeros
-//! row:    components, little-endian | zeros up to 4 bytes | sum of the row u32
+//! row:    components, little-endian | zeros up to 4 bytes | checksum of the row u32
 //! ```
-//! The sum of a row is the low 32 bits of the XXH3-64 of its components, xor (seed + row). The seed is the low
+//! The checksum of a row is the low 32 bits of the XXH3-64 of its components, xor (seed + row). The seed is the low
 //! 32 bits of the XXH3-64 of the segment's name and the column's, so a row that lies where another belongs, in
 //! this file or another, is noticed as surely as a damaged one. A null row is all zeros before its checksum.
 //! The head lies behind the rows, so that they are written as they come; the meta of the segment says where.
@@ -85,9 +85,9 @@ impl VectorWriter {
             } else {
                 self.bytes.extend_from_slice(components);
             }
-            let sum = row_sum(self.seed, self.rows, self.bytes.get(start..).unwrap_or_default());
+            let checksum = row_checksum(self.seed, self.rows, self.bytes.get(start..).unwrap_or_default());
             self.bytes.resize(start + stride(self.shape) - 4, 0);
-            self.bytes.extend(sum);
+            self.bytes.extend(checksum);
             self.rows += 1;
         }
         Ok(())
@@ -144,15 +144,15 @@ fn stride(shape: VectorColumn) -> usize {
 
 /// What ties rows to the segment and the column they are of.
 pub(super) fn seed(segment: SegmentId, column: &str) -> u32 {
-    low_sum(format!("{segment} {column}").as_bytes())
+    low_checksum(format!("{segment} {column}").as_bytes())
 }
 
-fn row_sum(seed: u32, row: u32, components: &[u8]) -> [u8; 4] {
-    (low_sum(components) ^ seed.wrapping_add(row)).to_le_bytes()
+fn row_checksum(seed: u32, row: u32, components: &[u8]) -> [u8; 4] {
+    (low_checksum(components) ^ seed.wrapping_add(row)).to_le_bytes()
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the low bits are what is kept")]
-fn low_sum(bytes: &[u8]) -> u32 {
+fn low_checksum(bytes: &[u8]) -> u32 {
     checksum(bytes) as u32
 }
 
@@ -261,7 +261,8 @@ impl Vectors {
         let rows = || bytes.iter().flat_map(|run| run.chunks_exact(stride));
         let width = self.shape.dimension * self.shape.element.size();
         let sound = |(at, row): (u32, &[u8])| {
-            row.get(..width).map(|components| row_sum(self.seed, at, components)).as_ref() == row.last_chunk()
+            row.get(..width).map(|components| row_checksum(self.seed, at, components)).as_ref()
+                == row.last_chunk()
         };
         if !runs.iter().cloned().flatten().zip(rows()).all(sound) {
             return Err(CodecError::Checksum { what: WHAT });

@@ -10,6 +10,7 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use futures::future::try_join_all;
 
+use super::checksums;
 use super::ids::IdIndexBuilder;
 use super::indexing::{ColumnIndex, Indexes, Indexing, places};
 use super::meta::{FileMeta, RowOrder, SECTION_BYTES_MAX, Section, SegmentMeta};
@@ -17,7 +18,6 @@ use super::row_ids::RowIdsBuilder;
 use super::rows::RowsWriter;
 use super::source::Source;
 use super::statistics::StatisticsBuilder;
-use super::sums;
 use super::vectors::{HEAD, VectorWriter, seed};
 use super::weights::Weights;
 use crate::codec::checksum;
@@ -36,7 +36,7 @@ pub(super) const ROW_ID_HEAD: &str = "row_id.head";
 pub(super) const ROW_ID_BLOCKS: &str = "row_id.blocks";
 pub(super) const COLUMNS_HEAD: &str = "columns.head";
 pub(super) const COLUMNS_BLOCKS: &str = "columns.blocks";
-pub(super) const SUMS: &str = "sums";
+pub(super) const CHECKSUMS: &str = "checksums";
 pub(super) const WEIGHTS: &str = "weights";
 
 /// `"EATR" | version u16 | zero u16`: what `attributes` begins with; its sections are found by the meta.
@@ -120,7 +120,7 @@ impl SegmentBuilder {
         let (head, blocks) = columns.ids.finish()?;
         file.section(ROW_ID_BLOCKS, &blocks);
         file.section(ROW_ID_HEAD, &head);
-        file.section(SUMS, &sums::encode(&parquet));
+        file.section(CHECKSUMS, &checksums::encode(&parquet));
         file.section(WEIGHTS, &columns.weights.encode());
         if fits {
             file.section(COLUMNS_HEAD, &columns_head);
@@ -239,8 +239,8 @@ impl Columns {
 fn finish_text(writer: TextWriter) -> Result<(Bytes, FileMeta)> {
     let (bytes, head) = writer.finish()?;
     let (offset, length) = (head.start as u64, head.len() as u64);
-    let sum = checksum(bytes.get(head).unwrap_or_default());
-    let section = Section { offset, length, checksum: sum };
+    let checksum = checksum(bytes.get(head).unwrap_or_default());
+    let section = Section { offset, length, checksum };
     let meta = FileMeta { size: bytes.len() as u64, sections: BTreeMap::from([(HEAD.to_owned(), section)]) };
     Ok((bytes.into(), meta))
 }

@@ -121,8 +121,8 @@ impl Encoded {
             fixed.extend((length as u64).to_le_bytes());
         }
         self.bytes.splice(..HEAD, fixed);
-        let sum = checksum(&self.bytes);
-        self.bytes.extend(sum.to_le_bytes());
+        let checksum = checksum(&self.bytes);
+        self.bytes.extend(checksum.to_le_bytes());
         self.bytes.into()
     }
 }
@@ -142,8 +142,8 @@ impl Entry {
         reader.magic(MAGIC)?;
         reader.version(VERSION)?;
         let whole = object.len().checked_sub(8).filter(|n| *n >= HEAD);
-        let (bytes, sum) = object.split_at(whole.ok_or(CodecError::Truncated { what: WHAT })?);
-        if Reader::new(WHAT, sum).u64()? != checksum(bytes) {
+        let (bytes, trailer) = object.split_at(whole.ok_or(CodecError::Truncated { what: WHAT })?);
+        if Reader::new(WHAT, trailer).u64()? != checksum(bytes) {
             return Err(CodecError::Checksum { what: WHAT });
         }
         let (head, lengths) = decode_head(&mut reader)?;
@@ -343,8 +343,8 @@ mod tests {
             for value in [0, 0x7f, 0xff] {
                 let mut bad = bytes[..bytes.len() - 8].to_vec();
                 bad[at] = value;
-                let sum = checksum(&bad);
-                bad.extend(sum.to_le_bytes());
+                let checksum = checksum(&bad);
+                bad.extend(checksum.to_le_bytes());
                 let _ = Entry::decode(&schema(), &bad.into());
             }
         }
@@ -384,8 +384,8 @@ mod tests {
         for (at, value) in [(4, 9), (8, 1), (6, 77)] {
             let mut newer = bytes()[..bytes().len() - 8].to_vec();
             newer[at] = value;
-            let sum = checksum(&newer);
-            newer.extend(sum.to_le_bytes());
+            let checksum = checksum(&newer);
+            newer.extend(checksum.to_le_bytes());
             let error = Entry::decode(&schema(), &newer.into()).unwrap_err().at("wal/7");
             assert_eq!(error.kind(), crate::error::ErrorKind::UnsupportedVersion, "{error}");
         }

@@ -348,15 +348,15 @@ async fn another_schema_is_a_newer_version_not_damage() -> Result<()> {
     let wider = Schema::builder(IdKind::U64).attribute("new", AttributeType::Int).build()?;
     json["schema"] = serde_json::to_value(wider).unwrap();
     let json = serde_json::to_vec(&json).unwrap();
-    let sum = XxHash3_64::oneshot(&json);
-    let mut newer = format!("elacsym manifest 1 {} {sum:016x}\n", json.len()).into_bytes();
+    let checksum = XxHash3_64::oneshot(&json);
+    let mut newer = format!("elacsym manifest 1 {} {checksum:016x}\n", json.len()).into_bytes();
     newer.extend(json);
     let (entry, bytes) = last("/wal/");
     let mut changed = bytes[..bytes.len() - 8].to_vec();
     assert!(changed[120..].starts_with(b"{\"schema\":1"));
     changed[130] = b'2';
-    let sum = XxHash3_64::oneshot(&changed);
-    changed.extend(sum.to_le_bytes());
+    let checksum = XxHash3_64::oneshot(&changed);
+    changed.extend(checksum.to_le_bytes());
     for (key, bytes) in [(manifest, newer), (entry, changed)] {
         let mut objects = objects.clone();
         objects.insert(key.clone(), bytes.into());
@@ -381,7 +381,7 @@ fn newer_entry(bytes: &Bytes) -> Bytes {
     let mut entry = bytes[..bytes.len() - 8].to_vec();
     assert_eq!(entry[4..6], [1, 0]);
     entry[4] = 2;
-    let sum = XxHash3_64::oneshot(&entry);
-    entry.extend(sum.to_le_bytes());
+    let checksum = XxHash3_64::oneshot(&entry);
+    entry.extend(checksum.to_le_bytes());
     entry.into()
 }

@@ -109,8 +109,8 @@ impl LongLog {
                 bytes[40..56].copy_from_slice(&batch(sequence));
                 bytes[56..72].copy_from_slice(&batch(sequence - 1));
                 bytes.truncate(bytes.len() - 8);
-                let sum = XxHash3_64::oneshot(bytes);
-                bytes.extend(sum.to_le_bytes());
+                let checksum = XxHash3_64::oneshot(bytes);
+                bytes.extend(checksum.to_le_bytes());
             };
             self.rewrite(&numbered("wal", 2), &numbered("wal", sequence), forge).await?;
         }
@@ -121,8 +121,8 @@ impl LongLog {
             json["flushed_through"] = flushed.into();
             json["flushed_batch"] = uuid::Uuid::from_u128(flushed.into()).to_string().into();
             let json = serde_json::to_vec(&json).unwrap();
-            let sum = XxHash3_64::oneshot(&json);
-            *bytes = format!("elacsym manifest 1 {} {sum:016x}\n", json.len()).into_bytes();
+            let checksum = XxHash3_64::oneshot(&json);
+            *bytes = format!("elacsym manifest 1 {} {checksum:016x}\n", json.len()).into_bytes();
             bytes.extend(json);
         };
         self.rewrite(&numbered("manifest", 1), &numbered("manifest", MANIFESTS), forge).await?;

@@ -206,7 +206,7 @@ fn fence(reader: &mut Reader<'_>) -> Result<Vec<u8>, CodecError> {
 
 fn span(reader: &mut Reader<'_>, start: &mut u64) -> Result<Span, CodecError> {
     let end = start.saturating_add(reader.u32()?.into());
-    let span = Span { start: *start, end, sum: Some(reader.u64()?) };
+    let span = Span { start: *start, end, checksum: Some(reader.u64()?) };
     *start = end;
     Ok(span)
 }

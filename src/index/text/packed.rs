@@ -4,16 +4,16 @@
 //! "ETXT" | version u16 | zero u16 | the files of the index | head
 //!
 //! head:   "ETXH" | version u16 | zero u16 | rows u32 | block u32 | length of the files u64 | columns u32
-//!         | column × columns | files u32 | file × files | pieces u32 | piece × pieces | sums
+//!         | column × columns | files u32 | file × files | pieces u32 | piece × pieces | checksums
 //! column: name | documents with text u64 | their length in tokens u64 | norms: start u64, end u64
 //!         | start of the postings u64 | start of the positions u64
 //! file:   name | start u64 | end u64
 //! piece:  start u64 | bytes
-//! sums:   the XXH3-64 of each block of the files, u64 each
+//! checksums: the XXH3-64 of each block of the files, u64 each
 //! ```
 //! Names and bytes have their length before them, as u64. Places are counted from behind the first eight bytes.
 //! The pieces are what is read of the files to open them, so that opening takes the head alone. A file whole is
-//! never needed: what a query reads is fetched in blocks, each checked by its sum.
+//! never needed: what a query reads is fetched in blocks, each checked by its checksum.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;

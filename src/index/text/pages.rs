@@ -43,7 +43,7 @@ pub(super) struct Pages {
     base: u64,
     length: u64,
     block: u64,
-    sums: Vec<u64>,
+    checksums: Vec<u64>,
     /// What the head brought along, in ascending order.
     hot: Vec<(u64, OwnedBytes)>,
     kept: Mutex<Kept>,
@@ -77,10 +77,10 @@ impl Pages {
         blob: Blob,
         (base, length): (u64, u64),
         block: u64,
-        sums: Vec<u64>,
+        checksums: Vec<u64>,
         hot: Vec<(u64, OwnedBytes)>,
     ) -> Self {
-        Self { blob, base, length, block, sums, hot, kept: Mutex::default() }
+        Self { blob, base, length, block, checksums, hot, kept: Mutex::default() }
     }
 
     /// Makes ranges readable, and of runs every piece. One round trip, or none.
@@ -202,8 +202,8 @@ impl Pages {
     fn span(&self, block: u64) -> Span {
         let start = block * self.block;
         let end = (start + self.block).min(self.length);
-        let sum = usize::try_from(block).ok().and_then(|block| self.sums.get(block)).copied();
-        Span { start: self.base + start, end: self.base + end, sum }
+        let checksum = usize::try_from(block).ok().and_then(|block| self.checksums.get(block)).copied();
+        Span { start: self.base + start, end: self.base + end, checksum }
     }
 }
 

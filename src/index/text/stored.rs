@@ -110,7 +110,7 @@ struct Head {
     columns: Vec<(Totals, Range<u64>, u64, u64)>,
     places: HashMap<PathBuf, Range<usize>>,
     hot: Vec<(u64, OwnedBytes)>,
-    sums: Vec<u64>,
+    checksums: Vec<u64>,
 }
 
 impl Head {
@@ -166,12 +166,12 @@ impl Head {
             }
             hot.push((start, OwnedBytes::new(piece.to_vec())));
         }
-        let (sums, rest) = reader.rest().as_chunks::<8>();
-        if !rest.is_empty() || sums.len() as u64 != length.div_ceil(BLOCK as u64) {
-            return Err(bad("the wrong number of sums"));
+        let (checksums, rest) = reader.rest().as_chunks::<8>();
+        if !rest.is_empty() || checksums.len() as u64 != length.div_ceil(BLOCK as u64) {
+            return Err(bad("the wrong number of checksums"));
         }
-        let sums = sums.iter().map(|sum| u64::from_le_bytes(*sum)).collect();
-        Ok(Self { rows, length, columns, places, hot, sums })
+        let checksums = checksums.iter().map(|checksum| u64::from_le_bytes(*checksum)).collect();
+        Ok(Self { rows, length, columns, places, hot, checksums })
     }
 }
 
@@ -184,7 +184,7 @@ impl StoredIndex {
             return Err(CodecError::malformed(WHAT, "it is not of this segment"));
         }
         let blocks = (HEADER.len() as u64, head.length);
-        let pages = Arc::new(Pages::new(blob, blocks, BLOCK as u64, head.sums, head.hot));
+        let pages = Arc::new(Pages::new(blob, blocks, BLOCK as u64, head.checksums, head.hot));
         let handle: Arc<dyn FileHandle> = Arc::<Pages>::clone(&pages);
         let malformed = |e: tantivy::TantivyError| CodecError::malformed(WHAT, e);
         let unreadable = || CodecError::malformed(WHAT, "the index cannot be read");

@@ -128,9 +128,9 @@ async fn a_forged_dictionary_with_right_sums_is_damage_and_never_a_panic() -> Re
         }
         for block in 0..blocks {
             let start = files.start + block * packed::BLOCK;
-            let sum = crate::codec::checksum(&forged[start..files.end.min(start + packed::BLOCK)]);
+            let checksum = crate::codec::checksum(&forged[start..files.end.min(start + packed::BLOCK)]);
             let at = head.end - (blocks - block) * 8;
-            forged[at..at + 8].copy_from_slice(&sum.to_le_bytes());
+            forged[at..at + 8].copy_from_slice(&checksum.to_le_bytes());
         }
         let (_, blob) = store(&forged).await?;
         let Ok(stored) = StoredIndex::decode(blob, &schema(), ROWS, &forged[head.clone()]) else {
@@ -299,7 +299,7 @@ async fn damage_is_noticed_wherever_it_is() -> Result<()> {
     let (_, blob) = store(&bytes).await?;
     let decode = |head: &[u8], rows| StoredIndex::decode(blob.clone(), &schema(), rows, head);
     assert!(decode(&bytes[head.clone()], ROWS - 1).is_err());
-    // A head is checked by its section's sum before it is decoded; without it, it may lie, but not break.
+    // A head is checked by its section's checksum before it is decoded; without it, it may lie, but not break.
     for cut in (0..head.len()).step_by(61) {
         assert!(decode(&bytes[head.start..head.start + cut], ROWS).is_err());
     }

@@ -323,7 +323,7 @@ impl Writer<'_> {
             first: run.then_some(first),
             codes: number(codes)?,
             offset: self.base + start as u64,
-            sum: checksum(self.records.get(start..).unwrap_or_default()),
+            checksum: checksum(self.records.get(start..).unwrap_or_default()),
         };
         Ok(Some((entry, rows)))
     }

@@ -162,16 +162,16 @@ impl CentroidSet {
         for cluster in 0..self.len() {
             out.extend(self.plain.points().row(cluster).iter().flat_map(|x| x.to_le_bytes()));
         }
-        let sum = checksum(&out);
-        out.extend(sum.to_le_bytes());
+        let checksum = checksum(&out);
+        out.extend(checksum.to_le_bytes());
         out.into()
     }
 
     /// Reads a set, which must be of a column of this metric and dimension.
     pub(crate) fn decode(metric: Metric, dimension: usize, bytes: &[u8]) -> Result<Self, CodecError> {
         let bad = |why: &str| CodecError::malformed(WHAT, why);
-        let (body, sum) = bytes.split_last_chunk().ok_or(CodecError::Truncated { what: WHAT })?;
-        if checksum(body) != u64::from_le_bytes(*sum) {
+        let (body, trailer) = bytes.split_last_chunk().ok_or(CodecError::Truncated { what: WHAT })?;
+        if checksum(body) != u64::from_le_bytes(*trailer) {
             return Err(CodecError::Checksum { what: WHAT });
         }
         let mut reader = Reader::new(WHAT, body);

@@ -37,7 +37,7 @@ pub(super) struct Entry {
     /// As many as rows, or one for all of them.
     pub(super) codes: u32,
     pub(super) offset: u64,
-    pub(super) sum: u64,
+    pub(super) checksum: u64,
 }
 
 /// What the section holds.
@@ -68,7 +68,7 @@ impl Entry {
     }
 
     pub(super) fn span(&self, space: &Space) -> Span {
-        Span { start: self.offset, end: self.offset + self.bytes(space), sum: Some(self.sum) }
+        Span { start: self.offset, end: self.offset + self.bytes(space), checksum: Some(self.checksum) }
     }
 }
 
@@ -88,8 +88,8 @@ pub(super) fn push_owners(
     let push = |owners: &[u32]| {
         let start = records.len();
         records.extend(owners.iter().flat_map(|owner| owner.to_le_bytes()));
-        let sum = Some(checksum(records.get(start..).unwrap_or_default()));
-        Span { start: base + start as u64, end: base + records.len() as u64, sum }
+        let checksum = Some(checksum(records.get(start..).unwrap_or_default()));
+        Span { start: base + start as u64, end: base + records.len() as u64, checksum }
     };
     owners.chunks(OWNERS as usize).map(push).collect()
 }
@@ -119,14 +119,14 @@ impl Section {
         out.extend(number(if self.owners.is_empty() { 0 } else { rows }));
         for span in &self.owners {
             out.extend(span.start.to_le_bytes());
-            out.extend(span.sum.unwrap_or_default().to_le_bytes());
+            out.extend(span.checksum.unwrap_or_default().to_le_bytes());
         }
         for entry in &self.entries {
             for number in [entry.cluster, entry.rows, entry.first.unwrap_or(LISTED), entry.codes] {
                 out.extend(number.to_le_bytes());
             }
             out.extend(entry.offset.to_le_bytes());
-            out.extend(entry.sum.to_le_bytes());
+            out.extend(entry.checksum.to_le_bytes());
         }
         self.curve.encode(&mut out);
         out
@@ -158,15 +158,19 @@ impl Section {
         }
         for start in (0..owned).step_by(OWNERS as usize) {
             let length = u64::from(OWNERS.min(owned - start)) * 4;
-            let (start, sum) = (reader.u64()?, Some(reader.u64()?));
+            let (start, checksum) = (reader.u64()?, Some(reader.u64()?));
             let end = start.checked_add(length).filter(|end| *end <= size);
-            section.owners.push(Span { start, end: end.ok_or_else(|| bad("owners beyond the file"))?, sum });
+            section.owners.push(Span {
+                start,
+                end: end.ok_or_else(|| bad("owners beyond the file"))?,
+                checksum,
+            });
         }
         for _ in 0..count {
             let (cluster, held, first, codes) = (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
             let first = Some(first).filter(|first| *first != LISTED);
             let entry =
-                Entry { cluster, rows: held, first, codes, offset: reader.u64()?, sum: reader.u64()? };
+                Entry { cluster, rows: held, first, codes, offset: reader.u64()?, checksum: reader.u64()? };
             let inside = entry.offset.checked_add(entry.bytes(space)).is_some_and(|end| end <= size);
             let run = first.is_none_or(|first| first.checked_add(held).is_some_and(|end| end <= rows));
             let follows = section.entries.last().is_none_or(|last| last.cluster <= cluster)

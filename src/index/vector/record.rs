@@ -11,7 +11,7 @@
 //! coded: factors are in the square of it. How a base is used in place of an add is told in `quantizer`.
 //!
 //! The rows of a cluster are a run of the segment's rows, or are listed behind the rest, u32 × n. How many there
-//! are, where the record lies and the sum of its bytes stand in the cluster's entry of the index.
+//! are, where the record lies and the checksum of its bytes stand in the cluster's entry of the index.
 
 use std::ops::Range;
 

@@ -47,7 +47,7 @@ impl Named {
         if blob.size() > BYTES_MAX {
             return Err(Error::corrupt(blob.key(), "a centroid set this large was never written"));
         }
-        let whole = [Span { start: 0, end: blob.size(), sum: None }];
+        let whole = [Span { start: 0, end: blob.size(), checksum: None }];
         let decode = |mut bytes: Vec<Bytes>| {
             let bytes = bytes.pop().unwrap_or_default();
             let decoded = env.blocking(move || CentroidSet::decode(metric, dimension, &bytes));

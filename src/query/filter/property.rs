@@ -336,7 +336,7 @@ async fn candidates(bound: &Bound, schema: &Schema, rows: &RecordBatch, block_by
     let (key, size) = (ObjectKey::new("attributes").unwrap(), blocks.len() as u64);
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
     backend.put(&key, blocks.into(), PutMode::Overwrite).await.unwrap();
-    let section = Span { start: 0, end: size, sum: None };
+    let section = Span { start: 0, end: size, checksum: None };
     let count = u32::try_from(rows.num_rows()).unwrap();
     let decode = |blob, head: &[u8]| AttributeIndex::decode(count, blob, &section, head);
     let blob = Blob::new(backend, BlockCache::off(), key, size);

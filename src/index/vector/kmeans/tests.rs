@@ -127,8 +127,8 @@ fn a_seed_determines_every_bit() {
     assert_eq!(one, two);
     let bytes: Vec<u8> = one.centroids.iter().flat_map(|value| value.to_le_bytes()).collect();
     let clusters: Vec<u8> = one.assignment.iter().flat_map(|cluster| cluster.to_le_bytes()).collect();
-    let sums = (crate::codec::checksum(&bytes), crate::codec::checksum(&clusters));
-    assert_eq!(sums, (14_450_625_471_475_467_932, 5_334_424_165_684_282_698));
+    let checksums = (crate::codec::checksum(&bytes), crate::codec::checksum(&clusters));
+    assert_eq!(checksums, (14_450_625_471_475_467_932, 5_334_424_165_684_282_698));
     let other = Clusters::train(points(&values), &Training::new(60, 8), &Progress::default()).unwrap();
     assert_ne!(one, other);
 }

@@ -1,4 +1,4 @@
-//! Sums of blocks: how bytes that we do not lay out ourselves are checked before a parser sees them.
+//! Checksums of blocks: how bytes that we do not lay out ourselves are checked before a parser sees them.
 //!
 //! Parquet pages carry no checksums. So each aligned block of 16 KiB of `rows.parquet` has its XXH3-64 in a
 //! section of `attributes`, and the file is read in whole blocks.
@@ -12,7 +12,7 @@ use crate::cache::{Blob, Span};
 use crate::codec::{CodecError, checksum};
 use crate::error::{Error, Result};
 
-const WHAT: &str = "block sums";
+const WHAT: &str = "block checksums";
 
 /// The size of a block in bytes; the last one is shorter.
 const BLOCK: usize = 16 << 10;
@@ -22,24 +22,24 @@ pub(super) fn encode(file: &[u8]) -> Vec<u8> {
     file.chunks(BLOCK).flat_map(|block| checksum(block).to_le_bytes()).collect()
 }
 
-/// A file with the sums of its blocks.
+/// A file with the checksums of its blocks.
 #[derive(Debug)]
-pub(super) struct Summed {
+pub(super) struct ChecksummedFile {
     blob: Blob,
-    sums: Vec<u64>,
+    checksums: Vec<u64>,
 }
 
 /// Blocks with their numbers.
 #[derive(Debug)]
 pub(super) struct Blocks(BTreeMap<u64, Bytes>);
 
-impl Summed {
+impl ChecksummedFile {
     pub(super) fn decode(blob: Blob, section: &[u8]) -> Result<Self, CodecError> {
-        let (sums, rest) = section.as_chunks::<8>();
-        if !rest.is_empty() || sums.len() as u64 != blob.size().div_ceil(BLOCK as u64) {
-            return Err(CodecError::malformed(WHAT, "wrong number of sums"));
+        let (checksums, rest) = section.as_chunks::<8>();
+        if !rest.is_empty() || checksums.len() as u64 != blob.size().div_ceil(BLOCK as u64) {
+            return Err(CodecError::malformed(WHAT, "wrong number of checksums"));
         }
-        Ok(Self { blob, sums: sums.iter().map(|sum| u64::from_le_bytes(*sum)).collect() })
+        Ok(Self { blob, checksums: checksums.iter().map(|checksum| u64::from_le_bytes(*checksum)).collect() })
     }
 
     pub(super) fn blob(&self) -> &Blob {
@@ -64,8 +64,8 @@ impl Summed {
     fn span(&self, block: u64) -> Span {
         let start = block.saturating_mul(BLOCK as u64);
         let end = start.saturating_add(BLOCK as u64).min(self.blob.size());
-        let sum = usize::try_from(block).ok().and_then(|block| self.sums.get(block)).copied();
-        Span { start, end, sum }
+        let checksum = usize::try_from(block).ok().and_then(|block| self.checksums.get(block)).copied();
+        Span { start, end, checksum }
     }
 }
 
@@ -120,17 +120,17 @@ mod tests {
         damaged[2 * BLOCK] ^= 1;
         backend.put(&key, damaged.into(), PutMode::Create).await?;
         let blob = Blob::new(backend, crate::cache::BlockCache::off(), key, file.len() as u64);
-        let summed = Summed::decode(blob, &encode(&file)).unwrap();
+        let file_with_checksums = ChecksummedFile::decode(blob, &encode(&file)).unwrap();
         let ranges = [5..20, 0..2 * BLOCK as u64, 3 * BLOCK as u64 + 1..3 * BLOCK as u64 + 100];
-        let blocks = summed.fetch(&ranges).await?;
+        let blocks = file_with_checksums.fetch(&ranges).await?;
         for range in ranges {
             let expected = &file[range.start as usize..range.end as usize];
             assert_eq!(blocks.read(&range).as_deref(), Some(expected));
         }
         assert_eq!(blocks.read(&(0..2 * BLOCK as u64 + 1)), None);
-        let bad = summed.fetch(&[2 * BLOCK as u64 + 9..2 * BLOCK as u64 + 10]).await;
+        let bad = file_with_checksums.fetch(&[2 * BLOCK as u64 + 9..2 * BLOCK as u64 + 10]).await;
         assert_eq!(bad.unwrap_err().kind(), ErrorKind::Corrupt);
-        let outside = summed.fetch(&[0..u64::MAX]).await;
+        let outside = file_with_checksums.fetch(&[0..u64::MAX]).await;
         assert_eq!(outside.unwrap_err().kind(), ErrorKind::Corrupt);
         Ok(())
     }
