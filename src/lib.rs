@@ -80,6 +80,7 @@ mod database;
 mod engine;
 pub mod env;
 mod error;
+mod filter;
 mod index;
 mod maintenance;
 mod manifest;
@@ -95,6 +96,7 @@ pub mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod types;
+mod view;
 mod wal;
 mod write;
 

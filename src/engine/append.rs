@@ -16,12 +16,12 @@ use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
 use crate::memtable::Run;
-use crate::query::View;
 use crate::retry::{Backoff, RetryPolicy};
 use crate::safeguard::Safeguard;
 use crate::segment::Segment;
 use crate::storage::PutMode;
 use crate::types::{Sequence, WriteReceipt};
+use crate::view::View;
 use crate::wal::{Encoded, Entry, EntryBody, EntryHead, EntryKind};
 
 /// Entries above this size are encoded on the blocking pool.

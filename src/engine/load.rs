@@ -15,12 +15,12 @@ use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{self, CLOSED_BYTES_MAX, Hint, Incarnation, Manifest, OPEN_BYTES_MAX};
 use crate::memtable::{Layer, Run, Source};
-use crate::query::Part;
 use crate::retry::{Backoff, RetryPolicy};
 use crate::safeguard::Safeguard;
 use crate::segment::{Deletes, Segment, SegmentMeta};
 use crate::storage::{IncarnationKeys, NamespaceKeys, read_whole};
 use crate::types::{NamespaceName, Sequence};
+use crate::view::Part;
 use crate::wal::{self, Entry, Link, Listed, Listing};
 
 /// Entries whose segments are opened at a time.

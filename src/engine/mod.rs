@@ -30,12 +30,12 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::vector::Progress;
 use crate::manifest::Incarnation;
-use crate::query::View;
 use crate::safeguard::Safeguard;
 use crate::schema::Schema;
 use crate::segment::{Segment, SegmentMeta};
 use crate::storage::{IncarnationKeys, NamespaceKeys};
 use crate::types::{NamespaceName, Sequence, TokenRecord};
+use crate::view::View;
 
 use self::probe::Probe;
 

@@ -9,8 +9,8 @@ use crate::env::Moment;
 use crate::error::Result;
 use crate::manifest::Manifest;
 use crate::memtable::{Layer, Source, Tail};
-use crate::query::Part;
 use crate::types::{Sequence, TokenLog, TokenRecord};
+use crate::view::Part;
 use crate::wal::{EntryHead, EntryKind};
 
 /// A manifest, its segments, and the log up to `sequence`.

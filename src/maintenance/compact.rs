@@ -13,10 +13,10 @@ use super::{Attempts, BATCH_ROWS, STARTS, with_deletes};
 use crate::engine::{Base, Engine};
 use crate::error::{OrInternal, Result};
 use crate::memtable::{PartId, Source, batch_bytes};
-use crate::query::Part;
 use crate::schema::Column;
 use crate::segment::{RowOrder, Segment, SegmentBuilder, SegmentMeta};
 use crate::types::{DocumentId, SegmentId, Sequence};
+use crate::view::Part;
 
 /// Above this a segment is closed and the next begun: it is built in memory.
 const SEGMENT_BYTES_MAX: usize = 512 << 20;

@@ -11,10 +11,10 @@ use crate::engine::{Base, Engine};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::memtable::{PartId, Source};
-use crate::query::View;
 use crate::schema::Ids;
 use crate::segment::{SegmentBuilder, SegmentMeta};
 use crate::types::{SegmentId, Sequence, TokenRecord};
+use crate::view::View;
 
 /// What a flush did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
 use crate::query::{
-    Aggregated, Aggregation, Explain, Filter, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan,
-    Select, View,
+    Aggregated, Aggregation, Explain, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, Select,
 };
 use crate::types::{Document, DocumentId, Sequence};
+use crate::view::View;
 
 /// The most queries of one call.
 const QUERIES_MAX: usize = 16;

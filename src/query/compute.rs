@@ -6,14 +6,15 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, Float64Array, ListBuilder, StringBuilder};
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::compare::VectorSearch;
 use super::distance::rounded;
-use super::part::Nearest;
 use super::probe::Effort;
 use super::request::check_name;
 use super::text::{BoundRank, Highlighter};
-use super::{Fragment, Highlight, Place, Query, Rank, Rows, TextQuery, View};
+use super::{Fragment, Highlight, Query, Rank, Rows, TextQuery};
 use crate::error::{Error, Result};
 use crate::types::Vector;
+use crate::view::{RowAddr, View};
 
 /// The most computed columns of a query.
 const COMPUTED_MAX: usize = 64;
@@ -107,7 +108,7 @@ pub(super) struct PreparedComputes {
 }
 
 enum Prepared {
-    Distance(Box<Nearest>),
+    Distance(Box<VectorSearch>),
     Rank(Box<BoundRank>),
     Highlight(String, Arc<Highlighter>),
 }
@@ -157,7 +158,7 @@ impl View {
     pub(super) async fn compute(
         &self,
         computes: &PreparedComputes,
-        places: &[Place],
+        places: &[RowAddr],
         rows: &Rows,
     ) -> Result<ComputedColumns> {
         let columns = computes.of.iter().map(|(name, what)| async move {
@@ -204,7 +205,7 @@ impl View {
         Ok(computed)
     }
 
-    fn computed_distances(&self, search: &Nearest, rows: &Rows) -> Result<Vec<Computed>> {
+    fn computed_distances(&self, search: &VectorSearch, rows: &Rows) -> Result<Vec<Computed>> {
         let mut distances = vec![Computed::Number(None); rows.len()];
         let name = self.schema.columns().get(search.column).map(|column| column.name.as_str());
         let array = name.and_then(|name| rows.batch().column_by_name(name)).filter(|_| !rows.is_empty());

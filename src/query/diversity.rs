@@ -7,10 +7,10 @@ use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::row::{RowConverter, SortField};
 
 use super::fusion::Fused;
-use super::{Place, View};
 use crate::error::{Error, OrInternal, Result};
 use crate::schema::ColumnKind;
 use crate::types::Value;
+use crate::view::{RowAddr, View};
 
 /// The most columns whose values limit hits.
 const COLUMNS_MAX: usize = 8;
@@ -94,7 +94,7 @@ impl View {
         diversity: &PreparedDiversity,
         wanted: usize,
     ) -> Result<Picked> {
-        let places: Vec<Place> = fused.iter().map(|fused| fused.place).collect();
+        let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
         let batch = self.fetch(&places, &diversity.columns).await?;
         let order = self.order(&batch, fused.iter())?;
         let values: Vec<ArrayRef> = batch.columns().iter().skip(1).cloned().collect();

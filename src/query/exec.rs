@@ -10,6 +10,7 @@ use roaring::RoaringBitmap;
 use tracing::Instrument;
 
 use super::aggregate::PreparedFacet;
+use super::compare::VectorSearch;
 use super::compute::PreparedComputes;
 use super::distance::rounded;
 use super::diversity::{Picked, PreparedDiversity};
@@ -17,20 +18,19 @@ use super::fusion::{Alike, Fused, Ranking};
 use super::hits::{TIES, through};
 use super::leg::Ask;
 use super::order::PreparedOrder;
-use super::part::Nearest;
 use super::rescore::PreparedRescore;
-use super::scope::{Scope, Scopes};
 use super::text::{self, BoundRank};
 use super::ties::{TIES_MAX, Tied};
-use super::{
-    Aggregated, Aggregation, Bound, Filter, Leg, LegHit, Place, Query, QueryResponse, QueryStats, View,
-};
+use super::{Aggregated, Aggregation, Leg, LegHit, Query, QueryResponse, QueryStats};
 use crate::cache::Meter;
 use crate::env::Moment;
 use crate::error::ErrorKind::{BudgetExceeded, DeadlineExceeded};
 use crate::error::{Error, Result};
+use crate::filter::{BoundFilter, Filter};
 use crate::index::text::Plan as TextPlan;
 use crate::types::{Document, DocumentId};
+use crate::view::{RowAddr, View};
+use crate::view::{Scope, Scopes};
 
 /// A query that found too few different values goes so many times deeper.
 const DEEPER: usize = 4;
@@ -68,7 +68,7 @@ pub(super) struct PreparedLeg {
 }
 
 pub(super) enum PreparedAsk {
-    Nearest(Nearest),
+    Nearest(VectorSearch),
     Text(Arc<TextPlan>, Vec<BoundRank>),
     Order(PreparedOrder),
 }
@@ -82,15 +82,15 @@ impl View {
     ) -> BoxFuture<'a, Result<Vec<Option<Document>>>> {
         Box::pin(async move {
             let places = self.locate(ids).await?;
-            let found: Vec<Place> = places.iter().flatten().copied().collect();
+            let found: Vec<RowAddr> = places.iter().flatten().copied().collect();
             let batch = self.fetch(&found, columns).await?;
             let mut documents = self.schema.documents(&batch)?.into_iter();
             Ok(places.into_iter().map(|place| place.and_then(|_| documents.next())).collect())
         })
     }
 
-    pub(crate) fn bind(&self, filter: Option<&Filter>) -> Result<Option<Arc<Bound>>> {
-        filter.map(|f| Bound::new(f, &self.schema, &self.settings, false).map(Arc::new)).transpose()
+    pub(crate) fn bind(&self, filter: Option<&Filter>) -> Result<Option<Arc<BoundFilter>>> {
+        filter.map(|f| BoundFilter::new(f, &self.schema, &self.settings, false).map(Arc::new)).transpose()
     }
 
     /// The answers to some queries, in their order. Nothing is read if one of them is wrong. Their time runs since
@@ -342,7 +342,7 @@ impl View {
         let (mut found, tied, stats) = match &leg.ask {
             PreparedAsk::Nearest(search) => {
                 let beyond = usize::from(!several);
-                let search = Nearest { limit: depth, beyond, ties: more, ..search.clone() };
+                let search = VectorSearch { limit: depth, beyond, ties: more, ..search.clone() };
                 let near = self.search(&search, scope).await?;
                 (near.places, Vec::new(), near.stats)
             }
@@ -366,14 +366,14 @@ impl View {
             let key = rounded(key);
             (place, LegHit { rank, score: 0.0 - key, distance: distances.then_some(key) })
         });
-        let hits: Vec<(Place, LegHit)> = hits.collect();
+        let hits: Vec<(RowAddr, LegHit)> = hits.collect();
         let alike = alike.zip(hits.last()).map(|(rows, (_, hit))| Alike { hit: *hit, rows });
         Ok(Found { ranking: Ranking { weight: leg.weight, hits, alike }, stats })
     }
 
     /// Of each part the rows that are as good as the last of `depth` places: of those that were found, and of those
     /// that parts left out.
-    fn alike(&self, found: &[(f64, Place)], depth: usize, tied: Vec<Tied>) -> Option<Arc<[RoaringBitmap]>> {
+    fn alike(&self, found: &[(f64, RowAddr)], depth: usize, tied: Vec<Tied>) -> Option<Arc<[RoaringBitmap]>> {
         let (last, _) = depth.checked_sub(1).and_then(|last| found.get(last))?;
         let mut rows = vec![RoaringBitmap::new(); self.parts().len()];
         let as_good = found.iter().rev().take_while(|(key, _)| key.total_cmp(last).is_eq());

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::Query;
+use super::compare::VectorSearch;
 use super::exec::{Prepared, PreparedAsk, PreparedLeg};
-use super::filter::{Indexes, Plan};
-use super::part::Nearest;
 use super::probe::{Target, clusters_of};
-use super::scope::Scopes;
-use super::{Bound, Part, Query, View};
 use crate::error::Result;
+use crate::filter::BoundFilter;
+use crate::filter::{Indexes, Plan};
 use crate::memtable::Source;
 use crate::segment::Segment;
 use crate::types::Sequence;
+use crate::view::Scopes;
+use crate::view::{Part, View};
 
 /// The plan of a query: what each leg would do in each part. It prints as a tree. It is made of what is in memory
 /// already, so that it costs nothing, and its numbers are estimates.
@@ -143,7 +145,7 @@ fn plan_of(leg: &PreparedLeg, at: usize, part: &Part) -> PartPlan {
     PartPlan { part: name, rows: part.source.rows().into(), filter, search }
 }
 
-fn filter_of(bound: &Bound, segment: &Segment) -> FilterPlan {
+fn filter_of(bound: &BoundFilter, segment: &Segment) -> FilterPlan {
     let indexes = Indexes {
         attributes: segment.attributes().map(Arc::clone),
         text: segment.text().map(Arc::clone),
@@ -153,10 +155,10 @@ fn filter_of(bound: &Bound, segment: &Segment) -> FilterPlan {
     if plan.is_unknown() { FilterPlan::Values } else { FilterPlan::Index(plan.to_string(), plan.bytes()) }
 }
 
-fn search_of(search: &Nearest, depth: usize, part: &Part, segment: &Arc<Segment>) -> SearchPlan {
+fn search_of(search: &VectorSearch, depth: usize, part: &Part, segment: &Arc<Segment>) -> SearchPlan {
     let mut all = RoaringBitmap::new();
     all.insert_range(0..segment.meta().rows);
-    let search = Nearest { limit: depth, beyond: 1, ..search.clone() };
+    let search = VectorSearch { limit: depth, beyond: 1, ..search.clone() };
     let (segment, matching) = (Arc::clone(segment), Arc::new(all));
     let target = Target { at: 0, part: part.clone(), segment, matching };
     if !search.probes(&target.segment, &target.matching) {
@@ -171,7 +173,7 @@ fn search_of(search: &Nearest, depth: usize, part: &Part, segment: &Arc<Segment>
     }
 }
 
-fn compare(search: &Nearest, part: &Part) -> SearchPlan {
+fn compare(search: &VectorSearch, part: &Part) -> SearchPlan {
     SearchPlan::Compare { bytes: u64::from(part.source.rows()) * search.row_bytes as u64 }
 }
 

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::{LegHit, Place};
+use super::LegHit;
 use crate::error::{Error, Result};
+use crate::view::RowAddr;
 
 /// The constant of reciprocal rank fusion in the paper that introduced it.
 const CONSTANT: f32 = 60.0;
@@ -85,7 +86,7 @@ impl Fusion {
     /// The documents that any leg found, in no order.
     pub(super) fn fuse(&self, rankings: Vec<Ranking>) -> Result<Vec<Fused>> {
         if let [_] = rankings.as_slice() {
-            let one = |(place, hit): (Place, LegHit)| Fused {
+            let one = |(place, hit): (RowAddr, LegHit)| Fused {
                 place,
                 score: hit.score,
                 rank: hit.rank,
@@ -94,7 +95,7 @@ impl Fusion {
             return Ok(rankings.into_iter().flat_map(|ranking| ranking.hits).map(one).collect());
         }
         let scales: Vec<Scale> = rankings.iter().map(|ranking| self.scale(ranking)).collect();
-        let mut found: HashMap<Place, Vec<Option<LegHit>>> = HashMap::new();
+        let mut found: HashMap<RowAddr, Vec<Option<LegHit>>> = HashMap::new();
         for (at, ranking) in rankings.iter().enumerate() {
             for (place, hit) in &ranking.hits {
                 let legs = found.entry(*place).or_insert_with(|| vec![None; rankings.len()]);
@@ -184,7 +185,7 @@ impl fmt::Debug for Fusion {
 #[derive(Clone, Debug)]
 pub(super) struct Ranking {
     pub(super) weight: f32,
-    pub(super) hits: Vec<(Place, LegHit)>,
+    pub(super) hits: Vec<(RowAddr, LegHit)>,
     /// Of several legs: what is as good as the last of these.
     pub(super) alike: Option<Alike>,
 }
@@ -200,7 +201,7 @@ pub(super) struct Alike {
 /// A document with what the legs say of it.
 #[derive(Clone, Debug)]
 pub(super) struct Fused {
-    pub(super) place: Place,
+    pub(super) place: RowAddr,
     pub(super) score: f32,
     /// The rank of a score that is a leg's own, which tells apart what single precision does not; 0 of others.
     pub(super) rank: usize,
@@ -236,7 +237,7 @@ mod tests {
 
     fn ranking(weight: f32, scores: &[(u32, f32)]) -> Ranking {
         let hit = |(at, (row, score)): (usize, &(u32, f32))| {
-            (Place { part: 0, row: *row }, LegHit { rank: at + 1, score: *score, distance: None })
+            (RowAddr { part: 0, row: *row }, LegHit { rank: at + 1, score: *score, distance: None })
         };
         Ranking { weight, hits: scores.iter().enumerate().map(hit).collect(), alike: None }
     }

@@ -10,10 +10,11 @@ use arrow::compute::take_record_batch;
 use super::diversity::Picked;
 use super::exec::Prepared;
 use super::fusion::Fused;
-use super::{Group, Place, QueryResponse, QueryStats, Rows, View};
+use super::{Group, QueryResponse, QueryStats, Rows};
 use crate::error::{OrInternal, Result};
 use crate::schema::Ids;
 use crate::types::DocumentId;
+use crate::view::{RowAddr, View};
 
 /// So many documents that are as good as the last hit are read with the hits, to choose by their ids. Of more of
 /// them the ids are read first.
@@ -43,7 +44,7 @@ impl View {
 
     /// The first of documents that lie in order of their scores, ties in order of ids.
     pub(super) async fn settle_ties(&self, fused: Vec<Fused>, count: usize) -> Result<Vec<Fused>> {
-        let places: Vec<Place> = fused.iter().map(|fused| fused.place).collect();
+        let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
         let ids = self.fetch(&places, &[]).await?;
         let order = self.order(&ids, fused.iter())?;
         let mut fused: Vec<Option<Fused>> = fused.into_iter().map(Some).collect();
@@ -67,7 +68,7 @@ impl View {
         } else {
             fused = self.first(fused, query.ranked(&self.settings)).await?;
         }
-        let places: Vec<Place> = fused.iter().map(|fused| fused.place).collect();
+        let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
         let batch = self.fetch(&places, &prepared.computes.columns(&prepared.columns)).await?;
         let order = if grouped { (0..fused.len()).collect() } else { self.order(&batch, fused.iter())? };
         let ids = Ids::new(self.schema.id(), batch.column(0))?;
@@ -82,7 +83,7 @@ impl View {
         more |= prepared.diversity.is_some() && is_bounded;
         let picks = UInt64Array::from_iter_values(page.iter().map(|at| *at as u64));
         let rows = Rows::new(Arc::clone(&self.schema), take_record_batch(&batch, &picks).or_internal()?);
-        let at: Vec<Place> = page.iter().filter_map(|at| places.get(*at).copied()).collect();
+        let at: Vec<RowAddr> = page.iter().filter_map(|at| places.get(*at).copied()).collect();
         let computed = self.compute(&prepared.computes, &at, &rows).await?;
         let mut fused: Vec<Option<Fused>> = fused.into_iter().map(Some).collect();
         let hits = page.iter().filter_map(|at| fused.get_mut(*at).and_then(Option::take));

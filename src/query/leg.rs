@@ -3,8 +3,9 @@
 use std::fmt;
 
 use super::probe::Effort;
-use super::{Filter, Order, TextQuery};
+use super::{Order, TextQuery};
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 use crate::types::Vector;
 
 /// One way to rank documents. A [`Query`](crate::Query) has one, or fuses several.

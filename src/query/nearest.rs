@@ -5,22 +5,23 @@ use std::sync::Arc;
 use futures::future::{try_join, try_join_all};
 use roaring::RoaringBitmap;
 
+use super::QueryStats;
+use super::compare::VectorSearch;
 use super::distance::Prepared;
-use super::part::Nearest;
 use super::probe::{Effort, Target, is_worth_probing, probe};
 use super::room::Room;
-use super::scope::Scope;
-use super::{Place, QueryStats, View};
 use crate::error::{Error, Result};
 use crate::index::vector::VectorIndex;
 use crate::memtable::Source;
 use crate::schema::{ColumnKind, coerce_vector};
 use crate::segment::Segment;
 use crate::types::Vector;
+use crate::view::Scope;
+use crate::view::{RowAddr, View};
 
 impl View {
     /// A search of a vector column, checked against the schema.
-    pub(super) fn nearest(&self, column: &str, vector: &Vector, effort: Effort) -> Result<Nearest> {
+    pub(super) fn nearest(&self, column: &str, vector: &Vector, effort: Effort) -> Result<VectorSearch> {
         let mut columns = self.schema.columns().iter().enumerate();
         let found = columns.find(|(_, described)| described.name == column);
         let Some((at, ColumnKind::Vector(shape))) = found.map(|(at, described)| (at, described.kind)) else {
@@ -28,7 +29,7 @@ impl View {
         };
         let vector = coerce_vector(shape, vector.clone())
             .map_err(|why| Error::invalid(format!("bad query vector: {why}. column=`{column}`")))?;
-        Ok(Nearest {
+        Ok(VectorSearch {
             column: at,
             vector: vector.to_f32(),
             prepared: Arc::new(Prepared::new(column, shape, vector)?),
@@ -43,7 +44,7 @@ impl View {
     }
 
     /// The nearest places of every part, with their exact distances, whatever found them.
-    pub(super) async fn search(&self, search: &Nearest, scope: &Scope) -> Result<Near> {
+    pub(super) async fn search(&self, search: &VectorSearch, scope: &Scope) -> Result<Near> {
         let (parts, ()) = try_join(scope.matching(self), owners_ahead(search, scope)).await?;
         let mut stats = QueryStats { segments_pruned: scope.pruned(), ..QueryStats::default() };
         let (mut targets, mut others) = (Vec::new(), Vec::new());
@@ -69,8 +70,8 @@ impl View {
             }
         }
         let searches = others.into_iter().map(|(at, part, matching)| async move {
-            let near = part.nearest(&self.env, &self.schema, search, &matching).await?;
-            Ok::<_, Error>(near.into_iter().map(move |(distance, row)| (distance, Place { part: at, row })))
+            let near = search.nearest_of(self, part, &matching).await?;
+            Ok::<_, Error>(near.into_iter().map(move |(distance, row)| (distance, RowAddr { part: at, row })))
         });
         let (probed, near) = try_join(probe(self, search, targets), try_join_all(searches)).await?;
         stats.rows_scanned += probed.scanned;
@@ -79,14 +80,14 @@ impl View {
         // What was compared one by one was found for sure.
         let (promised, matches) = probed.promised;
         let expected = if matches > 0.0 { promised / matches } else { 1.0 };
-        let probed = probed.near.into_iter().map(|(part, distance, row)| (distance, Place { part, row }));
+        let probed = probed.near.into_iter().map(|(part, distance, row)| (distance, RowAddr { part, row }));
         Ok(Near { places: near.into_iter().flatten().chain(probed).collect(), stats, expected })
     }
 }
 
 /// Reads what tells the clusters of rows that a filter matches, while the filter is worked out: it takes no round trip of
 /// its own then.
-async fn owners_ahead(search: &Nearest, scope: &Scope) -> Result<()> {
+async fn owners_ahead(search: &VectorSearch, scope: &Scope) -> Result<()> {
     if search.effort == Effort::Exact {
         return Ok(());
     }
@@ -101,13 +102,13 @@ async fn owners_ahead(search: &Nearest, scope: &Scope) -> Result<()> {
 #[derive(Debug)]
 pub(super) struct Near {
     /// The nearest of each part.
-    pub(super) places: Vec<(f64, Place)>,
+    pub(super) places: Vec<(f64, RowAddr)>,
     pub(super) stats: QueryStats,
     /// The recall that was expected where clusters were probed.
     pub(super) expected: f64,
 }
 
-impl Nearest {
+impl VectorSearch {
     /// Whether a segment is probed for these matches, or all of them are compared.
     pub(super) fn probes(&self, segment: &Segment, matching: &RoaringBitmap) -> bool {
         self.effort != Effort::Exact

@@ -10,16 +10,17 @@ use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
+use super::QueryStats;
 use super::keys::Keys;
-use super::scope::Scope;
 use super::ties::Tied;
-use super::{Part, Place, QueryStats, View};
 use crate::error::{Error, Result};
 use crate::index::attributes::{AttributeIndex, AttributeProbe, is_whole};
 use crate::memtable::Source;
 use crate::schema::{AttributeType, ColumnKind, ID_COLUMN};
 use crate::segment::Segment;
 use crate::types::{DocumentId, IdKind};
+use crate::view::Scope;
+use crate::view::{Part, RowAddr, View};
 
 /// The most keys of an order.
 const KEYS_MAX: usize = 8;
@@ -163,7 +164,7 @@ impl View {
         scope: &Scope,
         depth: usize,
         ties: usize,
-    ) -> Result<(Vec<(f64, Place)>, Vec<Tied>, QueryStats)> {
+    ) -> Result<(Vec<(f64, RowAddr)>, Vec<Tied>, QueryStats)> {
         let mut stats = QueryStats { segments_pruned: scope.pruned(), ..QueryStats::default() };
         let parts: Vec<_> = scope.matching(self).await?.enumerate().collect();
         for (_, (part, matching)) in &parts {
@@ -177,10 +178,10 @@ impl View {
             let left_out = first.parted(ties);
             Ok::<_, Error>((number, first.cut(self, part, ties).await?, left_out))
         });
-        let mut found: Vec<(Box<[u8]>, Place)> = Vec::new();
+        let mut found: Vec<(Box<[u8]>, RowAddr)> = Vec::new();
         let mut parted = Vec::new();
         for (part, rows, left_out) in try_join_all(searches).await? {
-            found.extend(rows.into_iter().map(|(key, row)| (key, Place { part, row })));
+            found.extend(rows.into_iter().map(|(key, row)| (key, RowAddr { part, row })));
             parted.extend(left_out.map(|(key, rows)| (part, key, rows)));
         }
         found.sort_unstable();

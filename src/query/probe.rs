@@ -15,11 +15,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
 use super::clusters::{Chosen, Curves, Late, Order, Share};
-use super::part::{Nearest, SPARSE};
-use super::{Part, View};
+use super::compare::{SPARSE, VectorSearch};
 use crate::error::{Error, Result};
 use crate::index::vector::{CentroidSet, Hunt, Plan, Query as Codes, Tally, VectorIndex};
 use crate::segment::Segment;
+use crate::view::{Part, View};
 
 /// Up to so many matches are compared one by one: to read their vectors costs less than to probe.
 const EXACT_ROWS: u64 = 1_000;
@@ -113,7 +113,7 @@ pub(super) fn is_worth_probing(matching: u64) -> bool {
 }
 
 /// Probes segments, all of which have an index of the column.
-pub(super) async fn probe(view: &View, search: &Nearest, targets: Vec<Target>) -> Result<Probed> {
+pub(super) async fn probe(view: &View, search: &VectorSearch, targets: Vec<Target>) -> Result<Probed> {
     let mut groups: Vec<(Arc<CentroidSet>, Vec<Target>)> = Vec::new();
     for target in targets {
         let Some(index) = target.segment.index(search.column) else { continue };
@@ -130,7 +130,7 @@ pub(super) async fn probe(view: &View, search: &Nearest, targets: Vec<Target>) -
 /// that were probed holds too many of the nearest, some times as many.
 async fn probe_group(
     view: &View,
-    search: &Nearest,
+    search: &VectorSearch,
     set: Arc<CentroidSet>,
     targets: Vec<Target>,
 ) -> Result<Probed> {
@@ -174,7 +174,7 @@ async fn probe_group(
 /// Chooses clusters, `wanted` of them. With a filter, clusters without a match are passed over, and what curves promise for
 /// all rows holds for matches that lie among them evenly; so at least as many clusters with matches are taken, with at
 /// least as many matches as so many clusters have on average.
-fn choose(search: &Nearest, wanted: usize, probes: &[Probe<'_>], order: &mut Order<'_>) -> Chosen {
+fn choose(search: &VectorSearch, wanted: usize, probes: &[Probe<'_>], order: &mut Order<'_>) -> Chosen {
     if !are_filtered(probes) {
         return Chosen::nearest(order, wanted);
     }
@@ -196,7 +196,7 @@ fn matches_of(probes: &[Probe<'_>], cluster: u32) -> u64 {
 }
 
 /// What is known by what was found: asked for only where a filter may follow the space.
-fn late(search: &Nearest, chosen: &Chosen, probes: &[Probe<'_>]) -> Option<Late> {
+fn late(search: &VectorSearch, chosen: &Chosen, probes: &[Probe<'_>]) -> Option<Late> {
     if !are_filtered(probes) {
         return None;
     }
@@ -206,7 +206,7 @@ fn late(search: &Nearest, chosen: &Chosen, probes: &[Probe<'_>]) -> Option<Late>
 }
 
 /// How many of the nearest tell whether more clusters are worth their while.
-fn evidence(search: &Nearest) -> usize {
+fn evidence(search: &VectorSearch) -> usize {
     search.limit.max(EVIDENCE)
 }
 
@@ -235,7 +235,7 @@ fn are_few(effort: Effort, probes: &[Probe<'_>]) -> bool {
 }
 
 /// The share of the nearest that curves let expect in the farther half of so many clusters.
-fn farther_half(search: &Nearest, clusters: usize, curves: &Curves<'_>) -> f64 {
+fn farther_half(search: &VectorSearch, clusters: usize, curves: &Curves<'_>) -> f64 {
     let within = |clusters| curves.recall(clusters, evidence(search));
     within(clusters) - within(clusters.div_ceil(2))
 }
@@ -251,7 +251,7 @@ fn least(effort: Effort) -> usize {
 }
 
 /// Whether what was probed is enough.
-fn is_settled(search: &Nearest, probes: &[Probe<'_>], late: Option<Late>, if_even: Option<f64>) -> bool {
+fn is_settled(search: &VectorSearch, probes: &[Probe<'_>], late: Option<Late>, if_even: Option<f64>) -> bool {
     let Effort::Recall(recall) = search.effort else { return true };
     let found: u64 = probes.iter().map(Probe::found).sum();
     found >= search.limit as u64 && late.is_none_or(|late| late.allows(recall, if_even))
@@ -259,7 +259,7 @@ fn is_settled(search: &Nearest, probes: &[Probe<'_>], late: Option<Late>, if_eve
 
 /// How many clusters of a segment would be probed, of how many, and about how many bytes of codes they hold, for a query
 /// in a region of the space that is neither the easiest nor the hardest.
-pub(super) fn clusters_of(search: &Nearest, target: &Target) -> Option<(usize, usize, u64)> {
+pub(super) fn clusters_of(search: &VectorSearch, target: &Target) -> Option<(usize, usize, u64)> {
     let index = target.segment.index(search.column)?;
     let of = index.set().len();
     let middle = u32::try_from(of / 2).unwrap_or(u32::MAX);
@@ -286,7 +286,7 @@ struct Probe<'a> {
 
 impl<'a> Probe<'a> {
     /// Nothing of a segment without an index.
-    async fn new(search: &Nearest, target: &'a Target) -> Result<Option<Self>> {
+    async fn new(search: &VectorSearch, target: &'a Target) -> Result<Option<Self>> {
         let Some(index) = target.segment.index(search.column) else { return Ok(None) };
         let nulls = target.segment.without_vector(search.column)?.len();
         let all = target.matching.len() + nulls == u64::from(target.segment.meta().rows);
@@ -320,7 +320,7 @@ impl<'a> Probe<'a> {
     async fn search(
         &mut self,
         view: &View,
-        search: &Nearest,
+        search: &VectorSearch,
         codes: &Arc<Codes>,
         clusters: &[u32],
     ) -> Result<()> {
@@ -330,7 +330,7 @@ impl<'a> Probe<'a> {
         let (index, Target { part, matching, .. }) = (self.index, self.target);
         let plan = index.plan(clusters, self.tally.as_ref(), WINDOW_BYTES);
         if !matches!(search.effort, Effort::Probes(_)) && self.is_exact_cheaper(search, &plan) {
-            self.exact = Some(part.nearest(&view.env, &view.schema, search, matching).await?);
+            self.exact = Some(search.nearest_of(view, part, matching).await?);
             return Ok(());
         }
         self.clusters += plan.clusters;
@@ -348,7 +348,7 @@ impl<'a> Probe<'a> {
     }
 
     /// The nearest rows by their vectors.
-    async fn finish(self, view: &View, search: &Nearest, recall: f64) -> Result<Probed> {
+    async fn finish(self, view: &View, search: &VectorSearch, recall: f64) -> Result<Probed> {
         let Target { at, part, segment, matching } = self.target;
         let matches = self.matches();
         let (near, probed) = if let Some(near) = self.exact {
@@ -359,7 +359,7 @@ impl<'a> Probe<'a> {
             rows |= self.index.loose();
             rows &= matching.as_ref();
             let top = search.compare(&view.env, segment, &rows, &found.copies.into_iter().collect()).await?;
-            let near = part.cut(&view.schema, top.finish(), search.limit.saturating_add(search.ties)).await?;
+            let near = top.finish().cut(part, &view.schema, search.limit.saturating_add(search.ties)).await?;
             let (scanned, reranked, promised) = (found.scanned, rows.len(), (matches * recall, matches));
             (near, Probed { clusters: self.clusters, scanned, reranked, promised, ..Probed::default() })
         };
@@ -367,7 +367,7 @@ impl<'a> Probe<'a> {
         Ok(Probed { near, ..probed })
     }
 
-    fn is_exact_cheaper(&self, search: &Nearest, plan: &Plan) -> bool {
+    fn is_exact_cheaper(&self, search: &VectorSearch, plan: &Plan) -> bool {
         let (rows, matches) = (u64::from(self.target.segment.meta().rows), self.target.matching.len());
         let row = search.row_bytes as u64;
         let exact = if matches < rows / SPARSE { matches * (row + REQUEST_BYTES) } else { rows * row };

@@ -5,13 +5,14 @@ use std::collections::HashSet;
 use futures::future::BoxFuture;
 use roaring::RoaringBitmap;
 
-use super::part::Nearest;
+use super::compare::VectorSearch;
 use super::probe::Effort;
 use super::request::check_limit;
-use super::scope::Scopes;
-use super::{Filter, Part, Place, View};
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 use crate::types::{Document, Value, Vector};
+use crate::view::Scopes;
+use crate::view::{Part, RowAddr, View};
 
 /// The most stored vectors that are asked for.
 const SAMPLE_MAX: usize = 100_000;
@@ -116,11 +117,11 @@ impl View {
             for (place, vector) in self.sample(&check.column, check.sample).await? {
                 // One more, for the vector's own document.
                 let search = self.nearest(&check.column, &vector, check.effort)?;
-                let probed = Nearest { limit: check.limit + 1, ..search };
-                let exact = Nearest { effort: Effort::Exact, ..probed.clone() };
+                let probed = VectorSearch { limit: check.limit + 1, ..search };
+                let exact = VectorSearch { effort: Effort::Exact, ..probed.clone() };
                 let exact = self.search(&exact, &scope).await?;
                 let probed = self.search(&probed, &scope).await?;
-                let nearest = |near: Vec<(f64, Place)>| {
+                let nearest = |near: Vec<(f64, RowAddr)>| {
                     let mut near: Vec<f64> = near
                         .into_iter()
                         .filter(|(_, other)| *other != place)
@@ -151,7 +152,7 @@ impl View {
     }
 
     /// Up to `count` different live vectors of a column, evenly spread over all rows.
-    async fn sample(&self, column: &str, count: usize) -> Result<Vec<(Place, Vector)>> {
+    async fn sample(&self, column: &str, count: usize) -> Result<Vec<(RowAddr, Vector)>> {
         let columns = self.schema.columns().iter();
         let at = columns.enumerate().find(|(_, c)| c.name == column).map(|(at, _)| at);
         let at = at.ok_or_else(|| Error::invalid(format!("no such vector column. column=`{column}`")))?;
@@ -166,7 +167,7 @@ impl View {
                 for (row, vector) in picked.iter().zip(self.read(source, at, &picked).await?) {
                     let Some(vector) = vector else { continue };
                     if seen.insert(vector.to_f32().into_iter().map(f32::to_bits).collect::<Vec<u32>>()) {
-                        vectors.push((Place { part, row }, vector));
+                        vectors.push((RowAddr { part, row }, vector));
                     }
                 }
             }

@@ -5,10 +5,9 @@ use std::time::Duration;
 use super::cursor::CURSOR_IDS_MAX;
 use super::diversity::Diversity;
 use super::probe::Effort;
-use super::{
-    Aggregation, Compute, Filter, Fusion, Leg, Order, QueryCursor, Rank, Rescore, Select, TextQuery,
-};
+use super::{Aggregation, Compute, Fusion, Leg, Order, QueryCursor, Rank, Rescore, Select, TextQuery};
 use crate::error::{Error, Result};
+use crate::filter::Filter;
 use crate::settings::Settings;
 use crate::types::{COLUMN_NAME_BYTES_MAX, DocumentId, Vector};
 

@@ -10,14 +10,15 @@ use async_trait::async_trait;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
+use super::compare::VectorSearch;
 use super::distance::rounded;
 use super::fusion::Fused;
-use super::part::Nearest;
 use super::probe::Effort;
 use super::text::BoundRank;
-use super::{Combine, Hit, Place, Rank, Rows, Select, View};
+use super::{Combine, Hit, Rank, Rows, Select};
 use crate::error::{Error, OrInternal, Result};
 use crate::types::Vector;
+use crate::view::{RowAddr, View};
 
 /// A model of yours that says how good documents are, such as a cross-encoder behind an HTTP interface.
 #[async_trait]
@@ -132,7 +133,7 @@ pub(super) struct PreparedRescore {
 }
 
 enum PreparedBy {
-    Nearest(Box<Nearest>),
+    Nearest(Box<VectorSearch>),
     Rank(Combine, Box<BoundRank>),
     Model(Arc<dyn Reranker>, Vec<usize>),
 }
@@ -172,8 +173,8 @@ impl View {
     }
 
     /// Negated exact distances; none where there is no vector.
-    async fn distances(&self, search: &Nearest, fused: &[Fused]) -> Result<Vec<Option<f32>>> {
-        let places: Vec<Place> = fused.iter().map(|fused| fused.place).collect();
+    async fn distances(&self, search: &VectorSearch, fused: &[Fused]) -> Result<Vec<Option<f32>>> {
+        let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
         let batch = self.fetch(&places, &[search.column]).await?;
         let mut scores = vec![None; fused.len()];
         let array = batch.columns().get(1).filter(|_| !fused.is_empty());
@@ -206,8 +207,8 @@ impl View {
     pub(super) async fn rank_values(
         &self,
         rank: &BoundRank,
-        places: impl Iterator<Item = Place>,
-    ) -> Result<HashMap<Place, f32>> {
+        places: impl Iterator<Item = RowAddr>,
+    ) -> Result<HashMap<RowAddr, f32>> {
         let parts = self.parts();
         let mut rows = vec![RoaringBitmap::new(); parts.len()];
         for place in places {
@@ -217,7 +218,7 @@ impl View {
         let wanted = parts.iter().zip(&rows).enumerate().filter(|(_, (_, rows))| !rows.is_empty());
         let reads = wanted.map(|(number, (part, rows))| async move {
             let values = rank.values(self, part, rows).await?;
-            let place = |row| (Place { part: number, row }, values.of(row));
+            let place = |row| (RowAddr { part: number, row }, values.of(row));
             Ok::<_, Error>(rows.iter().map(place).collect::<Vec<_>>())
         });
         Ok(try_join_all(reads).await?.into_iter().flatten().collect())
@@ -232,7 +233,7 @@ impl View {
         if fused.is_empty() {
             return Ok(Vec::new());
         }
-        let places: Vec<Place> = fused.iter().map(|fused| fused.place).collect();
+        let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
         let batch = self.fetch(&places, columns).await?;
         // Candidates come in the order of an answer, whatever order they lie in.
         let order = self.order(&batch, fused.iter())?;

@@ -8,11 +8,13 @@ use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
 use super::request::check_limit;
-use super::{Bound, Cursor, Filter, Page, Part, Place, Rows, Select, View};
+use super::{Cursor, Page, Rows, Select};
 use crate::error::Result;
+use crate::filter::{BoundFilter, Filter};
 use crate::index::attributes::Candidates;
 use crate::schema::Ids;
 use crate::types::DocumentId;
+use crate::view::{Part, RowAddr, View};
 
 /// Ids that a scan reads of a part at a time, at least: a few more than a page needs.
 const PAGE: usize = 256;
@@ -92,14 +94,14 @@ impl View {
             let live = self.live_for(bound.as_deref()).await?.into_iter().enumerate();
             let mut walks: Vec<Walk> =
                 live.map(|(at, (part, live))| Walk::new(at, part, live, after)).collect();
-            let mut picked: Vec<(DocumentId, Place)> = Vec::new();
+            let mut picked: Vec<(DocumentId, RowAddr)> = Vec::new();
             let page = (scan.limit + 1).max(PAGE);
             // One more than the page, to know whether another follows.
             while picked.len() <= scan.limit {
                 try_join_all(walks.iter_mut().map(|walk| walk.fill(self, bound.as_ref(), page))).await?;
                 // Each walk holds some next ids; only up to the least of their ends is the order known.
                 let known = walks.iter().filter(|w| !w.finished).filter_map(|w| w.after.clone()).min();
-                let mut next: Vec<(DocumentId, Place)> =
+                let mut next: Vec<(DocumentId, RowAddr)> =
                     walks.iter_mut().flat_map(|walk| walk.take_through(known.as_ref())).collect();
                 next.sort_unstable();
                 picked.extend(next);
@@ -110,7 +112,7 @@ impl View {
             let more = picked.len() > scan.limit;
             picked.truncate(scan.limit);
             let cursor = picked.last().filter(|_| more).map(|(id, _)| Cursor::after(id.clone()));
-            let places: Vec<Place> = picked.into_iter().map(|(_, place)| place).collect();
+            let places: Vec<RowAddr> = picked.into_iter().map(|(_, place)| place).collect();
             let rows = Rows::new(Arc::clone(&self.schema), self.fetch(&places, &columns).await?);
             Ok(Page { rows, cursor, sequence: self.sequence })
         })
@@ -124,7 +126,7 @@ struct Walk {
     live: RoaringBitmap,
     /// The last id that was looked at.
     after: Option<DocumentId>,
-    ready: VecDeque<(DocumentId, Place)>,
+    ready: VecDeque<(DocumentId, RowAddr)>,
     finished: bool,
     asked: Asked,
 }
@@ -150,7 +152,7 @@ impl Walk {
     }
 
     /// Looks at ids until some are ready or none are left.
-    async fn fill(&mut self, view: &View, bound: Option<&Arc<Bound>>, page: usize) -> Result<()> {
+    async fn fill(&mut self, view: &View, bound: Option<&Arc<BoundFilter>>, page: usize) -> Result<()> {
         if self.finished {
             return Ok(());
         }
@@ -175,7 +177,7 @@ impl Walk {
     }
 
     /// Looks at the next ids.
-    async fn step(&mut self, view: &View, bound: Option<&Arc<Bound>>, page: usize) -> Result<()> {
+    async fn step(&mut self, view: &View, bound: Option<&Arc<BoundFilter>>, page: usize) -> Result<()> {
         let ids = self.part.next_ids(self.after.as_ref(), page).await?;
         self.finished = ids.len() < page;
         if let Some((last, _)) = ids.last() {
@@ -185,12 +187,12 @@ impl Walk {
         let rows = self.settle(view, bound, rows & &self.live).await?;
         let matching = ids.into_iter().filter(|(_, row)| rows.contains(*row));
         let at = self.at;
-        self.ready.extend(matching.map(|(id, row)| (id, Place { part: at, row })));
+        self.ready.extend(matching.map(|(id, row)| (id, RowAddr { part: at, row })));
         Ok(())
     }
 
     /// Takes all that may match, which are few, in place of a walk over the ids.
-    async fn jump(&mut self, view: &View, bound: Option<&Arc<Bound>>) -> Result<()> {
+    async fn jump(&mut self, view: &View, bound: Option<&Arc<BoundFilter>>) -> Result<()> {
         let Asked::Candidates(candidates) = &self.asked else { return Ok(()) };
         if self.finished {
             return Ok(());
@@ -203,7 +205,7 @@ impl Walk {
         let batch = self.part.fetch(&view.schema, &[], &rows).await?;
         let ids = Ids::new(view.schema.id(), batch.column(0))?;
         let at = self.at;
-        let found = rows.iter().enumerate().map(|(n, row)| (ids.get(n), Place { part: at, row }));
+        let found = rows.iter().enumerate().map(|(n, row)| (ids.get(n), RowAddr { part: at, row }));
         let mut found: Vec<_> =
             found.filter(|(id, _)| self.after.as_ref().is_none_or(|after| id > after)).collect();
         found.sort_unstable();
@@ -215,7 +217,7 @@ impl Walk {
     async fn settle(
         &self,
         view: &View,
-        bound: Option<&Arc<Bound>>,
+        bound: Option<&Arc<BoundFilter>>,
         rows: RoaringBitmap,
     ) -> Result<RoaringBitmap> {
         let Some(bound) = bound else { return Ok(rows) };
@@ -225,7 +227,7 @@ impl Walk {
     }
 
     /// The ready ids up to `known`; all if it is `None`.
-    fn take_through(&mut self, known: Option<&DocumentId>) -> impl Iterator<Item = (DocumentId, Place)> {
+    fn take_through(&mut self, known: Option<&DocumentId>) -> impl Iterator<Item = (DocumentId, RowAddr)> {
         let count = self.ready.iter().take_while(|(id, _)| known.is_none_or(|known| id <= known)).count();
         self.ready.drain(..count)
     }

@@ -5,6 +5,7 @@ mod id;
 mod name;
 mod receipt;
 mod tokens;
+pub(crate) mod tree;
 mod value;
 mod vector;
 

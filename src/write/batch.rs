@@ -2,7 +2,7 @@
 
 use arrow::array::RecordBatch;
 
-use crate::query::Filter;
+use crate::filter::Filter;
 use crate::types::{Document, DocumentId, Value};
 
 /// What a conditional upsert does where the document does not exist.

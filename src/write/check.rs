@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::batch::{IfMissing, Operation};
 use super::{Condition, WriteBatch};
 use crate::error::{Error, OrInternal, Result};
+use crate::filter::{BoundFilter, Filter};
 use crate::memtable::{Run, batch_bytes};
-use crate::query::{Bound, Filter};
 use crate::schema::{ID_COLUMN, Ids, Schema};
 use crate::settings::Settings;
 use crate::types::{Document, DocumentId, Value};
@@ -25,7 +25,7 @@ pub(crate) struct Checked {
     /// Rows to put and ids to delete whatever the state.
     pub(super) blind: Run,
     pub(super) guarded: Vec<Guarded>,
-    pub(super) delete_filters: Vec<Arc<Bound>>,
+    pub(super) delete_filters: Vec<Arc<BoundFilter>>,
     pub(super) patch_filters: Vec<PatchFilter>,
     pub(crate) token: Option<Uuid>,
     pub(super) ids: bool,
@@ -33,13 +33,13 @@ pub(crate) struct Checked {
 }
 
 /// Which rows to patch, and with what.
-pub(super) type PatchFilter = (Arc<Bound>, Vec<(String, Value)>);
+pub(super) type PatchFilter = (Arc<BoundFilter>, Vec<(String, Value)>);
 
 /// Operations of one kind under one condition: they are resolved together.
 #[derive(Debug)]
 pub(super) struct Guarded {
     pub(super) change: Change,
-    pub(super) condition: Option<Bound>,
+    pub(super) condition: Option<BoundFilter>,
     /// The condition as it was given, by which the next operation is found to share it.
     source: Option<Condition>,
 }
@@ -82,7 +82,7 @@ impl Checked {
         for operation in batch.operations {
             check.operation(operation)?;
         }
-        let bind = |filter: &Filter| Bound::new(filter, schema, settings, false).map(Arc::new);
+        let bind = |filter: &Filter| BoundFilter::new(filter, schema, settings, false).map(Arc::new);
         let delete_filters = batch.delete_filters.iter().map(bind).collect::<Result<_>>()?;
         let patch_filters = batch.patch_filters.into_iter().map(|(filter, values)| {
             let values = check_values(schema, values)?;
@@ -197,7 +197,7 @@ impl<'a> Check<'a> {
             items.push(item);
             return Ok(());
         }
-        let bind = |c: &Condition| Bound::new(&c.filter, self.schema, self.settings, true);
+        let bind = |c: &Condition| BoundFilter::new(&c.filter, self.schema, self.settings, true);
         let bound = condition.as_ref().map(bind).transpose()?;
         self.guarded.push(Guarded { change: first(item), condition: bound, source: condition });
         Ok(())

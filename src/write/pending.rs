@@ -12,9 +12,9 @@ use super::resolved::Resolved;
 use crate::engine::{Base, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::Run;
-use crate::query::View;
 use crate::segment::Segment;
 use crate::types::{Sequence, WriteReceipt};
+use crate::view::View;
 
 /// How often the rows of a batch are uploaded: again when as many were touched as an entry has no room for.
 const UPLOADS_MAX: u32 = 4;
@@ -87,7 +87,7 @@ impl Pending {
             return Ok(false);
         }
         let view = &base.view;
-        let on_top = |view: View| before.iter().cloned().fold(view, |view, run| view.with(run));
+        let on_top = |view: View| before.iter().cloned().fold(view, |view, run| view.with_run(run));
         // Of entries that were flushed since, nobody can tell what they touched.
         let known = self.at.filter(|at| !in_full && base.manifest.flushed_through <= *at);
         let Some(at) = known else {

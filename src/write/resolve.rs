@@ -15,10 +15,11 @@ use super::batch::IfMissing;
 use super::check::{Change, Guarded};
 use super::effects::Effects;
 use crate::error::{Error, OrInternal, Result};
-use crate::memtable::{Layer, Run, batch_bytes};
-use crate::query::{Bound, Place, View};
+use crate::filter::BoundFilter;
+use crate::memtable::{Run, batch_bytes};
 use crate::schema::{Ids, Schema};
 use crate::types::{Document, DocumentId, Value};
+use crate::view::{RowAddr, View};
 
 /// Ids of documents to delete that are read at a time.
 const IDS: usize = 65_536;
@@ -92,10 +93,17 @@ struct Step {
 }
 
 impl Resolution<'_> {
+    /// Ranges of addresses whose documents are read together.
+    fn pieces(&self, addrs: &[RowAddr]) -> Vec<Range<usize>> {
+        // A small limit is not to be passed by the first piece already.
+        let most = PIECE_BYTES.min(self.view.settings.batch_bytes_max / 8) as u64;
+        self.view.split_by_bytes(addrs, &self.view.all_columns(), most)
+    }
+
     /// Makes an effect visible to the steps after it.
     fn add(&mut self, run: Run) {
         if !run.is_empty() {
-            self.view = self.view.with(run.clone());
+            self.view = self.view.with_run(run.clone());
             self.runs.push(run);
         }
     }
@@ -108,7 +116,7 @@ impl Resolution<'_> {
         Ok(Found { run: Run::unstack(&self.view.schema, stack)?, effects: self.effects })
     }
 
-    async fn delete_by_filter(&mut self, filter: &Arc<Bound>) -> Result<()> {
+    async fn delete_by_filter(&mut self, filter: &Arc<BoundFilter>) -> Result<()> {
         let most = self.view.settings.delete_by_filter_rows_max;
         let places = self.matches(filter, most, "delete").await?;
         let mut deletes = Vec::new();
@@ -133,12 +141,12 @@ impl Resolution<'_> {
         Ok(())
     }
 
-    async fn patch_by_filter(&mut self, filter: &Arc<Bound>, values: &[(String, Value)]) -> Result<()> {
+    async fn patch_by_filter(&mut self, filter: &Arc<BoundFilter>, values: &[(String, Value)]) -> Result<()> {
         let schema = Arc::clone(&self.view.schema);
         let most = self.view.settings.patch_by_filter_rows_max;
         let places = self.matches(filter, most, "patch").await?;
         let (mut rows, mut taken) = (Vec::new(), Vec::new());
-        for piece in self.view.pieces(&places, &self.view.all_columns()) {
+        for piece in self.pieces(&places) {
             let mut documents = self.whole(places.get(piece).unwrap_or_default()).await?;
             for document in &mut documents {
                 for (column, value) in values {
@@ -187,7 +195,7 @@ impl Resolution<'_> {
     }
 
     /// Where the documents lie that a filter matches.
-    async fn matches(&mut self, filter: &Arc<Bound>, most: usize, what: &str) -> Result<Vec<Place>> {
+    async fn matches(&mut self, filter: &Arc<BoundFilter>, most: usize, what: &str) -> Result<Vec<RowAddr>> {
         let parts = self.view.matching(Some(filter)).await?;
         let taken = self.scope.taken.get(self.effects.taken.len()).copied().unwrap_or(0);
         let count = parts.iter().map(|(_, rows)| rows.len()).fold(taken as u64, u64::saturating_add);
@@ -197,11 +205,11 @@ impl Resolution<'_> {
         let places = parts
             .iter()
             .enumerate()
-            .flat_map(|(part, (_, rows))| rows.iter().map(move |row| Place { part, row }));
+            .flat_map(|(part, (_, rows))| rows.iter().map(move |row| RowAddr { part, row }));
         Ok(places.take(most.saturating_sub(taken)).collect())
     }
 
-    async fn whole(&self, places: &[Place]) -> Result<Vec<Document>> {
+    async fn whole(&self, places: &[RowAddr]) -> Result<Vec<Document>> {
         let batch = self.view.fetch(places, &self.view.all_columns()).await?;
         self.view.schema.documents(&batch)
     }
@@ -247,7 +255,7 @@ impl Resolution<'_> {
     async fn upsert_if(
         &mut self,
         documents: &[&Document],
-        condition: Option<&Bound>,
+        condition: Option<&BoundFilter>,
         missing: IfMissing,
         step: &mut Step,
     ) -> Result<()> {
@@ -277,14 +285,14 @@ impl Resolution<'_> {
     async fn patch(
         &mut self,
         patches: &[&Document],
-        condition: Option<&Bound>,
+        condition: Option<&BoundFilter>,
         step: &mut Step,
     ) -> Result<()> {
         let places = self.locate(patches).await?;
         let (found, missing) = split(patches, places.iter().map(Option::is_some));
         self.skip(&missing);
         let places = present(&places);
-        for piece in self.view.pieces(&places, &self.view.all_columns()) {
+        for piece in self.pieces(&places) {
             let (patches, places) = (found.get(piece.clone()), places.get(piece));
             let (Some(patches), Some(places)) = (patches, places) else { continue };
             self.patch_some(patches, places, condition, step).await?;
@@ -296,8 +304,8 @@ impl Resolution<'_> {
     async fn patch_some(
         &mut self,
         patches: &[&Document],
-        places: &[Place],
-        condition: Option<&Bound>,
+        places: &[RowAddr],
+        condition: Option<&BoundFilter>,
         step: &mut Step,
     ) -> Result<()> {
         let merge = |(mut document, patch): (Document, &&Document)| {
@@ -326,7 +334,7 @@ impl Resolution<'_> {
     async fn delete_if(
         &mut self,
         ids: &[&DocumentId],
-        condition: Option<&Bound>,
+        condition: Option<&BoundFilter>,
         step: &mut Step,
     ) -> Result<()> {
         let ids: Vec<DocumentId> = ids.iter().copied().cloned().collect();
@@ -346,7 +354,7 @@ impl Resolution<'_> {
         Ok(())
     }
 
-    async fn locate(&self, documents: &[&Document]) -> Result<Vec<Option<Place>>> {
+    async fn locate(&self, documents: &[&Document]) -> Result<Vec<Option<RowAddr>>> {
         let ids: Vec<DocumentId> = documents.iter().map(|d| d.id().clone()).collect();
         self.view.locate(&ids).await
     }
@@ -354,8 +362,8 @@ impl Resolution<'_> {
     /// Whether the condition holds of the documents at some places.
     async fn holds(
         &self,
-        condition: Option<&Bound>,
-        places: &[Place],
+        condition: Option<&BoundFilter>,
+        places: &[RowAddr],
         new: Option<&RecordBatch>,
     ) -> Result<BooleanArray> {
         let Some(condition) = condition else { return Ok(BooleanArray::from(vec![true; places.len()])) };
@@ -368,35 +376,7 @@ impl Resolution<'_> {
     }
 }
 
-impl View {
-    /// This view with a run on top, as if it were the next entry.
-    pub(super) fn with(&self, run: Run) -> Self {
-        let mut view = self.clone();
-        let layer = Layer::run(self.env.uuid(), run, self.sequence.next(), self.sequence.next());
-        view.layers.push(Arc::new(layer));
-        view
-    }
-
-    /// Places cut so that the documents of each piece take about so many bytes.
-    fn pieces(&self, places: &[Place], columns: &[usize]) -> Vec<Range<usize>> {
-        // A small limit is not to be passed by the first piece already.
-        let most = PIECE_BYTES.min(self.settings.batch_bytes_max / 8) as u64;
-        let parts = self.parts();
-        let (mut pieces, mut start, mut bytes) = (Vec::new(), 0, 0);
-        for (at, place) in places.iter().enumerate() {
-            let row = parts.get(place.part).map_or(0, |part| part.row_bytes(columns, place.row));
-            bytes += row;
-            if bytes > most && at > start {
-                pieces.push(start..at);
-                (start, bytes) = (at, row);
-            }
-        }
-        pieces.extend((start < places.len()).then_some(start..places.len()));
-        pieces
-    }
-}
-
-fn present(places: &[Option<Place>]) -> Vec<Place> {
+fn present(places: &[Option<RowAddr>]) -> Vec<RowAddr> {
     places.iter().flatten().copied().collect()
 }
 

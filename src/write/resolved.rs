@@ -12,9 +12,9 @@ use super::resolve::{DELETES_BYTES_MAX, Scope, id_bytes, resolve};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::memtable::{Run, Source};
-use crate::query::View;
 use crate::schema::{Ids, Schema};
 use crate::types::{DocumentId, WriteReceipt};
+use crate::view::View;
 
 /// Ids that are sorted where we are: more go to the blocking pool.
 const INLINE_IDS: usize = 4_096;
@@ -210,7 +210,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::query::Filter;
+    use crate::filter::Filter;
     use crate::schema::AttributeType;
     use crate::settings::Settings;
     use crate::types::{Document, IdKind, Sequence};
@@ -240,7 +240,7 @@ mod tests {
             let put = |(id, a): (&u64, &Option<i64>)| a.map(|a| Document::new(*id).with("a", a));
             let rows = schema.to_batch(&entry.iter().filter_map(put).collect::<Vec<_>>()).unwrap();
             let deletes = entry.iter().filter(|(_, a)| a.is_none()).map(|(id, _)| (*id).into()).collect();
-            view.with(Run::sort(&schema, &rows, deletes).unwrap())
+            view.with_run(Run::sort(&schema, &rows, deletes).unwrap())
         })
     }
 

@@ -13,10 +13,11 @@ use super::table::Table;
 use super::{Aggregated, Aggregation};
 use crate::cache::Span;
 use crate::error::Result;
+use crate::filter::Filter;
 use crate::index::attributes::AttributeIndex;
 use crate::memtable::Source;
-use crate::query::scope::{Scope, Scopes};
-use crate::query::{Filter, Part, View};
+use crate::view::{Part, View};
+use crate::view::{Scope, Scopes};
 
 /// Windows of a segment that are fetched at a time.
 const PARALLEL: usize = 2;

@@ -11,7 +11,7 @@ pub(super) use exec::PreparedFacet;
 
 use std::collections::BTreeMap;
 
-use super::Filter;
+use crate::filter::Filter;
 use crate::types::{Sequence, Value};
 
 /// Figures of the documents that match: how many there are, and what is worked out of their attributes, in one or

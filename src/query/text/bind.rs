@@ -3,13 +3,13 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use super::{BoundRank, Rank, TextInput, TextMatch, TextPhrase, TextQuery};
+use super::{BoundRank, Rank, TextMatch, TextPhrase, TextQuery};
 use crate::error::{Error, Result};
-use crate::index::text::{Analyzer, GAP, Leaf, Node, Plan, Spec};
-use crate::schema::{AttributeType, ColumnKind, Schema, TextOptions, Tokenizer};
+use crate::filter::{InputTokens, check_places, text_column};
+use crate::index::text::{Leaf, Node, Plan, Spec};
+use crate::schema::{Schema, TextOptions};
 use crate::settings::Settings;
 
-const CHARACTERS_MAX: usize = 8_192;
 const LEAVES_MAX: usize = 1_024;
 const NODES_MAX: usize = 1_024;
 const DEPTH_MAX: usize = 32;
@@ -38,19 +38,16 @@ pub(super) struct Binder<'a> {
     schema: &'a Schema,
     leaves: Vec<Leaf>,
     ranks: Vec<Rank>,
-    characters: usize,
+    tokens: InputTokens,
     nodes: usize,
 }
 
 /// Leaves with the factors of their scores, by the number of the token in its text.
 type Places = BTreeMap<u32, Vec<(usize, f32)>>;
 
-/// A column: its number among the text columns, and its options.
-pub(super) type Column<'a> = (usize, &'a TextOptions);
-
 impl<'a> Binder<'a> {
     pub(super) fn new(schema: &'a Schema) -> Self {
-        Self { schema, leaves: Vec::new(), ranks: Vec::new(), characters: 0, nodes: 0 }
+        Self { schema, leaves: Vec::new(), ranks: Vec::new(), tokens: InputTokens::default(), nodes: 0 }
     }
 
     /// `None` for a query that says nothing: analysis leaves no token of its text.
@@ -104,9 +101,9 @@ impl<'a> Binder<'a> {
         let mut groups: Vec<(&TextOptions, Places)> = Vec::new();
         for (name, factor) in &query.columns {
             check_factor(*factor)?;
-            let column = self.column(name)?;
+            let column = text_column(self.schema, name)?;
             let at = groups.iter().position(|(options, _)| options.cuts_like(column.1));
-            let words = self.words(column, &query.input)?;
+            let words = self.tokens.tokenize(column.1, &query.input)?;
             let last = words.len();
             let mut places = Places::new();
             for (number, (text, position)) in words.into_iter().enumerate() {
@@ -150,8 +147,8 @@ impl<'a> Binder<'a> {
     }
 
     fn phrase(&mut self, query: &TextPhrase) -> Result<Option<Node>> {
-        let column = self.column(&query.column)?;
-        let words = self.words(column, &query.input)?;
+        let column = text_column(self.schema, &query.column)?;
+        let words = self.tokens.tokenize(column.1, &query.input)?;
         check_places(&query.column, self.schema, &words, query.slop)?;
         let (first, last) = (words.first().map_or(0, |(_, position)| *position), words.len());
         let mut leaves = Vec::new();
@@ -165,45 +162,6 @@ impl<'a> Binder<'a> {
             [(leaf, _)] => Some(Node::Leaf(*leaf, 1.0)),
             _ => Some(Node::Phrase { leaves, slop: query.slop, boost: 1.0 }),
         })
-    }
-
-    pub(super) fn column(&self, name: &str) -> Result<Column<'a>> {
-        column(self.schema, name)
-    }
-
-    /// The tokens of an input with their positions, ascending.
-    pub(super) fn words(
-        &mut self,
-        (_, options): Column<'_>,
-        input: &TextInput,
-    ) -> Result<Vec<(Box<str>, u32)>> {
-        let texts = match input {
-            TextInput::Text(text) => std::slice::from_ref(text),
-            TextInput::Tokens(tokens) => tokens.as_slice(),
-        };
-        let mut analyzer = Analyzer::new(options)?;
-        let mut words: Vec<(Box<str>, u32)> = Vec::new();
-        let mut base = 0_u32;
-        for text in texts {
-            // A text of so many bytes has too many characters, or few enough to count.
-            let characters = if text.len() > CHARACTERS_MAX * 4 { text.len() } else { text.chars().count() };
-            self.characters = self.characters.saturating_add(characters);
-            if self.characters > CHARACTERS_MAX {
-                return Err(Error::limit(format!(
-                    "more than {CHARACTERS_MAX} characters of text in a query"
-                )));
-            }
-            let mut end = base;
-            for word in analyzer.words(text) {
-                // All n-grams of a text share a place.
-                let apart = matches!(options.tokenizer, Tokenizer::Ngram { .. });
-                let place = if apart { end } else { base.saturating_add(word.position) };
-                end = place.saturating_add(1);
-                words.push((word.text.into(), place));
-            }
-            base = end;
-        }
-        Ok(words)
     }
 
     fn leaf(&mut self, field: usize, spec: Spec, positions: bool) -> Result<usize> {
@@ -244,38 +202,6 @@ fn once(places: Vec<Vec<(usize, f32)>>) -> Vec<Vec<(usize, f32)>> {
 
 fn nodes(leaves: Vec<(usize, f32)>) -> Vec<Node> {
     leaves.into_iter().map(|(leaf, factor)| Node::Leaf(leaf, factor)).collect()
-}
-
-/// A column with full text.
-pub(super) fn column<'a>(schema: &'a Schema, name: &str) -> Result<Column<'a>> {
-    let texts = schema.texts().enumerate();
-    let found = texts.map(|(at, (column, options))| (column, at, options)).find(|found| found.0 == name);
-    let (_, at, options) =
-        found.ok_or_else(|| Error::invalid(format!("no such column with full text. column=`{name}`")))?;
-    Ok((at, options))
-}
-
-/// Whether the tokens of a column have places, and words with `slop` of them stay within one string of an array.
-pub(super) fn check_places(name: &str, schema: &Schema, words: &[(Box<str>, u32)], slop: u32) -> Result<()> {
-    let (_, options) = column(schema, name)?;
-    if matches!(options.tokenizer, Tokenizer::Ngram { .. }) {
-        let why = "n-grams have no places: there are no phrases of them";
-        return Err(Error::invalid(format!("{why}. column=`{name}`")));
-    }
-    let kind = schema.column(name).map(|column| &column.kind);
-    let array = matches!(kind, Some(ColumnKind::Attribute(AttributeType::StringArray)));
-    let span = match words {
-        [(_, first), .., (_, last)] => (last - first).saturating_add(slop),
-        _ => 0,
-    };
-    if array && options.tokenizer != Tokenizer::Pretokenized && span >= GAP {
-        let most = GAP - 1;
-        return Err(Error::limit(format!(
-            "a phrase with its slop spans more than {most} words, too many in an array of strings. column=`{name}`, \
-             words=`{span}`"
-        )));
-    }
-    Ok(())
 }
 
 /// How many edits a token may be away: as Elasticsearch's `AUTO`.

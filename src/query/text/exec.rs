@@ -10,10 +10,11 @@ use super::BoundRank;
 use crate::error::{Error, Result};
 use crate::index::text::{Counts, Loaded, Plan, Stats, TextSource};
 use crate::memtable::Source;
-use crate::query::scope::Scope;
+use crate::query::QueryStats;
 use crate::query::ties::{Ranked, TIES_MAX, Tied};
-use crate::query::{Part, Place, QueryStats, View};
 use crate::segment::RowOrder;
+use crate::view::Scope;
+use crate::view::{Part, RowAddr, View};
 
 /// The most values that are read to rank by: 8 bytes of memory each.
 const VALUES_MAX: u64 = 32 << 20;
@@ -46,7 +47,7 @@ impl View {
         scope: &Scope,
         limit: usize,
         ties: usize,
-    ) -> Result<(Vec<(f64, Place)>, Vec<Tied>, QueryStats)> {
+    ) -> Result<(Vec<(f64, RowAddr)>, Vec<Tied>, QueryStats)> {
         let live = scope.live(self).await?;
         let (parts, segments_pruned) = (live.len(), scope.pruned());
         let mut stats = QueryStats { parts, segments_pruned, ..QueryStats::default() };
@@ -92,7 +93,7 @@ impl View {
         stats.rows_scanned = parts.iter().map(|part| part.matching.len()).sum();
         let (mut places, mut equals) = (Vec::new(), Vec::new());
         for (part, (best, left_out)) in parts.iter().zip(best) {
-            places.extend(best.into_iter().map(|(key, row)| (key, Place { part: part.number, row })));
+            places.extend(best.into_iter().map(|(key, row)| (key, RowAddr { part: part.number, row })));
             equals.extend(left_out.map(|(key, rows)| (part.number, key, rows)));
         }
         Ok((places, equals, stats))
@@ -177,7 +178,7 @@ impl View {
         let ranked = Ranked::of(best, limit).with(more);
         let count = limit.saturating_add(ties);
         let left_out = ranked.parted(count);
-        Ok((part.part.cut(&self.schema, ranked, count).await?, left_out))
+        Ok((ranked.cut(part.part, &self.schema, count).await?, left_out))
     }
 }
 

@@ -8,6 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 
 use super::TextQuery;
 use crate::error::{Error, Result};
+use crate::filter::text_column;
 use crate::index::text::{Analyzer, Levenshtein, Node, Spec};
 use crate::query::Rows;
 use crate::schema::{Schema, TextOptions};
@@ -188,7 +189,7 @@ impl Highlighter {
                 "bad limit: 1 to {FRAGMENTS_MAX} are allowed. limit=`{limit}`"
             )));
         }
-        let (at, column): (usize, &TextOptions) = super::bind::column(schema, column)?;
+        let (at, column): (usize, &TextOptions) = text_column(schema, column)?;
         let (plan, _) = super::bind::plan(query, schema)?;
         let mut leaves = BTreeSet::new();
         wanted(&plan.root, &mut leaves);

@@ -5,7 +5,6 @@ mod exec;
 mod highlight;
 mod parse;
 mod rank;
-mod tokens;
 mod tree;
 
 pub(super) use bind::bind;
@@ -14,8 +13,8 @@ pub use highlight::{Fragment, FragmentBy, Highlight, Offsets};
 pub use parse::SearchBox;
 pub(super) use rank::BoundRank;
 pub use rank::{Combine, Rank};
-pub use tokens::TokenFilter;
-pub(super) use tokens::bind as bind_tokens;
+
+use crate::filter::TextInput;
 
 /// A search of text: which documents match, and how their scores join.
 ///
@@ -78,16 +77,6 @@ pub enum TextQuery {
     Boost(Box<TextQuery>, f32),
     /// The score of another, and a value of the document besides.
     Ranked(Box<TextQuery>, Rank, Combine),
-}
-
-/// What is looked for: a text, or tokens that are given.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TextInput {
-    /// A text, which the column's tokenizer cuts.
-    Text(String),
-    /// Texts that are cut each for itself; for a column of given tokens these are the tokens.
-    Tokens(Vec<String>),
 }
 
 /// Tokens of a text in one or several columns.
@@ -250,23 +239,5 @@ impl From<TextMatch> for TextQuery {
 impl From<TextPhrase> for TextQuery {
     fn from(query: TextPhrase) -> Self {
         Self::Phrase(query)
-    }
-}
-
-impl From<&str> for TextInput {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for TextInput {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl<S: Into<String>> From<Vec<S>> for TextInput {
-    fn from(tokens: Vec<S>) -> Self {
-        Self::Tokens(tokens.into_iter().map(Into::into).collect())
     }
 }

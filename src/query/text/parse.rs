@@ -1,6 +1,7 @@
 //! What is typed into a search box, as a text query.
 
-use super::{TextInput, TextMatch, TextPhrase, TextQuery};
+use super::{TextMatch, TextPhrase, TextQuery};
+use crate::filter::TextInput;
 
 /// Characters that are read, over all columns: so that every text stays within the limits of a query.
 const CHARACTERS_MAX: usize = 1_000;

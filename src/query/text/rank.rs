@@ -8,10 +8,11 @@ use arrow::datatypes::{DataType, Float64Type};
 use roaring::RoaringBitmap;
 
 use crate::error::{Error, OrInternal, Result};
+use crate::filter::{BoundFilter, Filter};
 use crate::index::text::{Join, Values};
-use crate::query::{Bound, Filter, Part, View};
 use crate::schema::{AttributeType, ColumnKind, Schema};
 use crate::settings::Settings;
+use crate::view::{Part, View};
 
 const DEPTH_MAX: usize = 32;
 const NODES_MAX: usize = 256;
@@ -133,7 +134,7 @@ pub(in crate::query) struct BoundRank {
     root: Expression,
     /// The places of its columns in the schema, ascending.
     columns: Vec<usize>,
-    filters: Vec<Arc<Bound>>,
+    filters: Vec<Arc<BoundFilter>>,
 }
 
 /// Columns are named by their places in the schema, filters by theirs in [`BoundRank::filters`].
@@ -245,7 +246,7 @@ struct Binder<'a> {
     schema: &'a Schema,
     settings: &'a Settings,
     columns: Vec<usize>,
-    filters: Vec<Arc<Bound>>,
+    filters: Vec<Arc<BoundFilter>>,
     nodes: usize,
 }
 
@@ -259,7 +260,7 @@ impl Binder<'_> {
         Ok(match rank {
             Rank::Constant(number) => Expression::Constant(checked("constant", *number, *number >= 0.0)?),
             Rank::Filter(filter) => {
-                let bound = Bound::new(filter, self.schema, self.settings, false)?;
+                let bound = BoundFilter::new(filter, self.schema, self.settings, false)?;
                 self.filters.push(Arc::new(bound));
                 Expression::Filter(self.filters.len() - 1)
             }

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::{Rank, TextQuery};
-use crate::query::Filter;
-use crate::query::tree::{Level, Tree, impl_tree, nodes};
+use crate::filter::Filter;
+use crate::types::tree::{Level, Tree, impl_tree, nodes};
 
 impl_tree!(TextQuery);
 impl_tree!(Rank);

@@ -10,6 +10,7 @@
 mod bind;
 mod exec;
 mod fuzzy;
+mod input;
 mod literal;
 mod operand;
 #[cfg(test)]
@@ -20,19 +21,22 @@ mod plan;
 #[cfg(test)]
 mod property;
 mod prune;
+mod tokens;
 mod tree;
 
-pub(crate) use bind::Bound;
+pub(crate) use bind::BoundFilter;
 pub use fuzzy::Fuzzy;
+pub use input::TextInput;
+pub(crate) use input::{InputTokens, check_places, text_column};
 pub use operand::Operand;
 pub(crate) use plan::{Indexes, Plan};
-pub(crate) use prune::Rules;
-pub(super) use tree::Weight;
+pub(crate) use prune::ZoneMapFilter;
+pub use tokens::TokenFilter;
+pub(crate) use tree::Weight;
 
 use std::mem;
 use std::ops::{BitAnd, BitOr};
 
-use super::text::{TextInput, TokenFilter};
 use crate::types::Value;
 
 /// Which documents: predicates on columns, joined by and, or and not.

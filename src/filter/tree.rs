@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::{Filter, Operand};
 use crate::error::{Error, Result};
-use crate::query::tree::{Level, Tree, impl_tree, nodes};
 use crate::types::Value;
+use crate::types::tree::{Level, Tree, impl_tree, nodes};
 
 /// The most patterns of the filters of a call: each may take a megabyte when compiled.
 const PATTERNS_MAX: usize = 128;
@@ -18,14 +18,14 @@ impl_tree!(Filter);
 
 /// What the filters of a call take together.
 #[derive(Debug, Default)]
-pub(in crate::query) struct Weight {
+pub(crate) struct Weight {
     patterns: usize,
     bytes: usize,
 }
 
 impl Weight {
     /// Adds a filter, unless that is too much.
-    pub(in crate::query) fn add(&mut self, filter: &Filter) -> Result<()> {
+    pub(crate) fn add(&mut self, filter: &Filter) -> Result<()> {
         for node in nodes(filter) {
             self.patterns += usize::from(node.is_pattern());
             self.bytes = self.bytes.saturating_add(node.bytes());

@@ -11,14 +11,14 @@ use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 use tokio::sync::OnceCell;
 
-use super::filter::{Rules, Weight};
-use super::{Bound, Filter, Part, View};
+use super::{Part, View};
 use crate::error::{Error, Result};
+use crate::filter::{BoundFilter, Filter, Weight, ZoneMapFilter};
 
 /// The rows that exist and match a filter, of every part.
 #[derive(Clone, Debug)]
-pub(super) struct Scope {
-    bound: Option<Arc<Bound>>,
+pub(crate) struct Scope {
+    bound: Option<Arc<BoundFilter>>,
     live: Arc<Live>,
     /// Of each part, whether statistics tell that the filter matches none of its rows.
     ruled_out: Arc<[bool]>,
@@ -32,35 +32,35 @@ pub(super) struct Scope {
 struct Live(Vec<(Part, OnceCell<RoaringBitmap>)>);
 
 impl Scope {
-    pub(super) fn bound(&self) -> Option<&Arc<Bound>> {
+    pub(crate) fn bound(&self) -> Option<&Arc<BoundFilter>> {
         self.bound.as_ref()
     }
 
     /// Whether statistics tell that part number `at` has no match, so that nothing of it is read but what counts
     /// for all documents.
-    pub(super) fn is_ruled_out(&self, at: usize) -> bool {
+    pub(crate) fn is_ruled_out(&self, at: usize) -> bool {
         self.ruled_out.get(at).copied().unwrap_or_default()
     }
 
     /// How many parts are ruled out.
-    pub(super) fn pruned(&self) -> usize {
+    pub(crate) fn pruned(&self) -> usize {
         self.ruled_out.iter().filter(|out| **out).count()
     }
 
     /// The parts that the filter may match, as long as the rows that it matches are not known.
-    pub(super) fn undecided(&self) -> impl Iterator<Item = &Part> {
+    pub(crate) fn undecided(&self) -> impl Iterator<Item = &Part> {
         let unknown = self.bound.is_some() && self.matching.get().is_none();
         let parts = self.live.0.iter().enumerate().filter(move |(at, _)| unknown && !self.is_ruled_out(*at));
         parts.map(|(_, (part, _))| part)
     }
 
     /// The same without some rows of each part.
-    pub(super) fn without(&self, rows: &Arc<[RoaringBitmap]>) -> Self {
+    pub(crate) fn without(&self, rows: &Arc<[RoaringBitmap]>) -> Self {
         Self { without: Some(Arc::clone(rows)), matching: Arc::default(), ..self.clone() }
     }
 
     /// Every part with its live rows, whatever the filter.
-    pub(super) async fn live(&self, view: &View) -> Result<Vec<(&Part, &RoaringBitmap)>> {
+    pub(crate) async fn live(&self, view: &View) -> Result<Vec<(&Part, &RoaringBitmap)>> {
         let parts =
             self.live.0.iter().enumerate().map(|(at, (part, _))| async move {
                 Ok::<_, Error>((part, self.live.rows(view, at).await?))
@@ -69,7 +69,7 @@ impl Scope {
     }
 
     /// Every part with its live rows that the filter matches.
-    pub(super) async fn matching(
+    pub(crate) async fn matching(
         &self,
         view: &View,
     ) -> Result<impl Iterator<Item = (&Part, &Arc<RoaringBitmap>)>> {
@@ -101,7 +101,7 @@ impl Live {
 
 /// The scopes of all legs: one for each filter.
 #[derive(Debug, Default)]
-pub(super) struct Scopes {
+pub(crate) struct Scopes {
     live: Option<Arc<Live>>,
     known: Vec<(Option<Filter>, Scope)>,
     weight: Weight,
@@ -109,12 +109,12 @@ pub(super) struct Scopes {
 
 impl Scopes {
     /// Counts filters that no scope is made of.
-    pub(super) fn weigh<'a>(&mut self, filters: impl Iterator<Item = &'a Filter>) -> Result<()> {
+    pub(crate) fn weigh<'a>(&mut self, filters: impl Iterator<Item = &'a Filter>) -> Result<()> {
         filters.into_iter().try_for_each(|filter| self.weight.add(filter))
     }
 
     /// The scope of a filter.
-    pub(super) fn of(&mut self, view: &View, filter: Option<Filter>) -> Result<Scope> {
+    pub(crate) fn of(&mut self, view: &View, filter: Option<Filter>) -> Result<Scope> {
         if let Some((_, scope)) = self.known.iter().find(|(known, _)| *known == filter) {
             return Ok(scope.clone());
         }
@@ -122,7 +122,7 @@ impl Scopes {
         let bound = view.bind(filter.as_ref())?;
         let empty = || Live(view.parts().into_iter().map(|part| (part, OnceCell::new())).collect());
         let live = Arc::clone(self.live.get_or_insert_with(|| Arc::new(empty())));
-        let rules = bound.as_deref().map(Rules::new);
+        let rules = bound.as_deref().map(ZoneMapFilter::new);
         let parts = live.0.iter();
         let ruled_out =
             parts.map(|(part, _)| rules.as_ref().is_some_and(|rules| part.is_ruled_out(rules))).collect();

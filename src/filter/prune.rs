@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
 
-use super::bind::{Against, Bound, Comparison, Leaf, Node, Test};
+use super::bind::{Against, BoundFilter, Comparison, Leaf, Node, Test};
 use crate::index::attributes::{KeyList, each_key};
 use crate::segment::{BOUND_BYTES_MAX, SegmentMeta, Statistics, cut};
 
 /// A filter, made ready to be asked of many segments.
 #[derive(Debug)]
-pub(crate) struct Rules<'a>(Rule<'a>);
+pub(crate) struct ZoneMapFilter<'a>(Rule<'a>);
 
 #[derive(Debug)]
 enum Rule<'a> {
@@ -44,8 +44,8 @@ enum Asks {
     Anything,
 }
 
-impl<'a> Rules<'a> {
-    pub(crate) fn new(bound: &'a Bound) -> Self {
+impl<'a> ZoneMapFilter<'a> {
+    pub(crate) fn new(bound: &'a BoundFilter) -> Self {
         Self(Rule::new(bound, &bound.root))
     }
 
@@ -65,7 +65,7 @@ impl<'a> Rules<'a> {
 }
 
 impl<'a> Rule<'a> {
-    fn new(bound: &'a Bound, node: &'a Node) -> Self {
+    fn new(bound: &'a BoundFilter, node: &'a Node) -> Self {
         let each = |nodes: &'a [Node]| nodes.iter().map(|node| Self::new(bound, node)).collect();
         match node {
             Node::Const(answer) => Self::Const(*answer),
@@ -234,8 +234,8 @@ mod tests {
             .build()
             .unwrap();
         let known: BTreeMap<String, Statistics> = serde_json::from_value(known.clone()).unwrap();
-        let bound = Bound::new(filter, &schema, &Settings::default(), false).unwrap();
-        Rules::new(&bound).answer(ROWS, &|column| known.get(column).map(Cow::Borrowed))
+        let bound = BoundFilter::new(filter, &schema, &Settings::default(), false).unwrap();
+        ZoneMapFilter::new(&bound).answer(ROWS, &|column| known.get(column).map(Cow::Borrowed))
     }
 
     fn check(known: &Json, cases: impl IntoIterator<Item = (Filter, Option<bool>)>) {

@@ -10,7 +10,7 @@ use std::mem;
 const SHOWN_MAX: usize = 64;
 
 /// A node of a tree, with children of its own type.
-pub(super) trait Tree: Sized {
+pub(crate) trait Tree: Sized {
     /// A node without children.
     fn leaf() -> Self;
 
@@ -31,7 +31,7 @@ pub(super) trait Tree: Sized {
 }
 
 /// All nodes of a tree: parents before their children, and these in order.
-pub(super) fn nodes<T: Tree>(tree: &T) -> impl Iterator<Item = &T> {
+pub(crate) fn nodes<T: Tree>(tree: &T) -> impl Iterator<Item = &T> {
     let mut pending = vec![tree];
     std::iter::from_fn(move || {
         let node = pending.pop()?;
@@ -45,7 +45,7 @@ pub(super) fn nodes<T: Tree>(tree: &T) -> impl Iterator<Item = &T> {
 }
 
 /// As [`Clone::clone`].
-pub(super) fn copy<T: Tree>(tree: &T) -> T {
+pub(crate) fn copy<T: Tree>(tree: &T) -> T {
     let order: Vec<&T> = nodes(tree).collect();
     // Whatever stands behind a node in this order and is not taken by another is its children, the first on top.
     let mut done: Vec<T> = Vec::new();
@@ -62,7 +62,7 @@ pub(super) fn copy<T: Tree>(tree: &T) -> T {
 }
 
 /// As [`PartialEq::eq`].
-pub(super) fn is_equal<T: Tree>(one: &T, other: &T) -> bool {
+pub(crate) fn is_equal<T: Tree>(one: &T, other: &T) -> bool {
     let (mut left, mut right) = (nodes(one), nodes(other));
     loop {
         match (left.next(), right.next()) {
@@ -74,7 +74,7 @@ pub(super) fn is_equal<T: Tree>(one: &T, other: &T) -> bool {
 }
 
 /// For [`Drop::drop`]: takes the tree below a node apart.
-pub(super) fn fell<T: Tree>(tree: &mut T) {
+pub(crate) fn fell<T: Tree>(tree: &mut T) {
     let mut pending = Vec::new();
     let detach = |node: &mut T, pending: &mut Vec<T>| {
         node.children_mut(&mut |child| {
@@ -93,12 +93,12 @@ pub(super) fn fell<T: Tree>(tree: &mut T) {
 }
 
 /// As [`fmt::Debug::fmt`], down to some levels.
-pub(super) fn show<T: Tree>(tree: &T, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn show<T: Tree>(tree: &T, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     fmt::Debug::fmt(&Level(tree, SHOWN_MAX), f)
 }
 
 /// A tree, and how many levels of it are shown.
-pub(super) struct Level<'a, T>(&'a T, usize);
+pub(crate) struct Level<'a, T>(&'a T, usize);
 
 impl<T: Tree> fmt::Debug for Level<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,28 +114,28 @@ macro_rules! impl_tree {
     ($tree:ty) => {
         impl Clone for $tree {
             fn clone(&self) -> Self {
-                $crate::query::tree::copy(self)
+                $crate::types::tree::copy(self)
             }
         }
 
         impl PartialEq for $tree {
             fn eq(&self, other: &Self) -> bool {
-                $crate::query::tree::is_equal(self, other)
+                $crate::types::tree::is_equal(self, other)
             }
         }
 
         /// As it would be derived, down to 64 levels.
         impl std::fmt::Debug for $tree {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                $crate::query::tree::show(self, f)
+                $crate::types::tree::show(self, f)
             }
         }
 
         impl Drop for $tree {
             fn drop(&mut self) {
-                $crate::query::tree::fell(self);
+                $crate::types::tree::fell(self);
             }
         }
     };
 }
-pub(super) use impl_tree;
+pub(crate) use impl_tree;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::future::try_join;
 use roaring::RoaringBitmap;
 
-use super::bind::{Against, Bound, Comparison, Leaf, Node, Test};
+use super::bind::{Against, BoundFilter, Comparison, Leaf, Node, Test};
 use crate::cache::Span;
 use crate::codec::CodecError;
 use crate::env::Env;
@@ -85,7 +85,7 @@ impl Asked {
 
 impl Plan {
     /// The plan of a filter on a segment with these indexes.
-    pub(crate) fn new(bound: &Bound, indexes: &Indexes) -> Self {
+    pub(crate) fn new(bound: &BoundFilter, indexes: &Indexes) -> Self {
         let mut planner = Planner { bound, indexes, texts: Vec::new() };
         let root = planner.step(&bound.root);
         let texts = planner.texts;
@@ -160,7 +160,7 @@ fn bytes_of(spans: &[Span]) -> u64 {
 }
 
 struct Planner<'a> {
-    bound: &'a Bound,
+    bound: &'a BoundFilter,
     indexes: &'a Indexes,
     texts: Vec<Arc<Contains>>,
 }

@@ -1,10 +1,8 @@
 //! Tokens as a filter: which documents hold them, whatever the score.
 
-use super::TextInput;
-use super::bind::{Binder, check_places};
+use super::{Filter, InputTokens, TextInput, check_places, text_column};
 use crate::error::{Error, Result};
 use crate::index::text::{Analyzer, Contains, Enough, Spec};
-use crate::query::Filter;
 use crate::schema::Schema;
 
 /// Tokens that a document must hold in a column with full text, as a [`Filter`].
@@ -30,7 +28,7 @@ use crate::schema::Schema;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct TokenFilter {
-    pub(in crate::query) column: String,
+    pub(crate) column: String,
     input: TextInput,
     enough: Enough,
     prefix: bool,
@@ -53,7 +51,7 @@ impl TokenFilter {
     }
 
     /// What the input takes.
-    pub(in crate::query) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match &self.input {
             TextInput::Text(text) => text.len(),
             TextInput::Tokens(tokens) => tokens.iter().map(String::len).fold(0, usize::saturating_add),
@@ -73,10 +71,9 @@ impl From<TokenFilter> for Filter {
 }
 
 /// What is asked of a column; `None` if no document can match.
-pub(in crate::query) fn bind(tokens: &TokenFilter, schema: &Schema) -> Result<Option<Contains>> {
-    let mut binder = Binder::new(schema);
-    let column = binder.column(&tokens.column)?;
-    let words = binder.words(column, &tokens.input)?;
+pub(crate) fn bind(tokens: &TokenFilter, schema: &Schema) -> Result<Option<Contains>> {
+    let column = text_column(schema, &tokens.column)?;
+    let words = InputTokens::default().tokenize(column.1, &tokens.input)?;
     if tokens.enough == Enough::InARow {
         check_places(&tokens.column, schema, &words, 0)?;
     }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::{Bound, Filter, Fuzzy, Indexes, Operand, Plan, Rules, oracle};
+use super::{BoundFilter, Filter, Fuzzy, Indexes, Operand, Plan, ZoneMapFilter, oracle};
 use crate::cache::{Blob, BlockCache, Span};
 use crate::env::Env;
 use crate::index::attributes::{AttributeIndex, AttributeIndexBuilder, Candidates};
@@ -327,7 +327,12 @@ fn batch(schema: &Schema, documents: &[Document]) -> RecordBatch {
 }
 
 /// What an index of these rows says.
-async fn candidates(bound: &Bound, schema: &Schema, rows: &RecordBatch, block_bytes: usize) -> Candidates {
+async fn candidates(
+    bound: &BoundFilter,
+    schema: &Schema,
+    rows: &RecordBatch,
+    block_bytes: usize,
+) -> Candidates {
     let mut builder = AttributeIndexBuilder::new(schema).with_block_bytes(block_bytes);
     let middle = rows.num_rows() / 2;
     builder.push(&rows.slice(0, middle)).unwrap();
@@ -362,7 +367,7 @@ proptest! {
         let filter = dice.filter(&schema, 3);
         let documents = dice.some(60, |dice| dice.document(&schema));
         let rows = batch(&schema, &documents);
-        let bound = Bound::new(&filter, &schema, &Settings::default(), true).unwrap();
+        let bound = BoundFilter::new(&filter, &schema, &Settings::default(), true).unwrap();
         let answers = bound.evaluate(&rows, None).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let candidates = runtime.block_on(candidates(&bound, &schema, &rows, block_bytes));
@@ -382,7 +387,7 @@ proptest! {
         let mut documents = dice.some(5, |dice| dice.document(&schema));
         documents.push(dice.document(&schema));
         let rows = batch(&schema, &documents);
-        let bound = Bound::new(&filter, &schema, &Settings::default(), true).unwrap();
+        let bound = BoundFilter::new(&filter, &schema, &Settings::default(), true).unwrap();
         let answers = bound.evaluate(&rows, None).unwrap();
         let mut builder = StatisticsBuilder::new(&schema);
         builder.push(&rows).unwrap();
@@ -390,7 +395,7 @@ proptest! {
         let (min, max) = (documents.iter().map(Document::id).min(), documents.iter().map(Document::id).max());
         statistics.insert("id".to_owned(), Statistics::of_ids(min.unwrap(), max.unwrap()));
         let count = u32::try_from(rows.num_rows()).unwrap();
-        let told = Rules::new(&bound).answer(count, &|column| statistics.get(column).map(Cow::Borrowed));
+        let told = ZoneMapFilter::new(&bound).answer(count, &|column| statistics.get(column).map(Cow::Borrowed));
         if let Some(told) = told {
             prop_assert!(answers.values().iter().all(|answer| answer == told), "{:?} {}", filter, told);
         }
@@ -420,7 +425,7 @@ proptest! {
             None => dice.predicate(&[], "c", kind),
         };
         let rows = batch(&schema, &values);
-        let bound = Bound::new(&filter, &schema, &Settings::default(), true).unwrap();
+        let bound = BoundFilter::new(&filter, &schema, &Settings::default(), true).unwrap();
         let answers = bound.evaluate(&rows, None).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let candidates = runtime.block_on(candidates(&bound, &schema, &rows, block_bytes));
@@ -438,7 +443,7 @@ proptest! {
         let (old, new): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
         let (rows, new_rows) = (batch(&schema, &old), batch(&schema, &new));
         let evaluate = |filter: &Filter, new: Option<&RecordBatch>| -> Vec<bool> {
-            let bound = Bound::new(filter, &schema, &Settings::default(), true).unwrap();
+            let bound = BoundFilter::new(filter, &schema, &Settings::default(), true).unwrap();
             let answers = bound.evaluate(&rows, new).unwrap();
             assert_eq!(answers.null_count(), 0);
             answers.values().iter().collect()

@@ -1,6 +1,5 @@
 //! A part of a snapshot: a segment or a layer of the tail behind one small surface.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,30 +9,19 @@ use arrow::compute::filter_record_batch;
 use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
-use super::distance::Prepared;
-use super::filter::{Bound, Indexes, Plan, Rules};
-use super::probe::Effort;
-use super::room::Room;
-use super::ties::Ranked;
-use super::topk::TopK;
 use crate::env::Env;
-use crate::error::{Error, OrInternal, Result};
+use crate::error::{OrInternal, Result};
+use crate::filter::{BoundFilter, Indexes, Plan, ZoneMapFilter};
 use crate::index::attributes::Candidates;
 use crate::memtable::{PartId, Source};
 use crate::schema::Schema;
 use crate::segment::Segment;
-use crate::types::{DocumentId, Metric};
+use crate::types::DocumentId;
 
 /// Windows of a segment that are fetched at a time.
 const PARALLEL: usize = 4;
 /// Rows whose filter is evaluated where we are: fewer than this cost less than a change of threads.
 const INLINE_ROWS: usize = 2_048;
-/// Bytes of vectors that are scanned at a time.
-const VECTOR_WINDOW_BYTES: usize = 8 << 20;
-/// Vectors of so many bytes are compared where we are: a change of threads takes longer.
-const INLINE_BYTES: usize = 256 << 10;
-/// Below one allowed row in this many, vectors are read row by row instead of in whole windows.
-pub(super) const SPARSE: u64 = 8;
 
 /// Rows with some of them dead already, whatever newer layers hide.
 #[derive(Clone, Debug)]
@@ -43,43 +31,23 @@ pub(crate) struct Part {
     pub(crate) deletes: Arc<RoaringBitmap>,
 }
 
-/// A nearest-neighbour search of one column.
-#[derive(Clone, Debug)]
-pub(super) struct Nearest {
-    /// The place of the column in the schema.
-    pub(super) column: usize,
-    pub(super) prepared: Arc<Prepared>,
-    pub(super) row_bytes: usize,
-    pub(super) limit: usize,
-    /// How many of these only tell whether there are more: no recall is promised of them.
-    pub(super) beyond: usize,
-    /// How many more rows are kept for being as near as the last: those with the least ids.
-    pub(super) ties: usize,
-    pub(super) metric: Metric,
-    /// The query's components, and how thoroughly to search.
-    pub(super) vector: Vec<f32>,
-    pub(super) effort: Effort,
-    /// For what is read.
-    pub(super) room: Arc<Room>,
-}
-
 impl Part {
     /// Rows that lie in the tail.
-    pub(super) fn tail_rows(&self) -> u64 {
+    pub(crate) fn tail_rows(&self) -> u64 {
         if matches!(self.source, Source::Run(_)) { self.source.rows().into() } else { 0 }
     }
 
     /// Whether statistics tell that a filter matches no row. Of layers in memory there are none.
-    pub(super) fn is_ruled_out(&self, rules: &Rules<'_>) -> bool {
+    pub(crate) fn is_ruled_out(&self, rules: &ZoneMapFilter<'_>) -> bool {
         matches!(&self.source, Source::Segment(segment) if rules.rule_out(segment.meta()))
     }
 
     /// The rows of `among` that a filter matches. Nothing is read for none.
-    pub(super) async fn matching(
+    pub(crate) async fn matching(
         &self,
         env: &Env,
         schema: &Schema,
-        bound: &Arc<Bound>,
+        bound: &Arc<BoundFilter>,
         among: &RoaringBitmap,
     ) -> Result<RoaringBitmap> {
         if among.is_empty() {
@@ -90,10 +58,10 @@ impl Part {
     }
 
     /// The candidates of a filter by the indexes, if finding them reads at most `bytes_max` bytes.
-    pub(super) async fn candidates(
+    pub(crate) async fn candidates(
         &self,
         env: &Env,
-        bound: &Bound,
+        bound: &BoundFilter,
         bytes_max: u64,
     ) -> Result<Option<Candidates>> {
         let Source::Segment(segment) = &self.source else { return Ok(None) };
@@ -114,11 +82,11 @@ impl Part {
     }
 
     /// The rows of `among` that a filter matches, by its candidates, and else by their values.
-    pub(super) async fn settle(
+    pub(crate) async fn settle(
         &self,
         env: &Env,
         schema: &Schema,
-        bound: &Arc<Bound>,
+        bound: &Arc<BoundFilter>,
         candidates: Option<&Candidates>,
         among: &RoaringBitmap,
     ) -> Result<RoaringBitmap> {
@@ -155,7 +123,7 @@ impl Part {
     async fn scan(
         env: &Env,
         schema: &Schema,
-        bound: &Arc<Bound>,
+        bound: &Arc<BoundFilter>,
         segment: &Segment,
         among: &RoaringBitmap,
     ) -> Result<RoaringBitmap> {
@@ -174,7 +142,7 @@ impl Part {
     }
 
     /// Some rows in ascending order, cut so that each piece is worth one fetch of these columns.
-    pub(super) fn windows(&self, columns: &[usize], rows: &RoaringBitmap) -> Vec<RoaringBitmap> {
+    pub(crate) fn windows(&self, columns: &[usize], rows: &RoaringBitmap) -> Vec<RoaringBitmap> {
         match &self.source {
             Source::Segment(segment) => windows(segment, columns, rows),
             Source::Run(_) => vec![rows.clone()],
@@ -190,7 +158,7 @@ impl Part {
     }
 
     /// The id and these columns of some rows, in ascending order of the rows.
-    pub(super) async fn fetch(
+    pub(crate) async fn fetch(
         &self,
         schema: &Schema,
         columns: &[usize],
@@ -214,7 +182,7 @@ impl Part {
     }
 
     /// Up to `limit` ids above `after` in ascending order, with their rows; dead ones included.
-    pub(super) async fn next_ids(
+    pub(crate) async fn next_ids(
         &self,
         after: Option<&DocumentId>,
         limit: usize,
@@ -232,128 +200,6 @@ impl Part {
             }
         }
     }
-
-    /// The nearest of the `allowed` rows: distance and row, nearest first. Of those that are as near as the last, the
-    /// ones with the least ids.
-    pub(super) async fn nearest(
-        &self,
-        env: &Env,
-        schema: &Schema,
-        search: &Nearest,
-        allowed: &RoaringBitmap,
-    ) -> Result<Vec<(f64, u32)>> {
-        let ranked = self.compare(env, search, allowed).await?;
-        self.cut(schema, ranked, search.limit.saturating_add(search.ties)).await
-    }
-
-    /// The nearest of the `allowed` rows, each compared, and all that are as near as the last.
-    async fn compare(&self, env: &Env, search: &Nearest, allowed: &RoaringBitmap) -> Result<Ranked> {
-        let mut top = TopK::new(search.limit);
-        if allowed.is_empty() {
-            return Ok(Ranked::default());
-        }
-        let segment = match &self.source {
-            Source::Run(run) => {
-                let place = search.column + 1;
-                let array = run.rows().columns().get(place).cloned();
-                let array = array.ok_or_else(|| Error::internal("a run lacks a column"))?;
-                let rows = 0..self.source.rows();
-                return Ok(score(env, search, array, rows, allowed.clone(), top).await?.finish());
-            }
-            Source::Segment(segment) => segment,
-        };
-        if allowed.len() < u64::from(segment.meta().rows) / SPARSE {
-            return self.nearest_of_few(env, search, allowed).await;
-        }
-        let window = (VECTOR_WINDOW_BYTES / search.row_bytes.max(1)).clamp(1, 1 << 20);
-        let rows = segment.meta().rows;
-        let window = u32::try_from(window).unwrap_or(u32::MAX);
-        let windows =
-            (0..rows).step_by(window as usize).map(|start| start..rows.min(start.saturating_add(window)));
-        let read = |rows: Range<u32>| async move {
-            let room = search.room.take(rows.len() as u64 * search.row_bytes as u64).await?;
-            Ok::<_, Error>((segment.vectors(search.column, rows.clone()).await?, rows, room))
-        };
-        let mut arrays = stream::iter(windows).map(read).buffered(PARALLEL);
-        while let Some((array, rows, _room)) = arrays.try_next().await? {
-            let picked = within(allowed, rows.clone());
-            top = score(env, search, array, rows, picked, top).await?;
-        }
-        Ok(top.finish())
-    }
-
-    /// The same where few rows are allowed: only theirs are read.
-    async fn nearest_of_few(&self, env: &Env, search: &Nearest, allowed: &RoaringBitmap) -> Result<Ranked> {
-        let Source::Segment(segment) = &self.source else { return Ok(Ranked::default()) };
-        Ok(search.compare(env, segment, allowed, &BTreeMap::new()).await?.finish())
-    }
-}
-
-impl Nearest {
-    /// How many of the nearest the recall is promised of.
-    pub(super) fn promised(&self) -> usize {
-        self.limit.saturating_sub(self.beyond).max(1)
-    }
-
-    /// Compares some rows of a segment, in pages. A row among `copies` stands for all rows of its bitmap.
-    pub(super) async fn compare(
-        &self,
-        env: &Env,
-        segment: &Segment,
-        rows: &RoaringBitmap,
-        copies: &BTreeMap<u32, RoaringBitmap>,
-    ) -> Result<TopK> {
-        let mut top = TopK::new(self.limit);
-        let page = (VECTOR_WINDOW_BYTES / self.row_bytes.max(1)).max(1);
-        let rows: Vec<u32> = rows.iter().collect();
-        for rows in rows.chunks(page) {
-            let bytes = rows.len() * self.row_bytes;
-            let _room = self.room.take(bytes as u64).await?;
-            let picked: RoaringBitmap = rows.iter().copied().collect();
-            let array = segment.vectors_of(self.column, &picked).await?;
-            let mut near = Vec::with_capacity(rows.len());
-            if bytes <= INLINE_BYTES {
-                self.prepared.each(&array, None, |at, distance| near.push((distance, at)))?;
-            } else {
-                let prepared = Arc::clone(&self.prepared);
-                let work = move || {
-                    prepared.each(&array, None, |at, distance| near.push((distance, at)))?;
-                    Ok::<_, Error>(near)
-                };
-                near = env.blocking(work).await??;
-            }
-            for (distance, at) in near {
-                let row = rows.get(at).copied().ok_or_else(|| Error::internal("more vectors than rows"))?;
-                match copies.get(&row) {
-                    Some(copies) => top.push_all(distance, copies),
-                    None => top.push(distance, row),
-                }
-            }
-        }
-        Ok(top)
-    }
-}
-
-/// Scores the allowed rows of an array that holds the rows of a range.
-async fn score(
-    env: &Env,
-    search: &Nearest,
-    array: arrow::array::ArrayRef,
-    rows: Range<u32>,
-    allowed: RoaringBitmap,
-    mut top: TopK,
-) -> Result<TopK> {
-    let prepared = Arc::clone(&search.prepared);
-    let work = move || {
-        let picked = mask(rows.clone(), &allowed);
-        prepared.each(&array, Some(&picked), |at, distance| {
-            if let Ok(at) = u32::try_from(at) {
-                top.push(distance, rows.start + at);
-            }
-        })?;
-        Ok(top)
-    };
-    env.blocking(work).await?
 }
 
 fn windows(segment: &Segment, columns: &[usize], rows: &RoaringBitmap) -> Vec<RoaringBitmap> {
@@ -372,7 +218,7 @@ fn windows(segment: &Segment, columns: &[usize], rows: &RoaringBitmap) -> Vec<Ro
 /// Evaluates a filter on the batch of these rows: which of them match.
 async fn evaluate(
     env: &Env,
-    bound: &Arc<Bound>,
+    bound: &Arc<BoundFilter>,
     batch: RecordBatch,
     rows: RoaringBitmap,
 ) -> Result<RoaringBitmap> {
@@ -395,7 +241,7 @@ fn places<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> Vec<usiz
 }
 
 /// The rows of a range that are in a bitmap, as bits from the start of the range.
-fn mask(range: Range<u32>, rows: &RoaringBitmap) -> BooleanBuffer {
+pub(crate) fn mask(range: Range<u32>, rows: &RoaringBitmap) -> BooleanBuffer {
     let len = range.len();
     let mut builder = arrow::array::BooleanBufferBuilder::new(len);
     builder.append_n(len, false);
@@ -405,6 +251,7 @@ fn mask(range: Range<u32>, rows: &RoaringBitmap) -> BooleanBuffer {
     builder.finish()
 }
 
-fn within(rows: &RoaringBitmap, range: Range<u32>) -> RoaringBitmap {
+/// The rows of a bitmap that lie in a range.
+pub(crate) fn within(rows: &RoaringBitmap, range: Range<u32>) -> RoaringBitmap {
     rows.range(range).collect()
 }

@@ -13,11 +13,11 @@ use arrow::compute::kernels::cmp;
 use arrow::compute::{SortOptions, take};
 use arrow::datatypes::DataType;
 
-use super::bind::{Against, Bound, Comparison, Leaf, Node, Source, Test};
+use super::bind::{Against, BoundFilter, Comparison, Leaf, Node, Source, Test};
 use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::Pattern;
 
-impl Bound {
+impl BoundFilter {
     /// Which rows match. `rows` has at least [`Self::columns`], in the layout of the schema's Arrow types.
     ///
     /// `new` holds what the rows are about to become, row by row, with at least [`Self::new_columns`]. Without
@@ -236,13 +236,13 @@ mod tests {
     use crate::settings::Settings;
     use crate::types::{IdKind, Value};
 
-    fn bound(filter: &Filter) -> Bound {
+    fn bound(filter: &Filter) -> BoundFilter {
         let schema = Schema::builder(IdKind::U64)
             .attribute("s", AttributeType::String)
             .attribute("t", AttributeType::StringArray)
             .build()
             .unwrap();
-        Bound::new(filter, &schema, &Settings::default(), true).unwrap()
+        BoundFilter::new(filter, &schema, &Settings::default(), true).unwrap()
     }
 
     fn rows(ids: std::ops::Range<u64>) -> RecordBatch {

@@ -1,5 +1,13 @@
 //! A consistent set of parts at one sequence.
 
+mod least_ids;
+mod part;
+mod scope;
+
+pub(crate) use part::{Part, mask, within};
+pub(crate) use scope::{Scope, Scopes};
+
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -9,11 +17,10 @@ use futures::future::BoxFuture;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
-use super::filter::Rules;
-use super::{Bound, Part};
 use crate::env::Env;
 use crate::error::{Error, OrInternal, Result};
-use crate::memtable::{Layer, Source};
+use crate::filter::{BoundFilter, ZoneMapFilter};
+use crate::memtable::{Layer, Run, Source};
 use crate::schema::Schema;
 use crate::settings::Settings;
 use crate::types::{DocumentId, Sequence};
@@ -39,7 +46,7 @@ const SLACK_BYTES: usize = 64 << 10;
 
 /// Where a document lies: the part, and the row in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place {
+pub(crate) struct RowAddr {
     pub(crate) part: usize,
     pub(crate) row: u32,
 }
@@ -65,7 +72,7 @@ impl View {
     }
 
     /// The live rows of part number `at`.
-    pub(super) async fn alive(&self, at: usize, part: &Part) -> Result<RoaringBitmap> {
+    pub(crate) async fn alive(&self, at: usize, part: &Part) -> Result<RoaringBitmap> {
         let mut live = RoaringBitmap::new();
         live.insert_range(0..part.source.rows());
         live -= self.dead(at, part).await?;
@@ -79,8 +86,8 @@ impl View {
 
     /// Every part with its live rows, none of them where statistics tell that the filter matches none: of such a part
     /// nothing is read.
-    pub(super) async fn live_for(&self, bound: Option<&Bound>) -> Result<Vec<(Part, RoaringBitmap)>> {
-        let rules = bound.map(Rules::new);
+    pub(crate) async fn live_for(&self, bound: Option<&BoundFilter>) -> Result<Vec<(Part, RoaringBitmap)>> {
+        let rules = bound.map(ZoneMapFilter::new);
         let parts = self.parts().into_iter().enumerate().map(|(at, part)| {
             let ruled_out = rules.as_ref().is_some_and(|rules| part.is_ruled_out(rules));
             async move {
@@ -94,7 +101,7 @@ impl View {
     /// Every part with the live rows that a filter matches; without a filter all live rows.
     pub(crate) fn matching<'a>(
         &'a self,
-        bound: Option<&'a Arc<Bound>>,
+        bound: Option<&'a Arc<BoundFilter>>,
     ) -> BoxFuture<'a, Result<Vec<(Part, RoaringBitmap)>>> {
         Box::pin(async move {
             let live = self.live_for(bound.map(Arc::as_ref)).await?;
@@ -108,7 +115,7 @@ impl View {
     }
 
     /// Where the documents of these ids lie. Every part is asked at once.
-    pub(crate) async fn locate(&self, ids: &[DocumentId]) -> Result<Vec<Option<Place>>> {
+    pub(crate) async fn locate(&self, ids: &[DocumentId]) -> Result<Vec<Option<RowAddr>>> {
         let parts = self.parts();
         let found = try_join_all(parts.iter().map(|part| part.source.find(ids))).await?;
         let mut places = vec![None; ids.len()];
@@ -116,7 +123,7 @@ impl View {
             let layer = at.checked_sub(self.segments.len()).and_then(|layer| self.layers.get(layer));
             for ((id, place), row) in ids.iter().zip(&mut places).zip(rows) {
                 match row {
-                    Some(row) if !part.deletes.contains(row) => *place = Some(Place { part: at, row }),
+                    Some(row) if !part.deletes.contains(row) => *place = Some(RowAddr { part: at, row }),
                     // A newer layer has the last word, be it a delete.
                     None if layer.is_some_and(|layer| layer.deletes(id)) => *place = None,
                     Some(_) | None => {}
@@ -130,7 +137,7 @@ impl View {
     /// read once, all parts at once, unless documents are so large that they are read some at a time.
     ///
     /// More bytes than [`Settings::answer_bytes_max`] are an error.
-    pub(crate) async fn fetch(&self, places: &[Place], columns: &[usize]) -> Result<RecordBatch> {
+    pub(crate) async fn fetch(&self, places: &[RowAddr], columns: &[usize]) -> Result<RecordBatch> {
         let parts = self.parts();
         let layout =
             self.schema.arrow_of(|c| columns.iter().any(|at| self.schema.columns().get(*at) == Some(c)));
@@ -159,7 +166,7 @@ impl View {
     async fn fetch_together(
         &self,
         parts: &[Part],
-        places: &[Place],
+        places: &[RowAddr],
         columns: &[usize],
         layout: &SchemaRef,
     ) -> Result<RecordBatch> {
@@ -190,6 +197,35 @@ impl View {
         interleave_record_batch(&batches, &picks.collect::<Vec<_>>()).or_internal()
     }
 
+    /// This view with a run on top, as if it were the next entry.
+    pub(crate) fn with_run(&self, run: Run) -> Self {
+        let mut view = self.clone();
+        let layer = Layer::run(self.env.uuid(), run, self.sequence.next(), self.sequence.next());
+        view.layers.push(Arc::new(layer));
+        view
+    }
+
+    /// Ranges of places so that the documents of each take about `most` bytes in these columns.
+    pub(crate) fn split_by_bytes(
+        &self,
+        places: &[RowAddr],
+        columns: &[usize],
+        most: u64,
+    ) -> Vec<Range<usize>> {
+        let parts = self.parts();
+        let (mut pieces, mut start, mut bytes) = (Vec::new(), 0, 0);
+        for (at, place) in places.iter().enumerate() {
+            let row = parts.get(place.part).map_or(0, |part| part.row_bytes(columns, place.row));
+            bytes += row;
+            if bytes > most && at > start {
+                pieces.push(start..at);
+                (start, bytes) = (at, row);
+            }
+        }
+        pieces.extend((start < places.len()).then_some(start..places.len()));
+        pieces
+    }
+
     /// All columns.
     pub(crate) fn all_columns(&self) -> Vec<usize> {
         (0..self.schema.columns().len()).collect()
@@ -197,8 +233,8 @@ impl View {
 }
 
 /// Places cut so that the documents at each piece are worth one read of these columns.
-fn together<'p>(parts: &[Part], mut places: &'p [Place], columns: &[usize]) -> Vec<&'p [Place]> {
-    let weight = |place: &Place| match parts.get(place.part).map(|part| &part.source) {
+fn together<'p>(parts: &[Part], mut places: &'p [RowAddr], columns: &[usize]) -> Vec<&'p [RowAddr]> {
+    let weight = |place: &RowAddr| match parts.get(place.part).map(|part| &part.source) {
         Some(Source::Segment(segment)) => segment.row_bytes(columns, place.row),
         Some(Source::Run(_)) | None => 0,
     };

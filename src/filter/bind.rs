@@ -1,6 +1,6 @@
 //! Checks a `Filter` against a schema and makes it typed.
 //!
-//! **Invariant:** a [`Bound`] evaluates without an error of the caller's: names, types, limits and patterns
+//! **Invariant:** a [`BoundFilter`] evaluates without an error of the caller's: names, types, limits and patterns
 //! have been checked, and it is no deeper than [`DEPTH_MAX`].
 
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use arrow::array::ArrayRef;
 
 use super::literal::{self, Set};
 use super::place::{self, Place};
+use super::tokens::{self, TokenFilter};
 use super::{Filter, Operand, pattern};
 use crate::error::{Error, Result};
 use crate::index::attributes::Pattern;
 use crate::index::text::Contains;
-use crate::query::text::{TokenFilter, bind_tokens};
 use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema};
 use crate::settings::Settings;
 use crate::types::{IdKind, Value};
@@ -25,7 +25,7 @@ const PATTERNS_MAX: usize = 64;
 
 /// A filter checked against a schema, ready to be evaluated.
 #[derive(Debug)]
-pub(crate) struct Bound {
+pub(crate) struct BoundFilter {
     pub(super) root: Node,
     pub(super) columns: Vec<Source>,
     pub(super) new_columns: Vec<Source>,
@@ -52,7 +52,7 @@ pub(super) enum Node {
 /// A predicate on a column.
 #[derive(Debug)]
 pub(super) struct Leaf {
-    /// The place in [`Bound::columns`].
+    /// The place in [`BoundFilter::columns`].
     pub(super) column: usize,
     /// Whether the test is of each element of an array, of which any may pass.
     pub(super) elements: bool,
@@ -82,11 +82,11 @@ pub(super) enum Comparison {
 pub(super) enum Against {
     /// A column of one row.
     Literal(ArrayRef),
-    /// The place in [`Bound::new_columns`].
+    /// The place in [`BoundFilter::new_columns`].
     New(usize),
 }
 
-impl Bound {
+impl BoundFilter {
     /// Checks `filter`. Only the condition of a write knows `new_values`, to which [`Operand::New`] refers.
     pub(crate) fn new(
         filter: &Filter,
@@ -291,7 +291,7 @@ impl Binder<'_> {
 
     fn tokens(&mut self, tokens: &TokenFilter) -> Result<Node> {
         self.attribute(&tokens.column)?;
-        match bind_tokens(tokens, self.schema)? {
+        match tokens::bind(tokens, self.schema)? {
             Some(contains) => self.leaf(&tokens.column, false, Test::Tokens(Arc::new(contains))),
             None => Ok(Node::Const(false)),
         }
@@ -446,8 +446,8 @@ mod tests {
             .unwrap()
     }
 
-    fn bind(filter: &Filter, new_values: bool) -> Result<Bound> {
-        Bound::new(filter, &schema(), &Settings::default(), new_values)
+    fn bind(filter: &Filter, new_values: bool) -> Result<BoundFilter> {
+        BoundFilter::new(filter, &schema(), &Settings::default(), new_values)
     }
 
     #[test]
@@ -534,7 +534,7 @@ mod tests {
     #[test]
     fn limits_hold() {
         let kind = |filter: &Filter, settings: &Settings| {
-            Bound::new(filter, &schema(), settings, false).map(|_| ()).map_err(|e| e.kind())
+            BoundFilter::new(filter, &schema(), settings, false).map(|_| ()).map_err(|e| e.kind())
         };
         let mut settings = Settings::default();
         let over = Err(ErrorKind::LimitExceeded);
