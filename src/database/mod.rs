@@ -87,7 +87,7 @@ impl Database {
             }
         };
         let incarnation = create_incarnation(&self.context, &name, next, schema).await?;
-        let engine = Engine::begin(&self.context, &name, incarnation).await?;
+        let engine = Engine::open_created(&self.context, &name, incarnation).await?;
         Ok(self.open.keep(Namespace::new(engine)))
     }
 

@@ -4,14 +4,15 @@
 //! clean success the number is read back: our batch there is our success, another's is a lost race, and
 //! nothing there means to send the same bytes again.
 //!
-//! **Invariants:** entry n+1 is never sent by one who has not read or written entry n; a batch keeps its id
-//! through all attempts; what cannot be known is an error of its own.
+//! **Invariants:** entry n+1 is never sent by a process that has not read or written entry n; a batch keeps its id
+//! through all attempts; an outcome that cannot be known is an error of its own.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Engine, State};
+use super::{Engine, EngineState};
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
@@ -24,31 +25,32 @@ use crate::types::{Sequence, WriteReceipt};
 use crate::view::View;
 use crate::wal::{Encoded, Entry, EntryBody, EntryHead, EntryKind};
 
-/// Entries above this size are encoded on the blocking pool.
+/// Entries with more bytes of rows, or more deletes, are encoded on the blocking pool: below that the hop between
+/// threads costs more than the encoding.
 const INLINE_BYTES: usize = 1 << 20;
 const INLINE_DELETES: usize = 10_000;
 
 /// The state that a batch was resolved against.
 #[derive(Clone, Debug)]
-pub(crate) struct Base {
+pub(crate) struct BaseState {
     pub(crate) view: View,
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) last_batch: Uuid,
     verified: Moment,
 }
 
-/// How an attempt ended, short of an error.
+/// How an append ended, short of an error.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Appended {
-    /// The batch is in the log, here.
-    Done(Sequence),
-    /// Another took the number; the state has moved on, and what depends on it must be resolved again.
-    Moved,
+pub(crate) enum AppendOutcome {
+    /// The batch is in the log, at this number.
+    Appended(Sequence),
+    /// Another took the number. The state has moved on, and what depends on it must be resolved again.
+    Overtaken,
 }
 
-/// What to put in the log.
+/// The content of an entry that has no number yet.
 #[derive(Clone, Debug)]
-pub(crate) struct Draft {
+pub(crate) struct EntryDraft {
     pub(crate) kind: EntryKind,
     /// Unique for the batch, and the same in every attempt.
     pub(crate) batch: Uuid,
@@ -57,15 +59,31 @@ pub(crate) struct Draft {
     pub(crate) linked: Vec<Arc<Segment>>,
 }
 
+/// An append that is under way.
+struct AppendAttempt<'a> {
+    base: &'a BaseState,
+    draft: &'a EntryDraft,
+    head: EntryHead,
+    /// Just before the first request.
+    first_sent: Moment,
+}
+
+impl AppendAttempt<'_> {
+    /// The error of an entry that may be in the log or may still reach it.
+    fn in_doubt(&self, cause: Option<Error>) -> Error {
+        Error::in_doubt(self.head.sequence.0, self.draft.batch, cause)
+    }
+}
+
 impl Engine {
-    /// The state as it stands, to resolve a batch against.
-    pub(crate) fn base(&self) -> Result<Base> {
-        self.base_of(&self.state())
+    /// The state as it is known now, to resolve a batch against.
+    pub(crate) fn base_state(&self) -> Result<BaseState> {
+        self.base_of_state(&self.state())
     }
 
-    pub(super) fn base_of(&self, state: &State) -> Result<Base> {
-        Ok(Base {
-            view: self.view_of(state)?,
+    pub(super) fn base_of_state(&self, state: &EngineState) -> Result<BaseState> {
+        Ok(BaseState {
+            view: self.view_of_state(state)?,
             manifest: Arc::clone(&state.manifest),
             last_batch: state.last_batch,
             verified: state.verified,
@@ -73,7 +91,7 @@ impl Engine {
     }
 
     /// The receipt of the write with this token, if it is remembered.
-    pub(crate) fn receipt(&self, token: Uuid) -> Option<WriteReceipt> {
+    pub(crate) fn find_receipt(&self, token: Uuid) -> Option<WriteReceipt> {
         let state = self.state();
         state.tokens.receipt(token).or_else(|| state.manifest.tokens.receipt(token)).cloned()
     }
@@ -83,59 +101,64 @@ impl Engine {
     /// # Errors
     /// `Indeterminate` when it cannot be known whether the batch is in the log; any other error means that
     /// it is not and will not be.
-    pub(crate) async fn append(&self, base: &Base, draft: &Draft) -> Result<Appended> {
-        let mut head = EntryHead {
+    pub(crate) async fn append(&self, base: &BaseState, draft: &EntryDraft) -> Result<AppendOutcome> {
+        let env = &self.context.env;
+        let head = EntryHead {
             kind: draft.kind,
             incarnation: self.incarnation.id,
             sequence: base.view.sequence.next(),
             batch: draft.batch,
             previous: base.last_batch,
             writer: self.writer,
-            created_ms: self.context.env.wall_ms(),
+            created_ms: env.wall_ms(),
         };
-        let mut bytes = self.encode(head, &draft.body).await?;
-        let first_sent = self.context.env.moment();
+        let mut bytes = self.encode_entry(head, &draft.body).await?;
+        let mut attempt = AppendAttempt { base, draft, head, first_sent: env.moment() };
         let mut backoff = Backoff::new(RetryPolicy::APPEND_ENTRY);
         // Whether an earlier request may still be on its way.
         let mut sent_before = false;
         loop {
-            let key = self.keys.entry(head.sequence);
+            let key = self.keys.entry(attempt.head.sequence);
             let error = match self.context.backend.put(&key, bytes.clone(), PutMode::Create).await {
-                Ok(()) => return self.won(base, &head, draft, first_sent).await,
+                Ok(()) => return self.confirm_own_entry(attempt).await,
                 // The store turned the first request down: no other is under way.
                 Err(e) if e.is_refusal() && !sent_before => return Err(e),
                 Err(e) => e,
             };
             sent_before = true;
+            // A mutant for tests, which believes "already exists" without reading back and tries the next number.
+            // Clients repeat requests by themselves, so the entry may be our own: this writes it twice.
             if error.is(ErrorKind::AlreadyExists) && !self.context.safeguards.hold(Safeguard::VerifyExists) {
-                head.sequence = head.sequence.next();
-                bytes = self.encode(head, &draft.body).await?;
+                attempt.head.sequence = attempt.head.sequence.next();
+                bytes = self.encode_entry(attempt.head, &draft.body).await?;
                 continue;
             }
-            match self.read_entry(head.sequence).await {
-                Ok(Some(found))
-                    if found.head.batch == draft.batch
-                        && self.context.safeguards.hold(Safeguard::OwnWrite) =>
-                {
-                    return self.won(base, &head, draft, first_sent).await;
+            match self.read_entry(attempt.head.sequence).await {
+                Ok(Some(found)) if self.is_own_entry(&found, draft) => {
+                    return self.confirm_own_entry(attempt).await;
                 }
-                Ok(Some(found)) => return self.lost(base, draft, found, first_sent).await,
-                // Whether it was there and was collected, an answer to the next request will tell.
+                Ok(Some(found)) => return self.yield_to_winner(attempt, found).await,
+                // No entry yet, or one that has been collected. The same bytes go out again: the answer to that put
+                // decides between the two.
                 Ok(None) => {}
                 Err(e) if e.is(ErrorKind::Unavailable) => {}
-                // Not ours, which this version could read.
+                // Our own entry would be readable, so this is another's, from a newer version of the crate.
                 Err(e) if e.is(ErrorKind::UnsupportedVersion) => return Err(e),
-                Err(e) => return Err(Error::in_doubt(head.sequence.0, draft.batch, Some(e))),
+                Err(e) => return Err(attempt.in_doubt(Some(e))),
             }
-            if self.context.env.elapsed(first_sent) > self.context.settings.write_timeout {
-                return Err(Error::in_doubt(head.sequence.0, draft.batch, Some(error)));
+            if env.elapsed(attempt.first_sent) > self.context.settings.write_timeout {
+                return Err(attempt.in_doubt(Some(error)));
             }
             // Gives up by the write timeout above, not by count.
-            backoff.pause(&self.context.env).await;
+            backoff.pause(env).await;
         }
     }
 
-    async fn encode(&self, head: EntryHead, body: &EntryBody) -> Result<bytes::Bytes> {
+    fn is_own_entry(&self, found: &Entry, draft: &EntryDraft) -> bool {
+        found.head.batch == draft.batch && self.context.safeguards.hold(Safeguard::OwnWrite)
+    }
+
+    async fn encode_entry(&self, head: EntryHead, body: &EntryBody) -> Result<Bytes> {
         let small = body.rows.get_array_memory_size() < INLINE_BYTES && body.deletes.len() < INLINE_DELETES;
         if small {
             Ok(Encoded::new(&self.schema, head, body)?.finish())
@@ -146,59 +169,57 @@ impl Engine {
         }
     }
 
-    /// The entry is ours. It counts if its number had never been used before.
-    async fn won(&self, base: &Base, head: &EntryHead, draft: &Draft, sent: Moment) -> Result<Appended> {
-        if !self.trusts(base.verified, Safeguard::WriterFreshness) {
-            let doubt = |cause| Error::in_doubt(head.sequence.0, draft.batch, cause);
-            if !self.genuine(head).await.map_err(|e| doubt(Some(e)))? {
-                tracing::debug!(namespace = %self.name, sequence = %head.sequence, "an entry landed where the log had been collected");
-                return self.missed(head, draft, sent, None).await;
-            }
+    /// Applies an entry that is ours. It counts if its number had never been used before.
+    async fn confirm_own_entry(&self, attempt: AppendAttempt<'_>) -> Result<AppendOutcome> {
+        let AppendAttempt { base, draft, head, first_sent } = &attempt;
+        // Create-if-absent forgets what was collected. A process that was suspended for longer than the grace would be
+        // told that an old number is free, and would acknowledge a write that no reader ever sees.
+        if !self.is_fresh(base.verified, Safeguard::WriterFreshness)
+            && !self.is_genuine(head).await.map_err(|e| attempt.in_doubt(Some(e)))?
+        {
+            tracing::debug!(namespace = %self.name, sequence = %head.sequence, "an entry was put at a number that had been collected");
+            return self.leave_old_number(attempt, None).await;
         }
         let run = Run::new(&self.schema, draft.body.rows.clone(), draft.body.deletes.clone())?;
         let segments = draft.linked.iter().map(|segment| Arc::new(segment.linked_by(head.sequence)));
-        let layers = self.layers(run, &draft.body.segments, segments.collect(), head.sequence);
-        self.state().apply(head, layers, &draft.body.tokens)?;
+        let links = &draft.body.segments;
+        let layers = self.reader().build_layers(run, links, segments.collect(), head.sequence)?;
+        self.state().apply_entry(head, layers, &draft.body.tokens)?;
         // Before our put there was no entry here, so there was none behind it.
-        self.note_absent(head.sequence, sent);
-        Ok(Appended::Done(head.sequence))
+        self.record_log_end(head.sequence, *first_sent);
+        Ok(AppendOutcome::Appended(head.sequence))
     }
 
-    /// The entry is another's. A request of ours that still travels will find the number taken.
-    async fn lost(&self, base: &Base, draft: &Draft, found: Entry, sent: Moment) -> Result<Appended> {
-        let head = found.head;
-        match self.take_in(found, base.verified, Safeguard::WriterFreshness).await {
-            Ok(true) => Ok(Appended::Moved),
-            Ok(false) => self.missed(&head, draft, sent, None).await,
-            // It links a segment that is gone, and a newer manifest has its rows; or nothing is known of it.
-            Err(e) if e.is_missing() || !self.trusts(sent, Safeguard::WriterFreshness) => {
-                self.missed(&head, draft, sent, Some(e)).await
+    /// Applies another's entry at our number. A request of ours that still travels will find the number taken, so
+    /// the batch can be sent again for the next.
+    async fn yield_to_winner(&self, attempt: AppendAttempt<'_>, found: Entry) -> Result<AppendOutcome> {
+        match self.apply_genuine(found, attempt.base.verified, Safeguard::WriterFreshness).await {
+            Ok(true) => Ok(AppendOutcome::Overtaken),
+            Ok(false) => self.leave_old_number(attempt, None).await,
+            // It links a segment that is gone, so a newer manifest has its rows; or the process was suspended since
+            // the batch was first sent, so that batch may have been in the log and have been collected.
+            Err(e) if e.is_missing() || !self.is_fresh(attempt.first_sent, Safeguard::WriterFreshness) => {
+                self.leave_old_number(attempt, Some(e)).await
             }
             Err(e) => Err(e),
         }
     }
 
-    /// The number is one that the log has left behind. If the batch was sent for it a short while ago it was never part
-    /// of the log, for that would still be there. Otherwise it may have been, and have been collected since.
-    async fn missed(
+    /// Gives up a number that the log has left behind. If the batch was sent for it a short while ago it was never part
+    /// of the log, for it would still be there. Otherwise it may have been, and have been collected since.
+    async fn leave_old_number(
         &self,
-        head: &EntryHead,
-        draft: &Draft,
-        sent: Moment,
+        attempt: AppendAttempt<'_>,
         cause: Option<Error>,
-    ) -> Result<Appended> {
-        if self.trusts(sent, Safeguard::WriterFreshness) {
+    ) -> Result<AppendOutcome> {
+        if self.is_fresh(attempt.first_sent, Safeguard::WriterFreshness) {
             self.reopen().await?;
-            return Ok(Appended::Moved);
+            return Ok(AppendOutcome::Overtaken);
         }
-        self.reopen_quietly().await;
-        Err(Error::in_doubt(head.sequence.0, draft.batch, cause))
-    }
-
-    /// Looks for the newest state after a write has failed: if that fails too, the next call will.
-    async fn reopen_quietly(&self) {
+        // The doubt is what the caller has to know. If loading the newest state fails too, the next call reports it.
         if let Err(error) = self.reopen().await {
-            tracing::debug!(namespace = %self.name, %error, "the newest state is not to be had");
+            tracing::debug!(namespace = %self.name, %error, "reload after a failed append also failed");
         }
+        Err(attempt.in_doubt(cause))
     }
 }

@@ -1,13 +1,16 @@
-//! Reading on from the known state: the strong read's one request, and what it takes when the log moved.
+//! Following the log from the known state: the strong read's one request, and what it takes when the log has moved.
+//!
+//! This is [`Engine::catch_up`] and its steps. A step reads the next entry; most find none, which proves the state to be
+//! the newest. The further behind the state is, the coarser the steps: one entry, a window of entries, then a list.
 
 use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use futures::future::BoxFuture;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 
 use super::Engine;
+use super::discover::list_start;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::safeguard::Safeguard;
@@ -15,17 +18,18 @@ use crate::settings::Durability;
 use crate::types::Sequence;
 use crate::wal::{self, Entry, EntryHead, Listed, Listing};
 
-/// Entries asked for at once after the first was there.
+/// Entries that are requested at once after the first existed. Each that does not exist costs a request: four cover a
+/// writer that is a few entries ahead, and more than four behind is cheaper by list.
 const WINDOW: u64 = 4;
-/// How often a state that turns out stale is looked for anew.
+/// How often a state that turns out stale is loaded again.
 const REOPENS: u32 = 4;
 
-/// What became of one look at the next entry.
-enum Step {
-    /// There was none: the state is the newest.
+/// What a look at the next entry showed.
+enum FollowStep {
+    /// It does not exist: the state is the newest.
     Newest,
-    /// Entries were applied, or are there to be: there may be more. All that were there at some time after the
-    /// look began are known to be up to this one, if one is told.
+    /// Entries were applied, or exist and can be: there may be more. If a sequence is given, all entries that existed
+    /// at some time after the step began are known to be up to it.
     Moved(Option<Sequence>),
     /// The state is too old to be read on from.
     Stale,
@@ -40,176 +44,187 @@ impl Engine {
                 async move { env.sleep(limit).await }
             };
             let engine = Arc::clone(self);
-            let look = || async move {
-                let outcome = engine.follow().await;
+            let follow = || async move {
+                let outcome = engine.follow_log().await;
                 engine.refresh_if_due();
                 outcome
             };
-            self.probe.turns.next(patience, look).await
+            // A run that was sent before this call may have missed a write that was acknowledged in between: only a run
+            // that begins later counts, and all callers that wait for it share it.
+            self.probe.runs.join_next_run(patience, follow).await
         })
     }
 
-    async fn follow(&self) -> Result<()> {
+    async fn follow_log(&self) -> Result<()> {
         let mut reopens = 0;
         let mut last = None;
-        // However fast others write: it is enough to reach what there was at some time after the call.
+        // However fast others write, it is enough to reach what existed at some time after the call.
         let mut goal: Option<Sequence> = None;
         loop {
             let before = last.replace(self.sequence());
-            match self.step().await {
-                Ok(Step::Newest) => return Ok(()),
-                Ok(Step::Moved(seen)) => {
+            match self.follow_step().await {
+                Ok(FollowStep::Newest) => return Ok(()),
+                Ok(FollowStep::Moved(seen)) => {
                     goal = goal.or(seen);
                     let now = self.sequence();
                     if goal.is_some_and(|goal| now >= goal) {
                         return Ok(());
                     }
-                    // Listed, and yet not to be read: a store that contradicts itself.
+                    // The store contradicts itself, and would do so for ever.
                     if before == Some(now) {
-                        return Err(Error::new(ErrorKind::Unavailable, "the log is listed but not read"));
+                        let why = "the log is listed but cannot be read. retry later";
+                        return Err(Error::new(ErrorKind::Unavailable, why));
                     }
                     continue;
                 }
-                Ok(Step::Stale) => {}
+                Ok(FollowStep::Stale) => {}
                 // An entry links a segment that is gone: compaction and collection were quicker.
                 Err(e) if e.is_missing() => {}
                 Err(e) => return Err(e),
             }
-            // Nothing is known to be missing: we were too slow each time.
+            // Nothing is known to be lost: this process was too slow each time.
             if reopens == REOPENS {
-                return Err(self.too_slow());
+                return Err(self.overtaken_error());
             }
-            // A state that was just found counts as read: what came later came after this call.
             reopens += 1;
+            // The loop then checks what was loaded by one more step, which is one request and mostly finds nothing.
             self.reopen().await?;
         }
     }
 
-    async fn step(&self) -> Result<Step> {
+    async fn follow_step(&self) -> Result<FollowStep> {
         let (known, verified, sealed) = {
             let state = self.state();
             (state.sequence, state.verified, state.sealed)
         };
         if sealed {
-            return Ok(Step::Newest);
+            return Ok(FollowStep::Newest);
         }
         let sent = self.context.env.moment();
         match self.probe_entry(known.next()).await? {
-            // Asked after the answer: the process may have slept since it asked.
-            None if self.trusts(verified, Safeguard::ReaderFreshness) => {
-                self.note_absent(known, sent);
-                Ok(Step::Newest)
+            // Freshness is checked after the answer: the process may have been suspended since the request.
+            None if self.is_fresh(verified, Safeguard::ReaderFreshness) => {
+                self.record_log_end(known, sent);
+                Ok(FollowStep::Newest)
             }
-            None => self.step_by_list(known).await,
-            // Long behind: to look anew costs three round trips, to check each entry two.
+            None => self.confirm_end_by_list(known).await,
+            // Far behind in time: loading the newest state costs three round trips, checking each entry two. Without
+            // trust in clocks every entry is checked anyway, so reloading would gain nothing.
             Some(_)
                 if self.context.settings.durability == Durability::Standard
-                    && !self.trusts(verified, Safeguard::ReaderFreshness) =>
+                    && !self.is_fresh(verified, Safeguard::ReaderFreshness) =>
             {
-                Ok(Step::Stale)
+                Ok(FollowStep::Stale)
             }
-            Some(entry) => self.step_over(entry, verified).await,
+            Some(entry) => self.apply_window(entry, verified).await,
         }
     }
 
-    /// The next entry is missing, and it may be that it was there and has been collected: then a later one,
-    /// which collection never takes, is still listed.
-    async fn step_by_list(&self, known: Sequence) -> Result<Step> {
+    /// The next entry does not exist, but it may have existed and have been collected: then a later one, which
+    /// collection never takes, is still listed.
+    async fn confirm_end_by_list(&self, known: Sequence) -> Result<FollowStep> {
         let sent = self.context.env.moment();
         let listing = Listing::page(&self.context.backend, &self.keys, known).await?;
-        if listing.entries.is_empty() {
-            self.note_absent(known, sent);
-            return Ok(Step::Newest);
-        }
-        // Entries came meanwhile, or there is a gap: the next look tells which.
-        if listing.entries.first().map(|first| first.sequence) == Some(known.next()) {
-            Ok(Step::Moved(listing.end()))
+        let Some(first) = listing.entries.first() else {
+            self.record_log_end(known, sent);
+            return Ok(FollowStep::Newest);
+        };
+        // Entries came meanwhile, or there is a gap: the next step finds out which.
+        if first.sequence == known.next() {
+            Ok(FollowStep::Moved(listing.end()))
         } else {
-            Ok(Step::Stale)
+            Ok(FollowStep::Stale)
         }
     }
 
-    /// Applies an entry and those behind it.
-    async fn step_over(&self, entry: Entry, verified: Moment) -> Result<Step> {
-        if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
-            return Ok(Step::Stale);
+    /// Applies an entry and the few after it.
+    async fn apply_window(&self, entry: Entry, verified: Moment) -> Result<FollowStep> {
+        if !self.apply_genuine(entry, verified, Safeguard::ReaderFreshness).await? {
+            return Ok(FollowStep::Stale);
         }
         let known = self.sequence();
         let sent = self.context.env.moment();
         let window = (1..=WINDOW).map(|ahead| self.read_entry(Sequence(known.0 + ahead)));
         let window = join_all(window).await.into_iter().collect::<Result<Vec<_>>>()?;
         let mut end = known;
+        // What lies behind the first missing entry was put after that request was served: the next call reads it.
         for entry in window.into_iter().map_while(|entry| entry) {
             end = entry.head.sequence;
-            if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
-                return Ok(Step::Stale);
+            if !self.apply_genuine(entry, verified, Safeguard::ReaderFreshness).await? {
+                return Ok(FollowStep::Stale);
             }
         }
         if end.0 < known.0 + WINDOW {
             // The first that is missing shows the end of the log: the requests were sent after the call.
-            if self.trusts(verified, Safeguard::ReaderFreshness) {
-                self.note_absent(end, sent);
-                return Ok(Step::Newest);
+            if self.is_fresh(verified, Safeguard::ReaderFreshness) {
+                self.record_log_end(end, sent);
+                return Ok(FollowStep::Newest);
             }
-            return Ok(Step::Moved(None));
+            return Ok(FollowStep::Moved(None));
         }
-        self.step_far(verified).await
+        self.catch_up_by_list(verified).await
     }
 
-    /// Far behind: a newer manifest may cover most of it, and one list tells the rest.
-    async fn step_far(&self, verified: Moment) -> Result<Step> {
-        self.refresh().await?;
+    /// Far behind: a newer manifest may cover most of it, and one list shows how far to read.
+    async fn catch_up_by_list(&self, verified: Moment) -> Result<FollowStep> {
+        self.refresh_manifest().await?;
         let known = self.sequence();
         let sent = self.context.env.moment();
         let listing = Listing::page(&self.context.backend, &self.keys, known).await?;
         let last = if listing.entries.is_empty() { Some(known) } else { listing.end() };
-        let dense = listing.entries.into_iter().zip(known.0 + 1..);
+        let numbered = listing.entries.into_iter().zip(known.0 + 1..);
         let dense: Vec<Listed> =
-            dense.take_while(|(found, next)| found.sequence.0 == *next).map(|(found, _)| found).collect();
+            numbered.take_while(|(found, next)| found.sequence.0 == *next).map(|(found, _)| found).collect();
         let end = dense.last().map_or(known, |last| last.sequence);
         let mut entries = pin!(wal::read_all(&self.context.backend, &self.keys, &self.schema, dense));
         while let Some(entry) = entries.next().await {
             let entry = match entry {
                 // Collected since it was listed.
-                Err(e) if e.is(ErrorKind::NotFound) => return Ok(Step::Stale),
+                Err(e) if e.is(ErrorKind::NotFound) => return Ok(FollowStep::Stale),
                 entry => entry?,
             };
-            if !self.take_in(entry, verified, Safeguard::ReaderFreshness).await? {
-                return Ok(Step::Stale);
+            if !self.apply_genuine(entry, verified, Safeguard::ReaderFreshness).await? {
+                return Ok(FollowStep::Stale);
             }
         }
-        // A folder may be listed without an entry that came meanwhile, and with one behind it: a gap says nothing.
-        let whole = last == Some(end);
-        if whole {
-            self.note_absent(end, sent);
+        // A list may lack an entry that was put while it was read, and show one behind it: a gap proves nothing.
+        let complete = last == Some(end);
+        if complete {
+            self.record_log_end(end, sent);
         }
-        Ok(Step::Moved(whole.then_some(end)))
+        Ok(FollowStep::Moved(complete.then_some(end)))
     }
 
     /// Applies the next entry if it is genuine: it names the batch before it, and it is not one that a
-    /// writer put, after a long sleep, at a number that had been collected.
-    pub(super) async fn take_in(&self, entry: Entry, verified: Moment, rule: Safeguard) -> Result<bool> {
-        self.check_incarnation(&entry)?;
+    /// writer put, after a long sleep, at a number that had been collected. Returns whether it is.
+    pub(super) async fn apply_genuine(
+        &self,
+        entry: Entry,
+        verified: Moment,
+        rule: Safeguard,
+    ) -> Result<bool> {
+        self.reader().check_entry(&entry)?;
         let head = entry.head;
-        if !self.chains(&head) {
+        if !self.may_follow_state(&head) {
             return Ok(false);
         }
-        if !self.trusts(verified, rule) && !self.genuine(&head).await? {
+        if !self.is_fresh(verified, rule) && !self.is_genuine(&head).await? {
             return Ok(false);
         }
-        let layers = self.layers_of(&entry).await?;
-        // Another task may have applied it, or gone over to another state, while we looked.
-        if !self.chains(&head) {
+        let layers = self.reader().open_layers(&entry).await?;
+        // Another task may have applied it, or have replaced the state, while segments were opened.
+        if !self.may_follow_state(&head) {
             return Ok(false);
         }
-        self.state().apply(&head, layers, &entry.body.tokens)?;
+        self.state().apply_entry(&head, layers, &entry.body.tokens)?;
         Ok(true)
     }
 
     /// Whether an entry may follow the state, or is already part of it.
-    fn chains(&self, head: &EntryHead) -> bool {
+    fn may_follow_state(&self, head: &EntryHead) -> bool {
         let state = self.state();
         if head.sequence <= state.sequence {
+            // Of older entries the batch is not known any more. They were checked when they were applied.
             return head.sequence < state.sequence || head.batch == state.last_batch;
         }
         head.sequence == state.sequence.next()
@@ -219,13 +234,13 @@ impl Engine {
     /// Whether an entry at this number was never put after the number had been collected: collection keeps
     /// the entry at its boundary, so a number below it shows a gap behind it, or a successor that names
     /// another batch. Needs no clock.
-    pub(super) async fn genuine(&self, head: &EntryHead) -> Result<bool> {
-        let before = Sequence(head.sequence.0.saturating_sub(1));
-        let listed = Listing::page(&self.context.backend, &self.keys, before).await?.entries;
+    pub(super) async fn is_genuine(&self, head: &EntryHead) -> Result<bool> {
+        let start = list_start(head.sequence);
+        let listed = Listing::page(&self.context.backend, &self.keys, start).await?.entries;
         match listed.as_slice() {
             [first] => Ok(first.sequence == head.sequence),
-            // A list may lack an entry that came meanwhile, and have one behind it: whether there is a gap, only the
-            // entry itself tells.
+            // A list may lack an entry that was put while it was read, and show one behind it: whether there is a gap,
+            // only the next entry itself shows.
             [first, _, ..] if first.sequence == head.sequence => {
                 let next = self.read_entry(head.sequence.next()).await?;
                 Ok(next.is_some_and(|next| next.head.previous == head.batch))
@@ -238,10 +253,11 @@ impl Engine {
         wal::read(&self.context.backend, &self.keys, &self.schema, sequence).await
     }
 
-    /// A request sent at `sent` found no entry after `known`. The state may have moved on meanwhile; then
-    /// there was none after that either.
-    pub(super) fn note_absent(&self, known: Sequence, sent: Moment) {
+    /// Records that a request sent at `sent` found no entry after `known`. If the state has moved on meanwhile, the
+    /// entry after that did not exist either.
+    pub(super) fn record_log_end(&self, known: Sequence, sent: Moment) {
         let mut state = self.state();
+        // Requests overlap, and the answer of an older one must not take the time back.
         if state.sequence >= known && state.verified.is_before(sent) {
             state.verified = sent;
         }

@@ -1,9 +1,11 @@
-//! Going over to a newer manifest: one that another process committed, or our own.
+//! Replacing the known manifest by a newer one: one that another process committed, or our own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use futures::future::{BoxFuture, join};
 
 use super::Engine;
 use crate::env::Moment;
@@ -11,147 +13,154 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{self, Commit, Hint, Manifest};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::storage::PutMode;
-use futures::future::{BoxFuture, join};
 
-/// A tail of this size makes it worth asking whether another process has flushed it.
+/// With a backlog of this size it is worth asking whether another process has flushed it.
 const BACKLOG_BYTES: usize = 8 << 20;
-const BACKLOG_ENTRIES: usize = 64;
-/// How often that is asked.
-const PAUSE: Duration = Duration::from_secs(10);
-/// How often newer manifests are looked for with little in the tail: another process may have compacted.
-const PAUSE_IDLE: Duration = Duration::from_mins(10);
+const BACKLOG_ENTRIES: u64 = 64;
+/// How often that is asked. Each time costs one list, while a backlog that has been flushed elsewhere slows every query
+/// down until it is known.
+const REFRESH_PAUSE: Duration = Duration::from_secs(10);
+/// How often newer manifests are looked for with a small backlog: another process may have compacted.
+const REFRESH_PAUSE_IDLE: Duration = Duration::from_mins(10);
 
 /// When newer manifests were last looked for.
 #[derive(Debug, Default)]
-pub(super) struct Refresh {
+pub(super) struct RefreshSchedule {
     running: AtomicBool,
     last: Mutex<Option<Moment>>,
 }
 
-/// Takes the flag back however the task ends.
-struct Running<'a>(&'a AtomicBool);
+/// Clears the flag however the task ends.
+struct RefreshGuard<'a>(&'a AtomicBool);
 
-impl Drop for Running<'_> {
+impl Drop for RefreshGuard<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::SeqCst);
     }
 }
 
+impl RefreshSchedule {
+    /// Whether newer manifests should be looked for at `now`, which then counts as the last time.
+    fn take_due(&self, engine: &Engine) -> bool {
+        let backlog = engine.backlog();
+        let long = backlog.bytes >= BACKLOG_BYTES || backlog.entries >= BACKLOG_ENTRIES;
+        let env = &engine.context.env;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = match *last {
+            Some(last) => env.elapsed(last) >= if long { REFRESH_PAUSE } else { REFRESH_PAUSE_IDLE },
+            // The first call comes soon after opening, when the manifest is the newest: only a long tail is suspicious.
+            None => long,
+        };
+        if due || last.is_none() {
+            *last = Some(env.moment());
+        }
+        due
+    }
+}
+
 impl Engine {
-    /// Goes over to the newest manifest.
-    pub(crate) async fn refresh(&self) -> Result<Arc<Manifest>> {
-        let newest = self.listed_manifest().await?;
-        self.go_over(newest).await
+    /// Replaces the manifest by the newest.
+    pub(crate) async fn refresh_manifest(&self) -> Result<Arc<Manifest>> {
+        let newest = self.find_newer_manifest().await?;
+        self.read_and_install(newest).await
     }
 
     /// The number of the newest manifest, if it is newer than the known one.
-    async fn listed_manifest(&self) -> Result<Option<u64>> {
+    async fn find_newer_manifest(&self) -> Result<Option<u64>> {
         let known = self.state().manifest.number;
         manifest::latest(&self.context.backend, &self.keys, known).await
     }
 
-    async fn go_over(&self, newest: Option<u64>) -> Result<Arc<Manifest>> {
+    async fn read_and_install(&self, newest: Option<u64>) -> Result<Arc<Manifest>> {
         let known = Arc::clone(&self.state().manifest);
         let Some(newest) = newest else { return Ok(known) };
         let read = manifest::read(&self.context.backend, &self.keys, newest).await?;
+        // Listed, and collected since: a newer one exists, which the next look finds.
         let Some(newer) = read else { return Ok(known) };
-        self.check_manifest(&newer)?;
-        self.install(Arc::new(newer)).await
+        self.reader().check_manifest(&newer)?;
+        self.install_manifest(Arc::new(newer)).await
     }
 
-    /// Goes over to a manifest, if it is newer than the known one. Returns what is known then.
-    pub(crate) async fn install(&self, manifest: Arc<Manifest>) -> Result<Arc<Manifest>> {
-        let known = self.state().opened();
-        let segments = self.open_parts(&manifest.segments, &known).await?;
+    /// Replaces the manifest, if this one is newer than the known one. Returns the one that is known then.
+    async fn install_manifest(&self, manifest: Arc<Manifest>) -> Result<Arc<Manifest>> {
+        let known = self.state().opened_segments();
+        // Opened before the state is locked: a lock is never held over an await.
+        let segments = self.reader().open_parts(&manifest.segments, &known).await?;
         let mut state = self.state();
-        state.install(manifest, segments);
+        state.install_manifest(manifest, segments);
         Ok(Arc::clone(&state.manifest))
     }
 
-    /// Commits a manifest made from `base` and goes over to it. `false`: another was quicker.
-    pub(crate) async fn commit(&self, next: Manifest) -> Result<bool> {
+    /// Commits the successor of a manifest and installs it. `false`: another was quicker.
+    pub(crate) async fn commit_manifest(&self, next: Manifest) -> Result<bool> {
         let (number, nonce) = (next.number, next.nonce);
         match manifest::commit(&self.context.env, &self.context.backend, &self.keys, &next).await? {
             Commit::Lost => return Ok(false),
             Commit::Done => {}
         }
-        // If newer ones are there that do not come from ours, ours landed at a number that was collected.
+        // Create-if-absent forgets what was collected, here as in the log. If newer manifests exist that do not descend
+        // from ours, ours was put at a number that had been collected, and no reader will ever look at it.
         let newer = manifest::latest(&self.context.backend, &self.keys, number).await?;
         if let Some(newer) = newer {
             let newest = manifest::read(&self.context.backend, &self.keys, newer).await?;
             if !newest.is_some_and(|newest| newest.descends_from(number, nonce)) {
-                tracing::warn!(namespace = %self.name, number, "a manifest landed where manifests had been collected");
+                tracing::warn!(namespace = %self.name, number, "a manifest was put at a number that had been collected");
                 return Ok(false);
             }
         }
         let next = Arc::new(next);
-        let ((), installed) = join(self.hint(&next), self.install(Arc::clone(&next))).await;
+        let ((), installed) = join(self.write_hint(&next), self.install_manifest(Arc::clone(&next))).await;
         installed.map(|_| true)
     }
 
-    /// Tells others where to look first. Nothing depends on it.
-    async fn hint(&self, manifest: &Manifest) {
+    /// Writes where to look first. Nothing but speed depends on it, so a failure is not an error.
+    async fn write_hint(&self, manifest: &Manifest) {
         let write = async {
             let key = self.names.hint();
             let encoded = manifest.encode().map_err(|e| e.at(&key))?;
-            let hint =
-                Hint::new(self.incarnation.number, manifest, &encoded).encode().map_err(|e| e.at(&key))?;
+            let hint = Hint::new(self.incarnation.number, manifest, &encoded);
+            let hint = hint.encode().map_err(|e| e.at(&key))?;
             self.context.backend.put(&key, hint, PutMode::Overwrite).await
         };
         if let Err(error) = write.await {
-            tracing::debug!(namespace = %self.name, %error, "the hint was not written");
+            tracing::debug!(namespace = %self.name, %error, "could not write the hint");
         }
     }
 
-    /// Looks in a task of its own whether there is a newer manifest: often with much in the tail, which another
-    /// process may have flushed, and now and then while the namespace is read. Nothing but speed depends on it.
+    /// Looks for a newer manifest in a task of its own: often with a long backlog, which another process may have
+    /// flushed, and now and then while the namespace is read. Nothing but speed depends on it.
     pub(super) fn refresh_if_due(self: &Arc<Self>) {
-        let (bytes, entries) = self.backlog();
-        let long = bytes >= BACKLOG_BYTES || entries >= BACKLOG_ENTRIES;
-        let env = &self.context.env;
-        {
-            let mut last = self.refresh.last.lock().unwrap_or_else(PoisonError::into_inner);
-            let due = match *last {
-                Some(last) => env.elapsed(last) >= if long { PAUSE } else { PAUSE_IDLE },
-                // What was just opened is new.
-                None => long,
-            };
-            if !due {
-                last.get_or_insert_with(|| env.moment());
-                return;
-            }
-            *last = Some(env.moment());
-        }
-        if self.refresh.running.swap(true, Ordering::SeqCst) {
+        if !self.refresh.take_due(self) || self.refresh.running.swap(true, Ordering::SeqCst) {
             return;
         }
         let engine = Arc::clone(self);
-        env.spawn(async move {
-            let _running = Running(&engine.refresh.running);
-            match engine.refresh().await {
+        self.context.env.spawn(async move {
+            let _running = RefreshGuard(&engine.refresh.running);
+            match engine.refresh_manifest().await {
                 Ok(_) => {}
+                // The manifest is older than another that is about to be listed. Whoever needs the file finds out.
                 Err(error) if error.is_missing() => {}
-                Err(error) => tracing::debug!(namespace = %engine.name, %error, "no newer manifest was had"),
+                Err(error) => {
+                    tracing::debug!(namespace = %engine.name, %error, "could not refresh the manifest");
+                }
             }
         });
     }
 
-    /// The newest manifest, looked up, for work that is based on it.
-    pub(crate) fn newest_manifest(&self) -> BoxFuture<'_, Result<Arc<Manifest>>> {
+    /// The newest manifest, looked up and installed, for work that is based on it.
+    pub(crate) fn refresh_newest_manifest(&self) -> BoxFuture<'_, Result<Arc<Manifest>>> {
         Box::pin(async move {
             let mut seen = None;
             let mut backoff = Backoff::new(RetryPolicy::READ_MANIFEST);
             loop {
-                let newest = self.listed_manifest().await?;
-                match self.go_over(newest).await {
-                    // A file of it is gone, and it is still the newest.
-                    Err(e) if e.is_missing() && seen == Some(newest) => {
-                        return Err(e);
-                    }
+                let newest = self.find_newer_manifest().await?;
+                match self.read_and_install(newest).await {
+                    // A file of it is gone although it is still the newest: the file is lost.
+                    Err(e) if e.is_missing() && seen == Some(newest) => return Err(e),
                     Err(e) if e.is_missing() => {
                         seen = Some(newest);
                         if !backoff.pause(&self.context.env).await {
-                            let why = "manifests come faster than they can be read";
+                            let why = "manifests are committed faster than they can be read. retry later";
                             return Err(Error::new(ErrorKind::Unavailable, why));
                         }
                     }

@@ -1,43 +1,51 @@
 //! One incarnation of a namespace as a process sees it: the manifest, the tail, and how far the log is read.
 //!
-//! `load` finds the newest state, `follow` reads on from there, `append` takes the next number of the log,
-//! `install` goes over to a newer manifest. All of them move one [`State`], which only ever grows.
+//! `open` and `load` find the newest state, `follow` reads on from there, `append` takes the next number of the log,
+//! `install` replaces the manifest by a newer one. All of them move one [`EngineState`], which only ever grows.
 //!
 //! **Invariants:** the state is a prefix of the log; an entry is applied once, in order, and only when it
 //! names the batch before it; `verified` is a time at which no entry beyond the state existed.
 
 mod append;
+mod coalesce;
+mod discover;
+mod failures;
 mod follow;
 mod incarnation;
 mod install;
 mod load;
-mod probe;
+mod log_probe;
+mod objects;
+mod open;
+mod segments;
 mod state;
-mod turns;
 
-pub(crate) use append::{Appended, Base, Draft};
+pub(crate) use append::{AppendOutcome, BaseState, EntryDraft};
+pub(crate) use coalesce::{Coalescer, SharedRun};
 pub(crate) use incarnation::{
     create_incarnation, find_free_incarnation, list_incarnations, list_names, mark_closed,
 };
-pub(crate) use state::State;
-pub(crate) use turns::{Turn, Turns};
+pub(crate) use segments::WrittenSegment;
+pub(crate) use state::EngineState;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use uuid::Uuid;
 
+use self::install::RefreshSchedule;
+use self::log_probe::LogProbe;
+use self::objects::IncarnationReader;
 use crate::context::Context;
+use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::vector::Progress;
 use crate::manifest::Incarnation;
 use crate::safeguard::Safeguard;
 use crate::schema::Schema;
-use crate::segment::{Segment, SegmentMeta};
+use crate::settings::Durability;
 use crate::storage::{IncarnationKeys, NamespaceKeys};
 use crate::types::{NamespaceName, Sequence, TokenRecord};
 use crate::view::View;
-
-use self::probe::Probe;
 
 /// One incarnation of a namespace, opened.
 #[derive(Debug)]
@@ -48,32 +56,72 @@ pub(crate) struct Engine {
     pub(crate) names: NamespaceKeys,
     pub(crate) keys: IncarnationKeys,
     pub(crate) schema: Arc<Schema>,
-    /// This process, in entries.
+    /// The id of this process in the entries it writes.
     writer: Uuid,
-    state: Mutex<State>,
-    probe: Probe,
+    state: Mutex<EngineState>,
+    probe: LogProbe,
     /// How far the indexing of each flush and compaction under way is.
     pub(crate) indexing: Mutex<Vec<Arc<Progress>>>,
-    refresh: install::Refresh,
+    refresh: RefreshSchedule,
+}
+
+/// What of the tail is not flushed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backlog {
+    pub(crate) bytes: usize,
+    pub(crate) entries: u64,
 }
 
 impl Engine {
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        // Each change of the state is made whole before the lock is let go.
+    fn new(
+        context: Context,
+        name: NamespaceName,
+        incarnation: Incarnation,
+        schema: Arc<Schema>,
+        state: EngineState,
+    ) -> Self {
+        let names = NamespaceKeys::new(&name);
+        let keys = names.incarnation(incarnation.number);
+        Self {
+            writer: context.env.uuid(),
+            context,
+            name,
+            incarnation,
+            names,
+            keys,
+            schema,
+            state: Mutex::new(state),
+            probe: LogProbe::default(),
+            indexing: Mutex::default(),
+            refresh: RefreshSchedule::default(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, EngineState> {
+        // Each change of the state is completed before the lock is released, so a panic elsewhere leaves it sound.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state as it stands in this process.
+    fn reader(&self) -> IncarnationReader<'_> {
+        IncarnationReader {
+            context: &self.context,
+            incarnation: &self.incarnation,
+            keys: &self.keys,
+            schema: &self.schema,
+        }
+    }
+
+    /// The state as it is known to this process.
     ///
     /// # Errors
     /// `Deleted` after the seal.
     pub(crate) fn view(&self) -> Result<View> {
-        self.view_of(&self.state())
+        self.view_of_state(&self.state())
     }
 
-    fn view_of(&self, state: &State) -> Result<View> {
+    fn view_of_state(&self, state: &EngineState) -> Result<View> {
         if state.sealed {
-            return Err(self.deleted());
+            return Err(self.deleted_error());
         }
         Ok(View {
             env: self.context.env.clone(),
@@ -86,31 +134,29 @@ impl Engine {
         })
     }
 
-    /// The state to flush, and the writes with a token since its manifest. What is applied from here on stays apart from it in the tail.
+    /// The state to flush, and the writes with a token since its manifest. Entries that are applied from here on stay
+    /// apart from it in the tail.
     ///
     /// # Errors
     /// `Deleted` after the seal.
-    pub(crate) fn begin_flush(&self) -> Result<(Base, Vec<TokenRecord>)> {
+    pub(crate) fn begin_flush(&self) -> Result<(BaseState, Vec<TokenRecord>)> {
+        // Under one lock: an entry that came in between would be in the tokens and not in the segment, or be merged
+        // into a layer that the flush is about to drop.
         let mut state = self.state();
-        let base = self.base_of(&state)?;
+        let base = self.base_of_state(&state)?;
         let tokens = state.tokens.iter().cloned().collect();
         state.tail.begin_flush(base.view.sequence);
         Ok((base, tokens))
     }
 
-    pub(crate) async fn open_segment(&self, meta: &SegmentMeta) -> Result<Arc<Segment>> {
-        let Context { env, backend, cache, .. } = &self.context;
-        Segment::open(env, backend, cache, &self.keys, &self.schema, meta).await.map(Arc::new)
-    }
-
-    pub(crate) fn deleted(&self) -> Error {
+    fn deleted_error(&self) -> Error {
         Error::new(ErrorKind::Deleted, format!("the namespace was deleted. name=`{}`", self.name))
     }
 
-    /// Whether a look at the log from `verified` may still be built upon: nothing that was there then can
-    /// have been collected since. Asked after the answer of the store is in.
-    fn trusts(&self, verified: crate::env::Moment, rule: Safeguard) -> bool {
-        use crate::settings::Durability;
+    /// Whether what was seen of the log at `verified` still holds: nothing that was there then can have been
+    /// collected since. Call it after the answer of the store is in, for the process may have been suspended between
+    /// request and answer.
+    fn is_fresh(&self, verified: Moment, rule: Safeguard) -> bool {
         if !self.context.safeguards.hold(rule) {
             return true;
         }
@@ -118,35 +164,28 @@ impl Engine {
         settings.durability == Durability::Standard && self.context.env.elapsed(verified) < settings.trust()
     }
 
-    /// How much of the tail is not flushed: bytes and entries.
-    pub(crate) fn backlog(&self) -> (usize, usize) {
+    /// How much of the tail is not flushed.
+    pub(crate) fn backlog(&self) -> Backlog {
         let state = self.state();
+        // invariant: `sequence` never falls behind `flushed_through`; the subtraction saturates only to bound an
+        // estimate.
         let entries = state.sequence.0.saturating_sub(state.manifest.flushed_through.0);
-        (state.tail.bytes(), usize::try_from(entries).unwrap_or(usize::MAX))
+        Backlog { bytes: state.tail.bytes(), entries }
     }
 
-    /// The error of one who is always overtaken, as a process that is put to sleep for hours may be.
-    pub(crate) fn too_slow(&self) -> Error {
-        let why = format!("`{}` moves on faster than it can be read: try again", self.name);
-        Error::new(ErrorKind::Unavailable, why)
+    /// The error of a process that is always overtaken.
+    pub(crate) fn overtaken_error(&self) -> Error {
+        failures::overtaken(&self.name)
     }
 
-    /// The error of a file that should be there and is not, though nothing came that could have replaced it.
-    fn missing(&self, cause: &Error) -> Error {
-        if cause.is_missing() {
-            return cause.clone();
-        }
-        Error::corrupt(self.keys.manifests(), format!("the newest state lacks an object ({cause})"))
-    }
-
-    /// What it means that a file of a view of manifest number `known` is gone: nothing, if a newer manifest took
-    /// the place of that one, which is known here from then on.
+    /// Looks for the reason why a file of manifest number `known` is gone. A newer manifest that replaced that one is
+    /// no error, and is known here from then on.
     ///
     /// # Errors
-    /// `Corrupt` if there is no newer one.
-    pub(crate) async fn look_again(&self, known: u64, cause: &Error) -> Result<()> {
-        let newest = self.newest_manifest().await?;
-        if newest.number > known { Ok(()) } else { Err(self.missing(cause)) }
+    /// `Corrupt` if there is no newer manifest: the file is lost.
+    pub(crate) async fn explain_missing_file(&self, known: u64, cause: &Error) -> Result<()> {
+        let newest = self.refresh_newest_manifest().await?;
+        if newest.number > known { Ok(()) } else { Err(failures::missing_object(&self.keys, cause)) }
     }
 
     pub(crate) fn sequence(&self) -> Sequence {

@@ -1,21 +1,22 @@
-//! What a process knows of a namespace.
+//! What a process knows of a namespace: a manifest, its segments, and the log up to a sequence.
 
 use std::sync::Arc;
 
+use roaring::RoaringBitmap;
 use uuid::Uuid;
 
-use super::load::Opened;
 use crate::env::Moment;
 use crate::error::Result;
 use crate::manifest::Manifest;
 use crate::memtable::{Layer, Source, Tail};
+use crate::segment::Segment;
 use crate::types::{Sequence, TokenLog, TokenRecord};
 use crate::view::Part;
 use crate::wal::{EntryHead, EntryKind};
 
 /// A manifest, its segments, and the log up to `sequence`.
 #[derive(Clone, Debug)]
-pub(crate) struct State {
+pub(crate) struct EngineState {
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) segments: Arc<Vec<Part>>,
     pub(crate) tail: Tail,
@@ -27,19 +28,26 @@ pub(crate) struct State {
     pub(crate) sealed: bool,
     /// Writes with a token since the manifest, oldest first.
     pub(crate) tokens: TokenLog,
-    /// Who wrote the entries of the tail.
-    writers: Writers,
+    /// Which processes wrote the entries of the tail.
+    writers: TailWriters,
 }
 
-/// Who wrote some entries.
+/// Which processes wrote the entries of the tail, as far as a flush needs it.
 #[derive(Clone, Copy, Debug)]
-enum Writers {
+enum TailWriters {
     None,
     One(Uuid),
     Several,
 }
 
-impl State {
+/// A segment that is open, and the dead rows as of its own meta if they have been read.
+#[derive(Clone)]
+pub(super) struct OpenedSegment {
+    pub(super) segment: Arc<Segment>,
+    pub(super) dead: Option<Arc<RoaringBitmap>>,
+}
+
+impl EngineState {
     /// The state of a manifest, before any entry of its tail.
     pub(super) fn new(manifest: Arc<Manifest>, segments: Vec<Part>, verified: Moment) -> Self {
         Self {
@@ -51,24 +59,25 @@ impl State {
             verified,
             sealed: false,
             tokens: TokenLog::default(),
-            writers: Writers::None,
+            writers: TailWriters::None,
         }
     }
 
     /// The segments that are open, of the manifest and of the tail.
-    pub(super) fn opened(&self) -> Vec<Opened> {
+    pub(super) fn opened_segments(&self) -> Vec<OpenedSegment> {
         let parts = self.segments.iter().map(|part| &part.source);
         let layers = self.tail.layers().iter().map(|layer| layer.source());
-        let segment = |source: &Source| match source {
-            Source::Segment(segment) => Some((Arc::clone(segment), None)),
+        // The dead rows that are known here are of the manifest's meta, not of the meta the segment was opened by.
+        let opened = |source: &Source| match source {
+            Source::Segment(segment) => Some(OpenedSegment { segment: Arc::clone(segment), dead: None }),
             Source::Run(_) => None,
         };
-        parts.chain(layers).filter_map(segment).collect()
+        parts.chain(layers).filter_map(opened).collect()
     }
 
-    /// Applies the entry after `sequence`. One that was applied already, by a reader that was quicker, is no
-    /// news.
-    pub(super) fn apply(
+    /// Applies the entry after `sequence`. An entry that a quicker reader of this process has applied already changes
+    /// nothing.
+    pub(super) fn apply_entry(
         &mut self,
         head: &EntryHead,
         layers: Vec<Layer>,
@@ -77,6 +86,7 @@ impl State {
         if head.sequence != self.sequence.next() {
             return Ok(());
         }
+        // Pushing a layer may fail halfway: the state changes only once the whole entry is in the new tail.
         let mut tail = self.tail.clone();
         for layer in layers {
             tail.push(layer)?;
@@ -87,20 +97,21 @@ impl State {
         self.sealed |= head.kind == EntryKind::Seal;
         self.tokens.extend(tokens.iter().cloned());
         self.writers = match self.writers {
-            Writers::None => Writers::One(head.writer),
-            Writers::One(writer) if writer == head.writer => self.writers,
-            Writers::One(_) | Writers::Several => Writers::Several,
+            TailWriters::None => TailWriters::One(head.writer),
+            TailWriters::One(writer) if writer == head.writer => self.writers,
+            TailWriters::One(_) | TailWriters::Several => TailWriters::Several,
         };
         Ok(())
     }
 
     /// Whether several processes wrote what is in the tail, each of which may be about to flush it.
     pub(crate) fn has_several_writers(&self) -> bool {
-        matches!(self.writers, Writers::Several)
+        matches!(self.writers, TailWriters::Several)
     }
 
-    /// Goes over to a newer manifest. The log may be known further than it reaches, or less far.
-    pub(super) fn install(&mut self, manifest: Arc<Manifest>, segments: Vec<Part>) {
+    /// Replaces the manifest by a newer one. The log may be known further than the manifest reaches, or less far.
+    pub(super) fn install_manifest(&mut self, manifest: Arc<Manifest>, segments: Vec<Part>) {
+        // Two tasks may have read manifests at once; the one that finishes last must not take the state back.
         if manifest.number <= self.manifest.number {
             return;
         }
@@ -108,11 +119,13 @@ impl State {
         self.tail.drop_through(flushed);
         self.tokens.forget_through(flushed);
         if flushed > self.sequence {
+            // Entries in between were never read here: their rows come with the segments. `verified` stays, for this
+            // proves nothing about the entry after `flushed`.
             self.sequence = flushed;
             self.last_batch = manifest.flushed_batch;
         }
         if self.tail.layers().is_empty() {
-            self.writers = Writers::None;
+            self.writers = TailWriters::None;
         }
         self.manifest = manifest;
         self.segments = Arc::new(segments);

@@ -8,9 +8,9 @@ use arrow::compute::interleave_record_batch;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
-use super::centroids::Plan;
+use super::indexing::IndexingJob;
 use super::{Attempts, BATCH_ROWS, STARTS, with_deletes};
-use crate::engine::{Base, Engine};
+use crate::engine::{BaseState, Engine};
 use crate::error::{OrInternal, Result};
 use crate::memtable::{PartId, Source, batch_bytes};
 use crate::schema::Column;
@@ -40,17 +40,17 @@ pub struct CompactReport {
 /// Merges all segments of the newest manifest, and indexes what is not.
 pub(super) async fn compact(engine: &Arc<Engine>) -> Result<CompactReport> {
     for _ in 0..STARTS {
-        engine.newest_manifest().await?;
-        let start = engine.base()?;
+        engine.refresh_newest_manifest().await?;
+        let start = engine.base_state()?;
         match compact_once(engine, &start).await {
-            Err(e) if e.is_missing() => engine.look_again(start.manifest.number, &e).await?,
+            Err(e) if e.is_missing() => engine.explain_missing_file(start.manifest.number, &e).await?,
             outcome => return outcome,
         }
     }
-    Err(engine.too_slow())
+    Err(engine.overtaken_error())
 }
 
-async fn compact_once(engine: &Arc<Engine>, start: &Base) -> Result<CompactReport> {
+async fn compact_once(engine: &Arc<Engine>, start: &BaseState) -> Result<CompactReport> {
     let inputs = &start.view.segments;
     if is_compact(engine, inputs) {
         return Ok(CompactReport::default());
@@ -58,8 +58,8 @@ async fn compact_once(engine: &Arc<Engine>, start: &Base) -> Result<CompactRepor
     let merge = Merge::run(engine, start).await?;
     let mut attempts = Attempts::new(engine);
     loop {
-        engine.newest_manifest().await?;
-        let newest = engine.base()?;
+        engine.refresh_newest_manifest().await?;
+        let newest = engine.base_state()?;
         let there = |part: &Part| newest.view.segments.iter().any(|now| now.id == part.id);
         if !inputs.iter().all(there) {
             // Another merged some of these: what it did stands, and ours is garbage.
@@ -120,7 +120,7 @@ struct Output {
 }
 
 impl Merge {
-    async fn run(engine: &Arc<Engine>, start: &Base) -> Result<Self> {
+    async fn run(engine: &Arc<Engine>, start: &BaseState) -> Result<Self> {
         let parts = &start.view.segments;
         let share = PAGES_BYTES / (parts.len() as u64).max(1);
         let mut inputs: Vec<Input> = parts.iter().filter_map(|part| Input::new(part, share)).collect();
@@ -129,7 +129,7 @@ impl Merge {
             moved: inputs.iter().map(|input| vec![None; input.segment.meta().rows as usize]).collect(),
         };
         let columns = start.view.all_columns();
-        let mut plan = Plan::new(engine, &start.manifest).await?.renewing();
+        let mut job = IndexingJob::new(engine, &start.manifest).await?.renewing_sets();
         let (mut builder, mut bytes, mut place) = (None, 0, 0);
         loop {
             try_join_all(inputs.iter_mut().map(|input| input.fill(&columns))).await?;
@@ -154,10 +154,10 @@ impl Merge {
             }
             if bytes > SEGMENT_BYTES_MAX {
                 bytes = 0;
-                merge.close(engine, &mut plan, &mut builder, place).await?;
+                merge.close(&mut job, &mut builder, place).await?;
             }
         }
-        merge.close(engine, &mut plan, &mut builder, place).await?;
+        merge.close(&mut job, &mut builder, place).await?;
         Ok(merge)
     }
 
@@ -179,22 +179,19 @@ impl Merge {
     /// Finishes and uploads the open segment, whose rows end at `place`.
     async fn close(
         &mut self,
-        engine: &Engine,
-        plan: &mut Plan,
+        job: &mut IndexingJob,
         builder: &mut Option<SegmentBuilder>,
         place: u64,
     ) -> Result<()> {
         let open = builder.take();
-        let Some(files) = plan.finish(move || Ok(open)).await? else { return Ok(()) };
-        let rows = files.places().to_vec();
-        let meta = files.upload(&engine.context.backend, &engine.keys).await?;
-        let start = place - u64::from(meta.rows);
-        self.outputs.push(Output { meta, start, rows });
+        let Some(written) = job.write_segment(move || Ok(open)).await? else { return Ok(()) };
+        let start = place - u64::from(written.meta.rows);
+        self.outputs.push(Output { meta: written.meta, start, rows: written.row_order });
         Ok(())
     }
 
     /// Commits the outputs in place of the inputs. Rows that died meanwhile are dead where they went.
-    async fn commit(&self, engine: &Arc<Engine>, inputs: &[Part], newest: &Base) -> Result<bool> {
+    async fn commit(&self, engine: &Arc<Engine>, inputs: &[Part], newest: &BaseState) -> Result<bool> {
         let env = &engine.context.env;
         let mut dead: BTreeMap<SegmentId, RoaringBitmap> = BTreeMap::new();
         for (input, moved) in inputs.iter().zip(&self.moved) {
@@ -218,15 +215,15 @@ impl Merge {
         let sets = self.outputs.iter().flat_map(|output| &output.meta.centroids);
         next.centroids.extend(sets.map(|(column, set)| (column.clone(), *set)));
         next.segments = with_deletes(engine, next.number, next.segments, &dead).await?;
-        engine.commit(next).await
+        engine.commit_manifest(next).await
     }
 }
 
-fn new_id(engine: &Engine, start: &Base) -> SegmentId {
+fn new_id(engine: &Engine, start: &BaseState) -> SegmentId {
     SegmentId { birth: start.manifest.number, uuid: engine.context.env.uuid() }
 }
 
-fn sequences(start: &Base) -> (Sequence, Sequence) {
+fn sequences(start: &BaseState) -> (Sequence, Sequence) {
     let all = start.manifest.segments.iter().map(|meta| meta.sequences);
     all.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1))).unwrap_or_default()
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
-use super::centroids::Plan;
+use super::indexing::IndexingJob;
 use super::{Attempts, STARTS, with_deletes};
-use crate::engine::{Base, Engine};
+use crate::engine::{BaseState, Engine};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::memtable::{PartId, Source};
@@ -33,16 +33,16 @@ pub(super) async fn flush(engine: &Arc<Engine>) -> Result<FlushReport> {
     let mut attempts = Attempts::new(engine);
     let mut starts = 1;
     loop {
-        engine.newest_manifest().await?;
+        engine.refresh_newest_manifest().await?;
         let (tail, tokens) = engine.begin_flush()?;
         match flush_once(engine, &tail, &tokens, &mut attempts).await {
             Ok(Some(report)) if report.flushed_through >= through => return Ok(report),
             Ok(_) => attempts.lost().await?,
             Err(e) if e.is_missing() && starts < STARTS => {
-                engine.look_again(tail.manifest.number, &e).await?;
+                engine.explain_missing_file(tail.manifest.number, &e).await?;
                 starts += 1;
             }
-            Err(e) if e.is_missing() => return Err(engine.too_slow()),
+            Err(e) if e.is_missing() => return Err(engine.overtaken_error()),
             Err(e) => return Err(e),
         }
     }
@@ -51,7 +51,7 @@ pub(super) async fn flush(engine: &Arc<Engine>) -> Result<FlushReport> {
 /// Flushes a tail; `None` if another process was quicker.
 async fn flush_once(
     engine: &Arc<Engine>,
-    tail: &Base,
+    tail: &BaseState,
     tokens: &[TokenRecord],
     attempts: &mut Attempts<'_>,
 ) -> Result<Option<FlushReport>> {
@@ -62,15 +62,15 @@ async fn flush_once(
     let written = write(engine, tail).await?;
     let rows = written.iter().map(|(meta, dead)| u64::from(meta.rows) - dead.len()).sum();
     loop {
-        engine.newest_manifest().await?;
-        let newest = engine.base()?;
+        engine.refresh_newest_manifest().await?;
+        let newest = engine.base_state()?;
         if newest.manifest.flushed_through != flushed {
             // Another flushed: what it did stands, and ours is garbage.
             return Ok(None);
         }
         let mut next = next_manifest(engine, &newest, tail, &written).await?;
         next.remember(tokens.iter().cloned());
-        if engine.commit(next).await? {
+        if engine.commit_manifest(next).await? {
             return Ok(Some(FlushReport { flushed_through: through, rows }));
         }
         attempts.lost().await?;
@@ -78,7 +78,7 @@ async fn flush_once(
 }
 
 /// The segments of the tail with their dead rows: one of all its runs, and those that entries link.
-async fn write(engine: &Arc<Engine>, tail: &Base) -> Result<Vec<(SegmentMeta, RoaringBitmap)>> {
+async fn write(engine: &Arc<Engine>, tail: &BaseState) -> Result<Vec<(SegmentMeta, RoaringBitmap)>> {
     let view = &tail.view;
     let first = view.segments.len();
     let layers = view.parts().into_iter().enumerate().skip(first).map(|(at, part)| async move {
@@ -111,10 +111,9 @@ async fn write(engine: &Arc<Engine>, tail: &Base) -> Result<Vec<(SegmentMeta, Ro
         builder.pick(batches, &picks)?;
         Ok(Some(builder))
     };
-    let mut plan = Plan::new(engine, &tail.manifest).await?;
-    if let Some(files) = plan.finish(build).await? {
-        let meta = files.upload(&engine.context.backend, &engine.keys).await?;
-        segments.push((meta, RoaringBitmap::new()));
+    let mut job = IndexingJob::new(engine, &tail.manifest).await?;
+    if let Some(written) = job.write_segment(build).await? {
+        segments.push((written.meta, RoaringBitmap::new()));
     }
     Ok(segments)
 }
@@ -123,8 +122,8 @@ async fn write(engine: &Arc<Engine>, tail: &Base) -> Result<Vec<(SegmentMeta, Ro
 /// began: what the tail hides is asked of those that are there now.
 async fn next_manifest(
     engine: &Arc<Engine>,
-    newest: &Base,
-    tail: &Base,
+    newest: &BaseState,
+    tail: &BaseState,
     written: &[(SegmentMeta, RoaringBitmap)],
 ) -> Result<Manifest> {
     let env = &engine.context.env;

@@ -3,17 +3,17 @@
 //! Any number of processes may do it at any time. They compete for the number of the next manifest: who
 //! loses has wasted work, never data. What is uploaded and not committed is garbage for collection.
 
-mod centroids;
 mod compact;
 mod flush;
+mod indexing;
 mod scheduler;
 
-pub use centroids::IndexProgress;
-pub(crate) use centroids::index_progress;
 pub use compact::CompactReport;
 use compact::compact;
 pub use flush::FlushReport;
 use flush::flush;
+pub use indexing::IndexProgress;
+pub(crate) use indexing::index_progress;
 pub(crate) use scheduler::MaintenanceScheduler;
 
 use std::collections::BTreeMap;

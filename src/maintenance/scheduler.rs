@@ -14,7 +14,7 @@ use futures::future::{BoxFuture, pending};
 use tokio::sync::oneshot;
 
 use super::{CompactReport, FlushReport, compact, flush};
-use crate::engine::{Engine, Turn, Turns};
+use crate::engine::{Coalescer, Engine, SharedRun};
 use crate::env::{Env, Moment};
 use crate::error::{Error, Result};
 
@@ -33,8 +33,8 @@ const SPREAD_MAX: Duration = Duration::from_secs(30);
 /// The maintenance of one namespace in this process.
 #[derive(Debug, Default)]
 pub(crate) struct MaintenanceScheduler {
-    flushes: Turns<FlushReport>,
-    compactions: Turns<CompactReport>,
+    flushes: Coalescer<FlushReport>,
+    compactions: Coalescer<CompactReport>,
     /// An automatic flush waits or is under way.
     automatic: AtomicBool,
     record: Mutex<Record>,
@@ -63,11 +63,11 @@ impl MaintenanceScheduler {
         Box::pin(async move {
             let engine = Arc::clone(engine);
             let work = || in_task(engine.context.env.clone(), async move { compact(&engine).await });
-            self.compactions.next(pending(), work).await
+            self.compactions.join_next_run(pending(), work).await
         })
     }
 
-    fn next_flush(self: &Arc<Self>, engine: &Arc<Engine>) -> Turn<FlushReport> {
+    fn next_flush(self: &Arc<Self>, engine: &Arc<Engine>) -> SharedRun<FlushReport> {
         let (scheduler, engine) = (Arc::clone(self), Arc::clone(engine));
         let env = engine.context.env.clone();
         let work = async move {
@@ -76,7 +76,7 @@ impl MaintenanceScheduler {
             scheduler.note(&engine.context.env, began, outcome.as_ref().err());
             outcome
         };
-        self.flushes.next(pending(), || in_task(env, work))
+        self.flushes.join_next_run(pending(), || in_task(env, work))
     }
 
     /// Flushes while `due` says so, with whoever does already: the flush under way counts, whenever it began.
@@ -93,7 +93,7 @@ impl MaintenanceScheduler {
                 if !due() {
                     return Ok(());
                 }
-                let turn = match self.flushes.under_way() {
+                let turn = match self.flushes.current_run() {
                     Some(turn) => turn,
                     None => match self.rests(&engine.context.env) {
                         Some(error) => {
@@ -125,7 +125,7 @@ impl MaintenanceScheduler {
             if engine.state().has_several_writers() {
                 let env = &engine.context.env;
                 env.sleep(env.jitter(scheduler.spread())).await;
-                if let Err(error) = engine.newest_manifest().await {
+                if let Err(error) = engine.refresh_newest_manifest().await {
                     tracing::debug!(namespace = %engine.name, %error, "it is not known whether another has flushed");
                 }
             }

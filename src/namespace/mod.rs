@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{Engine, mark_closed};
+use crate::engine::{Backlog, Engine, mark_closed};
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::maintenance::{CompactReport, FlushReport, IndexProgress, MaintenanceScheduler, index_progress};
@@ -122,17 +122,17 @@ impl Namespace {
     async fn hold_back(&self) -> Result<()> {
         let settings = &self.engine.context.settings;
         let over = || {
-            let (bytes, entries) = self.engine.backlog();
-            bytes > settings.tail_bytes_max || entries > settings.tail_entries_max
+            let backlog = self.engine.backlog();
+            backlog.bytes > settings.tail_bytes_max || backlog.entries > settings.tail_entries_max as u64
         };
         if !over() {
             return Ok(());
         }
         if settings.backpressure == Backpressure::Refuse {
             // Another process may have flushed without our knowing.
-            self.engine.newest_manifest().await?;
+            self.engine.refresh_newest_manifest().await?;
             if over() {
-                let (bytes, entries) = self.engine.backlog();
+                let Backlog { bytes, entries } = self.engine.backlog();
                 return Err(Error::new(
                     ErrorKind::Backpressure,
                     format!("too much waits to be flushed: call flush. bytes=`{bytes}` entries=`{entries}`"),
@@ -146,9 +146,9 @@ impl Namespace {
     fn flush_if_due(&self) {
         self.maintenance.flush_if(&self.engine, |engine| {
             let settings = &engine.context.settings;
-            let (bytes, entries) = engine.backlog();
+            let Backlog { bytes, entries } = engine.backlog();
             settings.auto_flush
-                && (bytes > settings.tail_bytes_flush || entries > settings.tail_entries_flush)
+                && (bytes > settings.tail_bytes_flush || entries > settings.tail_entries_flush as u64)
         });
     }
 
@@ -199,7 +199,7 @@ impl Namespace {
             }
         }
         match read(Snapshot::new(&self.engine)?).await {
-            Err(e) if e.is(ErrorKind::SnapshotExpired) => Err(self.engine.too_slow()),
+            Err(e) if e.is(ErrorKind::SnapshotExpired) => Err(self.engine.overtaken_error()),
             outcome => outcome,
         }
     }
@@ -278,7 +278,7 @@ impl Namespace {
         self.read(|now| async move { now.measure_recall(check).await }).await
     }
 
-    /// Turns everything acknowledged so far into segments. Writes and reads go on meanwhile, and any number
+    /// Coalescer everything acknowledged so far into segments. Writes and reads go on meanwhile, and any number
     /// of processes may do this at once; in one process calls share the work. It goes on in a task of its own and
     /// ends when every future that waits for it is dropped.
     ///

@@ -49,7 +49,7 @@ impl Snapshot {
     async fn told<T>(&self, outcome: Result<T>) -> Result<T> {
         match outcome {
             Err(gone) if gone.is_missing() => {
-                self.engine.look_again(self.view.manifest, &gone).await?;
+                self.engine.explain_missing_file(self.view.manifest, &gone).await?;
                 let why = format!("the snapshot is too old, take a new one: {gone}");
                 Err(Error::new(ErrorKind::SnapshotExpired, why))
             }

@@ -46,7 +46,7 @@ pub(crate) use reader::Segment;
 #[cfg(test)]
 pub(crate) use statistics::StatisticsBuilder;
 pub(crate) use statistics::{BOUND_BYTES_MAX, Statistics, cut};
-pub(crate) use writer::{SegmentBuilder, SegmentFiles};
+pub(crate) use writer::SegmentBuilder;
 
 use crate::env::Env;
 use crate::error::Result;

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use super::Checked;
 use super::group::commit;
-use super::link::{is_linked, least_bytes};
+use super::link::{is_linked, linked_bytes_min};
 use super::pace::Pace;
 use super::pending::Pending;
 use crate::engine::Engine;
@@ -89,7 +89,7 @@ impl Committer {
         Box::pin(async move {
             let admitted = self.admit()?;
             let (answer, answered) = oneshot::channel();
-            let quick = batch.is_blind() && !is_linked(batch.blind.rows(), least_bytes(engine, false));
+            let quick = batch.is_blind() && !is_linked(batch.blind.rows(), linked_bytes_min(engine, false));
             if quick {
                 // Nothing in it awaits anything.
                 if let Some(pending) = Pending::prepare(engine, batch, answer, None).await {
@@ -158,7 +158,7 @@ impl Committer {
     /// The batches of the next entry, in the order they came. One whose rows are linked rides alone.
     fn next_group(&self, engine: &Engine) -> Vec<Pending> {
         let mut queue = self.queue();
-        let alone = least_bytes(engine, false);
+        let alone = linked_bytes_min(engine, false);
         let (mut group, mut bytes, mut operations) = (Vec::new(), 0usize, 0);
         while let Some(next) = queue.waiting.front() {
             let (weight, count) = next.resolved.weight();

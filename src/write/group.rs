@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::pace::Pace;
 use super::pending::Pending;
-use crate::engine::{Appended, Base, Draft, Engine};
+use crate::engine::{AppendOutcome, BaseState, Engine, EntryDraft};
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::Run;
@@ -86,7 +86,7 @@ async fn attempt(
     if std::mem::take(&mut progress.is_behind) {
         engine.catch_up().await?;
     }
-    let base = engine.base()?;
+    let base = engine.base_state()?;
     pace_of(pace).see(env, base.view.sequence);
     let resolved = resolve_group(engine, &base, group, progress).await?;
     let at = |sequence: Sequence, receipts: Vec<WriteReceipt>| {
@@ -94,7 +94,7 @@ async fn attempt(
     };
     if let Some(missing) = resolved.missing {
         // A newer manifest took the place of the one that named the file, or it is lost.
-        engine.look_again(base.manifest.number, &missing).await?;
+        engine.explain_missing_file(base.manifest.number, &missing).await?;
         return Ok(None);
     }
     if group.is_empty() {
@@ -123,11 +123,11 @@ async fn attempt(
     let draft = draft(engine, progress.batch, group, &resolved, base.view.sequence.next())?;
     let sent = env.moment();
     match engine.append(&base, &draft).await? {
-        Appended::Done(sequence) => {
+        AppendOutcome::Appended(sequence) => {
             pace_of(pace).win(env, sequence, env.elapsed(sent));
             Ok(at(sequence, resolved.receipts))
         }
-        Appended::Moved => progress.lose(engine).map(|()| None),
+        AppendOutcome::Overtaken => progress.lose(engine).map(|()| None),
     }
 }
 
@@ -149,7 +149,7 @@ impl Progress {
 /// refused by the state, is answered and leaves the group; one that needs a file that is missing stays.
 async fn resolve_group(
     engine: &Engine,
-    base: &Base,
+    base: &BaseState,
     group: &mut Vec<Pending>,
     progress: &mut Progress,
 ) -> Result<Group> {
@@ -159,7 +159,7 @@ async fn resolve_group(
     let (mut kept, mut left) = (Vec::new(), false);
     for mut pending in group.drain(..) {
         let token = pending.batch.token;
-        if let Some(receipt) = token.and_then(|token| engine.receipt(token)) {
+        if let Some(receipt) = token.and_then(|token| engine.find_receipt(token)) {
             left = true;
             pending.answer(Ok(WriteReceipt { replayed: true, ..receipt }));
             continue;
@@ -212,7 +212,7 @@ fn draft(
     group: &[Pending],
     resolved: &Group,
     sequence: Sequence,
-) -> Result<Draft> {
+) -> Result<EntryDraft> {
     let run = Run::unstack(&engine.schema, resolved.runs.clone())?;
     let (rows, deletes) = (run.rows().clone(), run.deletes().as_ref().clone());
     let mut body = EntryBody { rows, deletes, segments: Vec::new(), tokens: resolved.tokens.clone() };
@@ -222,7 +222,7 @@ fn draft(
         body.segments.push(Link { meta: segment.meta().clone(), dead: dead.clone() });
         linked.push(segment);
     }
-    Ok(Draft { kind: EntryKind::Data, batch, body, linked })
+    Ok(EntryDraft { kind: EntryKind::Data, batch, body, linked })
 }
 
 /// Seals the namespace: the last entry of its incarnation.
@@ -230,11 +230,11 @@ pub(crate) fn seal(engine: &Arc<Engine>) -> BoxFuture<'_, Result<Sequence>> {
     Box::pin(async move {
         let batch = engine.context.env.uuid();
         loop {
-            let base = engine.base()?;
+            let base = engine.base_state()?;
             let rows = Run::empty(&engine.schema)?.rows().clone();
             let body = EntryBody { rows, deletes: Vec::new(), segments: Vec::new(), tokens: Vec::new() };
-            let draft = Draft { kind: EntryKind::Seal, batch, body, linked: Vec::new() };
-            if let Appended::Done(sequence) = engine.append(&base, &draft).await? {
+            let draft = EntryDraft { kind: EntryKind::Seal, batch, body, linked: Vec::new() };
+            if let AppendOutcome::Appended(sequence) = engine.append(&base, &draft).await? {
                 return Ok(sequence);
             }
             engine.catch_up().await?;

@@ -7,9 +7,9 @@ use roaring::RoaringBitmap;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::Checked;
-use super::link::{is_linked, least_bytes, upload};
+use super::link::{is_linked, linked_bytes_min, upload_rows};
 use super::resolved::Resolved;
-use crate::engine::{Base, Engine};
+use crate::engine::{BaseState, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::Run;
 use crate::segment::Segment;
@@ -51,15 +51,15 @@ impl Pending {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Option<Self> {
         let begun = engine.context.env.moment();
-        if let Some(receipt) = batch.token.and_then(|token| engine.receipt(token)) {
+        if let Some(receipt) = batch.token.and_then(|token| engine.find_receipt(token)) {
             let _ = answer.send(Ok(WriteReceipt { replayed: true, ..receipt }));
             return None;
         }
         let resolved = async {
             let (resolved, at) = resolve(engine, &batch).await?;
             let rows = resolved.base().rows();
-            let many = is_linked(rows, least_bytes(engine, false));
-            let linked = if many { Some(upload(engine, rows).await?) } else { None };
+            let many = is_linked(rows, linked_bytes_min(engine, false));
+            let linked = if many { Some(upload_rows(engine, rows).await?) } else { None };
             Ok::<_, Error>((resolved, Some(at), linked))
         };
         let (resolved, at, linked) = match resolved.await {
@@ -82,7 +82,7 @@ impl Pending {
 
     /// Makes it what the batch comes to after `base` and then `before`, the batches that go before it. With
     /// `in_full`, what is known of an earlier state does not count. Tells whether all of the state was asked.
-    pub(super) async fn bring(&mut self, base: &Base, before: &[Run], in_full: bool) -> Result<bool> {
+    pub(super) async fn bring(&mut self, base: &BaseState, before: &[Run], in_full: bool) -> Result<bool> {
         if self.batch.is_blind() {
             return Ok(false);
         }
@@ -118,8 +118,8 @@ impl Pending {
     /// count, as far as they are still what the batch comes to. Tells whether it did.
     pub(super) async fn upload(&mut self, engine: &Engine, hurried: bool) -> Result<bool> {
         let many = match &self.linked {
-            Some(_) => is_linked(self.resolved.overlay().rows(), least_bytes(engine, false)),
-            None => is_linked(self.resolved.run()?.rows(), least_bytes(engine, hurried)),
+            Some(_) => is_linked(self.resolved.overlay().rows(), linked_bytes_min(engine, false)),
+            None => is_linked(self.resolved.run()?.rows(), linked_bytes_min(engine, hurried)),
         };
         if !many {
             return Ok(false);
@@ -131,7 +131,7 @@ impl Pending {
         }
         self.uploads += 1;
         self.resolved.rebase(&engine.schema)?;
-        self.linked = Some(upload(engine, self.resolved.base().rows()).await?);
+        self.linked = Some(upload_rows(engine, self.resolved.base().rows()).await?);
         Ok(true)
     }
 }
@@ -140,7 +140,7 @@ impl Pending {
 async fn resolve(engine: &Engine, batch: &Checked) -> Result<(Resolved, Sequence)> {
     let mut starts = 1;
     loop {
-        let base = engine.base()?;
+        let base = engine.base_state()?;
         let at = base.view.sequence;
         if batch.is_blind() {
             return Ok((Resolved::blind(&engine.schema, batch)?, at));
@@ -148,7 +148,7 @@ async fn resolve(engine: &Engine, batch: &Checked) -> Result<(Resolved, Sequence
         match Resolved::new(&base.view, batch).await {
             // Compaction and collection were quicker.
             Err(error) if error.is_missing() && starts < STARTS => {
-                engine.look_again(base.manifest.number, &error).await?;
+                engine.explain_missing_file(base.manifest.number, &error).await?;
                 starts += 1;
             }
             outcome => return Ok((outcome?, at)),

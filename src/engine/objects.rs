@@ -1,0 +1,135 @@
+//! Reading the objects of one incarnation: the segments of a manifest, and what an entry adds to the tail.
+//!
+//! Everything that reads for a [`State`](super::EngineState) does it through [`IncarnationReader`]: opening from
+//! nothing, following the log, and going over to a newer manifest.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use futures::try_join;
+use roaring::RoaringBitmap;
+
+use super::state::OpenedSegment;
+use crate::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::manifest::{Incarnation, Manifest};
+use crate::memtable::{Layer, PartId, Run, Source};
+use crate::schema::Schema;
+use crate::segment::{Deletes, Segment, SegmentMeta};
+use crate::storage::IncarnationKeys;
+use crate::types::Sequence;
+use crate::view::Part;
+use crate::wal::{Entry, Link};
+
+/// Where the objects of an incarnation are, and what they have to match.
+#[derive(Clone, Copy)]
+pub(super) struct IncarnationReader<'a> {
+    pub(super) context: &'a Context,
+    pub(super) incarnation: &'a Incarnation,
+    pub(super) keys: &'a IncarnationKeys,
+    pub(super) schema: &'a Arc<Schema>,
+}
+
+impl IncarnationReader<'_> {
+    /// Checks that a manifest belongs to this incarnation and can be read with its schema.
+    pub(super) fn check_manifest(&self, manifest: &Manifest) -> Result<()> {
+        let key = self.keys.manifest(manifest.number);
+        // The folder alone proves nothing: a bucket may have been copied or restored object by object.
+        if manifest.incarnation != self.incarnation.id {
+            return Err(Error::corrupt(key, "it belongs to another incarnation of the name"));
+        }
+        if manifest.schema != **self.schema {
+            let why = "a newer version of this crate has changed the schema of the namespace";
+            return Err(Error::new(ErrorKind::UnsupportedVersion, format!("{why}. key=`{key}`")));
+        }
+        manifest.segments.iter().try_for_each(|meta| meta.check(self.schema)).map_err(|e| e.at(key))
+    }
+
+    /// Checks that an entry belongs to this incarnation.
+    pub(super) fn check_entry(&self, entry: &Entry) -> Result<()> {
+        if entry.head.incarnation == self.incarnation.id {
+            return Ok(());
+        }
+        let key = self.keys.entry(entry.head.sequence);
+        Err(Error::corrupt(key, "it belongs to another incarnation of the name"))
+    }
+
+    pub(super) async fn open_segment(&self, meta: &SegmentMeta) -> Result<Arc<Segment>> {
+        let Context { env, backend, cache, .. } = self.context;
+        Segment::open(env, backend, cache, self.keys, self.schema, meta).await.map(Arc::new)
+    }
+
+    /// The segments of a manifest with their dead rows, all opened together. Segments in `known` are not opened
+    /// again.
+    pub(super) async fn open_parts(
+        &self,
+        metas: &[SegmentMeta],
+        known: &[OpenedSegment],
+    ) -> Result<Vec<Part>> {
+        let parts = metas.iter().map(|meta| async move {
+            let found = known.iter().find(|opened| opened.segment.meta().id == meta.id);
+            let segment = async {
+                match found {
+                    Some(opened) => Ok(Arc::clone(&opened.segment)),
+                    None => self.open_segment(meta).await,
+                }
+            };
+            // Files of a segment never change, but each manifest may name another file of dead rows for it: those
+            // that are at hand count only if they are of the very file that this manifest names.
+            let deletes = async {
+                match found {
+                    Some(OpenedSegment { segment, dead: Some(dead) })
+                        if segment.meta().deletes == meta.deletes =>
+                    {
+                        Ok(Arc::clone(dead))
+                    }
+                    _ => read_deletes(self.context, self.keys, meta).await,
+                }
+            };
+            let (segment, deletes) = try_join!(segment, deletes)?;
+            Ok(Part { id: PartId::Segment(meta.id), source: Source::Segment(segment), deletes })
+        });
+        try_join_all(parts).await
+    }
+
+    /// What an entry adds to the tail, with the segments that it links opened.
+    pub(super) async fn open_layers(&self, entry: &Entry) -> Result<Vec<Layer>> {
+        let sequence = entry.head.sequence;
+        let links = &entry.body.segments;
+        let key = self.keys.entry(sequence);
+        links.iter().try_for_each(|link| link.check(self.schema)).map_err(|e| e.at(&key))?;
+        let run = Run::new(self.schema, entry.body.rows.clone(), entry.body.deletes.clone())?;
+        let segments = try_join_all(links.iter().map(|link| self.open_segment(&link.meta))).await?;
+        self.build_layers(run, links, segments, sequence)
+    }
+
+    /// The layers of an entry whose linked segments are open, in the order of the links.
+    pub(super) fn build_layers(
+        &self,
+        run: Run,
+        links: &[Link],
+        segments: Vec<Arc<Segment>>,
+        sequence: Sequence,
+    ) -> Result<Vec<Layer>> {
+        if segments.len() != links.len() {
+            return Err(Error::internal("an entry has other segments than links"));
+        }
+        let id = self.context.env.uuid();
+        let run = (!run.is_empty()).then(|| Layer::run(id, run, sequence, sequence));
+        let linked = segments.into_iter().zip(links);
+        let linked =
+            linked.map(|(segment, link)| Layer::linked(segment, Arc::new(link.dead.clone()), sequence));
+        // The run comes first, and so lies below: an entry never puts or deletes a document in its run that also
+        // counts in a segment it links, so the order of the two decides nothing.
+        Ok(run.into_iter().chain(linked).collect())
+    }
+}
+
+/// The dead rows of a segment as its meta names them.
+pub(super) async fn read_deletes(
+    context: &Context,
+    keys: &IncarnationKeys,
+    meta: &SegmentMeta,
+) -> Result<Arc<RoaringBitmap>> {
+    Deletes::read(&context.backend, &keys.segment(meta.id), meta).await.map(Arc::new)
+}

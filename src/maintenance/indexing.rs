@@ -1,0 +1,118 @@
+//! How the segments of one flush or compaction are indexed, and the end of that work when nobody waits for it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::future::try_join_all;
+
+use crate::cache::Blob;
+use crate::engine::{Engine, WrittenSegment};
+use crate::error::{Error, ErrorKind, Result};
+use crate::index::vector::{Named, Progress};
+use crate::manifest::Manifest;
+use crate::segment::{Indexing, SegmentBuilder};
+
+/// The centroid sets by which the segments of one flush or compaction are indexed. Dropping it cancels the work that is
+/// under way.
+#[derive(Debug)]
+pub(super) struct IndexingJob {
+    indexing: Arc<Indexing>,
+    engine: Arc<Engine>,
+}
+
+impl IndexingJob {
+    /// Indexes by the sets of a manifest, and makes new ones where there are none or they are outgrown.
+    pub(super) async fn new(engine: &Arc<Engine>, manifest: &Manifest) -> Result<Self> {
+        let env = &engine.context.env;
+        let sets = load_centroids(engine, manifest).await?;
+        // Names are drawn here and not where a set is made: that happens on the blocking pool, which has no access to
+        // the environment's source of chance.
+        let columns = engine.schema.vectors().map(|(column, _)| column);
+        let names = columns.map(|column| (column.to_owned(), env.uuid())).collect();
+        let (seed, _) = env.uuid().as_u64_pair();
+        let rows_min = engine.context.settings.index_rows_min;
+        let progress = Arc::new(Progress::default());
+        lock_progress(&engine.indexing).push(Arc::clone(&progress));
+        let indexing = Arc::new(Indexing { sets, names, rows_min, renew: false, seed, progress });
+        Ok(Self { indexing, engine: Arc::clone(engine) })
+    }
+
+    /// Makes new sets, one for each column, where a set does not fit the rows that are written. For work that rewrites
+    /// all rows: otherwise deleted rows would shape the clusters for ever.
+    pub(super) fn renewing_sets(mut self) -> Self {
+        Arc::make_mut(&mut self.indexing).renew = true;
+        self
+    }
+
+    /// Builds a segment on the blocking pool and uploads it. The sets that it makes serve the segments after it.
+    pub(super) async fn write_segment(
+        &mut self,
+        build: impl FnOnce() -> Result<Option<SegmentBuilder>> + Send + 'static,
+    ) -> Result<Option<WrittenSegment>> {
+        let written = self.engine.write_segment(Arc::clone(&self.indexing), build).await?;
+        if let Some(written) = &written {
+            let indexing = Arc::make_mut(&mut self.indexing);
+            for (column, named) in &written.new_centroids {
+                // One new set a column is enough: segments of one job should share theirs, so that queries read it once.
+                indexing.names.remove(column);
+                indexing.sets.insert(column.clone(), named.clone());
+            }
+        }
+        Ok(written)
+    }
+}
+
+/// The centroid sets of a manifest by column, but for those that are damaged.
+async fn load_centroids(engine: &Engine, manifest: &Manifest) -> Result<BTreeMap<String, Named>> {
+    let context = &engine.context;
+    let shapes: BTreeMap<&str, _> = engine.schema.vectors().collect();
+    let loads = manifest.centroids.iter().filter_map(|(column, meta)| {
+        let shape = shapes.get(column.as_str())?;
+        let key = engine.keys.centroids(meta.id);
+        let blob = Blob::new(Arc::clone(&context.backend), context.cache.clone(), key, meta.size);
+        Some(async move {
+            let of = (shape.metric, shape.dimension);
+            match Named::load(&context.env, &blob, context.cache.shared(), *meta, of).await {
+                Ok(named) => Ok::<_, Error>(Some((column.clone(), named))),
+                // Rows that are about to be written do not depend on old clusters, and new ones heal the column.
+                Err(e) if e.is(ErrorKind::Corrupt) => {
+                    tracing::warn!(namespace = %engine.name, %column, error = %e, "could not read centroids, training new ones");
+                    Ok(None)
+                }
+                Err(e) => Err(e),
+            }
+        })
+    });
+    Ok(try_join_all(loads).await?.into_iter().flatten().collect())
+}
+
+impl Drop for IndexingJob {
+    fn drop(&mut self) {
+        // The waiting callers are gone, but a task on the blocking pool cannot be dropped: it checks this flag.
+        self.indexing.progress.cancel();
+        let ours = |progress: &Arc<Progress>| Arc::ptr_eq(progress, &self.indexing.progress);
+        lock_progress(&self.engine.indexing).retain(|progress| !ours(progress));
+    }
+}
+
+/// How far the indexing of vectors is, in all flushes and compactions of this process that are under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IndexProgress {
+    /// Comparisons of a vector with a centroid, which take most of the time.
+    pub done: u64,
+    /// About how many there will be. It grows when another column or segment begins.
+    pub expected: u64,
+}
+
+/// How far the indexing is, if any is under way.
+pub(crate) fn index_progress(engine: &Engine) -> Option<IndexProgress> {
+    let under_way = lock_progress(&engine.indexing);
+    let sum = |count: fn(&Progress) -> u64| under_way.iter().map(|progress| count(progress)).sum();
+    let (done, expected) = (sum(Progress::done), sum(Progress::expected));
+    (!under_way.is_empty()).then_some(IndexProgress { done, expected })
+}
+
+fn lock_progress(progress: &Mutex<Vec<Arc<Progress>>>) -> MutexGuard<'_, Vec<Arc<Progress>>> {
+    progress.lock().unwrap_or_else(PoisonError::into_inner)
+}
