@@ -38,7 +38,7 @@ use self::objects::IncarnationReader;
 use crate::context::Context;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::vector::Progress;
+use crate::index::vector::TrainingProgress;
 use crate::manifest::Incarnation;
 use crate::safeguard::Safeguard;
 use crate::schema::Schema;
@@ -61,7 +61,7 @@ pub(crate) struct Engine {
     state: Mutex<EngineState>,
     probe: LogProbe,
     /// How far the indexing of each flush and compaction under way is.
-    pub(crate) indexing: Mutex<Vec<Arc<Progress>>>,
+    pub(crate) indexing: Mutex<Vec<Arc<TrainingProgress>>>,
     refresh: RefreshSchedule,
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use crate::error::Result;
-use crate::index::vector::Named;
+use crate::index::vector::NamedCentroids;
 use crate::segment::{Indexing, Segment, SegmentBuilder, SegmentMeta};
 
 /// A segment whose files are on the store. It exists once a manifest or an entry names it; until then it is garbage
@@ -15,7 +15,7 @@ pub(crate) struct WrittenSegment {
     /// For each row, in the order of the builder, the row of the segment that it became.
     pub(crate) row_order: Vec<u32>,
     /// The centroid sets that were made for it, by column.
-    pub(crate) new_centroids: Vec<(String, Named)>,
+    pub(crate) new_centroids: Vec<(String, NamedCentroids)>,
 }
 
 impl Engine {

@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use crate::cache::Blob;
 use crate::engine::{Engine, WrittenSegment};
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::vector::{Named, Progress};
+use crate::index::vector::{NamedCentroids, TrainingProgress};
 use crate::manifest::Manifest;
 use crate::segment::{Indexing, SegmentBuilder};
 
@@ -31,7 +31,7 @@ impl IndexingJob {
         let names = columns.map(|column| (column.to_owned(), env.uuid())).collect();
         let (seed, _) = env.uuid().as_u64_pair();
         let rows_min = engine.context.settings.index_rows_min;
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(TrainingProgress::default());
         lock_progress(&engine.indexing).push(Arc::clone(&progress));
         let indexing = Arc::new(Indexing { sets, names, rows_min, renew: false, seed, progress });
         Ok(Self { indexing, engine: Arc::clone(engine) })
@@ -63,7 +63,7 @@ impl IndexingJob {
 }
 
 /// The centroid sets of a manifest by column, but for those that are damaged.
-async fn load_centroids(engine: &Engine, manifest: &Manifest) -> Result<BTreeMap<String, Named>> {
+async fn load_centroids(engine: &Engine, manifest: &Manifest) -> Result<BTreeMap<String, NamedCentroids>> {
     let context = &engine.context;
     let shapes: BTreeMap<&str, _> = engine.schema.vectors().collect();
     let loads = manifest.centroids.iter().filter_map(|(column, meta)| {
@@ -72,7 +72,7 @@ async fn load_centroids(engine: &Engine, manifest: &Manifest) -> Result<BTreeMap
         let blob = Blob::new(Arc::clone(&context.backend), context.cache.clone(), key, meta.size);
         Some(async move {
             let of = (shape.metric, shape.dimension);
-            match Named::load(&context.env, &blob, context.cache.shared(), *meta, of).await {
+            match NamedCentroids::load(&context.env, &blob, context.cache.shared(), *meta, of).await {
                 Ok(named) => Ok::<_, Error>(Some((column.clone(), named))),
                 // Rows that are about to be written do not depend on old clusters, and new ones heal the column.
                 Err(e) if e.is(ErrorKind::Corrupt) => {
@@ -90,7 +90,7 @@ impl Drop for IndexingJob {
     fn drop(&mut self) {
         // The waiting callers are gone, but a task on the blocking pool cannot be dropped: it checks this flag.
         self.indexing.progress.cancel();
-        let ours = |progress: &Arc<Progress>| Arc::ptr_eq(progress, &self.indexing.progress);
+        let ours = |progress: &Arc<TrainingProgress>| Arc::ptr_eq(progress, &self.indexing.progress);
         lock_progress(&self.engine.indexing).retain(|progress| !ours(progress));
     }
 }
@@ -108,11 +108,11 @@ pub struct IndexProgress {
 /// How far the indexing is, if any is under way.
 pub(crate) fn index_progress(engine: &Engine) -> Option<IndexProgress> {
     let under_way = lock_progress(&engine.indexing);
-    let sum = |count: fn(&Progress) -> u64| under_way.iter().map(|progress| count(progress)).sum();
-    let (done, expected) = (sum(Progress::done), sum(Progress::expected));
+    let sum = |count: fn(&TrainingProgress) -> u64| under_way.iter().map(|progress| count(progress)).sum();
+    let (done, expected) = (sum(TrainingProgress::done), sum(TrainingProgress::expected));
     (!under_way.is_empty()).then_some(IndexProgress { done, expected })
 }
 
-fn lock_progress(progress: &Mutex<Vec<Arc<Progress>>>) -> MutexGuard<'_, Vec<Arc<Progress>>> {
+fn lock_progress(progress: &Mutex<Vec<Arc<TrainingProgress>>>) -> MutexGuard<'_, Vec<Arc<TrainingProgress>>> {
     progress.lock().unwrap_or_else(PoisonError::into_inner)
 }

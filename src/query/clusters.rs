@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::probe::Effort;
-use crate::index::vector::{CurveAt, is_enough};
+use crate::index::vector::{RegionCurve, is_enough};
 
 /// Clusters that are brought into order at first.
 const SORTED_MIN: usize = 64;
@@ -55,7 +55,7 @@ pub(super) struct Curves<'a> {
 
 /// A segment among those that are probed together.
 pub(super) struct Share<'a> {
-    pub(super) curve: CurveAt<'a>,
+    pub(super) curve: RegionCurve<'a>,
     /// Its codes, and those that match.
     pub(super) codes: f64,
     pub(super) matches: f64,

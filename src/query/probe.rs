@@ -17,7 +17,7 @@ use roaring::RoaringBitmap;
 use super::clusters::{Chosen, Curves, Late, Order, Share};
 use super::compare::{SPARSE, VectorSearch};
 use crate::error::{Error, Result};
-use crate::index::vector::{CentroidSet, Hunt, Plan, Query as Codes, Tally, VectorIndex};
+use crate::index::vector::{CentroidSet, MatchCounts, ReadPlan, SearchState, VectorIndex, VectorQuery};
 use crate::segment::Segment;
 use crate::view::{Part, View};
 
@@ -134,7 +134,7 @@ async fn probe_group(
     set: Arc<CentroidSet>,
     targets: Vec<Target>,
 ) -> Result<Probed> {
-    let codes = Arc::new(Codes::new(&set, search.metric, &search.vector));
+    let codes = Arc::new(VectorQuery::new(&set, search.metric, &search.vector));
     let probes = try_join_all(targets.iter().map(|target| Probe::new(search, target))).await?;
     let mut probes: Vec<Probe<'_>> = probes.into_iter().flatten().collect();
     let mut order = Order::new(codes.scores());
@@ -277,8 +277,8 @@ struct Probe<'a> {
     target: &'a Target,
     index: &'a VectorIndex,
     /// Nothing if everything matches.
-    tally: Option<Tally>,
-    hunt: Hunt,
+    tally: Option<MatchCounts>,
+    hunt: SearchState,
     /// The nearest, where every match was compared.
     exact: Option<Vec<(f64, u32)>>,
     clusters: u64,
@@ -291,13 +291,13 @@ impl<'a> Probe<'a> {
         let nulls = target.segment.without_vector(search.column)?.len();
         let all = target.matching.len() + nulls == u64::from(target.segment.meta().rows);
         let tally = if all { None } else { Some(index.tally(&target.matching).await?) };
-        let hunt = Hunt::new(if all { search.limit } else { evidence(search) });
+        let hunt = SearchState::new(if all { search.limit } else { evidence(search) });
         Ok(Some(Self { target, index, tally, hunt, exact: None, clusters: 0 }))
     }
 
     /// The codes that match.
     fn matches(&self) -> f64 {
-        self.tally.as_ref().map_or(self.index.codes(), Tally::codes) as f64
+        self.tally.as_ref().map_or(self.index.codes(), MatchCounts::codes) as f64
     }
 
     /// How many rows were found.
@@ -321,7 +321,7 @@ impl<'a> Probe<'a> {
         &mut self,
         view: &View,
         search: &VectorSearch,
-        codes: &Arc<Codes>,
+        codes: &Arc<VectorQuery>,
         clusters: &[u32],
     ) -> Result<()> {
         if self.exact.is_some() {
@@ -341,7 +341,7 @@ impl<'a> Probe<'a> {
         };
         let mut windows = stream::iter(plan.windows).map(read).buffered(PARALLEL);
         while let Some((records, window, _room)) = windows.try_next().await? {
-            let hunt = mem::replace(&mut self.hunt, Hunt::new(0));
+            let hunt = mem::replace(&mut self.hunt, SearchState::new(0));
             self.hunt = index.scan(&view.env, codes, (window, records), filtered.clone(), hunt).await?;
         }
         Ok(())
@@ -367,7 +367,7 @@ impl<'a> Probe<'a> {
         Ok(Probed { near, ..probed })
     }
 
-    fn is_exact_cheaper(&self, search: &VectorSearch, plan: &Plan) -> bool {
+    fn is_exact_cheaper(&self, search: &VectorSearch, plan: &ReadPlan) -> bool {
         let (rows, matches) = (u64::from(self.target.segment.meta().rows), self.target.matching.len());
         let row = search.row_bytes as u64;
         let exact = if matches < rows / SPARSE { matches * (row + REQUEST_BYTES) } else { rows * row };

@@ -13,7 +13,10 @@ use uuid::Uuid;
 use super::source::Source;
 use super::vectors::RECORDS_START;
 use crate::error::{Error, Result};
-use crate::index::vector::{Built, CentroidsMeta, Coded, Named, Progress, Random, Seen, Space, fits, train};
+use crate::index::vector::{
+    CentroidsMeta, CopyFinder, DistinctVectors, NamedCentroids, Random, Space, TrainingProgress,
+    VectorIndexBuilder, fits, train,
+};
 use crate::schema::{Schema, VectorColumn};
 use crate::types::VectorType;
 
@@ -24,7 +27,7 @@ const OUTGROWN: u64 = 4;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Indexing {
     /// The sets there are, by column.
-    pub(crate) sets: BTreeMap<String, Named>,
+    pub(crate) sets: BTreeMap<String, NamedCentroids>,
     /// The name of a new set for each column that may get one.
     pub(crate) names: BTreeMap<String, Uuid>,
     /// Fewer vectors than this are not indexed: to compare them all is as fast.
@@ -33,7 +36,7 @@ pub(crate) struct Indexing {
     pub(crate) renew: bool,
     /// What training draws by.
     pub(crate) seed: u64,
-    pub(crate) progress: Arc<Progress>,
+    pub(crate) progress: Arc<TrainingProgress>,
 }
 
 /// The indexes of a segment.
@@ -47,7 +50,7 @@ pub(super) struct Indexes {
 /// The index of a column.
 #[derive(Debug)]
 pub(super) struct ColumnIndex {
-    pub(super) named: Named,
+    pub(super) named: NamedCentroids,
     /// Whether the clusters are of rows that lie about as these do.
     pub(super) fits: bool,
     /// The bytes of the set, if it is new.
@@ -81,7 +84,7 @@ impl Indexing {
                 continue;
             }
             let Chosen { named, fits, fresh } = self.set(name, shape, &coded)?;
-            let built = Built::new(&named.set, &coded, &self.progress)?;
+            let built = VectorIndexBuilder::new(&named.set, &coded, &self.progress)?;
             if number == 0 {
                 indexes.order = Some(complete(built.order(&coded), rows));
             }
@@ -95,7 +98,7 @@ impl Indexing {
     }
 
     /// The set for a column: the one there is, unless it is outgrown, or fits no longer and may be made anew.
-    fn set(&self, name: &str, shape: VectorColumn, coded: &Coded) -> Result<Chosen> {
+    fn set(&self, name: &str, shape: VectorColumn, coded: &DistinctVectors) -> Result<Chosen> {
         let rows = coded.rows.len() as u64;
         if let Some(named) = self.sets.get(name) {
             let may_be_new = self.names.contains_key(name);
@@ -113,13 +116,13 @@ impl Indexing {
         let set = train(shape.metric, shape.code_bits, coded, &mut random, &self.progress)?;
         let bytes = set.encode();
         let meta = CentroidsMeta { id, size: bytes.len() as u64, trained: set.trained() };
-        Ok(Chosen { named: Named { meta, set: Arc::new(set) }, fits: true, fresh: Some(bytes) })
+        Ok(Chosen { named: NamedCentroids { meta, set: Arc::new(set) }, fits: true, fresh: Some(bytes) })
     }
 }
 
 /// The set that a column is indexed by.
 struct Chosen {
-    named: Named,
+    named: NamedCentroids,
     fits: bool,
     fresh: Option<Bytes>,
 }
@@ -143,16 +146,16 @@ pub(super) fn places(order: Option<&[u32]>, rows: usize) -> Vec<u32> {
 }
 
 /// The vectors of a column as its metric compares them, each once.
-fn coded(shape: VectorColumn, name: &str, source: &Source) -> Result<Coded> {
+fn coded(shape: VectorColumn, name: &str, source: &Source) -> Result<DistinctVectors> {
     let list = |batch: &RecordBatch| {
         let array = batch.column_by_name(name).and_then(|array| array.as_fixed_size_list_opt()).cloned();
         array.ok_or_else(|| Error::internal("a vector column is missing"))
     };
     let lists: Vec<FixedSizeListArray> = source.batches().iter().map(list).collect::<Result<_>>()?;
-    let mut coded = Coded { dimension: shape.dimension, ..Coded::default() };
+    let mut coded = DistinctVectors { dimension: shape.dimension, ..DistinctVectors::default() };
     coded.values.reserve_exact(source.len() as usize * shape.dimension);
     // The places of what was not seen before, and the one at hand with another that may be the same.
-    let (mut places, mut seen) = (Vec::new(), Seen::default());
+    let (mut places, mut seen) = (Vec::new(), CopyFinder::default());
     let (mut vector, mut other) = (Vec::new(), Vec::new());
     let read = |(batch, row): (usize, usize), out: &mut Vec<f32>| {
         let list = lists.get(batch).filter(|list| list.is_valid(row));

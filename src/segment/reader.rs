@@ -27,7 +27,7 @@ use crate::env::Env;
 use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::AttributeIndex;
 use crate::index::text::StoredIndex;
-use crate::index::vector::{CentroidsMeta, Named, VectorIndex};
+use crate::index::vector::{CentroidsMeta, NamedCentroids, VectorIndex};
 use crate::schema::{ColumnKind, Ids, Schema, VectorColumn};
 use crate::storage::{IncarnationKeys, SegmentKeys, StorageBackend};
 use crate::types::{DocumentId, Sequence};
@@ -93,7 +93,7 @@ struct Heads {
     attributes: Vec<Bytes>,
     footer: Bytes,
     /// Of each vector file, with the index and its centroids if it has one.
-    vectors: Vec<(Bytes, Option<(Bytes, Named)>)>,
+    vectors: Vec<(Bytes, Option<(Bytes, NamedCentroids)>)>,
     text: Option<Bytes>,
 }
 
@@ -449,12 +449,12 @@ impl Files {
 }
 
 impl VectorFile {
-    async fn read(&self, env: &Env, shared: &Shared) -> Result<(Bytes, Option<(Bytes, Named)>)> {
+    async fn read(&self, env: &Env, shared: &Shared) -> Result<(Bytes, Option<(Bytes, NamedCentroids)>)> {
         let Some((section, centroids, meta)) = &self.index else {
             return Ok((self.blob.read(self.head.span()).await?, None));
         };
         let of = (self.shape.metric, self.shape.dimension);
-        let named = Named::load(env, centroids, shared, *meta, of);
+        let named = NamedCentroids::load(env, centroids, shared, *meta, of);
         // They lie next to each other: one request.
         let heads = [self.head.span(), section.span()];
         let (heads, named) = try_join(self.blob.read_many(&heads), named).await?;

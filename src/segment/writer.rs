@@ -24,7 +24,7 @@ use crate::codec::checksum;
 use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::AttributeIndexBuilder;
 use crate::index::text::TextWriter;
-use crate::index::vector::Named;
+use crate::index::vector::NamedCentroids;
 use crate::schema::{ColumnKind, Ids, Schema};
 use crate::storage::{IncarnationKeys, ObjectKey, PutMode, SegmentKeys, StorageBackend};
 use crate::types::{IdKind, SegmentId, Sequence};
@@ -62,7 +62,7 @@ pub(crate) struct SegmentFiles {
     vectors: Vec<(usize, Bytes)>,
     text: Option<Bytes>,
     /// Centroid sets that were made for this segment, by column.
-    centroids: BTreeMap<String, (Named, Bytes)>,
+    centroids: BTreeMap<String, (NamedCentroids, Bytes)>,
     places: Vec<u32>,
 }
 
@@ -252,7 +252,7 @@ impl SegmentFiles {
     }
 
     /// The centroid sets that were made for this segment, by column.
-    pub(crate) fn made(&self) -> impl Iterator<Item = (&String, &Named)> {
+    pub(crate) fn made(&self) -> impl Iterator<Item = (&String, &NamedCentroids)> {
         self.centroids.iter().map(|(column, (named, _))| (column, named))
     }
 

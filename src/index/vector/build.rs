@@ -6,15 +6,15 @@ use std::borrow::Cow;
 
 use roaring::RoaringBitmap;
 
-use super::centroids::{CentroidSet, Fit};
-use super::copies::{COPIES_MIN, Coded};
-use super::curve::Curve;
-use super::entry::{Entry, Section, push_owners};
+use super::centroids::{CentroidSet, ClusterFit};
+use super::curve::RecallCurve;
+use super::distinct::{COPIES_MIN, DistinctVectors};
 use super::kernels::kernels;
-use super::kmeans::{Centroids, Clusters, Points, Progress, Training};
+use super::kmeans::{Centroids, Clusters, Points, Training, TrainingProgress};
 use super::outliers::{middle, outliers};
-use super::quantizer::{Form, Known, Quantizer};
+use super::quantizer::{Form, Quantizer, ResidualTerms};
 use super::record::{RecordBuilder, length};
+use super::section::{IndexSection, RecordEntry, push_owners};
 use super::space::{Space, narrow, power_of_two};
 use crate::codec::checksum;
 use crate::error::{Error, Result};
@@ -38,19 +38,19 @@ const CROWDING_MAX: f32 = 4.0;
 
 /// The index of a column of a segment, before the rows have found their places.
 #[derive(Debug)]
-pub(crate) struct Built {
-    clusters: Vec<Cluster>,
-    /// The places in [`Coded`] of vectors that have no code for lying out of all scale.
+pub(crate) struct VectorIndexBuilder {
+    clusters: Vec<RecordPlan>,
+    /// The places in [`DistinctVectors`] of vectors that have no code for lying out of all scale.
     loose: Vec<usize>,
-    curve: Curve,
+    curve: RecallCurve,
     quantizer: Quantizer,
 }
 
 /// What is to be one record of a cluster.
 #[derive(Debug)]
-struct Cluster {
+struct RecordPlan {
     number: u32,
-    /// The places of its vectors in [`Coded`]: some, or one that has many rows.
+    /// The places of its vectors in [`DistinctVectors`]: some, or one that has many rows.
     vectors: Vec<usize>,
 }
 
@@ -66,9 +66,9 @@ pub(crate) fn cluster_rows(dimension: usize, bits: u8) -> usize {
 pub(crate) fn train(
     metric: Metric,
     bits: u8,
-    coded: &Coded,
+    coded: &DistinctVectors,
     random: &mut impl FnMut() -> u64,
-    progress: &Progress,
+    progress: &TrainingProgress,
 ) -> Result<CentroidSet> {
     let points = Points::new(&coded.values, coded.dimension)?;
     let rows = points.rows() as u64;
@@ -79,8 +79,10 @@ pub(crate) fn train(
     let clusters = Clusters::train(points, &training, progress)?;
     let plain = Centroids::new(clusters.centroids, coded.dimension)?;
     let distances = distances(points, &plain, &clusters.assignment);
-    let fit =
-        Fit { spread: narrow(median(&distances)), crowding: crowding(&clusters.assignment, plain.len()) };
+    let fit = ClusterFit {
+        spread: narrow(median(&distances)),
+        crowding: crowding(&clusters.assignment, plain.len()),
+    };
     let centroids: Vec<&[f32]> = (0..plain.len()).map(|cluster| plain.points().row(cluster)).collect();
     let mean = middle(coded.dimension, &centroids);
     let off = |centroid: &&[f32]| {
@@ -95,7 +97,7 @@ pub(crate) fn train(
 }
 
 /// Whether a set still fits rows about as well as those it was made of.
-pub(crate) fn fits(set: &CentroidSet, coded: &Coded, progress: &Progress) -> Result<bool> {
+pub(crate) fn fits(set: &CentroidSet, coded: &DistinctVectors, progress: &TrainingProgress) -> Result<bool> {
     let points = Points::new(&coded.values, coded.dimension)?;
     let step = points.rows().div_ceil(FIT_SAMPLE).max(1);
     let sample: Vec<f32> =
@@ -156,9 +158,13 @@ fn crowding(assignment: &[u32], clusters: usize) -> f32 {
     narrow((sizes.into_iter().map(|size| pairs(size.into())).sum::<f64>() / all).min(1.0))
 }
 
-impl Built {
+impl VectorIndexBuilder {
     /// Finds the cluster of every vector.
-    pub(crate) fn new(set: &CentroidSet, coded: &Coded, progress: &Progress) -> Result<Self> {
+    pub(crate) fn new(
+        set: &CentroidSet,
+        coded: &DistinctVectors,
+        progress: &TrainingProgress,
+    ) -> Result<Self> {
         let points = Points::new(&coded.values, coded.dimension)?;
         progress.expect((points.rows() as u64).saturating_mul(set.len() as u64));
         let mut assignment = set.plain().assign(points, progress)?;
@@ -181,19 +187,19 @@ impl Built {
         let most = 2 * cluster_rows(coded.dimension, space.bits());
         let clusters = (0..).zip(members);
         let clusters = clusters.flat_map(|(number, vectors)| {
-            records(coded, vectors, most).map(move |vectors| Cluster { number, vectors })
+            records(coded, vectors, most).map(move |vectors| RecordPlan { number, vectors })
         });
         let clusters = clusters.collect();
         Ok(Self {
             clusters,
             loose,
-            curve: Curve::measure(set, points, &assignment),
+            curve: RecallCurve::measure(set, points, &assignment),
             quantizer: Quantizer::new(space.padded(), space.bits(), space.form()),
         })
     }
 
     /// The rows in the order of their clusters, those in none last.
-    pub(crate) fn order(&self, coded: &Coded) -> Vec<u32> {
+    pub(crate) fn order(&self, coded: &DistinctVectors) -> Vec<u32> {
         let vectors = self.clusters.iter().flat_map(|cluster| &cluster.vectors).chain(&self.loose);
         vectors.flat_map(|vector| coded.rows_of(*vector)).collect()
     }
@@ -205,14 +211,14 @@ impl Built {
     pub(crate) fn finish(
         self,
         set: &CentroidSet,
-        coded: &Coded,
+        coded: &DistinctVectors,
         place: &[u32],
         listed: bool,
         base: u64,
     ) -> Result<(Vec<u8>, Vec<u8>)> {
         let residuals = Residuals::new(set, coded);
-        let mut writer = Writer { coded, place, listed, base, records: Vec::new(), residuals };
-        let mut section = Section { curve: self.curve, ..Section::default() };
+        let mut writer = RecordWriter { coded, place, listed, base, records: Vec::new(), residuals };
+        let mut section = IndexSection { curve: self.curve, ..IndexSection::default() };
         for vector in &self.loose {
             section.loose.extend(writer.places_of(*vector)?);
         }
@@ -229,7 +235,7 @@ impl Built {
             section.entries.push(entry);
         }
         let mut records = writer.records;
-        if section.entries.iter().any(Entry::is_listed) {
+        if section.entries.iter().any(RecordEntry::is_listed) {
             let runs = (0..)
                 .zip(&section.entries)
                 .filter_map(|(number, entry)| Some((number, entry.first?, entry.rows)));
@@ -243,7 +249,7 @@ impl Built {
 }
 
 /// The vectors of a cluster, in as many records as keep each below so many rows: what many rows have gets its own.
-fn records(coded: &Coded, vectors: Vec<usize>, most: usize) -> impl Iterator<Item = Vec<usize>> {
+fn records(coded: &DistinctVectors, vectors: Vec<usize>, most: usize) -> impl Iterator<Item = Vec<usize>> {
     let (mut records, mut copies) = (Vec::new(), Vec::new());
     let (mut open, mut rows) = (Vec::new(), 0);
     for vector in vectors {
@@ -264,8 +270,8 @@ fn records(coded: &Coded, vectors: Vec<usize>, most: usize) -> impl Iterator<Ite
 }
 
 /// Writes records behind one another.
-struct Writer<'a> {
-    coded: &'a Coded,
+struct RecordWriter<'a> {
+    coded: &'a DistinctVectors,
     place: &'a [u32],
     listed: bool,
     base: u64,
@@ -273,7 +279,7 @@ struct Writer<'a> {
     residuals: Residuals<'a>,
 }
 
-impl Writer<'_> {
+impl RecordWriter<'_> {
     /// Where the rows that have a vector have come to lie.
     fn places_of(&self, vector: usize) -> Result<Vec<u32>> {
         let at = |row: u32| {
@@ -287,10 +293,10 @@ impl Writer<'_> {
     /// loose rows.
     fn write(
         &mut self,
-        cluster: &Cluster,
+        cluster: &RecordPlan,
         builder: &mut RecordBuilder<'_>,
         loose: &mut RoaringBitmap,
-    ) -> Result<Option<(Entry, Vec<u32>)>> {
+    ) -> Result<Option<(RecordEntry, Vec<u32>)>> {
         let (mut rows, mut codes) = (Vec::new(), 0);
         self.residuals.enter(cluster);
         for vector in &cluster.vectors {
@@ -317,7 +323,7 @@ impl Writer<'_> {
         };
         let number =
             |count: usize| u32::try_from(count).map_err(|_| Error::internal("a record of too many rows"));
-        let entry = Entry {
+        let entry = RecordEntry {
             cluster: cluster.number,
             rows: number(rows.len())?,
             first: run.then_some(first),
@@ -332,7 +338,7 @@ impl Writer<'_> {
 /// Residuals of the vectors of a cluster, in memory that is used again.
 struct Residuals<'a> {
     set: &'a CentroidSet,
-    coded: &'a Coded,
+    coded: &'a DistinctVectors,
     /// What the residuals of the cluster are multiplied by.
     scale: f64,
     cluster: usize,
@@ -343,7 +349,7 @@ struct Residuals<'a> {
 }
 
 impl<'a> Residuals<'a> {
-    fn new(set: &'a CentroidSet, coded: &'a Coded) -> Self {
+    fn new(set: &'a CentroidSet, coded: &'a DistinctVectors) -> Self {
         let zeros = vec![0.0; set.space().padded()];
         Self {
             set,
@@ -356,7 +362,7 @@ impl<'a> Residuals<'a> {
         }
     }
 
-    fn enter(&mut self, cluster: &Cluster) {
+    fn enter(&mut self, cluster: &RecordPlan) {
         let kernels = kernels();
         self.cluster = cluster.number as usize;
         let (centroid, space) = (self.set.centroid(self.cluster), self.set.space());
@@ -384,6 +390,6 @@ impl<'a> Residuals<'a> {
         #[expect(clippy::cast_precision_loss, reason = "a dimension is small")]
         let noise = space.rounding() * self.scale / (space.dimension() as f64).sqrt();
         // The code is the same each time.
-        (0..times).all(|_| builder.push(&self.residual, &self.centroid, Known { product, noise }))
+        (0..times).all(|_| builder.push(&self.residual, &self.centroid, ResidualTerms { product, noise }))
     }
 }

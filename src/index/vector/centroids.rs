@@ -30,7 +30,7 @@ const COMPONENT_MAX: f32 = 1e15;
 
 /// How well clusters fit some rows.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Fit {
+pub(crate) struct ClusterFit {
     /// The median distance of a row from its centroid.
     pub(crate) spread: f32,
     /// The chance that two rows share a cluster.
@@ -44,7 +44,7 @@ pub(crate) struct CentroidSet {
     /// The rows it was trained on.
     trained: u64,
     /// How well it fits them.
-    fit: Fit,
+    fit: ClusterFit,
     /// As the metric compares them, ready to find the nearest of a row.
     plain: kmeans::Centroids,
     /// In the space, less its mean, [`Space::padded`] components each.
@@ -54,7 +54,7 @@ pub(crate) struct CentroidSet {
 }
 
 impl CentroidSet {
-    pub(crate) fn new(space: Space, trained: u64, fit: Fit, plain: kmeans::Centroids) -> Self {
+    pub(crate) fn new(space: Space, trained: u64, fit: ClusterFit, plain: kmeans::Centroids) -> Self {
         let padded = space.padded();
         let mut inner = vec![0.0; plain.len() * padded];
         let mut scratch = Vec::new();
@@ -88,7 +88,7 @@ impl CentroidSet {
     }
 
     /// How well it fits the rows it was trained on.
-    pub(crate) fn fit(&self) -> Fit {
+    pub(crate) fn fit(&self) -> ClusterFit {
         self.fit
     }
 
@@ -193,6 +193,6 @@ impl CentroidSet {
             return Err(bad("a centroid is no number"));
         }
         let plain = kmeans::Centroids::new(values, dimension).map_err(|e| bad(&e.to_string()))?;
-        Ok(Self::new(space, trained, Fit { spread, crowding }, plain))
+        Ok(Self::new(space, trained, ClusterFit { spread, crowding }, plain))
     }
 }

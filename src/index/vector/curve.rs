@@ -22,19 +22,19 @@ const ERRORS: f64 = 2.0;
 
 /// Recall by the number of clusters probed, in the order of the whole set.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Curve {
+pub(crate) struct RecallCurve {
     /// How many different vectors the clusters hold.
     pub(super) vectors: u32,
     /// How many clusters the set has.
     pub(super) clusters: u32,
     /// The numbers of probes that were measured, ascending, the last one being all clusters.
     pub(super) grid: Vec<u32>,
-    pub(super) regions: Vec<Region>,
+    pub(super) regions: Vec<CurveRegion>,
 }
 
 /// Queries whose nearest cluster is one of some that follow each other.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Region {
+pub(super) struct CurveRegion {
     /// The last of the clusters; those before are of the region before.
     pub(super) last: u32,
     /// The curve is as good as that of so many queries.
@@ -45,16 +45,16 @@ pub(super) struct Region {
 
 /// The curve for a query.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CurveAt<'a> {
-    curve: &'a Curve,
-    region: Option<&'a Region>,
+pub(crate) struct RegionCurve<'a> {
+    curve: &'a RecallCurve,
+    region: Option<&'a CurveRegion>,
 }
 
-impl Curve {
+impl RecallCurve {
     /// The curve for a query whose nearest cluster this is.
-    pub(crate) fn at(&self, cluster: u32) -> CurveAt<'_> {
+    pub(crate) fn at(&self, cluster: u32) -> RegionCurve<'_> {
         let at = self.regions.partition_point(|region| region.last < cluster);
-        CurveAt { curve: self, region: self.regions.get(at).or(self.regions.last()) }
+        RegionCurve { curve: self, region: self.regions.get(at).or(self.regions.last()) }
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
@@ -86,7 +86,7 @@ impl Curve {
         for _ in 0..regions {
             let (last, queries) = (reader.u32()?, f32::from_bits(reader.u32()?));
             let ascends = curve.regions.last().is_none_or(|before| before.last < last);
-            let mut region = Region { last, queries, points: Vec::with_capacity(points) };
+            let mut region = CurveRegion { last, queries, points: Vec::with_capacity(points) };
             for _ in 0..points {
                 let mut recall = [0.0; NEIGHBOURS.len()];
                 for recall in &mut recall {
@@ -104,7 +104,7 @@ impl Curve {
     }
 }
 
-impl CurveAt<'_> {
+impl RegionCurve<'_> {
     /// The share of the `count` nearest that the nearest `probes` clusters hold.
     pub(crate) fn recall(&self, probes: f64, count: f64) -> f64 {
         let count = count.max(1.0);

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::centroids::CentroidSet;
-use super::curve::Curve;
-use super::entry::{Entry, OWNERS, Section, owners};
-use super::query::{Allowed, Candidate, Query, Shortlist};
-use super::record::{Record, length};
+use super::curve::RecallCurve;
+use super::query::{AllowedRows, RowCandidate, Shortlist, VectorQuery};
+use super::record::{ClusterRecord, length};
+use super::section::{IndexSection, OWNERS, RecordEntry, owners};
 use crate::cache::{Blob, Span};
 use crate::codec::CodecError;
 use crate::env::Env;
@@ -28,7 +28,7 @@ const TOGETHER: usize = 16;
 pub(crate) struct VectorIndex {
     blob: Blob,
     set: Arc<CentroidSet>,
-    section: Arc<Section>,
+    section: Arc<IndexSection>,
     /// Rows of the segment.
     rows: u32,
     /// Codes in all clusters.
@@ -37,7 +37,7 @@ pub(crate) struct VectorIndex {
 
 /// How many of the codes of each cluster match a filter.
 #[derive(Debug)]
-pub(crate) struct Tally {
+pub(crate) struct MatchCounts {
     matching: Arc<RoaringBitmap>,
     /// The matching rows of each entry, where some list theirs.
     rows: Option<Vec<u32>>,
@@ -47,7 +47,7 @@ pub(crate) struct Tally {
 
 /// The records that a search reads, the nearest first.
 #[derive(Debug, Default)]
-pub(crate) struct Plan {
+pub(crate) struct ReadPlan {
     /// The numbers of entries, as many as are held at a time, and the bytes of their records.
     pub(crate) windows: Vec<(Vec<usize>, u64)>,
     pub(crate) clusters: u64,
@@ -56,7 +56,7 @@ pub(crate) struct Plan {
 
 /// The rows that a search may find: all without a filter.
 #[derive(Clone, Debug)]
-pub(crate) struct Filtered {
+pub(crate) struct RowFilter {
     matching: Arc<RoaringBitmap>,
     /// The same as bits, of the rows of the clusters that are searched.
     bits: Arc<[u64]>,
@@ -64,33 +64,33 @@ pub(crate) struct Filtered {
 
 /// A search of an index under way.
 #[derive(Debug)]
-pub(crate) struct Hunt {
+pub(crate) struct SearchState {
     list: Shortlist,
-    found: Found,
+    found: SearchResult,
 }
 
 /// What a search of an index found.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct SearchResult {
     /// Rows that may be among the nearest, the most likely first.
-    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) candidates: Vec<RowCandidate>,
     /// Candidates that stand for all rows with their vector, with these.
     pub(crate) copies: Vec<(u32, RoaringBitmap)>,
     /// Codes that were looked at.
     pub(crate) scanned: u64,
 }
 
-impl Tally {
+impl MatchCounts {
     /// Codes that match, of all clusters.
     pub(crate) fn codes(&self) -> u64 {
         self.codes
     }
 }
 
-impl Hunt {
+impl SearchState {
     /// For the `limit` nearest.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { list: Shortlist::new(limit), found: Found::default() }
+        Self { list: Shortlist::new(limit), found: SearchResult::default() }
     }
 
     /// The rows that were found so far, those included that are sure not to be among the nearest by now.
@@ -105,8 +105,8 @@ impl Hunt {
     }
 
     /// What is in question for the `limit` nearest, of as many as were looked for or fewer.
-    pub(crate) fn finish(self, limit: usize) -> Found {
-        Found { candidates: self.list.finish(limit), ..self.found }
+    pub(crate) fn finish(self, limit: usize) -> SearchResult {
+        SearchResult { candidates: self.list.finish(limit), ..self.found }
     }
 }
 
@@ -118,7 +118,7 @@ impl VectorIndex {
         rows: u32,
         section: &[u8],
     ) -> Result<Self, CodecError> {
-        let section = Section::decode(section, (rows, blob.size()), (set.len(), set.space()))?;
+        let section = IndexSection::decode(section, (rows, blob.size()), (set.len(), set.space()))?;
         let codes = section.entries.iter().map(|entry| u64::from(entry.codes)).sum();
         Ok(Self { blob, set, section: Arc::new(section), rows, codes })
     }
@@ -127,7 +127,7 @@ impl VectorIndex {
         &self.set
     }
 
-    pub(crate) fn curve(&self) -> &Curve {
+    pub(crate) fn curve(&self) -> &RecallCurve {
         &self.section.curve
     }
 
@@ -150,10 +150,10 @@ impl VectorIndex {
 
     /// Counts what of each cluster matches. Where records list their rows, at most 4 bytes are read for each row of the
     /// segment, in one round trip for each million.
-    pub(crate) async fn tally(&self, matching: &Arc<RoaringBitmap>) -> Result<Tally> {
+    pub(crate) async fn tally(&self, matching: &Arc<RoaringBitmap>) -> Result<MatchCounts> {
         let entries = &self.section.entries;
-        let mut tally = Tally { matching: Arc::clone(matching), rows: None, codes: 0 };
-        if entries.iter().any(Entry::is_listed) {
+        let mut tally = MatchCounts { matching: Arc::clone(matching), rows: None, codes: 0 };
+        if entries.iter().any(RecordEntry::is_listed) {
             tally.rows = Some(self.count(matching).await?);
         }
         let copies = (0..).zip(entries).filter(|(_, entry)| entry.is_of_copies());
@@ -174,7 +174,7 @@ impl VectorIndex {
     /// The matching rows of each entry, by the owners of the rows that match, or of those that do not.
     async fn count(&self, matching: &RoaringBitmap) -> Result<Vec<u32>> {
         let few = matching.len() <= u64::from(self.rows / 2);
-        let all = |entry: &Entry| if few { 0 } else { entry.rows };
+        let all = |entry: &RecordEntry| if few { 0 } else { entry.rows };
         let mut counts: Vec<u32> = self.section.entries.iter().map(all).collect();
         let rest = (!few).then(|| {
             let mut all = RoaringBitmap::new();
@@ -201,8 +201,8 @@ impl VectorIndex {
     }
 
     /// How many codes of a cluster match.
-    pub(crate) fn matches_of(&self, cluster: u32, tally: Option<&Tally>) -> u64 {
-        let matches = |(at, entry): (usize, &Entry)| {
+    pub(crate) fn matches_of(&self, cluster: u32, tally: Option<&MatchCounts>) -> u64 {
+        let matches = |(at, entry): (usize, &RecordEntry)| {
             let codes = u64::from(entry.codes);
             tally.map_or(codes, |tally| tally.of(at, entry).min(codes))
         };
@@ -210,8 +210,8 @@ impl VectorIndex {
     }
 
     /// What is read of some clusters, given nearest first, no more than about so many bytes at a time.
-    pub(crate) fn plan(&self, clusters: &[u32], tally: Option<&Tally>, bytes_max: u64) -> Plan {
-        let mut plan = Plan::default();
+    pub(crate) fn plan(&self, clusters: &[u32], tally: Option<&MatchCounts>, bytes_max: u64) -> ReadPlan {
+        let mut plan = ReadPlan::default();
         for cluster in clusters {
             let wanted = self.entries_of(*cluster);
             let wanted = wanted.filter(|(at, entry)| tally.is_none_or(|tally| tally.of(*at, entry) > 0));
@@ -233,7 +233,7 @@ impl VectorIndex {
     }
 
     /// The matching rows of some clusters as a search asks for them.
-    pub(crate) fn filtered(&self, plan: &Plan, matching: &Arc<RoaringBitmap>) -> Filtered {
+    pub(crate) fn filtered(&self, plan: &ReadPlan, matching: &Arc<RoaringBitmap>) -> RowFilter {
         let mut bits = vec![0_u64; self.rows.div_ceil(64) as usize];
         let mut set = |row: u32| {
             if let Some(word) = bits.get_mut(row as usize / 64) {
@@ -241,12 +241,12 @@ impl VectorIndex {
             }
         };
         let entries = || plan.windows.iter().flat_map(|(window, _)| window).filter_map(|at| self.entry(*at));
-        if entries().any(Entry::is_listed) {
+        if entries().any(RecordEntry::is_listed) {
             matching.iter().for_each(&mut set);
         } else {
-            entries().filter_map(Entry::run).for_each(|run| matching.range(run).for_each(&mut set));
+            entries().filter_map(RecordEntry::run).for_each(|run| matching.range(run).for_each(&mut set));
         }
-        Filtered { matching: Arc::clone(matching), bits: bits.into() }
+        RowFilter { matching: Arc::clone(matching), bits: bits.into() }
     }
 
     /// The records of a window of a plan. One round trip.
@@ -259,11 +259,11 @@ impl VectorIndex {
     pub(crate) async fn scan(
         &self,
         env: &Env,
-        query: &Arc<Query>,
+        query: &Arc<VectorQuery>,
         (window, records): (Vec<usize>, Vec<Bytes>),
-        filtered: Option<Filtered>,
-        hunt: Hunt,
-    ) -> Result<Hunt> {
+        filtered: Option<RowFilter>,
+        hunt: SearchState,
+    ) -> Result<SearchState> {
         let codes: u64 =
             window.iter().filter_map(|at| self.entry(*at)).map(|entry| u64::from(entry.codes)).sum();
         let dimensions =
@@ -285,18 +285,18 @@ impl VectorIndex {
 
     fn scan_one(
         &self,
-        query: &Query,
-        entry: &Entry,
+        query: &VectorQuery,
+        entry: &RecordEntry,
         bytes: &[u8],
-        filtered: Option<&Filtered>,
-        hunt: &mut Hunt,
+        filtered: Option<&RowFilter>,
+        hunt: &mut SearchState,
     ) -> Result<(), CodecError> {
         let (set, space) = (&self.set, self.set.space());
         let (padded, bits, codes, cluster) =
             (space.padded(), space.bits(), entry.codes as usize, entry.cluster as usize);
         if !entry.is_of_copies() {
-            let record = Record::new(padded, bits, codes, entry.is_listed(), bytes)?;
-            let allowed = Allowed(filtered.map(|filtered| filtered.bits.as_ref()));
+            let record = ClusterRecord::new(padded, bits, codes, entry.is_listed(), bytes)?;
+            let allowed = AllowedRows(filtered.map(|filtered| filtered.bits.as_ref()));
             query.scan(set, cluster, &record, entry.first.unwrap_or_default(), allowed, &mut hunt.list);
             return Ok(());
         }
@@ -313,26 +313,26 @@ impl VectorIndex {
             rows &= filtered.matching.as_ref();
         }
         let Some(first) = rows.min() else { return Ok(()) };
-        let record = Record::new(padded, bits, codes, false, record)?;
-        query.scan(set, cluster, &record, first, Allowed(None), &mut hunt.list);
+        let record = ClusterRecord::new(padded, bits, codes, false, record)?;
+        query.scan(set, cluster, &record, first, AllowedRows(None), &mut hunt.list);
         hunt.found.copies.push((first, rows));
         Ok(())
     }
 
-    fn entry(&self, at: usize) -> Option<&Entry> {
+    fn entry(&self, at: usize) -> Option<&RecordEntry> {
         self.section.entries.get(at)
     }
 
-    fn entries_of(&self, cluster: u32) -> impl Iterator<Item = (usize, &Entry)> {
+    fn entries_of(&self, cluster: u32) -> impl Iterator<Item = (usize, &RecordEntry)> {
         let start = self.section.entries.partition_point(|entry| entry.cluster < cluster);
         let entries = (start..).zip(self.section.entries.get(start..).unwrap_or_default());
         entries.take_while(move |(_, entry)| entry.cluster == cluster)
     }
 }
 
-impl Tally {
+impl MatchCounts {
     /// How many rows of an entry match.
-    fn of(&self, at: usize, entry: &Entry) -> u64 {
+    fn of(&self, at: usize, entry: &RecordEntry) -> u64 {
         match (entry.run(), &self.rows) {
             (_, Some(rows)) => rows.get(at).copied().unwrap_or_default().into(),
             (Some(run), None) => self.matching.range_cardinality(run),
@@ -341,7 +341,7 @@ impl Tally {
     }
 }
 
-impl Entry {
+impl RecordEntry {
     fn run(&self) -> Option<Range<u32>> {
         self.first.map(|first| first..first.saturating_add(self.rows))
     }

@@ -1,4 +1,4 @@
-//! Measuring the [`Curve`] of an index that is built.
+//! Measuring the [`RecallCurve`] of an index that is built.
 //!
 //! Different vectors of the segment itself are the queries, as many from each cluster as from the others. For each, its
 //! true nearest among the different vectors are found, and in which cluster each of them lies by the order in which the
@@ -7,7 +7,7 @@
 //! centroid of its cluster is taken out: a query that is not stored has none.
 
 use super::centroids::CentroidSet;
-use super::curve::{Curve, NEIGHBOURS, REGIONS_MAX, Region, grid};
+use super::curve::{CurveRegion, NEIGHBOURS, REGIONS_MAX, RecallCurve, grid};
 use super::kernels::kernels;
 use super::kmeans::Points;
 use super::quantizer::Form;
@@ -29,14 +29,14 @@ const TILE: usize = 32 << 10;
 const SEED: u64 = 0x63_7572_7665;
 
 /// What a query found.
-struct Asked {
+struct QueryRecall {
     /// The cluster that it probes first.
     home: u32,
     /// For each of [`NEIGHBOURS`] and point of the grid, the share that is found.
     shares: Vec<[f64; NEIGHBOURS.len()]>,
 }
 
-impl Curve {
+impl RecallCurve {
     /// Measures the curve of different vectors, as the metric compares them, that lie in these clusters.
     pub(super) fn measure(set: &CentroidSet, rows: Points<'_>, assignment: &[u32]) -> Self {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -53,7 +53,7 @@ impl Curve {
         for queries in queries.chunks(together) {
             for (query, near) in queries.iter().zip(neighbours(rows, queries, set.space().form())) {
                 let ranks = ranks(set, rows.row(*query), assignment.get(*query).copied(), &sizes);
-                asked.push(Asked::new(&ranks, &near, assignment, &grid));
+                asked.push(QueryRecall::new(&ranks, &near, assignment, &grid));
             }
         }
         let regions = regions(asked, &grid);
@@ -161,7 +161,7 @@ fn nearest(mut found: Vec<(f32, u32)>) -> Vec<u32> {
     found.into_iter().take(most).map(|(_, row)| row).collect()
 }
 
-impl Asked {
+impl QueryRecall {
     fn new(ranks: &[u32], near: &[u32], assignment: &[u32], grid: &[u32]) -> Self {
         let home = (0..).zip(ranks).find(|(_, rank)| **rank == 0).map_or(0, |(cluster, _)| cluster);
         // What is in no cluster is always compared.
@@ -195,10 +195,10 @@ impl Asked {
 }
 
 /// The curves of regions: queries by their first cluster, as many in each.
-fn regions(mut asked: Vec<Asked>, grid: &[u32]) -> Vec<Region> {
+fn regions(mut asked: Vec<QueryRecall>, grid: &[u32]) -> Vec<CurveRegion> {
     asked.sort_by_key(|asked| asked.home);
     let each = asked.len().div_ceil((asked.len() / REGION_QUERIES).clamp(1, REGIONS_MAX));
-    let mut groups: Vec<&[Asked]> = Vec::new();
+    let mut groups: Vec<&[QueryRecall]> = Vec::new();
     let mut rest = asked.as_slice();
     while let Some(last) = rest.get(each.min(rest.len()).wrapping_sub(1)) {
         // Those with one home stay together, and too few at the end go with those before.
@@ -210,19 +210,20 @@ fn regions(mut asked: Vec<Asked>, grid: &[u32]) -> Vec<Region> {
         groups.push(group);
         rest = behind;
     }
-    let last = |group: &&[Asked]| group.last().map_or(0, |asked| asked.home);
-    let region = |group: &&[Asked]| Region {
+    let last = |group: &&[QueryRecall]| group.last().map_or(0, |asked| asked.home);
+    let region = |group: &&[QueryRecall]| CurveRegion {
         last: last(group),
         queries: 1.0,
         points: vec![[0.0; NEIGHBOURS.len()]; grid.len()],
     };
-    let mut regions: Vec<Region> = groups.iter().map(region).collect();
+    let mut regions: Vec<CurveRegion> = groups.iter().map(region).collect();
     // The weights of the regions' own means, where it is uncertain what all of them hold.
     let (mut weights, mut uncertain) = (0.0, 0.0);
     for which in 0..NEIGHBOURS.len() {
         let mut highest = vec![0.0_f32; groups.len()];
         for point in 0..grid.len() {
-            let share = |asked: &Asked| asked.shares.get(point).and_then(|shares| shares.get(which)).copied();
+            let share =
+                |asked: &QueryRecall| asked.shares.get(point).and_then(|shares| shares.get(which)).copied();
             let shares: Vec<Vec<f64>> =
                 groups.iter().map(|group| group.iter().filter_map(share).collect()).collect();
             let (shrunk, mean, weight) = shrink(&shares);

@@ -6,7 +6,7 @@
 //! ([`record`]) of RaBitQ codes ([`quantizer`], after a random [`rotation`]) of its vectors. A query
 //! ([`query`]) reads the records of the nearest clusters, scores them with the [`kernels`], and names the rows
 //! whose exact vectors decide. How many clusters a recall takes is measured when an index is built ([`measure`]) and
-//! read from its [`curve`]. Rows with one and the same vector are one vector to all of this ([`copies`]).
+//! read from its [`curve`]. Rows with one and the same vector are one vector to all of this ([`distinct`]).
 //!
 //! A cluster is what faiss calls an IVF list and `ScaNN` a leaf; to probe a cluster is to scan its record.
 //!
@@ -14,35 +14,35 @@
 
 mod build;
 mod centroids;
-mod copies;
 mod curve;
-mod entry;
+mod distinct;
 mod index;
 mod kernels;
 mod kmeans;
 mod measure;
+mod named;
 mod outliers;
 mod quantizer;
 mod query;
 mod random;
 mod record;
 mod rotation;
+mod section;
 mod space;
-mod stored;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use build::{Built, fits, train};
+pub(crate) use build::{VectorIndexBuilder, fits, train};
 pub(crate) use centroids::CentroidSet;
-pub(crate) use copies::{Coded, Seen};
-pub(crate) use curve::{CurveAt, is_enough};
-pub(crate) use index::{Hunt, Plan, Tally, VectorIndex};
+pub(crate) use curve::{RegionCurve, is_enough};
+pub(crate) use distinct::{CopyFinder, DistinctVectors};
+pub(crate) use index::{MatchCounts, ReadPlan, SearchState, VectorIndex};
 #[cfg(feature = "testing")]
 pub use kernels::ScanTrial;
 pub(crate) use kernels::kernels;
-pub(crate) use kmeans::Progress;
-pub(crate) use query::Query;
+pub(crate) use kmeans::TrainingProgress;
+pub(crate) use named::{CentroidsMeta, NamedCentroids};
+pub(crate) use query::VectorQuery;
 pub(crate) use random::Random;
 pub(crate) use space::Space;
-pub(crate) use stored::{CentroidsMeta, Named};

@@ -18,7 +18,7 @@ use std::ops::Range;
 use half::f16;
 
 use super::kernels::{self, ADDS_LEN, BLOCK_VECTORS, SignBlock};
-use super::quantizer::{Code, Known, Quantizer, f16_up};
+use super::quantizer::{Code, Quantizer, ResidualTerms, f16_up};
 use super::space::is_power_of_two;
 use crate::codec::CodecError;
 
@@ -38,7 +38,7 @@ impl<'a> RecordBuilder<'a> {
     }
 
     /// Adds a vector by its residual; `false` if its factors are no numbers.
-    pub(super) fn push(&mut self, residual: &[f32], centroid: &[f32], known: Known) -> bool {
+    pub(super) fn push(&mut self, residual: &[f32], centroid: &[f32], known: ResidualTerms) -> bool {
         let mut code = Code::default();
         self.quantizer.encode(residual, centroid, known, &mut code);
         let finite = [code.coarse, code.fine].iter().all(|factors| {
@@ -57,7 +57,7 @@ impl<'a> RecordBuilder<'a> {
         out.extend(scale.to_le_bytes());
         for block in self.codes.chunks(BLOCK_VECTORS) {
             let vectors = block.iter().map(|code| {
-                let factors = kernels::Factors {
+                let factors = kernels::SignFactors {
                     add: code.coarse.add,
                     mul: f16::from_f32(code.coarse.mul),
                     err: f16_up(code.coarse.err),
@@ -89,7 +89,7 @@ pub(super) fn length(padded: usize, bits: u8, vectors: usize, listed: bool) -> u
 
 /// A record, read in place.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Record<'a> {
+pub(super) struct ClusterRecord<'a> {
     scale: f64,
     blocks: &'a [u8],
     block_len: usize,
@@ -106,14 +106,14 @@ pub(super) struct Record<'a> {
 
 /// The fine factors of a vector.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fine {
+pub(super) struct FineFactors {
     pub(super) base: f32,
     pub(super) add: f32,
     pub(super) mul: f32,
     pub(super) err: f32,
 }
 
-impl<'a> Record<'a> {
+impl<'a> ClusterRecord<'a> {
     pub(super) fn new(
         padded: usize,
         bits: u8,
@@ -174,11 +174,11 @@ impl<'a> Record<'a> {
         SignBlock::new(self.blocks(number..number + 1), self.padded)
     }
 
-    pub(super) fn fine(&self, vector: usize) -> Fine {
+    pub(super) fn fine(&self, vector: usize) -> FineFactors {
         let float = |of: &[[u8; 4]]| of.get(vector).map_or(0.0, |bytes| f32::from_le_bytes(*bytes));
         let err = self.errs.get(vector).map_or(0.0, |bytes| f16::from_le_bytes(*bytes).to_f32());
         let base = self.bases.as_flattened().as_chunks().0;
-        Fine { base: float(base), add: float(self.adds), mul: float(self.muls), err }
+        FineFactors { base: float(base), add: float(self.adds), mul: float(self.muls), err }
     }
 
     pub(super) fn extra(&self, vector: usize) -> &'a [u8] {

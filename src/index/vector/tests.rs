@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::build::{Built, train};
+use super::build::{VectorIndexBuilder, train};
 use super::centroids::CentroidSet;
-use super::copies::{COPIES_MIN, Coded};
-use super::curve::Curve;
-use super::index::{Found, Hunt, VectorIndex};
-use super::kmeans::Progress;
-use super::query::Query;
+use super::curve::RecallCurve;
+use super::distinct::{COPIES_MIN, DistinctVectors};
+use super::index::{SearchResult, SearchState, VectorIndex};
+use super::kmeans::TrainingProgress;
+use super::query::VectorQuery;
 use super::random::Random;
 use super::space::Space;
 use crate::cache::{Blob, BlockCache};
@@ -21,19 +21,19 @@ use crate::types::Metric;
 
 const DIMENSION: usize = 24;
 
-struct Draw(Random);
+struct TestRng(Random);
 
-impl Draw {
+impl TestRng {
     fn vector(&mut self) -> Vec<f32> {
         let mut component = || f32::from(u16::try_from(self.0.next() >> 48).unwrap()) / 32_768.0 - 1.0;
         (0..DIMENSION).map(|_| component() + component()).collect()
     }
 }
 
-fn coded(metric: Metric, rows: u32, seed: u64) -> (Coded, Vec<Vec<f32>>) {
-    let mut draw = Draw(Random::new(seed));
+fn coded(metric: Metric, rows: u32, seed: u64) -> (DistinctVectors, Vec<Vec<f32>>) {
+    let mut draw = TestRng(Random::new(seed));
     let vectors: Vec<Vec<f32>> = (0..rows).map(|_| draw.vector()).collect();
-    let mut coded = Coded { dimension: DIMENSION, ..Coded::default() };
+    let mut coded = DistinctVectors { dimension: DIMENSION, ..DistinctVectors::default() };
     for (row, vector) in (0..).zip(&vectors) {
         Space::normalized(metric, vector, &mut coded.values);
         coded.rows.push(row);
@@ -41,9 +41,9 @@ fn coded(metric: Metric, rows: u32, seed: u64) -> (Coded, Vec<Vec<f32>>) {
     (coded, vectors)
 }
 
-fn made(metric: Metric, bits: u8, coded: &Coded) -> CentroidSet {
+fn made(metric: Metric, bits: u8, coded: &DistinctVectors) -> CentroidSet {
     let mut random = Random::new(3);
-    train(metric, bits, coded, &mut || random.next(), &Progress::default()).unwrap()
+    train(metric, bits, coded, &mut || random.next(), &TrainingProgress::default()).unwrap()
 }
 
 fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
@@ -57,8 +57,12 @@ fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// An index over `coded` in a file of its own; rows lie in the order of the clusters, or are listed.
-async fn index(set: &Arc<CentroidSet>, coded: &Coded, listed: bool) -> (VectorIndex, Vec<u32>, Vec<u8>) {
-    let built = Built::new(set, coded, &Progress::default()).unwrap();
+async fn index(
+    set: &Arc<CentroidSet>,
+    coded: &DistinctVectors,
+    listed: bool,
+) -> (VectorIndex, Vec<u32>, Vec<u8>) {
+    let built = VectorIndexBuilder::new(set, coded, &TrainingProgress::default()).unwrap();
     let rows = u32::try_from(coded.len()).unwrap();
     let order = if listed { (0..rows).collect() } else { built.order(coded) };
     let mut place = vec![0; order.len()];
@@ -76,11 +80,11 @@ async fn index(set: &Arc<CentroidSet>, coded: &Coded, listed: bool) -> (VectorIn
 /// A search of some clusters, a few kilobytes at a time.
 async fn search(
     index: &VectorIndex,
-    query: &Arc<Query>,
+    query: &Arc<VectorQuery>,
     clusters: &[u32],
     matching: Option<&Arc<RoaringBitmap>>,
     limit: usize,
-) -> Result<Found> {
+) -> Result<SearchResult> {
     let env = Env::current()?;
     let tally = match matching {
         Some(matching) => Some(index.tally(matching).await?),
@@ -88,7 +92,7 @@ async fn search(
     };
     let plan = index.plan(clusters, tally.as_ref(), 16 << 10);
     let filtered = matching.map(|matching| index.filtered(&plan, matching));
-    let mut hunt = Hunt::new(limit);
+    let mut hunt = SearchState::new(limit);
     for (window, bytes) in plan.windows {
         let records = index.read(&window).await?;
         assert_eq!(records.iter().map(|record| record.len() as u64).sum::<u64>(), bytes);
@@ -106,10 +110,10 @@ async fn probing_every_cluster_finds_the_true_nearest_whatever_the_metric_and_bi
             let (index, order, _) = index(&set, &coded, listed).await;
             assert!(set.len() > 1 && index.codes() == 2_000);
             let clusters: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
-            let (mut draw, mut found, mut left) = (Draw(Random::new(99)), 0, 0);
+            let (mut draw, mut found, mut left) = (TestRng(Random::new(99)), 0, 0);
             for _ in 0..40 {
                 let vector = draw.vector();
-                let query = Arc::new(Query::new(&set, metric, &vector));
+                let query = Arc::new(VectorQuery::new(&set, metric, &vector));
                 let got = search(&index, &query, &clusters, None, 10).await?;
                 assert_eq!(got.scanned, 2_000);
                 left += got.candidates.len();
@@ -134,7 +138,7 @@ async fn only_allowed_rows_are_found_and_counted_cluster_by_cluster() -> Result<
         let set = Arc::new(made(Metric::L2Squared, 5, &coded));
         let (index, _, _) = index(&set, &coded, listed).await;
         let clusters: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
-        let query = Arc::new(Query::new(&set, Metric::L2Squared, &Draw(Random::new(8)).vector()));
+        let query = Arc::new(VectorQuery::new(&set, Metric::L2Squared, &TestRng(Random::new(8)).vector()));
         let third: RoaringBitmap = (0..1_500).filter(|row| row % 7 == 3).collect();
         for matching in [third, (0..1_500).filter(|row| row % 7 != 3).collect()].map(Arc::new) {
             let found = search(&index, &query, &clusters, Some(&matching), 10).await?;
@@ -178,7 +182,7 @@ async fn rows_with_one_vector_have_one_code() -> Result<()> {
         let clusters: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
         let all = index.plan(&clusters, None, 1 << 20);
         assert!(all.bytes < 400_000, "{} bytes", all.bytes);
-        let query = Arc::new(Query::new(&set, metric, coded.values_of(6)));
+        let query = Arc::new(VectorQuery::new(&set, metric, coded.values_of(6)));
         let even: RoaringBitmap =
             (0..u32::try_from(order.len()).unwrap()).filter(|row| row % 2 == 0).collect();
         for matching in [None, Some(Arc::new(even))] {
@@ -202,7 +206,7 @@ async fn vectors_out_of_all_scale_are_kept_apart_and_found() -> Result<()> {
     coded.values.extend([-1e25; DIMENSION]);
     coded.rows.extend([400, 401]);
     // The clusters are those of the others.
-    let few = Coded {
+    let few = DistinctVectors {
         dimension: DIMENSION,
         rows: coded.rows[..400].to_vec(),
         values: coded.values[..400 * DIMENSION].to_vec(),
@@ -210,7 +214,7 @@ async fn vectors_out_of_all_scale_are_kept_apart_and_found() -> Result<()> {
     };
     let set = Arc::new(made(Metric::L2Squared, 5, &few));
     let (index, order, _) = index(&set, &coded, false).await;
-    let query = Arc::new(Query::new(&set, Metric::L2Squared, &[1.0; DIMENSION]));
+    let query = Arc::new(VectorQuery::new(&set, Metric::L2Squared, &[1.0; DIMENSION]));
     assert!(search(&index, &query, &[], None, 10).await?.candidates.is_empty());
     let mut rows: Vec<u32> = index.loose().iter().map(|row| order[row as usize]).collect();
     rows.sort_unstable();
@@ -247,7 +251,7 @@ async fn damaged_bytes_are_errors() -> Result<()> {
         assert!(decode(&section[..at]).is_err());
     }
     // Without the file behind it.
-    let query = Arc::new(Query::new(&set, Metric::Cosine, &[1.0; DIMENSION]));
+    let query = Arc::new(VectorQuery::new(&set, Metric::Cosine, &[1.0; DIMENSION]));
     let gone = search(&decode(&section).unwrap(), &query, &[0], None, 1).await;
     assert!(gone.unwrap_err().is_missing());
     drop(index);
@@ -275,22 +279,22 @@ fn a_curve_rises_to_one() {
     }
     let mut bytes = Vec::new();
     curve.encode(&mut bytes);
-    assert_eq!(Curve::decode(&mut crate::codec::Reader::new("curve", &bytes)).unwrap(), curve);
+    assert_eq!(RecallCurve::decode(&mut crate::codec::Reader::new("curve", &bytes)).unwrap(), curve);
 }
 
-fn measured(set: &CentroidSet, coded: &Coded) -> Curve {
+fn measured(set: &CentroidSet, coded: &DistinctVectors) -> RecallCurve {
     let points = super::kmeans::Points::new(&coded.values, DIMENSION).unwrap();
-    let assignment = set.plain().assign(points, &Progress::default()).unwrap();
-    Curve::measure(set, points, &assignment)
+    let assignment = set.plain().assign(points, &TrainingProgress::default()).unwrap();
+    RecallCurve::measure(set, points, &assignment)
 }
 
 /// Two fifths of the vectors lie in a blur without clusters that could be told apart, the others in groups: a query in
 /// the one or the other is promised what is found there.
 #[test]
 fn a_curve_tells_regions_apart() {
-    let mut draw = Draw(Random::new(15));
+    let mut draw = TestRng(Random::new(15));
     let centres: Vec<Vec<f32>> = (0..24).map(|_| draw.vector().iter().map(|x| x * 40.0).collect()).collect();
-    let mut coded = Coded { dimension: DIMENSION, ..Coded::default() };
+    let mut coded = DistinctVectors { dimension: DIMENSION, ..DistinctVectors::default() };
     for row in 0..8_000_u32 {
         let noise = draw.vector();
         let group = centres.get(row as usize % 40);
@@ -301,7 +305,7 @@ fn a_curve_tells_regions_apart() {
     let set = made(Metric::L2Squared, 5, &coded);
     let curve = measured(&set, &coded);
     let home = |vector: &[f32]| {
-        let query = Query::new(&set, Metric::L2Squared, vector);
+        let query = VectorQuery::new(&set, Metric::L2Squared, vector);
         let scores = query.scores().iter().zip(0_u32..);
         scores.min_by(|a, b| a.0.total_cmp(b.0)).unwrap().1
     };

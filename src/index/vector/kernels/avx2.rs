@@ -24,8 +24,8 @@ use std::arch::x86_64::{
 };
 
 use super::layout::{PADDING, SignBlock, place, split_planes};
-use super::tables::{Aligned, Integers, LevelTable, NARROW_STRIDES, STRIDE, SignTable, WIDE_STRIDES};
-use super::{BLOCK, Kernels, LANES, Scan, WIDE_LANES};
+use super::tables::{Aligned, IntegerQuery, LevelTable, NARROW_STRIDES, STRIDE, SignTable, WIDE_STRIDES};
+use super::{BLOCK, Kernels, LANES, ScanParams, WIDE_LANES};
 
 /// These kernels, where the processor can run them.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -59,16 +59,16 @@ pub(super) const KERNELS: Kernels = Kernels {
 };
 
 /// What may be read as bytes: numbers without padding.
-trait Number: Copy {}
-impl Number for u8 {}
-impl Number for i8 {}
-impl Number for i16 {}
-impl Number for f32 {}
+trait PlainNumber: Copy {}
+impl PlainNumber for u8 {}
+impl PlainNumber for i8 {}
+impl PlainNumber for i16 {}
+impl PlainNumber for f32 {}
 
 /// 32 bytes, wherever they lie.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load<T: Number, const N: usize>(values: &[T; N]) -> __m256i {
+fn load<T: PlainNumber, const N: usize>(values: &[T; N]) -> __m256i {
     const { assert!(size_of::<[T; N]>() == 32) }
     // SAFETY: the array has the 32 bytes that are read, and the load needs no alignment.
     unsafe { _mm256_loadu_si256(values.as_ptr().cast()) }
@@ -77,14 +77,14 @@ fn load<T: Number, const N: usize>(values: &[T; N]) -> __m256i {
 /// 16 bytes, wherever they lie.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load_half<T: Number, const N: usize>(values: &[T; N]) -> __m128i {
+fn load_half<T: PlainNumber, const N: usize>(values: &[T; N]) -> __m128i {
     const { assert!(size_of::<[T; N]>() == 16) }
     // SAFETY: the array has the 16 bytes that are read, and the load needs no alignment.
     unsafe { _mm_loadu_si128(values.as_ptr().cast()) }
 }
 
 #[target_feature(enable = "avx2,f16c")]
-fn scan(blocks: &[u8], table: &SignTable, scan: &Scan<'_>, masks: &mut [u32]) {
+fn scan(blocks: &[u8], table: &SignTable, scan: &ScanParams<'_>, masks: &mut [u32]) {
     let blocks = SignBlock::each(blocks, table.padded(), scan.adds).zip(masks);
     if table.wide {
         blocks.for_each(|(block, mask)| {
@@ -101,7 +101,7 @@ fn scan(blocks: &[u8], table: &SignTable, scan: &Scan<'_>, masks: &mut [u32]) {
 /// and of those 16 above them.
 ///
 /// The first and third also hold 256 times the next, which is taken off at the end.
-pub(super) type Wide = [__m256i; 4];
+pub(super) type WideSums = [__m256i; 4];
 
 /// Sums of 64 dimensions at a time, in 32 bits as soon as 16 may overflow.
 macro_rules! sums_of_entries {
@@ -128,7 +128,7 @@ sums_of_entries!(sums_wide, WIDE_STRIDES, add_wide);
 /// Adds entries of 6 bits, of which four fit a byte.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_narrow(strides: &[[u8; STRIDE]], entries: &[Aligned<[u8; STRIDE]>]) -> Wide {
+fn add_narrow(strides: &[[u8; STRIDE]], entries: &[Aligned<[u8; STRIDE]>]) -> WideSums {
     let mut wide = [_mm256_setzero_si256(); 4];
     for (groups, Aligned(entries)) in strides.iter().zip(entries) {
         for (groups, entries) in groups.as_chunks::<128>().0.iter().zip(entries.as_chunks::<128>().0) {
@@ -146,7 +146,7 @@ fn add_narrow(strides: &[[u8; STRIDE]], entries: &[Aligned<[u8; STRIDE]>]) -> Wi
 /// Adds entries of 8 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_wide(strides: &[[u8; STRIDE]], entries: &[Aligned<[u8; STRIDE]>]) -> Wide {
+fn add_wide(strides: &[[u8; STRIDE]], entries: &[Aligned<[u8; STRIDE]>]) -> WideSums {
     let mut wide = [_mm256_setzero_si256(); 4];
     for (groups, Aligned(entries)) in strides.iter().zip(entries) {
         for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
@@ -170,7 +170,7 @@ fn look_up(groups: __m256i, entries: __m256i) -> (__m256i, __m256i) {
 /// Adds bytes to sums of 16 bits.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn widen([a, b, c, d]: Wide, low: __m256i, high: __m256i) -> Wide {
+fn widen([a, b, c, d]: WideSums, low: __m256i, high: __m256i) -> WideSums {
     [
         _mm256_add_epi16(a, low),
         _mm256_add_epi16(b, _mm256_srli_epi16::<8>(low)),
@@ -182,7 +182,7 @@ fn widen([a, b, c, d]: Wide, low: __m256i, high: __m256i) -> Wide {
 /// Adds sums of 16 bits to those of 32: of vectors 0–7, 8–15, 16–23 and 24–31.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn carry([a, b, c, d]: [__m256i; 4], [low, low_next, high, high_next]: Wide) -> [__m256i; 4] {
+pub(super) fn carry([a, b, c, d]: [__m256i; 4], [low, low_next, high, high_next]: WideSums) -> [__m256i; 4] {
     let (first, second) = spread(low, low_next);
     let (third, fourth) = spread(high, high_next);
     [
@@ -208,7 +208,7 @@ fn spread(even: __m256i, odd: __m256i) -> (__m256i, __m256i) {
 /// From sums to bounds: the operations of [`portable`](super::portable)'s, in their order.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn finish(sums: [__m256i; 4], block: &SignBlock<'_>, scan: &Scan<'_>) -> u32 {
+pub(super) fn finish(sums: [__m256i; 4], block: &SignBlock<'_>, scan: &ScanParams<'_>) -> u32 {
     let all = _mm256_set1_ps;
     let halves = block.muls.as_chunks().0.iter().zip(block.errs.as_chunks().0);
     let factors = block.adds.as_chunks().0.iter().zip(halves);
@@ -253,8 +253,8 @@ fn sign_dot(block: &SignBlock<'_>, vector: usize, table: &LevelTable) -> i32 {
     }
     let strides = block.groups.as_chunks().0;
     match &table.query {
-        Integers::I8(query) => signs_narrow(strides, &take, shift, &query.signs),
-        Integers::I16(query) => signs_broad(strides, &take, shift, &query.signs),
+        IntegerQuery::I8(query) => signs_narrow(strides, &take, shift, &query.signs),
+        IntegerQuery::I16(query) => signs_broad(strides, &take, shift, &query.signs),
     }
 }
 
@@ -336,12 +336,12 @@ fn level_dot(extra: &[u8], table: &LevelTable) -> i64 {
     let mut total = 0;
     for (plane, bytes) in split_planes(extra, table.padded(), table.bits) {
         let sum = match (&table.query, plane.width) {
-            (Integers::I8(query), 4) => narrow_4(bytes, &query.plain),
-            (Integers::I8(query), 2) => narrow_2(bytes, &query.plain),
-            (Integers::I8(query), _) => narrow_1(bytes, &query.plain),
-            (Integers::I16(query), 4) => broad_4(bytes, &query.plain),
-            (Integers::I16(query), 2) => broad_2(bytes, &query.plain),
-            (Integers::I16(query), _) => broad_1(bytes, &query.plain),
+            (IntegerQuery::I8(query), 4) => narrow_4(bytes, &query.plain),
+            (IntegerQuery::I8(query), 2) => narrow_2(bytes, &query.plain),
+            (IntegerQuery::I8(query), _) => narrow_1(bytes, &query.plain),
+            (IntegerQuery::I16(query), 4) => broad_4(bytes, &query.plain),
+            (IntegerQuery::I16(query), 2) => broad_2(bytes, &query.plain),
+            (IntegerQuery::I16(query), _) => broad_1(bytes, &query.plain),
         };
         total += sum << plane.shift;
     }

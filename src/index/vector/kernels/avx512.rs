@@ -8,10 +8,10 @@ use std::arch::x86_64::{
     _mm512_set1_epi8, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_srli_epi16,
 };
 
-use super::avx2::{self, Wide, carry, finish};
+use super::avx2::{self, WideSums, carry, finish};
 use super::layout::SignBlock;
 use super::tables::{Aligned, NARROW_STRIDES, STRIDE, SignTable, WIDE_STRIDES};
-use super::{Kernels, Scan};
+use super::{Kernels, ScanParams};
 
 /// These kernels, where the processor can run them.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -27,7 +27,7 @@ static KERNELS: Kernels = Kernels {
 };
 
 #[target_feature(enable = "avx2,f16c,avx512f,avx512bw")]
-fn scan(blocks: &[u8], table: &SignTable, scan: &Scan<'_>, masks: &mut [u32]) {
+fn scan(blocks: &[u8], table: &SignTable, scan: &ScanParams<'_>, masks: &mut [u32]) {
     let blocks = SignBlock::each(blocks, table.padded(), scan.adds).zip(masks);
     if table.wide {
         blocks.for_each(|(block, mask)| {
@@ -108,6 +108,6 @@ fn widen([a, b, c, d]: [__m512i; 4], low: __m512i, high: __m512i) -> [__m512i; 4
 /// Adds the halves of sums, which is no more than all of them in one.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw")]
-fn halved(wide: [__m512i; 4]) -> Wide {
+fn halved(wide: [__m512i; 4]) -> WideSums {
     wide.map(|sums| _mm256_add_epi16(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64::<1>(sums)))
 }

@@ -38,7 +38,7 @@ pub(crate) const fn extra_len(padded: usize, bits: u32) -> usize {
 
 /// What the first estimate of a vector is made of.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Factors {
+pub(crate) struct SignFactors {
     pub(crate) add: f32,
     pub(crate) mul: f16,
     /// Rounded up, for bounds to hold.
@@ -101,11 +101,11 @@ impl<'a> SignBlock<'a> {
     }
 
     #[cfg(test)]
-    pub(crate) fn factors(&self, vector: usize) -> Factors {
+    pub(crate) fn factors(&self, vector: usize) -> SignFactors {
         let half =
             |bytes: &[u8; 64]| bytes.as_chunks().0.get(vector).map_or(f16::ZERO, |b| f16::from_le_bytes(*b));
         let add = self.adds.as_chunks().0.get(vector).map_or(0.0, |b| f32::from_le_bytes(*b));
-        Factors { add, mul: half(self.muls), err: half(self.errs) }
+        SignFactors { add, mul: half(self.muls), err: half(self.errs) }
     }
 }
 
@@ -118,7 +118,7 @@ pub(super) const fn place(vector: usize) -> (usize, u32) {
 /// Appends a sign block: of up to 32 vectors, each with its sign code, of which bit i % 8 of byte i / 8 is
 /// dimension i.
 pub(crate) fn push_block<'a>(
-    vectors: impl IntoIterator<Item = (&'a [u8], Factors)>,
+    vectors: impl IntoIterator<Item = (&'a [u8], SignFactors)>,
     padded: usize,
     out: &mut Vec<u8>,
 ) {
@@ -217,18 +217,18 @@ pub(crate) fn levels(extra: &[u8], padded: usize, bits: u32) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Draw;
+    use super::super::testing::TestRng;
     use super::*;
 
     #[test]
     fn blocks_give_back_what_was_put_in() {
-        let mut draw = Draw::new(1);
+        let mut draw = TestRng::new(1);
         for padded in (64..=1536).step_by(64) {
             for count in [32, 1, 17] {
                 let codes: Vec<_> = (0..count).map(|_| draw.bytes(padded / 8)).collect();
                 let factors = |v: u8| {
                     let (mul, err) = (f16::from_f32(f32::from(v) + 0.5), f16::from_bits(v.into()));
-                    Factors { add: f32::from(v), mul, err }
+                    SignFactors { add: f32::from(v), mul, err }
                 };
                 let vectors = codes.iter().map(Vec::as_slice).zip((1..).map(factors));
                 let mut bytes = vec![9; 3];
@@ -257,7 +257,7 @@ mod tests {
                 let mut signs = vec![vec![0_u8; 16]; 32];
                 signs[vector][8] = 1 << 6;
                 let mut bytes = Vec::new();
-                push_block(signs.iter().map(|s| (s.as_slice(), Factors::default())), 128, &mut bytes);
+                push_block(signs.iter().map(|s| (s.as_slice(), SignFactors::default())), 128, &mut bytes);
                 let set: Vec<_> = bytes.iter().enumerate().filter(|(_, b)| **b != 0).collect();
                 assert_eq!(set, [(17 * GROUP + byte, &(4_u8 << shift))]);
             }
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn levels_give_back_what_was_put_in() {
-        let mut draw = Draw::new(2);
+        let mut draw = TestRng::new(2);
         for bits in 1..=8 {
             for padded in (64..=1536).step_by(64) {
                 let mask = u8::try_from((1_u32 << (bits - 1)) - 1).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Factors, Kernels, Scan, SignTable, block_len, push_block};
+use super::{Kernels, ScanParams, SignFactors, SignTable, block_len, push_block};
 
 /// How many blocks a query scans at once.
 const AT_ONCE: usize = 4;
@@ -42,7 +42,7 @@ impl ScanTrial {
             let codes: Vec<Vec<u8>> =
                 (0..32).map(|_| (0..padded / 8).map(|_| draw().to_le_bytes()[1]).collect()).collect();
             let factors =
-                Factors { add: 1.0, mul: half::f16::from_f32(-0.1), err: half::f16::from_f32(0.01) };
+                SignFactors { add: 1.0, mul: half::f16::from_f32(-0.1), err: half::f16::from_f32(0.01) };
             push_block(codes.iter().map(|code| (code.as_slice(), factors)), padded, &mut blocks);
         }
         Self { blocks, padded, vectors: count * 32, table: SignTable::new(&query, false) }
@@ -64,7 +64,7 @@ impl ScanTrial {
         let kernels = Kernels::supported().into_iter().find(|kernels| kernels.name() == name);
         let Some(kernels) = kernels else { panic!("no such kernel: {name}") };
         let (step, base) = (self.table.step(), self.table.base() + self.table.error());
-        let scan = Scan { add_weight: 1.0, g_err: 2.5, step, base, limit: -1e30, adds: None };
+        let scan = ScanParams { add_weight: 1.0, g_err: 2.5, step, base, limit: -1e30, adds: None };
         let mut left = 0;
         for blocks in self.blocks.chunks(AT_ONCE * block_len(self.padded)) {
             let mut masks = [0; AT_ONCE];

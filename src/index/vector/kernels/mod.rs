@@ -40,7 +40,7 @@ pub use measure::ScanTrial;
 use std::sync::OnceLock;
 
 pub(crate) use layout::{
-    ADDS_LEN, BLOCK_VECTORS, Factors, SignBlock, block_len, extra_len, push_block, push_levels,
+    ADDS_LEN, BLOCK_VECTORS, SignBlock, SignFactors, block_len, extra_len, push_block, push_levels,
 };
 pub(crate) use tables::{LevelTable, SignTable};
 
@@ -57,7 +57,7 @@ const BLOCK: usize = 512;
 /// is its lower bound. As `F_mul` is not positive, that is
 /// `g_add + (add_weight · F_add - F_err · g_err) + F_mul · (<y,q> + lut_err)`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scan<'a> {
+pub(crate) struct ScanParams<'a> {
     pub(crate) add_weight: f32,
     /// Times how many standard deviations the bound is to be away.
     pub(crate) g_err: f32,
@@ -71,20 +71,20 @@ pub(crate) struct Scan<'a> {
     pub(crate) adds: Option<&'a [[u8; ADDS_LEN]]>,
 }
 
-type Sum = fn(&[f32], &[f32]) -> f64;
+type SumKernel = fn(&[f32], &[f32]) -> f64;
 
 /// One implementation of every kernel.
 #[derive(Debug)]
 pub(crate) struct Kernels {
     #[cfg_attr(not(any(test, feature = "testing")), expect(dead_code, reason = "for those who measure"))]
     name: &'static str,
-    scan: fn(&[u8], &SignTable, &Scan<'_>, &mut [u32]),
+    scan: fn(&[u8], &SignTable, &ScanParams<'_>, &mut [u32]),
     sign_dot: fn(&SignBlock<'_>, usize, &LevelTable) -> i32,
     level_dot: fn(&[u8], &LevelTable) -> i64,
-    dot: Sum,
-    l2: Sum,
-    wide_dot: Sum,
-    wide_l2: Sum,
+    dot: SumKernel,
+    l2: SumKernel,
+    wide_dot: SumKernel,
+    wide_l2: SumKernel,
 }
 
 /// The fastest kernels of this processor.
@@ -122,7 +122,7 @@ impl Kernels {
 
     /// Says as bits which vectors of sign blocks that lie side by side have no bound above the limit: a mask for
     /// each block.
-    pub(crate) fn scan(&self, blocks: &[u8], table: &SignTable, scan: &Scan<'_>, masks: &mut [u32]) {
+    pub(crate) fn scan(&self, blocks: &[u8], table: &SignTable, scan: &ScanParams<'_>, masks: &mut [u32]) {
         debug_assert_eq!(blocks.len(), block_len(table.padded()) * masks.len());
         debug_assert!(scan.adds.is_none_or(|adds| adds.len() == masks.len()));
         (self.scan)(blocks, table, scan, masks);

@@ -13,7 +13,7 @@ use std::arch::is_aarch64_feature_detected;
 use super::layout::{BLOCK_VECTORS, GROUP, SignBlock};
 use super::portable::{self, finish};
 use super::tables::{Aligned, NARROW_STRIDES, STRIDE, SignTable, WIDE_STRIDES};
-use super::{Kernels, Scan};
+use super::{Kernels, ScanParams};
 
 /// These kernels, where the processor can run them.
 pub(super) fn kernels() -> Option<&'static Kernels> {
@@ -28,7 +28,7 @@ const KERNELS: Kernels = Kernels {
 };
 
 #[target_feature(enable = "neon")]
-fn scan(blocks: &[u8], table: &SignTable, scan: &Scan<'_>, masks: &mut [u32]) {
+fn scan(blocks: &[u8], table: &SignTable, scan: &ScanParams<'_>, masks: &mut [u32]) {
     for (block, mask) in SignBlock::each(blocks, table.padded(), scan.adds).zip(masks) {
         let (groups, entries) = (block.groups.as_chunks::<STRIDE>().0, table.entries.as_slice());
         let sums = if table.wide {
@@ -43,7 +43,7 @@ fn scan(blocks: &[u8], table: &SignTable, scan: &Scan<'_>, masks: &mut [u32]) {
 /// Sums of 16 bits: of the vectors of the even and the odd bytes of groups, and of those 16 above them.
 ///
 /// The first and third also hold 256 times the next, which is taken off at the end.
-type Wide = [uint16x8_t; 4];
+type NeonSums = [uint16x8_t; 4];
 
 /// The sums of all vectors, in 32 bits as soon as 16 may overflow, which is after `MOST` times 64 dimensions. Narrow
 /// entries are added four at a time before they are widened, wide ones are widened each.
@@ -75,7 +75,7 @@ fn sums<const MOST: usize>(
 /// Adds the entries of 64 dimensions, those of `TOGETHER` bytes of groups in bytes.
 #[inline]
 #[target_feature(enable = "neon")]
-fn add<const TOGETHER: usize>(wide: Wide, groups: &[u8; STRIDE], entries: &[u8; STRIDE]) -> Wide {
+fn add<const TOGETHER: usize>(wide: NeonSums, groups: &[u8; STRIDE], entries: &[u8; STRIDE]) -> NeonSums {
     let together = groups.as_chunks::<TOGETHER>().0.iter().zip(entries.as_chunks::<TOGETHER>().0);
     together.fold(wide, |wide, (groups, entries)| {
         let (mut low, mut high) = (vdupq_n_u8(0), vdupq_n_u8(0));
@@ -94,7 +94,7 @@ fn add<const TOGETHER: usize>(wide: Wide, groups: &[u8; STRIDE], entries: &[u8; 
 #[target_feature(enable = "neon")]
 fn carry(
     [a, b, c, d, e, f, g, h]: [uint32x4_t; 8],
-    [low, low_next, high, high_next]: Wide,
+    [low, low_next, high, high_next]: NeonSums,
 ) -> [uint32x4_t; 8] {
     let low = vsubq_u16(low, vshlq_n_u16::<8>(low_next));
     let high = vsubq_u16(high, vshlq_n_u16::<8>(high_next));

@@ -10,8 +10,8 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::layout::{BLOCK_VECTORS, GROUP, PADDING, Plane, SignBlock, place, split_planes};
-use super::tables::{Aligned, Integers, LevelTable, STRIDE, SignTable};
-use super::{BLOCK, Kernels, LANES, Scan, WIDE_LANES};
+use super::tables::{Aligned, IntegerQuery, LevelTable, STRIDE, SignTable};
+use super::{BLOCK, Kernels, LANES, ScanParams, WIDE_LANES};
 
 pub(super) const KERNELS: Kernels = Kernels {
     name: "portable",
@@ -24,7 +24,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     wide_l2: |query, row| wide_sum(query, row, |a, b| (a - b) * (a - b)),
 };
 
-fn scan(blocks: &[u8], table: &SignTable, scan: &Scan<'_>, masks: &mut [u32]) {
+fn scan(blocks: &[u8], table: &SignTable, scan: &ScanParams<'_>, masks: &mut [u32]) {
     for (block, mask) in SignBlock::each(blocks, table.padded(), scan.adds).zip(masks) {
         *mask = finish(&sums(&block, table), &block, scan);
     }
@@ -56,7 +56,7 @@ fn byte_sums(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>], byte: usize) -> (
 
 /// From sums to bounds, in the order of operations that every implementation keeps.
 #[expect(clippy::cast_precision_loss, reason = "a sum of 16,384 dimensions is below 2^24")]
-pub(super) fn finish(sums: &[u32; BLOCK_VECTORS], block: &SignBlock<'_>, scan: &Scan<'_>) -> u32 {
+pub(super) fn finish(sums: &[u32; BLOCK_VECTORS], block: &SignBlock<'_>, scan: &ScanParams<'_>) -> u32 {
     let (muls, errs) = (halves(block.muls), halves(block.errs));
     let factors = block.adds.as_chunks().0.iter().zip(muls.iter().zip(&errs));
     let mut mask = 0;
@@ -82,8 +82,8 @@ fn halves(bytes: &[u8; 2 * BLOCK_VECTORS]) -> [f32; BLOCK_VECTORS] {
 
 fn sign_dot(block: &SignBlock<'_>, vector: usize, table: &LevelTable) -> i32 {
     match &table.query {
-        Integers::I8(query) => sign_sum(block, vector, &query.plain),
-        Integers::I16(query) => sign_sum(block, vector, &query.plain),
+        IntegerQuery::I8(query) => sign_sum(block, vector, &query.plain),
+        IntegerQuery::I16(query) => sign_sum(block, vector, &query.plain),
     }
 }
 
@@ -110,8 +110,8 @@ fn level_dot(extra: &[u8], table: &LevelTable) -> i64 {
     let planes = split_planes(extra, table.padded(), table.bits);
     let sums = planes.map(|(plane, bytes)| {
         let sum = match &table.query {
-            Integers::I8(query) => plane_dot(plane, bytes, &query.plain),
-            Integers::I16(query) => plane_dot(plane, bytes, &query.plain),
+            IntegerQuery::I8(query) => plane_dot(plane, bytes, &query.plain),
+            IntegerQuery::I16(query) => plane_dot(plane, bytes, &query.plain),
         };
         sum << plane.shift
     });

@@ -110,21 +110,21 @@ fn narrowed(value: f64) -> f32 {
 #[derive(Clone, Debug)]
 pub(crate) struct LevelTable {
     pub(super) bits: u32,
-    pub(super) query: Integers,
+    pub(super) query: IntegerQuery,
     scale: f64,
     sum: i64,
 }
 
 /// Codes of up to 6 bits are coarser than a query of 8; those of 7 and 8 bits need one of 16.
 #[derive(Clone, Debug)]
-pub(super) enum Integers {
-    I8(Orders<i8>),
-    I16(Orders<i16>),
+pub(super) enum IntegerQuery {
+    I8(DimensionOrders<i8>),
+    I16(DimensionOrders<i16>),
 }
 
 /// A query by 64 dimensions, for both planes.
 #[derive(Clone, Debug)]
-pub(super) struct Orders<T> {
+pub(super) struct DimensionOrders<T> {
     /// As they come, for the levels.
     pub(super) plain: Vec<Aligned<[T; PADDING]>>,
     /// For signs: of each 8 dimensions the first, then of each the third, fifth, seventh, second, and so on.
@@ -148,9 +148,9 @@ impl LevelTable {
         let sum = all.as_flattened().iter().map(|q| i64::from(*q)).sum();
         #[expect(clippy::cast_possible_truncation, reason = "none is above 127")]
         let query = if narrow {
-            Integers::I8(Orders::new(all.iter().map(|stride| stride.map(|q| q as i8))))
+            IntegerQuery::I8(DimensionOrders::new(all.iter().map(|stride| stride.map(|q| q as i8))))
         } else {
-            Integers::I16(Orders::new(all.into_iter()))
+            IntegerQuery::I16(DimensionOrders::new(all.into_iter()))
         };
         Self { bits, query, scale: f64::from(most) / f64::from(limit), sum }
     }
@@ -174,13 +174,13 @@ impl LevelTable {
     pub(crate) fn padded(&self) -> usize {
         PADDING
             * match &self.query {
-                Integers::I8(query) => query.plain.len(),
-                Integers::I16(query) => query.plain.len(),
+                IntegerQuery::I8(query) => query.plain.len(),
+                IntegerQuery::I16(query) => query.plain.len(),
             }
     }
 }
 
-impl<T: Copy + Default> Orders<T> {
+impl<T: Copy + Default> DimensionOrders<T> {
     fn new(strides: impl Iterator<Item = [T; PADDING]>) -> Self {
         let plain: Vec<_> = strides.map(Aligned).collect();
         let signs = plain.iter().map(|Aligned(stride)| Aligned(sign_order(stride))).collect();
@@ -211,7 +211,7 @@ fn integer(value: f32) -> i16 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Draw;
+    use super::super::testing::TestRng;
     use super::*;
 
     /// `<y,q>` for the sign code `signs`, in f64.
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_error_of_a_sign_table_is_what_it_says() {
-        let mut draw = Draw::new(3);
+        let mut draw = TestRng::new(3);
         for (padded, wide) in [(64, false), (128, true), (768, false), (768, true), (4096, false)] {
             let mut squares = 0.0;
             let trials = 1_500;
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn no_entry_is_too_large() {
-        let mut draw = Draw::new(4);
+        let mut draw = TestRng::new(4);
         let mut queries: Vec<_> = (0..200).map(|_| draw.floats(64)).collect();
         queries.extend(
             [1.0, -1.0, 1e38, 1e-45, f32::MIN_POSITIVE, f32::INFINITY, f32::NAN].map(|q| vec![q; 64]),
@@ -279,20 +279,20 @@ mod tests {
 
     #[test]
     fn the_error_of_a_level_table_is_what_it_says() {
-        let mut draw = Draw::new(5);
+        let mut draw = TestRng::new(5);
         for (bits, wide) in (1..=8_u32).flat_map(|bits| [(bits, false), (bits, true)]) {
             let mut squares = 0.0;
             let trials = 400;
             for _ in 0..trials {
                 let (query, codes) = (draw.floats(192), draw.bytes(192));
                 let table = LevelTable::new(&query, bits, wide);
-                assert_eq!(matches!(table.query, Integers::I16(_)), wide || bits > 6);
+                assert_eq!(matches!(table.query, IntegerQuery::I16(_)), wide || bits > 6);
                 let mask = u8::try_from((1_u32 << bits) - 1).unwrap();
                 let (mut signs, mut levels, mut wanted, mut lengths) = (0, 0, 0.0, 0.0);
                 for (i, (q, code)) in query.iter().zip(codes.iter().map(|code| code & mask)).enumerate() {
                     let integer = match &table.query {
-                        Integers::I8(query) => i64::from(query.plain[i / 64].0[i % 64]),
-                        Integers::I16(query) => i64::from(query.plain[i / 64].0[i % 64]),
+                        IntegerQuery::I8(query) => i64::from(query.plain[i / 64].0[i % 64]),
+                        IntegerQuery::I16(query) => i64::from(query.plain[i / 64].0[i % 64]),
                     };
                     let (sign, level) = (i64::from(code >> (bits - 1)), i64::from(code & (mask >> 1)));
                     signs += i32::try_from(sign * integer).unwrap();

@@ -2,9 +2,9 @@
 
 use crate::index::vector::random::Random;
 
-pub(super) struct Draw(Random);
+pub(super) struct TestRng(Random);
 
-impl Draw {
+impl TestRng {
     pub(super) fn new(seed: u64) -> Self {
         Self(Random::new(seed))
     }

@@ -3,24 +3,24 @@
 use half::f16;
 
 use super::layout::{BLOCK_VECTORS, GROUP};
-use super::tables::{Aligned, Integers, STRIDE};
-use super::testing::Draw;
+use super::tables::{Aligned, IntegerQuery, STRIDE};
+use super::testing::TestRng;
 use super::*;
 
 /// A block of random signs and of the factors that `factor` draws.
-fn block(draw: &mut Draw, padded: usize, factor: impl Fn(&mut Draw) -> f32) -> Vec<u8> {
+fn block(draw: &mut TestRng, padded: usize, factor: impl Fn(&mut TestRng) -> f32) -> Vec<u8> {
     let mut vectors = Vec::new();
     for _ in 0..BLOCK_VECTORS {
         let (mul, err) = (f16::from_f32(factor(draw)), f16::from_f32(factor(draw)));
-        vectors.push((draw.bytes(padded / 8), Factors { add: factor(draw), mul, err }));
+        vectors.push((draw.bytes(padded / 8), SignFactors { add: factor(draw), mul, err }));
     }
     let mut bytes = Vec::new();
     push_block(vectors.iter().map(|(signs, factors)| (signs.as_slice(), *factors)), padded, &mut bytes);
     bytes
 }
 
-/// The bound of one vector, as [`Scan`] says; other adds are those of the first block.
-fn reference(block: &SignBlock<'_>, vector: usize, table: &SignTable, scan: &Scan<'_>) -> f32 {
+/// The bound of one vector, as [`ScanParams`] says; other adds are those of the first block.
+fn reference(block: &SignBlock<'_>, vector: usize, table: &SignTable, scan: &ScanParams<'_>) -> f32 {
     let entry =
         |j: usize| u32::from(table.entries[j / 16].0[j % 16 * GROUP + usize::from(block.nibble(j, vector))]);
     let sum: u32 = (0..table.padded() / 4).map(entry).sum();
@@ -36,7 +36,7 @@ fn reference(block: &SignBlock<'_>, vector: usize, table: &SignTable, scan: &Sca
 
 /// Scans with every implementation; all must agree with the reference, bit by bit: each bound is also made the
 /// limit, which does not rule its vector out, and then the next smaller number, which does.
-fn check_scan(bytes: &[u8], table: &SignTable, scan: &Scan<'_>) -> u32 {
+fn check_scan(bytes: &[u8], table: &SignTable, scan: &ScanParams<'_>) -> u32 {
     let block = SignBlock::new(bytes, table.padded()).unwrap();
     let lower: Vec<_> = (0..BLOCK_VECTORS).map(|vector| reference(&block, vector, table, scan)).collect();
     let kept = |limit: f32| {
@@ -48,7 +48,7 @@ fn check_scan(bytes: &[u8], table: &SignTable, scan: &Scan<'_>) -> u32 {
         for limit in std::iter::once(scan.limit).chain(edges.clone()) {
             let mut masks = [0; 3];
             let adds = scan.adds.map(|adds| [adds[0]; 3]);
-            let scan = Scan { limit, adds: adds.as_ref().map(<[_; 3]>::as_slice), ..*scan };
+            let scan = ScanParams { limit, adds: adds.as_ref().map(<[_; 3]>::as_slice), ..*scan };
             kernels.scan(&bytes.repeat(3), table, &scan, &mut masks);
             assert_eq!(masks, [kept(limit); 3], "{}, {limit}", kernels.name());
         }
@@ -56,23 +56,23 @@ fn check_scan(bytes: &[u8], table: &SignTable, scan: &Scan<'_>) -> u32 {
     kept(scan.limit)
 }
 
-fn a_scan(draw: &mut Draw, table: &SignTable) -> Scan<'static> {
+fn a_scan(draw: &mut TestRng, table: &SignTable) -> ScanParams<'static> {
     let (step, base) = (table.step(), table.base() + 2.5 * table.error());
-    Scan { add_weight: draw.float(), g_err: draw.float().abs(), step, base, limit: 0.0, adds: None }
+    ScanParams { add_weight: draw.float(), g_err: draw.float().abs(), step, base, limit: 0.0, adds: None }
 }
 
 #[test]
 fn scans_agree_bit_by_bit() {
-    let mut draw = Draw::new(11);
+    let mut draw = TestRng::new(11);
     let mut kept = 0;
     for padded in (64..=1536).step_by(64).chain([2048, 4096, 4160, 16_384]) {
         for wide in [false, true] {
             let table = SignTable::new(&draw.floats(padded), wide);
-            let (bytes, scan) = (block(&mut draw, padded, Draw::float), a_scan(&mut draw, &table));
+            let (bytes, scan) = (block(&mut draw, padded, TestRng::float), a_scan(&mut draw, &table));
             kept += check_scan(&bytes, &table, &scan).count_ones();
             let mut adds = [[0; ADDS_LEN]];
             adds[0].as_chunks_mut().0.iter_mut().for_each(|add| *add = draw.float().to_le_bytes());
-            check_scan(&bytes, &table, &Scan { adds: Some(&adds), ..scan });
+            check_scan(&bytes, &table, &ScanParams { adds: Some(&adds), ..scan });
         }
     }
     assert!((300..1_500).contains(&kept), "{kept}: limits that rule out all or none show nothing");
@@ -80,13 +80,13 @@ fn scans_agree_bit_by_bit() {
 
 #[test]
 fn scans_agree_on_the_worst_sums() {
-    let mut draw = Draw::new(12);
+    let mut draw = TestRng::new(12);
     for padded in [64, 1024, 1088, 4096, 4160, 16_384] {
         for wide in [false, true] {
             let mut table = SignTable::new(&draw.floats(padded), wide);
             let scan = a_scan(&mut draw, &table);
             for byte in [0, 0xf, 0xf0, 0xff] {
-                let mut bytes = block(&mut draw, padded, Draw::float);
+                let mut bytes = block(&mut draw, padded, TestRng::float);
                 bytes[..padded * 4].fill(byte);
                 check_scan(&bytes, &table, &scan);
                 table.entries.fill(Aligned([if wide { 255 } else { 63 }; STRIDE]));
@@ -98,9 +98,9 @@ fn scans_agree_on_the_worst_sums() {
 
 #[test]
 fn what_is_not_finite_is_never_ruled_out_by_accident() {
-    let mut draw = Draw::new(13);
+    let mut draw = TestRng::new(13);
     let odd = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-7, 65_504.0, -6e-8, 1.0, -2.0];
-    let pick = |draw: &mut Draw| odd[usize::try_from(draw.next() % odd.len() as u64).unwrap()];
+    let pick = |draw: &mut TestRng| odd[usize::try_from(draw.next() % odd.len() as u64).unwrap()];
     for round in 0..200 {
         let mut query = draw.floats(128);
         if round % 4 == 0 {
@@ -110,7 +110,7 @@ fn what_is_not_finite_is_never_ruled_out_by_accident() {
         let (add_weight, g_err) = (pick(&mut draw), pick(&mut draw));
         let base = table.base() + pick(&mut draw);
         let step = if round % 8 == 0 { pick(&mut draw) } else { table.step() };
-        let scan = Scan { add_weight, g_err, step, base, limit: pick(&mut draw), adds: None };
+        let scan = ScanParams { add_weight, g_err, step, base, limit: pick(&mut draw), adds: None };
         let bytes = block(&mut draw, 128, pick);
         let mask = check_scan(&bytes, &table, &scan);
         assert!(!scan.limit.is_nan() || mask == u32::MAX);
@@ -119,11 +119,11 @@ fn what_is_not_finite_is_never_ruled_out_by_accident() {
 
 #[test]
 fn a_query_of_zeros_leaves_the_constant_parts() {
-    let mut draw = Draw::new(14);
+    let mut draw = TestRng::new(14);
     let table = SignTable::new(&[0.0; 768], false);
-    let bytes = block(&mut draw, 768, Draw::float);
+    let bytes = block(&mut draw, 768, TestRng::float);
     let (step, base) = (table.step(), table.base() + table.error());
-    let scan = Scan { add_weight: 1.0, g_err: 0.0, step, base, limit: 0.0, adds: None };
+    let scan = ScanParams { add_weight: 1.0, g_err: 0.0, step, base, limit: 0.0, adds: None };
     let mask = check_scan(&bytes, &table, &scan);
     let block = SignBlock::new(&bytes, 768).unwrap();
     let wanted = (0..32).map(|v| u32::from(block.factors(v).add <= 0.0) << v).sum::<u32>();
@@ -132,7 +132,7 @@ fn a_query_of_zeros_leaves_the_constant_parts() {
 
 #[test]
 fn sums_of_codes_are_exact() {
-    let mut draw = Draw::new(15);
+    let mut draw = TestRng::new(15);
     for padded in (64..=1536).step_by(64).chain([4096, 16_384]) {
         for bits in 1..=8 {
             // The second query and levels are the largest there are, the third of one sign.
@@ -149,7 +149,7 @@ fn sums_of_codes_are_exact() {
                 for wide in [false, true] {
                     let table = LevelTable::new(&query, bits, wide);
                     check_levels(&table, &levels, bits);
-                    check_signs(&table, &block(&mut draw, padded, Draw::float));
+                    check_signs(&table, &block(&mut draw, padded, TestRng::float));
                 }
             }
         }
@@ -158,8 +158,8 @@ fn sums_of_codes_are_exact() {
 
 fn integers(table: &LevelTable) -> Vec<i64> {
     match &table.query {
-        Integers::I8(query) => query.plain.iter().flat_map(|q| q.0.map(i64::from)).collect(),
-        Integers::I16(query) => query.plain.iter().flat_map(|q| q.0.map(i64::from)).collect(),
+        IntegerQuery::I8(query) => query.plain.iter().flat_map(|q| q.0.map(i64::from)).collect(),
+        IntegerQuery::I16(query) => query.plain.iter().flat_map(|q| q.0.map(i64::from)).collect(),
     }
 }
 
@@ -193,7 +193,7 @@ fn exact(query: &[f32], row: &[f32], term: impl Fn(f64, f64) -> f64) -> (f64, f6
 
 #[test]
 fn exact_sums_are_near_those_of_f64_and_the_same_bits_everywhere() {
-    let mut draw = Draw::new(16);
+    let mut draw = TestRng::new(16);
     let unit = 2_f64.powi(-24);
     for dimension in (0..140).chain([256, 511, 512, 513, 543, 768, 1000, 1536, 16_384]) {
         let (query, row) = (draw.floats(dimension), draw.floats(dimension));
@@ -259,8 +259,8 @@ fn exact_sums_pass_on_what_is_not_finite() {
 /// the fields.
 #[test]
 fn lengths_that_do_not_match_do_not_panic() {
-    let mut draw = Draw::new(17);
-    let bytes = block(&mut draw, 128, Draw::float);
+    let mut draw = TestRng::new(17);
+    let bytes = block(&mut draw, 128, TestRng::float);
     let block = SignBlock::new(&bytes, 128).unwrap();
     for kernels in Kernels::supported() {
         for padded in [0, 4, 60, 64, 192] {

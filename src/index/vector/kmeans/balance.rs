@@ -4,14 +4,18 @@ use std::ops::RangeInclusive;
 
 use super::arithmetic::Mean;
 use super::order::{bisect, order};
-use super::{Centroids, Clusters, Error, Points, Progress, Result, Training};
+use super::{Centroids, Clusters, Error, Points, Result, Training, TrainingProgress};
 
 impl Clusters {
     /// Trains centroids, assigns all rows and builds the clusters, on one thread.
     ///
     /// # Errors
     /// [`ErrorKind::Closed`](crate::error::ErrorKind::Closed) if it was cancelled.
-    pub(crate) fn train(points: Points<'_>, training: &Training, progress: &Progress) -> Result<Self> {
+    pub(crate) fn train(
+        points: Points<'_>,
+        training: &Training,
+        progress: &TrainingProgress,
+    ) -> Result<Self> {
         let centroids = Centroids::train(points, training, progress)?;
         let assignment = centroids.assign(points, progress)?;
         Self::build(points, &centroids, &assignment, training, progress)
@@ -28,7 +32,7 @@ impl Clusters {
         centroids: &Centroids,
         assignment: &[u32],
         training: &Training,
-        progress: &Progress,
+        progress: &TrainingProgress,
     ) -> Result<Self> {
         let known = |cluster: &u32| (*cluster as usize) < centroids.len();
         if assignment.len() != points.rows() || !assignment.iter().all(known) {
@@ -77,7 +81,11 @@ pub(super) fn members(
 }
 
 /// The mean of the rows of each cluster.
-pub(super) fn means(points: Points<'_>, members: &[Vec<u32>], progress: &Progress) -> Result<Vec<f32>> {
+pub(super) fn means(
+    points: Points<'_>,
+    members: &[Vec<u32>],
+    progress: &TrainingProgress,
+) -> Result<Vec<f32>> {
     let mut means = Vec::with_capacity(members.len() * points.dim());
     for members in members {
         means.extend(Mean::of_rows(points, members));
@@ -92,7 +100,7 @@ pub(super) fn bound(
     centroids: &Centroids,
     members: Vec<Vec<u32>>,
     sizes: RangeInclusive<usize>,
-    progress: &Progress,
+    progress: &TrainingProgress,
 ) -> Result<Vec<Vec<u32>>> {
     let members = dissolve(points, centroids, members, *sizes.start(), progress)?;
     split(points, members, *sizes.end(), progress)
@@ -104,7 +112,7 @@ fn dissolve(
     centroids: &Centroids,
     members: Vec<Vec<u32>>,
     least: usize,
-    progress: &Progress,
+    progress: &TrainingProgress,
 ) -> Result<Vec<Vec<u32>>> {
     let largest = members.iter().map(Vec::len).max().unwrap_or(0);
     let least = least.clamp(1, largest.max(1));
@@ -133,7 +141,7 @@ fn split(
     points: Points<'_>,
     members: Vec<Vec<u32>>,
     most: usize,
-    progress: &Progress,
+    progress: &TrainingProgress,
 ) -> Result<Vec<Vec<u32>>> {
     let mut done = Vec::with_capacity(members.len());
     let mut open = members;

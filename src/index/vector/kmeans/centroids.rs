@@ -2,7 +2,7 @@
 
 use super::arithmetic::Mean;
 use super::tile::{LANES, Panels, Tile};
-use super::{Error, Points, Progress, Result};
+use super::{Error, Points, Result, TrainingProgress};
 
 /// Centroids, and which of them is nearest to a row.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ impl Centroids {
     /// # Errors
     /// [`ErrorKind::Internal`](crate::error::ErrorKind::Internal) if the rows have another dimension,
     /// [`ErrorKind::Closed`](crate::error::ErrorKind::Closed) if it was cancelled.
-    pub(crate) fn assign(&self, points: Points<'_>, progress: &Progress) -> Result<Vec<u32>> {
+    pub(crate) fn assign(&self, points: Points<'_>, progress: &TrainingProgress) -> Result<Vec<u32>> {
         self.nearest(points, 0..points.rows(), progress)
     }
 
@@ -46,7 +46,7 @@ impl Centroids {
         &self,
         points: Points<'_>,
         rows: impl ExactSizeIterator<Item = usize>,
-        progress: &Progress,
+        progress: &TrainingProgress,
     ) -> Result<Vec<u32>> {
         if points.dim() != self.dim {
             let (of, found) = (self.dim, points.dim());

@@ -127,7 +127,7 @@ impl Training {
         self.clusters(rows).saturating_mul(self.sample_per_cluster.max(1)).min(rows)
     }
 
-    /// About what [`Progress::done`] comes to for so many rows.
+    /// About what [`TrainingProgress::done`] comes to for so many rows.
     pub(crate) fn work(&self, rows: usize) -> u64 {
         let (clusters, sample) = (self.clusters(rows), self.sample(rows));
         let coarse = train::cells(clusters);
@@ -149,13 +149,13 @@ impl Training {
 
 /// How far the work is, and the word to stop it: shared by whoever works and whoever waits.
 #[derive(Debug, Default)]
-pub(crate) struct Progress {
+pub(crate) struct TrainingProgress {
     cancelled: AtomicBool,
     done: AtomicU64,
     expected: AtomicU64,
 }
 
-impl Progress {
+impl TrainingProgress {
     /// Ends the work with an error within milliseconds.
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);

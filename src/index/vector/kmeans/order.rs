@@ -2,14 +2,14 @@
 //! lie near each other in space near each other on disk.
 
 use super::arithmetic::{Mean, dot, square_distance};
-use super::{Points, Progress, Result};
+use super::{Points, Result, TrainingProgress};
 
 /// How many rows, at most, a direction is found by.
 const DIRECTION_ROWS: usize = 2048;
 const DIRECTION_ROUNDS: usize = 10;
 
 /// An order of the points in which neighbours in space are neighbours.
-pub(super) fn order(points: Points<'_>, progress: &Progress) -> Result<Vec<u32>> {
+pub(super) fn order(points: Points<'_>, progress: &TrainingProgress) -> Result<Vec<u32>> {
     let mut order: Vec<u32> = (0..u32::try_from(points.rows()).unwrap_or(u32::MAX)).collect();
     let mut last = None;
     arrange(points, &mut order, &mut last, progress)?;
@@ -17,7 +17,12 @@ pub(super) fn order(points: Points<'_>, progress: &Progress) -> Result<Vec<u32>>
 }
 
 /// Each half begins at the side that the rows before it ended at.
-fn arrange(points: Points<'_>, rows: &mut [u32], last: &mut Option<u32>, progress: &Progress) -> Result<()> {
+fn arrange(
+    points: Points<'_>,
+    rows: &mut [u32],
+    last: &mut Option<u32>,
+    progress: &TrainingProgress,
+) -> Result<()> {
     progress.advance(0)?;
     if rows.len() > 1 {
         let cut = bisect(points, rows, last.map(|row| points.row(row as usize)));
@@ -33,7 +38,7 @@ fn arrange(points: Points<'_>, rows: &mut [u32], last: &mut Option<u32>, progres
 /// `from` lies on, and says where to cut: where the two sides are most unlike, with at least a quarter of the
 /// rows on each. Rows that cannot be told apart stay in the order of their numbers.
 pub(super) fn bisect(points: Points<'_>, rows: &mut [u32], from: Option<&[f32]>) -> usize {
-    let direction = Direction::of(points, rows);
+    let direction = SplitAxis::of(points, rows);
     let sign = if from.is_some_and(|from| direction.place(from) > 0.0) { -1.0 } else { 1.0 };
     let place = |row: &u32| {
         let place = sign * direction.place(points.row(*row as usize));
@@ -48,12 +53,12 @@ pub(super) fn bisect(points: Points<'_>, rows: &mut [u32], from: Option<&[f32]>)
     cut(&places)
 }
 
-struct Direction {
+struct SplitAxis {
     center: Vec<f32>,
     axis: Vec<f32>,
 }
 
-impl Direction {
+impl SplitAxis {
     /// The axis of the largest sum of absolute deviations, or nearly: each round adds the deviations up,
     /// turned to the side they lie on, until none changes sides. Unlike the axis of largest variance it is
     /// not drawn to a few rows far off.

@@ -32,7 +32,7 @@ fn points(values: &[f32]) -> Points<'_> {
 
 fn train(values: &[f32], cluster_rows: usize) -> Clusters {
     let training = Training::new(cluster_rows, 7);
-    let clusters = Clusters::train(points(values), &training, &Progress::default()).unwrap();
+    let clusters = Clusters::train(points(values), &training, &TrainingProgress::default()).unwrap();
     check(points(values), &training, &clusters);
     clusters
 }
@@ -66,7 +66,7 @@ fn lloyd(points: Points<'_>, count: usize, rounds: usize) -> f64 {
     let mut centroids = Centroids::new(values, points.dim()).unwrap();
     let mut nearest = Vec::new();
     for _ in 0..rounds {
-        nearest = centroids.assign(points, &Progress::default()).unwrap();
+        nearest = centroids.assign(points, &TrainingProgress::default()).unwrap();
         let mut means = vec![Mean::new(points.dim()); count];
         for (row, cluster) in points.iter().zip(&nearest) {
             means[*cluster as usize].add(row);
@@ -95,7 +95,7 @@ fn the_nearest_centroid_is_found_even_far_from_the_origin() {
         let shifted = |values: &[f32]| values.iter().map(|v| v + shift).collect::<Vec<_>>();
         let (values, centers) = (shifted(&clustered(301, 5, 2)), shifted(&centers));
         let centroids = Centroids::new(centers.clone(), DIM).unwrap();
-        let found = centroids.assign(points(&values), &Progress::default()).unwrap();
+        let found = centroids.assign(points(&values), &TrainingProgress::default()).unwrap();
         for (row, cluster) in points(&values).iter().zip(found) {
             let least =
                 points(&centers).iter().map(|c| square_distance(row, c)).fold(f32::INFINITY, f32::min);
@@ -108,7 +108,7 @@ fn the_nearest_centroid_is_found_even_far_from_the_origin() {
 #[test]
 fn ranges_of_rows_can_be_assigned_apart() {
     let values = clustered(1000, 9, 4);
-    let (training, progress) = (Training::new(30, 1), Progress::default());
+    let (training, progress) = (Training::new(30, 1), TrainingProgress::default());
     let centroids = Centroids::train(points(&values), &training, &progress).unwrap();
     let whole = centroids.assign(points(&values), &progress).unwrap();
     let halves = std::thread::scope(|scope| {
@@ -129,7 +129,8 @@ fn a_seed_determines_every_bit() {
     let clusters: Vec<u8> = one.assignment.iter().flat_map(|cluster| cluster.to_le_bytes()).collect();
     let checksums = (crate::codec::checksum(&bytes), crate::codec::checksum(&clusters));
     assert_eq!(checksums, (14_450_625_471_475_467_932, 5_334_424_165_684_282_698));
-    let other = Clusters::train(points(&values), &Training::new(60, 8), &Progress::default()).unwrap();
+    let other =
+        Clusters::train(points(&values), &Training::new(60, 8), &TrainingProgress::default()).unwrap();
     assert_ne!(one, other);
 }
 
@@ -176,7 +177,7 @@ fn few_rows_make_one_cluster_and_none_make_none() {
     train(&values, 2);
     // As little work as can be asked for.
     let training = Training { sample_per_cluster: 0, iterations: 0, refinements: 0, ..Training::new(10, 1) };
-    let clusters = Clusters::train(points(&values), &training, &Progress::default()).unwrap();
+    let clusters = Clusters::train(points(&values), &training, &TrainingProgress::default()).unwrap();
     check(points(&values), &training, &clusters);
 }
 
@@ -196,7 +197,7 @@ fn large_values_and_far_rows_do_no_harm() {
 #[test]
 fn work_is_counted_and_can_be_cancelled() {
     let values = clustered(4000, 30, 11);
-    let (training, progress) = (Training::new(40, 2), Progress::default());
+    let (training, progress) = (Training::new(40, 2), TrainingProgress::default());
     Clusters::train(points(&values), &training, &progress).unwrap();
     let (done, work) = (progress.done(), training.work(4000));
     assert!(done > work / 2 && done < 2 * work, "{done} of {work}");
@@ -212,12 +213,12 @@ fn what_does_not_fit_is_an_error() {
     assert!(Points::new(&[], 0).is_err());
     let (values, other) = ([0.0; 6], [0.0; 8]);
     let centroids = Centroids::new(values.to_vec(), 3).unwrap();
-    assert!(centroids.assign(Points::new(&other, 4).unwrap(), &Progress::default()).is_err());
+    assert!(centroids.assign(Points::new(&other, 4).unwrap(), &TrainingProgress::default()).is_err());
     assert!(points(&[0.0; DIM]).row(1).is_empty());
     for assignment in [&[0, 1][..], &[0, 2], &[0]] {
         let rows = Points::new(&values, 3).unwrap();
         let training = Training::new(1, 0);
-        let built = Clusters::build(rows, &centroids, assignment, &training, &Progress::default());
+        let built = Clusters::build(rows, &centroids, assignment, &training, &TrainingProgress::default());
         assert_eq!(built.is_ok(), assignment == [0, 1]);
     }
 }

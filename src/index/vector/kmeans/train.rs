@@ -5,7 +5,7 @@
 
 use super::arithmetic::{Mean, square_distance};
 use super::balance::{bound, means, members};
-use super::{Centroids, Points, Progress, Result, Training};
+use super::{Centroids, Points, Result, Training, TrainingProgress};
 use crate::index::vector::random::Random;
 
 /// Up to so many clusters, one level does.
@@ -27,12 +27,16 @@ impl Centroids {
     ///
     /// # Errors
     /// [`ErrorKind::Closed`](crate::error::ErrorKind::Closed) if it was cancelled.
-    pub(crate) fn train(points: Points<'_>, training: &Training, progress: &Progress) -> Result<Self> {
+    pub(crate) fn train(
+        points: Points<'_>,
+        training: &Training,
+        progress: &TrainingProgress,
+    ) -> Result<Self> {
         let mut random = Random::new(training.seed);
         let clusters = training.clusters(points.rows());
         let all = 0..u32::try_from(points.rows()).unwrap_or(u32::MAX);
         let rows = random.sample(all.into_iter(), training.sample(points.rows()));
-        let mut run = Run { points, iterations: training.iterations.max(1), random, progress };
+        let mut run = Trainer { points, iterations: training.iterations.max(1), random, progress };
         let centroids = match cells(clusters) {
             1 => run.place(&rows, clusters)?.0,
             cells => run.two_levels(&rows, clusters, cells)?,
@@ -42,14 +46,14 @@ impl Centroids {
     }
 }
 
-struct Run<'a> {
+struct Trainer<'a> {
     points: Points<'a>,
     iterations: usize,
     random: Random,
-    progress: &'a Progress,
+    progress: &'a TrainingProgress,
 }
 
-impl Run<'_> {
+impl Trainer<'_> {
     fn two_levels(&mut self, rows: &[u32], clusters: usize, cells: usize) -> Result<Centroids> {
         let (coarse, nearest) = self.place(rows, cells)?;
         let members = members(rows.iter().copied(), &nearest, coarse.len());

@@ -19,7 +19,7 @@ mod step;
 
 use half::f16;
 
-use step::{Steps, level, level_f32, shifted};
+use step::{StepSearch, level, level_f32, shifted};
 
 /// Independent sums in f64: what two of the widest registers of AVX2 hold.
 const LANES: usize = 8;
@@ -66,7 +66,7 @@ pub(crate) struct Code {
 
 /// What is known of a residual besides its components in f32.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct ResidualTerms {
     /// For [`Form::Dot`]: its inner product with the centroid, which may be far less than their lengths allow.
     pub(crate) product: f64,
     /// The deviation of its components along any direction.
@@ -79,7 +79,7 @@ pub(crate) struct Quantizer {
     padded: usize,
     bits: u8,
     form: Form,
-    steps: Steps,
+    steps: StepSearch,
 }
 
 impl Quantizer {
@@ -87,7 +87,7 @@ impl Quantizer {
     pub(crate) fn new(padded: usize, bits: u8, form: Form) -> Self {
         debug_assert!(padded > 0 && padded.is_multiple_of(64) && (1..=8).contains(&bits), "{padded}, {bits}");
         let bits = bits.clamp(1, 8);
-        Self { padded, bits, form, steps: Steps::new(padded, (1 << (bits - 1)) - 1) }
+        Self { padded, bits, form, steps: StepSearch::new(padded, (1 << (bits - 1)) - 1) }
     }
 
     pub(crate) fn padded(&self) -> usize {
@@ -105,11 +105,11 @@ impl Quantizer {
 
     /// Encodes a rotated residual. `centroid` is that of its cluster, rotated: less the mean of the index like
     /// the residual for [`Form::L2`], whole for [`Form::Dot`].
-    pub(crate) fn encode(&self, residual: &[f32], centroid: &[f32], known: Known, out: &mut Code) {
+    pub(crate) fn encode(&self, residual: &[f32], centroid: &[f32], known: ResidualTerms, out: &mut Code) {
         debug_assert_eq!((residual.len(), centroid.len()), (self.padded, self.padded), "dimensions");
         out.signs.resize(self.padded / 8, 0);
         out.levels.resize(self.padded, 0);
-        let size = Size::of(residual);
+        let size = ResidualNorms::of(residual);
         let length = size.square.sqrt();
         let (scale, step) = if length < LENGTH_MIN {
             (0.0, 0.0)
@@ -124,7 +124,7 @@ impl Quantizer {
         };
         out.base = narrow(base);
         let (coarse, fine) = lanes.projections(&size, self.padded);
-        let given = Given { square: size.square, base, noise: known.noise };
+        let given = FactorInputs { square: size.square, base, noise: known.noise };
         out.coarse = self.factors(given, &coarse, |mul| {
             f64::from(f16::from_f64(mul.clamp(f16::MIN.into(), f16::MAX.into())))
         });
@@ -132,8 +132,8 @@ impl Quantizer {
     }
 
     /// Writes signs and levels, and sums what the factors need.
-    fn write(&self, residual: &[f32], centroid: &[f32], step: f32, out: &mut Code) -> Lanes {
-        let mut lanes = Lanes::default();
+    fn write(&self, residual: &[f32], centroid: &[f32], step: f32, out: &mut Code) -> ProjectionSums {
+        let mut lanes = ProjectionSums::default();
         let inputs = residual.as_chunks::<LANES>().0.iter().zip(centroid.as_chunks::<LANES>().0);
         let outputs = out.signs.iter_mut().zip(out.levels.as_chunks_mut::<LANES>().0);
         for ((residual, centroid), (signs, levels)) in inputs.zip(outputs) {
@@ -143,8 +143,8 @@ impl Quantizer {
         lanes
     }
 
-    fn factors(&self, given: Given, code: &Projection, stored: impl Fn(f64) -> f64) -> Factors {
-        let Given { square, base, noise } = given;
+    fn factors(&self, given: FactorInputs, code: &Projection, stored: impl Fn(f64) -> f64) -> Factors {
+        let FactorInputs { square, base, noise } = given;
         let times = match self.form {
             Form::L2 => 2.0,
             Form::Dot => 1.0,
@@ -177,13 +177,13 @@ pub(crate) fn f16_up(value: f32) -> f16 {
 
 /// What a residual is without a code: the square of its length, the sum of its magnitudes, and the largest.
 #[derive(Clone, Copy, Debug)]
-struct Size {
+struct ResidualNorms {
     square: f64,
     sum: f64,
     largest: f32,
 }
 
-impl Size {
+impl ResidualNorms {
     fn of(residual: &[f32]) -> Self {
         let (mut squares, mut sums, mut largest) = ([0.0; LANES], [0.0; LANES], [0.0_f32; LANES]);
         for chunk in residual.as_chunks::<LANES>().0 {
@@ -201,9 +201,9 @@ impl Size {
     }
 }
 
-/// What both factors of a residual are made of: the square of its length, [`Code::base`], and [`Known::noise`].
+/// What both factors of a residual are made of: the square of its length, [`Code::base`], and [`ResidualTerms::noise`].
 #[derive(Clone, Copy, Debug)]
-struct Given {
+struct FactorInputs {
     square: f64,
     base: f64,
     noise: f64,
@@ -219,14 +219,14 @@ struct Projection {
 
 /// The sums of the fine code's [`Projection`], and Σ ±c for the coarse one.
 #[derive(Debug, Default)]
-struct Lanes {
+struct ProjectionSums {
     along: [f64; LANES],
     square: [f64; LANES],
     centroid: [f64; LANES],
     centroid_signs: [f64; LANES],
 }
 
-impl Lanes {
+impl ProjectionSums {
     /// Adds some dimensions, and returns the low bits of their code.
     #[inline]
     fn add(&mut self, residual: &[f32; LANES], centroid: &[f32; LANES], step: f32, top: u8) -> [u8; LANES] {
@@ -249,7 +249,7 @@ impl Lanes {
     }
 
     /// Of the signs alone, y = ±½, and of the whole code.
-    fn projections(&self, size: &Size, padded: usize) -> (Projection, Projection) {
+    fn projections(&self, size: &ResidualNorms, padded: usize) -> (Projection, Projection) {
         let total = |lanes: &[f64; LANES]| lanes.iter().sum::<f64>();
         let coarse = Projection {
             along: size.sum / 2.0,
@@ -286,7 +286,7 @@ fn as_f64(dimension: usize) -> f64 {
 #[expect(clippy::float_cmp, reason = "what is exact is compared exactly")]
 #[expect(clippy::many_single_char_names, reason = "they are those of the formulas")]
 mod tests {
-    use super::reference::{Estimate, Relation, Stage, direction, estimate, known, truth};
+    use super::reference::{Estimate, ExactRelation, Stage, direction, estimate, known, truth};
     use super::*;
     use crate::index::vector::random::Random;
 
@@ -325,7 +325,7 @@ mod tests {
             let (r, c) = (vector(&mut random, padded, 0.6), vector(&mut random, padded, 2.0));
             let code = encoded(&quantizer, &r, &c);
             assert_eq!((code.signs.len(), code.levels.len()), (padded / 8, padded));
-            for (stage, factors) in [(Stage::Coarse, code.coarse), (Stage::Fine, code.fine)] {
+            for (stage, factors) in [(Stage::Coarse, code.coarse), (Stage::FineFactors, code.fine)] {
                 let y: Vec<f32> = direction(&code, bits, stage).iter().map(|y| *y as f32).collect();
                 assert!(y.iter().zip(&r).all(|(y, r)| y.signum() == r.signum()));
                 let (n, a, g, h) = (dot(&r, &r), dot(&r, &y), dot(&y, &y), dot(&c, &y));
@@ -369,8 +369,8 @@ mod tests {
                 let code = encoded(&Quantizer::new(128, bits, form), &r, &c);
                 assert_eq!((code.coarse, code.fine), (Factors::default(), Factors::default()));
                 assert_eq!((&code.signs[..], &code.levels[..]), (&[255; 16][..], &[0; 128][..]));
-                let relation = Relation::new(form, &q, &c);
-                for stage in [Stage::Coarse, Stage::Fine] {
+                let relation = ExactRelation::new(form, &q, &c);
+                for stage in [Stage::Coarse, Stage::FineFactors] {
                     let found = estimate(&code, bits, stage, &relation, &q);
                     assert!((found.est - truth(form, &r, &c, &q)).abs() < 1e-12);
                     assert_eq!(found.std, 0.0);
@@ -403,8 +403,8 @@ mod tests {
                     let (r, c) = (vector(&mut random, 64, scale), vector(&mut random, 64, 2.0 * scale));
                     let q = vector(&mut random, 64, 2.0 * scale);
                     let code = encoded(&quantizer, &r, &c);
-                    let relation = Relation::new(form, &q, &c);
-                    for stage in [Stage::Coarse, Stage::Fine] {
+                    let relation = ExactRelation::new(form, &q, &c);
+                    for stage in [Stage::Coarse, Stage::FineFactors] {
                         let Estimate { est, std } = estimate(&code, bits, stage, &relation, &q);
                         // The sum is rounded to the f32 that a factor is.
                         let rounding = 1e-6 * scale * scale + 1e-44;
@@ -438,7 +438,7 @@ mod tests {
         let mut code = encoded(&Quantizer::new(128, 8, Form::Dot), &[-1.0; 128], &[1.0; 128]);
         let mut r = vector(&mut random, 64, 1.0);
         (r[0], r[1], r[9]) = (-0.0, 0.0, -0.5);
-        quantizer.encode(&r, &[0.0; 64], Known::default(), &mut code);
+        quantizer.encode(&r, &[0.0; 64], ResidualTerms::default(), &mut code);
         assert_eq!(code.signs[0] & 3, 3);
         assert_eq!(code.signs[1] & 2, 0);
         let fresh = encoded(&quantizer, &r, &[0.0; 64]);

@@ -1,6 +1,6 @@
 //! The estimates as the formulas say, in f64: what kernels are compared with.
 
-use super::{Code, Factors, Form, Known, Quantizer};
+use super::{Code, Factors, Form, Quantizer, ResidualTerms};
 
 /// Which part of a code an estimate is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,18 +8,18 @@ pub(crate) enum Stage {
     /// The signs.
     Coarse,
     /// Signs and levels.
-    Fine,
+    FineFactors,
 }
 
 /// What a query is to a cluster.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Relation {
+pub(crate) struct ExactRelation {
     pub(crate) add: f64,
     pub(crate) weight: f64,
     pub(crate) err: f64,
 }
 
-impl Relation {
+impl ExactRelation {
     /// Query and centroid are rotated; for [`Form::L2`] less the mean of the index, for [`Form::Dot`] whole.
     pub(crate) fn new(form: Form, query: &[f32], centroid: &[f32]) -> Self {
         let sum = |f: &dyn Fn(f64, f64) -> f64| {
@@ -63,7 +63,7 @@ pub(crate) fn direction(code: &Code, bits: u8, stage: Stage) -> Vec<f64> {
     let middle = f64::from((1_u32 << bits) - 1) / 2.0;
     let one = |(i, e): (usize, &u8)| match stage {
         Stage::Coarse => f64::from(sign(code, i)) - 0.5,
-        Stage::Fine => f64::from((u32::from(sign(code, i)) << (bits - 1)) + u32::from(*e)) - middle,
+        Stage::FineFactors => f64::from((u32::from(sign(code, i)) << (bits - 1)) + u32::from(*e)) - middle,
     };
     code.levels.iter().enumerate().map(one).collect()
 }
@@ -73,22 +73,28 @@ fn sign(code: &Code, dimension: usize) -> u8 {
 }
 
 /// What is known of a residual whose components are exact.
-pub(crate) fn known(residual: &[f32], centroid: &[f32]) -> Known {
+pub(crate) fn known(residual: &[f32], centroid: &[f32]) -> ResidualTerms {
     let product = residual.iter().zip(centroid).map(|(r, c)| f64::from(*r) * f64::from(*c)).sum();
-    Known { product, noise: 0.0 }
+    ResidualTerms { product, noise: 0.0 }
 }
 
-/// What the code says of the vector's distance from the query; see [`Relation::new`] for what is passed.
-pub(crate) fn estimate(code: &Code, bits: u8, stage: Stage, relation: &Relation, query: &[f32]) -> Estimate {
+/// What the code says of the vector's distance from the query; see [`ExactRelation::new`] for what is passed.
+pub(crate) fn estimate(
+    code: &Code,
+    bits: u8,
+    stage: Stage,
+    relation: &ExactRelation,
+    query: &[f32],
+) -> Estimate {
     let direction = direction(code, bits, stage);
     combine(code, stage, relation, direction.iter().zip(query).map(|(y, q)| y * f64::from(*q)).sum())
 }
 
 /// The estimate of a code, given ⟨y,q⟩.
-pub(crate) fn combine(code: &Code, stage: Stage, relation: &Relation, direction_dot: f64) -> Estimate {
+pub(crate) fn combine(code: &Code, stage: Stage, relation: &ExactRelation, direction_dot: f64) -> Estimate {
     let Factors { add, mul, err } = match stage {
         Stage::Coarse => code.coarse,
-        Stage::Fine => code.fine,
+        Stage::FineFactors => code.fine,
     };
     let est = relation.add + relation.weight * f64::from(add) + f64::from(mul) * direction_dot;
     Estimate { est, std: f64::from(err) * relation.err }
@@ -161,7 +167,7 @@ mod tests {
                         // A query lies around the centroid where distances are asked for.
                         let query = if form == Form::L2 { plus(&vector, &mean) } else { vector };
                         let query = rotated(&rotation, &query);
-                        (Relation::new(form, &query, &c), query)
+                        (ExactRelation::new(form, &query, &c), query)
                     })
                     .collect();
                 for _ in 0..50 {
@@ -209,7 +215,7 @@ mod tests {
     fn errors_are_normal(dimension: usize) {
         for scene in [L2, FAR_L2, DOT, FAR_DOT] {
             for bits in [1, 2, 5, 8] {
-                let errors = Errors::of(scene, dimension, bits, Stage::Fine);
+                let errors = Errors::of(scene, dimension, bits, Stage::FineFactors);
                 errors.assert_normal(&format!("{scene:?}, {dimension} dimensions, {bits} bits"));
             }
             let errors = Errors::of(scene, dimension, 4, Stage::Coarse);
@@ -256,11 +262,12 @@ mod tests {
         for bits in 1..=8 {
             let mut code = Code::default();
             Quantizer::new(128, bits, Form::L2).encode(&r, &c, known(&r, &c), &mut code);
-            let relation = Relation::new(Form::L2, &q, &c);
+            let relation = ExactRelation::new(Form::L2, &q, &c);
             let middle = f64::from((1_u32 << bits) - 1) / 2.0;
             let coarse = combine(&code, Stage::Coarse, &relation, sign_dot(&code, &q) - 0.5 * sum);
-            let fine = combine(&code, Stage::Fine, &relation, code_dot(&code, bits, &q) - middle * sum);
-            for (stage, one) in [(Stage::Coarse, coarse), (Stage::Fine, fine)] {
+            let fine =
+                combine(&code, Stage::FineFactors, &relation, code_dot(&code, bits, &q) - middle * sum);
+            for (stage, one) in [(Stage::Coarse, coarse), (Stage::FineFactors, fine)] {
                 let other = estimate(&code, bits, stage, &relation, &q);
                 assert!((one.est - other.est).abs() <= 1e-9 * one.est.abs().max(relation.add), "{bits}");
                 assert_eq!(one.std, other.std);

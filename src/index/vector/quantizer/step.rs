@@ -20,14 +20,14 @@ const CANDIDATES: usize = AROUND_TYPICAL.len() + BELOW_CLIPPING.len();
 
 /// Finds steps for vectors of one dimension and number of bits.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Steps {
+pub(super) struct StepSearch {
     /// The largest level: 2^(bits−1) − 1.
     top: u8,
     /// The best step of random unit vectors, on average.
     typical: f32,
 }
 
-impl Steps {
+impl StepSearch {
     /// Measures the typical step on random vectors, the same ones every time.
     pub(super) fn new(padded: usize, top: u8) -> Self {
         let mut steps = Self { top, typical: 0.0 };
@@ -212,7 +212,7 @@ mod tests {
         for padded in [64, 128, 768] {
             let mut random = Random::new(3);
             for (top, allowed) in allowed {
-                let steps = Steps::new(padded, top);
+                let steps = StepSearch::new(padded, top);
                 let (mut found, mut best) = (0.0, 0.0);
                 for _ in 0..(if padded == 768 { 3 } else { 12 }) {
                     let vector = direction(&mut random, padded);
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn the_scale_of_a_vector_does_not_matter() {
         let vector = direction(&mut Random::new(4), 128);
-        let steps = Steps::new(128, 15);
+        let steps = StepSearch::new(128, 15);
         let step = steps.choose(&vector, 1.0, largest(&vector));
         for scale in [2_f32.powi(-90), 2_f32.powi(-10), 2_f32.powi(100)] {
             let scaled: Vec<f32> = vector.iter().map(|x| x * scale).collect();

@@ -12,7 +12,7 @@
 
 use roaring::RoaringBitmap;
 
-use super::curve::Curve;
+use super::curve::RecallCurve;
 use super::record::length;
 use super::space::Space;
 use crate::cache::Span;
@@ -29,7 +29,7 @@ pub(super) const OWNERS: u32 = 1 << 16;
 
 /// A record of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Entry {
+pub(super) struct RecordEntry {
     pub(super) cluster: u32,
     pub(super) rows: u32,
     /// The first of its rows, if they are a run.
@@ -42,15 +42,15 @@ pub(super) struct Entry {
 
 /// What the section holds.
 #[derive(Debug, Default)]
-pub(super) struct Section {
-    pub(super) entries: Vec<Entry>,
+pub(super) struct IndexSection {
+    pub(super) entries: Vec<RecordEntry>,
     pub(super) loose: RoaringBitmap,
     /// Where the owners of each [`OWNERS`] rows lie; none where no record lists its rows.
     pub(super) owners: Vec<Span>,
-    pub(super) curve: Curve,
+    pub(super) curve: RecallCurve,
 }
 
-impl Entry {
+impl RecordEntry {
     pub(super) fn is_listed(&self) -> bool {
         self.first.is_none()
     }
@@ -105,7 +105,7 @@ pub(super) fn owners<'a>(
     rows.filter_map(of).filter(|owner| *owner != NOBODY).map(|owner| owner as usize)
 }
 
-impl Section {
+impl IndexSection {
     pub(super) fn encode(&self, rows: usize) -> Vec<u8> {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
         let mut out = Vec::new();
@@ -169,8 +169,14 @@ impl Section {
         for _ in 0..count {
             let (cluster, held, first, codes) = (reader.u32()?, reader.u32()?, reader.u32()?, reader.u32()?);
             let first = Some(first).filter(|first| *first != LISTED);
-            let entry =
-                Entry { cluster, rows: held, first, codes, offset: reader.u64()?, checksum: reader.u64()? };
+            let entry = RecordEntry {
+                cluster,
+                rows: held,
+                first,
+                codes,
+                offset: reader.u64()?,
+                checksum: reader.u64()?,
+            };
             let inside = entry.offset.checked_add(entry.bytes(space)).is_some_and(|end| end <= size);
             let run = first.is_none_or(|first| first.checked_add(held).is_some_and(|end| end <= rows));
             let follows = section.entries.last().is_none_or(|last| last.cluster <= cluster)
@@ -181,7 +187,7 @@ impl Section {
             }
             section.entries.push(entry);
         }
-        section.curve = Curve::decode(&mut reader)?;
+        section.curve = RecallCurve::decode(&mut reader)?;
         reader.end()?;
         Ok(section)
     }

@@ -27,12 +27,12 @@ pub(crate) struct CentroidsMeta {
 
 /// A set with its name.
 #[derive(Clone, Debug)]
-pub(crate) struct Named {
+pub(crate) struct NamedCentroids {
     pub(crate) meta: CentroidsMeta,
     pub(crate) set: Arc<CentroidSet>,
 }
 
-impl Named {
+impl NamedCentroids {
     /// Reads the set that `blob` holds, or finds it in use. One round trip.
     pub(crate) async fn load(
         env: &Env,
@@ -65,20 +65,24 @@ mod tests {
 
     use super::*;
     use crate::cache::BlockCache;
-    use crate::index::vector::{Coded, Progress, train};
+    use crate::index::vector::{DistinctVectors, TrainingProgress, train};
     use crate::storage::{MemoryBackend, ObjectKey, PutMode, StorageBackend};
 
     #[tokio::test]
     async fn those_who_load_a_set_together_hold_the_same() -> Result<()> {
-        let coded =
-            Coded { dimension: 2, values: vec![1.0, 2.0, 3.0, 4.0], rows: vec![0, 1], ..Coded::default() };
-        let set = train(Metric::L2Squared, 5, &coded, &mut || 1, &Progress::default())?;
+        let coded = DistinctVectors {
+            dimension: 2,
+            values: vec![1.0, 2.0, 3.0, 4.0],
+            rows: vec![0, 1],
+            ..DistinctVectors::default()
+        };
+        let set = train(Metric::L2Squared, 5, &coded, &mut || 1, &TrainingProgress::default())?;
         let (backend, key, bytes) = (Arc::new(MemoryBackend::new()), ObjectKey::new("set")?, set.encode());
         let meta = CentroidsMeta { id: Uuid::nil(), size: bytes.len() as u64, trained: set.trained() };
         backend.put(&key, bytes, PutMode::Create).await?;
         let blob = Blob::new(backend, BlockCache::off(), key, meta.size);
         let (env, shared) = (Env::current()?, Shared::default());
-        let load = || Named::load(&env, &blob, &shared, meta, (Metric::L2Squared, 2));
+        let load = || NamedCentroids::load(&env, &blob, &shared, meta, (Metric::L2Squared, 2));
         let (one, other) = try_join(load(), load()).await?;
         assert!(Arc::ptr_eq(&one.set, &other.set));
         assert!(Arc::ptr_eq(&one.set, &load().await?.set));

@@ -12,7 +12,7 @@ pub(super) const COPIES_MIN: usize = 128;
 
 /// The vectors of a column of a segment, as the metric compares them, each once, and the rows they are of.
 #[derive(Debug, Default)]
-pub(crate) struct Coded {
+pub(crate) struct DistinctVectors {
     pub(crate) dimension: usize,
     pub(crate) values: Vec<f32>,
     /// The first row of each.
@@ -21,7 +21,7 @@ pub(crate) struct Coded {
     pub(crate) copies: Vec<(u32, u32)>,
 }
 
-impl Coded {
+impl DistinctVectors {
     /// How many rows have a vector.
     pub(crate) fn len(&self) -> usize {
         self.rows.len() + self.copies.len()
@@ -44,13 +44,13 @@ impl Coded {
 
 /// Finds vectors that were seen before, bit by bit.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct CopyFinder {
     /// By the checksum of the components, the number of the first that has it.
     first: HashMap<u64, u32>,
     bytes: Vec<u8>,
 }
 
-impl Seen {
+impl CopyFinder {
     /// The number of the vector with these components, if it is the first that has their checksum: whether they are
     /// the same is for the caller to see. What has none takes `number`.
     pub(crate) fn find(&mut self, components: &[f32], number: u32) -> Option<u32> {

@@ -13,11 +13,13 @@ use std::collections::BinaryHeap;
 use std::mem;
 use std::sync::OnceLock;
 
-use super::centroids::CentroidSet;
-use super::kernels::{ADDS_LEN, BLOCK_VECTORS, Kernels, LevelTable, Scan, SignTable, kernels, prefetch};
-use super::quantizer::Form;
-use super::record::Record;
-use super::space::{Space, narrow, power_of_two};
+use crate::index::vector::centroids::CentroidSet;
+use crate::index::vector::kernels::{
+    ADDS_LEN, BLOCK_VECTORS, Kernels, LevelTable, ScanParams, SignTable, kernels, prefetch,
+};
+use crate::index::vector::quantizer::Form;
+use crate::index::vector::record::ClusterRecord;
+use crate::index::vector::space::{Space, narrow, power_of_two};
 use crate::types::Metric;
 
 /// How many standard deviations an estimate is given: 2.5 misses 0.6 % of the true neighbours at the border.
@@ -42,7 +44,7 @@ const CANCELLED: f64 = 1e-4;
 
 /// A query vector in the space of a centroid set.
 #[derive(Debug)]
-pub(crate) struct Query {
+pub(crate) struct VectorQuery {
     kernels: &'static Kernels,
     form: Form,
     bits: u32,
@@ -56,15 +58,15 @@ pub(crate) struct Query {
     /// Less the origin of the space, rotated, in the scale of `unit`.
     inner: Vec<f32>,
     unit: f64,
-    narrow: Tables,
-    wide: OnceLock<Tables>,
+    narrow: QueryTables,
+    wide: OnceLock<QueryTables>,
     /// How near each cluster is.
     scores: Vec<f32>,
 }
 
 /// A rotated vector in the two forms that kernels read.
 #[derive(Debug)]
-struct Tables {
+struct QueryTables {
     signs: SignTable,
     levels: LevelTable,
     /// What 1 stands for in them.
@@ -73,7 +75,7 @@ struct Tables {
 
 /// What a query is to one cluster: see [`super::quantizer::Factors`].
 #[derive(Clone, Copy, Debug)]
-struct Relation {
+struct ClusterRelation {
     add: f64,
     weight: f64,
     err: f64,
@@ -81,7 +83,7 @@ struct Relation {
 
 /// A row that may be among the nearest, with what is known of its distance.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Candidate {
+pub(crate) struct RowCandidate {
     pub(crate) lower: f64,
     pub(crate) estimate: f64,
     pub(crate) row: u32,
@@ -93,18 +95,18 @@ pub(crate) struct Candidate {
 pub(crate) struct Shortlist {
     limit: usize,
     /// The k least upper bounds, the greatest on top.
-    uppers: BinaryHeap<Ordered>,
-    candidates: Vec<Candidate>,
+    uppers: BinaryHeap<TotalF64>,
+    candidates: Vec<RowCandidate>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Ordered(f64);
+struct TotalF64(f64);
 
 /// Which rows of a segment may be found: all, or those whose bit is set.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Allowed<'a>(pub(crate) Option<&'a [u64]>);
+pub(crate) struct AllowedRows<'a>(pub(crate) Option<&'a [u64]>);
 
-impl Query {
+impl VectorQuery {
     /// A query of the column's dimension.
     pub(crate) fn new(set: &CentroidSet, metric: Metric, vector: &[f32]) -> Self {
         let space = set.space();
@@ -123,7 +125,7 @@ impl Query {
             bits,
             length: square(&centred).sqrt(),
             square: square(&exact),
-            narrow: Tables::new(&inner, bits, false, unit),
+            narrow: QueryTables::new(&inner, bits, false, unit),
             wide: OnceLock::new(),
             exact,
             vector,
@@ -138,12 +140,12 @@ impl Query {
         &self.scores
     }
 
-    fn relation(&self, set: &CentroidSet, cluster: usize) -> Relation {
+    fn relation(&self, set: &CentroidSet, cluster: usize) -> ClusterRelation {
         let (kernels, centroid) = (self.kernels, set.centroid(cluster));
         match self.form {
             Form::L2 => {
                 let add = kernels.wide_l2(&self.vector, centroid);
-                Relation { add, weight: 1.0, err: add.sqrt() }
+                ClusterRelation { add, weight: 1.0, err: add.sqrt() }
             }
             Form::Dot => {
                 let (product, length) = (kernels.wide_dot(&self.vector, centroid), set.square(cluster));
@@ -152,7 +154,7 @@ impl Query {
                 if rest < CANCELLED * self.square {
                     rest = square(&self.away(centroid, weight));
                 }
-                Relation { add: -product, weight, err: rest.sqrt() }
+                ClusterRelation { add: -product, weight, err: rest.sqrt() }
             }
         }
     }
@@ -163,7 +165,7 @@ impl Query {
     }
 
     /// The tables of what leads from a cluster to the query, for that cluster.
-    fn away_tables(&self, set: &CentroidSet, cluster: usize, relation: &mut Relation) -> Tables {
+    fn away_tables(&self, set: &CentroidSet, cluster: usize, relation: &mut ClusterRelation) -> QueryTables {
         let away = self.away(set.centroid(cluster), relation.weight);
         if self.form == Form::L2 {
             // The query as it is before it is rounded.
@@ -173,11 +175,11 @@ impl Query {
         let (space, unit) = (set.space(), unit(&away));
         let mut inner = vec![0.0; space.padded()];
         space.rotated(away.into_iter(), unit.recip(), &mut Vec::new(), &mut inner);
-        Tables::new(&inner, self.bits, false, unit)
+        QueryTables::new(&inner, self.bits, false, unit)
     }
 
-    fn wide(&self) -> &Tables {
-        self.wide.get_or_init(|| Tables::new(&self.inner, self.bits, true, self.unit))
+    fn wide(&self) -> &QueryTables {
+        self.wide.get_or_init(|| QueryTables::new(&self.inner, self.bits, true, self.unit))
     }
 
     /// Scores the vectors of a cluster. `first` is the row of its first vector, if it does not list its rows.
@@ -185,9 +187,9 @@ impl Query {
         &self,
         set: &CentroidSet,
         cluster: usize,
-        record: &Record<'_>,
+        record: &ClusterRecord<'_>,
         first: u32,
-        allowed: Allowed<'_>,
+        allowed: AllowedRows<'_>,
         list: &mut Shortlist,
     ) {
         let mut relation = self.relation(set, cluster);
@@ -205,7 +207,7 @@ impl Query {
             self.wide()
         };
         let scale = record.scale();
-        let visit = Visit {
+        let visit = ClusterScan {
             kernels: self.kernels,
             cluster: u32::try_from(cluster).unwrap_or(u32::MAX),
             tables,
@@ -231,7 +233,7 @@ impl Query {
     }
 }
 
-impl Tables {
+impl QueryTables {
     fn new(inner: &[f32], bits: u32, wide: bool, unit: f64) -> Self {
         Self { signs: SignTable::new(inner, wide), levels: LevelTable::new(inner, bits, wide), unit }
     }
@@ -253,25 +255,25 @@ fn square(components: &[f64]) -> f64 {
 }
 
 /// A query at a cluster.
-struct Visit<'a> {
+struct ClusterScan<'a> {
     kernels: &'static Kernels,
     cluster: u32,
-    tables: &'a Tables,
+    tables: &'a QueryTables,
     /// Whether the tables are of what leads from the cluster to the query.
     apart: bool,
-    relation: Relation,
+    relation: ClusterRelation,
     /// What brings lengths to the scale of the record.
     scale: f64,
     /// What brings squares back from it.
     back: f64,
     /// What 1 stands for in the tables, in that scale.
     unit: f64,
-    record: &'a Record<'a>,
+    record: &'a ClusterRecord<'a>,
     first: u32,
-    allowed: Allowed<'a>,
+    allowed: AllowedRows<'a>,
 }
 
-impl Visit<'_> {
+impl ClusterScan<'_> {
     /// Stage one: the vectors of some blocks, as bits, that may be nearer than the threshold.
     fn scan(&self, first: usize, threshold: f64) -> [u32; AHEAD] {
         let mut wanted: [u32; AHEAD] = std::array::from_fn(|at| self.wanted(first + at));
@@ -279,13 +281,13 @@ impl Visit<'_> {
         let to = AHEAD - wanted.iter().rev().take_while(|wanted| **wanted == 0).count();
         let Some(wanted_here) = wanted.get_mut(from..to) else { return wanted };
         let blocks = first + from..first + to;
-        let (Relation { add, weight, err }, signs) = (self.relation, &self.tables.signs);
+        let (ClusterRelation { add, weight, err }, signs) = (self.relation, &self.tables.signs);
         let base = f64::from(signs.base()) + DEVIATIONS_OF_SIGNS * f64::from(signs.error());
         let adds = self.apart.then(|| self.record.bases(blocks.clone()));
         let limit = (threshold - add + ROUNDING_WIDE * (threshold.abs() + add.abs())) / self.back;
         // Beside what the code leaves open, what the other sums are rounded by is nothing.
         let rounded = limit.abs() + weight.abs() * largest(adds.unwrap_or_default());
-        let scan = Scan {
+        let scan = ScanParams {
             add_weight: narrow(weight),
             g_err: narrow(DEVIATIONS_OF_SIGNS * err * self.scale),
             step: narrow(f64::from(signs.step()) * self.unit),
@@ -323,7 +325,7 @@ impl Visit<'_> {
         let Some(block) = self.record.block(vector / BLOCK_VECTORS) else { return };
         let signs = kernels.sign_dot(&block, vector % BLOCK_VECTORS, levels);
         let product = levels.centred(signs, kernels.level_dot(self.record.extra(vector), levels));
-        let (Relation { add, weight, err: away }, fine) = (self.relation, self.record.fine(vector));
+        let (ClusterRelation { add, weight, err: away }, fine) = (self.relation, self.record.fine(vector));
         let constant = weight * f64::from(if self.apart { fine.base } else { fine.add });
         let inside = f64::from(fine.mul) * product * self.unit;
         // Of the code: what it says; of the table: what it says times |mul|·‖y‖. That is at most the same of the
@@ -338,7 +340,7 @@ impl Visit<'_> {
         let rounding = ROUNDING * (constant.abs() + inside.abs());
         let estimate = add + (constant + inside) * self.back;
         let error = (DEVIATIONS * variance.sqrt() + rounding) * self.back + ROUNDING_WIDE * add.abs();
-        list.push(Candidate { lower: estimate - error, estimate, row, cluster: self.cluster });
+        list.push(RowCandidate { lower: estimate - error, estimate, row, cluster: self.cluster });
     }
 
     fn row(&self, vector: usize) -> u32 {
@@ -366,12 +368,12 @@ impl Shortlist {
     /// What is farther than this for sure is not wanted.
     fn threshold(&self) -> f64 {
         match self.uppers.peek() {
-            Some(Ordered(greatest)) if self.uppers.len() == self.limit => *greatest,
+            Some(TotalF64(greatest)) if self.uppers.len() == self.limit => *greatest,
             _ => f64::INFINITY,
         }
     }
 
-    fn push(&mut self, candidate: Candidate) {
+    fn push(&mut self, candidate: RowCandidate) {
         let upper = candidate.upper();
         if candidate.lower > self.threshold() {
             return;
@@ -382,11 +384,11 @@ impl Shortlist {
             return;
         }
         if self.uppers.len() < self.limit {
-            self.uppers.push(Ordered(upper));
+            self.uppers.push(TotalF64(upper));
         } else if let Some(mut greatest) = self.uppers.peek_mut()
             && upper < greatest.0
         {
-            *greatest = Ordered(upper);
+            *greatest = TotalF64(upper);
         }
     }
 
@@ -407,9 +409,9 @@ impl Shortlist {
     }
 
     /// The rows that are still in question for the `limit` nearest, the most likely first.
-    pub(crate) fn finish(mut self, limit: usize) -> Vec<Candidate> {
+    pub(crate) fn finish(mut self, limit: usize) -> Vec<RowCandidate> {
         let mut uppers: Vec<f64> =
-            self.candidates.iter().map(Candidate::upper).filter(|upper| !upper.is_nan()).collect();
+            self.candidates.iter().map(RowCandidate::upper).filter(|upper| !upper.is_nan()).collect();
         if (1..=uppers.len()).contains(&limit) {
             let (_, threshold, _) = uppers.select_nth_unstable_by(limit - 1, f64::total_cmp);
             // What is no number is kept: the exact distance will tell.
@@ -420,14 +422,14 @@ impl Shortlist {
     }
 }
 
-impl Candidate {
+impl RowCandidate {
     /// It is no farther than this, as far as is known. No number if nothing is.
     fn upper(&self) -> f64 {
         2.0 * self.estimate - self.lower
     }
 }
 
-impl Allowed<'_> {
+impl AllowedRows<'_> {
     /// The bits of 32 rows from `row` on.
     fn mask(&self, row: u32) -> u32 {
         let Some(bits) = self.0 else { return u32::MAX };
@@ -444,25 +446,25 @@ impl Allowed<'_> {
     }
 }
 
-impl Ord for Ordered {
+impl Ord for TotalF64 {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0)
     }
 }
 
-impl PartialOrd for Ordered {
+impl PartialOrd for TotalF64 {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Ordered {
+impl PartialEq for TotalF64 {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Ordered {}
+impl Eq for TotalF64 {}
 
 #[cfg(test)]
 mod tests {
@@ -471,12 +473,12 @@ mod tests {
     fn list(limit: usize, distances: &[(f64, f64)]) -> Shortlist {
         let mut list = Shortlist::new(limit);
         for (row, (estimate, error)) in (0..).zip(distances) {
-            list.push(Candidate { lower: estimate - error, estimate: *estimate, row, cluster: 0 });
+            list.push(RowCandidate { lower: estimate - error, estimate: *estimate, row, cluster: 0 });
         }
         list
     }
 
-    fn rows(found: &[Candidate]) -> Vec<u32> {
+    fn rows(found: &[RowCandidate]) -> Vec<u32> {
         found.iter().map(|candidate| candidate.row).collect()
     }
 
