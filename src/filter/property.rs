@@ -337,13 +337,13 @@ async fn candidates(
     let middle = rows.num_rows() / 2;
     builder.push(&rows.slice(0, middle)).unwrap();
     builder.push(&rows.slice(middle, rows.num_rows() - middle)).unwrap();
-    let (head, blocks) = builder.finish();
+    let (head, blocks) = builder.finish().unwrap();
     let (key, size) = (ObjectKey::new("attributes").unwrap(), blocks.len() as u64);
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
     backend.put(&key, blocks.into(), PutMode::Overwrite).await.unwrap();
     let section = Span { start: 0, end: size, checksum: None };
     let count = u32::try_from(rows.num_rows()).unwrap();
-    let decode = |blob, head: &[u8]| AttributeIndex::decode(count, blob, &section, head);
+    let decode = |blob, head: &[u8]| AttributeIndex::open(count, blob, &section, head);
     let blob = Blob::new(backend, BlockCache::off(), key, size);
     for end in 0..head.len() {
         assert!(decode(blob.clone(), &head[..end]).is_err(), "cut at {end}");

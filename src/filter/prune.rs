@@ -198,7 +198,7 @@ impl Bounds<'_> {
 
     /// Of keys in order: the first that is not below all is the only one that may be the only one.
     fn are_in(&self, keys: &KeyList) -> Option<bool> {
-        let first = keys.get(keys.seek(0, self.min)).map(|key| self.compare(Comparison::Eq, key));
+        let first = keys.get(keys.seek_key(0, self.min)).map(|key| self.compare(Comparison::Eq, key));
         first.unwrap_or(Some(false))
     }
 }

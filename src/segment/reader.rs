@@ -433,8 +433,7 @@ impl Files {
         let (attributes, blocks) = match (&self.columns, blocks) {
             (None, blocks) => (None, blocks),
             (Some((_, section)), [head, blocks @ ..]) => {
-                let index =
-                    AttributeIndex::decode(meta.rows, self.attributes.clone(), &section.span(), head)?;
+                let index = AttributeIndex::open(meta.rows, self.attributes.clone(), &section.span(), head)?;
                 (Some(index), blocks)
             }
             (Some(_), []) => return Err(missing),

@@ -107,7 +107,7 @@ impl SegmentBuilder {
 
         let (parquet, parquet_meta) = columns.parquet.finish()?;
         let mut file = FileBuilder::new(ATTRIBUTES_HEADER.to_vec());
-        let (columns_head, blocks) = columns.index.finish();
+        let (columns_head, blocks) = columns.index.finish()?;
         // A manifest with a larger section would be refused: filters then read the values.
         let fits = blocks.len() as u64 <= SECTION_BYTES_MAX;
         if fits {
