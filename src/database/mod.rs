@@ -111,7 +111,7 @@ impl Database {
     /// # Errors
     /// [`ErrorKind::Invalid`] if it exists with another schema; the message says what differs.
     pub async fn open_or_create(&self, name: &str, schema: Schema) -> Result<Namespace> {
-        let matching = |found: Namespace| match Schema::difference(found.schema(), &schema) {
+        let matching = |found: Namespace| match Schema::describe_difference(found.schema(), &schema) {
             None => Ok(found),
             Some(why) => {
                 let exists = "the namespace exists with another schema";

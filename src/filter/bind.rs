@@ -14,7 +14,7 @@ use super::{Filter, Operand, pattern};
 use crate::error::{Error, Result};
 use crate::index::attributes::Pattern;
 use crate::index::text::Contains;
-use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema};
+use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema, type_mismatch};
 use crate::settings::Settings;
 use crate::types::{IdKind, Value};
 
@@ -241,7 +241,8 @@ impl Binder<'_> {
         if found != Some(kind) {
             let found = found.map_or_else(|| "a vector".to_owned(), |found| found.to_string());
             return Err(Error::invalid(format!(
-                "wrong type: {kind} is expected, the new value is {found}. column=`{name}` new=`{new}`"
+                "{}. column=`{name}` new=`{new}`",
+                type_mismatch(kind, found)
             )));
         }
         Ok(place(&mut self.new_columns, new, found))
@@ -274,9 +275,8 @@ impl Binder<'_> {
     fn pattern(&mut self, name: &str, compile: impl FnOnce() -> Result<Option<Pattern>>) -> Result<Node> {
         let kind = self.attribute(name)?;
         if kind != AttributeType::String && kind != AttributeType::StringArray {
-            return Err(Error::invalid(format!(
-                "wrong type: a pattern takes strings, this is {kind}. column=`{name}`"
-            )));
+            let why = type_mismatch("a column of strings", kind);
+            return Err(Error::invalid(format!("{why}. column=`{name}`")));
         }
         self.patterns += 1;
         if self.patterns > PATTERNS_MAX {
@@ -309,9 +309,8 @@ impl Binder<'_> {
         if !elements {
             return Ok(kind);
         }
-        kind.element().ok_or_else(|| {
-            Error::invalid(format!("wrong type: an array is expected, this is {kind}. column=`{name}`"))
-        })
+        kind.element()
+            .ok_or_else(|| Error::invalid(format!("{}. column=`{name}`", type_mismatch("an array", kind))))
     }
 
     fn attribute(&self, name: &str) -> Result<AttributeType> {
@@ -455,14 +454,14 @@ mod tests {
         let new = || Operand::new_value("u");
         let refused = [
             (Filter::is_null("x"), "unknown column"),
-            (Filter::eq("u", "text"), "uint is expected"),
-            (Filter::eq("id", "text"), "uint is expected"),
+            (Filter::eq("u", "text"), "expected uint"),
+            (Filter::eq("id", "text"), "expected uint"),
             (Filter::eq("f", f64::NAN), "NaN"),
             (Filter::eq("u", f64::NAN), "NaN"),
-            (Filter::is_in("u", [Value::Float(0.5), "x".into()]), "uint is expected"),
-            (Filter::eq("u", Value::Datetime(1)), "uint is expected"),
-            (Filter::eq("tags", "one"), "[]string is expected"),
-            (Filter::is_in("u", [Value::Int(1), "x".into()]), "uint is expected"),
+            (Filter::is_in("u", [Value::Float(0.5), "x".into()]), "expected uint"),
+            (Filter::eq("u", Value::Datetime(1)), "expected uint"),
+            (Filter::eq("tags", "one"), "expected []string"),
+            (Filter::is_in("u", [Value::Int(1), "x".into()]), "expected uint"),
             (Filter::gt("s", Value::Null), "null cannot be compared"),
             (Filter::contains("tags", Value::Null), "null cannot be compared"),
             (Filter::contains_any("tags", [Value::Null]), "no element"),
@@ -470,19 +469,19 @@ mod tests {
             (Filter::lt("raw", bytes::Bytes::new()), "has no order"),
             (Filter::lt("tags", vec!["a"]), "has no order"),
             (Filter::any_lt("flags", true), "has no order"),
-            (Filter::any_lt("u", 1), "an array is expected"),
-            (Filter::contains("s", "a"), "an array is expected"),
+            (Filter::any_lt("u", 1), "expected an array"),
+            (Filter::contains("s", "a"), "expected an array"),
             (Filter::eq("v", vec![1.0, 2.0]), "can only be asked"),
             (Filter::is_in("v", [Value::Null]), "can only be asked"),
-            (Filter::glob("u", "*"), "takes strings"),
+            (Filter::glob("u", "*"), "expected a column of strings"),
             (Filter::regex("s", "("), "column `s`: bad pattern"),
-            (Filter::fuzzy("u", "query"), "takes strings"),
+            (Filter::fuzzy("u", "query"), "expected a column of strings"),
             (Filter::fuzzy("v", "query"), "can only be asked"),
             (Filter::fuzzy("s", Fuzzy::new("x").distance(8, 2)), "column `s`: a fuzzy distance of 2"),
-            (Filter::eq("s", new()), "string is expected"),
-            (Filter::contains("flags", new()), "bool is expected"),
+            (Filter::eq("s", new()), "expected string"),
+            (Filter::contains("flags", new()), "expected bool"),
             (Filter::eq("u", Operand::new_value("x")), "unknown column"),
-            (Filter::eq("u", Operand::new_value("v")), "the new value is a vector"),
+            (Filter::eq("u", Operand::new_value("v")), "found a vector"),
         ];
         for (filter, why) in refused {
             // What a constant decides is checked all the same.

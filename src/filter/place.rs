@@ -3,7 +3,7 @@
 //! An int is below 5.5 just when it is at most 5, and never equal to it: comparisons across types of numbers have one
 //! exact answer, and are brought into the type of the column without rounding anything.
 
-use crate::schema::{AttributeType, coerce};
+use crate::schema::{AttributeType, coerce_value};
 use crate::types::Value;
 
 /// Where a value lies among those of a type.
@@ -26,7 +26,7 @@ pub(super) fn place(kind: AttributeType, value: &Value) -> Result<Place, String>
         (AttributeType::Float, Value::Int(x)) => Ok(among_floats((*x).into())),
         (AttributeType::Float, Value::Uint(x)) => Ok(among_floats((*x).into())),
         (kind, Value::Array(elements)) if kind.element().is_some() => array(kind, elements),
-        (kind, value) => coerce(kind, value.clone()).map(Place::At),
+        (kind, value) => coerce_value(kind, value.clone()).map(Place::At),
     }
 }
 

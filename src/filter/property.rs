@@ -307,7 +307,7 @@ fn batch(schema: &Schema, documents: &[Document]) -> RecordBatch {
     let pad = documents.first().cloned();
     let padded: Vec<_> = pad.iter().chain(documents).chain(&pad).collect();
     let ids: Vec<_> = padded.iter().map(|d| d.id()).cloned().collect();
-    let mut columns = vec![crate::schema::Ids::array(schema.id(), &ids).unwrap()];
+    let mut columns = vec![crate::schema::Ids::build_array(schema.id(), &ids).unwrap()];
     for declared in schema.columns() {
         let values: Vec<_> = padded.iter().map(|d| d.get(&declared.name).cloned()).collect();
         columns.push(match declared.kind {

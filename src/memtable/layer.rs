@@ -192,7 +192,7 @@ impl Source {
         let (ours, theirs) = (run.ids().clone(), ids.clone());
         let work = move || {
             let mut found = Vec::new();
-            theirs.shared(&ours, |at, row| found.extend(u32::try_from(row).ok().map(|row| (at, row))));
+            theirs.intersect(&ours, |at, row| found.extend(u32::try_from(row).ok().map(|row| (at, row))));
             found
         };
         if ids.len().min(run.ids().len()) <= INLINE_IDS { Ok(work()) } else { env.blocking(work).await }
@@ -212,9 +212,10 @@ impl Source {
     /// The ids between two, and perhaps some more, as pages.
     fn pages(&self, least: &DocumentId, greatest: &DocumentId) -> Vec<Range<usize>> {
         match self {
-            Self::Run(run) => {
-                Some(run.ids().between(least, greatest)).filter(|rows| !rows.is_empty()).into_iter().collect()
-            }
+            Self::Run(run) => Some(run.ids().rows_between(least, greatest))
+                .filter(|rows| !rows.is_empty())
+                .into_iter()
+                .collect(),
             Self::Segment(segment) => segment.id_pages(least, greatest),
         }
     }

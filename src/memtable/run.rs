@@ -55,7 +55,7 @@ impl Run {
         if ids.is_ascending() {
             return Self::new(schema, rows.clone(), deletes);
         }
-        let order = ids.order();
+        let order = ids.sorted_rows();
         let rows = interleave_record_batch(&[rows], &order.iter().map(|r| (0, *r)).collect::<Vec<_>>())
             .or_internal()?;
         Self::new(schema, rows, deletes)
@@ -101,7 +101,7 @@ impl Run {
     /// The deletes as a column.
     pub(crate) fn deleted(&self) -> Result<Ids> {
         let kind = self.ids.kind();
-        Ids::new(kind, &Ids::array(kind, self.deletes.iter())?)
+        Ids::new(kind, &Ids::build_array(kind, self.deletes.iter())?)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The schema as Arrow sees it: the id first, then every column as declared.
+//! The Arrow layout of a schema: the id first, then every column in the order of declaration.
 //!
 //! | column | Arrow type |
 //! |---|---|
@@ -13,25 +13,14 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef, TimeUnit};
 
 use super::{AttributeType, Column, ColumnKind, ID_COLUMN, Schema, VectorColumn};
-use crate::types::{IdKind, VectorType};
-
-impl IdKind {
-    /// The Arrow type of the id column.
-    #[must_use]
-    pub fn arrow_type(self) -> DataType {
-        match self {
-            Self::U64 => DataType::UInt64,
-            Self::Uuid => DataType::FixedSizeBinary(16),
-            Self::String => DataType::Utf8,
-        }
-    }
-}
+use crate::types::VectorType;
 
 impl AttributeType {
     /// The Arrow type of an attribute.
     #[must_use]
     pub fn arrow_type(self) -> DataType {
         if let Some(element) = self.element() {
+            // "item" is the name that arrow-rs and pyarrow give by default: files of both compare equal.
             return DataType::List(Arc::new(Field::new("item", element.arrow_type(), false)));
         }
         match self {
@@ -41,6 +30,7 @@ impl AttributeType {
             Self::Float => DataType::Float64,
             Self::Bool => DataType::Boolean,
             Self::Uuid => DataType::FixedSizeBinary(16),
+            // Always UTC: a zone per column would make one instant two values.
             Self::Datetime => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
             _ => DataType::Binary,
         }
@@ -56,9 +46,13 @@ impl VectorColumn {
             VectorType::F16 => DataType::Float16,
             VectorType::I8 => DataType::Int8,
         };
-        // At most `DIMENSION_MAX`.
-        let dimension = i32::try_from(self.dimension).unwrap_or(i32::MAX);
-        DataType::FixedSizeList(Arc::new(Field::new("item", element, false)), dimension)
+        DataType::FixedSizeList(Arc::new(Field::new("item", element, false)), self.arrow_size())
+    }
+
+    /// The dimension as the size of an Arrow list.
+    pub(super) fn arrow_size(&self) -> i32 {
+        // invariant: a schema's dimensions are at most `DIMENSION_MAX`; Arrow refuses the size of any other.
+        i32::try_from(self.dimension).unwrap_or(i32::MAX)
     }
 }
 
@@ -78,13 +72,14 @@ impl Schema {
     /// The Arrow schema of whole documents: the id, then all columns in the order they were declared.
     #[must_use]
     pub fn arrow(&self) -> SchemaRef {
-        self.arrow_of(|_| true)
+        self.arrow_projection(|_| true)
     }
 
-    /// The Arrow schema of the id and the columns that `wanted` picks, in the order they were declared.
-    pub(crate) fn arrow_of(&self, wanted: impl Fn(&Column) -> bool) -> SchemaRef {
+    /// The Arrow schema of the id and the columns that satisfy `is_selected`, in the order they were declared.
+    pub(crate) fn arrow_projection(&self, is_selected: impl Fn(&Column) -> bool) -> SchemaRef {
+        // The id is first in every projection: readers take column 0 for it.
         let id = Field::new(ID_COLUMN, self.id().arrow_type(), false);
-        let columns = self.columns().iter().filter(|c| wanted(c)).map(Column::arrow_field);
+        let columns = self.columns().iter().filter(|c| is_selected(c)).map(Column::arrow_field);
         Arc::new(ArrowSchema::new(std::iter::once(id).chain(columns).collect::<Vec<_>>()))
     }
 }

@@ -1,4 +1,4 @@
-//! Building a schema, and refusing one that contradicts itself.
+//! Builds a schema and refuses a contradictory one.
 
 use std::collections::HashSet;
 
@@ -16,23 +16,20 @@ use crate::types::{COLUMN_NAME_BYTES_MAX, DIMENSION_MAX, IdKind, Metric, VectorT
 pub struct SchemaBuilder {
     id: IdKind,
     columns: Vec<Column>,
-    /// A column that was spoken of as a vector column and is none.
-    unknown: Option<String>,
-    /// A column that was spoken of as declared and is not.
-    undeclared: Option<String>,
-    /// A column that was spoken of as an attribute and is none.
-    no_attribute: Option<String>,
+    /// The first mistake of a method that sets options of a column. Methods of a builder return the builder; `build`
+    /// reports it.
+    mistake: Option<String>,
 }
 
 impl SchemaBuilder {
     pub(super) fn new(id: IdKind) -> Self {
-        Self { id, columns: Vec::new(), unknown: None, undeclared: None, no_attribute: None }
+        Self { id, columns: Vec::new(), mistake: None }
     }
 
     /// Adds an attribute.
     #[must_use]
     pub fn attribute(self, name: impl Into<String>, kind: AttributeType) -> Self {
-        self.column(name, ColumnKind::Attribute(kind))
+        self.push_column(name, ColumnKind::Attribute(kind))
     }
 
     /// Adds a vector column.
@@ -44,51 +41,53 @@ impl SchemaBuilder {
         dimension: usize,
         metric: Metric,
     ) -> Self {
-        self.column(
+        self.push_column(
             name,
             ColumnKind::Vector(VectorColumn { element, dimension, metric, code_bits: CODE_BITS }),
         )
     }
 
-    /// Sets how many bits the index keeps of each dimension of a vector column declared before: 1 to 8. More take
-    /// more bytes of each probe, and leave fewer exact vectors to be read. Default 5.
+    /// Sets how many bits the index keeps of each dimension of a vector column declared before: 1 to 8. More bits make
+    /// codes larger and leave fewer exact vectors to read. Default 5.
     #[must_use]
     pub fn code_bits(mut self, column: &str, bits: u8) -> Self {
         let declared = self.columns.iter_mut().find(|c| c.name == column).map(|c| &mut c.kind);
         match declared {
             Some(ColumnKind::Vector(vector)) => vector.code_bits = bits,
-            Some(ColumnKind::Attribute(_)) | None => self.unknown = Some(column.to_owned()),
+            Some(ColumnKind::Attribute(_)) | None => {
+                self.note_mistake("code bits need a vector column", column);
+            }
         }
         self
     }
 
-    /// Adds a string attribute with full text. It is taken to be long: it has no index for filters, unless
-    /// [`filterable`](Self::filterable) asks for one.
+    /// Adds a string attribute with full text. Such text is assumed to be long: it has no index for filters unless
+    /// [`filterable`](Self::filterable) requests one.
     #[must_use]
     pub fn text(self, name: impl Into<String>, options: TextOptions) -> Self {
         let name = name.into();
         self.attribute(name.clone(), AttributeType::String).full_text(&name, options).filterable(&name, false)
     }
 
-    /// Makes an attribute that was declared before, a string or an array of strings, searchable as text.
+    /// Makes an attribute declared before, a string or an array of strings, searchable as text.
     #[must_use]
     pub fn full_text(mut self, column: &str, options: TextOptions) -> Self {
         match self.columns.iter_mut().find(|c| c.name == column) {
             Some(declared) => declared.text = Some(options),
-            None => self.undeclared = Some(column.to_owned()),
+            None => self.note_mistake("full text of a column that is not declared", column),
         }
         self
     }
 
-    /// Sets whether an attribute declared before is indexed for filters. Filters on one that is not still work, by
-    /// reading its values. Default true.
+    /// Sets whether an attribute declared before is indexed for filters. Without an index, filters still work by
+    /// reading the values of the column. Default true.
     #[must_use]
     pub fn filterable(mut self, column: &str, filterable: bool) -> Self {
         match self.columns.iter_mut().find(|c| c.name == column) {
             Some(Column { kind: ColumnKind::Attribute(_), filterable: declared, .. }) => {
                 *declared = filterable;
             }
-            Some(_) | None => self.no_attribute = Some(column.to_owned()),
+            Some(_) | None => self.note_mistake("only an attribute can be filterable", column),
         }
         self
     }
@@ -96,67 +95,51 @@ impl SchemaBuilder {
     /// Sets whether the index of an attribute declared before, of strings or arrays of strings, has trigrams.
     ///
     /// [`Filter::glob`](crate::Filter::glob), [`iglob`](crate::Filter::iglob), [`regex`](crate::Filter::regex) and
-    /// [`fuzzy`](crate::Filter::fuzzy) work on every string. Without trigrams they read all different values of the
-    /// column, but for a glob's or regular expression's fast beginning; with them, if three bytes that follow each
-    /// other stand fast in the pattern, a few blocks, at the cost of one round trip more. Worth it where different
+    /// [`fuzzy`](crate::Filter::fuzzy) work on every string column. Without trigrams they read all distinct values of
+    /// the column, unless a glob or regular expression has a literal prefix. With trigrams, a pattern with three literal
+    /// bytes in a row reads a few blocks instead, at the cost of one more round trip. This pays off where distinct
     /// values are many megabytes: the trigrams take about as many bytes again. Default false.
     #[must_use]
     pub fn trigrams(mut self, column: &str, trigrams: bool) -> Self {
         match self.columns.iter_mut().find(|c| c.name == column) {
             Some(declared) => declared.trigrams = trigrams,
-            None => self.no_attribute = Some(column.to_owned()),
+            None => self.note_mistake("trigrams of a column that is not declared", column),
         }
         self
     }
 
-    fn column(mut self, name: impl Into<String>, kind: ColumnKind) -> Self {
+    fn note_mistake(&mut self, why: &str, column: &str) {
+        self.mistake.get_or_insert_with(|| format!("{why}. column=`{column}`"));
+    }
+
+    fn push_column(mut self, name: impl Into<String>, kind: ColumnKind) -> Self {
         self.columns.push(Column { name: name.into(), kind, text: None, filterable: true, trigrams: false });
         self
     }
 
-    /// The schema.
+    /// Checks the columns and returns the schema.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name that is empty, longer than 128 bytes,
     /// reserved (`id`, a leading `$`), with control characters or used twice; for a dimension of 0 or over
-    /// 16,384; for bits of a code other than 1 to 8, or of a column that is no vector column; for full text of a
-    /// column that is not declared or holds no strings, and for text options that contradict each other; for
-    /// `filterable` of a column that is no attribute; for trigrams of one that holds no strings or is not
+    /// 16,384; for code bits other than 1 to 8, or of a column that is not a vector column; for full text
+    /// of a column that is not declared or does not hold strings, and for text options that contradict each other; for
+    /// `filterable` of a column that is not an attribute; for trigrams of a column that does not hold strings or is not
     /// filterable; for more than 1,024 columns or 8 vector columns.
     pub fn build(self) -> Result<Schema> {
-        if let Some(column) = self.unknown {
-            return Err(Error::invalid(format!("bits of a code are of a vector column. column=`{column}`")));
-        }
-        if let Some(column) = self.undeclared {
-            return Err(Error::invalid(format!("full text of a column not declared. column=`{column}`")));
-        }
-        if let Some(column) = self.no_attribute {
-            let why = "only an attribute is filterable or not, or has trigrams";
-            return Err(Error::invalid(format!("{why}. column=`{column}`")));
+        if let Some(mistake) = self.mistake {
+            return Err(Error::invalid(mistake));
         }
         let mut seen = HashSet::new();
         for column in &self.columns {
             check_name(&column.name)?;
             if !seen.insert(column.name.as_str()) {
-                return Err(Error::invalid(format!("column declared twice. column=`{}`", column.name)));
+                return Err(Error::invalid(format!("duplicate column. column=`{}`", column.name)));
             }
             check_text(column)?;
             check_trigrams(column)?;
-            if let ColumnKind::Vector(vector) = column.kind
-                && !(1..=DIMENSION_MAX).contains(&vector.dimension)
-            {
-                return Err(Error::invalid(format!(
-                    "bad dimension: 1 to {DIMENSION_MAX} are allowed. column=`{}` dimension=`{}`",
-                    column.name, vector.dimension
-                )));
-            }
-            if let ColumnKind::Vector(vector) = column.kind
-                && !(1..=8).contains(&vector.code_bits)
-            {
-                return Err(Error::invalid(format!(
-                    "bad number of bits: 1 to 8 are allowed. column=`{}` bits=`{}`",
-                    column.name, vector.code_bits
-                )));
+            if let ColumnKind::Vector(vector) = column.kind {
+                check_vector(&column.name, vector)?;
             }
         }
         let schema = Schema { id: self.id, columns: self.columns };
@@ -170,13 +153,26 @@ impl SchemaBuilder {
     }
 }
 
+fn check_vector(name: &str, vector: VectorColumn) -> Result<()> {
+    let VectorColumn { dimension, code_bits, .. } = vector;
+    if !(1..=DIMENSION_MAX).contains(&dimension) {
+        let why = format!("bad dimension: 1 to {DIMENSION_MAX} are allowed");
+        return Err(Error::invalid(format!("{why}. column=`{name}` dimension=`{dimension}`")));
+    }
+    if !(1..=8).contains(&code_bits) {
+        let why = "bad number of code bits: 1 to 8 are allowed";
+        return Err(Error::invalid(format!("{why}. column=`{name}` bits=`{code_bits}`")));
+    }
+    Ok(())
+}
+
 fn check_text(column: &Column) -> Result<()> {
     let Some(options) = &column.text else { return Ok(()) };
     match column.kind {
         ColumnKind::Attribute(AttributeType::String) => options.check(&column.name, false),
         ColumnKind::Attribute(AttributeType::StringArray) => options.check(&column.name, true),
         ColumnKind::Attribute(_) | ColumnKind::Vector(_) => {
-            let why = "full text is of strings and arrays of strings";
+            let why = "full text needs a column of strings or arrays of strings";
             Err(Error::invalid(format!("{why}. column=`{}`", column.name)))
         }
     }
@@ -188,10 +184,14 @@ fn check_trigrams(column: &Column) -> Result<()> {
         ColumnKind::Attribute(AttributeType::String | AttributeType::StringArray) if column.filterable => {
             return Ok(());
         }
-        ColumnKind::Attribute(AttributeType::String | AttributeType::StringArray) => "it is not filterable",
-        ColumnKind::Attribute(_) | ColumnKind::Vector(_) => "they are of strings and arrays of strings",
+        ColumnKind::Attribute(AttributeType::String | AttributeType::StringArray) => {
+            "the column is not filterable"
+        }
+        ColumnKind::Attribute(_) | ColumnKind::Vector(_) => {
+            "the column holds neither strings nor arrays of strings"
+        }
     };
-    Err(Error::invalid(format!("no trigrams: {why}. column=`{}`", column.name)))
+    Err(Error::invalid(format!("bad trigrams: {why}. column=`{}`", column.name)))
 }
 
 fn check_name(name: &str) -> Result<()> {
@@ -200,34 +200,37 @@ fn check_name(name: &str) -> Result<()> {
     } else if name.len() > COLUMN_NAME_BYTES_MAX {
         "it is longer than 128 bytes"
     } else if name == ID_COLUMN || name.starts_with('$') {
+        // `$` is for the columns that queries add, such as `$score`.
         "it is reserved"
     } else if name.chars().any(char::is_control) {
         "it has control characters"
     } else {
         return Ok(());
     };
+    // A bad name may be long or hold terminal escapes: it is shortened and escaped before it reaches a log.
     let shown: String = name.chars().take(32).flat_map(char::escape_default).collect();
     Err(Error::invalid(format!("bad column name: {why}. column=`{shown}`")))
 }
 
-/// A schema as it is stored: read back through the same checks.
+/// A schema as it is stored. Reading it passes through the builder, so that a stored schema that was tampered with is
+/// refused by the same checks as a new one.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Stored {
+pub(super) struct StoredSchema {
     id: IdKind,
     columns: Vec<Column>,
 }
 
-impl From<Schema> for Stored {
+impl From<Schema> for StoredSchema {
     fn from(schema: Schema) -> Self {
         Self { id: schema.id, columns: schema.columns }
     }
 }
 
-impl TryFrom<Stored> for Schema {
+impl TryFrom<StoredSchema> for Schema {
     type Error = Error;
 
-    fn try_from(stored: Stored) -> Result<Self> {
-        let Stored { id, columns } = stored;
+    fn try_from(stored: StoredSchema) -> Result<Self> {
+        let StoredSchema { id, columns } = stored;
         SchemaBuilder { columns, ..SchemaBuilder::new(id) }.build()
     }
 }

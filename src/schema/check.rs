@@ -1,32 +1,48 @@
-//! Documents against the schema: every value in the type of its column, or an error that names it.
+//! Documents against the schema: every value in the type of its column, or an error that names the column.
+
+use std::fmt;
 
 use uuid::Uuid;
 
+use super::datetime::parse_datetime;
 use super::measure::{check_f16, check_f32, check_i8, to_f16};
-use super::row::parse_datetime;
-use super::{AttributeType, ColumnKind, Schema, VectorColumn};
+use super::numbers::{exact_float, exact_i8, to_component};
+use super::{AttributeType, Column, ColumnKind, Schema, VectorColumn};
 use crate::error::{Error, Result};
-use crate::types::{DOCUMENT_BYTES_MAX, Document, DocumentId, VALUE_BYTES_MAX, Value, Vector, VectorType};
+use crate::types::{DOCUMENT_BYTES_MAX, Document, VALUE_BYTES_MAX, Value, Vector, VectorType};
+
+/// The most column names that an error lists.
+const LISTED_COLUMNS_MAX: usize = 16;
 
 impl Schema {
-    /// Checks a document and brings its values into the types of their columns.
+    /// Checks a document and converts its values into the types of their columns.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for an id of another kind, an unknown column, a
-    /// value of the wrong type, NaN, a vector of another dimension, or of a length that its metric does not take (see
+    /// value of the wrong type, NaN, a vector of another dimension, or of a length that its metric does not accept (see
     /// [`Metric`](crate::Metric));
     /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for a value over 8 MiB, a document
-    /// over 64 MiB, or a string that is a token as it is and longer than the column's
+    /// over 64 MiB, or a string that is a whole token and longer than the column's
     /// [`max_token_length`](super::TextOptions::max_token_length).
     pub fn check(&self, document: Document) -> Result<Document> {
         let (id, values) = document.into_parts();
         id.check(self.id())?;
         let mut checked = Document::new(id);
         let mut size = 0;
-        for (column, value) in values {
-            let value = self.check_value(checked.id(), &column, value)?;
+        for (name, value) in values {
+            let column = self.column(&name).ok_or_else(|| {
+                let known = self.columns().iter().map(|c| c.name.as_str()).take(LISTED_COLUMNS_MAX);
+                let known = known.collect::<Vec<_>>().join(", ");
+                Error::invalid(format!(
+                    "unknown column: the schema has {known}. column=`{name}` id=`{}`",
+                    checked.id()
+                ))
+            })?;
+            let value = check_value(column, value)
+                .map_err(|error| error.in_cell(format_args!("column=`{name}` id=`{}`", checked.id())))?;
+            // Counted after the conversion, since that is what is stored: i8 vectors take a quarter of their floats.
             size += value.size();
-            checked.set(column, value);
+            checked.set(name, value);
         }
         if size > DOCUMENT_BYTES_MAX {
             let id = checked.id();
@@ -36,74 +52,76 @@ impl Schema {
         }
         Ok(checked)
     }
+}
 
-    fn check_value(&self, id: &DocumentId, column: &str, value: Value) -> Result<Value> {
-        let of = self.column(column).ok_or_else(|| {
-            let known: Vec<_> = self.columns().iter().map(|c| c.name.as_str()).take(16).collect();
-            Error::invalid(format!(
-                "unknown column: the schema has {}. column=`{column}` id=`{id}`",
-                known.join(", ")
-            ))
-        })?;
-        let at = |why: String| Error::invalid(format!("{why}. column=`{column}` id=`{id}`"));
-        if value.size() > VALUE_BYTES_MAX {
-            return Err(Error::limit(format!(
-                "value of {} bytes: at most {VALUE_BYTES_MAX} are allowed. column=`{column}` id=`{id}`",
-                value.size()
-            )));
-        }
-        let token_bytes = strings(&value).map(str::len).max().unwrap_or_default();
-        if let Some(why) = of.text.as_ref().and_then(|options| options.refuse(token_bytes)) {
-            return Err(Error::limit(format!("{why}. column=`{column}` id=`{id}`")));
-        }
-        match (of.kind, value) {
-            (_, Value::Null) => Ok(Value::Null),
-            (ColumnKind::Attribute(kind), value) => coerce(kind, value).map_err(at),
-            (ColumnKind::Vector(shape), Value::Vector(vector)) => {
-                coerce_vector(shape, vector).map(Value::Vector).map_err(at)
-            }
-            (ColumnKind::Vector(shape), Value::Array(values)) => {
-                let vector = values.iter().map(component).collect::<Option<Vec<f32>>>();
-                let vector = vector.ok_or_else(|| at("a vector takes numbers alone".into()))?;
-                coerce_vector(shape, Vector::F32(vector)).map(Value::Vector).map_err(at)
-            }
-            (ColumnKind::Vector(_), other) => {
-                Err(at(format!("wrong type: a vector is expected, this is {}", other.kind_name())))
-            }
+/// Why a value does not fit its column, without the names of column and id.
+enum ValueError {
+    Invalid(String),
+    Limit(String),
+}
+
+impl ValueError {
+    fn in_cell(self, cell: impl fmt::Display) -> Error {
+        match self {
+            Self::Invalid(why) => Error::invalid(format!("{why}. {cell}")),
+            Self::Limit(why) => Error::limit(format!("{why}. {cell}")),
         }
     }
 }
 
-/// The strings of a value.
-fn strings(value: &Value) -> impl Iterator<Item = &str> {
-    let all = match value {
+fn check_value(column: &Column, value: Value) -> Result<Value, ValueError> {
+    let size = value.size();
+    if size > VALUE_BYTES_MAX {
+        return Err(ValueError::Limit(format!(
+            "value of {size} bytes: at most {VALUE_BYTES_MAX} are allowed"
+        )));
+    }
+    if let Some(options) = &column.text
+        && let Some(longest) = iter_strings(&value).map(str::len).max()
+    {
+        options.check_whole_token(longest).map_err(ValueError::Limit)?;
+    }
+    match (column.kind, value) {
+        (_, Value::Null) => Ok(Value::Null),
+        (ColumnKind::Attribute(kind), value) => coerce_value(kind, value),
+        (ColumnKind::Vector(shape), Value::Vector(vector)) => coerce_vector(shape, vector).map(Value::Vector),
+        // JSON and serde know no vectors: an array of numbers is one in a vector column.
+        (ColumnKind::Vector(shape), Value::Array(values)) => {
+            let vector = values.iter().map(to_component).collect::<Option<Vec<f32>>>();
+            let vector = vector.ok_or_else(|| "a vector holds only numbers".to_owned());
+            vector.and_then(|vector| coerce_vector(shape, Vector::F32(vector))).map(Value::Vector)
+        }
+        (ColumnKind::Vector(_), other) => Err(type_mismatch("a vector", other.kind_name())),
+    }
+    .map_err(ValueError::Invalid)
+}
+
+/// The strings of a value: itself, or the elements of an array.
+fn iter_strings(value: &Value) -> impl Iterator<Item = &str> {
+    let values = match value {
         Value::Array(values) => values.as_slice(),
-        one => std::slice::from_ref(one),
+        scalar => std::slice::from_ref(scalar),
     };
-    all.iter().filter_map(|value| match value {
+    values.iter().filter_map(|value| match value {
         Value::String(text) => Some(text.as_str()),
         _ => None,
     })
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "vectors hold f32 at most")]
-fn component(value: &Value) -> Option<f32> {
-    match *value {
-        Value::Float(x) => Some(x as f32),
-        Value::Int(x) => Some(x as f32),
-        Value::Uint(x) => Some(x as f32),
-        _ => None,
-    }
+/// The message of every error about a value, column or operand of the wrong type.
+pub(crate) fn type_mismatch(expected: impl fmt::Display, found: impl fmt::Display) -> String {
+    format!("type mismatch: expected {expected}, found {found}")
 }
 
-/// Brings a value into an attribute's type, or says why it does not fit.
-pub(crate) fn coerce(kind: AttributeType, value: Value) -> Result<Value, String> {
-    let wrong = |found: &str| format!("wrong type: {kind} is expected, this is {found}");
+/// Converts a value into an attribute's type without loss, or returns why that is not possible.
+pub(crate) fn coerce_value(kind: AttributeType, value: Value) -> Result<Value, String> {
+    let mismatch = |found: &str| type_mismatch(kind, found);
     if let Some(element) = kind.element() {
-        let Value::Array(values) = value else { return Err(wrong(value.kind_name())) };
-        let checked = values.into_iter().map(|v| match v {
+        let Value::Array(values) = value else { return Err(mismatch(value.kind_name())) };
+        let checked = values.into_iter().map(|value| match value {
+            // The layout has no nulls inside lists, so that an element's filter needs no third case.
             Value::Null => Err("null inside an array".into()),
-            v => coerce(element, v),
+            value => coerce_value(element, value),
         });
         return checked.collect::<Result<_, _>>().map(Value::Array);
     }
@@ -116,11 +134,12 @@ pub(crate) fn coerce(kind: AttributeType, value: Value) -> Result<Value, String>
         | (AttributeType::Uuid, v @ Value::Uuid(_))
         | (AttributeType::Bytes, v @ Value::Bytes(_))
         | (AttributeType::Datetime, v @ Value::Datetime(_)) => Ok(v),
+        // NaN has no place in an order: every comparison and every statistic would need a rule for it.
         (AttributeType::Float, Value::Float(x)) if x.is_nan() => Err("NaN is not a value".into()),
-        // One zero: an ordering by bits would tell minus zero from zero.
+        // One zero: an order by bits would place minus zero before zero, though they are equal.
         (AttributeType::Float, Value::Float(x)) => Ok(Value::Float(if x == 0.0 { 0.0 } else { x })),
-        (AttributeType::Float, Value::Int(x)) => exact_float(i128::from(x)),
-        (AttributeType::Float, Value::Uint(x)) => exact_float(i128::from(x)),
+        (AttributeType::Float, Value::Int(x)) => coerce_float(i128::from(x)),
+        (AttributeType::Float, Value::Uint(x)) => coerce_float(i128::from(x)),
         (AttributeType::Int, Value::Uint(x)) => {
             i64::try_from(x).map(Value::Int).map_err(|_| "the number does not fit an int".into())
         }
@@ -133,42 +152,33 @@ pub(crate) fn coerce(kind: AttributeType, value: Value) -> Result<Value, String>
         (AttributeType::Uint, Value::Int(x)) => {
             u64::try_from(x).map(Value::Uint).map_err(|_| "the number does not fit a uint".into())
         }
-        (_, other) => Err(wrong(other.kind_name())),
+        (_, other) => Err(mismatch(other.kind_name())),
     }
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "checked by the way back")]
-fn exact_float(x: i128) -> Result<Value, String> {
-    let float = x as f64;
-    if float as i128 == x {
-        Ok(Value::Float(float))
-    } else {
-        Err("the number does not fit a float exactly".into())
-    }
+fn coerce_float(x: i128) -> Result<Value, String> {
+    exact_float(x).map(Value::Float).ok_or_else(|| "the number does not fit a float exactly".into())
 }
 
-/// Brings a vector into a column's shape, or says why it does not fit. Queries use it too.
+/// Converts a vector into a column's element type and checks it, or returns why it does not fit. Queries use it too, so
+/// that a query vector passes the same checks as the stored ones it is compared with.
 pub(crate) fn coerce_vector(shape: VectorColumn, vector: Vector) -> Result<Vector, String> {
     if vector.dimension() != shape.dimension {
-        return Err(format!(
-            "wrong dimension: {} is expected, this is {}",
-            shape.dimension,
-            vector.dimension()
-        ));
+        return Err(wrong_dimension(shape.dimension, vector.dimension()));
     }
+    // Only f32 converts into other element types. From f16 or i8 there is no use for it, and a caller who mixes them
+    // up has more likely chosen the wrong column.
     let vector = match (shape.element, vector) {
         (VectorType::F32, Vector::F16(_) | Vector::I8(_)) | (VectorType::F16, Vector::I8(_)) => {
-            return Err("wrong type of vector: floats are expected, this is i8 or f16".into());
+            return Err(type_mismatch("a vector of floats", "a vector of i8 or f16"));
         }
         (VectorType::F16, Vector::F32(v)) => Vector::F16(to_f16(shape.metric, &v).collect()),
-        (VectorType::I8, Vector::F32(v)) => Vector::I8(
-            v.into_iter()
-                .map(exact_i8)
-                .collect::<Option<_>>()
-                .ok_or("i8 takes whole numbers from -128 to 127")?,
-        ),
+        (VectorType::I8, Vector::F32(v)) => {
+            let whole = v.into_iter().map(exact_i8).collect::<Option<_>>();
+            Vector::I8(whole.ok_or(NOT_WHOLE)?)
+        }
         (VectorType::I8, Vector::F16(_)) => {
-            return Err("wrong type of vector: i8 is expected, this is f16".into());
+            return Err(type_mismatch("a vector of i8", "a vector of f16"));
         }
         (_, vector) => vector,
     };
@@ -180,9 +190,12 @@ pub(crate) fn coerce_vector(shape: VectorColumn, vector: Vector) -> Result<Vecto
     Ok(vector)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "checked first")]
-fn exact_i8(x: f32) -> Option<i8> {
-    (x.fract() == 0.0 && (-128.0..=127.0).contains(&x)).then_some(x as i8)
+/// The message for a component that an i8 column does not take.
+pub(super) const NOT_WHOLE: &str = "i8 takes whole numbers from -128 to 127";
+
+/// The message for a vector of another dimension than its column.
+pub(super) fn wrong_dimension(expected: usize, found: usize) -> String {
+    format!("wrong dimension: expected {expected}, found {found}")
 }
 
 #[cfg(test)]
@@ -217,18 +230,18 @@ mod tests {
         refused(Document::new("7"), "wrong kind of id");
         refused(Document::new(7).with("x", 1), "unknown column");
         refused(Document::new(7).with("f", f64::NAN), "NaN");
-        refused(Document::new(7).with("f", "text"), "float is expected");
+        refused(Document::new(7).with("f", "text"), "expected float");
         refused(Document::new(7).with("u", -1), "does not fit");
-        refused(Document::new(7).with("tags", "one"), "[]string is expected");
+        refused(Document::new(7).with("tags", "one"), "expected []string");
         refused(Document::new(7).with("tags", vec![Value::Null]), "null inside");
         refused(Document::new(7).with("v", Vector::from([1.0])), "wrong dimension");
         refused(Document::new(7).with("v", Vector::from([1.0, f32::NAN])), "NaN");
         refused(Document::new(7).with("h", Vector::from([1.0, 1e9])), "too large");
         refused(Document::new(7).with("l", Vector::from([1.0, 1e16])), "1e15 at most");
         refused(Document::new(7).with("l", vec![1e15f64, 1e15]), "1e15 at most");
-        refused(Document::new(7).with("f", "2024-01-01T00:00:00Z"), "float is expected");
+        refused(Document::new(7).with("f", "2024-01-01T00:00:00Z"), "expected float");
         refused(Document::new(7).with("at", "yesterday"), "RFC 3339");
-        refused(Document::new(7).with("at", 1_700_000_000_000i64), "datetime is expected");
+        refused(Document::new(7).with("at", 1_700_000_000_000i64), "expected datetime");
         refused(Document::new(7).with("key", "0-1"), "not a uuid");
         refused(Document::new(7).with("v", Vector::from([0.0, 0.0])), "length zero");
         refused(Document::new(7).with("w", Vector::from([0.5, 0.0])), "whole numbers");

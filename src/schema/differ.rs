@@ -1,116 +1,138 @@
-//! What one schema has otherwise than another, in words.
+//! Describes how two schemas differ, for the error of opening a namespace with another schema than it was created with.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::{Column, ColumnKind, Schema};
 
-/// The most differences that are told; of the rest, how many there are.
-const TOLD_MAX: usize = 8;
-/// The most names that are told of each of two orders.
+/// The most differences that are listed; the number of further ones follows. A schema has up to 1,024 columns, and an
+/// error is one line of a log.
+const LISTED_MAX: usize = 8;
+/// The most column names that are listed for each of two orders.
 const NAMES_MAX: usize = 16;
 
 impl Schema {
-    /// How the stored schema and one that was asked for differ, column by column; `None` if they do not.
-    pub(crate) fn difference(stored: &Self, asked: &Self) -> Option<String> {
-        let mut told = Vec::new();
-        if stored.id != asked.id {
-            told.push(pair("ids", stored.id, asked.id));
+    /// How the stored schema and a requested one differ, column by column; `None` if they are equal.
+    pub(crate) fn describe_difference(stored: &Self, requested: &Self) -> Option<String> {
+        let mut differences = Differences::default();
+        if stored.id != requested.id {
+            differences.add("ids", stored.id, requested.id);
         }
         for column in &stored.columns {
-            match asked.column(&column.name) {
-                Some(other) => compare(column, other, &mut told),
-                None => told.push(format!("column `{}`: stored, not asked for", column.name)),
+            match requested.column(&column.name) {
+                Some(other) => differences.compare_columns(column, other),
+                None => differences.0.push(format!("column `{}`: stored, not asked for", column.name)),
             }
         }
-        for column in asked.columns.iter().filter(|column| stored.column(&column.name).is_none()) {
-            told.push(format!("column `{}`: asked for, not stored", column.name));
+        for column in requested.columns.iter().filter(|column| stored.column(&column.name).is_none()) {
+            differences.0.push(format!("column `{}`: asked for, not stored", column.name));
         }
-        if told.is_empty() && stored != asked {
-            told.push(pair("order of columns", names(stored), names(asked)));
+        // The order counts: columns of a batch and of Parquet files follow it.
+        if differences.0.is_empty() && stored != requested {
+            differences.add("order of columns", list_names(stored), list_names(requested));
         }
-        let more = told.len().saturating_sub(TOLD_MAX);
-        told.truncate(TOLD_MAX);
-        let more = (more > 0).then(|| format!("{more} more"));
-        (!told.is_empty()).then(|| told.into_iter().chain(more).collect::<Vec<_>>().join("; "))
+        differences.finish()
     }
 }
 
-fn pair(
-    what: impl std::fmt::Display,
-    stored: impl std::fmt::Display,
-    asked: impl std::fmt::Display,
-) -> String {
-    format!("{what}: stored {stored}, asked for {asked}")
+/// Differences found so far, each in words.
+#[derive(Default)]
+struct Differences(Vec<String>);
+
+impl Differences {
+    fn add(&mut self, what: impl Display, stored: impl Display, requested: impl Display) {
+        self.0.push(format!("{what}: stored {stored}, asked for {requested}"));
+    }
+
+    fn finish(self) -> Option<String> {
+        let mut listed = self.0;
+        let more = listed.len().saturating_sub(LISTED_MAX);
+        listed.truncate(LISTED_MAX);
+        if more > 0 {
+            listed.push(format!("{more} more"));
+        }
+        (!listed.is_empty()).then(|| listed.join("; "))
+    }
+
+    fn compare_columns(&mut self, stored: &Column, requested: &Column) {
+        let name = &stored.name;
+        match (stored.kind, requested.kind) {
+            (ColumnKind::Vector(old), ColumnKind::Vector(new)) => self.compare_options(name, "", &old, &new),
+            (old, new) if old != new => {
+                self.add(format_args!("column `{name}`"), kind_name(old), kind_name(new));
+                // With another type, the options differ too: no need to list them.
+                return;
+            }
+            _ => {}
+        }
+        let flags = [
+            ("filterable", stored.filterable, requested.filterable),
+            ("trigrams", stored.trigrams, requested.trigrams),
+        ];
+        for (option, old, new) in flags {
+            if old != new {
+                self.add(format_args!("column `{name}` {option}"), old, new);
+            }
+        }
+        match (&stored.text, &requested.text) {
+            (Some(old), Some(new)) => self.compare_options(name, "full text ", old, new),
+            (None, None) => {}
+            (old, new) => {
+                let word = |is_set: bool| if is_set { "with" } else { "without" };
+                self.add(format_args!("column `{name}` full text"), word(old.is_some()), word(new.is_some()));
+            }
+        }
+    }
+
+    /// Compares options field by field in their stored form, so that an option added later is covered as well.
+    fn compare_options(
+        &mut self,
+        name: &str,
+        prefix: &str,
+        stored: &impl Serialize,
+        requested: &impl Serialize,
+    ) {
+        let (stored, requested) = (to_fields(stored), to_fields(requested));
+        let keys: BTreeSet<&String> = stored.keys().chain(requested.keys()).collect();
+        for key in keys {
+            let (old, new) = (stored.get(key), requested.get(key));
+            if old != new {
+                self.add(
+                    format_args!("column `{name}` {prefix}{key}"),
+                    format_option(old),
+                    format_option(new),
+                );
+            }
+        }
+    }
 }
 
-fn names(schema: &Schema) -> String {
+fn list_names(schema: &Schema) -> String {
     let names: Vec<_> = schema.columns.iter().map(|c| format!("`{}`", c.name)).take(NAMES_MAX).collect();
     names.join(" ")
 }
 
-fn compare(stored: &Column, asked: &Column, told: &mut Vec<String>) {
-    let name = &stored.name;
-    match (stored.kind, asked.kind) {
-        (ColumnKind::Vector(one), ColumnKind::Vector(other)) => options(name, "", &one, &other, told),
-        (one, other) if one != other => {
-            told.push(pair(format_args!("column `{name}`"), kind(one), kind(other)));
-            // The rest follows from it.
-            return;
-        }
-        _ => {}
-    }
-    for (option, one, other) in
-        [("filterable", stored.filterable, asked.filterable), ("trigrams", stored.trigrams, asked.trigrams)]
-    {
-        if one != other {
-            told.push(pair(format_args!("column `{name}` {option}"), one, other));
-        }
-    }
-    match (&stored.text, &asked.text) {
-        (Some(one), Some(other)) => options(name, "full text ", one, other, told),
-        (None, None) => {}
-        (one, _) => {
-            let has = |has: bool| if has { "with" } else { "without" };
-            told.push(pair(
-                format_args!("column `{name}` full text"),
-                has(one.is_some()),
-                has(one.is_none()),
-            ));
-        }
-    }
-}
-
-fn kind(kind: ColumnKind) -> String {
+fn kind_name(kind: ColumnKind) -> String {
     match kind {
         ColumnKind::Attribute(kind) => kind.to_string(),
         ColumnKind::Vector(_) => "a vector".to_owned(),
     }
 }
 
-/// Field by field, as they are stored: an option that is added is told without more ado.
-fn options(name: &str, of: &str, stored: &impl Serialize, asked: &impl Serialize, told: &mut Vec<String>) {
-    let (stored, asked) = (fields(stored), fields(asked));
-    let keys: BTreeSet<&String> = stored.keys().chain(asked.keys()).collect();
-    for key in keys {
-        let (one, other) = (stored.get(key), asked.get(key));
-        if one != other {
-            told.push(pair(format_args!("column `{name}` {of}{key}"), shown(one), shown(other)));
-        }
-    }
-}
-
-fn fields(of: &impl Serialize) -> serde_json::Map<String, Json> {
-    match serde_json::to_value(of) {
+fn to_fields(options: &impl Serialize) -> serde_json::Map<String, Json> {
+    match serde_json::to_value(options) {
         Ok(Json::Object(fields)) => fields,
+        // invariant: both kinds of options are structs of plain fields, which serialize to objects.
         Ok(_) | Err(_) => serde_json::Map::new(),
     }
 }
 
-fn shown(value: Option<&Json>) -> String {
+fn format_option(value: Option<&Json>) -> String {
     match value {
+        // An option that is not set is left out of the stored form, or null.
         None | Some(Json::Null) => "none".to_owned(),
         Some(Json::String(text)) => text.clone(),
         Some(other) => other.to_string(),
@@ -131,10 +153,10 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_told_with_both_sides() {
+    fn a_difference_names_both_sides() {
         let stored = builder().build().unwrap();
-        let told = |asked: SchemaBuilder| Schema::difference(&stored, &asked.build().unwrap());
-        assert_eq!(told(builder()), None);
+        let difference = |asked: SchemaBuilder| Schema::describe_difference(&stored, &asked.build().unwrap());
+        assert_eq!(difference(builder()), None);
         let base = || Schema::builder(IdKind::U64);
         let vector = |b: SchemaBuilder| b.vector("v", VectorType::F32, 4, Metric::Cosine);
         let body = |b: SchemaBuilder| b.text("body", TextOptions::default());
@@ -183,14 +205,17 @@ mod tests {
             ),
         ];
         for (asked, words) in cases {
-            assert_eq!(told(asked).as_deref(), Some(words));
+            assert_eq!(difference(asked).as_deref(), Some(words));
         }
         let other_ids = Schema::builder(IdKind::Uuid).build().unwrap();
         let own = Schema::builder(IdKind::U64).build().unwrap();
-        assert_eq!(Schema::difference(&own, &other_ids).as_deref(), Some("ids: stored u64, asked for uuid"));
+        assert_eq!(
+            Schema::describe_difference(&own, &other_ids).as_deref(),
+            Some("ids: stored u64, asked for uuid")
+        );
         let many = (0..20)
             .fold(Schema::builder(IdKind::U64), |b, n| b.attribute(format!("c{n}"), AttributeType::Int));
-        let many = Schema::difference(&own, &many.build().unwrap()).unwrap();
+        let many = Schema::describe_difference(&own, &many.build().unwrap()).unwrap();
         assert!(many.ends_with("column `c7`: asked for, not stored; 12 more"), "{many}");
     }
 }

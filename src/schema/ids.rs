@@ -1,4 +1,6 @@
-//! Ids in and out of Arrow arrays.
+//! Ids in Arrow arrays: reading, searching and intersecting columns of ids, and building them.
+//!
+//! **Invariant:** the order of ids is that of [`DocumentId`] in every kind; a UUID compares by its bytes.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -12,7 +14,7 @@ use uuid::Uuid;
 use crate::error::{Error, OrInternal, Result};
 use crate::types::{DocumentId, IdKind};
 
-/// A column of ids, ready to be read.
+/// A column of ids, downcast once. The inner loops of lookups run on the array of one kind, without an enum per id.
 #[derive(Clone, Debug)]
 pub(crate) enum Ids {
     U64(UInt64Array),
@@ -21,7 +23,7 @@ pub(crate) enum Ids {
 }
 
 impl Ids {
-    /// The ids of an array in the Arrow type of `kind`, without nulls.
+    /// Takes an array in the Arrow type of `kind`, without nulls.
     pub(crate) fn new(kind: IdKind, array: &ArrayRef) -> Result<Self> {
         let any = array.as_any();
         let ids = match kind {
@@ -49,8 +51,8 @@ impl Ids {
         }
     }
 
-    /// The rows in ascending order of their ids.
-    pub(crate) fn order(&self) -> Vec<usize> {
+    /// The rows in ascending order of their ids. Equal ids, of which a batch has none, may come in any order.
+    pub(crate) fn sorted_rows(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.len()).collect();
         match self {
             Self::U64(a) => order.sort_unstable_by_key(|row| a.value(*row)),
@@ -72,6 +74,7 @@ impl Ids {
     pub(crate) fn get(&self, row: usize) -> DocumentId {
         match self {
             Self::U64(a) => DocumentId::U64(a.value(row)),
+            // invariant: every constructor checks the width of 16 bytes.
             Self::Uuid(a) => DocumentId::Uuid(Uuid::from_slice(a.value(row)).unwrap_or_default()),
             Self::String(a) => DocumentId::String(a.value(row).into()),
         }
@@ -83,6 +86,7 @@ impl Ids {
             (Self::U64(a), DocumentId::U64(id)) => a.value(row).cmp(id),
             (Self::Uuid(a), DocumentId::Uuid(id)) => a.value(row).cmp(id.as_bytes().as_slice()),
             (Self::String(a), DocumentId::String(id)) => a.value(row).cmp(id),
+            // Another kind: a caller's mistake, which still gets a total order.
             _ => self.get(row).cmp(id),
         }
     }
@@ -100,7 +104,7 @@ impl Ids {
         (0..self.len()).map(|row| self.get(row)).collect()
     }
 
-    /// In a column in ascending order: the row of `id`, or where it would stand.
+    /// Binary search in an ascending column: the row of `id`, or the row to insert it at.
     pub(crate) fn search(&self, id: &DocumentId) -> Result<usize, usize> {
         let (mut low, mut high) = (0, self.len());
         while low < high {
@@ -114,7 +118,7 @@ impl Ids {
         Err(low)
     }
 
-    /// Some rows, which must be there.
+    /// A range of rows, which must exist.
     pub(crate) fn slice(&self, rows: Range<usize>) -> Self {
         match self {
             Self::U64(a) => Self::U64(a.slice(rows.start, rows.len())),
@@ -123,7 +127,7 @@ impl Ids {
         }
     }
 
-    /// Several columns of one kind as one.
+    /// Concatenates columns of one kind.
     pub(crate) fn concat(kind: IdKind, columns: &[&Self]) -> Result<Self> {
         let column = |ids: &&Self| -> ArrayRef {
             match ids {
@@ -134,8 +138,9 @@ impl Ids {
         };
         let arrays: Vec<ArrayRef> = columns.iter().map(column).collect();
         match arrays.as_slice() {
-            [] => Self::new(kind, &Self::array(kind, [])?),
-            [one] => Self::new(kind, one),
+            [] => Self::new(kind, &Self::build_array(kind, [])?),
+            // Arrow's `concat` would copy a single column.
+            [single] => Self::new(kind, single),
             several => {
                 let several: Vec<&dyn Array> = several.iter().map(AsRef::as_ref).collect();
                 Self::new(kind, &arrow::compute::concat(&several).or_internal()?)
@@ -143,43 +148,48 @@ impl Ids {
         }
     }
 
-    /// In a column in ascending order: the rows whose ids lie between two, which count.
-    pub(crate) fn between(&self, least: &DocumentId, greatest: &DocumentId) -> Range<usize> {
-        let start = self.search(least).unwrap_or_else(|at| at);
-        let end = self.search(greatest).map_or_else(|at| at, |at| at + 1);
+    /// In an ascending column: the rows with ids from `min` to `max`, both included. Empty if `min` is above `max`.
+    pub(crate) fn rows_between(&self, min: &DocumentId, max: &DocumentId) -> Range<usize> {
+        let start = self.search(min).unwrap_or_else(|insertion| insertion);
+        let end = self.search(max).map_or_else(|insertion| insertion, |row| row + 1);
         start..end.max(start)
     }
 
-    /// The rows of each id that this column and another hold, both in ascending order and of one kind. Costs what
-    /// the shorter one is long, times the logarithm of the gaps.
-    pub(crate) fn shared(&self, other: &Self, found: impl FnMut(usize, usize)) {
+    /// Calls `found` with the rows of every id that is in both columns, which ascend and have one kind. Takes time in the
+    /// length of the shorter column times the logarithm of the gaps in the longer.
+    pub(crate) fn intersect(&self, other: &Self, found: impl FnMut(usize, usize)) {
         match (self, other) {
             (Self::U64(a), Self::U64(b)) => {
-                meet(a.len(), b.len(), |x, y| a.value(x).cmp(&b.value(y)), found);
+                intersect_sorted(a.len(), b.len(), |x, y| a.value(x).cmp(&b.value(y)), found);
             }
             (Self::Uuid(a), Self::Uuid(b)) => {
-                meet(a.len(), b.len(), |x, y| a.value(x).cmp(b.value(y)), found);
+                intersect_sorted(a.len(), b.len(), |x, y| a.value(x).cmp(b.value(y)), found);
             }
             (Self::String(a), Self::String(b)) => {
-                meet(a.len(), b.len(), |x, y| a.value(x).cmp(b.value(y)), found);
+                intersect_sorted(a.len(), b.len(), |x, y| a.value(x).cmp(b.value(y)), found);
             }
-            _ => debug_assert!(false, "ids of two kinds"),
+            // A namespace has one kind of id, checked by every constructor against its schema.
+            _ => debug_assert!(false, "columns of different kinds of id"),
         }
     }
 
-    /// An array of ids, all of `kind`.
-    pub(crate) fn array<'a>(kind: IdKind, ids: impl IntoIterator<Item = &'a DocumentId>) -> Result<ArrayRef> {
+    /// Builds the array of ids that are all of `kind`.
+    pub(crate) fn build_array<'a>(
+        kind: IdKind,
+        ids: impl IntoIterator<Item = &'a DocumentId>,
+    ) -> Result<ArrayRef> {
         let ids = ids.into_iter();
-        let mixed = |id: &DocumentId| Error::invalid(format!("an id is not {kind}. id=`{id}`"));
+        let wrong_kind = |id: &DocumentId| Error::invalid(format!("an id is not {kind}. id=`{id}`"));
         Ok(match kind {
             IdKind::U64 => {
-                let values = ids.map(|id| if let DocumentId::U64(x) = id { Ok(*x) } else { Err(mixed(id)) });
+                let values =
+                    ids.map(|id| if let DocumentId::U64(x) = id { Ok(*x) } else { Err(wrong_kind(id)) });
                 Arc::new(UInt64Array::from(values.collect::<Result<Vec<_>>>()?))
             }
             IdKind::Uuid => {
                 let mut builder = FixedSizeBinaryBuilder::new(16);
                 for id in ids {
-                    let DocumentId::Uuid(x) = id else { return Err(mixed(id)) };
+                    let DocumentId::Uuid(x) = id else { return Err(wrong_kind(id)) };
                     builder.append_value(x.as_bytes()).or_internal()?;
                 }
                 Arc::new(builder.finish())
@@ -187,7 +197,7 @@ impl Ids {
             IdKind::String => {
                 let mut builder = StringBuilder::new();
                 for id in ids {
-                    let DocumentId::String(x) = id else { return Err(mixed(id)) };
+                    let DocumentId::String(x) = id else { return Err(wrong_kind(id)) };
                     builder.append_value(x);
                 }
                 Arc::new(builder.finish())
@@ -196,18 +206,20 @@ impl Ids {
     }
 }
 
-/// Walks two ascending columns of these lengths and tells of each pair that is equal.
-fn meet(
-    length: usize,
-    other: usize,
+/// Intersects two ascending columns of these lengths by galloping: whichever column is behind skips ahead to the first
+/// id that is not below the other's. A plain merge would read all of a large segment for a small batch of ids, and a
+/// binary search per id would restart each time.
+fn intersect_sorted(
+    left: usize,
+    right: usize,
     compare: impl Fn(usize, usize) -> Ordering,
     mut found: impl FnMut(usize, usize),
 ) {
     let (mut x, mut y) = (0, 0);
-    while x < length && y < other {
+    while x < left && y < right {
         match compare(x, y) {
-            Ordering::Less => x = gallop(x, length, |x| compare(x, y).is_lt()),
-            Ordering::Greater => y = gallop(y, other, |y| compare(x, y).is_gt()),
+            Ordering::Less => x = gallop_to(x, left, |x| compare(x, y).is_lt()),
+            Ordering::Greater => y = gallop_to(y, right, |y| compare(x, y).is_gt()),
             Ordering::Equal => {
                 found(x, y);
                 (x, y) = (x + 1, y + 1);
@@ -216,18 +228,20 @@ fn meet(
     }
 }
 
-/// The first place behind `from` that is not before: by steps that double, then by halving the last one.
-fn gallop(from: usize, end: usize, before: impl Fn(usize) -> bool) -> usize {
+/// The first row behind `from` for which `is_before` is false, or `end`. `is_before` must hold at `from`.
+fn gallop_to(from: usize, end: usize, is_before: impl Fn(usize) -> bool) -> usize {
+    // Exponential search: double the step until it passes the target…
     let (mut low, mut step) = (from, 1);
-    while low + step < end && before(low + step) {
+    while low + step < end && is_before(low + step) {
         low += step;
         step *= 2;
     }
+    // … then binary search inside the last step. `low` itself is known to be before.
     let mut high = end.min(low + step);
     low += 1;
     while low < high {
         let middle = low + (high - low) / 2;
-        if before(middle) { low = middle + 1 } else { high = middle }
+        if is_before(middle) { low = middle + 1 } else { high = middle }
     }
     low
 }
@@ -246,7 +260,7 @@ mod tests {
             one in proptest::collection::btree_set(0u64..400, 0..120),
             other in proptest::collection::btree_set(0u64..400, 0..40),
         ) {
-            #[expect(clippy::type_complexity, reason = "it is said once")]
+            #[expect(clippy::type_complexity, reason = "used once")]
             let kinds: [(IdKind, fn(u64) -> DocumentId); 3] = [
                 (IdKind::U64, DocumentId::U64),
                 (IdKind::Uuid, |n| Uuid::from_u128(u128::from(n) << 90).into()),
@@ -255,16 +269,16 @@ mod tests {
             for (kind, id) in kinds {
                 let column = |some: &BTreeSet<u64>| {
                     let ids: Vec<_> = some.iter().copied().map(id).collect();
-                    Ids::new(kind, &Ids::array(kind, &ids).unwrap()).unwrap()
+                    Ids::new(kind, &Ids::build_array(kind, &ids).unwrap()).unwrap()
                 };
                 let (a, b) = (column(&one), column(&other));
                 let mut found = Vec::new();
-                a.shared(&b, |x, y| found.push((a.get(x), b.get(y))));
+                a.intersect(&b, |x, y| found.push((a.get(x), b.get(y))));
                 let expected: Vec<_> = one.intersection(&other).map(|n| (id(*n), id(*n))).collect();
                 prop_assert_eq!(found, expected);
                 let within: Vec<_> = one.iter().filter(|n| (100..=200).contains(*n)).map(|n| id(*n)).collect();
-                prop_assert_eq!(a.slice(a.between(&id(100), &id(200))).to_vec(), within);
-                prop_assert!(a.between(&id(200), &id(100)).is_empty());
+                prop_assert_eq!(a.slice(a.rows_between(&id(100), &id(200))).to_vec(), within);
+                prop_assert!(a.rows_between(&id(200), &id(100)).is_empty());
             }
         }
     }
@@ -278,13 +292,13 @@ mod tests {
             (IdKind::String, ["a", "b", "é"].map(Into::into).to_vec()),
         ];
         for (kind, ids) in kinds {
-            let array = Ids::array(kind, &ids).unwrap();
+            let array = Ids::build_array(kind, &ids).unwrap();
             let read = Ids::new(kind, &array).unwrap();
             assert_eq!((0..read.len()).map(|row| read.get(row)).collect::<Vec<_>>(), ids);
             for (row, id) in ids.iter().enumerate() {
                 assert_eq!(read.search(id), Ok(row));
             }
         }
-        assert!(Ids::array(IdKind::U64, &[DocumentId::from("x")]).is_err());
+        assert!(Ids::build_array(IdKind::U64, &[DocumentId::from("x")]).is_err());
     }
 }

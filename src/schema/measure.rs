@@ -1,5 +1,5 @@
-//! Which vectors a column takes: finite ones, of a length that arithmetic can square, and by cosine all that have a
-//! direction.
+//! Which vectors a column accepts: finite ones of a length whose square stays accurate, and for cosine any vector with
+//! a direction.
 
 use half::f16;
 
@@ -7,44 +7,51 @@ use crate::types::{Metric, VECTOR_LENGTH_MAX};
 
 const NOT_FINITE: &str = "a vector component is NaN, infinite or too large";
 const NOT_HALF: &str = "a vector component is NaN, infinite or too large: f16 ends at 65504";
-const TOO_LONG: &str = "a vector is too long: its Euclidean length may be 1e15 at most, but for cosine";
+const TOO_LONG: &str = "a vector is too long: its Euclidean length may be 1e15 at most, except for cosine";
 const ZERO: &str = "a vector of length zero has no cosine";
 
-/// Why a column of f32 does not take a vector, if it does not.
+/// Checks a vector of an f32 column.
 pub(super) fn check_f32(metric: Metric, vector: &[f32]) -> Result<(), &'static str> {
-    // By bits, and without an early end: it runs on whole registers.
-    let greatest = vector.iter().fold(0, |greatest: u32, x| greatest.max(x.abs().to_bits()));
-    if greatest >= f32::INFINITY.to_bits() {
+    // The bits of absolute floats order as the floats do, with infinity and NaN on top: one integer maximum answers all
+    // three questions. Without an early exit the loop vectorizes.
+    let max_bits = vector.iter().fold(0, |max: u32, x| max.max(x.abs().to_bits()));
+    if max_bits >= f32::INFINITY.to_bits() {
         return Err(NOT_FINITE);
     }
     if metric == Metric::Cosine {
-        return if greatest == 0 { Err(ZERO) } else { Ok(()) };
+        return if max_bits == 0 { Err(ZERO) } else { Ok(()) };
     }
-    // No vector is longer than its greatest component times the root of their number, which spares nearly all.
-    let greatest = f64::from(f32::from_bits(greatest));
-    let most = greatest * f64::from(u32::try_from(vector.len()).unwrap_or(u32::MAX)).sqrt();
-    if most > VECTOR_LENGTH_MAX && length(vector) > VECTOR_LENGTH_MAX { Err(TOO_LONG) } else { Ok(()) }
+    // The length is at most the largest component times the root of the dimension. That bound settles nearly all
+    // vectors without a second pass.
+    let max = f64::from(f32::from_bits(max_bits));
+    #[expect(clippy::cast_precision_loss, reason = "a dimension is at most 16,384")]
+    let bound = max * (vector.len() as f64).sqrt();
+    if bound > VECTOR_LENGTH_MAX && euclidean_length(vector) > VECTOR_LENGTH_MAX {
+        return Err(TOO_LONG);
+    }
+    Ok(())
 }
 
-/// Why a column of f16 does not take a vector, if it does not. None that is finite is too long.
+/// Checks a vector of an f16 column. No finite vector of halves is too long: 65,504 times the root of 16,384 is far
+/// below the limit.
 pub(super) fn check_f16(metric: Metric, vector: &[f16]) -> Result<(), &'static str> {
-    let greatest = vector.iter().fold(0, |greatest: u16, x| greatest.max(x.to_bits() & 0x7fff));
-    match greatest {
-        _ if greatest >= f16::INFINITY.to_bits() => Err(NOT_HALF),
+    let max_bits = vector.iter().fold(0, |max: u16, x| max.max(x.to_bits() & 0x7fff));
+    match max_bits {
+        _ if max_bits >= f16::INFINITY.to_bits() => Err(NOT_HALF),
         0 if metric == Metric::Cosine => Err(ZERO),
         _ => Ok(()),
     }
 }
 
-/// Why a column of i8 does not take a vector, if it does not.
+/// Checks a vector of an i8 column.
 pub(super) fn check_i8(metric: Metric, vector: &[i8]) -> Result<(), &'static str> {
     if metric == Metric::Cosine && vector.iter().all(|x| *x == 0) { Err(ZERO) } else { Ok(()) }
 }
 
-/// Rounds a vector to f16. By cosine only the direction counts: a vector that would become infinite, or lose digits
-/// among the least numbers of f16 or vanish there, is brought to length 1 first.
+/// Rounds a vector to f16. For cosine only the direction counts: a vector whose components would overflow, or fall into
+/// f16's subnormal range and lose digits, is scaled to length 1 first.
 pub(super) fn to_f16(metric: Metric, vector: &[f32]) -> impl Iterator<Item = f16> {
-    let scale = if metric == Metric::Cosine { 1.0 / unit(vector) } else { 1.0 };
+    let scale = if metric == Metric::Cosine { 1.0 / f16_divisor(vector) } else { 1.0 };
     #[expect(
         clippy::cast_possible_truncation,
         reason = "a scaled component is at most 1, any other an f32 already"
@@ -53,16 +60,18 @@ pub(super) fn to_f16(metric: Metric, vector: &[f32]) -> impl Iterator<Item = f16
 }
 
 /// What to divide a vector by before it is rounded to f16.
-fn unit(vector: &[f32]) -> f64 {
-    // Numbers of f16 have all their digits from 2^-14 on: components a sixteenth as large as the greatest keep theirs.
-    const LEAST: f32 = 1.0 / 1_024.0;
-    let greatest = vector.iter().fold(0.0, |greatest: f32, x| greatest.max(x.abs()));
-    let fits = (LEAST..=65_504.0).contains(&greatest);
-    // One that is not finite, or zero, has no direction, and is refused for it.
-    if fits || greatest == 0.0 || vector.iter().any(|x| !x.is_finite()) { 1.0 } else { length(vector) }
+fn f16_divisor(vector: &[f32]) -> f64 {
+    // f16 has all its digits from 2^-14 on. If the largest component is at least 2^-10, components a sixteenth of its
+    // size keep theirs; smaller ones hardly turn the direction.
+    const MIN: f32 = 1.0 / 1_024.0;
+    let max = vector.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
+    let fits = (MIN..=65_504.0).contains(&max);
+    // A vector that is not finite, or zero, has no direction to keep; the check behind the conversion refuses it.
+    if fits || max == 0.0 || vector.iter().any(|x| !x.is_finite()) { 1.0 } else { euclidean_length(vector) }
 }
 
-fn length(vector: &[f32]) -> f64 {
+/// In f64, since the squares of large components leave f32.
+fn euclidean_length(vector: &[f32]) -> f64 {
     vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt()
 }
 
@@ -106,7 +115,7 @@ mod tests {
             let (dot, square) = halves.iter().zip(direction).fold((0.0, 0.0), |(dot, square), (x, y)| {
                 (dot + f64::from(*x) * f64::from(y), square + f64::from(*x) * f64::from(*x))
             });
-            let cosine = dot / (square.sqrt() * super::length(&direction));
+            let cosine = dot / (square.sqrt() * euclidean_length(&direction));
             assert!(cosine > 1.0 - 1e-6, "{length}: {halves:?}");
             // What fits is stored as it is.
             if (0.01..1e4).contains(&length) {

@@ -1,19 +1,21 @@
-//! The schema of a namespace: which columns its documents have.
+//! The schema of a namespace: the columns of its documents.
 //!
-//! **Invariant:** a [`Schema`] in hand is sound; [`SchemaBuilder`] and the decoder check it.
+//! **Invariant:** a [`Schema`] is always consistent: [`SchemaBuilder::build`] checks it, and decoding passes through it.
 
 mod arrow;
 mod builder;
 mod check;
 mod convert;
+mod datetime;
 mod differ;
 mod ids;
 mod measure;
+mod numbers;
 mod row;
 mod text;
 
 pub use builder::SchemaBuilder;
-pub(crate) use check::{coerce, coerce_vector};
+pub(crate) use check::{coerce_value, coerce_vector, type_mismatch};
 pub(crate) use ids::Ids;
 pub use text::{Language, TextOptions, Tokenizer};
 
@@ -23,14 +25,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{IdKind, Metric, VectorType};
 
-/// The name under which the id is a column: in filters, record batches and Parquet.
+/// The name of the id column in filters, record batches and Parquet.
 pub const ID_COLUMN: &str = "id";
-/// The most columns of a schema.
+/// The maximum number of columns of a schema.
 pub const COLUMNS_MAX: usize = 1_024;
-/// The most vector columns of a schema.
+/// The maximum number of vector columns of a schema.
 pub const VECTOR_COLUMNS_MAX: usize = 8;
 
-/// The columns of a namespace, and the kind of its ids.
+/// The columns of a namespace and the kind of its ids.
 ///
 /// ```
 /// use elacsym::schema::{AttributeType, Schema};
@@ -45,7 +47,7 @@ pub const VECTOR_COLUMNS_MAX: usize = 8;
 /// # Ok::<(), elacsym::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "builder::Stored", into = "builder::Stored")]
+#[serde(try_from = "builder::StoredSchema", into = "builder::StoredSchema")]
 pub struct Schema {
     id: IdKind,
     columns: Vec<Column>,
@@ -57,22 +59,22 @@ pub struct Schema {
 pub struct Column {
     /// The name, unique in the schema.
     pub name: String,
-    /// What it holds.
+    /// What the column holds.
     #[serde(flatten)]
     pub kind: ColumnKind,
-    /// How its text is searched, if it is.
+    /// Full-text options, if the column is searchable as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextOptions>,
-    /// Whether an attribute is indexed for filters. Without, filters on it read its values. Default true.
+    /// Whether an attribute is indexed for filters. Without an index, filters read the values. Default true.
     #[serde(default = "filterable_default", skip_serializing_if = "is_filterable")]
     pub filterable: bool,
     /// Whether the index of an attribute has trigrams, for patterns and fuzzy filters. Default false.
-    #[serde(default, skip_serializing_if = "has_none")]
+    #[serde(default, skip_serializing_if = "has_no_trigrams")]
     pub trigrams: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn has_none(trigrams: &bool) -> bool {
+fn has_no_trigrams(trigrams: &bool) -> bool {
     !*trigrams
 }
 
@@ -99,18 +101,19 @@ pub enum ColumnKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VectorColumn {
-    /// What the components are stored as.
+    /// The type in which components are stored.
     pub element: VectorType,
     /// The number of components.
     pub dimension: usize,
     /// How distance is measured.
     pub metric: Metric,
-    /// How many bits the index keeps of each dimension, 1 to 8. Default 5.
+    /// The bits of each dimension in the index's codes, 1 to 8. Default 5.
     #[serde(default = "code_bits_default")]
     pub code_bits: u8,
 }
 
-/// Enough that codes alone rank well, and exact vectors decide among few.
+/// The default of [`VectorColumn::code_bits`]: codes of 5 bits rank well by themselves, so that few exact vectors have
+/// to be read to decide the order.
 pub(crate) const CODE_BITS: u8 = 5;
 
 fn code_bits_default() -> u8 {
@@ -135,7 +138,7 @@ pub enum AttributeType {
     Uuid,
     /// Milliseconds since 1970-01-01 UTC.
     Datetime,
-    /// Bytes of any kind; they cannot be filtered but for null.
+    /// Arbitrary bytes. Filters can only compare them for equality and null.
     Bytes,
     /// An array of strings.
     StringArray,
@@ -145,7 +148,7 @@ pub enum AttributeType {
     UintArray,
     /// An array of floats.
     FloatArray,
-    /// An array of truth values.
+    /// An array of booleans.
     BoolArray,
     /// An array of UUIDs.
     UuidArray,
@@ -154,7 +157,7 @@ pub enum AttributeType {
 }
 
 impl AttributeType {
-    /// The array of a scalar type. `None` for arrays and bytes: there is no array of these.
+    /// The array type with these elements. `None` for arrays and bytes, of which there are no arrays.
     #[must_use]
     pub fn array(element: Self) -> Option<Self> {
         match element {
@@ -169,7 +172,7 @@ impl AttributeType {
         }
     }
 
-    /// The type of an array's elements, or `None` for a scalar.
+    /// The element type of an array, or `None` for a scalar.
     #[must_use]
     pub fn element(self) -> Option<Self> {
         match self {
@@ -204,7 +207,7 @@ impl fmt::Display for AttributeType {
 }
 
 impl Schema {
-    /// Begins a schema whose ids are of `kind`.
+    /// Returns a builder for a schema with ids of `kind`.
     #[must_use]
     pub fn builder(kind: IdKind) -> SchemaBuilder {
         SchemaBuilder::new(kind)
@@ -222,9 +225,10 @@ impl Schema {
         &self.columns
     }
 
-    /// The column of a name.
+    /// The column with this name.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Column> {
+        // A scan: most schemas have few columns, and whoever reads many rows looks a column up once.
         self.columns.iter().find(|c| c.name == name)
     }
 

@@ -1,4 +1,4 @@
-//! Full-text options of a column: how its text becomes tokens, and how they are weighed.
+//! Full-text options of a column: tokenization and BM25 parameters.
 
 use std::fmt;
 
@@ -6,17 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The longest token that [`TextOptions::max_token_length`] may allow, in bytes.
+/// The largest [`TextOptions::max_token_length`], in bytes. The dictionary keeps terms in blocks that are read whole, so
+/// that a single huge term would cost every lookup next to it.
 const TOKEN_LENGTH_MAX: usize = 32_768;
-/// The longest n-gram, in characters.
+/// The longest n-gram, in characters. Every character of a text begins one n-gram of each length, so the index grows
+/// with the width of the range.
 const NGRAM_MAX: usize = 16;
 
-/// How the text of a column becomes tokens, and how they are weighed.
+/// How the text of a column is tokenized and scored.
 ///
-/// The steps, in order: the text is cut into tokens by the [`Tokenizer`]; words longer than
-/// `max_token_length` are cut into pieces of that length; letters become lower case unless `case_sensitive`;
-/// stop words of the language are dropped if `remove_stop_words`; words become stems if `stemming`; accents are dropped if
-/// `ascii_folding`. The text of a query goes the same way.
+/// The steps, in order: the [`Tokenizer`] splits the text into tokens; words longer than `max_token_length` are split into
+/// pieces of that length; letters become lower case unless `case_sensitive`; stop words of the language are removed if
+/// `remove_stop_words`; words are stemmed if `stemming`; accents are removed if `ascii_folding`. Query text passes through
+/// the same steps.
 ///
 /// ```
 /// use elacsym::schema::{Language, TextOptions};
@@ -27,65 +29,65 @@ const NGRAM_MAX: usize = 16;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
-#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
+#[expect(clippy::struct_excessive_bools, reason = "independent options")]
 pub struct TextOptions {
-    /// What cuts text into tokens. Default [`Tokenizer::Words`].
+    /// How text is split into tokens. Default [`Tokenizer::Words`].
     #[serde(default)]
     pub tokenizer: Tokenizer,
     /// The language, for stemming and stop words. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<Language>,
-    /// Whether words become stems, by the Snowball rules of the language. Default: if a language is set.
+    /// Whether words are stemmed, by the Snowball algorithm of the language. Default: if a language is set.
     #[serde(default)]
     pub stemming: bool,
-    /// Whether stop words of the language are dropped. Default: no. Not every language has a list:
+    /// Whether stop words of the language are removed. Default: no. Not every language has a list:
     /// [`Language::has_stop_words`].
     #[serde(default)]
     pub remove_stop_words: bool,
-    /// Whether upper and lower case differ. Default: no.
+    /// Whether upper and lower case are distinct. Default: no.
     #[serde(default)]
     pub case_sensitive: bool,
-    /// Whether accents are dropped: `é` is `e`. Default: no.
+    /// Whether accents are removed: `é` becomes `e`. Default: no.
     #[serde(default)]
     pub ascii_folding: bool,
-    /// The longest token, in bytes: 1 to 32,768. Default 255. A longer word is cut into pieces, in documents and in queries
-    /// alike, so that it is found; each piece is a token with a place of its own. A longer string of a column of
-    /// [`Tokenizer::Raw`] or [`Tokenizer::Pretokenized`] is refused when it is written, and a longer n-gram is dropped.
+    /// The longest token, in bytes: 1 to 32,768. Default 255. A longer word is split into pieces, in documents and queries
+    /// alike, so that it can be found; each piece is a token with its own position. With [`Tokenizer::Raw`] or
+    /// [`Tokenizer::Pretokenized`] a longer string is refused when it is written. A longer n-gram is dropped.
     #[serde(default = "max_token_length_default")]
     pub max_token_length: usize,
-    /// How slowly the weight of a token grows with how often it occurs: BM25's k1. Default 1.2.
+    /// BM25's k1: how slowly a token's weight saturates with its frequency. Default 1.2.
     #[serde(default = "k1_default")]
     pub k1: f32,
-    /// How much long text counts less, from 0 to 1: BM25's b. Default 0.75.
+    /// BM25's b: how much the length of a text normalizes its score, from 0 to 1. Default 0.75.
     #[serde(default = "b_default")]
     pub b: f32,
 }
 
-/// What cuts text into tokens.
+/// How text is split into tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Tokenizer {
-    /// Words: runs of letters, digits and the marks upon them. Han, Hiragana and Thai characters are a token
-    /// each, since their words are not parted by spaces. Everything else parts words, apostrophes too.
+    /// Words: runs of letters, digits and combining marks. Each Han, Hiragana or Thai character is a token, since
+    /// those scripts do not separate words by spaces. Everything else separates words, including apostrophes.
     #[default]
     Words,
-    /// What spaces part.
+    /// Runs of characters without white space.
     Whitespace,
     /// Each string is one token.
     Raw,
-    /// Every run of `min` to `max` characters, 1 to 16, over the whole text.
+    /// All n-grams of `min` to `max` characters, 1 to 16, over the whole text.
     Ngram {
-        /// The fewest characters.
+        /// The length of the shortest n-gram, in characters.
         min: usize,
-        /// The most characters.
+        /// The length of the longest n-gram, in characters.
         max: usize,
     },
-    /// Each string of an array is one token, taken as it is: no other step applies.
+    /// Each string of an array is one token, unchanged: no other step applies.
     Pretokenized,
 }
 
-/// A language that words can be stemmed in.
+/// A language with a Snowball stemmer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -134,7 +136,7 @@ impl Language {
         Self::Turkish,
     ];
 
-    /// Whether there is a list of stop words.
+    /// Whether the language has a list of stop words.
     #[must_use]
     pub fn has_stop_words(self) -> bool {
         !matches!(self, Self::Arabic | Self::Greek | Self::Romanian | Self::Tamil | Self::Turkish)
@@ -147,10 +149,12 @@ impl fmt::Display for Language {
     }
 }
 
+// Lucene's default too: long enough for identifiers and most URLs.
 fn max_token_length_default() -> usize {
     255
 }
 
+// Lucene's defaults for k1 and b, and those of most BM25 implementations.
 fn k1_default() -> f32 {
     1.2
 }
@@ -176,83 +180,87 @@ impl Default for TextOptions {
 }
 
 impl TextOptions {
-    /// What cuts text into tokens.
+    /// Sets how text is split into tokens.
     #[must_use]
     pub fn with_tokenizer(self, tokenizer: Tokenizer) -> Self {
         Self { tokenizer, ..self }
     }
 
-    /// The language, and with it stemming.
+    /// Sets the language and turns on stemming.
     #[must_use]
     pub fn with_language(self, language: Language) -> Self {
         Self { language: Some(language), stemming: true, ..self }
     }
 
-    /// Whether words become stems.
+    /// Sets whether words are stemmed.
     #[must_use]
     pub fn with_stemming(self, stemming: bool) -> Self {
         Self { stemming, ..self }
     }
 
-    /// Whether stop words are dropped.
+    /// Sets whether stop words are removed.
     #[must_use]
     pub fn with_stop_words_removed(self, remove_stop_words: bool) -> Self {
         Self { remove_stop_words, ..self }
     }
 
-    /// Whether upper and lower case differ.
+    /// Sets whether upper and lower case are distinct.
     #[must_use]
     pub fn with_case_sensitive(self, case_sensitive: bool) -> Self {
         Self { case_sensitive, ..self }
     }
 
-    /// Whether accents are dropped.
+    /// Sets whether accents are removed.
     #[must_use]
     pub fn with_ascii_folding(self, ascii_folding: bool) -> Self {
         Self { ascii_folding, ..self }
     }
 
-    /// The longest token, in bytes.
+    /// Sets the longest token, in bytes.
     #[must_use]
     pub fn with_max_token_length(self, max_token_length: usize) -> Self {
         Self { max_token_length, ..self }
     }
 
-    /// BM25's k1.
+    /// Sets BM25's k1.
     #[must_use]
     pub fn with_k1(self, k1: f32) -> Self {
         Self { k1, ..self }
     }
 
-    /// BM25's b.
+    /// Sets BM25's b.
     #[must_use]
     pub fn with_b(self, b: f32) -> Self {
         Self { b, ..self }
     }
 
-    /// Why a string of so many bytes cannot be stored, if it would be a token as it is and too long for one.
-    pub(super) fn refuse(&self, bytes: usize) -> Option<String> {
-        let whole = matches!(self.tokenizer, Tokenizer::Raw | Tokenizer::Pretokenized);
-        let most = self.max_token_length;
-        (whole && bytes > most).then(|| {
-            format!("string of {bytes} bytes in a column of whole tokens: at most {most} are allowed")
-        })
+    /// Checks the length of a string in a column whose strings are whole tokens; other columns take any length.
+    pub(super) fn check_whole_token(&self, bytes: usize) -> Result<(), String> {
+        // A word can be split and still be found by its pieces. A keyword cannot: it would match its own prefix.
+        let is_whole = matches!(self.tokenizer, Tokenizer::Raw | Tokenizer::Pretokenized);
+        let limit = self.max_token_length;
+        if is_whole && bytes > limit {
+            return Err(format!(
+                "string of {bytes} bytes in a column of whole tokens: at most {limit} are allowed"
+            ));
+        }
+        Ok(())
     }
 
-    /// Whether text becomes the same tokens by both.
-    pub(crate) fn cuts_like(&self, other: &Self) -> bool {
+    /// Whether both tokenize text alike. k1 and b act on scores only.
+    pub(crate) fn tokenizes_like(&self, other: &Self) -> bool {
         *self == Self { k1: self.k1, b: self.b, ..other.clone() }
     }
 
-    /// Says what contradicts itself. `array`: whether the column holds arrays of strings.
-    pub(super) fn check(&self, column: &str, array: bool) -> Result<()> {
+    /// Checks that the options do not contradict each other. `is_array`: whether the column holds arrays of strings.
+    pub(super) fn check(&self, column: &str, is_array: bool) -> Result<()> {
         let bad = |why: String| Err(Error::invalid(format!("bad text options: {why}. column=`{column}`")));
         match self.tokenizer {
             Tokenizer::Ngram { min, max } if min == 0 || min > max || max > NGRAM_MAX => {
-                return bad(format!("n-grams of 1 to {NGRAM_MAX} characters are allowed"));
+                return bad(format!("n-grams have 1 to {NGRAM_MAX} characters"));
             }
-            Tokenizer::Pretokenized if !array => {
-                return bad("tokens that are given need an array of strings".to_owned());
+            Tokenizer::Pretokenized if !is_array => {
+                return bad("pretokenized text needs an array of strings".to_owned());
             }
             _ => {}
         }
@@ -260,16 +268,16 @@ impl TextOptions {
             return bad("stemming and stop words need a language".to_owned());
         }
         if let Some(language) = self.language.filter(|l| self.remove_stop_words && !l.has_stop_words()) {
-            return bad(format!("there is no list of stop words for {language}"));
+            return bad(format!("{language} has no list of stop words"));
         }
         if !(1..=TOKEN_LENGTH_MAX).contains(&self.max_token_length) {
-            return bad(format!("a longest token of 1 to {TOKEN_LENGTH_MAX} bytes is allowed"));
+            return bad(format!("max_token_length must be 1 to {TOKEN_LENGTH_MAX} bytes"));
         }
         if !(self.k1.is_finite() && (0.0..=1_000.0).contains(&self.k1)) {
-            return bad("k1 from 0 to 1,000 is allowed".to_owned());
+            return bad("k1 must be from 0 to 1,000".to_owned());
         }
         if !(0.0..=1.0).contains(&self.b) {
-            return bad("b from 0 to 1 is allowed".to_owned());
+            return bad("b must be from 0 to 1".to_owned());
         }
         Ok(())
     }

@@ -285,7 +285,7 @@ impl IdIndex {
             for (block, span) in spans {
                 let Some(block) = blocks.get(&block) else { continue };
                 let start = span.start;
-                ids.slice(span).shared(&block.ids, |at, place| {
+                ids.slice(span).intersect(&block.ids, |at, place| {
                     found.extend(block.rows.get(place).map(|row| (start + at, *row)));
                 });
             }
@@ -488,7 +488,7 @@ mod tests {
 
     async fn index(all: &[DocumentId], resident: bool) -> Arc<IdIndex> {
         let kind = all[0].kind();
-        let array = Ids::new(kind, &Ids::array(kind, all).unwrap()).unwrap();
+        let array = Ids::new(kind, &Ids::build_array(kind, all).unwrap()).unwrap();
         check_order(&array, None).unwrap();
         let mut builder = IdIndexBuilder::new(kind);
         for at in 0..array.len() {
@@ -520,7 +520,8 @@ mod tests {
                 let rows: Vec<_> = (0..present.len() as u32).rev().map(Some).collect();
                 assert_eq!(index.find(&env, present.clone().into()).await?, rows);
                 assert!(index.find(&env, absent.clone().into()).await?.iter().all(Option::is_none));
-                let array = |some: &[DocumentId]| Ids::new(kind, &Ids::array(kind, some).unwrap()).unwrap();
+                let array =
+                    |some: &[DocumentId]| Ids::new(kind, &Ids::build_array(kind, some).unwrap()).unwrap();
                 let found = index.find_all(&env, &array(&present)).await?;
                 assert_eq!(
                     found,

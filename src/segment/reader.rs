@@ -155,7 +155,7 @@ impl Segment {
     /// Of these ids, which are in ascending order, those that are here, dead or not: the place among them, and the
     /// row. At most one round trip.
     pub(crate) async fn find_all(&self, ids: &Ids) -> Result<Vec<(usize, u32)>> {
-        let within = ids.between(&self.meta.id_min, &self.meta.id_max);
+        let within = ids.rows_between(&self.meta.id_min, &self.meta.id_max);
         if within.is_empty() {
             return Ok(Vec::new());
         }

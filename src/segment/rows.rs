@@ -52,7 +52,7 @@ const STATISTICS_BYTES: usize = 64;
 
 /// The columns of the file: the id and the attributes.
 pub(super) fn arrow_schema(schema: &Schema) -> SchemaRef {
-    schema.arrow_of(|column| matches!(column.kind, ColumnKind::Attribute(_)))
+    schema.arrow_projection(|column| matches!(column.kind, ColumnKind::Attribute(_)))
 }
 
 /// Encodes rows, in memory.

@@ -149,7 +149,7 @@ fn id(kind: IdKind, n: u64) -> DocumentId {
 fn batch(schema: &Schema, first: u64, rows: usize) -> RecordBatch {
     let mut dice = Dice(first + rows as u64);
     let ids: Vec<_> = (0..rows as u64).map(|n| id(schema.id(), (first + n) * 3)).collect();
-    let mut columns = vec![Ids::array(schema.id(), &ids).unwrap()];
+    let mut columns = vec![Ids::build_array(schema.id(), &ids).unwrap()];
     for column in schema.columns() {
         columns.push(match column.kind {
             crate::schema::ColumnKind::Attribute(kind) => dice.attribute(kind, rows),

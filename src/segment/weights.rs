@@ -201,7 +201,7 @@ mod tests {
             tags.append_value([Some("ab"), Some("c")]);
         }
         let texts = StringArray::from_iter_values((0..rows).map(|_| text));
-        let narrow = schema().arrow_of(|c| ["text", "tags"].contains(&c.name.as_str()));
+        let narrow = schema().arrow_projection(|c| ["text", "tags"].contains(&c.name.as_str()));
         let batch =
             RecordBatch::try_new(narrow, vec![Arc::new(ids), Arc::new(texts), Arc::new(tags.finish())]);
         let batch = batch.unwrap();

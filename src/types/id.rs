@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -20,6 +21,18 @@ pub enum IdKind {
     Uuid,
     /// Strings of 1 to 64 bytes.
     String,
+}
+
+impl IdKind {
+    /// The Arrow type of the id column.
+    #[must_use]
+    pub fn arrow_type(self) -> DataType {
+        match self {
+            Self::U64 => DataType::UInt64,
+            Self::Uuid => DataType::FixedSizeBinary(16),
+            Self::String => DataType::Utf8,
+        }
+    }
 }
 
 impl fmt::Display for IdKind {

@@ -139,8 +139,9 @@ impl View {
     /// More bytes than [`Settings::answer_bytes_max`] are an error.
     pub(crate) async fn fetch(&self, places: &[RowAddr], columns: &[usize]) -> Result<RecordBatch> {
         let parts = self.parts();
-        let layout =
-            self.schema.arrow_of(|c| columns.iter().any(|at| self.schema.columns().get(*at) == Some(c)));
+        let layout = self
+            .schema
+            .arrow_projection(|c| columns.iter().any(|at| self.schema.columns().get(*at) == Some(c)));
         let (mut batches, mut bytes) = (Vec::new(), 0_usize);
         for places in together(&parts, places, columns) {
             let batch = self.fetch_together(&parts, places, columns, &layout).await?;

@@ -84,10 +84,10 @@ impl Encoded {
         write_ipc(&mut bytes, &body.rows)?;
         let rows = bytes.len() - HEAD - extension;
         if !body.deletes.is_empty() {
-            let ids = Ids::array(schema.id(), &body.deletes)?;
+            let ids = Ids::build_array(schema.id(), &body.deletes)?;
             write_ipc(
                 &mut bytes,
-                &RecordBatch::try_new(schema.arrow_of(|_| false), vec![ids]).or_internal()?,
+                &RecordBatch::try_new(schema.arrow_projection(|_| false), vec![ids]).or_internal()?,
             )?;
         }
         let deletes = bytes.len() - HEAD - extension - rows;
@@ -165,7 +165,7 @@ impl Entry {
         let deletes = if deletes.is_empty() {
             Vec::new()
         } else {
-            sorted_ids(schema.id(), &read_ipc(&deletes, &schema.arrow_of(|_| false))?)?.to_vec()
+            sorted_ids(schema.id(), &read_ipc(&deletes, &schema.arrow_projection(|_| false))?)?.to_vec()
         };
         sorted_ids(schema.id(), &rows)?;
         let body = EntryBody { rows, deletes, segments: extension.segments, tokens: extension.tokens };

@@ -32,7 +32,7 @@ impl Effects {
         let mut ids: Vec<&DocumentId> = self.lists().flatten().collect();
         ids.sort_unstable();
         ids.dedup();
-        Ids::new(schema.id(), &Ids::array(schema.id(), ids)?)
+        Ids::new(schema.id(), &Ids::build_array(schema.id(), ids)?)
     }
 
     /// Forgets some documents.

@@ -110,7 +110,7 @@ impl Resolved {
                 let found = found.into_iter().filter(|(_, row)| !layer.dead().contains(*row));
                 touched.extend(found.map(|(at, _)| known.get(at)));
                 if let Some(deleted) = &deleted {
-                    known.shared(deleted, |at, _| {
+                    known.intersect(deleted, |at, _| {
                         touched.insert(known.get(at));
                     });
                 }

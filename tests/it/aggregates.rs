@@ -234,7 +234,7 @@ async fn what_is_wrong_is_refused_by_name() -> Result<()> {
     let invalid = [
         (new().group_by("x"), "no such attribute"),
         (new().group_by("tags"), "by its elements"),
-        (new().group_by_elements("kind"), "an array is expected"),
+        (new().group_by_elements("kind"), "expected an array"),
         (new().group_by_elements("tags").group_by_elements("tags"), "one array"),
         (new().aggregate("a", Aggregate::sum("kind")), "not defined of string"),
         (new().aggregate("a", Aggregate::min("sold")), "not defined of bool"),

@@ -110,17 +110,17 @@ async fn a_bad_document_is_refused_with_its_column_and_id() -> Result<()> {
     let huge = (0..9).fold(seven(), |document, at| document.with(format!("long{at}"), long.clone()));
     let (column, id) = (|name: &str| format!("column=`{name}`"), "id=`7`");
     let cases: Vec<(Document, ErrorKind, &str, String)> = vec![
-        (seven().with("v", Vector::from([1.0])), Invalid, "wrong dimension: 2", column("v")),
+        (seven().with("v", Vector::from([1.0])), Invalid, "wrong dimension: expected 2", column("v")),
         (seven().with("v", Vector::from([1.0, f32::NAN])), Invalid, "NaN", column("v")),
         (seven().with("v", Vector::from([f32::INFINITY, 0.0])), Invalid, "infinite", column("v")),
         (seven().with("v", Vector::from([0.0, 0.0])), Invalid, "length zero", column("v")),
-        (seven().with("v", "text"), Invalid, "a vector is expected", column("v")),
+        (seven().with("v", "text"), Invalid, "expected a vector", column("v")),
         (seven().with("f", f64::NAN), Invalid, "NaN", column("f")),
         (seven().with("absent", 1), Invalid, "unknown column", column("absent")),
         (seven().with("id", 8), Invalid, "unknown column", column("id")),
-        (seven().with("n", "text"), Invalid, "int is expected, this is string", column("n")),
+        (seven().with("n", "text"), Invalid, "expected int, found string", column("n")),
         (seven().with("u", -1), Invalid, "does not fit a uint", column("u")),
-        (seven().with("tags", "one"), Invalid, "[]string is expected", column("tags")),
+        (seven().with("tags", "one"), Invalid, "expected []string", column("tags")),
         (seven().with("tags", vec![Value::Null]), Invalid, "null inside an array", column("tags")),
         (seven().with("text", format!("{long}x")), LimitExceeded, "at most 8388608", column("text")),
         (huge, LimitExceeded, "at most 67108864", "document of 75497472 bytes".to_owned()),
@@ -148,7 +148,7 @@ async fn a_bad_record_batch_is_refused_with_its_column_and_row() -> Result<()> {
         (rows(vec![("n", ids(&[5]))]), &["no id column"]),
         (rows(vec![("id", ids(&[5])), ("absent", ids(&[1]))]), &["unknown column", "column=`absent`"]),
         (rows(vec![("id", ids(&[5, 7])), ("f", floats)]), &["NaN", "column=`f`", "id=`7`"]),
-        (rows(vec![("id", ids(&[5, 7])), ("n", texts)]), &["int is expected", "column=`n`"]),
+        (rows(vec![("id", ids(&[5, 7])), ("n", texts)]), &["expected int", "column=`n`"]),
         (rows(vec![("id", negative)]), &["column=`id`", "row=`1`"]),
         (rows(vec![("id", ids(&[5])), ("v", ids(&[5]))]), &["column=`v`"]),
     ];
@@ -215,9 +215,9 @@ async fn a_bad_filter_is_refused_wherever_it_is_given() -> Result<()> {
     let fixture = Fixture::new(IdKind::U64, Settings::default()).await?;
     let cases: Vec<(Filter, ErrorKind, &[&str])> = vec![
         (Filter::eq("absent", 1), Invalid, &["unknown column", "column=`absent`"]),
-        (Filter::eq("n", "text"), Invalid, &["int is expected", "column=`n`"]),
+        (Filter::eq("n", "text"), Invalid, &["expected int", "column=`n`"]),
         (Filter::lt("tags", "a"), Invalid, &["column=`tags`"]),
-        (Filter::contains("n", 1), Invalid, &["an array is expected", "column=`n`"]),
+        (Filter::contains("n", 1), Invalid, &["expected an array", "column=`n`"]),
         (Filter::eq("v", 1), Invalid, &["whether it is null", "column=`v`"]),
         (Filter::regex("text", "(a"), Invalid, &["bad pattern"]),
         (Filter::regex("text", "x".repeat(2_000)), LimitExceeded, &["1024"]),
@@ -516,7 +516,7 @@ async fn a_bad_query_is_refused() -> Result<()> {
     let queries: Vec<(Query, ErrorKind, &[&str])> = vec![
         (near("absent", &[1.0, 0.0]), Invalid, &["no such vector column", "column=`absent`"]),
         (near("n", &[1.0, 0.0]), Invalid, &["no such vector column", "column=`n`"]),
-        (near("v", &[1.0]), Invalid, &["wrong dimension: 2", "column=`v`"]),
+        (near("v", &[1.0]), Invalid, &["wrong dimension: expected 2", "column=`v`"]),
         (near("v", &[1.0, f32::NAN]), Invalid, &["NaN", "column=`v`"]),
         (near("v", &[0.0, 0.0]), Invalid, &["length zero", "column=`v`"]),
         (good().limit(0), LimitExceeded, &["1 to 10000", "limit=`0`"]),

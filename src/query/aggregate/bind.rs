@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Aggregate, Aggregation, Key};
 use crate::error::{Error, Result};
 use crate::query::request::check_name;
-use crate::schema::{AttributeType, ColumnKind, Schema};
+use crate::schema::{AttributeType, ColumnKind, Schema, type_mismatch};
 
 /// The most attributes that groups are made by.
 const KEYS_MAX: usize = 8;
@@ -114,12 +114,11 @@ fn grouping(key: &Key, schema: &Schema) -> Result<Grouping> {
         (None, false) => (false, kind),
         (Some(_), false) => {
             let why = "an array makes groups by its elements alone";
-            return Err(Error::invalid(format!("wrong type: {why}. column=`{name}`")));
+            return Err(Error::invalid(format!("type mismatch: {why}. column=`{name}`")));
         }
         (None, true) => {
-            return Err(Error::invalid(format!(
-                "wrong type: an array is expected, this is {kind}. column=`{name}`"
-            )));
+            let why = type_mismatch("an array", kind);
+            return Err(Error::invalid(format!("{why}. column=`{name}`")));
         }
     };
     Ok(Grouping { column, kind, elements })
@@ -142,7 +141,7 @@ fn tally(name: &str, aggregate: &Aggregate, schema: &Schema) -> Result<Tally> {
     };
     if !fits {
         let why = format!("{what:?} is not defined of {kind}");
-        return Err(Error::invalid(format!("wrong type: {why}. column=`{of}` name=`{name}`")));
+        return Err(Error::invalid(format!("type mismatch: {why}. column=`{of}` name=`{name}`")));
     }
     Ok(Tally { name: name.to_owned(), what, column, kind })
 }

@@ -102,7 +102,7 @@ impl<'a> Binder<'a> {
         for (name, factor) in &query.columns {
             check_factor(*factor)?;
             let column = text_column(self.schema, name)?;
-            let at = groups.iter().position(|(options, _)| options.cuts_like(column.1));
+            let at = groups.iter().position(|(options, _)| options.tokenizes_like(column.1));
             let words = self.tokens.tokenize(column.1, &query.input)?;
             let last = words.len();
             let mut places = Places::new();

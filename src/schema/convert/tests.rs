@@ -11,183 +11,16 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use uuid::Uuid;
 
+use super::testing::{SCALARS, cast_columns, schema_of, schemas_with_documents, without_nulls};
 use crate::error::{ErrorKind, Result};
 use crate::schema::{AttributeType, ColumnKind, Schema, VectorColumn};
-use crate::types::{Document, DocumentId, IdKind, Metric, VALUE_BYTES_MAX, Value, Vector, VectorType};
-
-const SCALARS: [AttributeType; 8] = [
-    AttributeType::String,
-    AttributeType::Int,
-    AttributeType::Uint,
-    AttributeType::Float,
-    AttributeType::Bool,
-    AttributeType::Uuid,
-    AttributeType::Datetime,
-    AttributeType::Bytes,
-];
-
-fn kinds() -> impl Strategy<Value = ColumnKind> {
-    let scalar = select(&SCALARS[..]).prop_map(ColumnKind::Attribute);
-    let array = select(&SCALARS[..])
-        .prop_filter_map("no array of it", |s| AttributeType::array(s).map(ColumnKind::Attribute));
-    let element = select(vec![VectorType::F32, VectorType::F16, VectorType::I8]);
-    let metric = select(vec![Metric::Cosine, Metric::L2Squared, Metric::Dot]);
-    let vector = (element, 1..5usize, metric).prop_map(|(element, dimension, metric)| {
-        ColumnKind::Vector(VectorColumn { element, dimension, metric, code_bits: crate::schema::CODE_BITS })
-    });
-    prop_oneof![scalar, array, vector]
-}
-
-fn schema_of(id: IdKind, kinds: &[ColumnKind]) -> Schema {
-    let mut builder = Schema::builder(id);
-    for (place, kind) in kinds.iter().enumerate() {
-        let name = format!("c{place}");
-        builder = match *kind {
-            ColumnKind::Attribute(kind) => builder.attribute(name, kind),
-            ColumnKind::Vector(v) => builder.vector(name, v.element, v.dimension, v.metric),
-        };
-    }
-    builder.build().unwrap()
-}
-
-fn scalars(kind: AttributeType) -> BoxedStrategy<Value> {
-    // Small numbers often: they fit other types.
-    match kind {
-        AttributeType::String => ".{0,6}".prop_map(Value::String).boxed(),
-        AttributeType::Int => prop_oneof![any::<i64>(), -9..200i64, -9..200i64].prop_map(Value::Int).boxed(),
-        AttributeType::Uint => prop_oneof![any::<u64>(), 0..200u64].prop_map(Value::Uint).boxed(),
-        AttributeType::Float => {
-            let number = any::<f64>().prop_filter("NaN", |x| !x.is_nan());
-            prop_oneof![number, Just(-0.0), Just(f64::INFINITY)].prop_map(Value::Float).boxed()
-        }
-        AttributeType::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
-        AttributeType::Uuid => any::<u128>().prop_map(|x| Value::Uuid(Uuid::from_u128(x))).boxed(),
-        AttributeType::Datetime => prop_oneof![any::<i64>(), 0..1i64 << 41].prop_map(Value::Datetime).boxed(),
-        _ => vec(any::<u8>(), 0..6).prop_map(|x| Value::Bytes(x.into())).boxed(),
-    }
-}
-
-fn values(kind: ColumnKind) -> BoxedStrategy<Value> {
-    match kind {
-        ColumnKind::Attribute(kind) => match kind.element() {
-            Some(element) => vec(scalars(element), 0..4).prop_map(Value::Array).boxed(),
-            None => scalars(kind),
-        },
-        ColumnKind::Vector(shape) => {
-            // Never all zero.
-            let component = (1..100i8).prop_flat_map(|x| prop_oneof![Just(x), Just(-x)]);
-            let vector = vec(component, shape.dimension);
-            let exact = move |v: Vec<i8>| match shape.element {
-                VectorType::F32 => Vector::F32(v.iter().map(|x| f32::from(*x) / 7.0).collect()),
-                VectorType::F16 => {
-                    Vector::F16(v.iter().map(|x| f16::from_f32(f32::from(*x) / 8.0)).collect())
-                }
-                VectorType::I8 => Vector::I8(v),
-            };
-            vector.prop_map(move |v| Value::Vector(exact(v))).boxed()
-        }
-    }
-}
-
-fn ids(kind: IdKind) -> BoxedStrategy<DocumentId> {
-    match kind {
-        IdKind::U64 => any::<u64>().prop_map(Into::into).boxed(),
-        IdKind::Uuid => any::<u128>().prop_map(|x| Uuid::from_u128(x).into()).boxed(),
-        IdKind::String => ".{1,8}".prop_map(DocumentId::from).boxed(),
-    }
-}
-
-/// A schema, and documents that it accepts.
-fn worlds() -> impl Strategy<Value = (Schema, Vec<Document>)> {
-    let id = select(vec![IdKind::U64, IdKind::Uuid, IdKind::String]);
-    (id, vec(kinds(), 0..8)).prop_flat_map(|(id, kinds)| {
-        let schema = schema_of(id, &kinds);
-        let cells: Vec<_> = kinds.iter().map(|kind| prop::option::of(values(*kind))).collect();
-        let row = (ids(id), cells).prop_map(|(id, cells)| {
-            cells.into_iter().enumerate().fold(Document::new(id), |d, (i, v)| d.with(format!("c{i}"), v))
-        });
-        vec(row, 0..10).prop_map(move |rows| (schema.clone(), rows))
-    })
-}
-
-fn without_nulls(schema: &Schema, documents: &[Document]) -> Vec<Document> {
-    let checked = documents.iter().map(|d| schema.check(d.clone()).unwrap());
-    let stripped = checked.map(|document| {
-        let (id, values) = document.into_parts();
-        let values = values.into_iter().filter(|(_, value)| !value.is_null());
-        values.fold(Document::new(id), |d, (column, value)| d.with(column, value))
-    });
-    stripped.collect()
-}
-
-/// Other types that hold the same, where every value fits.
-fn alternatives(kind: &DataType) -> Vec<DataType> {
-    use DataType as T;
-    let list = |element: DataType| Arc::new(Field::new("element", element, true));
-    match kind {
-        T::Utf8 => vec![T::LargeUtf8, T::Utf8View, T::Dictionary(Box::new(T::Int8), Box::new(T::LargeUtf8))],
-        T::Binary => vec![T::LargeBinary, T::BinaryView],
-        T::Int64 => {
-            vec![
-                T::Int8,
-                T::Int16,
-                T::UInt8,
-                T::UInt64,
-                T::Dictionary(Box::new(T::UInt32), Box::new(T::Int64)),
-            ]
-        }
-        T::UInt64 => vec![T::UInt8, T::UInt32, T::Int16, T::Int64],
-        T::Timestamp(..) => [TimeUnit::Microsecond, TimeUnit::Nanosecond, TimeUnit::Millisecond]
-            .map(|unit| T::Timestamp(unit, Some("+02:00".into())))
-            .to_vec(),
-        T::List(field) => {
-            let mut lists: Vec<_> =
-                alternatives(field.data_type()).into_iter().map(|t| T::List(list(t))).collect();
-            lists.push(T::LargeList(list(field.data_type().clone())));
-            lists
-        }
-        T::FixedSizeList(field, size) => {
-            let wider = match field.data_type() {
-                T::Float32 => T::Float64,
-                T::Float16 => T::Float32,
-                _ => T::Int32,
-            };
-            vec![
-                T::FixedSizeList(list(wider.clone()), *size),
-                T::LargeList(list(wider)),
-                T::List(list(field.data_type().clone())),
-            ]
-        }
-        _ => Vec::new(),
-    }
-}
-
-/// The batch with columns in other types and another order.
-fn disguise(batch: &RecordBatch, choices: &[Index]) -> RecordBatch {
-    let mut columns: Vec<_> = batch
-        .schema_ref()
-        .fields()
-        .iter()
-        .zip(batch.columns())
-        .zip(choices)
-        .map(|((field, array), choice)| {
-            let mut kinds = alternatives(field.data_type());
-            kinds.push(field.data_type().clone());
-            let kind = choice.get(&kinds);
-            let safe = arrow::compute::CastOptions { safe: false, ..Default::default() };
-            let cast = arrow::compute::cast_with_options(array, kind, &safe);
-            (field.name().clone(), cast.unwrap_or_else(|_| array.clone()))
-        })
-        .collect();
-    columns.reverse();
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, a)| (n, a, true))).unwrap()
-}
+use crate::types::{Document, IdKind, Metric, VALUE_BYTES_MAX, Value, Vector, VectorType};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn documents_come_back_from_a_batch((schema, documents) in worlds()) {
+    fn documents_come_back_from_a_batch((schema, documents) in schemas_with_documents()) {
         let batch = schema.to_batch(&documents).unwrap();
         prop_assert_eq!(batch.schema(), schema.arrow());
         prop_assert_eq!(schema.documents(&batch).unwrap(), without_nulls(&schema, &documents));
@@ -196,17 +29,17 @@ proptest! {
 
     #[test]
     fn a_batch_in_other_types_is_the_same_batch(
-        (schema, documents) in worlds(),
+        (schema, documents) in schemas_with_documents(),
         choices in vec(any::<Index>(), 9),
         (from, to) in (any::<Index>(), any::<Index>()),
     ) {
         let batch = schema.to_batch(&documents).unwrap();
-        let disguised = disguise(&batch, &choices);
-        prop_assert_eq!(&schema.check_batch(disguised.clone()).unwrap(), &batch);
+        let cast = cast_columns(&batch, &choices);
+        prop_assert_eq!(&schema.check_batch(cast.clone()).unwrap(), &batch);
         let rows = batch.num_rows();
         let start = from.index(rows + 1);
         let length = to.index(rows - start + 1);
-        let slice = schema.check_batch(disguised.slice(start, length)).unwrap();
+        let slice = schema.check_batch(cast.slice(start, length)).unwrap();
         prop_assert_eq!(schema.documents(&slice).unwrap(), &without_nulls(&schema, &documents)[start..start + length]);
         prop_assert_eq!(slice, batch.slice(start, length));
     }
@@ -353,7 +186,7 @@ fn times_dates_and_uuids_come_in() {
     assert_eq!(imported("c1", Date32Array::from(vec![-1])), [time(-86_400_000)]);
     assert_eq!(imported("c1", Date64Array::from(vec![86_400_000])), [time(86_400_000)]);
     refused("c1", TimestampSecondArray::from(vec![i64::MAX]), "out of range");
-    refused("c1", Int64Array::from(vec![1]), "datetime is expected");
+    refused("c1", Int64Array::from(vec![1]), "expected datetime");
     let uuid = Uuid::from_u128(77);
     let text = StringViewArray::from(vec![Some(uuid.to_string()), None]);
     assert_eq!(imported("c2", text), [Some(Value::Uuid(uuid)), None]);
@@ -364,7 +197,7 @@ fn times_dates_and_uuids_come_in() {
 fn numbers_that_do_not_fit_name_column_and_id() {
     let wide = UInt64Array::from(vec![Some(1), Some(u64::MAX), None]);
     refused("c0", wide, "does not fit an int. column=`c0` id=`11`");
-    refused("c0", Float64Array::from(vec![1.0]), "int is expected");
+    refused("c0", Float64Array::from(vec![1.0]), "expected int");
     refused("c6", Int64Array::from(vec![0, i64::MAX]), "exactly. column=`c6` id=`11`");
     refused(
         "c6",
@@ -390,7 +223,7 @@ fn lists_and_vectors_keep_their_rules() {
         strings(vec![None, Some(vec![Some("a"), None])]),
         "null inside an array. column=`c3` id=`11`",
     );
-    refused("c3", StringArray::from(vec!["a"]), "[]string is expected");
+    refused("c3", StringArray::from(vec!["a"]), "expected []string");
     let floats = |rows: Vec<Option<Vec<Option<f64>>>>| {
         let rows = ListArray::from_iter_primitive::<Float64Type, _, _>(rows);
         Arc::new(rows) as ArrayRef
@@ -401,12 +234,12 @@ fn lists_and_vectors_keep_their_rules() {
     let bad = |vector: Vec<Option<f64>>, words: &str| {
         refused("c4", floats(vec![None, Some(vec![Some(1.0); 2]), Some(vector)]), words);
     };
-    bad(vec![Some(1.0)], "wrong dimension: 2 is expected, this is 1. column=`c4` id=`12`");
+    bad(vec![Some(1.0)], "wrong dimension: expected 2, found 1. column=`c4` id=`12`");
     bad(vec![Some(1.0), None], "null inside a vector. column=`c4` id=`12`");
     bad(vec![Some(1.0), Some(f64::NAN)], "NaN, infinite or too large. column=`c4` id=`12`");
     bad(vec![Some(1.0), Some(1e300)], "too large. column=`c4` id=`12`");
     bad(vec![Some(-0.0), Some(0.0)], "no cosine. column=`c4` id=`12`");
-    refused("c4", strings(vec![Some(vec![Some("a")])]), "a vector is expected");
+    refused("c4", strings(vec![Some(vec![Some("a")])]), "expected a vector");
     let nested = cast(
         &floats(vec![Some(vec![Some(1.0)])]),
         &DataType::LargeList(Arc::new(Field::new(
@@ -415,7 +248,7 @@ fn lists_and_vectors_keep_their_rules() {
             true,
         ))),
     );
-    refused("c4", nested.unwrap(), "a vector is expected");
+    refused("c4", nested.unwrap(), "expected a vector");
 }
 
 #[test]
@@ -491,7 +324,7 @@ fn ids_and_names_of_a_batch_are_checked() {
         vec![("id", ids(vec![Some(1)])), ("x", ids(vec![None]))],
         "unknown column. column=`x`",
     );
-    refused(&schema(), vec![("id", ids(vec![])), ("id", ids(vec![]))], "a column comes twice");
+    refused(&schema(), vec![("id", ids(vec![])), ("id", ids(vec![]))], "duplicate column");
     let strings = Schema::builder(IdKind::String).build().unwrap();
     let id = |text: &str| vec![("id", Arc::new(StringArray::from(vec![text])) as ArrayRef)];
     refused(&strings, id(""), "empty string id");

@@ -12,25 +12,26 @@ use crate::error::{Error, ErrorKind};
 pub(crate) struct RowError {
     kind: ErrorKind,
     message: String,
-    named: bool,
+    /// Whether the message names a field. serde passes an error up through every level; the innermost name stays.
+    has_field: bool,
 }
 
 impl RowError {
     pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Invalid, message: message.into(), named: false }
+        Self { kind: ErrorKind::Invalid, message: message.into(), has_field: false }
     }
 
     pub(super) fn limit(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::LimitExceeded, message: message.into(), named: false }
+        Self { kind: ErrorKind::LimitExceeded, message: message.into(), has_field: false }
     }
 
-    /// Names the field, unless one is named already.
-    pub(super) fn at(self, field: &str) -> Self {
-        if self.named {
+    /// Adds the name of the field, unless the message has one already.
+    pub(super) fn with_field(self, field: &str) -> Self {
+        if self.has_field {
             return self;
         }
         let message = format!("{}. column=`{field}`", self.message);
-        Self { message, named: true, ..self }
+        Self { message, has_field: true, ..self }
     }
 }
 
@@ -46,26 +47,27 @@ impl serde::ser::Error for RowError {
     }
 }
 
-/// serde's own words show the value that was found: these do not.
+// serde's default messages quote the value that was found. Errors end up in logs, so the methods below replace those
+// messages by ones that name the type alone.
 impl serde::de::Error for RowError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::invalid(message.to_string())
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::invalid(format!("wrong type: {expected} is expected, this is {}", name(&found)))
+        Self::invalid(format!("type mismatch: expected {expected}, found {}", type_name(&found)))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::invalid(format!("wrong value: {expected} is expected, this is another {}", name(&found)))
+        Self::invalid(format!("invalid value: expected {expected}, found another {}", type_name(&found)))
     }
 
     fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
-        Self::invalid(format!("unknown variant: one of {} is expected", expected.join(", ")))
+        Self::invalid(format!("unknown variant: expected one of {}", expected.join(", ")))
     }
 }
 
-fn name(found: &Unexpected<'_>) -> &'static str {
+fn type_name(found: &Unexpected<'_>) -> &'static str {
     match found {
         Unexpected::Bool(_) => "bool",
         Unexpected::Unsigned(_) => "uint",

@@ -8,9 +8,9 @@ use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use super::de::{Cell, RowDeserializer};
-use super::{format_datetime, parse_datetime};
+use super::deserialize::{Cell, RowDeserializer};
 use crate::error::ErrorKind;
+use crate::schema::datetime::{format_datetime, parse_datetime};
 use crate::schema::{AttributeType, Schema};
 use crate::types::{Document, IdKind, Metric, Value, Vector, VectorType};
 
@@ -182,25 +182,25 @@ fn what_a_column_does_not_take_names_it() {
         assert!(error.is(ErrorKind::Invalid) && error.to_string().contains(words), "{error}");
     };
     refused(one("other", 1), "unknown field. column=`other`");
-    refused(one("int", "secret"), "int is expected, this is string. column=`int`");
+    refused(one("int", "secret"), "expected int, found string. column=`int`");
     refused(one("int", u64::MAX), "column=`int`");
     refused(one("int", u128::MAX), "64 bits. column=`int`");
     refused(one("uint", -1), "column=`uint`");
     refused(one("float", f64::NAN), "NaN is not a value. column=`float`");
     refused(one("uuid", "x"), "not a uuid. column=`uuid`");
-    refused(one("uuid", vec![1u8; 15]), "16 bytes, this has 15. column=`uuid`");
+    refused(one("uuid", vec![1u8; 15]), "16 bytes, found 15. column=`uuid`");
     refused(one("datetime", "yesterday"), "RFC 3339. column=`datetime`");
-    refused(one("bytes", vec![256]), "0 to 255 alone. column=`bytes`");
+    refused(one("bytes", vec![256]), "numbers from 0 to 255. column=`bytes`");
     refused(one("strings", vec![None, Some("x")]), "null inside an array. column=`strings`");
     refused(one("strings", vec![vec!["x"]]), "a sequence. column=`strings`");
     refused(one("string", vec!["x"]), "a sequence. column=`string`");
-    refused(one("strings", "x"), "[]string is expected, this is string");
+    refused(one("strings", "x"), "expected []string, found string");
     refused(one("string", BTreeMap::from([("a", 1)])), "columns are flat. column=`string`");
     refused(one("string", Ok::<u8, u8>(1)), "columns are flat. column=`string`");
-    refused(one("f32", [0.5; 2]), "wrong dimension: 3 is expected, this is 2. column=`f32`");
-    refused(one("f32", [0.5; 4]), "wrong dimension: 3 is expected, this is more. column=`f32`");
+    refused(one("f32", [0.5; 2]), "wrong dimension: expected 3, found 2. column=`f32`");
+    refused(one("f32", [0.5; 4]), "wrong dimension: expected 3, found more. column=`f32`");
     refused(one("f32", [Some(1.0), None, None]), "null inside a vector. column=`f32`");
-    refused(one("f32", ["1", "2", "3"]), "numbers alone. column=`f32`");
+    refused(one("f32", ["1", "2", "3"]), "only numbers. column=`f32`");
     refused(one("f32", [f32::NAN; 3]), "NaN");
     refused(one("f16", [1e9; 3]), "too large");
     refused(one("i8", [0.5; 3]), "whole numbers");
@@ -277,7 +277,7 @@ fn rows_may_have_further_fields() {
     }
     let document = Document::new(4).with("title", "x").with("gone", Value::Null);
     let score = Value::Float(0.25);
-    let cells = Cell::of(&document).chain([("$score", Cell::Value(&score))]);
+    let cells = Cell::of_document(&document).chain([("$score", Cell::Value(&score))]);
     let hit = Hit::deserialize(RowDeserializer::new(cells)).unwrap();
     assert_eq!(hit, Hit { id: 4, title: "x".into(), gone: None, score: 0.25 });
 }

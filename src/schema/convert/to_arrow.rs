@@ -1,4 +1,4 @@
-//! Documents into record batches.
+//! Documents to record batches.
 
 use std::borrow::Borrow;
 
@@ -6,16 +6,17 @@ use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryBuilder, Float64Array, Int64Array, ListArray,
     PrimitiveArray, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{ArrowPrimitiveType, Float16Type, Float32Type, Int8Type};
 
-use super::{COLUMN_BYTES_MAX, holds, item, shared, vectors};
+use super::COLUMN_BYTES_MAX;
+use super::layout::{fits_column, item_field, null_buffer, to_shared, vector_array};
 use crate::error::{Error, OrInternal, Result};
 use crate::schema::{AttributeType, Column, ColumnKind, Ids, Schema, VectorColumn};
 use crate::types::{Document, ID_BYTES_MAX, Value, Vector, VectorType};
 
 impl Schema {
-    /// The documents, checked, as a record batch in the layout of [`Schema::arrow`]: the id, then every
+    /// Checks the documents and converts them into a record batch in the layout of [`Schema::arrow`]: the id, then every
     /// column as declared, null where a document lacks it.
     ///
     /// ```
@@ -38,7 +39,7 @@ impl Schema {
     ///
     /// # Errors
     /// Those of [`Schema::check`]; [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) if a column
-    /// would pass 2 GiB. Null vectors take the room of vectors.
+    /// would exceed 2 GiB. A null vector takes as much memory as a vector.
     pub fn to_batch(&self, documents: &[Document]) -> Result<RecordBatch> {
         let checked = documents.iter().map(|d| self.check(d.clone())).collect::<Result<Vec<_>>>()?;
         self.encode(&checked)
@@ -46,10 +47,12 @@ impl Schema {
 
     /// [`Schema::to_batch`] for documents that [`Schema::check`] has returned.
     pub(crate) fn encode<D: Borrow<Document>>(&self, documents: &[D]) -> Result<RecordBatch> {
+        // So many ids of the greatest length still fit 32-bit offsets, so that no id has to be measured.
         if documents.len() > COLUMN_BYTES_MAX / ID_BYTES_MAX {
-            return Err(too_large("id"));
+            return Err(column_too_large("id"));
         }
-        let mut arrays = vec![Ids::array(self.id(), documents.iter().map(|d| d.borrow().id()))?];
+        let mut arrays = vec![Ids::build_array(self.id(), documents.iter().map(|d| d.borrow().id()))?];
+        // Arrow builds column by column: the values of all documents are borrowed first, in one buffer for all columns.
         let mut cells = Vec::with_capacity(documents.len());
         for column in self.columns() {
             cells.clear();
@@ -60,52 +63,65 @@ impl Schema {
     }
 }
 
-/// A value, or nothing for null.
-type Slot<'a> = Option<&'a Value>;
+/// A value of a document, or `None` for null.
+type OptionalValue<'a> = Option<&'a Value>;
 
-fn encode_column(column: &Column, cells: &[Slot<'_>]) -> Result<ArrayRef> {
+fn encode_column(column: &Column, cells: &[OptionalValue<'_>]) -> Result<ArrayRef> {
     let array = match column.kind {
         ColumnKind::Attribute(kind) => {
+            // Elements count as well: an array of empty strings has no bytes, but an offset for each.
             let mut bytes = 0usize;
             for value in cells.iter().copied().flatten() {
-                bytes = bytes.saturating_add(value.size().max(elements(value).len()));
+                bytes = bytes.saturating_add(value.size().max(array_elements(value).len()));
             }
             if bytes > COLUMN_BYTES_MAX {
-                return Err(too_large(&column.name));
+                return Err(column_too_large(&column.name));
             }
             encode_attribute(kind, cells)?
         }
-        ColumnKind::Vector(shape) if holds(shape, cells.len()) => encode_vectors(shape, cells)?,
-        ColumnKind::Vector(_) => return Err(too_large(&column.name)),
+        ColumnKind::Vector(shape) if fits_column(shape, cells.len()) => encode_vectors(shape, cells)?,
+        ColumnKind::Vector(_) => return Err(column_too_large(&column.name)),
     };
-    array.ok_or_else(|| Error::internal(format!("a document was not checked. column=`{}`", column.name)))
+    array.ok_or_else(|| {
+        Error::internal(format!("a document was not checked before it was encoded. column=`{}`", column.name))
+    })
 }
 
-fn too_large(column: &str) -> Error {
+fn column_too_large(column: &str) -> Error {
     Error::limit(format!(
-        "a column of a batch takes more than {COLUMN_BYTES_MAX} bytes: send fewer rows at once. column=`{column}`"
+        "a column of a batch takes more than {COLUMN_BYTES_MAX} bytes: send fewer rows. column=`{column}`"
     ))
 }
 
-/// `None` if a value is of another type.
-fn encode_attribute(kind: AttributeType, cells: &[Slot<'_>]) -> Result<Option<ArrayRef>> {
+/// Returns `None` if a value is of another type, which is a bug: `Schema::check` has converted all values.
+fn encode_attribute(kind: AttributeType, cells: &[OptionalValue<'_>]) -> Result<Option<ArrayRef>> {
     let Some(element) = kind.element() else { return encode_scalars(kind, cells) };
     if cells.iter().flatten().any(|value| !matches!(value, Value::Array(_))) {
         return Ok(None);
     }
-    let offsets = cells.iter().map(|cell| cell.map_or(0, |value| elements(value).len()));
+    // invariant: a null array is empty in the layout.
+    let offsets = cells.iter().map(|cell| cell.map_or(0, |value| array_elements(value).len()));
     let offsets = OffsetBuffer::from_lengths(offsets);
-    let flat: Vec<_> = cells.iter().copied().flatten().flat_map(elements).map(Some).collect();
+    let flat: Vec<_> = cells.iter().copied().flatten().flat_map(array_elements).map(Some).collect();
     let Some(values) = encode_scalars(element, &flat)? else { return Ok(None) };
-    Ok(Some(shared(ListArray::try_new(item(&values), offsets, values, validity(cells)).or_internal()?)))
+    Ok(Some(to_shared(
+        ListArray::try_new(
+            item_field(&values),
+            offsets,
+            values,
+            null_buffer(cells.iter().map(Option::is_some)),
+        )
+        .or_internal()?,
+    )))
 }
 
-fn elements(value: &Value) -> &[Value] {
+/// The elements of an array; none for any other value.
+fn array_elements(value: &Value) -> &[Value] {
     if let Value::Array(values) = value { values } else { &[] }
 }
 
-/// The array of the values that `$pattern` takes, or `None` if there is another.
-macro_rules! collect {
+/// Collects the values that match `$pattern` into an array, or returns `None` if another type occurs.
+macro_rules! collect_array {
     ($cells:expr, $array:ty, $pattern:pat => $value:expr) => {
         $cells
             .iter()
@@ -118,21 +134,21 @@ macro_rules! collect {
     };
 }
 
-fn encode_scalars(kind: AttributeType, cells: &[Slot<'_>]) -> Result<Option<ArrayRef>> {
+fn encode_scalars(kind: AttributeType, cells: &[OptionalValue<'_>]) -> Result<Option<ArrayRef>> {
     Ok(match kind {
-        AttributeType::String => collect!(cells, StringArray, Value::String(s) => s).map(shared),
-        AttributeType::Int => collect!(cells, Int64Array, Value::Int(x) => *x).map(shared),
-        AttributeType::Uint => collect!(cells, UInt64Array, Value::Uint(x) => *x).map(shared),
-        AttributeType::Float => collect!(cells, Float64Array, Value::Float(x) => *x).map(shared),
-        AttributeType::Bool => collect!(cells, BooleanArray, Value::Bool(x) => *x).map(shared),
-        AttributeType::Datetime => collect!(cells, TimestampMillisecondArray, Value::Datetime(x) => *x)
-            .map(|array| shared(array.with_timezone("UTC"))),
+        AttributeType::String => collect_array!(cells, StringArray, Value::String(s) => s).map(to_shared),
+        AttributeType::Int => collect_array!(cells, Int64Array, Value::Int(x) => *x).map(to_shared),
+        AttributeType::Uint => collect_array!(cells, UInt64Array, Value::Uint(x) => *x).map(to_shared),
+        AttributeType::Float => collect_array!(cells, Float64Array, Value::Float(x) => *x).map(to_shared),
+        AttributeType::Bool => collect_array!(cells, BooleanArray, Value::Bool(x) => *x).map(to_shared),
+        AttributeType::Datetime => collect_array!(cells, TimestampMillisecondArray, Value::Datetime(x) => *x)
+            .map(|array| to_shared(array.with_timezone("UTC"))),
         AttributeType::Uuid => return encode_uuids(cells),
-        _ => collect!(cells, BinaryArray, Value::Bytes(b) => b).map(shared),
+        _ => collect_array!(cells, BinaryArray, Value::Bytes(b) => b).map(to_shared),
     })
 }
 
-fn encode_uuids(cells: &[Slot<'_>]) -> Result<Option<ArrayRef>> {
+fn encode_uuids(cells: &[OptionalValue<'_>]) -> Result<Option<ArrayRef>> {
     let mut builder = FixedSizeBinaryBuilder::with_capacity(cells.len(), 16);
     for cell in cells {
         match cell {
@@ -141,28 +157,32 @@ fn encode_uuids(cells: &[Slot<'_>]) -> Result<Option<ArrayRef>> {
             Some(_) => return Ok(None),
         }
     }
-    Ok(Some(shared(builder.finish())))
+    Ok(Some(to_shared(builder.finish())))
 }
 
-fn encode_vectors(shape: VectorColumn, cells: &[Slot<'_>]) -> Result<Option<ArrayRef>> {
-    macro_rules! flat {
+fn encode_vectors(shape: VectorColumn, cells: &[OptionalValue<'_>]) -> Result<Option<ArrayRef>> {
+    macro_rules! flatten {
         ($type:ty, $variant:ident) => {
-            flat::<$type>(shape, cells, |v| if let Vector::$variant(v) = v { Some(v) } else { None })
+            flatten_components::<$type>(shape, cells, |v| {
+                if let Vector::$variant(v) = v { Some(v) } else { None }
+            })
         };
     }
     let values = match shape.element {
-        VectorType::F32 => flat!(Float32Type, F32),
-        VectorType::F16 => flat!(Float16Type, F16),
-        VectorType::I8 => flat!(Int8Type, I8),
+        VectorType::F32 => flatten!(Float32Type, F32),
+        VectorType::F16 => flatten!(Float16Type, F16),
+        VectorType::I8 => flatten!(Int8Type, I8),
     };
     let Some(values) = values else { return Ok(None) };
-    Ok(Some(shared(vectors(shape, values, validity(cells)).or_internal()?)))
+    Ok(Some(to_shared(
+        vector_array(shape, values, null_buffer(cells.iter().map(Option::is_some))).or_internal()?,
+    )))
 }
 
-/// All components one after the other, zeros for null.
-fn flat<T: ArrowPrimitiveType>(
+/// The components of all rows, zeros for null: a list of fixed size has no offsets by which to leave them out.
+fn flatten_components<T: ArrowPrimitiveType>(
     shape: VectorColumn,
-    cells: &[Slot<'_>],
+    cells: &[OptionalValue<'_>],
     components: impl Fn(&Vector) -> Option<&Vec<T::Native>>,
 ) -> Option<ArrayRef> {
     let mut values = Vec::with_capacity(cells.len() * shape.dimension);
@@ -175,10 +195,5 @@ fn flat<T: ArrowPrimitiveType>(
             Some(_) => return None,
         }
     }
-    Some(shared(PrimitiveArray::<T>::new(values.into(), None)))
-}
-
-fn validity(cells: &[Slot<'_>]) -> Option<NullBuffer> {
-    let nulls: NullBuffer = cells.iter().map(Option::is_some).collect();
-    (nulls.null_count() > 0).then_some(nulls)
+    Some(to_shared(PrimitiveArray::<T>::new(values.into(), None)))
 }

@@ -1,19 +1,20 @@
-//! Record batches back into documents, and columns into values.
+//! Record batches back to documents, and columns to values.
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, Float16Array, Float32Array,
     Float64Array, Int8Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::ArrowNativeType;
 use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
-use crate::schema::{AttributeType, Column, ColumnKind, ID_COLUMN, Ids, Schema, VectorColumn};
+use crate::schema::{AttributeType, Column, ColumnKind, ID_COLUMN, Ids, Schema, VectorColumn, type_mismatch};
 use crate::types::{Document, Value, Vector, VectorType};
 
 impl Schema {
-    /// The rows of a batch as documents. The batch has the id and any of the schema's columns, in any order,
+    /// Converts the rows of a batch into documents. The batch has the id and any of the schema's columns, in any order,
     /// each in the type that [`Schema::arrow`] gives it. Nulls are left out.
     ///
     /// For a batch in other types, call [`Schema::check_batch`] first.
@@ -33,7 +34,8 @@ impl Schema {
             let column = self
                 .column(field.name())
                 .ok_or_else(|| Error::invalid(format!("unknown column. column=`{}`", field.name())))?;
-            let cells = Cells::new(column, array)?;
+            // Column by column, so that the type is decided once and not for every row.
+            let cells = ColumnValues::new(column, array)?;
             for (row, document) in documents.iter_mut().enumerate() {
                 if !cells.is_null(row) {
                     document.set(&column.name, cells.get(row));
@@ -44,15 +46,15 @@ impl Schema {
     }
 }
 
-/// A column, ready to be read value by value.
+/// A column, downcast once, to be read value by value.
 #[derive(Clone, Debug)]
-pub(crate) struct Cells {
+struct ColumnValues {
     nulls: Option<NullBuffer>,
-    values: Values,
+    values: TypedArray,
 }
 
 #[derive(Clone, Debug)]
-enum Values {
+enum TypedArray {
     String(StringArray),
     Int(Int64Array),
     Uint(UInt64Array),
@@ -61,23 +63,23 @@ enum Values {
     Uuid(FixedSizeBinaryArray),
     Datetime(TimestampMillisecondArray),
     Bytes(BinaryArray),
-    Array(OffsetBuffer<i32>, Box<Values>),
+    Array(OffsetBuffer<i32>, Box<TypedArray>),
     F32(Float32Array, usize),
     F16(Float16Array, usize),
     I8(Int8Array, usize),
 }
 
-impl Cells {
-    /// Reads `array`, which must be in the Arrow type of `column`, without nulls inside its lists.
-    pub(crate) fn new(column: &Column, array: &ArrayRef) -> Result<Self> {
+impl ColumnValues {
+    /// Takes `array`, which must be in the Arrow type of `column`, without nulls inside its lists.
+    fn new(column: &Column, array: &ArrayRef) -> Result<Self> {
         let values = match column.kind {
-            ColumnKind::Attribute(kind) => Values::attribute(kind, array),
-            ColumnKind::Vector(shape) => Values::vector(shape, array),
+            ColumnKind::Attribute(kind) => TypedArray::from_attribute(kind, array),
+            ColumnKind::Vector(shape) => TypedArray::from_vector(shape, array),
         };
         let values = values.ok_or_else(|| {
             Error::invalid(format!(
-                "the column is {} in the batch, which is not its type, or has nulls inside a list. column=`{}`",
-                array.data_type(),
+                "{}, or nulls inside a list. column=`{}`",
+                type_mismatch(column.arrow_field().data_type(), array.data_type()),
                 column.name
             ))
         })?;
@@ -85,21 +87,21 @@ impl Cells {
     }
 
     /// Whether a row is null. `row` must be within the column.
-    pub(crate) fn is_null(&self, row: usize) -> bool {
+    fn is_null(&self, row: usize) -> bool {
         self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
     }
 
     /// The value of a row. `row` must be within the column.
-    pub(crate) fn get(&self, row: usize) -> Value {
+    fn get(&self, row: usize) -> Value {
         if self.is_null(row) { Value::Null } else { self.values.get(row) }
     }
 }
 
-impl Values {
-    fn attribute(kind: AttributeType, array: &ArrayRef) -> Option<Self> {
+impl TypedArray {
+    fn from_attribute(kind: AttributeType, array: &ArrayRef) -> Option<Self> {
         if let Some(element) = kind.element() {
             let list = array.as_list_opt::<i32>().filter(|list| list.values().null_count() == 0)?;
-            let values = Self::attribute(element, list.values())?;
+            let values = Self::from_attribute(element, list.values())?;
             return Some(Self::Array(list.offsets().clone(), Box::new(values)));
         }
         let any = array.as_any();
@@ -118,12 +120,13 @@ impl Values {
         }
     }
 
-    fn vector(shape: VectorColumn, array: &ArrayRef) -> Option<Self> {
+    fn from_vector(shape: VectorColumn, array: &ArrayRef) -> Option<Self> {
         let dimension = shape.dimension;
         let list = array
             .as_fixed_size_list_opt()
             .filter(|list| usize::try_from(list.value_length()) == Ok(dimension))?;
         let flat = list.values();
+        // Other writers fill the room of a null vector with null components. Those are never read; others would be.
         if flat.null_count() > 0 && list.null_count() == 0 {
             return None;
         }
@@ -142,25 +145,34 @@ impl Values {
             Self::Uint(a) => Value::Uint(a.value(row)),
             Self::Float(a) => Value::Float(a.value(row)),
             Self::Bool(a) => Value::Bool(a.value(row)),
+            // invariant: the width of 16 bytes was checked when the column was opened.
             Self::Uuid(a) => Value::Uuid(Uuid::from_slice(a.value(row)).unwrap_or_default()),
             Self::Datetime(a) => Value::Datetime(a.value(row)),
             Self::Bytes(a) => Value::Bytes(Bytes::copy_from_slice(a.value(row))),
             Self::Array(offsets, values) => {
-                Value::Array(range(offsets, row).map(|element| values.get(element)).collect())
+                Value::Array(element_range(offsets, row).map(|element| values.get(element)).collect())
             }
-            Self::F32(a, dimension) => Value::Vector(Vector::F32(components(a.values(), *dimension, row))),
-            Self::F16(a, dimension) => Value::Vector(Vector::F16(components(a.values(), *dimension, row))),
-            Self::I8(a, dimension) => Value::Vector(Vector::I8(components(a.values(), *dimension, row))),
+            Self::F32(a, dimension) => {
+                Value::Vector(Vector::F32(copy_components(a.values(), *dimension, row)))
+            }
+            Self::F16(a, dimension) => {
+                Value::Vector(Vector::F16(copy_components(a.values(), *dimension, row)))
+            }
+            Self::I8(a, dimension) => Value::Vector(Vector::I8(copy_components(a.values(), *dimension, row))),
         }
     }
 }
 
-/// Which elements belong to a row.
-fn range(offsets: &[i32], row: usize) -> std::ops::Range<usize> {
-    let at = |place: usize| offsets.get(place).and_then(|&x| usize::try_from(x).ok()).unwrap_or(0);
-    at(row)..at(row + 1)
+/// The elements of a row. `row` must be within the column.
+#[expect(clippy::indexing_slicing, reason = "a row has an offset before and behind it")]
+fn element_range(offsets: &[i32], row: usize) -> std::ops::Range<usize> {
+    debug_assert!(row + 1 < offsets.len(), "row {row} of {} offsets", offsets.len());
+    offsets[row].as_usize()..offsets[row + 1].as_usize()
 }
 
-fn components<T: Clone>(flat: &[T], dimension: usize, row: usize) -> Vec<T> {
-    flat.get(row * dimension..(row + 1) * dimension).unwrap_or_default().to_vec()
+/// The components of a row. `row` must be within the column.
+#[expect(clippy::indexing_slicing, reason = "a list of fixed size holds `dimension` values for each row")]
+fn copy_components<T: Copy>(components: &[T], dimension: usize, row: usize) -> Vec<T> {
+    debug_assert!((row + 1) * dimension <= components.len(), "row {row} of {} values", components.len());
+    components[row * dimension..(row + 1) * dimension].to_vec()
 }

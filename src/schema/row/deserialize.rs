@@ -1,22 +1,23 @@
-//! Documents, and whatever else is made of named values, into rows of any type.
+//! Deserializes documents, and other sets of named values, into rows of any type.
 
 use serde::de::value::{BorrowedStrDeserializer, SeqDeserializer};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use uuid::Uuid;
 
-use super::{RowError, format_datetime};
+use super::RowError;
 use crate::error::Result;
 use crate::schema::ID_COLUMN;
+use crate::schema::datetime::format_datetime;
 use crate::types::{Document, DocumentId, Value, Vector};
 
 impl Document {
-    /// The document as a row of any type: a struct or a map with the field `id` and fields named as columns.
+    /// Deserializes the document into a row: a struct or a map with the field `id` and fields named as columns.
     ///
-    /// A column that the document lacks is `None` to an `Option` and an error to others without a default.
-    /// A UUID is a string, or 16 bytes to types that ask for bytes; a datetime is its milliseconds since
-    /// 1970 as an `i64`, or RFC 3339 to types that ask for a string; a vector is a sequence of numbers, and
-    /// bytes are bytes or a sequence of `u8`.
+    /// A column that the document lacks is `None` for an `Option`, the default for a field that has one, and an error
+    /// otherwise. A UUID is a string, or 16 bytes for types that request bytes. A datetime is its milliseconds since
+    /// 1970 as an `i64`, or RFC 3339 for types that request a string. A vector is a sequence of numbers; bytes are
+    /// bytes or a sequence of `u8`.
     ///
     /// ```
     /// use elacsym::{Document, Vector};
@@ -41,12 +42,12 @@ impl Document {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the document does not fit the type; the message
     /// names the column.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T> {
-        let row = T::deserialize(RowDeserializer::new(Cell::of(self)));
+        let row = T::deserialize(RowDeserializer::new(Cell::of_document(self)));
         row.map_err(|error| crate::error::Error::from(error).context(format!("document `{}`", self.id())))
     }
 }
 
-/// What a field, or an element of one, is read from.
+/// The source of a field, or of an element of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cell<'de> {
     Id(&'de DocumentId),
@@ -55,19 +56,20 @@ pub(crate) enum Cell<'de> {
     F32(f32),
     /// A component of a vector of integers.
     I8(i8),
-    /// One of several bytes.
+    /// A byte of a byte string.
     U8(u8),
 }
 
 impl<'de> Cell<'de> {
     /// All fields of a document, the id first.
-    pub(crate) fn of(document: &'de Document) -> impl Iterator<Item = (&'de str, Self)> {
+    pub(crate) fn of_document(document: &'de Document) -> impl Iterator<Item = (&'de str, Self)> {
         let values = document.iter().map(|(column, value)| (column, Self::Value(value)));
         std::iter::once((ID_COLUMN, Self::Id(document.id()))).chain(values)
     }
 }
 
-/// Reads named cells as a struct or a map. Nulls are left out.
+/// Reads named cells as a struct or a map. Nulls are skipped, so that they count as missing: serde then uses a
+/// field's default, which it would not do for a null.
 #[derive(Debug)]
 pub(crate) struct RowDeserializer<'de, I> {
     cells: I,
@@ -115,8 +117,9 @@ impl<'de, I: Iterator<Item = (&'de str, Cell<'de>)>> MapAccess<'de> for RowDeser
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, RowError> {
-        let (name, cell) = self.next.take().ok_or_else(|| RowError::invalid("a value without its name"))?;
-        seed.deserialize(cell).map_err(|error| error.at(name))
+        let (name, cell) =
+            self.next.take().ok_or_else(|| RowError::invalid("a value was requested before its name"))?;
+        seed.deserialize(cell).map_err(|error| error.with_field(name))
     }
 }
 
@@ -134,6 +137,7 @@ fn visit_elements<'de, V: Visitor<'de>>(
 ) -> Result<V::Value, RowError> {
     let mut elements = SeqDeserializer::new(items);
     let value = visitor.visit_seq(&mut elements)?;
+    // A tuple reads as many elements as it has: what is left over is an error, not silently dropped.
     elements.end().map(|()| value)
 }
 
@@ -146,7 +150,7 @@ fn visit_vector<'de, V: Visitor<'de>>(vector: &'de Vector, visitor: V) -> Result
 }
 
 impl<'de> Cell<'de> {
-    fn visit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
+    fn visit_natural<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
         match self {
             Self::Id(DocumentId::U64(id)) => visitor.visit_u64(*id),
             Self::Id(DocumentId::String(text)) => visitor.visit_borrowed_str(text),
@@ -168,15 +172,15 @@ impl<'de> Cell<'de> {
         }
     }
 
-    /// For those who ask for text: a datetime is RFC 3339 to them.
+    /// For types that request text: a datetime is RFC 3339.
     fn visit_text<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
-        let Self::Value(Value::Datetime(time)) = self else { return self.visit(visitor) };
+        let Self::Value(Value::Datetime(time)) = self else { return self.visit_natural(visitor) };
         let text = format_datetime(*time);
-        visitor.visit_string(text.ok_or_else(|| RowError::invalid("a datetime is out of RFC 3339's range"))?)
+        visitor.visit_string(text.ok_or_else(|| RowError::invalid("datetime outside the range of RFC 3339"))?)
     }
 
-    /// For those who ask for bytes or a sequence: a UUID is 16 bytes to them.
-    fn bytes(self) -> Option<&'de [u8]> {
+    /// The bytes of a cell, for types that request bytes or a sequence: a UUID is 16 bytes.
+    fn as_bytes(self) -> Option<&'de [u8]> {
         match self {
             Self::Id(DocumentId::Uuid(id)) | Self::Value(Value::Uuid(id)) => Some(id.as_bytes()),
             Self::Value(Value::Bytes(bytes)) => Some(bytes),
@@ -185,16 +189,16 @@ impl<'de> Cell<'de> {
     }
 
     fn visit_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
-        match self.bytes() {
+        match self.as_bytes() {
             Some(bytes) => visitor.visit_borrowed_bytes(bytes),
-            None => self.visit(visitor),
+            None => self.visit_natural(visitor),
         }
     }
 
     fn visit_sequence<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
-        match self.bytes() {
+        match self.as_bytes() {
             Some(bytes) => visit_elements(bytes.iter().map(|x| Self::U8(*x)), visitor),
-            None => self.visit(visitor),
+            None => self.visit_natural(visitor),
         }
     }
 }
@@ -203,7 +207,7 @@ impl<'de> Deserializer<'de> for Cell<'de> {
     type Error = RowError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
-        self.visit(visitor)
+        self.visit_natural(visitor)
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
@@ -251,14 +255,15 @@ impl<'de> Deserializer<'de> for Cell<'de> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, RowError> {
-        // The `half` crate reads its f16 from bits in such a struct, or from a float.
+        // `half` deserializes its `f16` from bits inside such a struct, or from a float. It gets the float, since an
+        // f32 vector may be read into it as well.
         if name == "f16" {
-            return self.visit(visitor);
+            return self.visit_natural(visitor);
         }
         visitor.visit_newtype_struct(self)
     }
 
-    /// A variant without data, by its name.
+    // A variant without data, by its name.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -268,7 +273,7 @@ impl<'de> Deserializer<'de> for Cell<'de> {
         match self {
             Self::Value(Value::String(name)) => visitor.visit_enum(name.as_str().into_deserializer()),
             Self::Id(DocumentId::String(name)) => visitor.visit_enum((**name).into_deserializer()),
-            _ => self.visit(visitor),
+            _ => self.visit_natural(visitor),
         }
     }
 

@@ -1,4 +1,4 @@
-//! A whole row, field by field, into a document.
+//! Serializes a whole row, field by field, into a document.
 
 use std::collections::BTreeMap;
 
@@ -6,28 +6,29 @@ use serde::Serialize;
 use serde::ser::{Impossible, SerializeMap, SerializeStruct, Serializer};
 
 use super::RowError;
-use super::ser::{DEPTH_MAX, Place, ValueSerializer};
+use super::depth::Depth;
+use super::refuse::{refuse_data_variants, refuse_methods};
+use super::serialize_value::{ValueSerializer, ValueTarget};
 use crate::error::Result;
 use crate::schema::{ColumnKind, ID_COLUMN, Schema};
 use crate::types::{Document, DocumentId, Value};
 
 impl Document {
-    /// A document from a row of any type that is a struct or a map: its field `id`, and fields named as the
-    /// columns of `schema`.
+    /// Makes a document from a row: a struct or a map with a field `id` and fields named as the columns of `schema`.
     ///
     /// | column | takes |
     /// |---|---|
-    /// | id | a number, a UUID or a string, as the schema says |
+    /// | id | a number, a UUID or a string, as the schema declares |
     /// | string | strings, characters, enum variants without data |
     /// | int, uint, float | numbers that fit exactly; an `f32` widens |
     /// | bool | `bool` |
-    /// | uuid | a string that spells one, or 16 bytes |
+    /// | uuid | its text form, or 16 bytes |
     /// | datetime | milliseconds since 1970 as an integer, or RFC 3339; without a zone it is UTC |
     /// | bytes | bytes, or a sequence of `u8` |
-    /// | array | a sequence of what its elements take |
+    /// | array | a sequence of what its element type takes |
     /// | vector | a sequence of numbers |
     ///
-    /// `None` is null. What of a datetime is finer than a millisecond is cut off, towards the past.
+    /// `None` is null. Digits of a datetime below a millisecond are dropped, rounding towards the past.
     ///
     /// ```
     /// use elacsym::schema::{AttributeType, Schema};
@@ -55,10 +56,13 @@ impl Document {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a row that is neither a struct nor a map, has no
-    /// id, an unknown field, a field twice, a map or a sequence where the column takes none, and for what
-    /// [`Schema::check`] refuses; [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) as there.
+    /// id, an unknown field, a duplicate field, or a map or sequence where the column takes none, and for what
+    /// [`Schema::check`] refuses; [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) under the same
+    /// conditions as [`Schema::check`].
     pub fn from_serialize<T: Serialize + ?Sized>(schema: &Schema, row: &T) -> Result<Self> {
-        let document = row.serialize(RowSerializer { schema, depth: 0 })?;
+        // The serializer knows the columns' types, so that numbers and UUIDs arrive in the right kind; limits and
+        // vectors are left to `check`, which every document passes in any case.
+        let document = row.serialize(RowSerializer { schema, depth: Depth::default() })?;
         schema.check(document)
     }
 }
@@ -66,31 +70,18 @@ impl Document {
 #[derive(Clone, Copy)]
 struct RowSerializer<'a> {
     schema: &'a Schema,
-    depth: usize,
+    depth: Depth,
 }
 
 impl<'a> RowSerializer<'a> {
-    fn fields(self) -> Fields<'a> {
-        Fields { schema: self.schema, id: None, values: BTreeMap::new(), key: None }
+    fn start_fields(self) -> RowFields<'a> {
+        RowFields { schema: self.schema, id: None, values: BTreeMap::new(), key: None }
     }
 
-    fn inside(self) -> Result<Self, RowError> {
-        if self.depth == DEPTH_MAX {
-            return Err(RowError::invalid("nested too deep"));
-        }
-        Ok(Self { depth: self.depth + 1, ..self })
+    fn descend(self) -> Result<Self, RowError> {
+        Ok(Self { depth: self.depth.descend()?, ..self })
     }
 }
-
-/// Every way to serialize that is not one of a row.
-macro_rules! refuse {
-    ($what:expr, $ok:ty; $($method:ident($($type:ty),*);)*) => {$(
-        fn $method(self, $(_: $type),*) -> Result<$ok, RowError> {
-            Err(RowError::invalid($what))
-        }
-    )*};
-}
-pub(super) use refuse;
 
 const NOT_A_ROW: &str = "a row is a struct or a map";
 
@@ -101,12 +92,12 @@ impl<'a> Serializer for RowSerializer<'a> {
     type SerializeTuple = Impossible<Document, RowError>;
     type SerializeTupleStruct = Impossible<Document, RowError>;
     type SerializeTupleVariant = Impossible<Document, RowError>;
-    type SerializeMap = Fields<'a>;
-    type SerializeStruct = Fields<'a>;
+    type SerializeMap = RowFields<'a>;
+    type SerializeStruct = RowFields<'a>;
     type SerializeStructVariant = Impossible<Document, RowError>;
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<Document, RowError> {
-        value.serialize(self.inside()?)
+        value.serialize(self.descend()?)
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
@@ -114,73 +105,68 @@ impl<'a> Serializer for RowSerializer<'a> {
         _: &'static str,
         value: &T,
     ) -> Result<Document, RowError> {
-        value.serialize(self.inside()?)
+        value.serialize(self.descend()?)
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Fields<'a>, RowError> {
-        Ok(self.fields())
+    // The length that a map claims is not believed: nothing is allocated by it.
+    fn serialize_map(self, _: Option<usize>) -> Result<RowFields<'a>, RowError> {
+        Ok(self.start_fields())
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Fields<'a>, RowError> {
-        Ok(self.fields())
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<RowFields<'a>, RowError> {
+        Ok(self.start_fields())
     }
 
-    fn serialize_newtype_variant<T: Serialize + ?Sized>(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: &T,
-    ) -> Result<Document, RowError> {
-        Err(RowError::invalid(NOT_A_ROW))
-    }
-
-    refuse! { NOT_A_ROW, Document;
+    refuse_methods! { NOT_A_ROW, Document;
         serialize_bool(bool); serialize_i8(i8); serialize_i16(i16); serialize_i32(i32); serialize_i64(i64);
         serialize_u8(u8); serialize_u16(u16); serialize_u32(u32); serialize_u64(u64); serialize_f32(f32);
         serialize_f64(f64); serialize_char(char); serialize_str(&str); serialize_bytes(&[u8]);
         serialize_none(); serialize_unit(); serialize_unit_struct(&'static str);
         serialize_unit_variant(&'static str, u32, &'static str);
     }
-    refuse! { NOT_A_ROW, Impossible<Document, RowError>;
+    refuse_methods! { NOT_A_ROW, Impossible<Document, RowError>;
         serialize_seq(Option<usize>); serialize_tuple(usize); serialize_tuple_struct(&'static str, usize);
-        serialize_tuple_variant(&'static str, u32, &'static str, usize);
-        serialize_struct_variant(&'static str, u32, &'static str, usize);
     }
+    refuse_data_variants! { NOT_A_ROW, Document }
 }
 
 /// The fields of a row so far.
-struct Fields<'a> {
+struct RowFields<'a> {
     schema: &'a Schema,
     id: Option<DocumentId>,
     values: BTreeMap<String, Value>,
+    /// The key of a map whose value comes next.
     key: Option<String>,
 }
 
-impl Fields<'_> {
-    fn add<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), RowError> {
-        self.place(name, value).map_err(|error| error.at(name))
+impl RowFields<'_> {
+    fn add_field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), RowError> {
+        let added = if name == ID_COLUMN { self.set_id(value) } else { self.set_value(name, value) };
+        added.map_err(|error| error.with_field(name))
     }
 
-    fn place<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), RowError> {
-        let twice = || RowError::invalid("a field comes twice");
-        if name == ID_COLUMN {
-            let id = match value.serialize(ValueSerializer::new(Place::id(self.schema.id())))? {
-                Value::Uint(id) => id.into(),
-                Value::Uuid(id) => id.into(),
-                Value::String(id) => id.into(),
-                _ => return Err(RowError::invalid("an id is null")),
-            };
-            return if self.id.replace(id).is_some() { Err(twice()) } else { Ok(()) };
-        }
-        let column = self.schema.column(name).ok_or_else(|| RowError::invalid("unknown field"))?;
-        let place = match column.kind {
-            ColumnKind::Attribute(kind) => Place::attribute(kind),
-            ColumnKind::Vector(shape) => Place::Vector(shape.dimension),
+    fn set_id<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), RowError> {
+        let target = ValueTarget::for_id(self.schema.id());
+        let id = match value.serialize(ValueSerializer::new(target))? {
+            Value::Uint(id) => id.into(),
+            Value::Uuid(id) => id.into(),
+            Value::String(id) => id.into(),
+            // The target accepts the type of the id alone; what is left is null.
+            _ => return Err(RowError::invalid("an id is null")),
         };
-        let value = value.serialize(ValueSerializer::new(place))?;
+        if self.id.replace(id).is_some() { Err(duplicate_field()) } else { Ok(()) }
+    }
+
+    fn set_value<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), RowError> {
+        let column = self.schema.column(name).ok_or_else(|| RowError::invalid("unknown field"))?;
+        let target = match column.kind {
+            ColumnKind::Attribute(kind) => ValueTarget::for_attribute(kind),
+            ColumnKind::Vector(shape) => ValueTarget::Vector(shape.dimension),
+        };
+        let value = value.serialize(ValueSerializer::new(target))?;
+        // A null counts as a value: a map that has a key twice is refused even if the second value is null.
         if self.values.insert(name.to_owned(), value).is_some() {
-            return Err(twice());
+            return Err(duplicate_field());
         }
         Ok(())
     }
@@ -195,7 +181,11 @@ impl Fields<'_> {
     }
 }
 
-impl SerializeStruct for Fields<'_> {
+fn duplicate_field() -> RowError {
+    RowError::invalid("duplicate field")
+}
+
+impl SerializeStruct for RowFields<'_> {
     type Ok = Document;
     type Error = RowError;
 
@@ -204,7 +194,7 @@ impl SerializeStruct for Fields<'_> {
         key: &'static str,
         value: &T,
     ) -> Result<(), RowError> {
-        self.add(key, value)
+        self.add_field(key, value)
     }
 
     fn end(self) -> Result<Document, RowError> {
@@ -212,12 +202,12 @@ impl SerializeStruct for Fields<'_> {
     }
 }
 
-impl SerializeMap for Fields<'_> {
+impl SerializeMap for RowFields<'_> {
     type Ok = Document;
     type Error = RowError;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), RowError> {
-        match key.serialize(ValueSerializer::new(Place::Name)) {
+        match key.serialize(ValueSerializer::new(ValueTarget::FieldName)) {
             Ok(Value::String(key)) => {
                 self.key = Some(key);
                 Ok(())
@@ -227,8 +217,8 @@ impl SerializeMap for Fields<'_> {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), RowError> {
-        let key = self.key.take().ok_or_else(|| RowError::invalid("a value came before its name"))?;
-        self.add(&key, value)
+        let key = self.key.take().ok_or_else(|| RowError::invalid("a map has a value without a key"))?;
+        self.add_field(&key, value)
     }
 
     fn end(self) -> Result<Document, RowError> {
