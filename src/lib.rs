@@ -1,5 +1,5 @@
-//! An embedded search database whose only stateful dependency is an object store: vectors, full text and filters in
-//! one query, with no server.
+//! An embedded search database for Rust: vectors, full text and filters in one query, over an object store, with no
+//! server.
 //!
 //! A [`Database`] is a place on a store: a bucket with a prefix, a local folder, or memory. A [`Namespace`] is
 //! one searchable collection in it, with a [`Schema`] of its own. Any number of processes may open, write and
@@ -61,7 +61,7 @@
 //! | know what to do about an error | [`ErrorKind`] |
 //! | bring a store of your own | [`storage`] |
 //! | bring a runtime of your own | [`env`](mod@env) |
-//! | know how it works | [`_docs::architecture`], [`_docs::protocol`], [`_docs::format`] |
+//! | know how it works, what it costs and why it is so | [`_docs`] |
 //!
 //! # Features
 //! `aws`, `gcp` and `azure` add the stores, `disk-cache` the on-disk tier of the cache, `testing` what authors of
@@ -130,6 +130,29 @@ pub use arrow;
 pub mod _docs {
     #[doc = include_str!("docs/architecture.md")]
     pub mod architecture {}
+    #[doc = include_str!("docs/costs.md")]
+    pub mod costs {}
+    #[doc = include_str!("docs/decisions/README.md")]
+    pub mod decisions {
+        #[doc = include_str!("docs/decisions/boxed_futures.md")]
+        pub mod boxed_futures {}
+        #[doc = include_str!("docs/decisions/conditional_put.md")]
+        pub mod conditional_put {}
+        #[doc = include_str!("docs/decisions/filtered_probing.md")]
+        pub mod filtered_probing {}
+        #[doc = include_str!("docs/decisions/no_lock_across_await.md")]
+        pub mod no_lock_across_await {}
+        #[doc = include_str!("docs/decisions/postings_reader.md")]
+        pub mod postings_reader {}
+        #[doc = include_str!("docs/decisions/rabitq.md")]
+        pub mod rabitq {}
+        #[doc = include_str!("docs/decisions/recall_curves.md")]
+        pub mod recall_curves {}
+        #[doc = include_str!("docs/decisions/rows_by_cluster.md")]
+        pub mod rows_by_cluster {}
+        #[doc = include_str!("docs/decisions/two_valued_logic.md")]
+        pub mod two_valued_logic {}
+    }
     #[doc = include_str!("docs/format.md")]
     pub mod format {}
     #[doc = include_str!("docs/protocol.md")]
