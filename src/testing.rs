@@ -59,7 +59,7 @@ pub async fn read_entry(
         let mut rows = RoaringBitmap::new();
         rows.insert_range(0..link.meta.rows);
         let columns: Vec<usize> = (0..schema.columns().len()).collect();
-        view.puts.extend(schema.documents(&segment.fetch(&columns, &(rows - link.dead)).await?)?);
+        view.puts.extend(schema.documents(&segment.fetch_rows(&columns, &(rows - link.dead)).await?)?);
     }
     Ok(view)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Engine;
 use crate::error::Result;
 use crate::index::vector::NamedCentroids;
-use crate::segment::{Indexing, Segment, SegmentBuilder, SegmentMeta};
+use crate::segment::{Segment, SegmentBuilder, SegmentMeta, VectorIndexing};
 
 /// A segment whose files are on the store. It exists once a manifest or an entry names it; until then it is garbage
 /// that collection may take after the grace.
@@ -24,13 +24,14 @@ impl Engine {
     /// The build takes seconds of CPU for a large segment, so it never runs on a task of the runtime.
     pub(crate) async fn write_segment(
         &self,
-        indexing: Arc<Indexing>,
+        indexing: Arc<VectorIndexing>,
         build: impl FnOnce() -> Result<Option<SegmentBuilder>> + Send + 'static,
     ) -> Result<Option<WrittenSegment>> {
         let finish = move || build()?.map(|builder| builder.finish(&indexing)).transpose();
         let Some(files) = self.context.env.blocking(finish).await?? else { return Ok(None) };
-        let row_order = files.places().to_vec();
-        let new_centroids = files.made().map(|(column, named)| (column.clone(), named.clone())).collect();
+        let row_order = files.positions().to_vec();
+        let new_centroids =
+            files.new_centroids().map(|(column, named)| (column.clone(), named.clone())).collect();
         let meta = files.upload(&self.context.backend, &self.keys).await?;
         Ok(Some(WrittenSegment { meta, row_order, new_centroids }))
     }

@@ -21,7 +21,7 @@ use crate::cache::{Blob, BlockCache, Span};
 use crate::env::Env;
 use crate::index::attributes::{AttributeIndex, AttributeIndexBuilder, Candidates};
 use crate::schema::{AttributeType, ColumnKind, Schema};
-use crate::segment::{Statistics, StatisticsBuilder};
+use crate::segment::{ColumnStatistics, ColumnStatisticsBuilder};
 use crate::settings::Settings;
 use crate::storage::{MemoryBackend, ObjectKey, PutMode, StorageBackend};
 use crate::types::{Document, DocumentId, IdKind, Metric, Value, Vector, VectorType};
@@ -389,11 +389,11 @@ proptest! {
         let rows = batch(&schema, &documents);
         let bound = BoundFilter::new(&filter, &schema, &Settings::default(), true).unwrap();
         let answers = bound.evaluate(&rows, None).unwrap();
-        let mut builder = StatisticsBuilder::new(&schema);
+        let mut builder = ColumnStatisticsBuilder::new(&schema);
         builder.push(&rows).unwrap();
-        let mut statistics: BTreeMap<String, Statistics> = builder.finish().collect();
+        let mut statistics: BTreeMap<String, ColumnStatistics> = builder.finish().collect();
         let (min, max) = (documents.iter().map(Document::id).min(), documents.iter().map(Document::id).max());
-        statistics.insert("id".to_owned(), Statistics::of_ids(min.unwrap(), max.unwrap()));
+        statistics.insert("id".to_owned(), ColumnStatistics::from_id_range(min.unwrap(), max.unwrap()));
         let count = u32::try_from(rows.num_rows()).unwrap();
         let told = ZoneMapFilter::new(&bound).answer(count, &|column| statistics.get(column).map(Cow::Borrowed));
         if let Some(told) = told {

@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, AsArray};
 
 use super::bind::{Against, BoundFilter, Comparison, Leaf, Node, Test};
 use crate::index::attributes::{KeyList, each_key};
-use crate::segment::{BOUND_BYTES_MAX, SegmentMeta, Statistics, cut};
+use crate::segment::{BOUND_BYTES_MAX, ColumnStatistics, SegmentMeta, key_prefix};
 
 /// A filter, made ready to be asked of many segments.
 #[derive(Debug)]
@@ -51,14 +51,14 @@ impl<'a> ZoneMapFilter<'a> {
 
     /// Whether no row of a segment matches.
     pub(crate) fn rule_out(&self, meta: &SegmentMeta) -> bool {
-        self.answer(meta.rows, &|column| meta.statistics_of(column)) == Some(false)
+        self.answer(meta.rows, &|column| meta.column_statistics(column)) == Some(false)
     }
 
     /// The answer, if it is the same for all of so many rows.
     pub(super) fn answer<'s>(
         &self,
         rows: u32,
-        known: &dyn Fn(&str) -> Option<Cow<'s, Statistics>>,
+        known: &dyn Fn(&str) -> Option<Cow<'s, ColumnStatistics>>,
     ) -> Option<bool> {
         self.0.ask(rows, known)
     }
@@ -80,7 +80,7 @@ impl<'a> Rule<'a> {
         }
     }
 
-    fn ask<'s>(&self, rows: u32, known: &dyn Fn(&str) -> Option<Cow<'s, Statistics>>) -> Option<bool> {
+    fn ask<'s>(&self, rows: u32, known: &dyn Fn(&str) -> Option<Cow<'s, ColumnStatistics>>) -> Option<bool> {
         match self {
             Self::Const(answer) => Some(*answer),
             Self::All(rules) => join(false, rules.iter().map(|rule| rule.ask(rows, known))),
@@ -123,7 +123,7 @@ impl Asks {
     }
 
     /// The answer, if it is the same for all of so many rows of which this is known.
-    fn of(&self, known: &Statistics, rows: u32, elements: bool) -> Option<bool> {
+    fn of(&self, known: &ColumnStatistics, rows: u32, elements: bool) -> Option<bool> {
         let all_null = known.nulls >= rows;
         let bounds = known.bounds.as_ref().map(|(min, max)| Bounds { min: min.bytes(), max: max.bytes() });
         let passes = match self {
@@ -166,7 +166,7 @@ impl Bounds<'_> {
     /// Whether all are less than a key. A greatest one that was cut is less than the key only if no key that begins
     /// with it can be.
     fn are_below(&self, key: &[u8]) -> bool {
-        self.max < cut(key)
+        self.max < key_prefix(key)
     }
 
     fn are_above(&self, key: &[u8]) -> bool {
@@ -233,7 +233,7 @@ mod tests {
             .attribute("tags", AttributeType::StringArray)
             .build()
             .unwrap();
-        let known: BTreeMap<String, Statistics> = serde_json::from_value(known.clone()).unwrap();
+        let known: BTreeMap<String, ColumnStatistics> = serde_json::from_value(known.clone()).unwrap();
         let bound = BoundFilter::new(filter, &schema, &Settings::default(), false).unwrap();
         ZoneMapFilter::new(&bound).answer(ROWS, &|column| known.get(column).map(Cow::Borrowed))
     }

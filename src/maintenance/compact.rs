@@ -260,7 +260,7 @@ impl Input {
             RowOrder::Id => (bytes.min(PAGE_BYTES_ORDERED), BATCH_ROWS),
             RowOrder::Cluster => (bytes, usize::MAX),
         };
-        let page = bytes / (meta.bytes() / u64::from(meta.rows.max(1))).max(1);
+        let page = bytes / (meta.total_bytes() / u64::from(meta.rows.max(1))).max(1);
         Some(Self {
             segment: Arc::clone(segment),
             dead: Arc::clone(&part.deletes),
@@ -292,7 +292,7 @@ impl Input {
         }
         if turned {
             self.rows = self.ready.iter().map(|(_, row)| *row).collect();
-            self.batch = self.segment.fetch(columns, &self.rows).await?;
+            self.batch = self.segment.fetch_rows(columns, &self.rows).await?;
         }
         Ok(())
     }

@@ -108,7 +108,7 @@ async fn write(engine: &Arc<Engine>, tail: &BaseState) -> Result<Vec<(SegmentMet
         picks.sort_by_cached_key(|(at, row)| ids.get(*at).map(|ids| ids.get(*row)));
         let batches = runs.iter().map(|(run, _)| run.rows().clone()).collect();
         let mut builder = SegmentBuilder::new(schema, id, sequences);
-        builder.pick(batches, &picks)?;
+        builder.push_rows(batches, &picks)?;
         Ok(Some(builder))
     };
     let mut job = IndexingJob::new(engine, &tail.manifest).await?;

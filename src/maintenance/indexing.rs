@@ -10,13 +10,13 @@ use crate::engine::{Engine, WrittenSegment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::vector::{NamedCentroids, TrainingProgress};
 use crate::manifest::Manifest;
-use crate::segment::{Indexing, SegmentBuilder};
+use crate::segment::{SegmentBuilder, VectorIndexing};
 
 /// The centroid sets by which the segments of one flush or compaction are indexed. Dropping it cancels the work that is
 /// under way.
 #[derive(Debug)]
 pub(super) struct IndexingJob {
-    indexing: Arc<Indexing>,
+    indexing: Arc<VectorIndexing>,
     engine: Arc<Engine>,
 }
 
@@ -33,7 +33,7 @@ impl IndexingJob {
         let rows_min = engine.context.settings.index_rows_min;
         let progress = Arc::new(TrainingProgress::default());
         lock_progress(&engine.indexing).push(Arc::clone(&progress));
-        let indexing = Arc::new(Indexing { sets, names, rows_min, renew: false, seed, progress });
+        let indexing = Arc::new(VectorIndexing { sets, names, rows_min, renew: false, seed, progress });
         Ok(Self { indexing, engine: Arc::clone(engine) })
     }
 

@@ -91,7 +91,7 @@ impl Layer {
     pub(crate) fn bytes(&self) -> usize {
         match &self.source {
             Source::Run(run) => run.bytes(),
-            Source::Segment(segment) => usize::try_from(segment.meta().bytes()).unwrap_or(usize::MAX),
+            Source::Segment(segment) => usize::try_from(segment.meta().total_bytes()).unwrap_or(usize::MAX),
         }
     }
 
@@ -179,7 +179,7 @@ impl Source {
     pub(crate) async fn find(&self, ids: &[DocumentId]) -> Result<Vec<Option<u32>>> {
         match self {
             Self::Run(run) => Ok(ids.iter().map(|id| run.find(id)).collect()),
-            Self::Segment(segment) => segment.find(ids).await,
+            Self::Segment(segment) => segment.find_rows(ids).await,
         }
     }
 
@@ -187,7 +187,7 @@ impl Source {
     pub(crate) async fn find_all(&self, env: &Env, ids: &Ids) -> Result<Vec<(usize, u32)>> {
         let run = match self {
             Self::Run(run) => run,
-            Self::Segment(segment) => return segment.find_all(ids).await,
+            Self::Segment(segment) => return segment.find_sorted_ids(ids).await,
         };
         let (ours, theirs) = (run.ids().clone(), ids.clone());
         let work = move || {

@@ -93,7 +93,7 @@ impl VectorSearch {
             (0..rows).step_by(window as usize).map(|start| start..rows.min(start.saturating_add(window)));
         let read = |rows: Range<u32>| async move {
             let room = self.room.take(rows.len() as u64 * self.row_bytes as u64).await?;
-            Ok::<_, Error>((segment.vectors(self.column, rows.clone()).await?, rows, room))
+            Ok::<_, Error>((segment.fetch_vector_range(self.column, rows.clone()).await?, rows, room))
         };
         let mut arrays = stream::iter(windows).map(read).buffered(PARALLEL);
         while let Some((array, rows, _room)) = arrays.try_next().await? {
@@ -118,7 +118,7 @@ impl VectorSearch {
             let bytes = rows.len() * self.row_bytes;
             let _room = self.room.take(bytes as u64).await?;
             let picked: RoaringBitmap = rows.iter().copied().collect();
-            let array = segment.vectors_of(self.column, &picked).await?;
+            let array = segment.fetch_vectors(self.column, &picked).await?;
             let mut near = Vec::with_capacity(rows.len());
             if bytes <= INLINE_BYTES {
                 self.prepared.each(&array, None, |at, distance| near.push((distance, at)))?;

@@ -147,8 +147,8 @@ fn plan_of(leg: &PreparedLeg, at: usize, part: &Part) -> PartPlan {
 
 fn filter_of(bound: &BoundFilter, segment: &Segment) -> FilterPlan {
     let indexes = Indexes {
-        attributes: segment.attributes().map(Arc::clone),
-        text: segment.text().map(Arc::clone),
+        attributes: segment.attribute_index().map(Arc::clone),
+        text: segment.text_index().map(Arc::clone),
         rows: segment.meta().rows,
     };
     let plan = Plan::new(bound, &indexes);

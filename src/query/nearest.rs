@@ -54,7 +54,7 @@ impl View {
             stats.tail_rows += part.tail_rows();
             let mut matching = Arc::clone(matching);
             if let Source::Segment(segment) = &part.source {
-                let nulls = segment.without_vector(search.column)?;
+                let nulls = segment.rows_without_vector(search.column)?;
                 if !nulls.is_empty() {
                     matching = Arc::new(matching.as_ref() - nulls);
                 }
@@ -92,7 +92,7 @@ async fn owners_ahead(search: &VectorSearch, scope: &Scope) -> Result<()> {
         return Ok(());
     }
     let indexes = scope.undecided().filter_map(|part| match &part.source {
-        Source::Segment(segment) => segment.index(search.column),
+        Source::Segment(segment) => segment.vector_index(search.column),
         Source::Run(_) => None,
     });
     try_join_all(indexes.map(VectorIndex::read_owners)).await.map(drop)
@@ -112,7 +112,7 @@ impl VectorSearch {
     /// Whether a segment is probed for these matches, or all of them are compared.
     pub(super) fn probes(&self, segment: &Segment, matching: &RoaringBitmap) -> bool {
         self.effort != Effort::Exact
-            && segment.index(self.column).is_some()
+            && segment.vector_index(self.column).is_some()
             && is_worth_probing(matching.len())
     }
 }

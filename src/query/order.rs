@@ -313,7 +313,9 @@ impl PreparedOrder {
         matching: &Arc<RoaringBitmap>,
         depth: usize,
     ) -> Result<Option<Vec<Walked>>> {
-        let (Some(key), Some(index)) = (self.keys.first(), segment.attributes()) else { return Ok(None) };
+        let (Some(key), Some(index)) = (self.keys.first(), segment.attribute_index()) else {
+            return Ok(None);
+        };
         let Some(column) = index.column(&key.order.column) else { return Ok(None) };
         let wanted = depth as u64;
         if matching.len() <= wanted.max(FEW) {

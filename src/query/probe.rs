@@ -116,7 +116,7 @@ pub(super) fn is_worth_probing(matching: u64) -> bool {
 pub(super) async fn probe(view: &View, search: &VectorSearch, targets: Vec<Target>) -> Result<Probed> {
     let mut groups: Vec<(Arc<CentroidSet>, Vec<Target>)> = Vec::new();
     for target in targets {
-        let Some(index) = target.segment.index(search.column) else { continue };
+        let Some(index) = target.segment.vector_index(search.column) else { continue };
         match groups.iter_mut().find(|(set, _)| Arc::ptr_eq(set, index.set())) {
             Some((_, group)) => group.push(target),
             None => groups.push((Arc::clone(index.set()), vec![target])),
@@ -260,7 +260,7 @@ fn is_settled(search: &VectorSearch, probes: &[Probe<'_>], late: Option<Late>, i
 /// How many clusters of a segment would be probed, of how many, and about how many bytes of codes they hold, for a query
 /// in a region of the space that is neither the easiest nor the hardest.
 pub(super) fn clusters_of(search: &VectorSearch, target: &Target) -> Option<(usize, usize, u64)> {
-    let index = target.segment.index(search.column)?;
+    let index = target.segment.vector_index(search.column)?;
     let of = index.set().len();
     let middle = u32::try_from(of / 2).unwrap_or(u32::MAX);
     let share = Share {
@@ -287,8 +287,8 @@ struct Probe<'a> {
 impl<'a> Probe<'a> {
     /// Nothing of a segment without an index.
     async fn new(search: &VectorSearch, target: &'a Target) -> Result<Option<Self>> {
-        let Some(index) = target.segment.index(search.column) else { return Ok(None) };
-        let nulls = target.segment.without_vector(search.column)?.len();
+        let Some(index) = target.segment.vector_index(search.column) else { return Ok(None) };
+        let nulls = target.segment.rows_without_vector(search.column)?.len();
         let all = target.matching.len() + nulls == u64::from(target.segment.meta().rows);
         let tally = if all { None } else { Some(index.tally(&target.matching).await?) };
         let hunt = SearchState::new(if all { search.limit } else { evidence(search) });

@@ -18,7 +18,7 @@ const WHAT: &str = "block checksums";
 const BLOCK: usize = 16 << 10;
 
 /// The section for a file: a little-endian XXH3-64 for each block.
-pub(super) fn encode(file: &[u8]) -> Vec<u8> {
+pub(super) fn encode_checksums(file: &[u8]) -> Vec<u8> {
     file.chunks(BLOCK).flat_map(|block| checksum(block).to_le_bytes()).collect()
 }
 
@@ -29,9 +29,9 @@ pub(super) struct ChecksummedFile {
     checksums: Vec<u64>,
 }
 
-/// Blocks with their numbers.
+/// Blocks that were read and checked, by number.
 #[derive(Debug)]
-pub(super) struct Blocks(BTreeMap<u64, Bytes>);
+pub(super) struct VerifiedBlocks(BTreeMap<u64, Bytes>);
 
 impl ChecksummedFile {
     pub(super) fn decode(blob: Blob, section: &[u8]) -> Result<Self, CodecError> {
@@ -47,21 +47,21 @@ impl ChecksummedFile {
     }
 
     /// The blocks that cover `ranges`, in one round trip.
-    pub(super) async fn fetch(&self, ranges: &[Range<u64>]) -> Result<Blocks> {
+    pub(super) async fn fetch_blocks(&self, ranges: &[Range<u64>]) -> Result<VerifiedBlocks> {
         let mut wanted = BTreeSet::new();
         for range in ranges.iter().filter(|range| !range.is_empty()) {
             if range.end > self.blob.size() {
                 let cause = format!("range {range:?} of {} bytes", self.blob.size());
                 return Err(Error::corrupt(self.blob.key(), cause));
             }
-            wanted.extend(covering(range));
+            wanted.extend(covering_blocks(range));
         }
-        let spans: Vec<Span> = wanted.iter().map(|block| self.span(*block)).collect();
+        let spans: Vec<Span> = wanted.iter().map(|block| self.block_span(*block)).collect();
         let bytes = self.blob.read_many(&spans).await?;
-        Ok(Blocks(wanted.into_iter().zip(bytes).collect()))
+        Ok(VerifiedBlocks(wanted.into_iter().zip(bytes).collect()))
     }
 
-    fn span(&self, block: u64) -> Span {
+    fn block_span(&self, block: u64) -> Span {
         let start = block.saturating_mul(BLOCK as u64);
         let end = start.saturating_add(BLOCK as u64).min(self.blob.size());
         let checksum = usize::try_from(block).ok().and_then(|block| self.checksums.get(block)).copied();
@@ -70,17 +70,17 @@ impl ChecksummedFile {
 }
 
 /// The blocks that hold the bytes of a range that is not empty.
-fn covering(range: &Range<u64>) -> Range<u64> {
+fn covering_blocks(range: &Range<u64>) -> Range<u64> {
     range.start / BLOCK as u64..range.end.div_ceil(BLOCK as u64)
 }
 
-impl Blocks {
+impl VerifiedBlocks {
     /// The bytes of a range, or `None` if they were not fetched.
     pub(super) fn read(&self, range: &Range<u64>) -> Option<Bytes> {
         if range.is_empty() {
             return Some(Bytes::new());
         }
-        let pieces = covering(range).map(|block| {
+        let pieces = covering_blocks(range).map(|block| {
             let (bytes, start) = (self.0.get(&block)?, block * BLOCK as u64);
             let from = usize::try_from(range.start.saturating_sub(start)).ok()?;
             let to = usize::try_from(range.end - start).ok()?.min(BLOCK);
@@ -120,17 +120,17 @@ mod tests {
         damaged[2 * BLOCK] ^= 1;
         backend.put(&key, damaged.into(), PutMode::Create).await?;
         let blob = Blob::new(backend, crate::cache::BlockCache::off(), key, file.len() as u64);
-        let file_with_checksums = ChecksummedFile::decode(blob, &encode(&file)).unwrap();
+        let file_with_checksums = ChecksummedFile::decode(blob, &encode_checksums(&file)).unwrap();
         let ranges = [5..20, 0..2 * BLOCK as u64, 3 * BLOCK as u64 + 1..3 * BLOCK as u64 + 100];
-        let blocks = file_with_checksums.fetch(&ranges).await?;
+        let blocks = file_with_checksums.fetch_blocks(&ranges).await?;
         for range in ranges {
             let expected = &file[range.start as usize..range.end as usize];
             assert_eq!(blocks.read(&range).as_deref(), Some(expected));
         }
         assert_eq!(blocks.read(&(0..2 * BLOCK as u64 + 1)), None);
-        let bad = file_with_checksums.fetch(&[2 * BLOCK as u64 + 9..2 * BLOCK as u64 + 10]).await;
+        let bad = file_with_checksums.fetch_blocks(&[2 * BLOCK as u64 + 9..2 * BLOCK as u64 + 10]).await;
         assert_eq!(bad.unwrap_err().kind(), ErrorKind::Corrupt);
-        let outside = file_with_checksums.fetch(&[0..u64::MAX]).await;
+        let outside = file_with_checksums.fetch_blocks(&[0..u64::MAX]).await;
         assert_eq!(outside.unwrap_err().kind(), ErrorKind::Corrupt);
         Ok(())
     }

@@ -38,21 +38,21 @@ const PAGE_BLOCKS: usize = 128;
 pub(super) struct IdIndexBuilder {
     kind: IdKind,
     blocks: Vec<u8>,
-    fences: IdBytes,
+    fences: EncodedIds,
     directory: Vec<u8>,
     count: u32,
     rows: Vec<u8>,
-    ids: IdBytes,
+    ids: EncodedIds,
 }
 
 /// Ids as bytes: lengths for strings alone, and the ids.
 #[derive(Debug, Default)]
-pub(super) struct IdBytes {
+pub(super) struct EncodedIds {
     lengths: Vec<u8>,
     bytes: Vec<u8>,
 }
 
-impl IdBytes {
+impl EncodedIds {
     pub(super) fn push(&mut self, ids: &Ids, at: usize) -> Result<()> {
         match ids {
             Ids::U64(ids) => self.bytes.extend(ids.value(at).to_le_bytes()),
@@ -70,7 +70,7 @@ impl IdBytes {
         self.lengths.len() + self.bytes.len()
     }
 
-    pub(super) fn drain(&mut self, to: &mut Vec<u8>) {
+    pub(super) fn append_to(&mut self, to: &mut Vec<u8>) {
         to.append(&mut self.lengths);
         to.append(&mut self.bytes);
     }
@@ -78,7 +78,7 @@ impl IdBytes {
 
 impl IdIndexBuilder {
     pub(super) fn new(kind: IdKind) -> Self {
-        let (fences, ids) = (IdBytes::default(), IdBytes::default());
+        let (fences, ids) = (EncodedIds::default(), EncodedIds::default());
         Self { kind, blocks: Vec::new(), fences, directory: Vec::new(), count: 0, rows: Vec::new(), ids }
     }
 
@@ -104,7 +104,7 @@ impl IdIndexBuilder {
         let entries = to_u32(self.rows.len() / 4, "the number of ids in a block")?;
         self.blocks.extend(entries.to_le_bytes());
         self.blocks.append(&mut self.rows);
-        self.ids.drain(&mut self.blocks);
+        self.ids.append_to(&mut self.blocks);
         let block = self.blocks.get(start..).unwrap_or_default();
         self.directory.extend(u64_of(start).to_le_bytes());
         put_len_u32(&mut self.directory, block.len())?;
@@ -120,15 +120,15 @@ impl IdIndexBuilder {
         let mut head = Vec::new();
         head.extend(MAGIC);
         head.extend(VERSION.to_le_bytes());
-        head.extend(code(self.kind).to_le_bytes());
+        head.extend(kind_code(self.kind).to_le_bytes());
         head.extend(self.count.to_le_bytes());
         head.append(&mut self.directory);
-        self.fences.drain(&mut head);
+        self.fences.append_to(&mut head);
         Ok((head, self.blocks))
     }
 }
 
-pub(super) fn code(kind: IdKind) -> u16 {
+pub(super) fn kind_code(kind: IdKind) -> u16 {
     match kind {
         IdKind::U64 => 1,
         IdKind::Uuid => 2,
@@ -139,22 +139,22 @@ pub(super) fn code(kind: IdKind) -> u16 {
 /// An id index, its blocks in memory or on the store.
 #[derive(Debug)]
 pub(super) struct IdIndex {
-    head: IdHead,
+    head: IdIndexHead,
     blob: Blob,
     resident: Option<Vec<IdBlock>>,
 }
 
 #[derive(Debug)]
-pub(super) struct IdHead {
+pub(super) struct IdIndexHead {
     kind: IdKind,
     rows: u32,
     /// The least id of each block.
     fences: Ids,
-    blocks: Vec<BlockPlace>,
+    blocks: Vec<IdBlockEntry>,
 }
 
 #[derive(Clone, Debug)]
-struct BlockPlace {
+struct IdBlockEntry {
     span: Span,
     entries: u32,
 }
@@ -166,7 +166,7 @@ pub(crate) struct IdBlock {
     pub(crate) rows: Arc<[u32]>,
 }
 
-impl IdHead {
+impl IdIndexHead {
     /// Reads a head; `blocks` is where the section `id.blocks` lies.
     pub(super) fn decode(
         kind: IdKind,
@@ -177,7 +177,7 @@ impl IdHead {
         let mut reader = Reader::new(WHAT, head);
         reader.magic(MAGIC)?;
         reader.version(VERSION)?;
-        if reader.u16()? != code(kind) {
+        if reader.u16()? != kind_code(kind) {
             return Err(CodecError::malformed(WHAT, "another kind of id"));
         }
         let count = usize_of(reader.u32()?);
@@ -191,7 +191,7 @@ impl IdHead {
             if span.start != end || entries_here == 0 {
                 return Err(CodecError::malformed(WHAT, "blocks do not follow each other"));
             }
-            let place = BlockPlace { span, entries: entries_here };
+            let place = IdBlockEntry { span, entries: entries_here };
             end = stop;
             entries += u64::from(place.entries);
             places.push(place);
@@ -237,10 +237,10 @@ impl IdHead {
 
 impl IdIndex {
     /// An index over a head. With `blocks`, the whole section of that name and sound, it needs no store.
-    pub(super) fn new(head: IdHead, blob: Blob, blocks: Option<Bytes>) -> Result<Self, CodecError> {
+    pub(super) fn new(head: IdIndexHead, blob: Blob, blocks: Option<Bytes>) -> Result<Self, CodecError> {
         let start = head.blocks.first().map_or(0, |place| place.span.start);
         let decode = |blocks: Bytes| {
-            let slice = |place: &BlockPlace| {
+            let slice = |place: &IdBlockEntry| {
                 let at = |position: u64| usize::try_from(position - start).ok();
                 blocks.get(at(place.span.start)?..at(place.span.end)?)
             };
@@ -255,7 +255,7 @@ impl IdIndex {
     }
 
     /// The rows of `ids`, in their order. At most one round trip.
-    pub(super) async fn find(
+    pub(super) async fn find_rows(
         self: &Arc<Self>,
         env: &Env,
         ids: Arc<[DocumentId]>,
@@ -265,9 +265,9 @@ impl IdIndex {
         let places: Vec<Option<usize>> =
             compute(env, ids.len(), move || wanted.iter().map(|id| index.head.block_of(id)).collect())
                 .await?;
-        let blocks = self.load(env, places.iter().flatten().copied().collect()).await?;
+        let blocks = self.load_blocks(env, places.iter().flatten().copied().collect()).await?;
         compute(env, ids.len(), move || {
-            let row = |(id, place): (&DocumentId, Option<usize>)| blocks.get(&place?)?.row(id);
+            let row = |(id, place): (&DocumentId, Option<usize>)| blocks.get(&place?)?.find_row(id);
             ids.iter().zip(places).map(row).collect()
         })
         .await
@@ -275,10 +275,10 @@ impl IdIndex {
 
     /// Of `ids`, which are in ascending order, those that are here: the place among them, and the row. At most one
     /// round trip.
-    pub(super) async fn find_all(self: &Arc<Self>, env: &Env, ids: &Ids) -> Result<Vec<(usize, u32)>> {
+    pub(super) async fn find_sorted_ids(self: &Arc<Self>, env: &Env, ids: &Ids) -> Result<Vec<(usize, u32)>> {
         let (index, wanted) = (Arc::clone(self), ids.clone());
-        let spans = compute(env, ids.len(), move || index.head.spans(&wanted)).await?;
-        let blocks = self.load(env, spans.iter().map(|(block, _)| *block).collect()).await?;
+        let spans = compute(env, ids.len(), move || index.head.spans_by_block(&wanted)).await?;
+        let blocks = self.load_blocks(env, spans.iter().map(|(block, _)| *block).collect()).await?;
         let ids = ids.clone();
         compute(env, ids.len(), move || {
             let mut found = Vec::new();
@@ -305,8 +305,8 @@ impl IdIndex {
     }
 
     /// The ids of a page with their rows, in id order. At most one round trip.
-    pub(super) async fn page(self: &Arc<Self>, env: &Env, blocks: Range<usize>) -> Result<IdBlock> {
-        let blocks = self.load(env, blocks.collect()).await?;
+    pub(super) async fn read_page(self: &Arc<Self>, env: &Env, blocks: Range<usize>) -> Result<IdBlock> {
+        let blocks = self.load_blocks(env, blocks.collect()).await?;
         let (kind, entries) = (self.head.kind, blocks.values().map(|block| block.rows.len()).sum());
         compute(env, entries, move || {
             let ids: Vec<&Ids> = blocks.values().map(|block| &block.ids).collect();
@@ -317,7 +317,7 @@ impl IdIndex {
     }
 
     /// Up to `limit` ids greater than `after` with their rows, in id order. At most one round trip.
-    pub(super) async fn next(
+    pub(super) async fn next_ids(
         self: &Arc<Self>,
         env: &Env,
         after: Option<&DocumentId>,
@@ -334,7 +334,7 @@ impl IdIndex {
             wanted.insert(number);
             entries += usize_of(place.entries);
         }
-        let blocks = self.load(env, wanted).await?;
+        let blocks = self.load_blocks(env, wanted).await?;
         let after = after.cloned();
         compute(env, entries.min(limit), move || {
             let entries = blocks.values().flat_map(|block| block.after(after.as_ref()));
@@ -344,7 +344,7 @@ impl IdIndex {
     }
 
     /// Up to `limit` ids less than `before` with their rows, the greatest first. At most one round trip.
-    pub(super) async fn previous(
+    pub(super) async fn previous_ids(
         self: &Arc<Self>,
         env: &Env,
         before: Option<&DocumentId>,
@@ -366,7 +366,7 @@ impl IdIndex {
             wanted.insert(number);
             entries += usize_of(place.entries);
         }
-        let blocks = self.load(env, wanted).await?;
+        let blocks = self.load_blocks(env, wanted).await?;
         let before = before.cloned();
         compute(env, entries.min(limit), move || {
             let entries = blocks.values().rev().flat_map(|block| block.before(before.as_ref()));
@@ -375,7 +375,11 @@ impl IdIndex {
         .await
     }
 
-    async fn load(self: &Arc<Self>, env: &Env, wanted: BTreeSet<usize>) -> Result<BTreeMap<usize, IdBlock>> {
+    async fn load_blocks(
+        self: &Arc<Self>,
+        env: &Env,
+        wanted: BTreeSet<usize>,
+    ) -> Result<BTreeMap<usize, IdBlock>> {
         if let Some(resident) = &self.resident {
             let block = |number: usize| Some((number, resident.get(number)?.clone()));
             return Ok(wanted.into_iter().filter_map(block).collect());
@@ -396,9 +400,9 @@ impl IdIndex {
     }
 }
 
-impl IdHead {
+impl IdIndexHead {
     /// Which of `ids`, in ascending order, each block may hold.
-    fn spans(&self, ids: &Ids) -> Vec<(usize, Range<usize>)> {
+    fn spans_by_block(&self, ids: &Ids) -> Vec<(usize, Range<usize>)> {
         let at = |ids: &Ids, id: &DocumentId| ids.search(id).unwrap_or_else(|at| at);
         let mut spans = Vec::new();
         let mut start = if self.fences.len() == 0 { ids.len() } else { at(ids, &self.fences.get(0)) };
@@ -414,7 +418,7 @@ impl IdHead {
 }
 
 impl IdBlock {
-    fn row(&self, id: &DocumentId) -> Option<u32> {
+    fn find_row(&self, id: &DocumentId) -> Option<u32> {
         self.rows.get(self.ids.search(id).ok()?).copied()
     }
 
@@ -497,7 +501,7 @@ mod tests {
         }
         let (head, blocks) = builder.finish().unwrap();
         let range = 0..blocks.len() as u64;
-        let head = IdHead::decode(kind, all.len() as u32, &range, &head).unwrap();
+        let head = IdIndexHead::decode(kind, all.len() as u32, &range, &head).unwrap();
         assert!(head.blocks.iter().all(|b| b.span.end - b.span.start <= BLOCK_BYTES_MAX as u64));
         let (backend, key) = (Arc::new(MemoryBackend::new()), ObjectKey::new("x").unwrap());
         let blocks = Bytes::from(blocks);
@@ -518,18 +522,18 @@ mod tests {
                 let absent: Vec<_> = absent.into_iter().map(|(_, id)| id).collect();
                 let index = index(&present, resident).await;
                 let rows: Vec<_> = (0..present.len() as u32).rev().map(Some).collect();
-                assert_eq!(index.find(&env, present.clone().into()).await?, rows);
-                assert!(index.find(&env, absent.clone().into()).await?.iter().all(Option::is_none));
+                assert_eq!(index.find_rows(&env, present.clone().into()).await?, rows);
+                assert!(index.find_rows(&env, absent.clone().into()).await?.iter().all(Option::is_none));
                 let array =
                     |some: &[DocumentId]| Ids::new(kind, &Ids::build_array(kind, some).unwrap()).unwrap();
-                let found = index.find_all(&env, &array(&present)).await?;
+                let found = index.find_sorted_ids(&env, &array(&present)).await?;
                 assert_eq!(
                     found,
                     (0..present.len()).zip((0..present.len() as u32).rev()).collect::<Vec<_>>()
                 );
-                assert!(index.find_all(&env, &array(&absent)).await?.is_empty());
-                assert!(index.find_all(&env, &array(&[])).await?.is_empty());
-                assert!(index.find(&env, [].into()).await?.is_empty());
+                assert!(index.find_sorted_ids(&env, &array(&absent)).await?.is_empty());
+                assert!(index.find_sorted_ids(&env, &array(&[])).await?.is_empty());
+                assert!(index.find_rows(&env, [].into()).await?.is_empty());
             }
         }
         Ok(())
@@ -543,7 +547,7 @@ mod tests {
         for limit in [7, 1_000, 10_000] {
             let mut seen: Vec<DocumentId> = Vec::new();
             loop {
-                let page = index.next(&env, seen.last(), limit).await?;
+                let page = index.next_ids(&env, seen.last(), limit).await?;
                 assert!(page.len() == limit || seen.len() + page.len() == all.len());
                 assert!(page.iter().all(|(id, row)| all[all.len() - 1 - *row as usize] == *id));
                 if page.is_empty() {
@@ -554,7 +558,7 @@ mod tests {
             assert_eq!(seen, all);
         }
         let between = DocumentId::from("00001éz");
-        assert_eq!(index.next(&env, Some(&between), 1).await?[0].0, all[1]);
+        assert_eq!(index.next_ids(&env, Some(&between), 1).await?[0].0, all[1]);
         Ok(())
     }
 
@@ -565,10 +569,10 @@ mod tests {
         (0..3).for_each(|at| builder.push(&Ids::String(array.clone()), at, at as u32).unwrap());
         let (head, blocks) = builder.finish().unwrap();
         let range = 0..blocks.len() as u64;
-        let read = |head: &[u8], rows| IdHead::decode(IdKind::String, rows, &range, head);
+        let read = |head: &[u8], rows| IdIndexHead::decode(IdKind::String, rows, &range, head);
         assert!(read(&head, 4).is_err());
         let sound = read(&head, 3).unwrap();
-        assert!(IdHead::decode(IdKind::U64, 3, &range, &head).is_err());
+        assert!(IdIndexHead::decode(IdKind::U64, 3, &range, &head).is_err());
         for at in 0..head.len() {
             assert!(read(&head[..at], 3).is_err());
             for mask in [0x01, 0x80, 0xff] {

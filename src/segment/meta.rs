@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::statistics::Statistics;
+use super::statistics::ColumnStatistics;
 use crate::cache::Span;
 use crate::codec::CodecError;
 use crate::index::vector::CentroidsMeta;
@@ -35,7 +35,7 @@ pub(crate) enum RowOrder {
 /// A part of a file that is read whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Section {
+pub(crate) struct FileSection {
     pub(crate) offset: u64,
     pub(crate) length: u64,
     #[serde(with = "hex")]
@@ -47,7 +47,7 @@ pub(crate) struct Section {
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileMeta {
     pub(crate) size: u64,
-    pub(crate) sections: BTreeMap<String, Section>,
+    pub(crate) sections: BTreeMap<String, FileSection>,
 }
 
 /// The file of dead rows.
@@ -80,7 +80,7 @@ pub(crate) struct SegmentMeta {
     pub(crate) id_max: DocumentId,
     /// What values lie between, by attribute; of those that are not here nothing is known.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) statistics: BTreeMap<String, Statistics>,
+    pub(crate) statistics: BTreeMap<String, ColumnStatistics>,
     /// `rows.parquet`.
     pub(crate) parquet: FileMeta,
     /// `attributes`.
@@ -100,7 +100,7 @@ pub(crate) struct SegmentMeta {
     pub(crate) deletes: Option<DeletesMeta>,
 }
 
-impl Section {
+impl FileSection {
     pub(crate) fn range(&self) -> Range<u64> {
         self.offset..self.offset.saturating_add(self.length)
     }
@@ -114,13 +114,13 @@ impl Section {
 
 impl FileMeta {
     /// The section of a name.
-    pub(super) fn section(&self, name: &str) -> Result<Section, CodecError> {
+    pub(super) fn section(&self, name: &str) -> Result<FileSection, CodecError> {
         let missing = || CodecError::malformed(WHAT, format!("no section {name}"));
         self.sections.get(name).copied().ok_or_else(missing)
     }
 
     fn check(&self) -> Result<(), CodecError> {
-        let sound = |section: &Section| {
+        let sound = |section: &FileSection| {
             section.length <= SECTION_BYTES_MAX
                 && section.offset.checked_add(section.length).is_some_and(|end| end <= self.size)
         };
@@ -138,7 +138,7 @@ impl SegmentMeta {
     }
 
     /// The size of all files, in bytes.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub(crate) fn total_bytes(&self) -> u64 {
         let sizes = self.files().map(|file| file.size);
         sizes.chain(self.deletes.as_ref().map(|d| d.size)).fold(0, u64::saturating_add)
     }
@@ -153,9 +153,9 @@ impl SegmentMeta {
     }
 
     /// What is known of the values of a column, be it the id.
-    pub(crate) fn statistics_of(&self, column: &str) -> Option<Cow<'_, Statistics>> {
+    pub(crate) fn column_statistics(&self, column: &str) -> Option<Cow<'_, ColumnStatistics>> {
         if column == ID_COLUMN {
-            return Some(Cow::Owned(Statistics::of_ids(&self.id_min, &self.id_max)));
+            return Some(Cow::Owned(ColumnStatistics::from_id_range(&self.id_min, &self.id_max)));
         }
         self.statistics.get(column).map(Cow::Borrowed)
     }
@@ -188,7 +188,7 @@ impl SegmentMeta {
         if self.deletes.as_ref().is_some_and(|d| d.count > self.rows) {
             return bad("more rows are dead than there are");
         }
-        let sound = |(name, known): (&String, &Statistics)| match schema.column(name).map(|c| c.kind) {
+        let sound = |(name, known): (&String, &ColumnStatistics)| match schema.column(name).map(|c| c.kind) {
             Some(ColumnKind::Attribute(kind)) => known.is_sound(self.rows, kind),
             _ => false,
         };
@@ -244,7 +244,7 @@ mod id_text {
 
     #[derive(Serialize, Deserialize)]
     #[serde(rename_all = "lowercase")]
-    enum Stored {
+    enum IdJson {
         U64(u64),
         Uuid(String),
         String(String),
@@ -252,18 +252,18 @@ mod id_text {
 
     pub(super) fn serialize<S: Serializer>(id: &DocumentId, to: S) -> Result<S::Ok, S::Error> {
         let stored = match id {
-            DocumentId::U64(id) => Stored::U64(*id),
-            DocumentId::Uuid(id) => Stored::Uuid(id.simple().to_string()),
-            DocumentId::String(id) => Stored::String(id.to_string()),
+            DocumentId::U64(id) => IdJson::U64(*id),
+            DocumentId::Uuid(id) => IdJson::Uuid(id.simple().to_string()),
+            DocumentId::String(id) => IdJson::String(id.to_string()),
         };
         stored.serialize(to)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DocumentId, D::Error> {
-        Ok(match Stored::deserialize(from)? {
-            Stored::U64(id) => id.into(),
-            Stored::Uuid(id) => Uuid::try_parse(&id).map_err(D::Error::custom)?.into(),
-            Stored::String(id) => id.into(),
+        Ok(match IdJson::deserialize(from)? {
+            IdJson::U64(id) => id.into(),
+            IdJson::Uuid(id) => Uuid::try_parse(&id).map_err(D::Error::custom)?.into(),
+            IdJson::String(id) => id.into(),
         })
     }
 }
@@ -280,7 +280,7 @@ mod tests {
     }
 
     fn meta() -> SegmentMeta {
-        let section = Section { offset: 10, length: 20, checksum: u64::MAX - 1 };
+        let section = FileSection { offset: 10, length: 20, checksum: u64::MAX - 1 };
         let file = FileMeta { size: 30, sections: [("a".to_owned(), section)].into() };
         SegmentMeta {
             id: SegmentId { birth: 7, uuid: Uuid::from_u128(9) },
@@ -304,7 +304,7 @@ mod tests {
     fn a_meta_reads_back_and_counts() {
         let meta = meta();
         assert_eq!(meta.check(&schema()).map_err(|e| e.to_string()), Ok(()));
-        assert_eq!((meta.live_rows(), meta.bytes()), (6, 95));
+        assert_eq!((meta.live_rows(), meta.total_bytes()), (6, 95));
         let json = serde_json::to_string(&meta).unwrap();
         assert_eq!(serde_json::from_str::<SegmentMeta>(&json).unwrap(), meta);
         for (from, to) in [
@@ -319,8 +319,8 @@ mod tests {
         }
     }
 
-    fn nulls(nulls: u32) -> Statistics {
-        Statistics { nulls, bounds: None }
+    fn nulls(nulls: u32) -> ColumnStatistics {
+        ColumnStatistics { nulls, bounds: None }
     }
 
     #[test]

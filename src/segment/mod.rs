@@ -7,7 +7,7 @@
 //! |---|---|
 //! | `rows.parquet` | the id and the attributes in row order: plain Parquet, for any engine |
 //! | `vector.<column>` | exact vectors in row order at a fixed stride, each with its checksum |
-//! | `attributes` | the id index, the id of each row, the block checksums of `rows.parquet`, the weights of its rows |
+//! | `attributes` | the id index, the id of each row, the block checksums of `rows.parquet`, the sizes of its rows |
 //! | `text` | the index of the text columns, if there are any |
 //! | `deletes.<manifest>-<nonce>` | the rows that are dead as of a manifest |
 //!
@@ -15,19 +15,19 @@
 //! against a checksum that the meta states, or that a section so checked states, before it is parsed; and
 //! nothing but [`RowOrder`] says in which order rows lie.
 
+mod builder;
 mod checksums;
 mod deletes;
 mod ids;
-mod indexing;
 mod meta;
+mod parquet_rows;
 mod reader;
 mod row_ids;
-mod rows;
-mod source;
+mod row_sizes;
+mod sorted_rows;
 mod statistics;
+mod vector_indexing;
 mod vectors;
-mod weights;
-mod writer;
 
 #[cfg(test)]
 #[expect(
@@ -38,15 +38,15 @@ mod writer;
 )]
 mod tests;
 
+pub(crate) use builder::SegmentBuilder;
 pub(crate) use deletes::Deletes;
 pub(crate) use ids::IdBlock;
-pub(crate) use indexing::Indexing;
 pub(crate) use meta::{RowOrder, SegmentMeta};
 pub(crate) use reader::Segment;
 #[cfg(test)]
-pub(crate) use statistics::StatisticsBuilder;
-pub(crate) use statistics::{BOUND_BYTES_MAX, Statistics, cut};
-pub(crate) use writer::SegmentBuilder;
+pub(crate) use statistics::ColumnStatisticsBuilder;
+pub(crate) use statistics::{BOUND_BYTES_MAX, ColumnStatistics, key_prefix};
+pub(crate) use vector_indexing::VectorIndexing;
 
 use crate::env::Env;
 use crate::error::Result;

@@ -11,16 +11,16 @@ use bytes::Bytes;
 use futures::future::{try_join, try_join_all, try_join4};
 use roaring::RoaringBitmap;
 
-use super::checksums::ChecksummedFile;
-use super::ids::{IdBlock, IdHead, IdIndex};
-use super::meta::{FileMeta, Section, SegmentMeta};
-use super::row_ids::RowIds;
-use super::rows::{FOOTER, Rows};
-use super::vectors::{HEAD, INDEX, Vectors, seed};
-use super::weights::Weights;
-use super::writer::{
-    CHECKSUMS, COLUMNS_BLOCKS, COLUMNS_HEAD, ID_BLOCKS, ID_HEAD, ROW_ID_BLOCKS, ROW_ID_HEAD, WEIGHTS,
+use super::builder::{
+    CHECKSUMS, COLUMNS_BLOCKS, COLUMNS_HEAD, ID_BLOCKS, ID_HEAD, ROW_ID_BLOCKS, ROW_ID_HEAD, ROW_SIZES,
 };
+use super::checksums::ChecksummedFile;
+use super::ids::{IdBlock, IdIndex, IdIndexHead};
+use super::meta::{FileMeta, FileSection, SegmentMeta};
+use super::parquet_rows::{FOOTER, ParquetRows};
+use super::row_ids::RowIds;
+use super::row_sizes::RowSizes;
+use super::vectors::{ExactVectors, HEAD, INDEX, row_checksum_seed};
 use crate::cache::{Blob, BlockCache, Shared};
 use crate::codec::CodecError;
 use crate::env::Env;
@@ -45,13 +45,13 @@ pub(crate) struct Segment {
     schema: Arc<Schema>,
     meta: SegmentMeta,
     ids: Arc<IdIndex>,
-    rows: Arc<Rows>,
+    rows: Arc<ParquetRows>,
     row_ids: RowIds,
-    weights: Weights,
+    row_sizes: RowSizes,
     /// The index of the attributes; there is none if it would be larger than a manifest allows.
     attributes: Option<Arc<AttributeIndex>>,
     /// For each column of the schema, its vectors if it is a vector column.
-    vectors: Vec<Option<Vectors>>,
+    vectors: Vec<Option<ExactVectors>>,
     /// For each column of the schema, its index if it has one.
     indexes: Vec<Option<VectorIndex>>,
     text: Option<Arc<StoredIndex>>,
@@ -60,35 +60,35 @@ pub(crate) struct Segment {
 }
 
 /// The files of a segment, and where in them lies what is read first.
-struct Files {
+struct SegmentLayout {
     parquet: Blob,
-    footer: Section,
+    footer: FileSection,
     attributes: Blob,
-    id_head: Section,
-    id_blocks: Section,
-    row_id_head: Section,
-    row_id_blocks: Section,
-    checksums: Section,
-    weights: Section,
+    id_head: FileSection,
+    id_blocks: FileSection,
+    row_id_head: FileSection,
+    row_id_blocks: FileSection,
+    checksums: FileSection,
+    row_sizes: FileSection,
     /// The head and the blocks of the attribute index.
-    columns: Option<(Section, Section)>,
-    vectors: Vec<VectorFile>,
-    text: Option<(Blob, Section)>,
+    columns: Option<(FileSection, FileSection)>,
+    vectors: Vec<VectorColumnLayout>,
+    text: Option<(Blob, FileSection)>,
 }
 
 /// The file of a vector column, and what indexes it.
-struct VectorFile {
+struct VectorColumnLayout {
     /// The place of the column in the schema.
     at: usize,
     shape: VectorColumn,
     blob: Blob,
-    head: Section,
-    index: Option<(Section, Blob, CentroidsMeta)>,
+    head: FileSection,
+    index: Option<(FileSection, Blob, CentroidsMeta)>,
 }
 
 /// What of the files is read first.
-struct Heads {
-    /// The sections of `attributes`: the heads of ids, checksums, weights, the head of the attribute index if there is
+struct SegmentHeads {
+    /// The sections of `attributes`: the heads of ids, checksums, row sizes, the head of the attribute index if there is
     /// one, and the id blocks if they are kept.
     attributes: Vec<Bytes>,
     footer: Bytes,
@@ -97,7 +97,7 @@ struct Heads {
     text: Option<Bytes>,
 }
 
-impl Heads {
+impl SegmentHeads {
     /// The footer of Parquet is apart: it says itself what it takes when it is decoded.
     fn length(&self) -> u64 {
         let vectors = self
@@ -121,8 +121,9 @@ impl Segment {
     ) -> Result<Self> {
         let incarnation = keys;
         let keys = incarnation.segment(meta.id);
-        let checked =
-            meta.check(schema).and_then(|()| Files::locate(backend, cache, incarnation, &keys, schema, meta));
+        let checked = meta
+            .check(schema)
+            .and_then(|()| SegmentLayout::locate(backend, cache, incarnation, &keys, schema, meta));
         let files = checked.map_err(|e| e.at(keys.attributes()))?;
         let heads = files.read(env, cache.shared()).await?;
         let (env, schema, meta) = (env.clone(), Arc::clone(schema), meta.clone());
@@ -139,11 +140,11 @@ impl Segment {
     }
 
     /// The rows of these ids, in their order, dead or not. At most one round trip.
-    pub(crate) async fn find(&self, ids: &[DocumentId]) -> Result<Vec<Option<u32>>> {
+    pub(crate) async fn find_rows(&self, ids: &[DocumentId]) -> Result<Vec<Option<u32>>> {
         if !ids.iter().any(|id| self.meta.may_hold(id)) {
             return Ok(vec![None; ids.len()]);
         }
-        self.ids.find(&self.env, ids.into()).await
+        self.ids.find_rows(&self.env, ids.into()).await
     }
 
     /// The same segment as the entry `sequence` links it: it was uploaded before its place in the log was known.
@@ -154,13 +155,13 @@ impl Segment {
 
     /// Of these ids, which are in ascending order, those that are here, dead or not: the place among them, and the
     /// row. At most one round trip.
-    pub(crate) async fn find_all(&self, ids: &Ids) -> Result<Vec<(usize, u32)>> {
+    pub(crate) async fn find_sorted_ids(&self, ids: &Ids) -> Result<Vec<(usize, u32)>> {
         let within = ids.rows_between(&self.meta.id_min, &self.meta.id_max);
         if within.is_empty() {
             return Ok(Vec::new());
         }
         let start = within.start;
-        let found = self.ids.find_all(&self.env, &ids.slice(within)).await?;
+        let found = self.ids.find_sorted_ids(&self.env, &ids.slice(within)).await?;
         Ok(found.into_iter().map(|(at, row)| (start + at, row)).collect())
     }
 
@@ -172,7 +173,7 @@ impl Segment {
 
     /// The ids of a page with their rows, dead or not, in id order. At most one round trip.
     pub(crate) async fn id_page(&self, page: Range<usize>) -> Result<IdBlock> {
-        self.ids.page(&self.env, page).await
+        self.ids.read_page(&self.env, page).await
     }
 
     /// Up to `limit` ids greater than `after` with their rows, in id order, dead or not. At most one round
@@ -185,7 +186,7 @@ impl Segment {
         if limit == 0 || after.is_some_and(|id| *id >= self.meta.id_max) {
             return Ok(Vec::new());
         }
-        self.ids.next(&self.env, after, limit).await
+        self.ids.next_ids(&self.env, after, limit).await
     }
 
     /// Up to `limit` ids less than `before` with their rows, the greatest id first, dead or not. At most one round
@@ -198,14 +199,14 @@ impl Segment {
         if limit == 0 || before.is_some_and(|id| *id <= self.meta.id_min) {
             return Ok(Vec::new());
         }
-        self.ids.previous(&self.env, before, limit).await
+        self.ids.previous_ids(&self.env, before, limit).await
     }
 
     /// The id and these columns, by their place in [`Schema::columns`], of these rows: ascending rows, columns
     /// in the order of the schema. One round trip.
-    pub(crate) async fn fetch(&self, columns: &[usize], rows: &RoaringBitmap) -> Result<RecordBatch> {
+    pub(crate) async fn fetch_rows(&self, columns: &[usize], rows: &RoaringBitmap) -> Result<RecordBatch> {
         let columns: BTreeSet<usize> = columns.iter().copied().collect();
-        let roots = self.roots(&columns)?;
+        let roots = self.parquet_columns(&columns)?;
         let wanted: Vec<_> = columns.iter().filter_map(|at| self.vectors.get(*at)?.as_ref()).collect();
         let vectors = try_join_all(wanted.iter().map(|vectors| vectors.fetch(&self.env, rows)));
         let attributes = async {
@@ -215,73 +216,73 @@ impl Segment {
             Ok(self.rows.fetch(&self.env, roots, rows).await?.columns().to_vec())
         };
         let (attributes, vectors) = try_join(attributes, vectors).await?;
-        self.assemble(&columns, attributes, vectors)
+        self.assemble_batch(&columns, attributes, vectors)
     }
 
-    /// As [`Self::fetch`], of a run of rows: with [`Self::window`], a scan.
+    /// As [`Self::fetch_rows`], of a run of rows: with [`Self::scan_window`], a scan.
     #[cfg(test)]
-    pub(crate) async fn fetch_range(&self, columns: &[usize], rows: Range<u32>) -> Result<RecordBatch> {
+    pub(crate) async fn fetch_row_range(&self, columns: &[usize], rows: Range<u32>) -> Result<RecordBatch> {
         let mut bitmap = RoaringBitmap::new();
         bitmap.insert_range(rows);
-        self.fetch(columns, &bitmap).await
+        self.fetch_rows(columns, &bitmap).await
     }
 
     /// The rows from `from` on that a scan of `columns` reads together: about 32 MiB of them. Empty past the
     /// last row.
-    pub(crate) fn window(&self, columns: &[usize], from: u32) -> Range<u32> {
-        self.weights.window(columns, from)
+    pub(crate) fn scan_window(&self, columns: &[usize], from: u32) -> Range<u32> {
+        self.row_sizes.window(columns, from)
     }
 
     /// What all rows take before they are compressed, in bytes, about.
     pub(crate) fn uncompressed_bytes(&self) -> u64 {
-        self.weights.total()
+        self.row_sizes.total()
     }
 
     /// What a row takes in these columns, in bytes, about.
     pub(crate) fn row_bytes(&self, columns: &[usize], row: u32) -> u64 {
-        self.weights.row_bytes(columns, row)
+        self.row_sizes.row_bytes(columns, row)
     }
 
     /// The vectors of a run of rows, each checked. One request.
-    pub(crate) async fn vectors(&self, column: usize, rows: Range<u32>) -> Result<ArrayRef> {
+    pub(crate) async fn fetch_vector_range(&self, column: usize, rows: Range<u32>) -> Result<ArrayRef> {
         let vectors = self.vectors.get(column).and_then(Option::as_ref);
-        vectors.ok_or_else(|| Error::internal("not a vector column"))?.range(&self.env, rows).await
+        vectors.ok_or_else(|| Error::internal("not a vector column"))?.fetch_range(&self.env, rows).await
     }
 
     /// The rows without a vector in a column.
-    pub(crate) fn without_vector(&self, column: usize) -> Result<&RoaringBitmap> {
+    pub(crate) fn rows_without_vector(&self, column: usize) -> Result<&RoaringBitmap> {
         let vectors = self.vectors.get(column).and_then(Option::as_ref);
-        vectors.map(Vectors::nulls).ok_or_else(|| Error::internal("not a vector column"))
+        vectors.map(ExactVectors::nulls).ok_or_else(|| Error::internal("not a vector column"))
     }
 
     /// The index of the attributes, if there is one.
-    pub(crate) fn attributes(&self) -> Option<&Arc<AttributeIndex>> {
+    pub(crate) fn attribute_index(&self) -> Option<&Arc<AttributeIndex>> {
         self.attributes.as_ref()
     }
 
     /// The index of a vector column, if it has one.
-    pub(crate) fn index(&self, column: usize) -> Option<&VectorIndex> {
+    pub(crate) fn vector_index(&self, column: usize) -> Option<&VectorIndex> {
         self.indexes.get(column).and_then(Option::as_ref)
     }
 
     /// How many rows have a vector in a column; 0 if it is no vector column.
     pub(crate) fn vector_count(&self, column: usize) -> u32 {
-        self.vectors.get(column).and_then(Option::as_ref).map_or(0, Vectors::count)
+        self.vectors.get(column).and_then(Option::as_ref).map_or(0, ExactVectors::count)
     }
 
     /// The index of the text columns, if there are any.
-    pub(crate) fn text(&self) -> Option<&Arc<StoredIndex>> {
+    pub(crate) fn text_index(&self) -> Option<&Arc<StoredIndex>> {
         self.text.as_ref()
     }
 
     /// The vectors of some rows, each checked. One round trip.
-    pub(crate) async fn vectors_of(&self, column: usize, rows: &RoaringBitmap) -> Result<ArrayRef> {
+    pub(crate) async fn fetch_vectors(&self, column: usize, rows: &RoaringBitmap) -> Result<ArrayRef> {
         let vectors = self.vectors.get(column).and_then(Option::as_ref);
         vectors.ok_or_else(|| Error::internal("not a vector column"))?.fetch(&self.env, rows).await
     }
 
     /// The columns of `rows.parquet` that hold the id and the attributes among `columns`.
-    fn roots(&self, columns: &BTreeSet<usize>) -> Result<Vec<usize>> {
+    fn parquet_columns(&self, columns: &BTreeSet<usize>) -> Result<Vec<usize>> {
         if columns.last().is_some_and(|at| *at >= self.vectors.len()) {
             return Err(Error::internal("no such column"));
         }
@@ -290,7 +291,7 @@ impl Segment {
         Ok(std::iter::once(0).chain(wanted.map(|(root, _)| root + 1)).collect())
     }
 
-    fn assemble(
+    fn assemble_batch(
         &self,
         columns: &BTreeSet<usize>,
         attributes: Vec<ArrayRef>,
@@ -314,7 +315,7 @@ impl Segment {
     }
 }
 
-impl Files {
+impl SegmentLayout {
     fn locate(
         backend: &Arc<dyn StorageBackend>,
         cache: &BlockCache,
@@ -332,7 +333,7 @@ impl Files {
                 Ok((file.section(INDEX)?, Blob::new(Arc::clone(backend), cache.clone(), key, set.size), *set))
             });
             let (blob, index) = (blob(keys.vector(at), file), index.transpose()?);
-            Ok(VectorFile { at, shape, blob, head: file.section(HEAD)?, index })
+            Ok(VectorColumnLayout { at, shape, blob, head: file.section(HEAD)?, index })
         };
         let columns = schema.columns().iter().enumerate();
         let vectors = columns.filter_map(|(at, column)| match column.kind {
@@ -351,16 +352,16 @@ impl Files {
             row_id_head: meta.attributes.section(ROW_ID_HEAD)?,
             row_id_blocks: meta.attributes.section(ROW_ID_BLOCKS)?,
             checksums: meta.attributes.section(CHECKSUMS)?,
-            weights: meta.attributes.section(WEIGHTS)?,
+            row_sizes: meta.attributes.section(ROW_SIZES)?,
             columns: section(COLUMNS_HEAD).zip(section(COLUMNS_BLOCKS)),
             vectors: vectors.map(vector).collect::<Result<_, CodecError>>()?,
         })
     }
 
     /// What is always needed.
-    async fn read(&self, env: &Env, shared: &Shared) -> Result<Heads> {
+    async fn read(&self, env: &Env, shared: &Shared) -> Result<SegmentHeads> {
         let mut sections =
-            vec![self.id_head.span(), self.row_id_head.span(), self.checksums.span(), self.weights.span()];
+            vec![self.id_head.span(), self.row_id_head.span(), self.checksums.span(), self.row_sizes.span()];
         sections.extend(self.columns.map(|(head, _)| head.span()));
         sections.extend((self.id_blocks.length <= RESIDENT_BYTES_MAX).then(|| self.id_blocks.span()));
         let text = async {
@@ -374,15 +375,21 @@ impl Files {
             text,
         )
         .await?;
-        Ok(Heads { attributes, footer, vectors, text })
+        Ok(SegmentHeads { attributes, footer, vectors, text })
     }
 
-    fn decode(self, env: Env, schema: Arc<Schema>, meta: SegmentMeta, heads: Heads) -> Result<Segment> {
+    fn decode(
+        self,
+        env: Env,
+        schema: Arc<Schema>,
+        meta: SegmentMeta,
+        heads: SegmentHeads,
+    ) -> Result<Segment> {
         let attributes_key = self.attributes.key().clone();
         let heads_length = heads.length();
-        let (ids, row_ids, file, weights, attributes) =
+        let (ids, row_ids, file, row_sizes, attributes) =
             self.decode_attributes(&schema, &meta, &heads.attributes).map_err(|e| e.at(attributes_key))?;
-        let rows = Rows::decode(file, self.footer.range(), heads.footer, &schema, meta.rows)?;
+        let rows = ParquetRows::decode(file, self.footer.range(), heads.footer, &schema, meta.rows)?;
         let text = self.text.zip(heads.text).map(|((blob, _), head)| {
             let key = blob.key().clone();
             let index = StoredIndex::decode(blob, &schema, meta.rows, &head).map_err(|e| e.at(&key))?;
@@ -392,12 +399,13 @@ impl Files {
         let mut vectors = vec![None; schema.columns().len()];
         let mut indexes = vec![None; schema.columns().len()];
         for (file, (head, index)) in self.vectors.into_iter().zip(heads.vectors) {
-            let VectorFile { at, shape, blob, .. } = file;
+            let VectorColumnLayout { at, shape, blob, .. } = file;
             let key = blob.key().clone();
             let name = schema.columns().get(at).map_or("", |column| column.name.as_str());
             let index = index
                 .map(|(section, named)| VectorIndex::decode(blob.clone(), named.set, meta.rows, &section));
-            let decoded = Vectors::decode(blob, shape, seed(meta.id, name), meta.rows, &head);
+            let decoded =
+                ExactVectors::decode(blob, shape, row_checksum_seed(meta.id, name), meta.rows, &head);
             if let Some(column) = vectors.get_mut(at) {
                 *column = Some(decoded.map_err(|e| e.at(&key))?);
             }
@@ -413,7 +421,7 @@ impl Files {
             ids: Arc::new(ids),
             rows: Arc::new(rows),
             row_ids,
-            weights,
+            row_sizes,
             attributes: attributes.map(Arc::new),
             vectors,
             indexes,
@@ -427,9 +435,9 @@ impl Files {
         schema: &Schema,
         meta: &SegmentMeta,
         bytes: &[Bytes],
-    ) -> Result<(IdIndex, RowIds, ChecksummedFile, Weights, Option<AttributeIndex>), CodecError> {
+    ) -> Result<(IdIndex, RowIds, ChecksummedFile, RowSizes, Option<AttributeIndex>), CodecError> {
         let missing = CodecError::Truncated { what: "attributes" };
-        let [head, row_ids, checksums, weights, blocks @ ..] = bytes else { return Err(missing) };
+        let [head, row_ids, checksums, row_sizes, blocks @ ..] = bytes else { return Err(missing) };
         let (attributes, blocks) = match (&self.columns, blocks) {
             (None, blocks) => (None, blocks),
             (Some((_, section)), [head, blocks @ ..]) => {
@@ -438,16 +446,16 @@ impl Files {
             }
             (Some(_), []) => return Err(missing),
         };
-        let head = IdHead::decode(schema.id(), meta.rows, &self.id_blocks.range(), head)?;
+        let head = IdIndexHead::decode(schema.id(), meta.rows, &self.id_blocks.range(), head)?;
         let ids = IdIndex::new(head, self.attributes.clone(), blocks.first().cloned())?;
         let section = self.row_id_blocks.span();
         let row_ids = RowIds::decode(schema.id(), meta.rows, self.attributes.clone(), &section, row_ids)?;
         let file = ChecksummedFile::decode(self.parquet.clone(), checksums)?;
-        Ok((ids, row_ids, file, Weights::decode(schema, meta.rows, weights)?, attributes))
+        Ok((ids, row_ids, file, RowSizes::decode(schema, meta.rows, row_sizes)?, attributes))
     }
 }
 
-impl VectorFile {
+impl VectorColumnLayout {
     async fn read(&self, env: &Env, shared: &Shared) -> Result<(Bytes, Option<(Bytes, NamedCentroids)>)> {
         let Some((section, centroids, meta)) = &self.index else {
             return Ok((self.blob.read(self.head.span()).await?, None));

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::compute;
-use super::ids::{IdBytes, code};
+use super::ids::{EncodedIds, kind_code};
 use crate::cache::{Blob, Span};
 use crate::codec::{CodecError, Reader, checksum, put_len_u32, to_usize};
 use crate::env::Env;
@@ -33,14 +33,14 @@ pub(super) struct RowIdsBuilder {
     blocks: Vec<u8>,
     directory: Vec<u8>,
     count: u32,
-    open: IdBytes,
+    open: EncodedIds,
     open_rows: u32,
 }
 
 impl RowIdsBuilder {
     pub(super) fn new(kind: IdKind) -> Self {
         let (blocks, directory) = (Vec::new(), Vec::new());
-        Self { kind, blocks, directory, count: 0, open: IdBytes::default(), open_rows: 0 }
+        Self { kind, blocks, directory, count: 0, open: EncodedIds::default(), open_rows: 0 }
     }
 
     pub(super) fn push(&mut self, ids: &Ids) -> Result<()> {
@@ -59,7 +59,7 @@ impl RowIdsBuilder {
             return Ok(());
         }
         let start = self.blocks.len();
-        self.open.drain(&mut self.blocks);
+        self.open.append_to(&mut self.blocks);
         let block = self.blocks.get(start..).unwrap_or_default();
         put_len_u32(&mut self.directory, block.len())?;
         self.directory.extend(checksum(block).to_le_bytes());
@@ -74,7 +74,7 @@ impl RowIdsBuilder {
         let mut head = Vec::new();
         head.extend(MAGIC);
         head.extend(VERSION.to_le_bytes());
-        head.extend(code(self.kind).to_le_bytes());
+        head.extend(kind_code(self.kind).to_le_bytes());
         head.extend(self.count.to_le_bytes());
         head.append(&mut self.directory);
         Ok((head, self.blocks))
@@ -103,7 +103,7 @@ impl RowIds {
         reader.magic(MAGIC)?;
         reader.version(VERSION)?;
         let (found, count) = (reader.u16()?, reader.u32()?);
-        if found != code(kind) || count != rows.div_ceil(BLOCK_ROWS) {
+        if found != kind_code(kind) || count != rows.div_ceil(BLOCK_ROWS) {
             return Err(CodecError::malformed(WHAT, "they are not of these rows"));
         }
         let (mut blocks, mut start) = (Vec::new(), section.start);
@@ -131,14 +131,14 @@ impl RowIds {
         let items = to_usize(rows.len(), "the number of rows")?;
         let work = move || match kind {
             IdKind::U64 => {
-                let ids = fixed(all, &rows, wanted, &bytes)?.into_iter().map(u64::from_le_bytes);
+                let ids = decode_fixed(all, &rows, wanted, &bytes)?.into_iter().map(u64::from_le_bytes);
                 Ok(Arc::new(UInt64Array::from_iter_values(ids)) as ArrayRef)
             }
             IdKind::Uuid => {
-                let ids = fixed::<16>(all, &rows, wanted, &bytes)?.into_flattened();
+                let ids = decode_fixed::<16>(all, &rows, wanted, &bytes)?.into_flattened();
                 Ok(Arc::new(FixedSizeBinaryArray::new(16, ids.into(), None)) as ArrayRef)
             }
-            IdKind::String => strings(all, &rows, wanted, &bytes),
+            IdKind::String => decode_strings(all, &rows, wanted, &bytes),
         };
         let ids: Result<ArrayRef, CodecError> = compute(env, items, work).await?;
         ids.map_err(|e| e.at(self.blob.key()))
@@ -146,14 +146,14 @@ impl RowIds {
 }
 
 /// The rows of a block that are wanted, by their places in it, and how many rows it has.
-fn within(all: u32, rows: &RoaringBitmap, block: u32) -> (impl Iterator<Item = usize>, usize) {
+fn rows_in_block(all: u32, rows: &RoaringBitmap, block: u32) -> (impl Iterator<Item = usize>, usize) {
     let first = block * BLOCK_ROWS;
     let end = all.min(first.saturating_add(BLOCK_ROWS));
     (rows.range(first..end).map(move |row| (row - first) as usize), end.saturating_sub(first) as usize)
 }
 
 /// Ids of so many bytes each: only those that are wanted are looked at.
-fn fixed<const BYTES: usize>(
+fn decode_fixed<const BYTES: usize>(
     all: u32,
     rows: &RoaringBitmap,
     wanted: BTreeSet<u32>,
@@ -161,7 +161,7 @@ fn fixed<const BYTES: usize>(
 ) -> Result<Vec<[u8; BYTES]>, CodecError> {
     let mut picked = Vec::new();
     for (block, bytes) in wanted.into_iter().zip(bytes) {
-        let (places, count) = within(all, rows, block);
+        let (places, count) = rows_in_block(all, rows, block);
         let (ids, rest) = bytes.as_chunks::<BYTES>();
         if ids.len() != count || !rest.is_empty() {
             return Err(CodecError::malformed(WHAT, "a block is not of its rows"));
@@ -171,7 +171,7 @@ fn fixed<const BYTES: usize>(
     Ok(picked)
 }
 
-fn strings(
+fn decode_strings(
     all: u32,
     rows: &RoaringBitmap,
     wanted: BTreeSet<u32>,
@@ -179,7 +179,7 @@ fn strings(
 ) -> Result<ArrayRef, CodecError> {
     let mut picked = StringBuilder::new();
     for (block, bytes) in wanted.into_iter().zip(bytes) {
-        let (places, count) = within(all, rows, block);
+        let (places, count) = rows_in_block(all, rows, block);
         let mut reader = Reader::new(WHAT, bytes);
         let (lengths, _) = reader.take(count * 2)?.as_chunks::<2>();
         let mut ends = Vec::with_capacity(count + 1);

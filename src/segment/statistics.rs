@@ -24,32 +24,32 @@ const COLUMNS_MAX: usize = 128;
 /// What is known of the values of an attribute.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Statistics {
+pub(crate) struct ColumnStatistics {
     /// Rows without a value.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) nulls: u32,
     /// The least and the greatest key, of arrays those of their elements; `None` without any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) bounds: Option<(Key, Key)>,
+    pub(crate) bounds: Option<(KeyPrefix, KeyPrefix)>,
 }
 
 /// The first bytes of the key of a value.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key(Box<[u8]>);
+pub(crate) struct KeyPrefix(Box<[u8]>);
 
 /// Gathers the statistics of a segment.
 #[derive(Debug)]
-pub(crate) struct StatisticsBuilder {
-    columns: Vec<(String, Statistics)>,
+pub(crate) struct ColumnStatisticsBuilder {
+    columns: Vec<(String, ColumnStatistics)>,
 }
 
-impl StatisticsBuilder {
+impl ColumnStatisticsBuilder {
     pub(crate) fn new(schema: &Schema) -> Self {
         // A column that is searched by its words alone is seldom asked for by its values.
         let wanted =
             |name: &str| schema.column(name).is_some_and(|column| column.filterable || column.text.is_none());
         let columns = schema.attributes().filter(|(name, _)| wanted(name)).take(COLUMNS_MAX);
-        Self { columns: columns.map(|(name, _)| (name.to_owned(), Statistics::default())).collect() }
+        Self { columns: columns.map(|(name, _)| (name.to_owned(), ColumnStatistics::default())).collect() }
     }
 
     /// Adds rows of the segment.
@@ -59,53 +59,54 @@ impl StatisticsBuilder {
             let array = array.ok_or_else(|| Error::internal("an attribute is missing"))?;
             let nulls = u32::try_from(array.null_count()).unwrap_or(u32::MAX);
             known.nulls = known.nulls.saturating_add(nulls);
-            each_key(array, |_, key| known.add(key))?;
+            each_key(array, |_, key| known.include_key(key))?;
         }
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> impl Iterator<Item = (String, Statistics)> {
+    pub(crate) fn finish(self) -> impl Iterator<Item = (String, ColumnStatistics)> {
         self.columns.into_iter()
     }
 }
 
-impl Statistics {
-    fn add(&mut self, key: &[u8]) {
-        let key = cut(key);
+impl ColumnStatistics {
+    fn include_key(&mut self, key: &[u8]) {
+        let key = key_prefix(key);
         match &mut self.bounds {
-            None => self.bounds = Some((Key::new(key), Key::new(key))),
-            Some((min, _)) if key < &*min.0 => *min = Key::new(key),
-            Some((_, max)) if key > &*max.0 => *max = Key::new(key),
+            None => self.bounds = Some((KeyPrefix::new(key), KeyPrefix::new(key))),
+            Some((min, _)) if key < &*min.0 => *min = KeyPrefix::new(key),
+            Some((_, max)) if key > &*max.0 => *max = KeyPrefix::new(key),
             Some(_) => {}
         }
     }
 
     /// Those of ids that lie between two.
-    pub(crate) fn of_ids(min: &DocumentId, max: &DocumentId) -> Self {
+    pub(crate) fn from_id_range(min: &DocumentId, max: &DocumentId) -> Self {
         let key = |id: &DocumentId| match id {
-            DocumentId::U64(id) => Key::new(&id.to_be_bytes()),
-            DocumentId::Uuid(id) => Key::new(id.as_bytes()),
-            DocumentId::String(id) => Key::new(id.as_bytes()),
+            DocumentId::U64(id) => KeyPrefix::new(&id.to_be_bytes()),
+            DocumentId::Uuid(id) => KeyPrefix::new(id.as_bytes()),
+            DocumentId::String(id) => KeyPrefix::new(id.as_bytes()),
         };
         Self { nulls: 0, bounds: Some((key(min), key(max))) }
     }
 
     /// Whether they can be those of so many rows of a type.
     pub(super) fn is_sound(&self, rows: u32, kind: AttributeType) -> bool {
-        let fits = |key: &Key| match kind.element().unwrap_or(kind) {
+        let fits = |key: &KeyPrefix| match kind.element().unwrap_or(kind) {
             AttributeType::String | AttributeType::Bytes => true,
             AttributeType::Bool => key.0.len() == 1,
             AttributeType::Uuid => key.0.len() == 16,
             _ => key.0.len() == 8,
         };
-        let within = |(min, max): &(Key, Key)| self.nulls < rows && min <= max && fits(min) && fits(max);
+        let within =
+            |(min, max): &(KeyPrefix, KeyPrefix)| self.nulls < rows && min <= max && fits(min) && fits(max);
         self.nulls <= rows && self.bounds.as_ref().is_none_or(within)
     }
 }
 
-impl Key {
+impl KeyPrefix {
     fn new(key: &[u8]) -> Self {
-        Self(cut(key).into())
+        Self(key_prefix(key).into())
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -114,7 +115,7 @@ impl Key {
 }
 
 /// The part of a key that bounds have.
-pub(crate) fn cut(key: &[u8]) -> &[u8] {
+pub(crate) fn key_prefix(key: &[u8]) -> &[u8] {
     key.get(..BOUND_BYTES_MAX).unwrap_or(key)
 }
 
@@ -124,26 +125,26 @@ fn is_zero(number: &u32) -> bool {
 }
 
 /// As hexadecimal digits.
-impl fmt::Display for Key {
+impl fmt::Display for KeyPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
 /// Handles show their state, and may be logged: values are not shown.
-impl fmt::Debug for Key {
+impl fmt::Debug for KeyPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key({} bytes)", self.0.len())
+        write!(f, "KeyPrefix({} bytes)", self.0.len())
     }
 }
 
-impl Serialize for Key {
+impl Serialize for KeyPrefix {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for KeyPrefix {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         let bad = || de::Error::custom("not up to 32 bytes as hexadecimal digits");
@@ -173,13 +174,13 @@ mod tests {
             .unwrap()
     }
 
-    fn known() -> Vec<(String, Statistics)> {
+    fn known() -> Vec<(String, ColumnStatistics)> {
         let rows = [
             Document::new(1).with("n", 5).with("tags", Vec::<Value>::new()).with("body", "x"),
             Document::new(2).with("n", -1).with("tags", ["b", "c"]),
             Document::new(3).with("tags", vec!["a", &"z".repeat(40)]),
         ];
-        let mut builder = StatisticsBuilder::new(&schema());
+        let mut builder = ColumnStatisticsBuilder::new(&schema());
         let rows = schema().to_batch(&rows).unwrap();
         builder.push(&rows.slice(0, 1)).unwrap();
         builder.push(&rows.slice(1, 2)).unwrap();
@@ -195,15 +196,15 @@ mod tests {
             ["none", {"nulls": 3}],
         ]);
         assert_eq!(json, expected);
-        assert_eq!(serde_json::from_value::<Vec<(String, Statistics)>>(json).unwrap(), known());
+        assert_eq!(serde_json::from_value::<Vec<(String, ColumnStatistics)>>(json).unwrap(), known());
     }
 
     #[test]
     fn what_cannot_be_is_refused() {
         for bad in ["\"6\"", "\"6g\"", "\"+1\"", "\"é\"", &format!("\"{}\"", "00".repeat(33)), "7"] {
-            assert!(serde_json::from_str::<Key>(bad).is_err(), "{bad}");
+            assert!(serde_json::from_str::<KeyPrefix>(bad).is_err(), "{bad}");
         }
-        assert!(serde_json::from_str::<Statistics>("{\"x\":1}").is_err());
+        assert!(serde_json::from_str::<ColumnStatistics>("{\"x\":1}").is_err());
         let known = known();
         let (int, texts, none) = (&known[0].1, &known[1].1, &known[2].1);
         assert!(int.is_sound(3, AttributeType::Int) && texts.is_sound(3, AttributeType::StringArray));
@@ -211,6 +212,6 @@ mod tests {
         assert!(!int.is_sound(1, AttributeType::Int), "values of none");
         assert!(!int.is_sound(3, AttributeType::BoolArray) && !int.is_sound(3, AttributeType::Uuid));
         let (min, max) = int.bounds.clone().unwrap();
-        assert!(!Statistics { nulls: 0, bounds: Some((max, min)) }.is_sound(3, AttributeType::Int));
+        assert!(!ColumnStatistics { nulls: 0, bounds: Some((max, min)) }.is_sound(3, AttributeType::Int));
     }
 }

@@ -184,7 +184,7 @@ async fn write(kind: IdKind, rows: usize) -> Written {
         builder.push(batch.clone()).unwrap();
     }
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let meta = builder.finish(&Indexing::none()).unwrap().upload(&backend, &keys()).await.unwrap();
+    let meta = builder.finish(&VectorIndexing::none()).unwrap().upload(&backend, &keys()).await.unwrap();
     let source = concat_batches(&schema.arrow(), &batches).unwrap();
     Written { backend, schema, meta, source }
 }
@@ -217,25 +217,28 @@ async fn all_types_read_back_and_every_id_is_found() -> Result<()> {
         let json = serde_json::to_string(&written.meta).unwrap();
         assert_eq!(serde_json::from_str::<SegmentMeta>(&json).unwrap(), written.meta);
         let segment = written.open().await?;
-        let all = segment.fetch_range(&written.all_columns(), 0..1_000).await?;
+        let all = segment.fetch_row_range(&written.all_columns(), 0..1_000).await?;
         assert_eq!(all, written.source);
 
         let present: Vec<_> = (1..=1_000).map(|n| id(kind, n * 3)).collect();
         let absent: Vec<_> = (0..=1_001).flat_map(|n| [id(kind, n * 3 + 1), id(kind, n * 3 + 2)]).collect();
-        assert_eq!(segment.find(&present).await?, (0..1_000).map(Some).collect::<Vec<_>>());
-        assert!(segment.find(&absent).await?.iter().all(Option::is_none));
+        assert_eq!(segment.find_rows(&present).await?, (0..1_000).map(Some).collect::<Vec<_>>());
+        assert!(segment.find_rows(&absent).await?.iter().all(Option::is_none));
         let ids = Ids::new(kind, written.source.column(0))?;
-        assert_eq!(segment.find_all(&ids).await?.len(), 1_000);
+        assert_eq!(segment.find_sorted_ids(&ids).await?.len(), 1_000);
         assert_eq!(segment.next_ids(Some(&present[998]), 9).await?, [(present[999].clone(), 999)]);
         assert_eq!(segment.next_ids(None, 2).await?.len(), 2);
         assert!(segment.next_ids(Some(&present[999]), 9).await?.is_empty());
 
-        let vectors = segment.vectors(0, 100..300).await?;
+        let vectors = segment.fetch_vector_range(0, 100..300).await?;
         assert_eq!(&vectors, &written.source.column(1).slice(100, 200));
-        assert!(segment.vectors(1, 0..1).await.is_err() && segment.vectors(0, 0..1_001).await.is_err());
-        assert!(segment.fetch(&[99], &[1].into()).await.is_err());
-        assert!(segment.fetch(&[1], &[1_000].into()).await.is_err());
-        assert_eq!(segment.fetch(&[0, 1], &RoaringBitmap::new()).await?.num_rows(), 0);
+        assert!(
+            segment.fetch_vector_range(1, 0..1).await.is_err()
+                && segment.fetch_vector_range(0, 0..1_001).await.is_err()
+        );
+        assert!(segment.fetch_rows(&[99], &[1].into()).await.is_err());
+        assert!(segment.fetch_rows(&[1], &[1_000].into()).await.is_err());
+        assert_eq!(segment.fetch_rows(&[0, 1], &RoaringBitmap::new()).await?.num_rows(), 0);
     }
     Ok(())
 }
@@ -265,7 +268,7 @@ proptest! {
         let (runtime, written, segment) = shared();
         let mut rows: RoaringBitmap = rows.into_iter().collect();
         rows.insert_range(run.0..(run.0 + run.1).min(3_000));
-        let read = runtime.block_on(segment.fetch(&columns, &rows)).unwrap();
+        let read = runtime.block_on(segment.fetch_rows(&columns, &rows)).unwrap();
         prop_assert_eq!(read, written.expected(&columns, &rows));
     }
 }
@@ -275,11 +278,11 @@ fn a_scan_in_windows_reads_everything_once() {
     let (runtime, written, segment) = shared();
     let columns = written.all_columns();
     let (mut from, mut batches) = (0, Vec::new());
-    while let window = segment.window(&columns, from)
+    while let window = segment.scan_window(&columns, from)
         && !window.is_empty()
     {
         from = window.end;
-        batches.push(runtime.block_on(segment.fetch_range(&columns, window)).unwrap());
+        batches.push(runtime.block_on(segment.fetch_row_range(&columns, window)).unwrap());
     }
     assert_eq!(concat_batches(&written.schema.arrow(), &batches).unwrap(), written.source);
 }
@@ -287,13 +290,13 @@ fn a_scan_in_windows_reads_everything_once() {
 #[test]
 fn a_segment_is_neither_empty_nor_out_of_order() {
     let schema = schema(IdKind::U64);
-    assert_eq!(builder(&schema).finish(&Indexing::none()).unwrap_err().kind(), ErrorKind::Internal);
+    assert_eq!(builder(&schema).finish(&VectorIndexing::none()).unwrap_err().kind(), ErrorKind::Internal);
     let mut twice = builder(&schema);
     twice.push(batch(&schema, 1, 5)).unwrap();
     assert_eq!(twice.push(batch(&schema, 5, 2)).unwrap_err().kind(), ErrorKind::Internal);
     let other = batch(&schema, 9, 2).project(&[0, 1]).unwrap();
     assert_eq!(twice.push(other).unwrap_err().kind(), ErrorKind::Internal);
-    assert_eq!(twice.finish(&Indexing::none()).unwrap().meta.rows, 5);
+    assert_eq!(twice.finish(&VectorIndexing::none()).unwrap().meta.rows, 5);
 }
 
 #[tokio::test]
@@ -305,13 +308,13 @@ async fn large_values_read_back_and_are_scanned_in_small_windows() -> Result<()>
     let mut builder = builder(&schema);
     builder.push(source.clone())?;
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let meta = builder.finish(&Indexing::none())?.upload(&backend, &keys()).await?;
+    let meta = builder.finish(&VectorIndexing::none())?.upload(&backend, &keys()).await?;
     let segment =
         Segment::open(&Env::current()?, &backend, &BlockCache::off(), &keys(), &schema, &meta).await?;
-    assert!(segment.window(&[0], 0).len() < 40);
-    assert_eq!(segment.window(&[], 0), 0..40);
+    assert!(segment.scan_window(&[0], 0).len() < 40);
+    assert_eq!(segment.scan_window(&[], 0), 0..40);
     assert_eq!(
-        segment.fetch(&[0], &[7, 39].into()).await?,
+        segment.fetch_rows(&[0], &[7, 39].into()).await?,
         take_record_batch(&source, &UInt32Array::from(vec![7, 39])).unwrap()
     );
     Ok(())
@@ -329,7 +332,7 @@ async fn a_segment_of_two_row_groups_reads_a_few_pages_at_once() -> Result<()> {
     let mut builder = builder(&schema);
     builder.push(source.clone())?;
     let memory: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let meta = builder.finish(&Indexing::none())?.upload(&memory, &keys()).await?;
+    let meta = builder.finish(&VectorIndexing::none())?.upload(&memory, &keys()).await?;
     let slow = Arc::new(Slow::over(&memory));
     let backend: Arc<dyn StorageBackend> = slow.clone();
     let (env, keys) = (Env::current()?, keys());
@@ -339,14 +342,14 @@ async fn a_segment_of_two_row_groups_reads_a_few_pages_at_once() -> Result<()> {
 
     slow.bytes.store(0, Ordering::Relaxed);
     let wanted: RoaringBitmap = [0, 500_000, (1 << 20) - 1, 1 << 20, rows.cast_unsigned() as u32 - 1].into();
-    let (fetching, read) = trips(segment.fetch(&[0], &wanted)).await?;
+    let (fetching, read) = trips(segment.fetch_rows(&[0], &wanted)).await?;
     assert_eq!(read, take_record_batch(&source, &UInt32Array::from_iter_values(wanted.iter())).unwrap());
     let bytes = slow.bytes.load(Ordering::Relaxed);
     assert!(fetching == 1 && bytes < 1 << 20, "{fetching} round trips, {bytes} bytes");
 
     // The id index is too large to stay in memory.
     let ids: Vec<DocumentId> = [3, 700_000, 1 << 30].map(Into::into).into();
-    assert_eq!(trips(segment.find(&ids)).await?, (1, vec![Some(3), Some(700_000), None]));
+    assert_eq!(trips(segment.find_rows(&ids)).await?, (1, vec![Some(3), Some(700_000), None]));
     let (walking, page) = trips(segment.next_ids(Some(&500_000.into()), 10_000)).await?;
     assert_eq!((walking, page.len(), page[9_999].1), (1, 10_000, 510_000));
     Ok(())
@@ -428,12 +431,12 @@ async fn everything_takes_one_round_trip_at_most() -> Result<()> {
     // One for attributes, one for Parquet's footer, one for each vector column.
     assert_eq!((opening, slow.requests.swap(0, Ordering::Relaxed)), (1, 5));
     let ids: Vec<_> = [3, 4, 900].map(|n| id(IdKind::String, n)).into();
-    assert_eq!(trips(segment.find(&ids)).await?, (0, vec![Some(0), None, Some(299)]));
+    assert_eq!(trips(segment.find_rows(&ids)).await?, (0, vec![Some(0), None, Some(299)]));
     assert_eq!(trips(segment.next_ids(None, 10)).await?.0, 0);
     let rows: RoaringBitmap = [0, 1, 700, 1_999].into();
-    let (fetching, read) = trips(segment.fetch(&written.all_columns(), &rows)).await?;
+    let (fetching, read) = trips(segment.fetch_rows(&written.all_columns(), &rows)).await?;
     assert_eq!((fetching, read), (1, written.expected(&written.all_columns(), &rows)));
-    assert_eq!(trips(segment.vectors(0, 0..2_000)).await?.0, 1);
+    assert_eq!(trips(segment.fetch_vector_range(0, 0..2_000)).await?.0, 1);
     Ok(())
 }
 
@@ -441,11 +444,11 @@ async fn everything_takes_one_round_trip_at_most() -> Result<()> {
 async fn probe(written: &Written, backend: &Arc<dyn StorageBackend>) -> Result<()> {
     let segment = written.open_on(backend).await?;
     let columns = written.all_columns();
-    let all = segment.fetch_range(&columns, 0..written.meta.rows).await?;
+    let all = segment.fetch_row_range(&columns, 0..written.meta.rows).await?;
     assert!(all == written.source, "damage was read as data");
-    let ids = segment.fetch(&[], &(0..written.meta.rows).collect()).await?;
+    let ids = segment.fetch_rows(&[], &(0..written.meta.rows).collect()).await?;
     assert!(ids.column(0) == written.source.column(0), "damage was read as ids");
-    let index = segment.attributes().unwrap();
+    let index = segment.attribute_index().unwrap();
     for (name, _) in written.schema.attributes() {
         let column = index.column(name).unwrap();
         for probe in [AttributeProbe::Null, AttributeProbe::Range(Unbounded, Unbounded)] {
@@ -455,7 +458,7 @@ async fn probe(written: &Written, backend: &Arc<dyn StorageBackend>) -> Result<(
         }
     }
     let kind = written.schema.id();
-    let found = segment.find_all(&Ids::new(kind, written.source.column(0))?).await?;
+    let found = segment.find_sorted_ids(&Ids::new(kind, written.source.column(0))?).await?;
     assert_eq!(found.len(), written.meta.rows as usize);
     Ok(())
 }

@@ -28,7 +28,7 @@ use half::f16;
 use roaring::RoaringBitmap;
 
 use super::compute;
-use super::meta::{FileMeta, Section};
+use super::meta::{FileMeta, FileSection};
 use crate::cache::{Blob, Span};
 use crate::codec::{CodecError, Reader, checksum, put_len_u32, rows_bitmap, usize_of};
 use crate::env::Env;
@@ -52,7 +52,7 @@ pub(super) const INDEX: &str = "index";
 
 /// Encodes the vectors of a column as they come.
 #[derive(Debug)]
-pub(super) struct VectorWriter {
+pub(super) struct ExactVectorsBuilder {
     shape: VectorColumn,
     seed: u32,
     bytes: Vec<u8>,
@@ -62,10 +62,10 @@ pub(super) struct VectorWriter {
     rows: u32,
 }
 
-impl VectorWriter {
-    /// `seed` is that of [`seed`], `records` those of the index; memory is set aside for so many rows.
+impl ExactVectorsBuilder {
+    /// `seed` is that of [`row_checksum_seed`], `records` those of the index; memory is set aside for so many rows.
     pub(super) fn new(shape: VectorColumn, seed: u32, rows: u32, mut records: Vec<u8>) -> Self {
-        records.reserve_exact(HEADER + rows as usize * stride(shape) + TAIL);
+        records.reserve_exact(HEADER + rows as usize * row_stride(shape) + TAIL);
         records.splice(..0, [0; HEADER]);
         records.resize(records.len().next_multiple_of(HEADER), 0);
         Self { shape, seed, base: records.len() as u64, bytes: records, nulls: RoaringBitmap::new(), rows: 0 }
@@ -76,7 +76,7 @@ impl VectorWriter {
         let list = array.as_fixed_size_list_opt().filter(|list| *list.data_type() == self.shape.arrow_type());
         let list = list.ok_or_else(|| Error::internal("vectors are not of the type of their column"))?;
         let width = self.shape.dimension * self.shape.element.size();
-        let components = components(list, self.shape.element);
+        let components = little_endian_components(list, self.shape.element);
         for (row, components) in components.chunks_exact(width).take(list.len()).enumerate() {
             let start = self.bytes.len();
             if list.is_null(row) {
@@ -86,7 +86,7 @@ impl VectorWriter {
                 self.bytes.extend_from_slice(components);
             }
             let checksum = row_checksum(self.seed, self.rows, self.bytes.get(start..).unwrap_or_default());
-            self.bytes.resize(start + stride(self.shape) - 4, 0);
+            self.bytes.resize(start + row_stride(self.shape) - 4, 0);
             self.bytes.extend(checksum);
             self.rows += 1;
         }
@@ -97,28 +97,28 @@ impl VectorWriter {
     pub(super) fn finish(mut self, index: Option<Vec<u8>>) -> Result<(Bytes, FileMeta)> {
         let offset = self.bytes.len() as u64;
         let length = (HEADER + self.nulls.serialized_size()) as u64;
-        let header = self.header(offset, length)?;
+        let header = self.encode_header(offset, length)?;
         let mut head = header.clone();
         self.nulls.serialize_into(&mut head).map_err(|e| Error::internal(format!("roaring: {e}")))?;
         self.bytes.splice(..HEADER, header);
         self.bytes.extend(&head);
-        let section = Section { offset, length, checksum: checksum(&head) };
+        let section = FileSection { offset, length, checksum: checksum(&head) };
         let mut sections = BTreeMap::from([(HEAD.to_owned(), section)]);
         if let Some(index) = index {
             let (offset, length) = (self.bytes.len() as u64, index.len() as u64);
-            sections.insert(INDEX.to_owned(), Section { offset, length, checksum: checksum(&index) });
+            sections.insert(INDEX.to_owned(), FileSection { offset, length, checksum: checksum(&index) });
             self.bytes.extend(index);
         }
         let meta = FileMeta { size: self.bytes.len() as u64, sections };
         Ok((self.bytes.into(), meta))
     }
 
-    fn header(&self, head: u64, head_length: u64) -> Result<Vec<u8>> {
+    fn encode_header(&self, head: u64, head_length: u64) -> Result<Vec<u8>> {
         let mut header = Vec::with_capacity(HEADER);
         header.extend(MAGIC);
         header.extend(VERSION.to_le_bytes());
-        header.extend(code(self.shape.element).to_le_bytes());
-        for number in [self.shape.dimension, usize_of(self.rows), stride(self.shape), 0] {
+        header.extend(element_code(self.shape.element).to_le_bytes());
+        for number in [self.shape.dimension, usize_of(self.rows), row_stride(self.shape), 0] {
             put_len_u32(&mut header, number)?;
         }
         for number in [self.base, head, head_length] {
@@ -129,7 +129,7 @@ impl VectorWriter {
     }
 }
 
-fn code(element: VectorType) -> u16 {
+fn element_code(element: VectorType) -> u16 {
     match element {
         VectorType::F32 => 1,
         VectorType::F16 => 2,
@@ -138,12 +138,12 @@ fn code(element: VectorType) -> u16 {
 }
 
 /// The bytes of a row: components, padding, checksum.
-fn stride(shape: VectorColumn) -> usize {
+fn row_stride(shape: VectorColumn) -> usize {
     (shape.dimension * shape.element.size()).next_multiple_of(4) + 4
 }
 
 /// What ties rows to the segment and the column they are of.
-pub(super) fn seed(segment: SegmentId, column: &str) -> u32 {
+pub(super) fn row_checksum_seed(segment: SegmentId, column: &str) -> u32 {
     low_checksum(format!("{segment} {column}").as_bytes())
 }
 
@@ -157,7 +157,7 @@ fn low_checksum(bytes: &[u8]) -> u32 {
 }
 
 /// The components of all rows of an array, little-endian.
-fn components(list: &FixedSizeListArray, element: VectorType) -> Cow<'_, [u8]> {
+fn little_endian_components(list: &FixedSizeListArray, element: VectorType) -> Cow<'_, [u8]> {
     fn bytes<T: ArrowPrimitiveType, const N: usize>(
         values: &ArrayRef,
         bytes: impl Fn(T::Native) -> [u8; N],
@@ -177,7 +177,7 @@ fn components(list: &FixedSizeListArray, element: VectorType) -> Cow<'_, [u8]> {
 
 /// The vectors of a column.
 #[derive(Clone, Debug)]
-pub(super) struct Vectors {
+pub(super) struct ExactVectors {
     blob: Blob,
     shape: VectorColumn,
     seed: u32,
@@ -186,8 +186,8 @@ pub(super) struct Vectors {
     nulls: Arc<RoaringBitmap>,
 }
 
-impl Vectors {
-    /// Reads a head, which must be that of `rows` rows of `shape`. `seed` is that of [`seed`].
+impl ExactVectors {
+    /// Reads a head, which must be that of `rows` rows of `shape`. `seed` is that of [`row_checksum_seed`].
     pub(super) fn decode(
         blob: Blob,
         shape: VectorColumn,
@@ -200,12 +200,12 @@ impl Vectors {
         header.magic(MAGIC)?;
         header.version(VERSION)?;
         let found = (header.u16()?, header.u32()? as usize, header.u32()?, header.u32()? as usize);
-        if found != (code(shape.element), shape.dimension, rows, stride(shape)) {
+        if found != (element_code(shape.element), shape.dimension, rows, row_stride(shape)) {
             return Err(CodecError::malformed(WHAT, "the header is not of this column and segment"));
         }
         header.u32()?;
         let base = header.u64()?;
-        let length = u64::from(rows) * stride(shape) as u64;
+        let length = u64::from(rows) * row_stride(shape) as u64;
         if base.checked_add(length).is_none_or(|end| end > blob.size()) {
             return Err(CodecError::Truncated { what: WHAT });
         }
@@ -224,20 +224,20 @@ impl Vectors {
     }
 
     /// The vectors of a run of rows, in one request.
-    pub(super) async fn range(&self, env: &Env, rows: Range<u32>) -> Result<ArrayRef> {
-        self.runs(env, vec![rows]).await
+    pub(super) async fn fetch_range(&self, env: &Env, rows: Range<u32>) -> Result<ArrayRef> {
+        self.fetch_runs(env, vec![rows]).await
     }
 
     /// The vectors of `rows`, in one round trip.
     pub(super) async fn fetch(&self, env: &Env, rows: &RoaringBitmap) -> Result<ArrayRef> {
-        self.runs(env, runs(rows)).await
+        self.fetch_runs(env, row_runs(rows)).await
     }
 
-    async fn runs(&self, env: &Env, runs: Vec<Range<u32>>) -> Result<ArrayRef> {
+    async fn fetch_runs(&self, env: &Env, runs: Vec<Range<u32>>) -> Result<ArrayRef> {
         if runs.iter().any(|run| run.end > self.rows) {
             return Err(Error::internal("vectors of rows that are not"));
         }
-        let stride = stride(self.shape) as u64;
+        let stride = row_stride(self.shape) as u64;
         let at = |row: u32| self.base + u64::from(row) * stride;
         let spans: Vec<Span> = runs.iter().map(|run| (at(run.start)..at(run.end)).into()).collect();
         let runs: Arc<[Range<u32>]> = runs.into();
@@ -245,15 +245,15 @@ impl Vectors {
             // In units of a small vector.
             let items = bytes.iter().map(Bytes::len).sum::<usize>() / 64;
             let (this, runs) = (self.clone(), Arc::clone(&runs));
-            let array = compute(env, items, move || this.array(&runs, &bytes));
+            let array = compute(env, items, move || this.decode_runs(&runs, &bytes));
             async { array.await?.map_err(|e| e.at(self.blob.key())) }
         };
         self.blob.read_decoded(&spans, decode).await
     }
 
     /// Checks the rows and makes them an array.
-    fn array(&self, runs: &[Range<u32>], bytes: &[Bytes]) -> Result<ArrayRef, CodecError> {
-        let stride = stride(self.shape);
+    fn decode_runs(&self, runs: &[Range<u32>], bytes: &[Bytes]) -> Result<ArrayRef, CodecError> {
+        let stride = row_stride(self.shape);
         let expected = runs.iter().map(|run| run.len() * stride);
         if !expected.eq(bytes.iter().map(Bytes::len)) {
             return Err(CodecError::Truncated { what: WHAT });
@@ -268,7 +268,7 @@ impl Vectors {
             return Err(CodecError::Checksum { what: WHAT });
         }
         let count = rows().count();
-        let values = self.values(rows().filter_map(|row| row.get(..width)), count);
+        let values = self.decode_components(rows().filter_map(|row| row.get(..width)), count);
         let valid: Vec<bool> = runs.iter().cloned().flatten().map(|row| !self.nulls.contains(row)).collect();
         let nulls = Some(NullBuffer::from(valid)).filter(|nulls| nulls.null_count() > 0);
         let DataType::FixedSizeList(field, dimension) = self.shape.arrow_type() else {
@@ -278,7 +278,7 @@ impl Vectors {
         list.map(|list| Arc::new(list) as ArrayRef).map_err(|e| CodecError::malformed(WHAT, e))
     }
 
-    fn values<'a>(&self, rows: impl Iterator<Item = &'a [u8]>, count: usize) -> ArrayRef {
+    fn decode_components<'a>(&self, rows: impl Iterator<Item = &'a [u8]>, count: usize) -> ArrayRef {
         let capacity = count * self.shape.dimension;
         match self.shape.element {
             VectorType::F32 => {
@@ -301,7 +301,7 @@ impl Vectors {
 }
 
 /// The runs of consecutive rows of a bitmap.
-pub(super) fn runs(rows: &RoaringBitmap) -> Vec<Range<u32>> {
+pub(super) fn row_runs(rows: &RoaringBitmap) -> Vec<Range<u32>> {
     let mut runs: Vec<Range<u32>> = Vec::new();
     for row in rows {
         match runs.last_mut() {

@@ -69,8 +69,8 @@ impl Part {
             return Ok(None);
         }
         let indexes = Indexes {
-            attributes: segment.attributes().map(Arc::clone),
-            text: segment.text().map(Arc::clone),
+            attributes: segment.attribute_index().map(Arc::clone),
+            text: segment.text_index().map(Arc::clone),
             rows: segment.meta().rows,
         };
         let plan = Plan::new(bound, &indexes);
@@ -131,7 +131,7 @@ impl Part {
         let windows = windows(segment, &columns, among);
         let columns = &columns;
         let one = |picked: RoaringBitmap| async move {
-            let batch = segment.fetch(columns, &picked).await?;
+            let batch = segment.fetch_rows(columns, &picked).await?;
             evaluate(env, bound, batch, picked).await
         };
         stream::iter(windows)
@@ -165,7 +165,7 @@ impl Part {
         rows: &RoaringBitmap,
     ) -> Result<RecordBatch> {
         match &self.source {
-            Source::Segment(segment) => segment.fetch(columns, rows).await,
+            Source::Segment(segment) => segment.fetch_rows(columns, rows).await,
             Source::Run(run) => {
                 let picked: BooleanBuffer = mask(0..self.source.rows(), rows);
                 let places: Vec<usize> =
@@ -205,7 +205,7 @@ impl Part {
 fn windows(segment: &Segment, columns: &[usize], rows: &RoaringBitmap) -> Vec<RoaringBitmap> {
     let (mut windows, mut from) = (Vec::new(), 0);
     while from < segment.meta().rows {
-        let window = segment.window(columns, from);
+        let window = segment.scan_window(columns, from);
         from = window.end.max(from + 1);
         let picked = within(rows, window);
         if !picked.is_empty() {

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::memtable::batch_bytes;
-use crate::segment::{Indexing, Segment, SegmentBuilder};
+use crate::segment::{Segment, SegmentBuilder, VectorIndexing};
 use crate::types::SegmentId;
 
 /// Rows of at least this many bytes are linked whatever the settings say: every reader has to get an entry whole.
@@ -41,7 +41,7 @@ pub(super) async fn upload_rows(engine: &Engine, rows: &RecordBatch) -> Result<A
         Ok(Some(builder))
     };
     // Not indexed: a writer waits for this, and compaction will index the rows.
-    let written = engine.write_segment(Arc::new(Indexing::none()), build).await?;
+    let written = engine.write_segment(Arc::new(VectorIndexing::none()), build).await?;
     let written = written.ok_or_else(|| Error::internal("a segment was not built"))?;
     engine.open_segment(&written.meta).await
 }

@@ -138,7 +138,7 @@ impl View {
     ) -> Result<Option<Vec<Counted>>> {
         let Source::Segment(segment) = &part.source else { return Ok(None) };
         let apart = plan.keys.is_empty() || (plan.keys.len() == 1 && plan.tallies.is_empty());
-        let Some(index) = segment.attributes().filter(|_| apart) else { return Ok(None) };
+        let Some(index) = segment.attribute_index().filter(|_| apart) else { return Ok(None) };
         let (mut names, mut spans) = (Vec::new(), Vec::new());
         for column in plan.columns.iter().filter_map(|at| self.schema.columns().get(*at)) {
             let Some(indexed) = index.column(&column.name) else { return Ok(None) };
@@ -162,7 +162,7 @@ fn ahead<'a>(parts: Vec<Matched<'a>>) -> Vec<Vec<Matched<'a>>> {
     for (part, rows) in parts {
         // No more is read of a part at first than it has, nor than a window or the index may take.
         let of = match &part.source {
-            Source::Segment(segment) => segment.meta().bytes().min(INDEX_BYTES_MAX),
+            Source::Segment(segment) => segment.meta().total_bytes().min(INDEX_BYTES_MAX),
             Source::Run(_) => 0,
         };
         bytes = bytes.saturating_add(of);

@@ -103,7 +103,7 @@ impl View {
         match &part.source {
             Source::Segment(segment) => {
                 let index =
-                    segment.text().ok_or_else(|| Error::internal("a segment without a text index"))?;
+                    segment.text_index().ok_or_else(|| Error::internal("a segment without a text index"))?;
                 Ok(TextSource::Stored(Arc::clone(index)))
             }
             Source::Run(run) => {

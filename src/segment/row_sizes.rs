@@ -1,4 +1,4 @@
-//! Weights: how many bytes the values of 64 rows take, so that a scan keeps to its memory.
+//! Row sizes: how many bytes the values of 64 rows take, so that a scan keeps to its memory.
 //!
 //! A section of `attributes`: for each attribute of variable width, in the order they were declared, a
 //! little-endian `u32` for each group of 64 rows. Columns of fixed width need none.
@@ -12,50 +12,52 @@ use arrow::record_batch::RecordBatch;
 use crate::codec::CodecError;
 use crate::schema::{ColumnKind, Schema};
 
-const WHAT: &str = "weights";
-/// Rows that are weighed together.
+const WHAT: &str = "row sizes";
+/// Rows that share a number.
 const GROUP: u32 = 64;
 /// What a batch of a scan may take in memory.
 const WINDOW_BYTES: u64 = 32 << 20;
 /// What any row costs, in bytes: the id, offsets, validity.
 const ROW_BYTES: u64 = 32;
 
-/// The weights of the rows of a segment.
+/// The sizes of the rows of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Weights {
+pub(super) struct RowSizes {
     rows: u32,
     /// For each column of the schema.
-    columns: Vec<Weight>,
+    columns: Vec<ColumnSizes>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Weight {
+enum ColumnSizes {
     /// Every row takes as many bytes.
     Fixed(u64),
     /// Each group takes as many bytes.
     Groups(Vec<u32>),
 }
 
-impl Weights {
-    /// The weights of no rows.
+impl RowSizes {
+    /// The sizes of no rows.
     pub(super) fn new(schema: &Schema) -> Self {
-        let weight = |kind| match kind {
-            ColumnKind::Vector(vector) => Weight::Fixed((vector.dimension * vector.element.size()) as u64),
+        let sizes_of = |kind| match kind {
+            ColumnKind::Vector(vector) => {
+                ColumnSizes::Fixed((vector.dimension * vector.element.size()) as u64)
+            }
             ColumnKind::Attribute(kind) => match kind.arrow_type().primitive_width() {
-                Some(width) => Weight::Fixed(width as u64),
-                None if matches!(kind.arrow_type(), DataType::Boolean) => Weight::Fixed(1),
-                None if matches!(kind.arrow_type(), DataType::FixedSizeBinary(_)) => Weight::Fixed(16),
-                None => Weight::Groups(Vec::new()),
+                Some(width) => ColumnSizes::Fixed(width as u64),
+                None if matches!(kind.arrow_type(), DataType::Boolean) => ColumnSizes::Fixed(1),
+                None if matches!(kind.arrow_type(), DataType::FixedSizeBinary(_)) => ColumnSizes::Fixed(16),
+                None => ColumnSizes::Groups(Vec::new()),
             },
         };
-        Self { rows: 0, columns: schema.columns().iter().map(|column| weight(column.kind)).collect() }
+        Self { rows: 0, columns: schema.columns().iter().map(|column| sizes_of(column.kind)).collect() }
     }
 
-    /// Weighs the rows of a batch: the id, then every column of the schema.
+    /// Adds the sizes of the rows of a batch: the id, then every column of the schema.
     pub(super) fn push(&mut self, batch: &RecordBatch) {
         let rows = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
-        for (weight, array) in self.columns.iter_mut().zip(batch.columns().iter().skip(1)) {
-            let Weight::Groups(groups) = weight else { continue };
+        for (column, array) in self.columns.iter_mut().zip(batch.columns().iter().skip(1)) {
+            let ColumnSizes::Groups(groups) = column else { continue };
             for (group, span) in spans(self.rows, rows) {
                 let bytes = u32::try_from(bytes_of(array, span)).unwrap_or(u32::MAX);
                 match groups.get_mut(group) {
@@ -69,15 +71,15 @@ impl Weights {
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let groups =
-            self.columns.iter().filter_map(|w| if let Weight::Groups(g) = w { Some(g) } else { None });
+            self.columns.iter().filter_map(|w| if let ColumnSizes::Groups(g) = w { Some(g) } else { None });
         groups.flatten().flat_map(|bytes| bytes.to_le_bytes()).collect()
     }
 
     pub(super) fn decode(schema: &Schema, rows: u32, section: &[u8]) -> Result<Self, CodecError> {
         let (mut words, rest) = section.as_chunks::<4>();
-        let mut weights = Self { rows, ..Self::new(schema) };
-        for weight in &mut weights.columns {
-            let Weight::Groups(groups) = weight else { continue };
+        let mut sizes = Self { rows, ..Self::new(schema) };
+        for column in &mut sizes.columns {
+            let ColumnSizes::Groups(groups) = column else { continue };
             let count = rows.div_ceil(GROUP) as usize;
             let (these, others) =
                 words.split_at_checked(count).ok_or(CodecError::Truncated { what: WHAT })?;
@@ -85,9 +87,9 @@ impl Weights {
             words = others;
         }
         if words.is_empty() && rest.is_empty() {
-            return Ok(weights);
+            return Ok(sizes);
         }
-        Err(CodecError::malformed(WHAT, "too many weights"))
+        Err(CodecError::malformed(WHAT, "too many sizes"))
     }
 
     /// What the values of `columns` of a row take, as they do on average of the rows beside it.
@@ -95,15 +97,15 @@ impl Weights {
         let group = row / GROUP;
         let rows = (group + 1).saturating_mul(GROUP).min(self.rows).saturating_sub(group * GROUP);
         let chosen = columns.iter().filter_map(|column| self.columns.get(*column));
-        chosen.map(|weight| weight.row(group, rows)).fold(ROW_BYTES, u64::saturating_add)
+        chosen.map(|column| column.row(group, rows)).fold(ROW_BYTES, u64::saturating_add)
     }
 
     /// What all rows take in all columns.
     pub(super) fn total(&self) -> u64 {
         let rows = u64::from(self.rows);
-        let columns = self.columns.iter().map(|weight| match weight {
-            Weight::Fixed(bytes) => bytes.saturating_mul(rows),
-            Weight::Groups(groups) => groups.iter().map(|bytes| u64::from(*bytes)).sum(),
+        let columns = self.columns.iter().map(|column| match column {
+            ColumnSizes::Fixed(bytes) => bytes.saturating_mul(rows),
+            ColumnSizes::Groups(groups) => groups.iter().map(|bytes| u64::from(*bytes)).sum(),
         });
         columns.fold(rows * ROW_BYTES, u64::saturating_add)
     }
@@ -128,7 +130,7 @@ impl Weights {
     }
 }
 
-impl Weight {
+impl ColumnSizes {
     /// What a row of a group of `rows` rows takes, on average.
     fn row(&self, group: u32, rows: u32) -> u64 {
         match self {
@@ -193,7 +195,7 @@ mod tests {
             .unwrap()
     }
 
-    fn push(weights: &mut Weights, rows: usize, text: &str) {
+    fn push(sizes: &mut RowSizes, rows: usize, text: &str) {
         let ids = UInt64Array::from_iter_values(0..rows as u64);
         let mut tags =
             ListBuilder::new(StringBuilder::new()).with_field(Field::new("item", DataType::Utf8, false));
@@ -208,31 +210,31 @@ mod tests {
         // Columns of fixed width are not looked at.
         let columns = [0, 0, 1, 2, 0].map(|at| Arc::clone(batch.column(at)));
         let wide = columns.iter().enumerate().map(|(i, a)| (i.to_string(), Arc::clone(a)));
-        weights.push(&RecordBatch::try_from_iter(wide).unwrap());
+        sizes.push(&RecordBatch::try_from_iter(wide).unwrap());
     }
 
     #[test]
     fn windows_keep_to_their_bytes_and_cover_all_rows() {
-        let mut weights = Weights::new(&schema());
-        push(&mut weights, 300, "short");
-        push(&mut weights, 300, &"x".repeat(1 << 20));
-        push(&mut weights, 100, "");
-        let Weight::Groups(tags) = &weights.columns[2] else { panic!("tags have no width") };
+        let mut sizes = RowSizes::new(&schema());
+        push(&mut sizes, 300, "short");
+        push(&mut sizes, 300, &"x".repeat(1 << 20));
+        push(&mut sizes, 100, "");
+        let ColumnSizes::Groups(tags) = &sizes.columns[2] else { panic!("tags have no width") };
         assert_eq!((tags.len(), tags[0], tags[10]), (11, 64 * 11, 60 * 11));
-        assert_eq!(Weights::decode(&schema(), 700, &weights.encode()).unwrap(), weights);
-        assert!(Weights::decode(&schema(), 1000, &weights.encode()).is_err());
-        assert!(Weights::decode(&schema(), 10, &weights.encode()).is_err());
+        assert_eq!(RowSizes::decode(&schema(), 700, &sizes.encode()).unwrap(), sizes);
+        assert!(RowSizes::decode(&schema(), 1000, &sizes.encode()).is_err());
+        assert!(RowSizes::decode(&schema(), 10, &sizes.encode()).is_err());
 
-        assert_eq!(weights.window(&[0], 0), 0..700);
-        assert_eq!(weights.window(&[3], 0), 0..700);
+        assert_eq!(sizes.window(&[0], 0), 0..700);
+        assert_eq!(sizes.window(&[3], 0), 0..700);
         let mut from = 0;
         while from < 700 {
-            let window = weights.window(&[1, 2], from);
+            let window = sizes.window(&[1, 2], from);
             assert!(window.start == from && !window.is_empty() && window.end <= 700);
             let long = window.clone().filter(|row| (300..600).contains(row)).count();
             assert!(long <= 44, "{window:?} holds {long} MiB");
             from = window.end;
         }
-        assert!(weights.window(&[1], 700).is_empty());
+        assert!(sizes.window(&[1], 700).is_empty());
     }
 }

@@ -27,10 +27,10 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use roaring::RoaringBitmap;
 
-use super::checksums::{Blocks, ChecksummedFile};
+use super::checksums::{ChecksummedFile, VerifiedBlocks};
 use super::compute;
-use super::meta::{FileMeta, RowOrder, Section};
-use super::vectors::runs;
+use super::meta::{FileMeta, FileSection, RowOrder};
+use super::vectors::row_runs;
 use crate::codec::checksum;
 use crate::env::Env;
 use crate::error::{Error, OrInternal, Result};
@@ -56,20 +56,20 @@ pub(super) fn arrow_schema(schema: &Schema) -> SchemaRef {
 }
 
 /// Encodes rows, in memory.
-pub(super) struct RowsWriter {
+pub(super) struct ParquetBuilder {
     writer: ArrowWriter<Vec<u8>>,
     rows: usize,
 }
 
-impl RowsWriter {
+impl ParquetBuilder {
     /// A writer of rows that come in this order, which the footer tells other engines.
     pub(super) fn new(schema: &Schema, order: RowOrder) -> Result<Self> {
         let options = ArrowWriterOptions::new()
-            .with_properties(properties(schema, order)?)
+            .with_properties(writer_properties(schema, order)?)
             // Parquet's own types say it all, and nobody may trust an Arrow schema from a file.
             .with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(Vec::new(), arrow_schema(schema), options);
-        Ok(Self { writer: writer.map_err(failed)?, rows: 0 })
+        Ok(Self { writer: writer.map_err(parquet_bug)?, rows: 0 })
     }
 
     /// Adds rows: a batch of [`arrow_schema`].
@@ -77,14 +77,14 @@ impl RowsWriter {
         // The writer closes a page only between the pieces it cuts a batch into: let them start with pages.
         let first = batch.num_rows().min(PAGE_ROWS - self.rows % PAGE_ROWS);
         for piece in [batch.slice(0, first), batch.slice(first, batch.num_rows() - first)] {
-            self.writer.write(&piece).map_err(failed)?;
+            self.writer.write(&piece).map_err(parquet_bug)?;
         }
         self.rows += batch.num_rows();
         Ok(())
     }
 
     pub(super) fn finish(mut self) -> Result<(Bytes, FileMeta)> {
-        let metadata = self.writer.finish().map_err(failed)?;
+        let metadata = self.writer.finish().map_err(parquet_bug)?;
         let bytes = Bytes::from(std::mem::take(self.writer.inner_mut()));
         let columns = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
         let offset = columns.filter_map(|c| u64::try_from(c.offset_index_offset()?).ok()).min();
@@ -92,24 +92,24 @@ impl RowsWriter {
         let (Some(offset), Some(footer)) = (offset, footer) else {
             return Err(Error::internal("parquet was written without its page index"));
         };
-        let section = Section { offset, length: footer.len() as u64, checksum: checksum(footer) };
+        let section = FileSection { offset, length: footer.len() as u64, checksum: checksum(footer) };
         let meta = FileMeta { size: bytes.len() as u64, sections: [(FOOTER.to_owned(), section)].into() };
         Ok((bytes, meta))
     }
 }
 
-impl std::fmt::Debug for RowsWriter {
+impl std::fmt::Debug for ParquetBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RowsWriter({} rows)", self.rows)
+        write!(f, "ParquetBuilder({} rows)", self.rows)
     }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn failed(error: ParquetError) -> Error {
+fn parquet_bug(error: ParquetError) -> Error {
     Error::internal(format!("parquet: {error}"))
 }
 
-fn properties(schema: &Schema, order: RowOrder) -> Result<WriterProperties> {
+fn writer_properties(schema: &Schema, order: RowOrder) -> Result<WriterProperties> {
     // Engines drop a sort that the footer says is done: it may only be claimed where it is so.
     let sorted = match order {
         RowOrder::Id => Some(vec![SortingColumn { column_idx: 0, descending: false, nulls_first: true }]),
@@ -117,7 +117,7 @@ fn properties(schema: &Schema, order: RowOrder) -> Result<WriterProperties> {
     };
     let mut properties = WriterProperties::builder()
         .set_created_by(concat!("elacsym version ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(failed)?))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(parquet_bug)?))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
         // The writer looks at the limit of a page only after each such batch.
@@ -141,14 +141,14 @@ fn properties(schema: &Schema, order: RowOrder) -> Result<WriterProperties> {
 
 /// The rows of a segment: its footer in memory, its pages on the store.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(super) struct ParquetRows {
     file: ChecksummedFile,
     schema: SchemaRef,
     metadata: ArrowReaderMetadata,
     count: u32,
 }
 
-impl Rows {
+impl ParquetRows {
     /// Reads a footer, which must be that of `rows` rows of `schema`.
     pub(super) fn decode(
         file: ChecksummedFile,
@@ -159,7 +159,7 @@ impl Rows {
     ) -> Result<Self> {
         let key = file.blob().key().clone();
         let size = file.blob().size();
-        guard(&key, || {
+        parse_guarded(&key, || {
             let metadata = decode_footer(size, footer, bytes)?;
             let schema = arrow_schema(schema);
             let names = metadata.file_metadata().schema().get_fields().iter().map(|field| field.name());
@@ -200,20 +200,24 @@ impl Rows {
         let (this, rows) = (Arc::clone(self), rows.clone());
         // A few rows are planned and decoded where we are: a change of threads takes longer.
         let pages = usize::try_from(rows.len()).unwrap_or(usize::MAX).saturating_mul(columns.len());
-        let plan = compute(env, pages.saturating_mul(PAGE_ITEMS), move || this.plan(&columns, &rows));
+        let plan = compute(env, pages.saturating_mul(PAGE_ITEMS), move || this.plan_read(&columns, &rows));
         let (decoder, ranges) = plan.await??;
-        let blocks = self.file.fetch(&ranges).await?;
+        let blocks = self.file.fetch_blocks(&ranges).await?;
         let key = self.file.blob().key().clone();
         let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
         let items = usize::try_from(bytes / ITEM_BYTES).unwrap_or(usize::MAX);
-        compute(env, items, move || guard(&key, || decode_rows(decoder, &blocks, &schema))).await?
+        compute(env, items, move || parse_guarded(&key, || decode_rows(decoder, &blocks, &schema))).await?
     }
 
     /// What decodes the rows, and every range that it will ask for.
-    fn plan(&self, columns: &[usize], rows: &RoaringBitmap) -> Result<(ParquetPushDecoder, Vec<Range<u64>>)> {
+    fn plan_read(
+        &self,
+        columns: &[usize],
+        rows: &RoaringBitmap,
+    ) -> Result<(ParquetPushDecoder, Vec<Range<u64>>)> {
         let size = self.file.blob().size();
-        guard(self.file.blob().key(), || {
-            let spans = runs(rows).into_iter().map(|run| run.start as usize..run.end as usize);
+        parse_guarded(self.file.blob().key(), || {
+            let spans = row_runs(rows).into_iter().map(|run| run.start as usize..run.end as usize);
             let selection = RowSelection::from_consecutive_ranges(spans, self.count as usize);
             let projection = ProjectionMask::roots(self.metadata.parquet_schema(), columns.iter().copied());
             let decoder = ParquetPushDecoderBuilder::new_with_metadata(self.metadata.clone())
@@ -249,7 +253,7 @@ fn decode_footer(size: u64, range: Range<u64>, bytes: Bytes) -> Result<ParquetMe
 
 fn decode_rows(
     mut decoder: ParquetPushDecoder,
-    blocks: &Blocks,
+    blocks: &VerifiedBlocks,
     schema: &SchemaRef,
 ) -> Result<RecordBatch, ParquetError> {
     let mut batches = Vec::new();
@@ -286,7 +290,7 @@ fn decode_rows(
 }
 
 /// Runs a parser of bytes from the store. It may panic on damaged ones: that is an error of the object.
-fn guard<T>(key: &ObjectKey, parse: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
+fn parse_guarded<T>(key: &ObjectKey, parse: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(parse)) {
         Ok(parsed) => parsed.map_err(|e| Error::corrupt(key, e)),
         Err(_) => Err(Error::corrupt(key, "the parquet decoder panicked")),
@@ -324,7 +328,7 @@ mod tests {
             ],
         )
         .unwrap();
-        let mut writer = RowsWriter::new(&schema, RowOrder::Id)?;
+        let mut writer = ParquetBuilder::new(&schema, RowOrder::Id)?;
         writer.push(&batch.slice(0, 100))?;
         writer.push(&batch.slice(100, 900))?;
         let (bytes, meta) = writer.finish()?;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
-use super::source::Source;
+use super::sorted_rows::SortedRows;
 use super::vectors::RECORDS_START;
 use crate::error::{Error, Result};
 use crate::index::vector::{
@@ -25,7 +25,7 @@ const OUTGROWN: u64 = 4;
 
 /// How the vector columns of a segment are indexed.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Indexing {
+pub(crate) struct VectorIndexing {
     /// The sets there are, by column.
     pub(crate) sets: BTreeMap<String, NamedCentroids>,
     /// The name of a new set for each column that may get one.
@@ -41,15 +41,15 @@ pub(crate) struct Indexing {
 
 /// The indexes of a segment.
 #[derive(Debug, Default)]
-pub(super) struct Indexes {
+pub(super) struct VectorIndexes {
     /// The rows in the order of the clusters of the first vector column, if that has an index.
     pub(super) order: Option<Vec<u32>>,
-    pub(super) columns: BTreeMap<String, ColumnIndex>,
+    pub(super) columns: BTreeMap<String, BuiltVectorIndex>,
 }
 
 /// The index of a column.
 #[derive(Debug)]
-pub(super) struct ColumnIndex {
+pub(super) struct BuiltVectorIndex {
     pub(super) named: NamedCentroids,
     /// Whether the clusters are of rows that lie about as these do.
     pub(super) fits: bool,
@@ -61,44 +61,52 @@ pub(super) struct ColumnIndex {
     pub(super) section: Vec<u8>,
 }
 
-impl Indexing {
+impl VectorIndexing {
     /// No index: for rows that must be written soon.
     pub(crate) fn none() -> Self {
         Self { rows_min: usize::MAX, ..Self::default() }
     }
 
     /// The indexes of the columns that get one. One column at a time is in memory as its metric compares it.
-    pub(super) fn build(&self, schema: &Schema, source: &Source) -> Result<Indexes> {
+    pub(super) fn build(&self, schema: &Schema, source: &SortedRows) -> Result<VectorIndexes> {
         let rows = source.len() as usize;
-        let mut indexes = Indexes::default();
+        let mut indexes = VectorIndexes::default();
         if rows < self.rows_min {
             return Ok(indexes);
         }
-        let mut places = Vec::new();
+        let mut positions = Vec::new();
         for (number, (name, shape)) in schema.vectors().enumerate() {
             if !(self.sets.contains_key(name) || self.names.contains_key(name)) {
                 continue;
             }
-            let coded = coded(shape, name, source)?;
+            let coded = read_distinct_vectors(shape, name, source)?;
             if coded.len() < self.rows_min.max(1) {
                 continue;
             }
-            let Chosen { named, fits, fresh } = self.set(name, shape, &coded)?;
+            let ChosenCentroids { named, fits, fresh } = self.choose_centroids(name, shape, &coded)?;
             let built = VectorIndexBuilder::new(&named.set, &coded, &self.progress)?;
             if number == 0 {
-                indexes.order = Some(complete(built.order(&coded), rows));
+                indexes.order = Some(append_missing_rows(built.order(&coded), rows));
             }
-            if places.is_empty() {
-                places = self::places(indexes.order.as_deref(), rows);
+            if positions.is_empty() {
+                positions = row_positions(indexes.order.as_deref(), rows);
             }
-            let (records, section) = built.finish(&named.set, &coded, &places, number > 0, RECORDS_START)?;
-            indexes.columns.insert(name.to_owned(), ColumnIndex { named, fits, fresh, records, section });
+            let (records, section) =
+                built.finish(&named.set, &coded, &positions, number > 0, RECORDS_START)?;
+            indexes
+                .columns
+                .insert(name.to_owned(), BuiltVectorIndex { named, fits, fresh, records, section });
         }
         Ok(indexes)
     }
 
     /// The set for a column: the one there is, unless it is outgrown, or fits no longer and may be made anew.
-    fn set(&self, name: &str, shape: VectorColumn, coded: &DistinctVectors) -> Result<Chosen> {
+    fn choose_centroids(
+        &self,
+        name: &str,
+        shape: VectorColumn,
+        coded: &DistinctVectors,
+    ) -> Result<ChosenCentroids> {
         let rows = coded.rows.len() as u64;
         if let Some(named) = self.sets.get(name) {
             let may_be_new = self.names.contains_key(name);
@@ -106,7 +114,7 @@ impl Indexing {
             if !(outgrown && may_be_new) {
                 let fits = fits(&named.set, coded, &self.progress)?;
                 if fits || !(self.renew && may_be_new) {
-                    return Ok(Chosen { named: named.clone(), fits, fresh: None });
+                    return Ok(ChosenCentroids { named: named.clone(), fits, fresh: None });
                 }
             }
         }
@@ -116,37 +124,41 @@ impl Indexing {
         let set = train(shape.metric, shape.code_bits, coded, &mut random, &self.progress)?;
         let bytes = set.encode();
         let meta = CentroidsMeta { id, size: bytes.len() as u64, trained: set.trained() };
-        Ok(Chosen { named: NamedCentroids { meta, set: Arc::new(set) }, fits: true, fresh: Some(bytes) })
+        Ok(ChosenCentroids {
+            named: NamedCentroids { meta, set: Arc::new(set) },
+            fits: true,
+            fresh: Some(bytes),
+        })
     }
 }
 
 /// The set that a column is indexed by.
-struct Chosen {
+struct ChosenCentroids {
     named: NamedCentroids,
     fits: bool,
     fresh: Option<Bytes>,
 }
 
 /// An order of some rows, and behind them the others as they come.
-fn complete(mut order: Vec<u32>, rows: usize) -> Vec<u32> {
+fn append_missing_rows(mut order: Vec<u32>, rows: usize) -> Vec<u32> {
     let some: RoaringBitmap = order.iter().copied().collect();
     order.extend((0..).take(rows).filter(|row| !some.contains(*row)));
     order
 }
 
-/// Where each row comes to lie.
-pub(super) fn places(order: Option<&[u32]>, rows: usize) -> Vec<u32> {
-    let mut places: Vec<u32> = (0..).take(rows).collect();
-    for (place, row) in (0..).zip(order.unwrap_or_default()) {
-        if let Some(slot) = places.get_mut(*row as usize) {
-            *slot = place;
+/// The position of each row in an order.
+pub(super) fn row_positions(order: Option<&[u32]>, rows: usize) -> Vec<u32> {
+    let mut positions: Vec<u32> = (0..).take(rows).collect();
+    for (position, row) in (0..).zip(order.unwrap_or_default()) {
+        if let Some(slot) = positions.get_mut(*row as usize) {
+            *slot = position;
         }
     }
-    places
+    positions
 }
 
 /// The vectors of a column as its metric compares them, each once.
-fn coded(shape: VectorColumn, name: &str, source: &Source) -> Result<DistinctVectors> {
+fn read_distinct_vectors(shape: VectorColumn, name: &str, source: &SortedRows) -> Result<DistinctVectors> {
     let list = |batch: &RecordBatch| {
         let array = batch.column_by_name(name).and_then(|array| array.as_fixed_size_list_opt()).cloned();
         array.ok_or_else(|| Error::internal("a vector column is missing"))
@@ -160,7 +172,7 @@ fn coded(shape: VectorColumn, name: &str, source: &Source) -> Result<DistinctVec
     let read = |(batch, row): (usize, usize), out: &mut Vec<f32>| {
         let list = lists.get(batch).filter(|list| list.is_valid(row));
         if let Some(list) = list {
-            widen(list.values(), shape.element, row * shape.dimension, shape.dimension, out);
+            widen_to_f32(list.values(), shape.element, row * shape.dimension, shape.dimension, out);
         }
         list.is_some()
     };
@@ -185,7 +197,7 @@ fn coded(shape: VectorColumn, name: &str, source: &Source) -> Result<DistinctVec
 }
 
 /// Components as f32.
-fn widen(values: &ArrayRef, element: VectorType, from: usize, count: usize, out: &mut Vec<f32>) {
+fn widen_to_f32(values: &ArrayRef, element: VectorType, from: usize, count: usize, out: &mut Vec<f32>) {
     out.clear();
     let range = from..from + count;
     match element {

@@ -12,14 +12,14 @@ use futures::future::try_join_all;
 
 use super::checksums;
 use super::ids::IdIndexBuilder;
-use super::indexing::{ColumnIndex, Indexes, Indexing, places};
-use super::meta::{FileMeta, RowOrder, SECTION_BYTES_MAX, Section, SegmentMeta};
+use super::meta::{FileMeta, FileSection, RowOrder, SECTION_BYTES_MAX, SegmentMeta};
+use super::parquet_rows::ParquetBuilder;
 use super::row_ids::RowIdsBuilder;
-use super::rows::RowsWriter;
-use super::source::Source;
-use super::statistics::StatisticsBuilder;
-use super::vectors::{HEAD, VectorWriter, seed};
-use super::weights::Weights;
+use super::row_sizes::RowSizes;
+use super::sorted_rows::SortedRows;
+use super::statistics::ColumnStatisticsBuilder;
+use super::vector_indexing::{BuiltVectorIndex, VectorIndexes, VectorIndexing, row_positions};
+use super::vectors::{ExactVectorsBuilder, HEAD, row_checksum_seed};
 use crate::codec::checksum;
 use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::AttributeIndexBuilder;
@@ -37,7 +37,7 @@ pub(super) const ROW_ID_BLOCKS: &str = "row_id.blocks";
 pub(super) const COLUMNS_HEAD: &str = "columns.head";
 pub(super) const COLUMNS_BLOCKS: &str = "columns.blocks";
 pub(super) const CHECKSUMS: &str = "checksums";
-pub(super) const WEIGHTS: &str = "weights";
+pub(super) const ROW_SIZES: &str = "row_sizes";
 
 /// `"EATR" | version u16 | zero u16`: what `attributes` begins with; its sections are found by the meta.
 const ATTRIBUTES_HEADER: [u8; 8] = *b"EATR\x01\0\0\0";
@@ -49,7 +49,7 @@ pub(crate) struct SegmentBuilder {
     arrow: SchemaRef,
     id: SegmentId,
     sequences: (Sequence, Sequence),
-    source: Source,
+    source: SortedRows,
 }
 
 /// The files of a segment, not yet on the store.
@@ -63,28 +63,28 @@ pub(crate) struct SegmentFiles {
     text: Option<Bytes>,
     /// Centroid sets that were made for this segment, by column.
     centroids: BTreeMap<String, (NamedCentroids, Bytes)>,
-    places: Vec<u32>,
+    positions: Vec<u32>,
 }
 
 impl SegmentBuilder {
     /// A segment of rows that came from entries of these sequences, first and last.
     pub(crate) fn new(schema: Arc<Schema>, id: SegmentId, sequences: (Sequence, Sequence)) -> Self {
-        Self { arrow: schema.arrow(), id, sequences, source: Source::default(), schema }
+        Self { arrow: schema.arrow(), id, sequences, source: SortedRows::default(), schema }
     }
 
     /// Adds rows, in the layout of [`Schema::arrow`]. Ids ascend, in a batch and from batch to batch.
     pub(crate) fn push(&mut self, batch: RecordBatch) -> Result<()> {
-        self.check(&batch)?;
+        self.check_layout(&batch)?;
         self.source.push(self.schema.id(), batch)
     }
 
     /// Adds rows of batches of that layout, given by batch and row, without copying them. Ids ascend.
-    pub(crate) fn pick(&mut self, batches: Vec<RecordBatch>, rows: &[(usize, usize)]) -> Result<()> {
-        batches.iter().try_for_each(|batch| self.check(batch))?;
-        self.source.pick(self.schema.id(), batches, rows)
+    pub(crate) fn push_rows(&mut self, batches: Vec<RecordBatch>, rows: &[(usize, usize)]) -> Result<()> {
+        batches.iter().try_for_each(|batch| self.check_layout(batch))?;
+        self.source.push_rows(self.schema.id(), batches, rows)
     }
 
-    fn check(&self, batch: &RecordBatch) -> Result<()> {
+    fn check_layout(&self, batch: &RecordBatch) -> Result<()> {
         if batch.schema_ref().fields() != self.arrow.fields() {
             return Err(Error::internal("a batch has another layout than its segment"));
         }
@@ -92,21 +92,21 @@ impl SegmentBuilder {
     }
 
     /// The files. A segment without rows is an error.
-    pub(crate) fn finish(self, indexing: &Indexing) -> Result<SegmentFiles> {
+    pub(crate) fn finish(self, indexing: &VectorIndexing) -> Result<SegmentFiles> {
         let source = self.source;
         let bounds = source.bounds().cloned();
         let (id_min, id_max) = bounds.ok_or_else(|| Error::internal("a segment without rows"))?;
-        let Indexes { order, columns: mut indexes } = indexing.build(&self.schema, &source)?;
+        let VectorIndexes { order, columns: mut indexes } = indexing.build(&self.schema, &source)?;
         let rows = source.len();
-        let places = places(order.as_deref(), rows as usize);
+        let positions = row_positions(order.as_deref(), rows as usize);
         let row_order = if order.is_some() { RowOrder::Cluster } else { RowOrder::Id };
         let mut columns = Columns::new(&self.schema, self.id, rows, row_order, &mut indexes)?;
-        source.each(order.as_deref(), |batch| columns.push(&batch))?;
-        let ids = index_ids(self.schema.id(), &source, &places)?;
+        source.visit(order.as_deref(), |batch| columns.push(&batch))?;
+        let ids = index_ids(self.schema.id(), &source, &positions)?;
         drop(source);
 
         let (parquet, parquet_meta) = columns.parquet.finish()?;
-        let mut file = FileBuilder::new(ATTRIBUTES_HEADER.to_vec());
+        let mut file = SectionFileBuilder::new(ATTRIBUTES_HEADER.to_vec());
         let (columns_head, blocks) = columns.index.finish()?;
         // A manifest with a larger section would be refused: filters then read the values.
         let fits = blocks.len() as u64 <= SECTION_BYTES_MAX;
@@ -120,8 +120,8 @@ impl SegmentBuilder {
         let (head, blocks) = columns.ids.finish()?;
         file.section(ROW_ID_BLOCKS, &blocks);
         file.section(ROW_ID_HEAD, &head);
-        file.section(CHECKSUMS, &checksums::encode(&parquet));
-        file.section(WEIGHTS, &columns.weights.encode());
+        file.section(CHECKSUMS, &checksums::encode_checksums(&parquet));
+        file.section(ROW_SIZES, &columns.row_sizes.encode());
         if fits {
             file.section(COLUMNS_HEAD, &columns_head);
         }
@@ -141,7 +141,7 @@ impl SegmentBuilder {
             vectors.push((place.ok_or_else(|| Error::internal("vectors of no column"))?, bytes));
             vectors_meta.insert(name, meta);
         }
-        let (text, text_meta) = columns.text.map(finish_text).transpose()?.unzip();
+        let (text, text_meta) = columns.text.map(finish_text_file).transpose()?.unzip();
         let meta = SegmentMeta {
             id: self.id,
             order: row_order,
@@ -158,18 +158,18 @@ impl SegmentBuilder {
             text: text_meta,
             deletes: None,
         };
-        Ok(SegmentFiles { meta, parquet, attributes, vectors, text, centroids: made, places })
+        Ok(SegmentFiles { meta, parquet, attributes, vectors, text, centroids: made, positions })
     }
 }
 
-/// The index of the ids, with the place of each row.
-fn index_ids(kind: IdKind, source: &Source, places: &[u32]) -> Result<IdIndexBuilder> {
+/// The index of the ids, with the position of each row.
+fn index_ids(kind: IdKind, source: &SortedRows, positions: &[u32]) -> Result<IdIndexBuilder> {
     let columns = source.batches().iter().map(|batch| Ids::new(kind, batch.column(0)));
     let columns: Vec<Ids> = columns.collect::<Result<_>>()?;
     let mut index = IdIndexBuilder::new(kind);
-    for ((batch, row), place) in source.rows().zip(places) {
+    for ((batch, row), position) in source.rows().zip(positions) {
         if let Some(ids) = columns.get(batch) {
-            index.push(ids, row, *place)?;
+            index.push(ids, row, *position)?;
         }
     }
     Ok(index)
@@ -178,12 +178,12 @@ fn index_ids(kind: IdKind, source: &Source, places: &[u32]) -> Result<IdIndexBui
 /// Everything that is written in the order of the rows.
 struct Columns {
     kind: IdKind,
-    parquet: RowsWriter,
+    parquet: ParquetBuilder,
     ids: RowIdsBuilder,
-    weights: Weights,
+    row_sizes: RowSizes,
     index: AttributeIndexBuilder,
-    statistics: StatisticsBuilder,
-    vectors: BTreeMap<String, VectorWriter>,
+    statistics: ColumnStatisticsBuilder,
+    vectors: BTreeMap<String, ExactVectorsBuilder>,
     text: Option<TextWriter>,
     attributes: Vec<usize>,
 }
@@ -195,22 +195,22 @@ impl Columns {
         id: SegmentId,
         rows: u32,
         order: RowOrder,
-        indexes: &mut BTreeMap<String, ColumnIndex>,
+        indexes: &mut BTreeMap<String, BuiltVectorIndex>,
     ) -> Result<Self> {
         let writer = |(name, shape): (&str, _)| {
             let records =
                 indexes.get_mut(name).map(|index| mem::take(&mut index.records)).unwrap_or_default();
-            (name.to_owned(), VectorWriter::new(shape, seed(id, name), rows, records))
+            (name.to_owned(), ExactVectorsBuilder::new(shape, row_checksum_seed(id, name), rows, records))
         };
         let columns = schema.columns().iter().enumerate();
         let attributes = columns.filter(|(_, column)| matches!(column.kind, ColumnKind::Attribute(_)));
         Ok(Self {
             kind: schema.id(),
-            parquet: RowsWriter::new(schema, order)?,
+            parquet: ParquetBuilder::new(schema, order)?,
             ids: RowIdsBuilder::new(schema.id()),
-            weights: Weights::new(schema),
+            row_sizes: RowSizes::new(schema),
             index: AttributeIndexBuilder::new(schema),
-            statistics: StatisticsBuilder::new(schema),
+            statistics: ColumnStatisticsBuilder::new(schema),
             vectors: schema.vectors().map(writer).collect(),
             text: TextWriter::new(schema)?,
             // Where the id and the attributes lie in a batch.
@@ -221,7 +221,7 @@ impl Columns {
     fn push(&mut self, batch: &RecordBatch) -> Result<()> {
         self.parquet.push(&batch.project(&self.attributes).or_internal()?)?;
         self.ids.push(&Ids::new(self.kind, batch.column(0))?)?;
-        self.weights.push(batch);
+        self.row_sizes.push(batch);
         if let Some(text) = &mut self.text {
             text.push(batch)?;
         }
@@ -236,23 +236,23 @@ impl Columns {
 }
 
 /// The file of the text columns.
-fn finish_text(writer: TextWriter) -> Result<(Bytes, FileMeta)> {
+fn finish_text_file(writer: TextWriter) -> Result<(Bytes, FileMeta)> {
     let (bytes, head) = writer.finish()?;
     let (offset, length) = (head.start as u64, head.len() as u64);
     let checksum = checksum(bytes.get(head).unwrap_or_default());
-    let section = Section { offset, length, checksum };
+    let section = FileSection { offset, length, checksum };
     let meta = FileMeta { size: bytes.len() as u64, sections: BTreeMap::from([(HEAD.to_owned(), section)]) };
     Ok((bytes.into(), meta))
 }
 
 impl SegmentFiles {
-    /// For each row, as they were pushed, where it came to lie.
-    pub(crate) fn places(&self) -> &[u32] {
-        &self.places
+    /// For each row, as they were pushed, its position in the segment.
+    pub(crate) fn positions(&self) -> &[u32] {
+        &self.positions
     }
 
     /// The centroid sets that were made for this segment, by column.
-    pub(crate) fn made(&self) -> impl Iterator<Item = (&String, &NamedCentroids)> {
+    pub(crate) fn new_centroids(&self) -> impl Iterator<Item = (&String, &NamedCentroids)> {
         self.centroids.iter().map(|(column, (named, _))| (column, named))
     }
 
@@ -284,19 +284,19 @@ impl SegmentFiles {
 }
 
 /// A file of sections, one behind the other.
-struct FileBuilder {
+struct SectionFileBuilder {
     bytes: Vec<u8>,
-    sections: BTreeMap<String, Section>,
+    sections: BTreeMap<String, FileSection>,
 }
 
-impl FileBuilder {
+impl SectionFileBuilder {
     fn new(header: Vec<u8>) -> Self {
         Self { bytes: header, sections: BTreeMap::new() }
     }
 
     fn section(&mut self, name: &str, bytes: &[u8]) {
         let (offset, length) = (self.bytes.len() as u64, bytes.len() as u64);
-        self.sections.insert(name.to_owned(), Section { offset, length, checksum: checksum(bytes) });
+        self.sections.insert(name.to_owned(), FileSection { offset, length, checksum: checksum(bytes) });
         self.bytes.extend(bytes);
     }
 

@@ -15,29 +15,29 @@ const TOGETHER: usize = 4_096;
 
 /// Rows in the order of their ids.
 #[derive(Debug, Default)]
-pub(super) struct Source {
+pub(super) struct SortedRows {
     batches: Vec<RecordBatch>,
     /// Batch and row within it.
     rows: Vec<(u32, u32)>,
     bounds: Option<(DocumentId, DocumentId)>,
 }
 
-impl Source {
+impl SortedRows {
     /// Adds all rows of a batch.
     pub(super) fn push(&mut self, kind: IdKind, batch: RecordBatch) -> Result<()> {
         let ids = Ids::new(kind, batch.column(0))?;
         check_order(&ids, self.bounds.as_ref().map(|(_, last)| last))?;
         if let Some(last) = ids.len().checked_sub(1) {
-            self.bound(ids.get(0), ids.get(last));
-            let number = narrow(self.batches.len())?;
-            self.rows.extend((0..narrow(ids.len())?).map(|row| (number, row)));
+            self.extend_bounds(ids.get(0), ids.get(last));
+            let number = row_number(self.batches.len())?;
+            self.rows.extend((0..row_number(ids.len())?).map(|row| (number, row)));
             self.batches.push(batch);
         }
-        narrow(self.rows.len()).map(drop)
+        row_number(self.rows.len()).map(drop)
     }
 
     /// Adds some rows of batches, given by batch and row.
-    pub(super) fn pick(
+    pub(super) fn push_rows(
         &mut self,
         kind: IdKind,
         batches: Vec<RecordBatch>,
@@ -55,14 +55,14 @@ impl Source {
             if self.bounds.as_ref().is_some_and(|(_, last)| *last >= id) {
                 return Err(Error::internal("ids of a segment do not ascend"));
             }
-            self.bound(id.clone(), id);
-            self.rows.push((narrow(first + pick.0)?, narrow(pick.1)?));
+            self.extend_bounds(id.clone(), id);
+            self.rows.push((row_number(first + pick.0)?, row_number(pick.1)?));
         }
         self.batches.extend(batches);
-        narrow(self.rows.len()).map(drop)
+        row_number(self.rows.len()).map(drop)
     }
 
-    fn bound(&mut self, first: DocumentId, last: DocumentId) {
+    fn extend_bounds(&mut self, first: DocumentId, last: DocumentId) {
         let first = self.bounds.take().map_or(first, |(first, _)| first);
         self.bounds = Some((first, last));
     }
@@ -86,7 +86,7 @@ impl Source {
     }
 
     /// All rows in an order, that of their ids without one, some at a time.
-    pub(super) fn each(
+    pub(super) fn visit(
         &self,
         order: Option<&[u32]>,
         mut visit: impl FnMut(RecordBatch) -> Result<()>,
@@ -99,21 +99,23 @@ impl Source {
             let place = |at: usize| order.map_or(Some(at), |order| order.get(at).map(|row| *row as usize));
             let rows = chunk.filter_map(place).filter_map(|row| self.rows.get(row));
             picks.extend(rows.map(|(batch, row)| (*batch as usize, *row as usize)));
-            visit(match run(&picks).and_then(|(batch, row)| Some((batches.get(batch)?, row))) {
-                Some((batch, row)) => batch.slice(row, picks.len()),
-                None => interleave_record_batch(&batches, &picks).or_internal()?,
-            })?;
+            visit(
+                match consecutive_start(&picks).and_then(|(batch, row)| Some((batches.get(batch)?, row))) {
+                    Some((batch, row)) => batch.slice(row, picks.len()),
+                    None => interleave_record_batch(&batches, &picks).or_internal()?,
+                },
+            )?;
         }
         Ok(())
     }
 }
 
 /// Where the run begins, if rows are one.
-fn run(picks: &[(usize, usize)]) -> Option<(usize, usize)> {
+fn consecutive_start(picks: &[(usize, usize)]) -> Option<(usize, usize)> {
     let follows = |pair: &[(usize, usize)]| matches!(pair, [a, b] if a.0 == b.0 && a.1 + 1 == b.1);
     picks.first().copied().filter(|_| picks.windows(2).all(follows))
 }
 
-fn narrow(count: usize) -> Result<u32> {
+fn row_number(count: usize) -> Result<u32> {
     u32::try_from(count).map_err(|_| Error::limit("a segment of too many rows"))
 }
