@@ -1,20 +1,27 @@
-//! Measures filters against Arrow compute over the same columns in memory, in the same run: how long it takes to
-//! count what matches among 1,000,000 documents, warm and on one thread. `cargo bench --bench filter`, or
-//! `cargo bench --bench filter -- glob facets` for those that have one of these words in their names.
+//! **Measures** the time to count the matches of a filter among 1,000,000 documents, warm and on one thread, against
+//! Arrow compute over the same columns in memory in the same run; facets against a hash map of the values; and what
+//! trigrams save, as bytes of a first query and times of the next.
 //!
-//! elacsym is asked through its public API, [`Snapshot::count_matching`] of an eventual snapshot of one segment.
-//! Arrow compares whole columns and counts bits; for lists of values, of which it has no kernel, a hash set is
-//! asked for every value. Facets are the counts of every value, for Arrow by a hash map of the values. The collection
-//! is made from a seed. What trigrams save is told in bytes of a first query and times of the next.
+//! elacsym is queried through its public API: [`Snapshot::count_matching`] of an eventual snapshot of one segment. Arrow
+//! compares whole columns and counts bits. For lists of values, for which it has no kernel, a hash set is looked up for
+//! every value. The collection is generated from a seed.
+//!
+//! **Leaves out** reading from a store, several segments, the tail, and fetching the documents that match.
+//!
+//! `cargo bench --bench filter`, or `cargo bench --bench filter -- glob facets` for the cases with these words in
+//! their names.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(clippy::indexing_slicing, reason = "a benchmark")]
+
+mod common;
 
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use common::{Draw, median};
 use elacsym::arrow::array::{
     ArrayRef, AsArray, BooleanArray, Datum, Int64Array, RecordBatch, StringArray, UInt64Array,
 };
@@ -34,16 +41,6 @@ const BATCH: u64 = 50_000;
 /// Different paths.
 const PATHS: u64 = 100_000;
 const ROUNDS: usize = 15;
-
-/// Knuth's generator; the high bits are good.
-struct Draw(u64);
-
-impl Draw {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        u64::try_from((u128::from(self.0) * u128::from(end)) >> 64).unwrap_or_default()
-    }
-}
 
 /// `n` hardly repeats, `percent` has 100 values, `path` 100,000, `kind` ten of which one has half of the rows.
 fn rows(draw: &mut Draw, first: u64) -> Outcome<RecordBatch> {
@@ -323,9 +320,4 @@ async fn facets(snapshot: &Snapshot, rows: &RecordBatch, name: &str, filter: Opt
         theirs / ours
     );
     Ok(())
-}
-
-fn median(mut seconds: Vec<f64>) -> f64 {
-    seconds.sort_unstable_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
 }

@@ -1,14 +1,16 @@
-//! Measures full text against raw tantivy in memory, in the same run: the time of a query for ten hits of one
-//! segment of 100,000 documents, warm and on one thread; the time to build an index; and nDCG@10 on the judged
-//! collections of `examples/hybrid_quality.rs`.
+//! **Measures** full text against raw tantivy in memory, in the same run: the time of a query for ten hits of one segment
+//! of 100,000 documents, warm and on one thread; the time to build an index; and nDCG@10 on the judged collections of
+//! `examples/hybrid_quality.rs`.
 //!
-//! elacsym is asked through its public API: an eventual snapshot, ids alone. tantivy returns places of
-//! documents. Text is made from a seed, with words as frequent as Zipf says. `cargo bench --bench fulltext`.
+//! elacsym is queried through its public API: an eventual snapshot, ids only. tantivy returns addresses of documents. The
+//! text is generated from a seed, with word frequencies by Zipf's law. tantivy has no prefixes that score: those of
+//! elacsym are compared with a union of the words with that prefix, looked up in the dictionary as part of the query;
+//! beside it stands the regular expression, which gives every match the same score. A rare word occurs in about ten
+//! documents, so its time is that of a query apart from its matches.
 //!
-//! tantivy has no prefixes that score. What elacsym's are compared with is a union of the words that begin so, looked
-//! up in the dictionary as part of the query; beside it stands the regular expression, which gives every match the
-//! same score and so ranks nothing. A rare word is in about ten documents: what a query costs whatever it finds.
-//! A name behind `--` measures the kinds with that name alone.
+//! **Leaves out** reading from a store, several segments, the tail, filters, highlights and fetching documents.
+//!
+//! `cargo bench --bench fulltext`; a name after `--` measures the cases with that name only.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(
@@ -19,14 +21,15 @@
     reason = "a benchmark"
 )]
 
-#[path = "../examples/common/mod.rs"]
 mod common;
-use common::judged::Set;
+#[path = "../examples/common/mod.rs"]
+mod judged_sets;
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use common::Draw;
 use elacsym::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray, UInt64Array};
 use elacsym::arrow::datatypes::UInt64Type;
 use elacsym::schema::{Language, TextOptions};
@@ -34,6 +37,7 @@ use elacsym::{
     Consistency, Database, IdKind, Namespace, Query, Schema, Select, Settings, Snapshot, TextMatch,
     TextPhrase, TextQuery, WriteBatch,
 };
+use judged_sets::judged::Set;
 use tantivy::collector::TopDocs;
 use tantivy::directory::RamDirectory;
 use tantivy::query::{BooleanQuery, PhraseQuery, RegexQuery, TermQuery};
@@ -57,23 +61,12 @@ fn main() -> Outcome<()> {
     })
 }
 
-/// A generator of numbers that is the same everywhere.
-struct Seed(u64);
-
-impl Seed {
-    /// From 0 to 1.
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// The number of a word: the n-th is about 1/n as frequent as the first.
-    fn word(&mut self) -> usize {
-        ((VOCABULARY as f64 + 1.0).powf(self.next()) as usize - 1).min(VOCABULARY - 1)
-    }
+/// The number of a word: the n-th is about 1/n as frequent as the first.
+fn draw_word(draw: &mut Draw) -> usize {
+    ((VOCABULARY as f64 + 1.0).powf(draw.unit()) as usize - 1).min(VOCABULARY - 1)
 }
 
-/// A word that can be said, and that no other number has.
+/// A pronounceable word, different for every number.
 fn word(number: usize) -> String {
     let mut rest = number * 7_919 % VOCABULARY;
     let mut word = String::new();
@@ -88,10 +81,10 @@ fn word(number: usize) -> String {
 
 fn texts() -> Vec<String> {
     let words: Vec<String> = (0..VOCABULARY).map(word).collect();
-    let mut seed = Seed(7);
+    let mut draw = Draw(7);
     let text = |_| {
-        let length = 10 + (seed.next() * seed.next() * 150.0) as usize;
-        (0..length).map(|_| words[seed.word()].as_str()).collect::<Vec<_>>().join(" ")
+        let length = 10 + (draw.unit() * draw.unit() * 150.0) as usize;
+        (0..length).map(|_| words[draw_word(&mut draw)].as_str()).collect::<Vec<_>>().join(" ")
     };
     (0..DOCUMENTS).map(text).collect()
 }
@@ -171,7 +164,7 @@ fn one(field: Field, word: &str) -> Box<dyn tantivy::query::Query> {
 }
 
 fn questions(kind: &str, field: Field) -> Outcome<Vec<Question>> {
-    let mut seed = Seed(11);
+    let mut draw = Draw(11);
     let term = |word: &str| Term::from_field_text(field, word);
     let one = |word: &String| one(field, word);
     let question = |_| {
@@ -181,7 +174,7 @@ fn questions(kind: &str, field: Field) -> Outcome<Vec<Question>> {
             "one word" | "prefix" | "prefix, unranked" => (0.1, 1.0),
             _ => (0.1, 0.45),
         };
-        let mut pick = || word((VOCABULARY as f64).powf(least + (most - least) * seed.next()) as usize);
+        let mut pick = || word((VOCABULARY as f64).powf(least + (most - least) * draw.unit()) as usize);
         let words = [pick(), pick(), pick()];
         let text = words.join(" ");
         let ours = match kind {
@@ -253,7 +246,7 @@ async fn ask(snapshot: &Snapshot, query: &TextQuery, limit: usize) -> Outcome<Ve
 
 async fn quality() -> Outcome<()> {
     println!("\n| nDCG@10 | documents | questions | elacsym | tantivy |\n|---|---|---|---|---|");
-    let sets = common::judged::sets()?;
+    let sets = judged_sets::judged::sets()?;
     for set in sets {
         let (ours, theirs) = ndcg(&set).await?;
         let (documents, questions) = (set.documents.len(), set.questions.len());

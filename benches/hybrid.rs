@@ -1,8 +1,13 @@
-//! Measures what fusion costs: a hybrid query against the sum of its legs asked one by one, with everything cached,
-//! on one thread, through the public API, in the same run. `cargo bench --bench hybrid`.
+//! **Measures** the time of a hybrid query against the sum of its legs run one by one, with everything cached, on one
+//! thread, through the public API, in the same run.
 //!
-//! The collection is made from a seed: 50,000 documents with texts of words as frequent as in natural language and
+//! The collection is generated from a seed: 50,000 documents with texts of words as frequent as in natural language, and
 //! vectors of 96 dimensions in clusters.
+//!
+//! **Leaves out** reading from a store, the quality of the ranking (see `examples/hybrid_quality.rs`), rescoring and
+//! fetching more than the hits.
+//!
+//! `cargo bench --bench hybrid`.
 
 #![expect(
     clippy::disallowed_methods,
@@ -12,8 +17,11 @@
     reason = "a benchmark"
 )]
 
+mod common;
+
 use std::time::Instant;
 
+use common::{Draw, median};
 use elacsym::query::TextQuery;
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::{
@@ -25,24 +33,15 @@ const DOCUMENTS: u64 = 50_000;
 const DIMENSION: usize = 96;
 const QUERIES: usize = 200;
 
-/// Knuth's generator; the high bits are good.
-struct Draw(u64);
+/// A word of 30,000, the r-th about 1/r times as frequent as the first.
+fn draw_word(draw: &mut Draw) -> String {
+    format!("w{}", 30_000.0_f64.powf(draw.unit()) as u32)
+}
 
-impl Draw {
-    fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// The r-th of 30,000 words about 1/r times as often as the first.
-    fn word(&mut self) -> String {
-        format!("w{}", 30_000.0_f64.powf(self.unit()) as u32)
-    }
-
-    fn vector(&mut self) -> Vec<f32> {
-        let mut centre = Self((self.unit() * 300.0) as u64);
-        (0..DIMENSION).map(|_| (centre.unit() + 0.5 * self.unit()) as f32).collect()
-    }
+/// A vector near one of 300 centers.
+fn draw_vector(draw: &mut Draw) -> Vec<f32> {
+    let mut center = Draw((draw.unit() * 300.0) as u64);
+    (0..DIMENSION).map(|_| (center.unit() + 0.5 * draw.unit()) as f32).collect()
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -52,9 +51,9 @@ async fn main() -> Result<()> {
     let asked: Vec<[Leg; 3]> = (0..QUERIES)
         .map(|_| {
             let words =
-                |draw: &mut Draw, count| (0..count).map(|_| draw.word()).collect::<Vec<_>>().join(" ");
+                |draw: &mut Draw, count| (0..count).map(|_| draw_word(draw)).collect::<Vec<_>>().join(" ");
             [
-                Leg::nearest("v", draw.vector()),
+                Leg::nearest("v", draw_vector(&mut draw)),
                 Leg::text(TextQuery::any("body", words(&mut draw, 3))),
                 Leg::text(TextQuery::all("body", words(&mut draw, 2))),
             ]
@@ -113,9 +112,10 @@ async fn collection() -> Result<Snapshot> {
     for start in (0..DOCUMENTS).step_by(5_000) {
         let mut batch = WriteBatch::new();
         for id in start..start + 5_000 {
-            let body: Vec<String> = (0..30).map(|_| draw.word()).collect();
-            let document =
-                Document::new(id).with("v", Vector::from(draw.vector())).with("body", body.join(" "));
+            let body: Vec<String> = (0..30).map(|_| draw_word(&mut draw)).collect();
+            let document = Document::new(id)
+                .with("v", Vector::from(draw_vector(&mut draw)))
+                .with("body", body.join(" "));
             batch = batch.upsert(document.with("share", (id % 100).cast_signed()));
         }
         docs.write(batch).await?;
@@ -123,9 +123,4 @@ async fn collection() -> Result<Snapshot> {
     docs.flush().await?;
     docs.compact().await?;
     docs.snapshot(Consistency::Eventual).await
-}
-
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times.get(times.len() / 2).copied().unwrap_or_default()
 }

@@ -1,16 +1,24 @@
-//! Measures ingestion of 768-dimensional rows, acknowledged durable: rows a second by batch size and by
-//! writers, and beside each the same number of bytes in as many bare puts to the same store, in the same run.
+//! **Measures** durable ingestion of rows of 768 dimensions: rows per second by batch size and number of writers, and
+//! the same number of bytes in as many bare puts to the same store, in the same run. A local disk is noisy, so each case
+//! runs in pairs, and the median and spread of their ratio are printed.
 //!
-//! Leaves out flushing and network latency. In memory a bare put moves no bytes, so there is nothing to compare
-//! with. A local disk is noisy: the median and the spread of pairs that ran one after the other are told.
+//! **Leaves out** flushing, indexing and network latency. In memory a bare put moves no bytes, so there is no comparison.
+//!
 //! `cargo bench --bench ingest`.
 
-#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    reason = "a benchmark reads the clock, and draws below 2^16"
+)]
+
+mod common;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use common::Draw;
 use elacsym::arrow::array::RecordBatch;
 use elacsym::env::Env;
 use elacsym::schema::AttributeType;
@@ -30,7 +38,7 @@ const CASES: [(usize, usize, usize); 6] = [
     (10_000, 1, 40_000),
     (10_000, 4, 80_000),
 ];
-/// Each case is run this often.
+/// Runs of each case.
 const RUNS: usize = 7;
 
 fn schema() -> Result<Schema> {
@@ -40,15 +48,12 @@ fn schema() -> Result<Schema> {
         .build()
 }
 
-/// Rows with vectors that no compression shortens.
+/// Rows with random vectors, which do not compress.
 fn rows(first: usize, count: usize) -> Result<RecordBatch> {
-    let mut state = first as u64 + 1;
-    let mut component = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        f32::from(u16::try_from(state >> 48).unwrap_or_default()) / 32_768.0 - 1.0
-    };
+    let mut draw = Draw(first as u64 + 1);
     let mut document = |id: usize| {
-        let vector: Vec<f32> = (0..DIMENSION).map(|_| component()).collect();
+        let vector: Vec<f32> =
+            (0..DIMENSION).map(|_| f32::from(draw.below(1 << 16) as u16) / 32_768.0 - 1.0).collect();
         Document::new(id as u64).with("title", format!("row {id}")).with("embedding", Vector::F32(vector))
     };
     schema()?.to_batch(&(first..first + count).map(&mut document).collect::<Vec<_>>())
@@ -81,7 +86,7 @@ async fn ingest(
     Ok((time, counting.count(Verb::Create) + counting.count(Verb::Overwrite), counting.bytes_written()))
 }
 
-/// The same bytes in as many puts, one after another as the log's are.
+/// The same bytes in as many puts, one after another, like those of the log.
 async fn bare(store: Arc<dyn StorageBackend>, puts: usize, bytes: u64) -> Result<Duration> {
     let size = usize::try_from(bytes).unwrap_or(usize::MAX) / puts.max(1);
     let object = Bytes::from((0..=250u8).cycle().take(size).collect::<Vec<_>>());

@@ -1,9 +1,13 @@
-//! Measures the scan of sign blocks against what the machine can do, in the same run: how fast one thread reads
-//! from each level of the memory, and the least instructions that the look-ups take.
+//! **Measures** the scan of sign codes against what the machine can do, in the same run: the read bandwidth of one thread
+//! from each level of the memory, and the least number of instructions that the lookups take.
 //!
-//! The bound of a vector is the longer of two times: its bytes (a bit a dimension, 8 for factors) at the bandwidth
-//! of the level they are read from, and 3.5 cycles for 64 bytes of codes, which is two shuffles and one and a half
-//! shifts for each 32 bytes on processors that do two of them a cycle. `cargo bench --bench kernels`.
+//! The bound of a vector is the longer of two times: its bytes (one bit per dimension, 8 bytes of factors) at the
+//! bandwidth of the level they are read from, and 3.5 cycles for 64 bytes of codes: two shuffles and one and a half shifts
+//! for each 32 bytes, on processors that issue two of them per cycle.
+//!
+//! **Leaves out** everything else in a query: choosing clusters, the full codes, exact vectors.
+//!
+//! `cargo bench --bench kernels`.
 
 #![expect(clippy::cast_precision_loss, reason = "a benchmark")]
 

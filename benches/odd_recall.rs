@@ -1,7 +1,10 @@
-//! Measures recall from outside, against sums in f64, on collections of vectors that are not tidy: asked for .9, .95 and
-//! .99, of 10, after a flush, after updates and deletes, and after a compaction; beside it what `measure_recall` says.
+//! **Measures** recall through the public API, against exact distances in f64, on unusual collections of vectors: for a
+//! requested recall of .9, .95 and .99 of 10 neighbours, after a flush, after updates and deletes, and after a compaction;
+//! beside it the result of `measure_recall`.
 //!
-//! Leaves out time. `cargo bench --bench odd_recall -- ROWS QUERIES PART-OF-A-NAME`, by default 20,000, 100 and all.
+//! **Leaves out** time.
+//!
+//! `cargo bench --bench odd_recall -- ROWS QUERIES PART-OF-A-NAME`, by default 20,000, 100 and all collections.
 
 #![expect(clippy::print_stdout, reason = "a benchmark tells what it measured")]
 #![expect(clippy::cast_precision_loss, reason = "counts are small")]

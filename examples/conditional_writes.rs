@@ -1,4 +1,4 @@
-//! Writes that depend on what is there: insert if absent, last writer wins, a counter, exactly once.
+//! Writes that depend on the stored document: insert if absent, last writer wins, a counter, exactly once.
 //!
 //! `cargo run --example conditional_writes`
 #![expect(clippy::print_stdout, reason = "an example prints")]
@@ -26,17 +26,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Of all who try, in any process, one owns the id.
+/// Exactly one writer gets the id, whichever process it runs in.
 async fn insert_if_absent(items: &Namespace) -> elacsym::Result<()> {
     for owner in ["ann", "ben"] {
         let claim = Document::new("seat-1").with("owner", owner);
         let receipt = items.write(WriteBatch::new().insert(claim)).await?;
-        println!("{owner} {} the seat", if receipt.upserted == 1 { "has" } else { "does not get" });
+        println!("{owner} {} the seat", if receipt.upserted == 1 { "gets" } else { "does not get" });
     }
     Ok(())
 }
 
-/// Messages may come late or twice: the highest version stays.
+/// Messages may arrive late or twice: the highest version stays.
 async fn last_writer_wins(items: &Namespace) -> elacsym::Result<()> {
     for version in [1, 3, 2, 3] {
         let document = Document::new("profile").with("version", version);
@@ -44,16 +44,16 @@ async fn last_writer_wins(items: &Namespace) -> elacsym::Result<()> {
         let receipt = items.write(WriteBatch::new().upsert_if(document, newer)).await?;
         println!("version {version}: {}", if receipt.upserted == 1 { "written" } else { "too old" });
     }
-    // The same, but never to bring back what was deleted.
+    // The same, but without recreating a deleted document.
     let known =
         Condition::new(Filter::lt("version", Operand::new_value("version"))).if_missing(IfMissing::Skip);
     let late = Document::new("deleted").with("version", 9);
     let receipt = items.write(WriteBatch::new().upsert_if(late, known)).await?;
-    println!("version 9 of what is not there: {} skipped", receipt.skipped);
+    println!("version 9 of a missing document: {} skipped", receipt.skipped);
     Ok(())
 }
 
-/// Read, add one, write if nobody was quicker, else again: no increment is lost.
+/// Read, add one, write if the value is unchanged, or else start over: no increment is lost.
 async fn count(items: &Namespace) -> elacsym::Result<()> {
     items.write(WriteBatch::new().insert(Document::new("counter").with("count", 0))).await?;
     let increments = (0..10).map(|_| async {
@@ -71,13 +71,13 @@ async fn count(items: &Namespace) -> elacsym::Result<()> {
         }
     });
     futures::future::try_join_all(increments).await?;
-    println!("ten increments at once: {:?}", items.get(&["counter".into()]).await?);
+    println!("ten concurrent increments: {:?}", items.get(&["counter".into()]).await?);
     Ok(())
 }
 
-/// A request that is sent again, after a timeout or a crash, counts once if it carries a token of its own.
+/// A request that is repeated after a timeout or a crash counts once if it carries a token.
 async fn exactly_once(items: &Namespace) -> elacsym::Result<()> {
-    let request = 0x0b5e_55ed_u128; // a random number of the caller's, kept with the request
+    let request = 0x0b5e_55ed_u128; // a random number, stored with the request
     for _ in 0..2 {
         let order = WriteBatch::new().upsert(Document::new("order").with("count", 1)).with_token(request);
         let receipt = items.write(order).await?;

@@ -1,4 +1,4 @@
-//! A backend of your own: any store with a put-if-absent will do. This one wraps another and counts requests.
+//! A custom backend: any store with a conditional put can hold a database. This one wraps another and counts requests.
 //!
 //! `cargo run --example custom_backend`
 #![expect(clippy::print_stdout, reason = "an example prints")]
@@ -17,7 +17,7 @@ use elacsym::storage::{
 };
 use elacsym::{Database, Document, IdKind, Result, Schema, WriteBatch};
 
-/// Counts what goes to the store behind it.
+/// Counts the requests to the store behind it.
 #[derive(Debug)]
 struct Metered {
     store: MemoryBackend,
@@ -43,7 +43,7 @@ impl StorageBackend for Metered {
         self.store.get(key).await
     }
 
-    // What is provided would read the object first: this store knows its size before.
+    // The provided method would read the object before it checks the size; this store knows the size in advance.
     async fn get_bounded(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
         self.others.fetch_add(1, Ordering::Relaxed);
         self.store.get_bounded(key, bytes_max).await
@@ -88,13 +88,13 @@ impl Metered {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    // First the contract: every clause that a backend breaks is named. Run this in the tests of yours, often.
+    // The conformance suite names every clause of the contract that a backend violates. Run it in your tests.
     match conformance::check(Metered::new(), &Env::current()?).await {
-        Ok(()) => println!("the backend keeps the contract"),
-        Err(violations) => violations.iter().for_each(|violation| println!("broken: {violation}")),
+        Ok(()) => println!("the backend conforms to the contract"),
+        Err(violations) => violations.iter().for_each(|violation| println!("violated: {violation}")),
     }
 
-    // Then it serves a database like any other.
+    // A conforming backend serves a database like any other.
     let backend = Metered::new();
     let db = Database::builder().open_backend(Arc::clone(&backend) as Arc<dyn StorageBackend>).await?;
     backend.report("the probe of a new store");

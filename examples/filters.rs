@@ -1,4 +1,4 @@
-//! Every operator of filters, on real documents, with how many match.
+//! Every filter operator on real documents, with the number of matches.
 //!
 //! `cargo run --example filters`
 #![expect(clippy::print_stdout, reason = "an example prints")]
@@ -17,7 +17,7 @@ use elacsym::{
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let papers = load().await?;
-    // On one value. Numbers convert where they fit exactly; strings order by their bytes.
+    // Scalars. Numbers compare by value; strings order by their bytes.
     count(&papers, "eq(structured, true)", Filter::eq("structured", true)).await?;
     count(&papers, "not_eq(structured, true)", Filter::not_eq("structured", true)).await?;
     count(&papers, "lt(words, 100)", Filter::lt("words", 100)).await?;
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     count(&papers, "is_in(sentences, [3, 4])", Filter::is_in("sentences", [3, 4])).await?;
     count(&papers, "not_in(sentences, [3, 4])", Filter::not_in("sentences", [3, 4])).await?;
 
-    // On arrays.
+    // Arrays.
     let (cancer, mouse) = ("cancer", "mouse");
     count(&papers, "contains(terms, cancer)", Filter::contains("terms", cancer)).await?;
     count(&papers, "not_contains(terms, cancer)", Filter::not_contains("terms", cancer)).await?;
@@ -39,26 +39,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
     count(&papers, "any_gt(lengths, 20)", Filter::any_gt("lengths", 20)).await?;
     count(&papers, "any_gte(lengths, 20)", Filter::any_gte("lengths", 20)).await?;
 
-    // On text: patterns take the whole string, regular expressions any part of it.
+    // Strings: globs match the whole string, regular expressions any part of it.
     count(&papers, "glob(title, \"The *\")", Filter::glob("title", "The *")).await?;
     count(&papers, "not_glob(title, \"The *\")", Filter::not_glob("title", "The *")).await?;
     count(&papers, "iglob(title, \"*{dna,rna}*\")", Filter::iglob("title", "*{dna,rna}*")).await?;
     count(&papers, "not_iglob(title, \"*{dna,rna}*\")", Filter::not_iglob("title", "*{dna,rna}*")).await?;
     count(&papers, "regex(title, \"[0-9]+\")", Filter::regex("title", "[0-9]+")).await?;
     count(&papers, "not_regex(title, \"^[A-M]\")", Filter::not_regex("title", "^[A-M]")).await?;
-    // Misspelt, by up to two edits: here a letter too many.
+    // Fuzzy: up to two edits, here one extra letter.
     let misspelt = Fuzzy::new("methyllation").any_case();
     count(&papers, "fuzzy(title, methyllation)", Filter::fuzzy("title", misspelt.clone())).await?;
     count(&papers, "not_fuzzy(title, methyllation)", Filter::not_fuzzy("title", misspelt)).await?;
 
-    // Nulls: a predicate on a null is false, and each negation is true just where what it negates is false.
-    // So the first two add up to all documents, and the third leaves out those without terms.
+    // Nulls: a predicate on a null is false, and a negation is true exactly when its operand is false. So the first two
+    // add up to all documents, and the third excludes documents without terms.
     let cancer = Filter::contains("terms", cancer);
     count(&papers, "is_null(terms)", Filter::is_null("terms")).await?;
     count(&papers, "is_not_null(terms)", Filter::is_not_null("terms")).await?;
     count(&papers, "!cancer & is_not_null(terms)", !cancer.clone() & Filter::is_not_null("terms")).await?;
 
-    // Together: operators, or `and`, `or` and `not` over any number.
+    // Combinations: operators, or `and`, `or` and `not` over any number of filters.
     let long = Filter::gt("words", 300) & Filter::eq("structured", true);
     count(&papers, "long | cancer", long.clone() | cancer.clone()).await?;
     count(&papers, "and([long, not(cancer)])", Filter::and([long, Filter::not(cancer)])).await?;

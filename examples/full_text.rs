@@ -1,4 +1,4 @@
-//! Searching text: any word, every word, phrases, misspelt words, several columns at once.
+//! Full-text search: any word, all words, phrases, misspelled words, several columns.
 //!
 //! `cargo run --example full_text`
 #![expect(clippy::print_stdout, reason = "an example prints")]
@@ -15,7 +15,7 @@ use elacsym::{Database, Filter, IdKind, Namespace, Query, Schema, Select, WriteB
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let collection = Collection::load()?;
-    // With a language words are brought to their stems: "cells" finds "cell".
+    // With a language, words are stemmed: "cells" finds "cell".
     let english = || TextOptions::default().with_language(Language::English);
     let schema = Schema::builder(IdKind::U64)
         .text("title", english())
@@ -27,20 +27,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let documents = collection.documents.project(&[0, 1, 2, 3])?;
     papers.write(WriteBatch::new().upsert_batch(documents)).await?;
 
-    show(&papers, "any word of the text", TextQuery::any("text", "stem cells in the heart")).await?;
-    show(&papers, "every word", TextQuery::all("text", "stem cells heart failure")).await?;
-    show(&papers, "words in a row", TextQuery::phrase("text", "heart failure")).await?;
+    show(&papers, "any word", TextQuery::any("text", "stem cells in the heart")).await?;
+    show(&papers, "all words", TextQuery::all("text", "stem cells heart failure")).await?;
+    show(&papers, "a phrase", TextQuery::phrase("text", "heart failure")).await?;
     let near = TextPhrase::new("text", "stem cell differentiation").slop(3);
-    show(&papers, "words near each other", near).await?;
+    show(&papers, "a phrase with slop", near).await?;
     let both = TextMatch::any("stem cells").column("title", 3.0).column("text", 1.0);
-    show(&papers, "two columns, the title three times as important", both).await?;
+    show(&papers, "two columns, the title weighted by three", both).await?;
     let typing = TextMatch::all("pluripotent ste").column("title", 1.0).prefix();
-    show(&papers, "while typing", typing).await?;
-    show(&papers, "misspelt", TextMatch::all("hart falure").column("text", 1.0).fuzzy()).await?;
+    show(&papers, "a prefix, as while typing", typing).await?;
+    show(&papers, "misspelled words", TextMatch::all("hart falure").column("text", 1.0).fuzzy()).await?;
     let but = TextQuery::all("text", "stem cells").without(TextQuery::any("text", "cancer mice"));
-    show(&papers, "these but not those", but).await?;
-    // Whatever a user types is text: no character has a meaning of its own.
-    show(&papers, "what a user types", TextQuery::any("text", "\"heart AND (failure* OR -stem:^2")).await?;
+    show(&papers, "some words without others", but).await?;
+    // User input is plain text: no character is syntax.
+    show(&papers, "user input", TextQuery::any("text", "\"heart AND (failure* OR -stem:^2")).await?;
     Ok(())
 }
 

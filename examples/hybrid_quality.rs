@@ -1,9 +1,8 @@
-//! How good rankings are: nDCG@10 by the judgments of experts, of vectors alone, of text alone, and of both fused
-//! in different ways.
+//! Ranking quality as nDCG@10 by expert judgments: of vectors alone, of text alone, and of three fusions.
 //!
-//! `cargo run --release --example hybrid_quality` takes the claims and abstracts that the repository carries.
-//! With `ELACSYM_BENCH_DATA=folder` also the larger sets below that folder that have judgments: `docs.parquet`,
-//! `base.npy`, `queries.parquet`, `query.npy` and `qrels.json`.
+//! `cargo run --release --example hybrid_quality` measures the claims and abstracts in this repository. With
+//! `ELACSYM_BENCH_DATA=folder` it adds the larger sets below that folder that have judgments: `docs.parquet`, `base.npy`,
+//! `queries.parquet`, `query.npy` and `qrels.json`.
 #![expect(
     clippy::print_stdout,
     clippy::cast_precision_loss,

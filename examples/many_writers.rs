@@ -1,4 +1,4 @@
-//! Many writers on one folder, each with a database of its own, as if in processes or machines of their own.
+//! Many writers on one folder, each with its own `Database`, as if in separate processes or on separate machines.
 //!
 //! `cargo run --example many_writers`
 #![expect(clippy::print_stdout, reason = "an example prints")]
@@ -16,12 +16,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let location = folder.path().to_str().ok_or("the path is not UTF-8")?;
 
-    // Nobody is the leader and nobody holds a lock: they meet at the next number of the log alone.
-    let writers = (0..WRITERS).map(|writer| write(location, writer));
+    // There is no leader and no lock: writers compete only for the next number of the log.
+    let writers = (0..WRITERS).map(|writer| write_batches(location, writer));
     let written = futures::future::try_join_all(writers).await?;
     let last = written.into_iter().max().unwrap_or_default();
 
-    // A strong read sees all of it, whoever wrote it.
+    // A strong read sees all acknowledged writes, from any writer.
     let db = Database::open(location).await?;
     let events = db.namespace("events").await?;
     let snapshot = events.snapshot(Consistency::Strong).await?;
@@ -33,13 +33,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("writer {writer}: {} documents", page.rows.len());
     }
 
-    // Anybody may flush at any time, too.
+    // Any process may flush at any time.
     println!("{:?}", events.flush().await?);
     Ok(())
 }
 
-/// One writer: returns the last entry that is its own.
-async fn write(location: &str, writer: u64) -> elacsym::Result<Sequence> {
+/// One writer. Returns the last log entry it wrote.
+async fn write_batches(location: &str, writer: u64) -> elacsym::Result<Sequence> {
     let schema = Schema::builder(IdKind::U64)
         .attribute("writer", AttributeType::Uint)
         .attribute("number", AttributeType::Uint)

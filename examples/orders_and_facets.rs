@@ -1,4 +1,4 @@
-//! Orders, pages, groups and facets: what surrounds a list of results in an application.
+//! Orders, pages, groups and facets: what a result list needs in an application.
 //!
 //! `cargo run --example orders_and_facets`
 #![expect(clippy::print_stdout, reason = "an example prints")]
@@ -32,11 +32,11 @@ async fn main() -> Result<()> {
     )
     .await?;
 
-    // The dearest first, two to a page. A cursor can travel through a browser as text.
-    let dearest = Query::order_by([Order::desc("price"), Order::asc("name")]).limit(2);
+    // The most expensive items first, two per page. A cursor can be sent to a browser as text.
+    let expensive = Query::order_by([Order::desc("price"), Order::asc("name")]).limit(2);
     let mut cursor = None;
     loop {
-        let page = shop.query(dearest.clone().after(cursor)).await?;
+        let page = shop.query(expensive.clone().after(cursor)).await?;
         let names: Vec<_> = page.hits()?.iter().filter_map(|hit| hit.document.get("name").cloned()).collect();
         println!("page: {names:?}");
         cursor = page.cursor;
@@ -45,7 +45,7 @@ async fn main() -> Result<()> {
         }
     }
 
-    // The best hit of every kind, and beside them how many of all that are affordable have which tag.
+    // The best hit of every kind, and the number of affordable items by tag.
     let tea = Query::text(TextQuery::any("name", "black tea"))
         .filter(Filter::lt("price", 40.0))
         .group_by(["kind"], 1)
@@ -61,7 +61,7 @@ async fn main() -> Result<()> {
         println!("{:?}: {}", tag.keys, tag.count);
     }
 
-    // Figures alone.
+    // Aggregates alone.
     let prices = Aggregation::new().group_by("kind").aggregate("mean", Aggregate::avg("price"));
     for kind in shop.aggregate(&prices).await?.groups {
         println!("{:?}: {} items, {:?} on average", kind.keys, kind.count, kind.values.get("mean"));

@@ -1,4 +1,4 @@
-//! Nearest neighbours by the recall that is asked for: what a query looks at, and what it finds.
+//! Nearest neighbours at a requested recall: what a query reads, and what it finds.
 //!
 //! `cargo run --example recall`
 #![expect(clippy::print_stdout, reason = "an example prints")]
@@ -17,7 +17,7 @@ use elacsym::{
 async fn main() -> Result<(), Box<dyn Error>> {
     let collection = Collection::load()?;
     let mut settings = Settings::default();
-    // So few vectors would be compared one by one; here they get an index.
+    // By default so few vectors get no index, since comparing them all is cheaper.
     settings.index_rows_min = 256;
     let db = Database::builder().with_settings(settings).open("memory://").await?;
     let schema = Schema::builder(IdKind::U64)
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let papers = db.create_namespace("papers", schema).await?;
     let columns = [0, 1, collection.documents.schema().index_of("embedding")?];
     papers.write(WriteBatch::new().upsert_batch(collection.documents.project(&columns)?)).await?;
-    // The index is made when rows go from the tail to a segment.
+    // A flush moves rows from the tail to a segment and builds the index.
     papers.flush().await?;
 
     let claim = collection.queries.first().ok_or("there are claims")?;
@@ -37,7 +37,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let answer = papers.query(query.select(Select::only(["title"]))).await?;
         let stats = answer.stats;
         println!(
-            "recall {recall}: {} of {} rows looked at in {} clusters, {} compared exactly",
+            "recall {recall}: {} of {} rows scanned in {} clusters, {} compared exactly",
             stats.rows_scanned, stats.rows, stats.clusters_probed, stats.rows_reranked
         );
         for hit in answer.hits()? {
@@ -45,11 +45,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
 
-    // On your own data: stored vectors are asked for, and compared with an exact search.
+    // Measured on live data: stored vectors are the queries, and an exact search gives the truth.
     for recall in [0.8, 0.9, 0.95, 0.99] {
         let report = papers.measure_recall(&RecallCheck::of("embedding").recall(recall).sample(50)).await?;
         println!(
-            "asked {recall}: found {:.3} of the ten nearest, {:.0} of {} rows looked at",
+            "requested {recall}: found {:.3} of the ten nearest, {:.0} of {} rows scanned",
             report.recall, report.rows_scanned, report.rows
         );
     }

@@ -1,4 +1,4 @@
-//! A database in a bucket: S3, or any store that speaks its dialect.
+//! A database in a bucket: S3, or any compatible store.
 //!
 //! `cargo run --features aws --example s3 -- s3://bucket/prefix`
 #![expect(clippy::print_stdout, reason = "an example prints")]
@@ -9,19 +9,19 @@ use elacsym::schema::AttributeType;
 use elacsym::{Database, Document, ErrorKind, Filter, IdKind, Scan, Schema, WriteBatch};
 
 const HELP: &str = "\
-Say which bucket, as an argument or in ELACSYM_EXAMPLE_LOCATION:
+Name a bucket, as an argument or in ELACSYM_EXAMPLE_LOCATION:
 
     cargo run --features aws --example s3 -- s3://bucket/prefix
 
-The rest comes from the usual variables:
+Credentials and endpoint come from the usual variables:
 
-    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY   unless a role of the machine gives them
+    AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY   unless the machine has a role
     AWS_REGION                                 where the bucket is
     AWS_ENDPOINT                               for stores other than Amazon's, such as http://localhost:8333
     AWS_ALLOW_HTTP=true                        if the endpoint has no TLS
 
-It needs s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket. The example works in a namespace of
-its own, `elacsym-example`, and deletes it at the end.";
+The example needs s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket. It works in a namespace of its own,
+`elacsym-example`, and deletes it at the end.";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -30,17 +30,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("{HELP}");
         return Ok(());
     };
-    // Whoever opens a store first probes whether its conditional puts really hold.
+    // The first open of a store verifies that its conditional puts work.
     let db = match Database::open(&location).await {
         Ok(db) => db,
         Err(error) => {
             let hint = match error.kind() {
                 ErrorKind::Invalid => HELP,
                 ErrorKind::PermissionDenied => {
-                    "The store refuses these credentials, or lacks a permission of them."
+                    "The store refuses the credentials, or they lack a permission."
                 }
                 ErrorKind::UnsupportedStore => "This store cannot hold a database safely.",
-                _ => "The store does not answer: look at the endpoint and the network.",
+                _ => "The store does not answer: check the endpoint and the network.",
             };
             println!("{error}\n\n{hint}");
             return Ok(());
@@ -49,13 +49,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let schema = Schema::builder(IdKind::U64).attribute("title", AttributeType::String).build()?;
     let ns = db.open_or_create("elacsym-example", schema).await?;
 
-    // One put, and it is durable.
+    // One put makes the batch durable.
     let documents = ["Cold reads", "Warm reads", "Tea leaves"];
     let documents = (1u64..).zip(documents).map(|(id, title)| Document::new(id).with("title", title));
     let receipt = ns.write(WriteBatch::new().upsert_all(documents)).await?;
     println!("entry {} is on {location}", receipt.sequence);
 
-    // Segments are Parquet: any engine with access to the bucket reads them.
+    // Rows of segments are Parquet, which any engine with access to the bucket can read.
     println!("{:?}", ns.flush().await?);
     let page = ns.scan(Scan::new().filter(Filter::glob("title", "* reads"))).await?;
     for document in page.rows.documents()? {

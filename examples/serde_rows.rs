@@ -1,4 +1,4 @@
-//! Structs of your own in and out, by serde.
+//! Custom structs in and out, by serde.
 //!
 //! `cargo run --example serde_rows`
 #![expect(clippy::print_stdout, reason = "an example prints")]
@@ -11,7 +11,7 @@ use elacsym::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A whole row: fields are named as the columns. `Option` is for columns that may be null.
+/// A whole row, with fields named as the columns. `Option` is for columns that may be null.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Article {
     id: String,
@@ -22,7 +22,7 @@ struct Article {
     embedding: Vec<f32>,
 }
 
-/// Enums without data are strings.
+/// An enum without data is a string.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
@@ -30,7 +30,7 @@ enum Kind {
     Report,
 }
 
-/// A view of a row: what an answer selects.
+/// Part of a row: the columns that a query selects.
 #[derive(Debug, Deserialize)]
 struct Title {
     id: String,
@@ -39,14 +39,42 @@ struct Title {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let schema = Schema::builder(IdKind::String)
+    let articles = articles();
+    let db = Database::open("memory://").await?;
+    let ns = db.create_namespace("articles", schema()?).await?;
+    let documents = articles.iter().map(|article| Document::from_serialize(ns.schema(), article));
+    ns.write(WriteBatch::new().upsert_all(documents.collect::<elacsym::Result<Vec<_>>>()?)).await?;
+
+    // Whole rows come back as they were written.
+    let page = ns.scan(Scan::new()).await?;
+    assert_eq!(page.rows.deserialize::<Article>()?, articles);
+
+    // An answer can be read into a type with the selected columns only.
+    let query = Query::nearest("embedding", vec![0.0, 1.0]).filter(Filter::contains("tags", "search"));
+    let answer = ns.query(query.select(Select::only(["title"]))).await?;
+    for Title { id, title } in answer.rows.deserialize()? {
+        println!("{id}: {title}");
+    }
+
+    // A single document.
+    if let Some(Some(document)) = ns.get(&["warm".into()]).await?.first() {
+        println!("{:?}", document.deserialize::<Article>()?);
+    }
+    Ok(())
+}
+
+fn schema() -> elacsym::Result<Schema> {
+    Schema::builder(IdKind::String)
         .attribute("title", AttributeType::String)
         .attribute("kind", AttributeType::String)
         .attribute("published", AttributeType::Datetime)
         .attribute("tags", AttributeType::StringArray)
         .vector("embedding", VectorType::F32, 2, Metric::Cosine)
-        .build()?;
-    let articles = [
+        .build()
+}
+
+fn articles() -> [Article; 2] {
+    [
         Article {
             id: "cold".into(),
             title: "Cold reads".into(),
@@ -63,27 +91,5 @@ async fn main() -> Result<(), Box<dyn Error>> {
             tags: vec!["cache".into()],
             embedding: vec![1.0, 0.0],
         },
-    ];
-
-    let db = Database::open("memory://").await?;
-    let ns = db.create_namespace("articles", schema).await?;
-    let documents = articles.iter().map(|article| Document::from_serialize(ns.schema(), article));
-    ns.write(WriteBatch::new().upsert_all(documents.collect::<elacsym::Result<Vec<_>>>()?)).await?;
-
-    // Whole rows come back as they went in.
-    let page = ns.scan(Scan::new()).await?;
-    assert_eq!(page.rows.deserialize::<Article>()?, articles);
-
-    // Answers may be of a type that has only what they select.
-    let query = Query::nearest("embedding", vec![0.0, 1.0]).filter(Filter::contains("tags", "search"));
-    let answer = ns.query(query.select(Select::only(["title"]))).await?;
-    for Title { id, title } in answer.rows.deserialize()? {
-        println!("{id}: {title}");
-    }
-
-    // One document by itself.
-    if let Some(Some(document)) = ns.get(&["warm".into()]).await?.first() {
-        println!("{:?}", document.deserialize::<Article>()?);
-    }
-    Ok(())
+    ]
 }

@@ -1,13 +1,14 @@
-//! Measures nearest-neighbour queries through the public API, with everything cached and on one thread: recall
-//! against exact ground truth, time a query, and beside it a plain exact scan of the same vectors in memory, in
-//! the same run. Then recall alone: after ten flushes with updates and deletes, after compaction, after
-//! reopening, and under filters.
+//! **Measures** nearest-neighbour queries through the public API, with everything cached and on one thread: recall against
+//! exact ground truth and time per query, beside a plain exact scan of the same vectors in memory, in the same run. Then
+//! recall alone: after ten flushes with updates and deletes, after a compaction, after reopening, and with filters.
+//!
+//! **Leaves out** reading from a store, several threads, and fetching documents.
 //!
 //! `cargo bench --bench vector`, on a seeded clustered set, or
-//! `ELACSYM_BENCH_DATA=folder cargo bench --bench vector -- NAME…` on sets of `base.npy`, `query.npy` and
-//! `gt.npy` (f32, f32, i32; the nearest rows of each query) below that folder, with `cosine` or `l2` in its
-//! `manifest.json`. With `ELACSYM_BENCH_PYTHON=python3`, one that has faiss, its indexes are measured on the same
-//! set after that. The curve of recall and time is written to `target/recall-NAME.svg`.
+//! `ELACSYM_BENCH_DATA=folder cargo bench --bench vector -- NAME…` on sets of `base.npy`, `query.npy` and `gt.npy` (f32,
+//! f32, i32; the nearest rows of each query) below that folder, with `cosine` or `l2` in their `manifest.json`. With
+//! `ELACSYM_BENCH_PYTHON=python3`, a Python that has faiss, faiss is measured on the same set afterwards. The curve of
+//! recall and time is written to `target/recall-NAME.svg`.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(

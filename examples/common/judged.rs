@@ -1,4 +1,4 @@
-//! Collections that experts judged, and how good a ranking is by what they said.
+//! Collections with expert judgments, and the quality of a ranking by them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
@@ -9,23 +9,23 @@ use arrow::array::{Array, AsArray};
 
 use super::Collection;
 
-/// A question, its embedding, and the grade of each document that answers it.
+/// A question, its embedding, and the grades of relevant documents.
 pub(crate) struct Question {
     pub(crate) text: String,
     pub(crate) embedding: Vec<f32>,
     grades: BTreeMap<u64, f64>,
 }
 
-/// A collection with judgments: texts with their vectors, whose ids are their numbers, and questions.
+/// A collection with judgments: texts with vectors, whose ids are their positions, and questions.
 pub(crate) struct Set {
     pub(crate) name: String,
     pub(crate) documents: Vec<(String, Vec<f32>)>,
     pub(crate) questions: Vec<Question>,
 }
 
-/// The set that the repository carries, and with `ELACSYM_BENCH_DATA=folder` also the larger ones below that folder.
+/// The set in this repository, and with `ELACSYM_BENCH_DATA=folder` the larger sets below that folder.
 pub(crate) fn sets() -> Result<Vec<Set>, Box<dyn Error>> {
-    let mut sets = vec![carried()?];
+    let mut sets = vec![bundled_set()?];
     if let Some(folder) = std::env::var_os("ELACSYM_BENCH_DATA") {
         let mut folders: Vec<PathBuf> =
             fs::read_dir(folder)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>()?;
@@ -52,8 +52,8 @@ fn gain(grades: impl Iterator<Item = f64>) -> f64 {
     (2..).zip(grades.take(10)).map(|(rank, grade): (u32, f64)| grade / f64::from(rank).log2()).sum()
 }
 
-/// What the repository carries.
-fn carried() -> Result<Set, Box<dyn Error>> {
+/// The set in this repository.
+fn bundled_set() -> Result<Set, Box<dyn Error>> {
     let Collection { documents, queries } = Collection::load()?;
     let (ids, texts) = (documents.column(0).clone(), documents.column(2).clone());
     let vectors = documents.column_by_name("embedding").ok_or("no embedding")?.clone();
@@ -76,7 +76,7 @@ fn carried() -> Result<Set, Box<dyn Error>> {
     })
 }
 
-/// A set in a folder.
+/// Reads a set from a folder.
 fn read_set(folder: &Path) -> Result<Set, Box<dyn Error>> {
     let documents = super::read(&folder.join("docs.parquet"))?;
     let queries = super::read(&folder.join("queries.parquet"))?;

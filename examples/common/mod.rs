@@ -1,5 +1,5 @@
-//! The collection that examples and tests search: scientific abstracts, and claims judged against them.
-#![expect(dead_code, reason = "no example uses all of it")]
+//! The collection that examples and tests search: scientific abstracts, and claims with expert judgments.
+#![expect(dead_code, reason = "each example uses a part")]
 
 pub(crate) mod judged;
 
@@ -24,7 +24,7 @@ pub(crate) struct Collection {
     pub(crate) queries: Vec<Query>,
 }
 
-/// A claim, and which documents speak for or against it.
+/// A claim, and the documents that support or refute it.
 pub(crate) struct Query {
     pub(crate) text: String,
     pub(crate) embedding: Vec<f32>,
@@ -33,7 +33,7 @@ pub(crate) struct Query {
 }
 
 impl Collection {
-    /// Reads the collection that is carried by the repository.
+    /// Reads the collection from the repository.
     pub(crate) fn load() -> Result<Self, Box<dyn Error>> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/scifact");
         let documents = read(&folder.join("documents.parquet"))?;
@@ -53,7 +53,7 @@ impl Collection {
     }
 }
 
-/// A file of Parquet, whole.
+/// Reads a whole Parquet file.
 pub(crate) fn read(path: &Path) -> Result<RecordBatch, Box<dyn Error>> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?;
     let schema = reader.schema().clone();
