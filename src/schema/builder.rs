@@ -51,6 +51,7 @@ impl SchemaBuilder {
     /// codes larger and leave fewer exact vectors to read. Default 5.
     #[must_use]
     pub fn code_bits(mut self, column: &str, bits: u8) -> Self {
+        // Of a name that is declared twice this is the first; `build` refuses the schema in any case.
         let declared = self.columns.iter_mut().find(|c| c.name == column).map(|c| &mut c.kind);
         match declared {
             Some(ColumnKind::Vector(vector)) => vector.code_bits = bits,
@@ -66,6 +67,7 @@ impl SchemaBuilder {
     #[must_use]
     pub fn text(self, name: impl Into<String>, options: TextOptions) -> Self {
         let name = name.into();
+        // An index by value would store every text a second time, and nobody compares long texts for equality.
         self.attribute(name.clone(), AttributeType::String).full_text(&name, options).filterable(&name, false)
     }
 
@@ -130,6 +132,7 @@ impl SchemaBuilder {
         if let Some(mistake) = self.mistake {
             return Err(Error::invalid(mistake));
         }
+        // Columns first, so that an error names one; the totals of all columns last.
         let mut seen = HashSet::new();
         for column in &self.columns {
             check_name(&column.name)?;
@@ -159,6 +162,7 @@ fn check_vector(name: &str, vector: VectorColumn) -> Result<()> {
         let why = format!("bad dimension: 1 to {DIMENSION_MAX} are allowed");
         return Err(Error::invalid(format!("{why}. column=`{name}` dimension=`{dimension}`")));
     }
+    // From 9 bits on, a code would be larger than an i8 vector.
     if !(1..=8).contains(&code_bits) {
         let why = "bad number of code bits: 1 to 8 are allowed";
         return Err(Error::invalid(format!("{why}. column=`{name}` bits=`{code_bits}`")));
@@ -181,6 +185,7 @@ fn check_text(column: &Column) -> Result<()> {
 fn check_trigrams(column: &Column) -> Result<()> {
     let why = match column.kind {
         _ if !column.trigrams => return Ok(()),
+        // Trigrams lead to keys of the attribute index: without that index there is nothing to lead to.
         ColumnKind::Attribute(AttributeType::String | AttributeType::StringArray) if column.filterable => {
             return Ok(());
         }
@@ -194,6 +199,8 @@ fn check_trigrams(column: &Column) -> Result<()> {
     Err(Error::invalid(format!("bad trigrams: {why}. column=`{}`", column.name)))
 }
 
+// Names become Arrow fields, Parquet columns and JSON keys, which take any text: what is refused would mislead a reader
+// or collide with a name of the crate.
 fn check_name(name: &str) -> Result<()> {
     let why = if name.is_empty() {
         "it is empty"

@@ -35,6 +35,7 @@ impl Ids {
                 .map(Self::Uuid),
             IdKind::String => any.downcast_ref().cloned().map(Self::String),
         };
+        // Checked here once, since the loops below read values without looking at validity.
         if array.null_count() > 0 {
             return Err(Error::invalid("an id is null"));
         }
@@ -53,6 +54,7 @@ impl Ids {
 
     /// The rows in ascending order of their ids. Equal ids, of which a batch has none, may come in any order.
     pub(crate) fn sorted_rows(&self) -> Vec<usize> {
+        // Row numbers are sorted, not ids: strings would be moved or copied otherwise.
         let mut order: Vec<usize> = (0..self.len()).collect();
         match self {
             Self::U64(a) => order.sort_unstable_by_key(|row| a.value(*row)),
@@ -95,6 +97,7 @@ impl Ids {
     pub(crate) fn is_ascending(&self) -> bool {
         match self {
             Self::U64(a) => a.values().is_sorted_by(|x, y| x < y),
+            // The arrays of bytes have no slice of values to compare.
             Self::Uuid(a) => (1..a.len()).all(|row| a.value(row - 1) < a.value(row)),
             Self::String(a) => (1..a.len()).all(|row| a.value(row - 1) < a.value(row)),
         }
@@ -106,6 +109,7 @@ impl Ids {
 
     /// Binary search in an ascending column: the row of `id`, or the row to insert it at.
     pub(crate) fn search(&self, id: &DocumentId) -> Result<usize, usize> {
+        // By hand, since Arrow arrays are not slices of ids; the result is that of `slice::binary_search`.
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = low + (high - low) / 2;
@@ -152,6 +156,7 @@ impl Ids {
     pub(crate) fn rows_between(&self, min: &DocumentId, max: &DocumentId) -> Range<usize> {
         let start = self.search(min).unwrap_or_else(|insertion| insertion);
         let end = self.search(max).map_or_else(|insertion| insertion, |row| row + 1);
+        // With `min` above `max` the end lies before the start.
         start..end.max(start)
     }
 
@@ -186,6 +191,7 @@ impl Ids {
                     ids.map(|id| if let DocumentId::U64(x) = id { Ok(*x) } else { Err(wrong_kind(id)) });
                 Arc::new(UInt64Array::from(values.collect::<Result<Vec<_>>>()?))
             }
+            // Arrow's `try_from_iter` refuses an empty list, from which it cannot tell the width.
             IdKind::Uuid => {
                 let mut builder = FixedSizeBinaryBuilder::new(16);
                 for id in ids {

@@ -46,6 +46,8 @@ pub const VECTOR_COLUMNS_MAX: usize = 8;
 /// assert_eq!(schema.columns().len(), 3);
 /// # Ok::<(), elacsym::Error>(())
 /// ```
+// A schema is stored in `OPEN` and in every manifest. Decoding passes through the builder, so that no code behind it has
+// to ask whether a schema makes sense.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "builder::StoredSchema", into = "builder::StoredSchema")]
 pub struct Schema {
@@ -66,6 +68,8 @@ pub struct Column {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextOptions>,
     /// Whether an attribute is indexed for filters. Without an index, filters read the values. Default true.
+    // Options at their default are not written: a schema without them stays short, and its stored form does not change
+    // when an option is added.
     #[serde(default = "filterable_default", skip_serializing_if = "is_filterable")]
     pub filterable: bool,
     /// Whether the index of an attribute has trigrams, for patterns and fuzzy filters. Default false.
@@ -168,6 +172,7 @@ impl AttributeType {
             Self::Bool => Some(Self::BoolArray),
             Self::Uuid => Some(Self::UuidArray),
             Self::Datetime => Some(Self::DatetimeArray),
+            // No arrays of arrays, and none of bytes: an index has no keys for either.
             _ => None,
         }
     }
@@ -201,6 +206,7 @@ impl fmt::Display for AttributeType {
             Self::Bool => "bool",
             Self::Uuid => "uuid",
             Self::Datetime => "datetime",
+            // The arrays were printed above: bytes are left.
             _ => "bytes",
         })
     }

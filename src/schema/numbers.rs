@@ -5,6 +5,7 @@ use crate::types::Value;
 /// The float equal to an integer, or `None` if there is none: from 2^53 on, not every integer is a float.
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "checked by the way back")]
 pub(super) fn exact_float(x: i128) -> Option<f64> {
+    // By the way back, not by a bound of 2^53: larger numbers with zeros at the end are floats as well.
     let float = x as f64;
     (float as i128 == x).then_some(float)
 }

@@ -32,6 +32,8 @@ const NGRAM_MAX: usize = 16;
 #[expect(clippy::struct_excessive_bools, reason = "independent options")]
 pub struct TextOptions {
     /// How text is split into tokens. Default [`Tokenizer::Words`].
+    // Unknown options are refused on reading (`deny_unknown_fields`): an older version that ignored one would tokenize
+    // queries differently from the documents.
     #[serde(default)]
     pub tokenizer: Tokenizer,
     /// The language, for stemming and stop words. Default: none.
@@ -189,6 +191,7 @@ impl TextOptions {
     /// Sets the language and turns on stemming.
     #[must_use]
     pub fn with_language(self, language: Language) -> Self {
+        // A language without stemming would change nothing but stop words, which are off by default.
         Self { language: Some(language), stemming: true, ..self }
     }
 
@@ -249,6 +252,7 @@ impl TextOptions {
 
     /// Whether both tokenize text alike. k1 and b act on scores only.
     pub(crate) fn tokenizes_like(&self, other: &Self) -> bool {
+        // Struct update compares every other field, those added later included.
         *self == Self { k1: self.k1, b: self.b, ..other.clone() }
     }
 
@@ -273,6 +277,7 @@ impl TextOptions {
         if !(1..=TOKEN_LENGTH_MAX).contains(&self.max_token_length) {
             return bad(format!("max_token_length must be 1 to {TOKEN_LENGTH_MAX} bytes"));
         }
+        // NaN fails both range checks. BM25 is defined for any k1 from 0 on; a thousand is as good as no saturation.
         if !(self.k1.is_finite() && (0.0..=1_000.0).contains(&self.k1)) {
             return bad("k1 must be from 0 to 1,000".to_owned());
         }

@@ -28,6 +28,7 @@ impl Schema {
         let ids = Ids::new(self.id(), ids)?;
         let mut documents: Vec<_> = (0..ids.len()).map(|row| Document::new(ids.get(row))).collect();
         for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            // Read above: it is the identity of a document, not a value in it.
             if field.name() == ID_COLUMN {
                 continue;
             }
@@ -37,6 +38,7 @@ impl Schema {
             // Column by column, so that the type is decided once and not for every row.
             let cells = ColumnValues::new(column, array)?;
             for (row, document) in documents.iter_mut().enumerate() {
+                // A document without a value and one with a null are the same; the shorter form is returned.
                 if !cells.is_null(row) {
                     document.set(&column.name, cells.get(row));
                 }
@@ -54,6 +56,7 @@ struct ColumnValues {
 }
 
 #[derive(Clone, Debug)]
+// Lists keep their offsets beside a typed array of elements, so that reading an element needs no downcast.
 enum TypedArray {
     String(StringArray),
     Int(Int64Array),

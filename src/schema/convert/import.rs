@@ -53,6 +53,7 @@ impl Schema {
                 return Err(Error::invalid(format!("unknown column. column=`{name}`")));
             }
         }
+        // The layout of the schema decides the order: a batch is matched by name.
         let find_array = |name: &str| layout.index_of(name).ok().and_then(|index| arrays.get(index));
         let ids = find_array(ID_COLUMN).ok_or_else(|| Error::invalid("the batch has no id column"))?;
         // The ids first: the errors of all other columns name them.
@@ -61,6 +62,7 @@ impl Schema {
         let mut row_sizes = vec![0; rows];
         let mut columns = vec![ids];
         for column in self.columns() {
+            // Column by column, with the sizes of rows added up on the way: a document's limit concerns all of them.
             let imported = import_column(column, find_array(&column.name), rows, &mut row_sizes);
             columns.push(imported.map_err(|error| error.with_id(&column.name, &id_reader))?);
         }

@@ -12,6 +12,7 @@ use crate::schema::{ColumnKind, VectorColumn};
 
 /// Whether a vector column of `rows` rows, null or not, stays below the limit of a column.
 pub(super) fn fits_column(shape: VectorColumn, rows: usize) -> bool {
+    // At most 64 KiB by the limit on dimensions: only the product with the rows can overflow.
     let row = shape.dimension * shape.element.size();
     row.checked_mul(rows).is_some_and(|bytes| bytes <= COLUMN_BYTES_MAX)
 }

@@ -24,6 +24,8 @@ pub(super) fn import_scalars(kind: AttributeType, array: &ArrayRef) -> Result<Ar
     if *array.data_type() == DataType::Null {
         return Ok(new_null_array(&kind.arrow_type(), array.len()));
     }
+    // Nulls of an untyped column have no values to look at, so they come first; then dictionaries, since every type may
+    // be inside one.
     let array = &unpack_dictionary(array)?;
     let converted = match kind {
         AttributeType::String => convert_bytes(array, &DataType::Utf8),
@@ -163,6 +165,7 @@ fn convert_float(array: &ArrayRef) -> Converted {
 }
 
 fn convert_uuid(array: &ArrayRef) -> Converted {
+    // Sixteen bytes are taken for a UUID whatever wrote them: Arrow's UUID extension is metadata, which many writers omit.
     if *array.data_type() == DataType::FixedSizeBinary(16) {
         return Ok(Some(array.clone()));
     }
@@ -202,6 +205,7 @@ fn convert_datetime(array: &ArrayRef) -> Converted {
         DataType::Date32 => {
             convert_values(array.as_primitive::<Date32Type>(), why, |x| Some(i64::from(x) * 86_400_000))?
         }
+        // Date64 is milliseconds already. Arrow asks for whole days, but not every writer keeps to it.
         DataType::Date64 => convert_values(array.as_primitive::<Date64Type>(), why, Some)?,
         kind if kind.is_string() => {
             let Some(texts) = convert_bytes(array, &DataType::Utf8)? else { return Ok(None) };

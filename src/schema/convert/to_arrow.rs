@@ -95,6 +95,7 @@ fn column_too_large(column: &str) -> Error {
 
 /// Returns `None` if a value is of another type, which is a bug: `Schema::check` has converted all values.
 fn encode_attribute(kind: AttributeType, cells: &[OptionalValue<'_>]) -> Result<Option<ArrayRef>> {
+    // A list is its elements, flat, and an offset for each row: the elements go through the code for scalars.
     let Some(element) = kind.element() else { return encode_scalars(kind, cells) };
     if cells.iter().flatten().any(|value| !matches!(value, Value::Array(_))) {
         return Ok(None);
@@ -121,6 +122,7 @@ fn array_elements(value: &Value) -> &[Value] {
 }
 
 /// Collects the values that match `$pattern` into an array, or returns `None` if another type occurs.
+// A macro, since the arrays share no trait that could be collected into.
 macro_rules! collect_array {
     ($cells:expr, $array:ty, $pattern:pat => $value:expr) => {
         $cells
@@ -189,6 +191,7 @@ fn flatten_components<T: ArrowPrimitiveType>(
     for cell in cells {
         match cell {
             None => values.resize(values.len() + shape.dimension, T::Native::default()),
+            // Whole rows are copied. The dimension is checked again, since one wrong row would shift all behind it.
             Some(Value::Vector(vector)) if vector.dimension() == shape.dimension => {
                 values.extend_from_slice(components(vector)?);
             }

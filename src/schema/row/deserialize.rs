@@ -89,6 +89,7 @@ impl<'de, I: Iterator<Item = (&'de str, Cell<'de>)>> Deserializer<'de> for RowDe
         visitor.visit_map(self)
     }
 
+    // A row that exists is `Some` of a row: a caller may read hits into `Option<T>`.
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
         visitor.visit_some(self)
     }
@@ -111,6 +112,7 @@ impl<'de, I: Iterator<Item = (&'de str, Cell<'de>)>> MapAccess<'de> for RowDeser
     type Error = RowError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, RowError> {
+        // The cell is kept for `next_value_seed`: serde reads a key and its value in two calls.
         self.next = self.cells.find(|(_, cell)| !matches!(cell, Cell::Value(Value::Null)));
         let Some((name, _)) = self.next else { return Ok(None) };
         seed.deserialize(BorrowedStrDeserializer::new(name)).map(Some)
@@ -144,6 +146,7 @@ fn visit_elements<'de, V: Visitor<'de>>(
 fn visit_vector<'de, V: Visitor<'de>>(vector: &'de Vector, visitor: V) -> Result<V::Value, RowError> {
     match vector {
         Vector::F32(v) => visit_elements(v.iter().map(|x| Cell::F32(*x)), visitor),
+        // serde has no half floats: an f32 holds each of them exactly.
         Vector::F16(v) => visit_elements(v.iter().map(|x| Cell::F32(x.to_f32())), visitor),
         Vector::I8(v) => visit_elements(v.iter().map(|x| Cell::I8(*x)), visitor),
     }
@@ -154,9 +157,11 @@ impl<'de> Cell<'de> {
         match self {
             Self::Id(DocumentId::U64(id)) => visitor.visit_u64(*id),
             Self::Id(DocumentId::String(text)) => visitor.visit_borrowed_str(text),
+            // Formatted into a buffer on the stack: no allocation for a type that parses it at once.
             Self::Id(DocumentId::Uuid(id)) | Self::Value(Value::Uuid(id)) => {
                 visitor.visit_str(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
             }
+            // Only for types that are not options, such as `serde_json::Value`.
             Self::Value(Value::Null) => visitor.visit_unit(),
             Self::Value(Value::String(text)) => visitor.visit_borrowed_str(text),
             Self::Value(Value::Int(x) | Value::Datetime(x)) => visitor.visit_i64(*x),

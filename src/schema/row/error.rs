@@ -35,6 +35,8 @@ impl RowError {
     }
 }
 
+// The public `Error` stays free of serde's traits: their `custom` would let anyone make an error of this crate from any
+// text, without a kind.
 impl From<RowError> for Error {
     fn from(error: RowError) -> Self {
         Self::new(error.kind, error.message)

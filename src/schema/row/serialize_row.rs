@@ -134,6 +134,7 @@ impl<'a> Serializer for RowSerializer<'a> {
 struct RowFields<'a> {
     schema: &'a Schema,
     id: Option<DocumentId>,
+    // Ordered by name, so that the error of a row with several faults is always the same.
     values: BTreeMap<String, Value>,
     /// The key of a map whose value comes next.
     key: Option<String>,
@@ -202,6 +203,8 @@ impl SerializeStruct for RowFields<'_> {
     }
 }
 
+// Maps come from `HashMap`, `serde_json::Value` and `#[serde(flatten)]`: keys are only known at run time, unlike those of
+// structs above.
 impl SerializeMap for RowFields<'_> {
     type Ok = Document;
     type Error = RowError;
@@ -217,6 +220,7 @@ impl SerializeMap for RowFields<'_> {
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), RowError> {
+        // serde calls key and value in turn, but a hand-written `Serialize` may not.
         let key = self.key.take().ok_or_else(|| RowError::invalid("a map has a value without a key"))?;
         self.add_field(&key, value)
     }

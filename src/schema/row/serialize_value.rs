@@ -114,6 +114,7 @@ impl ValueSerializer {
             ValueTarget::Scalar(kind) => {
                 return Err(RowError::invalid(type_mismatch(kind, "a sequence")));
             }
+            // Inside a vector or bytes, or as the name of a field.
             _ => return Err(RowError::invalid("a sequence inside a sequence of numbers")),
         };
         Ok(SequenceSerializer { target: self.target, element, collected })
@@ -151,6 +152,7 @@ impl Serializer for ValueSerializer {
         self.target.convert(if self.is_half { f16::from_bits(value).to_f32().into() } else { value.into() })
     }
 
+    // Wider integers are accepted if their value fits: some types serialize small numbers that way.
     fn serialize_i128(self, value: i128) -> Result<Value, RowError> {
         let narrow = i64::try_from(value).map(Value::Int).or_else(|_| u64::try_from(value).map(Value::Uint));
         self.target.convert(narrow.map_err(|_| RowError::invalid("a number does not fit 64 bits"))?)
@@ -161,6 +163,7 @@ impl Serializer for ValueSerializer {
         self.target.convert(narrow.map_err(|_| RowError::invalid("a number does not fit 64 bits"))?)
     }
 
+    // A character is a string of one: columns have no type for it.
     fn serialize_char(self, value: char) -> Result<Value, RowError> {
         self.serialize_str(value.encode_utf8(&mut [0; 4]))
     }
@@ -177,6 +180,7 @@ impl Serializer for ValueSerializer {
         self.target.convert(Value::Bytes(Bytes::copy_from_slice(value)))
     }
 
+    // Null for every column: `None` and `()` do not say which type is missing, and every column may be null.
     fn serialize_none(self) -> Result<Value, RowError> {
         Ok(Value::Null)
     }
@@ -198,6 +202,7 @@ impl Serializer for ValueSerializer {
         value.serialize(Self { is_half, ..self.descend()? })
     }
 
+    // An enum without data is its name, as in JSON.
     fn serialize_unit_variant(
         self,
         _: &'static str,
