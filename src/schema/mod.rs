@@ -7,12 +7,12 @@ mod builder;
 mod check;
 mod convert;
 mod datetime;
-mod differ;
+mod difference;
 mod ids;
-mod measure;
 mod numbers;
 mod row;
 mod text;
+mod vectors;
 
 pub use builder::SchemaBuilder;
 pub(crate) use check::{coerce_value, coerce_vector, type_mismatch};

@@ -13,8 +13,8 @@ use super::import_error::ImportError;
 use super::layout::{fits_column, item_field, null_column, to_shared, vector_array};
 use super::scalar::{cast_exact, import_scalars};
 use crate::schema::check::{NOT_WHOLE, wrong_dimension};
-use crate::schema::measure::{check_f16, check_f32, check_i8, to_f16};
 use crate::schema::numbers::exact_i8;
+use crate::schema::vectors::{check_f16, check_f32, check_i8, to_f16};
 use crate::schema::{AttributeType, ColumnKind, VectorColumn, type_mismatch};
 use crate::types::{Metric, VectorType};
 
