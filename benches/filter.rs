@@ -38,12 +38,12 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 const DOCUMENTS: u64 = 1_000_000;
 const BATCH: u64 = 50_000;
-/// Different paths.
+/// Distinct paths.
 const PATHS: u64 = 100_000;
 const ROUNDS: usize = 15;
 
-/// `n` hardly repeats, `percent` has 100 values, `path` 100,000, `kind` ten of which one has half of the rows.
-fn rows(draw: &mut Draw, first: u64) -> Outcome<RecordBatch> {
+/// `n` hardly repeats, `percent` has 100 values, `path` 100,000, `kind` ten, of which one has half of the rows.
+fn generate_rows(draw: &mut Draw, first: u64) -> Outcome<RecordBatch> {
     let of = |f: &mut dyn FnMut() -> u64| (0..BATCH).map(|_| f()).collect::<Vec<_>>();
     let n: UInt64Array = of(&mut || draw.below(DOCUMENTS)).into();
     let percent: Int64Array = of(&mut || draw.below(100)).into_iter().map(u64::cast_signed).collect();
@@ -75,7 +75,7 @@ async fn collection() -> Outcome<(Snapshot, RecordBatch)> {
     let docs = db.create_namespace("docs", schema).await?;
     let (mut draw, mut batches) = (Draw(7), Vec::new());
     for first in (0..DOCUMENTS).step_by(usize::try_from(BATCH)?) {
-        let batch = rows(&mut draw, first)?;
+        let batch = generate_rows(&mut draw, first)?;
         docs.write(WriteBatch::new().upsert_batch(batch.clone())).await?;
         batches.push(batch);
     }
@@ -85,7 +85,7 @@ async fn collection() -> Outcome<(Snapshot, RecordBatch)> {
     Ok((docs.snapshot(Consistency::Eventual).await?, whole))
 }
 
-/// What Arrow does for a filter.
+/// The baseline: what Arrow does for a filter.
 type Reference = Box<dyn Fn(&RecordBatch) -> Outcome<BooleanArray>>;
 
 fn column<'a>(rows: &'a RecordBatch, name: &str) -> Outcome<&'a ArrayRef> {
@@ -202,7 +202,7 @@ async fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// Texts that do not repeat: three words of 20,000, which are letters at random, and a number.
+/// Distinct texts: three of 20,000 words of random letters, and a number.
 fn titles() -> Outcome<RecordBatch> {
     let mut draw = Draw(5);
     let mut word = || {
@@ -217,7 +217,7 @@ fn titles() -> Outcome<RecordBatch> {
     };
     let words: Vec<String> = (0..20_000).map(|_| word()).collect();
     let mut title = |id: u64| {
-        // The less common a word is, the farther back it stands.
+        // The rarer a word, the higher its number.
         let mut word = || {
             let end = draw.below(20_000) + 1;
             words[usize::try_from(draw.below(end)).unwrap_or(0)].as_str()
@@ -229,7 +229,7 @@ fn titles() -> Outcome<RecordBatch> {
     Ok(RecordBatch::try_from_iter([("id", Arc::new(ids) as ArrayRef), ("title", Arc::new(titles))])?)
 }
 
-/// What trigrams cost and save: a column of 1,000,000 different texts with them and without.
+/// What trigrams cost and save, on a column of 1,000,000 distinct texts with and without them.
 async fn trigrams() -> Outcome<()> {
     let rows = titles()?;
     let mut stores = Vec::new();

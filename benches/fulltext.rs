@@ -89,7 +89,7 @@ fn texts() -> Vec<String> {
     (0..DOCUMENTS).map(text).collect()
 }
 
-fn raw(texts: &[&str], analyzer: TextAnalyzer) -> Outcome<(Searcher, Field)> {
+fn build_tantivy(texts: &[&str], analyzer: TextAnalyzer) -> Outcome<(Searcher, Field)> {
     let mut schema = tantivy::schema::Schema::builder();
     let option = IndexRecordOption::WithFreqsAndPositions;
     let indexing = TextFieldIndexing::default().set_tokenizer("bench").set_index_option(option);
@@ -107,7 +107,7 @@ fn raw(texts: &[&str], analyzer: TextAnalyzer) -> Outcome<(Searcher, Field)> {
     Ok((writer.finalize()?.reader()?.searcher(), field))
 }
 
-async fn ours(texts: &[&str], options: TextOptions) -> Outcome<(Namespace, f64)> {
+async fn build_elacsym(texts: &[&str], options: TextOptions) -> Outcome<(Namespace, f64)> {
     let schema = Schema::builder(IdKind::U64).text("text", options).build()?;
     let mut settings = Settings::default();
     settings.cache_bytes = 1 << 30;
@@ -126,7 +126,7 @@ async fn ours(texts: &[&str], options: TextOptions) -> Outcome<(Namespace, f64)>
     Ok((docs, start.elapsed().as_secs_f64()))
 }
 
-/// One question, asked of both.
+/// A query in the terms of both.
 struct Question {
     ours: TextQuery,
     theirs: Theirs,
@@ -134,12 +134,12 @@ struct Question {
 
 enum Theirs {
     Query(Box<dyn tantivy::query::Query>),
-    /// All words that begin so.
+    /// All words with this prefix.
     Prefix(String),
 }
 
 impl Theirs {
-    fn ask(&self, searcher: &Searcher, field: Field) -> Outcome<usize> {
+    fn search(&self, searcher: &Searcher, field: Field) -> Outcome<usize> {
         let top = TopDocs::with_limit(LIMIT).order_by_score();
         Ok(match self {
             Self::Query(query) => searcher.search(query, &top)?,
@@ -150,7 +150,7 @@ impl Theirs {
                 let mut words = index.terms().range().ge(stem).lt(end).into_stream()?;
                 let mut terms = Vec::new();
                 while words.advance() {
-                    terms.push(one(field, std::str::from_utf8(words.key())?));
+                    terms.push(term_query(field, std::str::from_utf8(words.key())?));
                 }
                 searcher.search(&BooleanQuery::union(terms), &top)?
             }
@@ -159,23 +159,23 @@ impl Theirs {
     }
 }
 
-fn one(field: Field, word: &str) -> Box<dyn tantivy::query::Query> {
+fn term_query(field: Field, word: &str) -> Box<dyn tantivy::query::Query> {
     Box::new(TermQuery::new(Term::from_field_text(field, word), IndexRecordOption::WithFreqs))
 }
 
 fn questions(kind: &str, field: Field) -> Outcome<Vec<Question>> {
     let mut draw = Draw(11);
     let term = |word: &str| Term::from_field_text(field, word);
-    let one = |word: &String| one(field, word);
+    let term_of = |word: &String| term_query(field, word);
     let question = |_| {
-        // Frequent words together, so that some documents have them all; single ones of every frequency.
+        // Combinations take frequent words, so that some documents match all; single words have any frequency.
         let (least, most) = match kind {
             "rare word" => (0.99, 1.0),
             "one word" | "prefix" | "prefix, unranked" => (0.1, 1.0),
             _ => (0.1, 0.45),
         };
-        let mut pick = || word((VOCABULARY as f64).powf(least + (most - least) * draw.unit()) as usize);
-        let words = [pick(), pick(), pick()];
+        let mut draw_text = || word((VOCABULARY as f64).powf(least + (most - least) * draw.unit()) as usize);
+        let words = [draw_text(), draw_text(), draw_text()];
         let text = words.join(" ");
         let ours = match kind {
             "rare word" | "one word" => TextQuery::any("text", words[0].as_str()),
@@ -185,10 +185,10 @@ fn questions(kind: &str, field: Field) -> Outcome<Vec<Question>> {
             _ => TextMatch::any(&words[0][..4]).column("text", 1.0).prefix().into(),
         };
         let theirs = Theirs::Query(match kind {
-            "rare word" | "one word" => one(&words[0]),
-            "any of three" => Box::new(BooleanQuery::union(words.iter().map(one).collect())),
-            "all of three" => Box::new(BooleanQuery::intersection(words.iter().map(one).collect())),
-            "phrase of two" if words[0] == words[1] => one(&words[0]),
+            "rare word" | "one word" => term_of(&words[0]),
+            "any of three" => Box::new(BooleanQuery::union(words.iter().map(term_of).collect())),
+            "all of three" => Box::new(BooleanQuery::intersection(words.iter().map(term_of).collect())),
+            "phrase of two" if words[0] == words[1] => term_of(&words[0]),
             "phrase of two" => Box::new(PhraseQuery::new(words[..2].iter().map(|w| term(w)).collect())),
             "prefix, unranked" => {
                 Box::new(RegexQuery::from_pattern(&format!("{}.*", &words[0][..4]), field)?)
@@ -207,11 +207,11 @@ async fn latency() -> Outcome<()> {
     println!("{DOCUMENTS} documents, {:.1} MB of text", bytes as f64 / 1e6);
     let start = Instant::now();
     let (searcher, field) =
-        raw(&texts, TextAnalyzer::builder(SimpleTokenizer::default()).filter(LowerCaser).build())?;
+        build_tantivy(&texts, TextAnalyzer::builder(SimpleTokenizer::default()).filter(LowerCaser).build())?;
     let theirs = start.elapsed().as_secs_f64();
-    let (docs, ours) = ours(&texts, TextOptions::default()).await?;
+    let (docs, ours) = build_elacsym(&texts, TextOptions::default()).await?;
     println!("build: tantivy {theirs:.2} s; elacsym {ours:.2} s, flush and compaction with the documents");
-    println!("\n| µs a query | elacsym | tantivy | times |\n|---|---|---|---|");
+    println!("\n| µs per query | elacsym | tantivy | times |\n|---|---|---|---|");
     let snapshot = docs.snapshot(Consistency::Eventual).await?;
     let only = std::env::args().skip(1).find(|name| !name.starts_with('-'));
     let kinds = ["rare word", "one word", "any of three", "all of three", "phrase of two", "prefix"];
@@ -222,12 +222,12 @@ async fn latency() -> Outcome<()> {
         for _ in 0..ROUNDS {
             let start = Instant::now();
             for question in &questions {
-                black_box(ask(&snapshot, &question.ours, LIMIT).await?);
+                black_box(search_ids(&snapshot, &question.ours, LIMIT).await?);
             }
             best = best.min(start.elapsed().as_secs_f64());
             let start = Instant::now();
             for question in &questions {
-                black_box(question.theirs.ask(&searcher, field)?);
+                black_box(question.theirs.search(&searcher, field)?);
             }
             raw = raw.min(start.elapsed().as_secs_f64());
         }
@@ -238,7 +238,7 @@ async fn latency() -> Outcome<()> {
 }
 
 /// The ids of the best documents.
-async fn ask(snapshot: &Snapshot, query: &TextQuery, limit: usize) -> Outcome<Vec<u64>> {
+async fn search_ids(snapshot: &Snapshot, query: &TextQuery, limit: usize) -> Outcome<Vec<u64>> {
     let query = Query::text(query.clone()).limit(limit).select(Select::only([""; 0]));
     let answer = snapshot.query(query).await?;
     Ok(answer.rows.batch().column(0).as_primitive::<UInt64Type>().values().to_vec())
@@ -261,12 +261,12 @@ async fn ndcg(set: &Set) -> Outcome<(f64, f64)> {
     let texts: Vec<&str> = set.documents.iter().map(|(text, _)| text.as_str()).collect();
     let analyzer = TextAnalyzer::builder(SimpleTokenizer::default()).filter(LowerCaser);
     let mut analyzer = analyzer.filter(Stemmer::new(tantivy::tokenizer::Language::English)).build();
-    let (searcher, field) = raw(&texts, analyzer.clone())?;
-    let (docs, _) = ours(&texts, TextOptions::default().with_language(Language::English)).await?;
+    let (searcher, field) = build_tantivy(&texts, analyzer.clone())?;
+    let (docs, _) = build_elacsym(&texts, TextOptions::default().with_language(Language::English)).await?;
     let snapshot = docs.snapshot(Consistency::Eventual).await?;
     let (mut sum, mut theirs) = (0.0, 0.0);
     for question in &set.questions {
-        let found = ask(&snapshot, &TextQuery::any("text", question.text.as_str()), LIMIT).await?;
+        let found = search_ids(&snapshot, &TextQuery::any("text", question.text.as_str()), LIMIT).await?;
         sum += question.ndcg(found.into_iter());
         let mut terms = Vec::new();
         analyzer.token_stream(&question.text).process(&mut |token| {

@@ -76,7 +76,7 @@ async fn main() -> Result<()> {
                     let start = Instant::now();
                     for legs in asked.iter().filter_map(|all| all.get(..legs)) {
                         for leg in legs {
-                            // As deep as a leg of the fused query goes.
+                            // The depth of a leg in the fused query.
                             snapshot.query(with(leg.clone().into()).limit(100)).await?;
                         }
                     }

@@ -29,7 +29,7 @@ use elacsym::{Database, Document, IdKind, Metric, Result, Schema, Settings, Vect
 use futures::future::try_join_all;
 
 const DIMENSION: usize = 768;
-/// Rows, and writers that share them.
+/// Rows per batch, writers, and rows in all.
 const CASES: [(usize, usize, usize); 6] = [
     (1, 1, 200),
     (1, 16, 1_600),
@@ -59,7 +59,7 @@ fn rows(first: usize, count: usize) -> Result<RecordBatch> {
     schema()?.to_batch(&(first..first + count).map(&mut document).collect::<Vec<_>>())
 }
 
-/// Writes all rows in batches, by some writers of one process. Returns the time, the puts and their bytes.
+/// Writes all batches with some writers of one process. Returns the time, the number of puts and their bytes.
 async fn ingest(
     store: Arc<dyn StorageBackend>,
     batches: &[RecordBatch],
@@ -87,7 +87,7 @@ async fn ingest(
 }
 
 /// The same bytes in as many puts, one after another, like those of the log.
-async fn bare(store: Arc<dyn StorageBackend>, puts: usize, bytes: u64) -> Result<Duration> {
+async fn put_bare(store: Arc<dyn StorageBackend>, puts: usize, bytes: u64) -> Result<Duration> {
     let size = usize::try_from(bytes).unwrap_or(usize::MAX) / puts.max(1);
     let object = Bytes::from((0..=250u8).cycle().take(size).collect::<Vec<_>>());
     let start = Instant::now();
@@ -117,10 +117,10 @@ async fn main() -> Result<()> {
                     Ok(Arc::new(MemoryBackend::new()))
                 };
                 let (time, puts, bytes) = ingest(store(&folders.0)?, &batches, writers).await?;
-                let bare = bare(store(&folders.1)?, puts, bytes).await?;
+                let bare = put_bare(store(&folders.1)?, puts, bytes).await?;
                 runs.push((time.as_secs_f64(), bare.as_secs_f64(), bytes));
             }
-            // By the ratio, the best first.
+            // By the ratio, best first.
             runs.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
             let (Some((time, bare, bytes)), Some(least), Some(most)) =
                 (runs.get(RUNS / 2).copied(), runs.last(), runs.first())

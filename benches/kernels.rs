@@ -23,13 +23,13 @@ mod machine;
 
 use elacsym::testing::ScanTrial;
 
-/// Sizes that stay in a level of most processors' memories.
+/// Sizes that fit a level of memory on most processors.
 const LEVELS: [(&str, usize); 3] = [("L2", 256 << 10), ("L3", 8 << 20), ("memory", 256 << 20)];
 
 fn main() {
     let clock = clock();
     println!("clock {clock:.2} GHz");
-    println!("| dimensions | level | reads GB/s | kernel | ns a vector | GB/s | bound ns | of the bound |");
+    println!("| dimensions | level | reads GB/s | kernel | ns per vector | GB/s | bound ns | of the bound |");
     println!("|---|---|---|---|---|---|---|---|");
     for dimension in [100, 384, 768, 1536] {
         for (level, bytes) in LEVELS {
@@ -58,7 +58,7 @@ fn dimension_bytes(dimension: usize) -> usize {
     dimension.next_multiple_of(64) / 8 + 8
 }
 
-/// Billions of clock cycles a second: a chain of multiplications takes three cycles each on all x86-64 processors
+/// The clock in GHz: a chain of multiplications takes three cycles each on all x86-64 processors
 /// since 2010, and on Arm servers.
 fn clock() -> f64 {
     const STEPS: u32 = 300_000;

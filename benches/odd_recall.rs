@@ -6,7 +6,7 @@
 //!
 //! `cargo bench --bench odd_recall -- ROWS QUERIES PART-OF-A-NAME`, by default 20,000, 100 and all collections.
 
-#![expect(clippy::print_stdout, reason = "a benchmark tells what it measured")]
+#![expect(clippy::print_stdout, reason = "a benchmark prints its results")]
 #![expect(clippy::cast_precision_loss, reason = "counts are small")]
 
 #[path = "../tests/common/mod.rs"]
@@ -24,14 +24,14 @@ const ASKED: [f64; 3] = [0.9, 0.95, 0.99];
 const LIMIT: usize = 10;
 const BATCH: usize = 5_000;
 
-/// A namespace, and what is in it.
-struct Held<'a> {
+/// A namespace, and the rows in it.
+struct Stored<'a> {
     odd: &'a Odd,
     docs: Namespace,
     rows: BTreeMap<u64, &'a [f32]>,
 }
 
-impl<'a> Held<'a> {
+impl<'a> Stored<'a> {
     async fn new(odd: &'a Odd) -> Result<Self> {
         let schema = Schema::builder(IdKind::U64)
             .vector("v", odd.element, odd.dimension(), odd.metric)
@@ -62,7 +62,7 @@ impl<'a> Held<'a> {
         self.docs.write(batch).await.map(drop)
     }
 
-    /// The share of the true nearest that is found. Of rows that are as near as each other any will do.
+    /// The share of true neighbours that is found. Of rows at equal distance, any counts.
     async fn recall(&self, last: &[f64], asked: f64) -> Result<f64> {
         let mut found = 0;
         for (query, last) in self.odd.queries.iter().zip(last) {
@@ -82,8 +82,8 @@ impl<'a> Held<'a> {
         Ok(found as f64 / (self.odd.queries.len() * LIMIT) as f64)
     }
 
-    /// The distance of the last that counts from each query.
-    fn last(&self) -> Vec<f64> {
+    /// The distance of the last true neighbour of each query.
+    fn distance_limits(&self) -> Vec<f64> {
         let of = |query: &Vec<f32>| {
             let mut all: Vec<f64> = self.rows.values().map(|row| self.odd.distance(query, row)).collect();
             all.select_nth_unstable_by(LIMIT - 1, f64::total_cmp).1.to_owned()
@@ -91,11 +91,11 @@ impl<'a> Held<'a> {
         self.odd.queries.iter().map(of).collect()
     }
 
-    async fn tell(&self, state: &str) -> Result<()> {
-        let last = self.last();
+    async fn print_recall(&self, state: &str) -> Result<()> {
+        let limits = self.distance_limits();
         print!("| {} | {state}", self.odd.name);
         for asked in ASKED {
-            print!(" | {:.3}", self.recall(&last, asked).await?);
+            print!(" | {:.3}", self.recall(&limits, asked).await?);
         }
         let report = self.docs.measure_recall(&RecallCheck::of("v")).await?;
         println!(" | {:.3} | {:.3} | {:.0} |", report.recall, report.expected, report.rows_scanned);
@@ -104,20 +104,20 @@ impl<'a> Held<'a> {
 }
 
 async fn measure(odd: &Odd) -> Result<()> {
-    let mut held = Held::new(odd).await?;
+    let mut stored = Stored::new(odd).await?;
     let ids = |count: usize| 0..count as u64;
-    // A tenth comes later, in place of others.
+    // A tenth of the rows comes later, and replaces others.
     let kept = odd.rows.len() - odd.rows.len() / 10;
     let (first, later) = odd.rows.split_at(kept);
-    held.upsert(&ids(kept).zip(first.iter().map(Vec::as_slice)).collect::<Vec<_>>()).await?;
-    held.docs.flush().await?;
-    held.tell("flushed").await?;
-    held.upsert(&ids(kept).step_by(9).zip(later.iter().map(Vec::as_slice)).collect::<Vec<_>>()).await?;
-    held.delete(ids(kept).skip(1).step_by(20)).await?;
-    held.docs.flush().await?;
-    held.tell("updated").await?;
-    held.docs.compact().await?;
-    held.tell("compacted").await
+    stored.upsert(&ids(kept).zip(first.iter().map(Vec::as_slice)).collect::<Vec<_>>()).await?;
+    stored.docs.flush().await?;
+    stored.print_recall("flushed").await?;
+    stored.upsert(&ids(kept).step_by(9).zip(later.iter().map(Vec::as_slice)).collect::<Vec<_>>()).await?;
+    stored.delete(ids(kept).skip(1).step_by(20)).await?;
+    stored.docs.flush().await?;
+    stored.print_recall("updated").await?;
+    stored.docs.compact().await?;
+    stored.print_recall("compacted").await
 }
 
 #[tokio::main]

@@ -1,9 +1,9 @@
-//! What the machine itself can do, measured beside what is compared with it.
+//! What the machine itself can do, measured in the same run.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// The CPU time of this process so far; zero where the system does not tell.
+/// The CPU time of this process so far; zero where the system does not report it.
 pub(crate) fn cpu_time() -> Duration {
     // Fields 14 and 15, in hundredths of a second.
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
@@ -12,7 +12,7 @@ pub(crate) fn cpu_time() -> Duration {
 }
 
 /// The memory of this process in bytes: what it has, and the most it had since [`forget_peak`]. Zero where the
-/// system does not tell.
+/// system does not report it.
 pub(crate) fn memory() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| {
@@ -24,11 +24,11 @@ pub(crate) fn memory() -> (u64, u64) {
 }
 
 pub(crate) fn forget_peak() {
-    // Where this cannot be done, the peak is that of the whole run.
+    // Where the system refuses, the peak is that of the whole run.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
-/// Gigabytes a second that one thread reads from an array of so many bytes, again and again.
+/// Gigabytes per second that one thread reads from an array of this size, repeatedly.
 pub(crate) fn bandwidth(bytes: usize) -> f64 {
     let array: Vec<[u64; 32]> = vec![[1; 32]; bytes / 256];
     best(|| {
@@ -45,7 +45,7 @@ pub(crate) fn bandwidth(bytes: usize) -> f64 {
         / 1e9
 }
 
-/// The least time in seconds that some work takes, of runs of a few milliseconds.
+/// The shortest time of some work in seconds, over runs of a few milliseconds.
 pub(crate) fn best(mut work: impl FnMut()) -> f64 {
     let start = Instant::now();
     work();

@@ -19,6 +19,8 @@
     reason = "a benchmark"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod machine;
 mod plot;
 mod set;
@@ -40,7 +42,7 @@ use set::{FEW, Set};
 
 const LIMIT: usize = 10;
 const BATCH: usize = 20_000;
-/// Queries that are timed.
+/// The number of timed queries.
 const QUERIES: usize = 1_000;
 const TARGETS: [f64; 4] = [0.8, 0.9, 0.95, 0.99];
 
@@ -126,7 +128,7 @@ async fn row(set: &Set, docs: &Namespace, scan: f64, recall: f64) -> Result<(f64
     Ok((best.recall, best.seconds * 1e3))
 }
 
-/// What queries come to, on average.
+/// The averages of a run of queries.
 #[derive(Default)]
 struct Run {
     recall: f64,
@@ -156,13 +158,13 @@ async fn run(set: &Set, docs: &Namespace, count: usize, ask: impl Fn(Query) -> Q
     Ok(run)
 }
 
-/// How many of the true nearest were found.
+/// The number of true neighbours that were found.
 fn share(hits: &[Document], truth: &[u64]) -> f64 {
     let found = truth.iter().filter(|id| hits.iter().any(|hit| *hit.id() == (**id).into())).count();
     found as f64 / truth.len().max(1) as f64
 }
 
-/// Recall in the states that a namespace comes to, and under filters.
+/// Recall in the states of a namespace, and with filters.
 async fn states(set: &Set) -> Result<()> {
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
     let schema = Schema::builder(IdKind::U64)
@@ -173,13 +175,13 @@ async fn states(set: &Set) -> Result<()> {
     println!("\n| state | 0.8 | 0.9 | 0.95 | 0.99 |\n|---|---|---|---|---|");
     let rows = set.rows();
     for part in 0..10 {
-        // Rows to come, with wrong vectors, and some that are deleted again.
+        // Rows of later batches, with wrong vectors, and some that are deleted again.
         upsert_as(&docs, set, (part..rows).step_by(97), |row| (row as u64, (row * 31 + 7) % rows)).await?;
         upsert_as(&docs, set, (part..rows).step_by(53), |row| ((rows + row) as u64, row)).await?;
         upsert(&docs, set, (part..rows).step_by(10)).await?;
         docs.flush().await?;
     }
-    // Those that were overwritten with wrong vectors after they came.
+    // Rows that were overwritten with wrong vectors.
     upsert(&docs, set, (0..10).flat_map(|part| (part..rows).step_by(97))).await?;
     docs.write(WriteBatch::new().delete_by_filter(Filter::gte("n", rows as u64))).await?;
     docs.flush().await?;
@@ -201,7 +203,7 @@ async fn recalls(set: &Set, docs: &Namespace, state: &str) -> Result<()> {
     Ok(())
 }
 
-/// Recall at the default, of documents that match.
+/// Recall at the default target, among matching documents.
 async fn filters(set: &Set, docs: &Namespace) -> Result<()> {
     println!(
         "\n| matching rows | recall@10 | fewest hits | ms a query | rows scanned |\n|---|---|---|---|---|"
@@ -231,7 +233,7 @@ async fn filters(set: &Set, docs: &Namespace) -> Result<()> {
     Ok(())
 }
 
-/// The rank of a row in an order that has nothing to do with where rows lie; each rank is taken about once.
+/// The rank of a row in an order independent of the space; each rank occurs about once.
 fn shuffled(row: usize, rows: usize) -> u64 {
     // A multiplier without a common factor with most counts of rows.
     row as u64 * 2_654_435_761 % rows as u64

@@ -5,9 +5,9 @@ use std::fmt::Write;
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 420.0;
 const MARGIN: f64 = 60.0;
-const COLOURS: [&str; 4] = ["#0b6e4f", "#c8553d", "#3d5a98", "#8a6d1d"];
+const COLORS: [&str; 4] = ["#0b6e4f", "#c8553d", "#3d5a98", "#8a6d1d"];
 
-/// A named line of points: recall, and milliseconds a query.
+/// A named line of points: recall, and milliseconds per query.
 pub(crate) struct Line {
     pub(crate) name: String,
     pub(crate) points: Vec<(f64, f64)>,
@@ -28,7 +28,7 @@ pub(crate) fn svg(title: &str, lines: &[Line]) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
          font-size=\"12\"><rect width=\"100%\" height=\"100%\" fill=\"white\"/>\
          <text x=\"{MARGIN}\" y=\"28\" font-size=\"15\">{title}</text>\
-         <text x=\"{}\" y=\"{}\">recall@10</text><text x=\"8\" y=\"48\">ms a query</text>",
+         <text x=\"{}\" y=\"{}\">recall@10</text><text x=\"8\" y=\"48\">ms per query</text>",
         WIDTH / 2.0,
         HEIGHT - 16.0
     );
@@ -49,20 +49,20 @@ pub(crate) fn svg(title: &str, lines: &[Line]) -> String {
         let at = x(recall);
         tick(at, MARGIN, at, HEIGHT - MARGIN, format!("{recall:.3}"), (at - 14.0, HEIGHT - MARGIN + 18.0));
     }
-    for ((number, line), colour) in lines.iter().enumerate().zip(COLOURS.iter().cycle()) {
+    for ((number, line), color) in lines.iter().enumerate().zip(COLORS.iter().cycle()) {
         let path: Vec<String> =
             line.points.iter().map(|(recall, time)| format!("{:.1} {:.1}", x(*recall), y(*time))).collect();
-        let _ = write!(out, "<path d=\"M{}\" fill=\"none\" stroke=\"{colour}\"/>", path.join("L"));
+        let _ = write!(out, "<path d=\"M{}\" fill=\"none\" stroke=\"{color}\"/>", path.join("L"));
         for (recall, time) in &line.points {
             let _ = write!(
                 out,
-                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>",
+                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{color}\"/>",
                 x(*recall),
                 y(*time)
             );
         }
         let at = 64.0 + 16.0 * number as f64;
-        let _ = write!(out, "<text x=\"{}\" y=\"{at}\" fill=\"{colour}\">{}</text>", MARGIN + 8.0, line.name);
+        let _ = write!(out, "<text x=\"{}\" y=\"{at}\" fill=\"{color}\">{}</text>", MARGIN + 8.0, line.name);
     }
     out + "</svg>\n"
 }

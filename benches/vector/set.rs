@@ -1,13 +1,14 @@
-//! A set of vectors with queries and their exact answers, and the exact scan that all else is compared with.
+//! A set of vectors with queries and their exact answers, and the exact scan that serves as the baseline.
 
 use std::path::Path;
 
 use elacsym::Metric;
 
+use crate::common::Draw;
 use crate::machine;
 use crate::{LIMIT, QUERIES};
 
-/// Queries of which the exact answers under a filter are made, and that the scan is timed with.
+/// The number of queries with exact answers under a filter.
 pub(crate) const FEW: usize = 200;
 
 pub(crate) struct Set {
@@ -63,21 +64,15 @@ impl Set {
         Self { name: name.to_owned(), metric, dimension, base, queries, truth: truth.collect() }
     }
 
-    /// Points around centres that lie around fewer centres, with held-out queries.
+    /// Points around mixtures of two centers, with held-out queries.
     pub(crate) fn clustered(rows: usize, dimension: usize) -> Self {
-        let mut state = 42_u64;
-        let mut normal = || -> f32 {
-            (0..4)
-                .map(|_| {
-                    state =
-                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    f32::from(u16::try_from(state >> 48).unwrap_or_default()) / 32_768.0 - 1.0
-                })
-                .sum()
-        };
-        let centres: Vec<Vec<f32>> = (0..400).map(|_| (0..dimension).map(|_| normal()).collect()).collect();
+        let mut draw = Draw(42);
+        // The sum of four uniform numbers is close enough to a normal one.
+        let mut normal =
+            || -> f32 { (0..4).map(|_| f32::from(draw.below(1 << 16) as u16) / 32_768.0 - 1.0).sum() };
+        let centers: Vec<Vec<f32>> = (0..400).map(|_| (0..dimension).map(|_| normal()).collect()).collect();
         let mut point = |number: usize| -> Vec<f32> {
-            let (a, b) = (&centres[number % 400], &centres[number * 7 % 397]);
+            let (a, b) = (&centers[number % 400], &centers[number * 7 % 397]);
             a.iter().zip(b).map(|(a, b)| a * 0.6 + b * 0.3 + normal() * 0.5).collect()
         };
         let base: Vec<f32> = (0..rows).flat_map(&mut point).collect();
@@ -89,7 +84,7 @@ impl Set {
     }
 }
 
-/// The nearest rows of a matrix: one pass, sums in lanes, the nearest kept. Compiled for AVX2 where there is.
+/// The nearest rows of a matrix, in one pass with sums in lanes. Compiled for AVX2 where the processor has it.
 fn scan(metric: Metric, query: &[f32], base: &[f32], matches: impl Fn(usize) -> bool) -> Vec<u64> {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
@@ -122,7 +117,7 @@ fn scan_plain(
         }
         let distance = match metric {
             Metric::L2Squared => sum(query, vector, |a, b, c| fused(a - b, a - b, c)),
-            // Rows of sets for the cosine have length one.
+            // Sets for cosine distance have rows of unit length.
             _ => -sum(query, vector, &fused),
         };
         if near.len() < LIMIT || near.last().is_some_and(|last| distance < last.0) {
