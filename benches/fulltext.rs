@@ -5,7 +5,7 @@
 //! elacsym is queried through its public API: an eventual snapshot, ids only. tantivy returns addresses of documents. The
 //! text is generated from a seed, with word frequencies by Zipf's law. tantivy has no prefixes that score: those of
 //! elacsym are compared with a union of the words with that prefix, looked up in the dictionary as part of the query;
-//! beside it stands the regular expression, which gives every match the same score. A rare word occurs in about ten
+//! a regular expression is measured too, which gives every match the same score. A rare word occurs in about ten
 //! documents, so its time is that of a query apart from its matches.
 //!
 //! **Leaves out** reading from a store, several segments, the tail, filters, highlights and fetching documents.

@@ -1,6 +1,6 @@
 //! **Measures** recall through the public API, against exact distances in f64, on unusual collections of vectors: for a
 //! requested recall of .9, .95 and .99 of 10 neighbours, after a flush, after updates and deletes, and after a compaction;
-//! beside it the result of `measure_recall`.
+//! next to the result of `measure_recall`.
 //!
 //! **Leaves out** time.
 //!
@@ -20,7 +20,7 @@ use elacsym::{
     Database, Document, DocumentId, IdKind, Namespace, Query, RecallCheck, Result, Schema, Select, WriteBatch,
 };
 
-const ASKED: [f64; 3] = [0.9, 0.95, 0.99];
+const TARGETS: [f64; 3] = [0.9, 0.95, 0.99];
 const LIMIT: usize = 10;
 const BATCH: usize = 5_000;
 
@@ -63,18 +63,18 @@ impl<'a> Stored<'a> {
     }
 
     /// The share of true neighbours that is found. Of rows at equal distance, any counts.
-    async fn recall(&self, last: &[f64], asked: f64) -> Result<f64> {
+    async fn recall(&self, limits: &[f64], target: f64) -> Result<f64> {
         let mut found = 0;
-        for (query, last) in self.odd.queries.iter().zip(last) {
-            let ask = Query::nearest("v", self.odd.vector(query)).limit(LIMIT).recall(asked);
-            let hits = self.docs.query(ask.select(Select::Only(Vec::new()))).await?.hits()?;
+        for (query, limit) in self.odd.queries.iter().zip(limits) {
+            let nearest = Query::nearest("v", self.odd.vector(query)).limit(LIMIT).recall(target);
+            let hits = self.docs.query(nearest.select(Select::Only(Vec::new()))).await?.hits()?;
             let is_near = |id: &DocumentId| {
                 let row = match id {
                     DocumentId::U64(id) => self.rows.get(id),
                     _ => None,
                 };
                 row.is_some_and(|row| {
-                    self.odd.distance(query, row) <= last + last.abs() * 1e-12 + self.odd.noise()
+                    self.odd.distance(query, row) <= limit + limit.abs() * 1e-12 + self.odd.noise()
                 })
             };
             found += hits.iter().filter(|hit| is_near(hit.document.id())).count();
@@ -94,8 +94,8 @@ impl<'a> Stored<'a> {
     async fn print_recall(&self, state: &str) -> Result<()> {
         let limits = self.distance_limits();
         print!("| {} | {state}", self.odd.name);
-        for asked in ASKED {
-            print!(" | {:.3}", self.recall(&limits, asked).await?);
+        for target in TARGETS {
+            print!(" | {:.3}", self.recall(&limits, target).await?);
         }
         let report = self.docs.measure_recall(&RecallCheck::of("v")).await?;
         println!(" | {:.3} | {:.3} | {:.0} |", report.recall, report.expected, report.rows_scanned);
@@ -131,7 +131,7 @@ async fn main() -> Result<()> {
     let part = words.get(2).map_or("", String::as_str);
     println!("{rows} rows, {queries} queries, recall@{LIMIT}\n");
     println!(
-        "| rows | state | asked .9 | .95 | .99 | measured | expected | rows scanned |\n|---|---|---|---|---|---|---|---|"
+        "| rows | state | target .9 | .95 | .99 | measured | expected | rows scanned |\n|---|---|---|---|---|---|---|---|"
     );
     for (name, _) in ALL.iter().filter(|(name, _)| name.contains(part)) {
         measure(&named(name, rows, queries)).await?;

@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     assert_eq!(hits.len(), 5);
     assert!(hits.iter().any(|hit| claim.relevant.iter().any(|id| *hit.document.id() == (*id).into())));
 
-    // The data is in the folder alone: after a flush, whoever opens it gets the same answer.
+    // All data is in the folder: after a flush, a newly opened database returns the same answer.
     papers.flush().await?;
     let reopened = Database::open(folder).await?.namespace("papers").await?;
     assert_eq!(reopened.query(query).await?.hits()?, hits);

@@ -1,5 +1,5 @@
 //! **Measures** nearest-neighbour queries through the public API, with everything cached and on one thread: recall against
-//! exact ground truth and time per query, beside a plain exact scan of the same vectors in memory, in the same run. Then
+//! exact ground truth and time per query, next to a plain exact scan of the same vectors in memory, in the same run. Then
 //! recall alone: after ten flushes with updates and deletes, after a compaction, after reopening, and with filters.
 //!
 //! **Leaves out** reading from a store, several threads, and fetching documents.
@@ -93,7 +93,7 @@ async fn curve(set: &Set) -> Result<()> {
         set.gigabytes() / scan,
         machine::bandwidth(512 << 20)
     );
-    println!("\n| asked | recall@10 | ms a query | times the scan | clusters | rows scanned | reranked |");
+    println!("\n| target | recall@10 | ms per query | times the scan | clusters | rows scanned | reranked |");
     println!("|---|---|---|---|---|---|---|");
     let mut points = Vec::new();
     for recall in [0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 1.0] {

@@ -161,7 +161,7 @@ fn coerce_float(x: i128) -> Result<Value, String> {
 }
 
 /// Converts a vector into a column's element type and checks it, or returns why it does not fit. Queries use it too, so
-/// that a query vector passes the same checks as the stored ones it is compared with.
+/// that a query vector passes the same checks as the stored vectors.
 pub(crate) fn coerce_vector(shape: VectorColumn, vector: Vector) -> Result<Vector, String> {
     if vector.dimension() != shape.dimension {
         return Err(wrong_dimension(shape.dimension, vector.dimension()));

@@ -46,8 +46,8 @@ pub const VECTOR_COLUMNS_MAX: usize = 8;
 /// assert_eq!(schema.columns().len(), 3);
 /// # Ok::<(), elacsym::Error>(())
 /// ```
-// A schema is stored in `OPEN` and in every manifest. Decoding passes through the builder, so that no code behind it has
-// to ask whether a schema makes sense.
+// A schema is stored in `OPEN` and in every manifest. Decoding passes through the builder, so that no later code
+// has to check a schema.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "builder::StoredSchema", into = "builder::StoredSchema")]
 pub struct Schema {
@@ -234,7 +234,7 @@ impl Schema {
     /// The column with this name.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Column> {
-        // A scan: most schemas have few columns, and whoever reads many rows looks a column up once.
+        // A scan: most schemas have few columns, and code that reads many rows looks a column up once.
         self.columns.iter().find(|c| c.name == name)
     }
 

@@ -1,4 +1,4 @@
-//! Which vectors a column accepts: finite ones of a length whose square stays accurate, and for cosine any vector with
+//! Which vectors a column accepts: finite vectors of a length whose square stays accurate, and for cosine any vector with
 //! a direction.
 
 use half::f16;

@@ -56,7 +56,7 @@ struct ColumnValues {
 }
 
 #[derive(Clone, Debug)]
-// Lists keep their offsets beside a typed array of elements, so that reading an element needs no downcast.
+// Lists keep their offsets and a typed array of elements, so that reading an element needs no downcast.
 enum TypedArray {
     String(StringArray),
     Int(Int64Array),

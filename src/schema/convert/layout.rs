@@ -18,7 +18,7 @@ pub(super) fn fits_column(shape: VectorColumn, rows: usize) -> bool {
 }
 
 /// A column of nulls, or `None` if it would be too large: in a list of fixed size a null takes as much memory as a
-/// vector, so that a few bytes of a batch without that column could ask for terabytes.
+/// vector, so that a few bytes of a batch without that column could allocate terabytes.
 pub(super) fn null_column(kind: ColumnKind, rows: usize) -> Option<ArrayRef> {
     match kind {
         ColumnKind::Attribute(kind) => Some(new_null_array(&kind.arrow_type(), rows)),

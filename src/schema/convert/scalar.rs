@@ -205,7 +205,7 @@ fn convert_datetime(array: &ArrayRef) -> Converted {
         DataType::Date32 => {
             convert_values(array.as_primitive::<Date32Type>(), why, |x| Some(i64::from(x) * 86_400_000))?
         }
-        // Date64 is milliseconds already. Arrow asks for whole days, but not every writer keeps to it.
+        // Date64 is milliseconds already. Arrow specifies whole days, but not every writer complies.
         DataType::Date64 => convert_values(array.as_primitive::<Date64Type>(), why, Some)?,
         kind if kind.is_string() => {
             let Some(texts) = convert_bytes(array, &DataType::Utf8)? else { return Ok(None) };

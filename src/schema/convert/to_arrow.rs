@@ -47,7 +47,7 @@ impl Schema {
 
     /// [`Schema::to_batch`] for documents that [`Schema::check`] has returned.
     pub(crate) fn encode<D: Borrow<Document>>(&self, documents: &[D]) -> Result<RecordBatch> {
-        // So many ids of the greatest length still fit 32-bit offsets, so that no id has to be measured.
+        // This number of ids of the maximum length still fits 32-bit offsets, so that no id has to be measured.
         if documents.len() > COLUMN_BYTES_MAX / ID_BYTES_MAX {
             return Err(column_too_large("id"));
         }

@@ -50,7 +50,7 @@ impl serde::ser::Error for RowError {
 }
 
 // serde's default messages quote the value that was found. Errors end up in logs, so the methods below replace those
-// messages by ones that name the type alone.
+// messages by messages with the type alone.
 impl serde::de::Error for RowError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::invalid(message.to_string())
