@@ -4,20 +4,21 @@ use roaring::RoaringBitmap;
 
 use super::{CodecError, Reader};
 
-/// How the format begins without run containers, and with them: then their number is in the upper half.
+/// The first word of the format: without run containers, and with them, where the upper half is their number less one.
 const NO_RUNS: u32 = 12_346;
 const RUNS: u16 = 12_347;
 
-/// A set of rows of a segment of `rows` rows, and nothing behind it.
+/// Decodes a set of rows of a segment of `rows` rows; nothing may follow it.
 pub(crate) fn rows_bitmap(what: &'static str, bytes: &[u8], rows: u32) -> Result<RoaringBitmap, CodecError> {
     let bad = |why: &str| CodecError::malformed(what, why);
-    // A container of a few bytes may stand for 65,536 rows: how many there can be is known before.
-    if containers(what, bytes)? > rows.div_ceil(1 << 16) {
+    // A run container of a few bytes stands for up to 65,536 rows, so that a small forgery could decode to any size. How
+    // many containers there can be is known before anything is decoded.
+    if count_containers(what, bytes)? > rows.div_ceil(1 << 16) {
         return Err(bad("a bitmap has more containers than the segment has rows for"));
     }
-    let mut rest = bytes;
-    let bitmap = RoaringBitmap::deserialize_from(&mut rest).map_err(|e| CodecError::malformed(what, e))?;
-    if !rest.is_empty() {
+    let mut unread = bytes;
+    let bitmap = RoaringBitmap::deserialize_from(&mut unread).map_err(|e| CodecError::malformed(what, e))?;
+    if !unread.is_empty() {
         return Err(bad("bytes behind a bitmap"));
     }
     if bitmap.max().is_some_and(|row| row >= rows) {
@@ -26,12 +27,13 @@ pub(crate) fn rows_bitmap(what: &'static str, bytes: &[u8], rows: u32) -> Result
     Ok(bitmap)
 }
 
-fn containers(what: &'static str, bytes: &[u8]) -> Result<u32, CodecError> {
+/// The number of containers, from the first words alone.
+fn count_containers(what: &'static str, bytes: &[u8]) -> Result<u32, CodecError> {
     let mut reader = Reader::new(what, bytes);
     match reader.u32()? {
         NO_RUNS => reader.u32(),
         cookie if cookie & 0xffff == u32::from(RUNS) => Ok((cookie >> 16) + 1),
-        _ => Err(CodecError::malformed(what, "no bitmap")),
+        _ => Err(CodecError::malformed(what, "not a roaring bitmap")),
     }
 }
 

@@ -1,4 +1,6 @@
-//! JSON with a first line that says what it is: `elacsym <what> <version> <length> <xxh3-64 in hex>`.
+//! JSON behind a line that identifies it: `elacsym <what> <version> <length> <xxh3-64 in hex>`.
+//!
+//! A person who opens the object sees what it is, and any JSON tool reads it without the first line.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -6,10 +8,10 @@ use serde::de::DeserializeOwned;
 
 use super::{CodecError, checksum};
 
-/// One kind of framed JSON object.
+/// A kind of framed JSON object.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame {
-    /// What the object is, one lower-case word.
+    /// What the object is: a lower-case word.
     pub(crate) what: &'static str,
     /// The newest version that is written and read.
     pub(crate) version: u32,
@@ -27,16 +29,19 @@ impl Frame {
         let what = self.what;
         let magic = || CodecError::Magic { what };
         let start = format!("elacsym {what} ");
-        let rest = bytes.strip_prefix(start.as_bytes()).ok_or_else(magic)?;
-        let line = rest.iter().take(64).position(|b| *b == b'\n').ok_or_else(magic)?;
-        let (head, json) = rest.split_at_checked(line).ok_or_else(magic)?;
-        let mut words = std::str::from_utf8(head).map_err(|_| magic())?.split(' ');
+        let body = bytes.strip_prefix(start.as_bytes()).ok_or_else(magic)?;
+        // Three numbers take 48 bytes at most: without a line end by then it is another file, which may be large.
+        let line_end = body.iter().take(64).position(|b| *b == b'\n').ok_or_else(magic)?;
+        let (line, json) = body.split_at_checked(line_end).ok_or_else(magic)?;
+        let json = json.strip_prefix(b"\n").ok_or_else(magic)?;
+        let mut words = std::str::from_utf8(line).map_err(|_| magic())?.split(' ');
         let version: u32 = words.next().and_then(|w| w.parse().ok()).ok_or_else(magic)?;
+        // Before length and checksum: a newer version may have changed what they are of.
         if version == 0 || version > self.version {
             return Err(CodecError::Newer { what, found: version, supported: self.version });
         }
-        let json = json.get(1..).unwrap_or_default();
         let len: usize = words.next().and_then(|w| w.parse().ok()).ok_or_else(magic)?;
+        // A cut object is reported as such: its checksum would be wrong too, but that looks like damage on the medium.
         if len != json.len() {
             return Err(CodecError::Truncated { what });
         }

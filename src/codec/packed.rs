@@ -1,16 +1,18 @@
-//! Numbers and bytes packed into a string of JSON: numbers of 7 bits a byte, the lowest first, and all of it in
+//! Numbers and bytes packed into a string of JSON: numbers as LEB128, 7 bits a byte and the lowest first, all of it in
 //! base64.
+//!
+//! For lists of thousands of small numbers, of which JSON would make several bytes each and an allocation a value.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
 
-/// Packs.
+/// Packs numbers and bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Packer(Vec<u8>);
 
-/// Unpacks in the same order. Every read is `None` past the end.
+/// Unpacks them in the same order. Every read is `None` past the end.
 #[derive(Debug)]
 pub(crate) struct Unpacker {
     bytes: Vec<u8>,
@@ -19,7 +21,7 @@ pub(crate) struct Unpacker {
 
 impl Packer {
     #[expect(clippy::cast_possible_truncation, reason = "seven bits at a time")]
-    pub(crate) fn number(&mut self, mut number: u64) {
+    pub(crate) fn push_number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.0.push(number as u8 | 0x80);
             number >>= 7;
@@ -27,7 +29,7 @@ impl Packer {
         self.0.push(number as u8);
     }
 
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
         self.0.extend(bytes);
     }
 
@@ -43,13 +45,13 @@ impl Unpacker {
         Ok(Self { bytes, at: 0 })
     }
 
-    pub(crate) fn number(&mut self) -> Option<u64> {
+    pub(crate) fn read_number(&mut self) -> Option<u64> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = *self.bytes.get(self.at)?;
             self.at += 1;
             let bits = u64::from(byte & 0x7f);
-            // The tenth byte has room for one bit.
+            // Nine bytes hold 63 bits: the tenth has room for one, and more would be lost by the shift.
             if shift == 63 && bits > 1 {
                 return None;
             }
@@ -61,7 +63,7 @@ impl Unpacker {
         None
     }
 
-    pub(crate) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn read_bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let bytes = self.bytes.get(self.at..)?.first_chunk::<N>()?;
         self.at += N;
         Some(*bytes)
@@ -81,18 +83,20 @@ mod tests {
         let numbers = [0, 1, 0x7f, 0x80, 300, u64::from(u32::MAX), u64::MAX - 1, u64::MAX];
         let mut packer = Packer::default();
         for number in numbers {
-            packer.number(number);
-            packer.bytes(&[7, 8]);
+            packer.push_number(number);
+            packer.push_bytes(&[7, 8]);
         }
         let bytes = packer.0;
         let mut unpacker = Unpacker { bytes: bytes.clone(), at: 0 };
         for number in numbers {
-            assert_eq!((unpacker.number(), unpacker.bytes()), (Some(number), Some([7, 8])));
+            assert_eq!((unpacker.read_number(), unpacker.read_bytes()), (Some(number), Some([7, 8])));
         }
-        assert!(unpacker.is_empty() && unpacker.number().is_none() && unpacker.bytes::<1>().is_none());
+        assert!(
+            unpacker.is_empty() && unpacker.read_number().is_none() && unpacker.read_bytes::<1>().is_none()
+        );
         let mut cut = Unpacker { bytes: bytes[..bytes.len() - 3].to_vec(), at: bytes.len() - 12 };
-        assert_eq!(cut.number(), None);
+        assert_eq!(cut.read_number(), None);
         // More than 64 bits.
-        assert_eq!(Unpacker { bytes: [[0xff; 9].as_slice(), &[2]].concat(), at: 0 }.number(), None);
+        assert_eq!(Unpacker { bytes: [[0xff; 9].as_slice(), &[2]].concat(), at: 0 }.read_number(), None);
     }
 }

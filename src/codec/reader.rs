@@ -1,4 +1,4 @@
-//! Reading numbers and slices without trusting them.
+//! Reading numbers and slices of bytes that are not trusted.
 
 use uuid::Uuid;
 
@@ -50,7 +50,8 @@ impl<'a> Reader<'a> {
         self.array().map(Uuid::from_bytes)
     }
 
-    /// A length that the rest of the input must be able to hold.
+    /// A length, of no more than the bytes that are left.
+    // Whoever allocates by it allocates no more than the input is long.
     pub(crate) fn len(&mut self) -> Result<usize, CodecError> {
         let len = usize::try_from(self.u64()?).ok();
         len.filter(|len| *len <= self.rest.len()).ok_or(CodecError::Truncated { what: self.what })
@@ -59,6 +60,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn magic(&mut self, expected: [u8; 4]) -> Result<(), CodecError> {
         match self.array::<4>() {
             Ok(found) if found == expected => Ok(()),
+            // Too short for a magic number is as foreign as a wrong one.
             _ => Err(CodecError::Magic { what: self.what }),
         }
     }
@@ -77,7 +79,7 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
-    /// Nothing may be left.
+    /// Fails if anything is left: bytes that nobody reads may hide a format of another version.
     pub(crate) fn end(&self) -> Result<(), CodecError> {
         if self.rest.is_empty() {
             return Ok(());

@@ -101,10 +101,10 @@ fn pack<'a>(records: impl IntoIterator<Item = &'a TokenRecord>) -> Packer {
         let there = counts.iter().zip(COUNTS).filter(|(count, _)| **count > 0);
         let flags =
             there.map(|(_, bit)| bit).fold(u8::from(receipt.rows_remaining), |flags, bit| flags | bit);
-        packer.bytes(token.as_bytes());
-        packer.bytes(&[flags]);
-        packer.number(receipt.sequence.0.wrapping_sub(before));
-        counts.into_iter().filter(|count| *count > 0).for_each(|count| packer.number(count));
+        packer.push_bytes(token.as_bytes());
+        packer.push_bytes(&[flags]);
+        packer.push_number(receipt.sequence.0.wrapping_sub(before));
+        counts.into_iter().filter(|count| *count > 0).for_each(|count| packer.push_number(count));
         before = receipt.sequence.0;
     }
     packer
@@ -136,13 +136,13 @@ pub(crate) mod packed_tokens {
     }
 
     fn unpack(unpacker: &mut Unpacker, before: u64) -> Option<TokenRecord> {
-        let token = Uuid::from_bytes(unpacker.bytes()?);
-        let [flags] = unpacker.bytes()?;
-        let sequence = Sequence(before.wrapping_add(unpacker.number()?));
+        let token = Uuid::from_bytes(unpacker.read_bytes()?);
+        let [flags] = unpacker.read_bytes()?;
+        let sequence = Sequence(before.wrapping_add(unpacker.read_number()?));
         let mut counts = [0; 4];
         for (count, bit) in counts.iter_mut().zip(COUNTS) {
             if flags & bit > 0 {
-                *count = unpacker.number()?;
+                *count = unpacker.read_number()?;
             }
         }
         let [upserted, patched, deleted, skipped] = counts;

@@ -245,7 +245,7 @@ pub(super) mod packed_rows {
     pub(in crate::wal) fn serialize<S: Serializer>(rows: &RoaringBitmap, to: S) -> Result<S::Ok, S::Error> {
         let (mut packer, mut next) = (Packer::default(), 0);
         for row in rows {
-            packer.number(u64::from(row) - next);
+            packer.push_number(u64::from(row) - next);
             next = u64::from(row) + 1;
         }
         packer.serialize(to)
@@ -255,7 +255,7 @@ pub(super) mod packed_rows {
         let mut unpacker = Unpacker::deserialize(from)?;
         let (mut rows, mut next) = (RoaringBitmap::new(), 0u64);
         while !unpacker.is_empty() {
-            let row = unpacker.number().and_then(|gap| next.checked_add(gap));
+            let row = unpacker.read_number().and_then(|gap| next.checked_add(gap));
             let row = row.and_then(|row| u32::try_from(row).ok());
             let row = row.ok_or_else(|| D::Error::custom("rows that cannot be"))?;
             rows.insert(row);
