@@ -90,7 +90,8 @@ fn check(file: &str, text: &str) -> Vec<String> {
             faults.push((line, "`unsafe` outside the files of `UNSAFE_ALLOWED`: find a safe way".into()));
         }
         if !LOCKS_ALLOWED.contains(&file) && has_lock(&code) {
-            let advice = "share the work as `engine::Coalescer` and `cache::flight` do, or guard data by a lock of std";
+            let advice =
+                "share the work as `engine::Turns` and `cache::flight` do, or guard data by a lock of std";
             faults.push((
                 line,
                 format!("a lock that waits: a future that is not polled stops others: {advice}"),

@@ -12,6 +12,8 @@
 //! | anything wider or signed | a field or an index that must hold it | [`to_u32`], [`to_usize`]: an internal error names what did not fit |
 //! | a length | bytes of a format | [`put_len_u16`], [`put_len_u32`] |
 //!
+//! Lists that must be equally long are paired with [`zip_equal`], which reports it if they are not.
+//!
 //! Bytes from a store are read with [`Reader`]: what does not fit there is damage, not a bug.
 
 mod bitmap;
@@ -19,12 +21,14 @@ mod convert;
 mod frame;
 mod packed;
 mod reader;
+mod zip;
 
 pub(crate) use bitmap::rows_bitmap;
 pub(crate) use convert::{put_len_u16, put_len_u32, to_u32, to_usize, u64_of, usize_of};
 pub(crate) use frame::Frame;
 pub(crate) use packed::{Packer, Unpacker};
 pub(crate) use reader::Reader;
+pub(crate) use zip::zip_equal;
 
 use std::fmt;
 
@@ -37,12 +41,13 @@ pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     XxHash3_64::oneshot(bytes)
 }
 
-/// Runs a parser of another crate on bytes from the store, which may panic on those that were forged: `None` then.
+/// Runs a parser of another crate on bytes from the store. `None` if it panics, as it may on forged bytes.
 pub(crate) fn guarded<T>(parse: impl FnOnce() -> T) -> Option<T> {
+    // What the parser was building is dropped with it, so that no broken state is observed afterwards.
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(parse)).ok()
 }
 
-/// Why bytes cannot be read.
+/// Why bytes cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CodecError {
     #[error("not an elacsym {what}: wrong magic number")]

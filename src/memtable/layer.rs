@@ -160,8 +160,8 @@ async fn hidden_by(
         .map(|page| async move {
             let mut mask = RoaringBitmap::new();
             let block = walked.page(page).await?;
-            for (at, found) in asked.find_all(env, &block.ids).await? {
-                let Some(walked) = block.rows.get(at).copied() else { continue };
+            for (at, found) in asked.find_all(env, block.ids()).await? {
+                let walked = block.row_at(at)?;
                 let (old, new) = if walks_older { (walked, found) } else { (found, walked) };
                 if !dead.contains(new) {
                     mask.insert(old);
@@ -225,7 +225,7 @@ impl Source {
         match self {
             Self::Run(run) => {
                 let rows = page.clone().filter_map(|row| u32::try_from(row).ok()).collect();
-                Ok(IdBlock { ids: run.ids().slice(page), rows })
+                IdBlock::new(run.ids().slice(page), rows)
             }
             Self::Segment(segment) => segment.id_page(page).await,
         }

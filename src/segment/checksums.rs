@@ -1,4 +1,4 @@
-//! Checksums of blocks: how bytes that we do not lay out ourselves are checked before a parser sees them.
+//! Block checksums: how bytes that we do not lay out ourselves are checked before a parser sees them.
 //!
 //! Parquet pages carry no checksums. So each aligned block of 16 KiB of `rows.parquet` has its XXH3-64 in a
 //! section of `attributes`, and the file is read in whole blocks.
@@ -9,13 +9,17 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 
 use crate::cache::{Blob, Span};
-use crate::codec::{CodecError, checksum};
+use crate::codec::{CodecError, checksum, u64_of, zip_equal};
 use crate::error::{Error, Result};
 
 const WHAT: &str = "block checksums";
 
 /// The size of a block in bytes; the last one is shorter.
+///
+/// A page of 256 numbers is 2 KiB before compression, so a point read takes a block or two of a column. Half the size
+/// would double the section, which is read when the segment is opened: 8 bytes for each block.
 const BLOCK: usize = 16 << 10;
+const BLOCK_BYTES: u64 = BLOCK as u64;
 
 /// The section for a file: a little-endian XXH3-64 for each block.
 pub(super) fn encode_checksums(file: &[u8]) -> Vec<u8> {
@@ -35,11 +39,11 @@ pub(super) struct VerifiedBlocks(BTreeMap<u64, Bytes>);
 
 impl ChecksummedFile {
     pub(super) fn decode(blob: Blob, section: &[u8]) -> Result<Self, CodecError> {
-        let (checksums, rest) = section.as_chunks::<8>();
-        if !rest.is_empty() || checksums.len() as u64 != blob.size().div_ceil(BLOCK as u64) {
+        let (checksums, remainder) = section.as_chunks::<8>();
+        if !remainder.is_empty() || u64_of(checksums.len()) != blob.size().div_ceil(BLOCK_BYTES) {
             return Err(CodecError::malformed(WHAT, "wrong number of checksums"));
         }
-        Ok(Self { blob, checksums: checksums.iter().map(|checksum| u64::from_le_bytes(*checksum)).collect() })
+        Ok(Self { blob, checksums: checksums.iter().map(|bytes| u64::from_le_bytes(*bytes)).collect() })
     }
 
     pub(super) fn blob(&self) -> &Blob {
@@ -48,45 +52,50 @@ impl ChecksummedFile {
 
     /// The blocks that cover `ranges`, in one round trip.
     pub(super) async fn fetch_blocks(&self, ranges: &[Range<u64>]) -> Result<VerifiedBlocks> {
-        let mut wanted = BTreeSet::new();
+        let mut numbers = BTreeSet::new();
         for range in ranges.iter().filter(|range| !range.is_empty()) {
+            // Ranges come from the footer: one past the end is damage, and would else be any number of blocks.
             if range.end > self.blob.size() {
                 let cause = format!("range {range:?} of {} bytes", self.blob.size());
                 return Err(Error::corrupt(self.blob.key(), cause));
             }
-            wanted.extend(covering_blocks(range));
+            numbers.extend(covering_blocks(range));
         }
-        let spans: Vec<Span> = wanted.iter().map(|block| self.block_span(*block)).collect();
+        let spans: Vec<Span> =
+            numbers.iter().map(|number| self.block_span(*number)).collect::<Result<_>>()?;
         let bytes = self.blob.read_many(&spans).await?;
-        Ok(VerifiedBlocks(wanted.into_iter().zip(bytes).collect()))
+        Ok(VerifiedBlocks(zip_equal(numbers, bytes, "blocks of a file and their bytes")?.collect()))
     }
 
-    fn block_span(&self, block: u64) -> Span {
-        let start = block.saturating_mul(BLOCK as u64);
-        let end = start.saturating_add(BLOCK as u64).min(self.blob.size());
-        let checksum = usize::try_from(block).ok().and_then(|block| self.checksums.get(block)).copied();
-        Span { start, end, checksum }
+    fn block_span(&self, number: u64) -> Result<Span> {
+        let checksum = usize::try_from(number).ok().and_then(|number| self.checksums.get(number));
+        // A span without a checksum would be read unchecked: rather none at all.
+        let checksum = checksum.ok_or_else(|| Error::internal("a block without a checksum"))?;
+        let start = number * BLOCK_BYTES;
+        Ok(Span { start, end: (start + BLOCK_BYTES).min(self.blob.size()), checksum: Some(*checksum) })
     }
 }
 
 /// The blocks that hold the bytes of a range that is not empty.
 fn covering_blocks(range: &Range<u64>) -> Range<u64> {
-    range.start / BLOCK as u64..range.end.div_ceil(BLOCK as u64)
+    range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES)
 }
 
 impl VerifiedBlocks {
     /// The bytes of a range, or `None` if they were not fetched.
-    pub(super) fn read(&self, range: &Range<u64>) -> Option<Bytes> {
+    pub(super) fn read_range(&self, range: &Range<u64>) -> Option<Bytes> {
         if range.is_empty() {
             return Some(Bytes::new());
         }
-        let pieces = covering_blocks(range).map(|block| {
-            let (bytes, start) = (self.0.get(&block)?, block * BLOCK as u64);
+        let pieces = covering_blocks(range).map(|number| {
+            let (bytes, start) = (self.0.get(&number)?, number * BLOCK_BYTES);
+            // The first block may begin before the range, and the last end behind it.
             let from = usize::try_from(range.start.saturating_sub(start)).ok()?;
             let to = usize::try_from(range.end - start).ok()?.min(BLOCK);
             (from <= to && to <= bytes.len()).then(|| bytes.slice(from..to))
         });
         let pieces: Vec<Bytes> = pieces.collect::<Option<_>>()?;
+        // Most pages are within a block, and share its memory.
         if let [piece] = pieces.as_slice() {
             return Some(piece.clone());
         }
@@ -125,9 +134,9 @@ mod tests {
         let blocks = file_with_checksums.fetch_blocks(&ranges).await?;
         for range in ranges {
             let expected = &file[range.start as usize..range.end as usize];
-            assert_eq!(blocks.read(&range).as_deref(), Some(expected));
+            assert_eq!(blocks.read_range(&range).as_deref(), Some(expected));
         }
-        assert_eq!(blocks.read(&(0..2 * BLOCK as u64 + 1)), None);
+        assert_eq!(blocks.read_range(&(0..2 * BLOCK as u64 + 1)), None);
         let bad = file_with_checksums.fetch_blocks(&[2 * BLOCK as u64 + 9..2 * BLOCK as u64 + 10]).await;
         assert_eq!(bad.unwrap_err().kind(), ErrorKind::Corrupt);
         let outside = file_with_checksums.fetch_blocks(&[0..u64::MAX]).await;

@@ -1,4 +1,4 @@
-//! Dead rows: a bitmap as of a manifest.
+//! Deleted rows of a segment: a bitmap as of a manifest.
 //!
 //! ```text
 //! "EDEL" | version u16 | zero u16 | length u64 | portable roaring bitmap | XXH3-64 of all before
@@ -11,14 +11,15 @@ use uuid::Uuid;
 use std::sync::Arc;
 
 use super::meta::{DeletesMeta, SegmentMeta};
-use crate::codec::{CodecError, Reader, checksum, rows_bitmap};
+use crate::codec::{CodecError, Reader, checksum, rows_bitmap, to_u32, u64_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{PutMode, SegmentKeys, StorageBackend, read_decoded};
 
 const WHAT: &str = "deletes";
 const MAGIC: [u8; 4] = *b"EDEL";
 const VERSION: u16 = 1;
-/// The most bytes beside the bitmap, and of a bitmap of one container: 65,536 rows.
+/// The most bytes of a roaring container, which is a bitmap of 65,536 rows, with its share of the index. The header and
+/// the checksum of the file are less than another.
 const CONTAINER_BYTES_MAX: u64 = 8_192 + 64;
 
 /// Dead rows on their way to and from the store.
@@ -35,9 +36,11 @@ impl Deletes {
         rows: &RoaringBitmap,
     ) -> Result<DeletesMeta> {
         let bytes = encode(rows)?;
-        let count = u32::try_from(rows.len()).map_err(|_| Error::internal("too many dead rows"))?;
-        let size = bytes.len() as u64;
-        let checksum = split_checksum(&bytes).map_or(0, |(_, checksum)| checksum);
+        let count = to_u32(rows.len(), "the number of dead rows")?;
+        let size = u64_of(bytes.len());
+        let (_, checksum) =
+            split_checksum(&bytes).ok_or_else(|| Error::internal("a file without a checksum"))?;
+        // The nonce makes the name unique: an overwrite can only repeat an earlier attempt of the same put.
         backend.put(&keys.deletes(manifest, nonce), bytes, PutMode::Overwrite).await?;
         Ok(DeletesMeta { manifest, nonce, count, size, checksum })
     }
@@ -50,6 +53,7 @@ impl Deletes {
     ) -> Result<RoaringBitmap> {
         let Some(deletes) = &meta.deletes else { return Ok(RoaringBitmap::new()) };
         let key = keys.deletes(deletes.manifest, deletes.nonce);
+        // The file is read whole, and only the manifest vouches for its size: no more than the rows can take.
         if deletes.size > CONTAINER_BYTES_MAX * (2 + u64::from(meta.rows >> 16)) {
             return Err(Error::corrupt(key, "the file of dead rows is too large"));
         }
@@ -65,7 +69,7 @@ fn encode(rows: &RoaringBitmap) -> Result<Bytes> {
     bytes.extend(MAGIC);
     bytes.extend(VERSION.to_le_bytes());
     bytes.extend([0; 2]);
-    bytes.extend((length as u64).to_le_bytes());
+    bytes.extend(u64_of(length).to_le_bytes());
     rows.serialize_into(&mut bytes).map_err(|e| Error::internal(format!("roaring: {e}")))?;
     let checksum = checksum(&bytes);
     bytes.extend(checksum.to_le_bytes());
@@ -74,6 +78,7 @@ fn encode(rows: &RoaringBitmap) -> Result<Bytes> {
 
 fn decode(bytes: &[u8], meta: &DeletesMeta, rows: u32) -> Result<RoaringBitmap, CodecError> {
     let (body, stored) = split_checksum(bytes).ok_or(CodecError::Truncated { what: WHAT })?;
+    // The first comparison finds damage, the second another file under this name.
     if checksum(body) != stored || stored != meta.checksum {
         return Err(CodecError::Checksum { what: WHAT });
     }
@@ -85,11 +90,12 @@ fn decode(bytes: &[u8], meta: &DeletesMeta, rows: u32) -> Result<RoaringBitmap, 
     let dead = rows_bitmap(WHAT, reader.take(length)?, rows)?;
     reader.end()?;
     if dead.len() != u64::from(meta.count) {
-        return Err(CodecError::malformed(WHAT, "the dead rows are not those the manifest counts"));
+        return Err(CodecError::malformed(WHAT, "the number of dead rows is not that of the manifest"));
     }
     Ok(dead)
 }
 
+/// The bytes before the checksum at the end, and the checksum.
 fn split_checksum(bytes: &[u8]) -> Option<(&[u8], u64)> {
     bytes.split_last_chunk().map(|(body, checksum)| (body, u64::from_le_bytes(*checksum)))
 }

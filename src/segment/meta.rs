@@ -1,7 +1,7 @@
-//! What a manifest says of a segment: enough to read any part of it at once, and to know if it was damaged.
+//! What a manifest records of a segment: enough to read any part of it in one request, and to detect damage.
 //!
 //! Decoding is strict: a field that this version does not know is an error, since rewriting the manifest
-//! would lose it. Sections are looked up by name, and unknown ones are carried along.
+//! would lose it. Sections are looked up by name, and unknown sections are carried along.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ const WHAT: &str = "segment meta";
 /// A section is read whole: none may be larger.
 pub(super) const SECTION_BYTES_MAX: u64 = 1 << 30;
 
-/// The order in which the rows of a segment lie.
+/// The order of the rows of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RowOrder {
@@ -78,7 +78,7 @@ pub(crate) struct SegmentMeta {
     pub(crate) id_min: DocumentId,
     #[serde(with = "id_text")]
     pub(crate) id_max: DocumentId,
-    /// What values lie between, by attribute; of those that are not here nothing is known.
+    /// Bounds of values, by attribute. Nothing is known of attributes that are missing here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) statistics: BTreeMap<String, ColumnStatistics>,
     /// `rows.parquet`.
@@ -90,7 +90,7 @@ pub(crate) struct SegmentMeta {
     /// The centroid sets that vector columns are indexed by, by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) centroids: BTreeMap<String, CentroidsMeta>,
-    /// Those of these columns whose rows their set does not fit: a compaction makes them a new one.
+    /// Those of these columns whose rows their set does not fit: a compaction replaces the set.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) unfit: BTreeSet<String>,
     /// `text`, if there are text columns.
@@ -105,7 +105,7 @@ impl FileSection {
         self.offset..self.offset.saturating_add(self.length)
     }
 
-    /// Where it lies, with the checksum it must have.
+    /// Its range, with the checksum that the bytes must have.
     pub(super) fn span(&self) -> Span {
         let Range { start, end } = self.range();
         Span { start, end, checksum: Some(self.checksum) }
@@ -134,6 +134,7 @@ impl FileMeta {
 impl SegmentMeta {
     /// Rows that are not dead.
     pub(crate) fn live_rows(&self) -> u32 {
+        // `check` refuses a meta with more dead rows than rows.
         self.rows.saturating_sub(self.deletes.as_ref().map_or(0, |d| d.count))
     }
 
@@ -152,7 +153,7 @@ impl SegmentMeta {
         (&self.id_min..=&self.id_max).contains(&id)
     }
 
-    /// What is known of the values of a column, be it the id.
+    /// The bounds of the values of a column, which may be the id.
     pub(crate) fn column_statistics(&self, column: &str) -> Option<Cow<'_, ColumnStatistics>> {
         if column == ID_COLUMN {
             return Some(Cow::Owned(ColumnStatistics::from_id_range(&self.id_min, &self.id_max)));
@@ -163,6 +164,8 @@ impl SegmentMeta {
     /// Checks what can be checked without the files.
     pub(crate) fn check(&self, schema: &Schema) -> Result<(), CodecError> {
         let bad = |why: &str| Err(CodecError::malformed(WHAT, why));
+        // A manifest passed its checksum, so what is wrong here is a bug of another version or a forgery. Either way no
+        // reader behind this check has to expect it: bounds, counts and names agree with the schema from here on.
         if self.rows == 0 {
             return bad("no rows");
         }
@@ -177,10 +180,10 @@ impl SegmentMeta {
             return bad("the vector columns are not those of the schema");
         }
         if !self.centroids.keys().all(|column| self.vectors.contains_key(column)) {
-            return bad("centroids of no vector column");
+            return bad("centroids of a column that is no vector column");
         }
         if !self.unfit.iter().all(|column| self.centroids.contains_key(column)) {
-            return bad("a set that does not fit is of no column");
+            return bad("an unfit set of a column without centroids");
         }
         if self.text.is_some() != schema.texts().next().is_some() {
             return bad("the text columns are not those of the schema");

@@ -1,7 +1,7 @@
-//! Segments: immutable sets of rows with what finds them.
+//! Segments: immutable sets of rows with their indexes.
 //!
-//! A segment is a folder of files that a manifest names, with a [`SegmentMeta`] that tells where in them
-//! everything lies, so no footer is ever looked for, and what values lie between, so that a filter may spare all of it:
+//! A segment is a folder of files that a manifest names. Its [`SegmentMeta`] locates every section, so that no footer is
+//! ever searched for, and has the bounds of values, so that a filter can prune the whole segment:
 //!
 //! | file | holds |
 //! |---|---|
@@ -12,18 +12,24 @@
 //! | `deletes.<manifest>-<nonce>` | the rows that are dead as of a manifest |
 //!
 //! **Invariants:** a file never changes once it is written; every byte that is read from one is checked
-//! against a checksum that the meta states, or that a section so checked states, before it is parsed; and
-//! nothing but [`RowOrder`] says in which order rows lie.
+//! against a checksum from the meta, or from a section that was checked itself, before it is parsed; and
+//! only [`RowOrder`] defines the order of the rows.
+//!
+//! Written by `builder` (`sorted_rows` in, `vector_indexing` for the order, `column_builders` in one pass, `files` out),
+//! read by `reader` on what `open` has decoded. Each format has its encoder and its decoder in one file or folder.
 
 mod builder;
 mod checksums;
+mod column_builders;
 mod deletes;
+mod files;
 mod ids;
 mod meta;
+mod open;
 mod parquet_rows;
 mod reader;
-mod row_ids;
 mod row_sizes;
+mod sections;
 mod sorted_rows;
 mod statistics;
 mod vector_indexing;

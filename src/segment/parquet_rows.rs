@@ -1,12 +1,11 @@
-//! `rows.parquet`: the id and the attributes, for us and for any other engine.
+//! `rows.parquet`: the id and the attributes, for this crate and for any other engine.
 //!
 //! Plain Parquet, format 1.0, zstd, in pages of 256 rows (fewer where they are large, and never twice as
 //! many) with their index, so that a few rows are a few pages. The section `footer` of the meta spans the
-//! offset indexes and the footer; pages are checked by block checksums (see [`super::checksums`]). The Arrow schema is
-//! never taken from the file: ours decides.
+//! offset indexes and the footer; pages are checked by block checksums (see [`super::checksums`]). The Arrow schema
+//! comes from the namespace, never from the file.
 
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use arrow::compute::concat_batches;
@@ -29,23 +28,24 @@ use roaring::RoaringBitmap;
 
 use super::checksums::{ChecksummedFile, VerifiedBlocks};
 use super::compute;
-use super::meta::{FileMeta, FileSection, RowOrder};
+use super::meta::RowOrder;
+use super::sections::{BuiltFile, FOOTER, SectionFileBuilder};
 use super::vectors::row_runs;
-use crate::codec::checksum;
+use crate::codec::{guarded, to_usize, u64_of, usize_of};
 use crate::env::Env;
 use crate::error::{Error, OrInternal, Result};
 use crate::schema::{ColumnKind, ID_COLUMN, Schema};
 use crate::storage::ObjectKey;
 
-/// The section that a reader needs first.
-pub(super) const FOOTER: &str = "footer";
-
+/// A point read decodes a page of each column. Smaller pages cost more: each has a header, and an
+/// entry of the offset index.
 const PAGE_ROWS: usize = 256;
 /// What it takes to plan a page, and how many bytes of pages it takes to decode, as [`compute`] counts.
 const PAGE_ITEMS: usize = 16;
 const ITEM_BYTES: u64 = 64;
+/// Parquet's own default. A segment seldom has more rows, and a read of two groups is planned twice.
 const ROW_GROUP_ROWS: usize = 1 << 20;
-/// A point read of a column with a dictionary reads the dictionary too: it may not cost more than a block.
+/// A point read of a column with a dictionary reads the dictionary too: it may not cost more than a block of checksums.
 const DICTIONARY_BYTES: usize = 16 << 10;
 /// Statistics are cut to this many bytes.
 const STATISTICS_BYTES: usize = 64;
@@ -62,19 +62,20 @@ pub(super) struct ParquetBuilder {
 }
 
 impl ParquetBuilder {
-    /// A writer of rows that come in this order, which the footer tells other engines.
+    /// For rows that come in this order, which the footer declares to other engines.
     pub(super) fn new(schema: &Schema, order: RowOrder) -> Result<Self> {
         let options = ArrowWriterOptions::new()
             .with_properties(writer_properties(schema, order)?)
-            // Parquet's own types say it all, and nobody may trust an Arrow schema from a file.
+            // Parquet's own types suffice, and an Arrow schema from a file must not be trusted anyway.
             .with_skip_arrow_metadata(true);
         let writer = ArrowWriter::try_new_with_options(Vec::new(), arrow_schema(schema), options);
         Ok(Self { writer: writer.map_err(parquet_bug)?, rows: 0 })
     }
 
     /// Adds rows: a batch of [`arrow_schema`].
-    pub(super) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        // The writer closes a page only between the pieces it cuts a batch into: let them start with pages.
+    pub(super) fn push_batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        // The writer splits each batch into pieces of 256 rows and closes pages only between them. A piece that began
+        // within a page would make it up to twice as long: the rows that complete the open page go first.
         let first = batch.num_rows().min(PAGE_ROWS - self.rows % PAGE_ROWS);
         for piece in [batch.slice(0, first), batch.slice(first, batch.num_rows() - first)] {
             self.writer.write(&piece).map_err(parquet_bug)?;
@@ -83,18 +84,21 @@ impl ParquetBuilder {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<(Bytes, FileMeta)> {
+    pub(super) fn finish(mut self) -> Result<BuiltFile> {
         let metadata = self.writer.finish().map_err(parquet_bug)?;
-        let bytes = Bytes::from(std::mem::take(self.writer.inner_mut()));
-        let columns = metadata.row_groups().iter().flat_map(RowGroupMetaData::columns);
-        let offset = columns.filter_map(|c| u64::try_from(c.offset_index_offset()?).ok()).min();
-        let footer = offset.and_then(|offset| bytes.get(usize::try_from(offset).ok()?..));
-        let (Some(offset), Some(footer)) = (offset, footer) else {
-            return Err(Error::internal("parquet was written without its page index"));
-        };
-        let section = FileSection { offset, length: footer.len() as u64, checksum: checksum(footer) };
-        let meta = FileMeta { size: bytes.len() as u64, sections: [(FOOTER.to_owned(), section)].into() };
-        Ok((bytes, meta))
+        let bytes = std::mem::take(self.writer.inner_mut());
+        // Offset indexes are next to the footer: all from the first of them on is what a reader needs first.
+        let mut start = u64_of(bytes.len());
+        for column in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
+            let offset = column.offset_index_offset().and_then(|offset| u64::try_from(offset).ok());
+            let offset =
+                offset.ok_or_else(|| Error::internal("parquet was written without its page index"))?;
+            start = start.min(offset);
+        }
+        let footer = to_usize(start, "an offset in a file")?..bytes.len();
+        let mut file = SectionFileBuilder::new(bytes);
+        file.mark_section(FOOTER, footer)?;
+        Ok(file.finish())
     }
 }
 
@@ -110,7 +114,7 @@ fn parquet_bug(error: ParquetError) -> Error {
 }
 
 fn writer_properties(schema: &Schema, order: RowOrder) -> Result<WriterProperties> {
-    // Engines drop a sort that the footer says is done: it may only be claimed where it is so.
+    // Engines leave out a sort that the footer declares done: a false claim would be a wrong result of theirs.
     let sorted = match order {
         RowOrder::Id => Some(vec![SortingColumn { column_idx: 0, descending: false, nulls_first: true }]),
         RowOrder::Cluster => None,
@@ -120,14 +124,16 @@ fn writer_properties(schema: &Schema, order: RowOrder) -> Result<WriterPropertie
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(parquet_bug)?))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
-        // The writer looks at the limit of a page only after each such batch.
+        // The writer checks the limits of a page only after each batch of this many rows.
         .set_write_batch_size(PAGE_ROWS)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        // Ids are distinct: a dictionary would hold them all and save nothing.
         .set_column_dictionary_enabled(ColumnPath::from(ID_COLUMN), false)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_statistics_truncate_length(Some(STATISTICS_BYTES))
         .set_column_index_truncate_length(Some(STATISTICS_BYTES))
         .set_sorting_columns(sorted);
+    // Bounds of elements and of opaque bytes are of no use to a filter on whole values.
     for (name, kind) in schema.attributes() {
         let path = match kind.arrow_type() {
             DataType::List(_) => vec![name.to_owned(), "list".to_owned(), "item".to_owned()],
@@ -160,6 +166,8 @@ impl ParquetRows {
         let key = file.blob().key().clone();
         let size = file.blob().size();
         parse_guarded(&key, || {
+            // A checksum proves that these bytes were written, not that they are of this segment: the footer must have
+            // its columns and its rows, or reads would return those of another.
             let metadata = decode_footer(size, footer, bytes)?;
             let schema = arrow_schema(schema);
             let names = metadata.file_metadata().schema().get_fields().iter().map(|field| field.name());
@@ -180,11 +188,11 @@ impl ParquetRows {
 
     /// What the footer takes in memory.
     pub(super) fn resident_bytes(&self) -> u64 {
-        self.metadata.metadata().memory_size() as u64
+        u64_of(self.metadata.metadata().memory_size())
     }
 
     /// The columns at `columns` of [`arrow_schema`], in ascending order, of `rows`. One round trip.
-    pub(super) async fn fetch(
+    pub(super) async fn fetch_rows(
         self: &Arc<Self>,
         env: &Env,
         columns: Vec<usize>,
@@ -195,7 +203,7 @@ impl ParquetRows {
             return Ok(RecordBatch::new_empty(schema));
         }
         if rows.max().is_some_and(|row| row >= self.count) {
-            return Err(Error::internal("rows that are not in the segment"));
+            return Err(Error::internal("rows that the segment does not have"));
         }
         let (this, rows) = (Arc::clone(self), rows.clone());
         // A few rows are planned and decoded where we are: a change of threads takes longer.
@@ -216,19 +224,25 @@ impl ParquetRows {
         rows: &RoaringBitmap,
     ) -> Result<(ParquetPushDecoder, Vec<Range<u64>>)> {
         let size = self.file.blob().size();
+        let batch_rows = to_usize(rows.len(), "the number of rows")?;
         parse_guarded(self.file.blob().key(), || {
-            let spans = row_runs(rows).into_iter().map(|run| run.start as usize..run.end as usize);
-            let selection = RowSelection::from_consecutive_ranges(spans, self.count as usize);
+            let spans = row_runs(rows).into_iter().map(|run| usize_of(run.start)..usize_of(run.end));
+            let selection = RowSelection::from_consecutive_ranges(spans, usize_of(self.count));
             let projection = ProjectionMask::roots(self.metadata.parquet_schema(), columns.iter().copied());
             let decoder = ParquetPushDecoderBuilder::new_with_metadata(self.metadata.clone())
                 .with_projection(projection)
                 .with_row_selection(selection)
-                .with_batch_size(usize::try_from(rows.len()).unwrap_or(usize::MAX))
+                // All rows in one batch for each row group: a scan has bounded them already.
+                .with_batch_size(batch_rows)
                 .build()?;
             let mut ranges: Vec<Range<u64>> = Vec::new();
+            // The whole plan is fetched at once: the decoder by itself would request one row group after the other.
             for planned in decoder.scan_plan() {
                 if planned.range.start > planned.range.end || planned.range.end > size {
-                    return Err(ParquetError::General(format!("a page at {:?}", planned.range)));
+                    return Err(ParquetError::General(format!(
+                        "a page is out of bounds. range=`{:?}`",
+                        planned.range
+                    )));
                 }
                 ranges.push(planned.range);
             }
@@ -238,16 +252,16 @@ impl ParquetRows {
 }
 
 fn decode_footer(size: u64, range: Range<u64>, bytes: Bytes) -> Result<ParquetMetaData, ParquetError> {
-    // Page statistics are for other engines.
+    // Page statistics are for other engines: zone maps of this crate are in the manifest and the attribute index.
     let mut decoder = ParquetMetaDataPushDecoder::try_new(size)?
         .with_column_index_policy(PageIndexPolicy::Skip)
         .with_offset_index_policy(PageIndexPolicy::Required);
     decoder.push_range(range, bytes)?;
     match decoder.try_decode()? {
         DecodeResult::Data(metadata) => Ok(metadata),
-        DecodeResult::NeedsData(_) | DecodeResult::Finished => {
-            Err(ParquetError::General("the footer is not where the segment says".to_owned()))
-        }
+        DecodeResult::NeedsData(_) | DecodeResult::Finished => Err(ParquetError::General(
+            "the footer is not where the meta of the segment locates it".to_owned(),
+        )),
     }
 }
 
@@ -257,28 +271,30 @@ fn decode_rows(
     schema: &SchemaRef,
 ) -> Result<RecordBatch, ParquetError> {
     let mut batches = Vec::new();
-    // It asks once for a row group, if it asks for what it planned.
-    let mut asks = decoder.row_groups_remaining() + 1;
+    // One request for each row group, if the decoder keeps to its plan. The bound ends a loop that damage could make it
+    // run forever.
+    let mut requests_left = decoder.row_groups_remaining() + 1;
     loop {
         match decoder.try_decode()? {
             DecodeResult::Data(batch) => batches.push(batch),
             DecodeResult::Finished => break,
             DecodeResult::NeedsData(ranges) => {
-                let bytes = ranges.iter().map(|range| blocks.read(range)).collect::<Option<Vec<_>>>();
-                let (true, Some(bytes)) = (asks > 0, bytes) else {
+                let bytes = ranges.iter().map(|range| blocks.read_range(range)).collect::<Option<Vec<_>>>();
+                let (true, Some(bytes)) = (requests_left > 0, bytes) else {
                     return Err(ParquetError::General(format!("unplanned reads {ranges:?}")));
                 };
-                asks -= 1;
+                requests_left -= 1;
                 decoder.push_ranges(ranges, bytes)?;
             }
         }
     }
-    let same = batches.iter().all(|batch| {
+    // Names and nullability may differ, which the schema replaces below. Types may not: values would be read as others.
+    let same_types = batches.iter().all(|batch| {
         let types = batch.columns().iter().map(|column| column.data_type());
         types.eq(schema.fields().iter().map(|field| field.data_type()))
     });
-    if !same {
-        return Err(ParquetError::General("other types than those of the schema".to_owned()));
+    if !same_types {
+        return Err(ParquetError::General("the types are not those of the schema".to_owned()));
     }
     let batches: Result<Vec<_>, _> =
         batches.into_iter().map(|b| RecordBatch::try_new(Arc::clone(schema), b.columns().to_vec())).collect();
@@ -289,11 +305,11 @@ fn decode_rows(
     }
 }
 
-/// Runs a parser of bytes from the store. It may panic on damaged ones: that is an error of the object.
+/// Runs a parser of bytes from the store. It may panic on damaged bytes: that is an error of the object.
 fn parse_guarded<T>(key: &ObjectKey, parse: impl FnOnce() -> Result<T, ParquetError>) -> Result<T> {
-    match catch_unwind(AssertUnwindSafe(parse)) {
-        Ok(parsed) => parsed.map_err(|e| Error::corrupt(key, e)),
-        Err(_) => Err(Error::corrupt(key, "the parquet decoder panicked")),
+    match guarded(parse) {
+        Some(parsed) => parsed.map_err(|e| Error::corrupt(key, e)),
+        None => Err(Error::corrupt(key, "the parquet decoder panicked")),
     }
 }
 
@@ -329,9 +345,9 @@ mod tests {
         )
         .unwrap();
         let mut writer = ParquetBuilder::new(&schema, RowOrder::Id)?;
-        writer.push(&batch.slice(0, 100))?;
-        writer.push(&batch.slice(100, 900))?;
-        let (bytes, meta) = writer.finish()?;
+        writer.push_batch(&batch.slice(0, 100))?;
+        writer.push_batch(&batch.slice(100, 900))?;
+        let BuiltFile { bytes, meta } = writer.finish()?;
         assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
         assert_eq!(meta.section(FOOTER).unwrap().range().end, bytes.len() as u64);
 

@@ -9,13 +9,16 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 
-use crate::codec::CodecError;
+use crate::codec::{CodecError, to_u32, u64_of, usize_of, zip_equal};
+use crate::error::{Error, Result};
 use crate::schema::{ColumnKind, Schema};
 
 const WHAT: &str = "row sizes";
-/// Rows that share a number.
-const GROUP: u32 = 64;
-/// What a batch of a scan may take in memory.
+/// Rows that share a number: half a bit a row and column, and a quarter of a page of 256 rows, the least that a scan
+/// reads.
+const GROUP_ROWS: u32 = 64;
+/// What a batch of a scan may take in memory. Large enough that reading it takes longer than the round trip, and small
+/// enough that a few batches in flight fit a small process.
 const WINDOW_BYTES: u64 = 32 << 20;
 /// What any row costs, in bytes: the id, offsets, validity.
 const ROW_BYTES: u64 = 32;
@@ -36,15 +39,28 @@ enum ColumnSizes {
     Groups(Vec<u32>),
 }
 
+/// A group and the rows it has: the last has fewer.
+#[derive(Clone, Debug)]
+struct RowGroup {
+    number: u32,
+    rows: Range<u32>,
+}
+
+/// The rows of a batch that fall into one group.
+struct GroupShare {
+    group: usize,
+    rows: Range<usize>,
+}
+
 impl RowSizes {
     /// The sizes of no rows.
     pub(super) fn new(schema: &Schema) -> Self {
         let sizes_of = |kind| match kind {
             ColumnKind::Vector(vector) => {
-                ColumnSizes::Fixed((vector.dimension * vector.element.size()) as u64)
+                ColumnSizes::Fixed(u64_of(vector.dimension * vector.element.size()))
             }
             ColumnKind::Attribute(kind) => match kind.arrow_type().primitive_width() {
-                Some(width) => ColumnSizes::Fixed(width as u64),
+                Some(width) => ColumnSizes::Fixed(u64_of(width)),
                 None if matches!(kind.arrow_type(), DataType::Boolean) => ColumnSizes::Fixed(1),
                 None if matches!(kind.arrow_type(), DataType::FixedSizeBinary(_)) => ColumnSizes::Fixed(16),
                 None => ColumnSizes::Groups(Vec::new()),
@@ -53,55 +69,60 @@ impl RowSizes {
         Self { rows: 0, columns: schema.columns().iter().map(|column| sizes_of(column.kind)).collect() }
     }
 
-    /// Adds the sizes of the rows of a batch: the id, then every column of the schema.
-    pub(super) fn push(&mut self, batch: &RecordBatch) {
-        let rows = u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
-        for (column, array) in self.columns.iter_mut().zip(batch.columns().iter().skip(1)) {
+    /// Adds the rows of a batch: the id, then every column of the schema.
+    pub(super) fn push_batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        let rows = to_u32(batch.num_rows(), "the number of rows in a batch")?;
+        let arrays = batch.columns().iter().skip(1);
+        for (column, array) in zip_equal(&mut self.columns, arrays, "columns and their sizes")? {
             let ColumnSizes::Groups(groups) = column else { continue };
-            for (group, span) in spans(self.rows, rows) {
-                let bytes = u32::try_from(bytes_of(array, span)).unwrap_or(u32::MAX);
-                match groups.get_mut(group) {
-                    Some(sum) => *sum = sum.saturating_add(bytes),
-                    None => groups.push(bytes),
+            for share in divide_by_group(self.rows, rows) {
+                if share.group == groups.len() {
+                    groups.push(0);
                 }
+                let size = groups.get_mut(share.group);
+                let size = size.ok_or_else(|| Error::internal("row sizes are not in the order of rows"))?;
+                // invariant: 64 rows of 4 GiB pass the limit of a write. A saturated size only makes a window smaller.
+                let bytes = u32::try_from(value_bytes(array, share.rows)?).unwrap_or(u32::MAX);
+                *size = size.saturating_add(bytes);
             }
         }
         self.rows += rows;
+        Ok(())
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let groups =
-            self.columns.iter().filter_map(|w| if let ColumnSizes::Groups(g) = w { Some(g) } else { None });
+        let groups = self.columns.iter().filter_map(|column| match column {
+            ColumnSizes::Groups(groups) => Some(groups),
+            ColumnSizes::Fixed(_) => None,
+        });
         groups.flatten().flat_map(|bytes| bytes.to_le_bytes()).collect()
     }
 
     pub(super) fn decode(schema: &Schema, rows: u32, section: &[u8]) -> Result<Self, CodecError> {
-        let (mut words, rest) = section.as_chunks::<4>();
+        let (mut unread, remainder) = section.as_chunks::<4>();
         let mut sizes = Self { rows, ..Self::new(schema) };
         for column in &mut sizes.columns {
             let ColumnSizes::Groups(groups) = column else { continue };
-            let count = rows.div_ceil(GROUP) as usize;
-            let (these, others) =
-                words.split_at_checked(count).ok_or(CodecError::Truncated { what: WHAT })?;
-            groups.extend(these.iter().map(|word| u32::from_le_bytes(*word)));
-            words = others;
+            let count = usize_of(rows.div_ceil(GROUP_ROWS));
+            let (words, behind) =
+                unread.split_at_checked(count).ok_or(CodecError::Truncated { what: WHAT })?;
+            groups.extend(words.iter().map(|word| u32::from_le_bytes(*word)));
+            unread = behind;
         }
-        if words.is_empty() && rest.is_empty() {
+        if unread.is_empty() && remainder.is_empty() {
             return Ok(sizes);
         }
         Err(CodecError::malformed(WHAT, "too many sizes"))
     }
 
-    /// What the values of `columns` of a row take, as they do on average of the rows beside it.
+    /// About how many bytes the values of `columns` of a row take: the average of its group.
     pub(super) fn row_bytes(&self, columns: &[usize], row: u32) -> u64 {
-        let group = row / GROUP;
-        let rows = (group + 1).saturating_mul(GROUP).min(self.rows).saturating_sub(group * GROUP);
-        let chosen = columns.iter().filter_map(|column| self.columns.get(*column));
-        chosen.map(|column| column.row(group, rows)).fold(ROW_BYTES, u64::saturating_add)
+        let group = self.group_of(row);
+        average_row_bytes(&self.select_columns(columns), &group)
     }
 
     /// What all rows take in all columns.
-    pub(super) fn total(&self) -> u64 {
+    pub(super) fn total_bytes(&self) -> u64 {
         let rows = u64::from(self.rows);
         let columns = self.columns.iter().map(|column| match column {
             ColumnSizes::Fixed(bytes) => bytes.saturating_mul(rows),
@@ -111,67 +132,90 @@ impl RowSizes {
     }
 
     /// The rows from `from` on whose values of `columns` are read together: at least one, if there is any.
-    pub(super) fn window(&self, columns: &[usize], from: u32) -> Range<u32> {
-        let chosen: Vec<_> = columns.iter().filter_map(|column| self.columns.get(*column)).collect();
+    pub(super) fn scan_window(&self, columns: &[usize], from: u32) -> Range<u32> {
+        let columns = self.select_columns(columns);
         let (mut end, mut budget) = (from, WINDOW_BYTES);
         while end < self.rows {
-            let group = end / GROUP;
-            let stop = (group + 1).saturating_mul(GROUP).min(self.rows);
-            let rows = stop - group * GROUP;
-            let row = chosen.iter().map(|w| w.row(group, rows)).fold(ROW_BYTES, u64::saturating_add);
-            let fit = u32::try_from(budget / row).unwrap_or(u32::MAX).min(stop - end);
+            let group = self.group_of(end);
+            let row_bytes = average_row_bytes(&columns, &group);
+            let rows_left = group.rows.end - end;
+            // invariant: a quotient above `u32::MAX` is more than any group has rows, and the minimum is taken.
+            let fit = u32::try_from(budget / row_bytes).unwrap_or(u32::MAX).min(rows_left);
             end += fit;
-            budget = budget.saturating_sub(row.saturating_mul(fit.into()));
-            if end < stop {
+            budget = budget.saturating_sub(row_bytes.saturating_mul(fit.into()));
+            if fit < rows_left {
                 break;
             }
         }
+        // A row larger than the whole budget is read by itself: the scan must go on.
         from..end.max(from.saturating_add(1)).min(self.rows)
+    }
+
+    fn group_of(&self, row: u32) -> RowGroup {
+        let number = row / GROUP_ROWS;
+        let start = number * GROUP_ROWS;
+        RowGroup { number, rows: start..start.saturating_add(GROUP_ROWS).min(self.rows).max(start) }
+    }
+
+    // invariant: a column that the schema does not have is refused by the read that this is an estimate of.
+    fn select_columns(&self, columns: &[usize]) -> Vec<&ColumnSizes> {
+        columns.iter().filter_map(|column| self.columns.get(*column)).collect()
     }
 }
 
 impl ColumnSizes {
-    /// What a row of a group of `rows` rows takes, on average.
-    fn row(&self, group: u32, rows: u32) -> u64 {
+    /// What a value of a group takes, on average.
+    fn average_bytes(&self, group: &RowGroup) -> u64 {
         match self {
             Self::Fixed(bytes) => *bytes,
             Self::Groups(groups) => {
-                groups.get(group as usize).map_or(0, |bytes| u64::from(*bytes).div_ceil(rows.max(1).into()))
+                let rows = u64_of(group.rows.len()).max(1);
+                // invariant: there is a size for each group of the rows, and rows past the end take nothing.
+                groups.get(usize_of(group.number)).map_or(0, |bytes| u64::from(*bytes).div_ceil(rows))
             }
         }
     }
 }
 
-/// `rows` rows from row `first` on, by group: the group, and which of these rows.
-fn spans(first: u32, rows: u32) -> impl Iterator<Item = (usize, Range<usize>)> {
+/// What a row of a group takes in some columns, on average.
+fn average_row_bytes(columns: &[&ColumnSizes], group: &RowGroup) -> u64 {
+    columns.iter().map(|column| column.average_bytes(group)).fold(ROW_BYTES, u64::saturating_add)
+}
+
+/// Divides `rows` rows, the first of which is row `first` of the segment, among the groups.
+fn divide_by_group(first: u32, rows: u32) -> impl Iterator<Item = GroupShare> {
     let mut done = 0;
     std::iter::from_fn(move || {
         let row = first + done;
-        let len = (GROUP - row % GROUP).min(rows - done);
-        let span = (len > 0).then_some(((row / GROUP) as usize, done as usize..(done + len) as usize));
+        let len = (GROUP_ROWS - row % GROUP_ROWS).min(rows - done);
+        let rows = usize_of(done)..usize_of(done + len);
         done += len;
-        span
+        (len > 0).then(|| GroupShare { group: usize_of(row / GROUP_ROWS), rows })
     })
 }
 
-/// The bytes that the values of a span take.
-fn bytes_of(array: &dyn Array, span: Range<usize>) -> u64 {
-    let between = |offsets: &[i32]| {
-        let at = |row: usize| offsets.get(row).and_then(|o| usize::try_from(*o).ok()).unwrap_or_default();
-        at(span.start)..at(span.end)
+/// The bytes that the values of some rows take.
+fn value_bytes(array: &dyn Array, rows: Range<usize>) -> Result<u64> {
+    let between_offsets = |offsets: &[i32]| {
+        let offset = |row: usize| {
+            let offset = offsets.get(row).and_then(|offset| usize::try_from(*offset).ok());
+            offset.ok_or_else(|| Error::internal("a row beyond the end of its column"))
+        };
+        Ok::<_, Error>(offset(rows.start)?..offset(rows.end)?)
     };
-    match array.data_type() {
-        DataType::Utf8 => between(array.as_string::<i32>().value_offsets()).len() as u64,
-        DataType::Binary => between(array.as_binary::<i32>().value_offsets()).len() as u64,
+    Ok(match array.data_type() {
+        DataType::Utf8 => u64_of(between_offsets(array.as_string::<i32>().value_offsets())?.len()),
+        DataType::Binary => u64_of(between_offsets(array.as_binary::<i32>().value_offsets())?.len()),
         DataType::List(_) => {
             let list = array.as_list::<i32>();
-            let elements = between(list.value_offsets());
+            let elements = between_offsets(list.value_offsets())?;
             // Four bytes more for the offset of each string.
-            elements.len() as u64 * 4 + bytes_of(list.values(), elements)
+            u64_of(elements.len()) * 4 + value_bytes(list.values(), elements)?
         }
-        DataType::FixedSizeBinary(width) => u64::from(width.unsigned_abs()) * span.len() as u64,
-        other => other.primitive_width().unwrap_or(1) as u64 * span.len() as u64,
-    }
+        DataType::FixedSizeBinary(width) => u64::from(width.unsigned_abs()) * u64_of(rows.len()),
+        // invariant: of the types of elements only booleans have no width, and they count as a byte.
+        other => u64_of(other.primitive_width().unwrap_or(1) * rows.len()),
+    })
 }
 
 #[cfg(test)]
@@ -210,7 +254,7 @@ mod tests {
         // Columns of fixed width are not looked at.
         let columns = [0, 0, 1, 2, 0].map(|at| Arc::clone(batch.column(at)));
         let wide = columns.iter().enumerate().map(|(i, a)| (i.to_string(), Arc::clone(a)));
-        sizes.push(&RecordBatch::try_from_iter(wide).unwrap());
+        sizes.push_batch(&RecordBatch::try_from_iter(wide).unwrap()).unwrap();
     }
 
     #[test]
@@ -225,16 +269,16 @@ mod tests {
         assert!(RowSizes::decode(&schema(), 1000, &sizes.encode()).is_err());
         assert!(RowSizes::decode(&schema(), 10, &sizes.encode()).is_err());
 
-        assert_eq!(sizes.window(&[0], 0), 0..700);
-        assert_eq!(sizes.window(&[3], 0), 0..700);
+        assert_eq!(sizes.scan_window(&[0], 0), 0..700);
+        assert_eq!(sizes.scan_window(&[3], 0), 0..700);
         let mut from = 0;
         while from < 700 {
-            let window = sizes.window(&[1, 2], from);
+            let window = sizes.scan_window(&[1, 2], from);
             assert!(window.start == from && !window.is_empty() && window.end <= 700);
             let long = window.clone().filter(|row| (300..600).contains(row)).count();
             assert!(long <= 44, "{window:?} holds {long} MiB");
             from = window.end;
         }
-        assert!(sizes.window(&[1], 700).is_empty());
+        assert!(sizes.scan_window(&[1], 700).is_empty());
     }
 }

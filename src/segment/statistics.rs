@@ -1,8 +1,8 @@
-//! Statistics of a segment: what the values of each attribute lie between. They stand in the manifest, so that a
-//! filter can leave a segment out before anything of it is read.
+//! Statistics of a segment, a zone map: the bounds of the values of each attribute. They are in the manifest, so that
+//! a filter can prune a segment before anything of it is read.
 //!
-//! **Invariant:** they are true of every row that was written. Rows that die leave them true, so that what they rule
-//! out stays ruled out.
+//! **Invariant:** they are true of every row that was written. Deletes keep them true: what they rule out stays ruled
+//! out, and bounds may only be wider than the rows that live.
 
 use std::fmt;
 
@@ -10,25 +10,27 @@ use arrow::array::Array;
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::codec::to_u32;
 use crate::error::{Error, Result};
 use crate::index::attributes::each_key;
 use crate::schema::{AttributeType, Schema};
 use crate::types::DocumentId;
 
-/// A longer key is told by its first bytes. A greatest one of this length may thus be any that begins with it.
+/// The most bytes of a bound: enough for every type of fixed width, a UUID and most strings. The greatest key of this
+/// length may have been cut, and stands for all keys that begin with it.
 pub(crate) const BOUND_BYTES_MAX: usize = 32;
 
-/// Of a schema with more attributes than these, the first have statistics: a manifest stays small.
+/// At most this many attributes, the first of the schema, have statistics: about 20 KiB of a manifest for a segment.
 const COLUMNS_MAX: usize = 128;
 
-/// What is known of the values of an attribute.
+/// The bounds of the values of an attribute.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ColumnStatistics {
     /// Rows without a value.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) nulls: u32,
-    /// The least and the greatest key, of arrays those of their elements; `None` without any.
+    /// The least and the greatest key, of arrays those of their elements; `None` without any value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) bounds: Option<(KeyPrefix, KeyPrefix)>,
 }
@@ -37,7 +39,7 @@ pub(crate) struct ColumnStatistics {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct KeyPrefix(Box<[u8]>);
 
-/// Gathers the statistics of a segment.
+/// Collects the statistics of a segment.
 #[derive(Debug)]
 pub(crate) struct ColumnStatisticsBuilder {
     columns: Vec<(String, ColumnStatistics)>,
@@ -45,21 +47,24 @@ pub(crate) struct ColumnStatisticsBuilder {
 
 impl ColumnStatisticsBuilder {
     pub(crate) fn new(schema: &Schema) -> Self {
-        // A column that is searched by its words alone is seldom asked for by its values.
-        let wanted =
+        // Filters on a column that only text queries use are rare, and bounds of prose prune nothing.
+        let has_statistics =
             |name: &str| schema.column(name).is_some_and(|column| column.filterable || column.text.is_none());
-        let columns = schema.attributes().filter(|(name, _)| wanted(name)).take(COLUMNS_MAX);
+        let columns = schema.attributes().filter(|(name, _)| has_statistics(name)).take(COLUMNS_MAX);
         Self { columns: columns.map(|(name, _)| (name.to_owned(), ColumnStatistics::default())).collect() }
     }
 
     /// Adds rows of the segment.
     pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        for (name, known) in &mut self.columns {
+        for (name, statistics) in &mut self.columns {
             let array = batch.column_by_name(name);
             let array = array.ok_or_else(|| Error::internal("an attribute is missing"))?;
-            let nulls = u32::try_from(array.null_count()).unwrap_or(u32::MAX);
-            known.nulls = known.nulls.saturating_add(nulls);
-            each_key(array, |_, key| known.include_key(key))?;
+            let nulls = to_u32(array.null_count(), "the number of nulls")?;
+            statistics.nulls = statistics
+                .nulls
+                .checked_add(nulls)
+                .ok_or_else(|| Error::internal("more nulls than a segment has rows"))?;
+            each_key(array, |_, key| statistics.include_key(key))?;
         }
         Ok(())
     }
@@ -72,6 +77,7 @@ impl ColumnStatisticsBuilder {
 impl ColumnStatistics {
     fn include_key(&mut self, key: &[u8]) {
         let key = key_prefix(key);
+        // Prefixes compare as their keys do, or are equal: the least prefix is that of the least key.
         match &mut self.bounds {
             None => self.bounds = Some((KeyPrefix::new(key), KeyPrefix::new(key))),
             Some((min, _)) if key < &*min.0 => *min = KeyPrefix::new(key),
@@ -80,7 +86,7 @@ impl ColumnStatistics {
         }
     }
 
-    /// Those of ids that lie between two.
+    /// The statistics of the ids of a segment, which its meta has as bounds already.
     pub(crate) fn from_id_range(min: &DocumentId, max: &DocumentId) -> Self {
         let key = |id: &DocumentId| match id {
             DocumentId::U64(id) => KeyPrefix::new(&id.to_be_bytes()),
@@ -90,7 +96,7 @@ impl ColumnStatistics {
         Self { nulls: 0, bounds: Some((key(min), key(max))) }
     }
 
-    /// Whether they can be those of so many rows of a type.
+    /// Whether they can be those of `rows` rows of a type.
     pub(super) fn is_sound(&self, rows: u32, kind: AttributeType) -> bool {
         let fits = |key: &KeyPrefix| match kind.element().unwrap_or(kind) {
             AttributeType::String | AttributeType::Bytes => true,
@@ -98,6 +104,7 @@ impl ColumnStatistics {
             AttributeType::Uuid => key.0.len() == 16,
             _ => key.0.len() == 8,
         };
+        // Bounds of a width that the type does not have would be compared with keys of another meaning.
         let within =
             |(min, max): &(KeyPrefix, KeyPrefix)| self.nulls < rows && min <= max && fits(min) && fits(max);
         self.nulls <= rows && self.bounds.as_ref().is_none_or(within)
@@ -114,7 +121,7 @@ impl KeyPrefix {
     }
 }
 
-/// The part of a key that bounds have.
+/// The part of a key that bounds keep.
 pub(crate) fn key_prefix(key: &[u8]) -> &[u8] {
     key.get(..BOUND_BYTES_MAX).unwrap_or(key)
 }
@@ -131,7 +138,7 @@ impl fmt::Display for KeyPrefix {
     }
 }
 
-/// Handles show their state, and may be logged: values are not shown.
+/// Handles show their state and may be logged: values must not appear there.
 impl fmt::Debug for KeyPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyPrefix({} bytes)", self.0.len())

@@ -1,9 +1,9 @@
-//! Indexing the vectors of a segment that is built: by which centroid set, and in which order rows come to lie.
+//! Indexing the vectors of a segment that is built: by which centroid set, and in which order its rows are laid out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray};
+use arrow::array::{Array, AsArray, FixedSizeListArray};
 use arrow::datatypes::{Float16Type, Float32Type, Int8Type};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::sorted_rows::SortedRows;
 use super::vectors::RECORDS_START;
+use crate::codec::{to_u32, u64_of, usize_of};
 use crate::error::{Error, Result};
 use crate::index::vector::{
     CentroidsMeta, CopyFinder, DistinctVectors, NamedCentroids, Random, Space, TrainingProgress,
@@ -20,7 +21,8 @@ use crate::index::vector::{
 use crate::schema::{Schema, VectorColumn};
 use crate::types::VectorType;
 
-/// A set serves until this many times the rows it was trained on are indexed at once.
+/// A set serves until this many times the rows it was trained on are indexed at once. Its clusters are then four times
+/// as large as intended, and so is what a query reads of each.
 const OUTGROWN: u64 = 4;
 
 /// How the vector columns of a segment are indexed.
@@ -32,14 +34,14 @@ pub(crate) struct VectorIndexing {
     pub(crate) names: BTreeMap<String, Uuid>,
     /// Fewer vectors than this are not indexed: to compare them all is as fast.
     pub(crate) rows_min: usize,
-    /// Whether a set that the rows have left behind is made anew.
+    /// Whether a set that no longer fits the rows is replaced.
     pub(crate) renew: bool,
-    /// What training draws by.
+    /// The seed of training.
     pub(crate) seed: u64,
     pub(crate) progress: Arc<TrainingProgress>,
 }
 
-/// The indexes of a segment.
+/// The vector indexes of a segment.
 #[derive(Debug, Default)]
 pub(super) struct VectorIndexes {
     /// The rows in the order of the clusters of the first vector column, if that has an index.
@@ -51,13 +53,13 @@ pub(super) struct VectorIndexes {
 #[derive(Debug)]
 pub(super) struct BuiltVectorIndex {
     pub(super) named: NamedCentroids,
-    /// Whether the clusters are of rows that lie about as these do.
+    /// Whether the clusters are of rows distributed about as these are.
     pub(super) fits: bool,
     /// The bytes of the set, if it is new.
-    pub(super) fresh: Option<Bytes>,
-    /// What lies in the file of the column, from [`RECORDS_START`] on.
+    pub(super) new_set: Option<Bytes>,
+    /// The bytes of the column's file from [`RECORDS_START`] on.
     pub(super) records: Vec<u8>,
-    /// The section that tells where each record is.
+    /// The section that finds each record.
     pub(super) section: Vec<u8>,
 }
 
@@ -68,66 +70,69 @@ impl VectorIndexing {
     }
 
     /// The indexes of the columns that get one. One column at a time is in memory as its metric compares it.
-    pub(super) fn build(&self, schema: &Schema, source: &SortedRows) -> Result<VectorIndexes> {
-        let rows = source.len() as usize;
+    pub(super) fn build(&self, schema: &Schema, rows: &SortedRows) -> Result<VectorIndexes> {
         let mut indexes = VectorIndexes::default();
-        if rows < self.rows_min {
+        if rows.len() < self.rows_min {
             return Ok(indexes);
         }
-        let mut positions = Vec::new();
+        let mut positions = None;
         for (number, (name, shape)) in schema.vectors().enumerate() {
             if !(self.sets.contains_key(name) || self.names.contains_key(name)) {
                 continue;
             }
-            let coded = read_distinct_vectors(shape, name, source)?;
-            if coded.len() < self.rows_min.max(1) {
+            let vectors = read_distinct_vectors(shape, name, rows)?;
+            if vectors.len() < self.rows_min.max(1) {
                 continue;
             }
-            let ChosenCentroids { named, fits, fresh } = self.choose_centroids(name, shape, &coded)?;
-            let built = VectorIndexBuilder::new(&named.set, &coded, &self.progress)?;
+            let ChosenCentroids { named, fits, new_set } = self.choose_centroids(name, shape, &vectors)?;
+            let builder = VectorIndexBuilder::new(&named.set, &vectors, &self.progress)?;
+            // The first vector column decides the order of all rows: the vectors of its clusters then are runs of rows,
+            // and exact distances take few reads. The records of other columns name rows wherever they are.
             if number == 0 {
-                indexes.order = Some(append_missing_rows(built.order(&coded), rows));
+                indexes.order = Some(append_missing_rows(builder.order(&vectors), rows.len()));
             }
-            if positions.is_empty() {
-                positions = row_positions(indexes.order.as_deref(), rows);
-            }
+            let positions = match &mut positions {
+                Some(positions) => positions,
+                // The first column has had its turn: from here on the order is known.
+                None => positions.insert(row_positions(indexes.order.as_deref(), rows.len())?),
+            };
             let (records, section) =
-                built.finish(&named.set, &coded, &positions, number > 0, RECORDS_START)?;
-            indexes
-                .columns
-                .insert(name.to_owned(), BuiltVectorIndex { named, fits, fresh, records, section });
+                builder.finish(&named.set, &vectors, positions, number > 0, RECORDS_START)?;
+            let index = BuiltVectorIndex { named, fits, new_set, records, section };
+            indexes.columns.insert(name.to_owned(), index);
         }
         Ok(indexes)
     }
 
-    /// The set for a column: the one there is, unless it is outgrown, or fits no longer and may be made anew.
+    /// The set for a column: the one there is, unless it is outgrown, or fits no longer and may be replaced.
     fn choose_centroids(
         &self,
         name: &str,
         shape: VectorColumn,
-        coded: &DistinctVectors,
+        vectors: &DistinctVectors,
     ) -> Result<ChosenCentroids> {
-        let rows = coded.rows.len() as u64;
         if let Some(named) = self.sets.get(name) {
             let may_be_new = self.names.contains_key(name);
-            let outgrown = rows >= named.meta.trained.saturating_mul(OUTGROWN);
+            let outgrown = u64_of(vectors.rows.len()) >= named.meta.trained.saturating_mul(OUTGROWN);
             if !(outgrown && may_be_new) {
-                let fits = fits(&named.set, coded, &self.progress)?;
+                let fits = fits(&named.set, vectors, &self.progress)?;
+                // A misfit costs recall or reads, but a new set makes all segments of the old one misfits: only what
+                // rewrites all rows replaces it. Others note the misfit in the meta, for the next compaction.
                 if fits || !(self.renew && may_be_new) {
-                    return Ok(ChosenCentroids { named: named.clone(), fits, fresh: None });
+                    return Ok(ChosenCentroids { named: named.clone(), fits, new_set: None });
                 }
             }
         }
         let id = *self.names.get(name).ok_or_else(|| Error::internal("a column without a set"))?;
-        let mut chance = Random::new(self.seed);
-        let mut random = || chance.next();
-        let set = train(shape.metric, shape.code_bits, coded, &mut random, &self.progress)?;
+        let mut generator = Random::new(self.seed);
+        let mut random = || generator.next();
+        let set = train(shape.metric, shape.code_bits, vectors, &mut random, &self.progress)?;
         let bytes = set.encode();
-        let meta = CentroidsMeta { id, size: bytes.len() as u64, trained: set.trained() };
+        let meta = CentroidsMeta { id, size: u64_of(bytes.len()), trained: set.trained() };
         Ok(ChosenCentroids {
             named: NamedCentroids { meta, set: Arc::new(set) },
             fits: true,
-            fresh: Some(bytes),
+            new_set: Some(bytes),
         })
     }
 }
@@ -136,81 +141,107 @@ impl VectorIndexing {
 struct ChosenCentroids {
     named: NamedCentroids,
     fits: bool,
-    fresh: Option<Bytes>,
+    /// Its bytes, if it is new.
+    new_set: Option<Bytes>,
 }
 
-/// An order of some rows, and behind them the others as they come.
+/// Appends the rows that `order` does not have, those without a vector, in the order of their ids.
 fn append_missing_rows(mut order: Vec<u32>, rows: usize) -> Vec<u32> {
-    let some: RoaringBitmap = order.iter().copied().collect();
-    order.extend((0..).take(rows).filter(|row| !some.contains(*row)));
+    let ordered: RoaringBitmap = order.iter().copied().collect();
+    order.extend((0..).take(rows).filter(|row| !ordered.contains(*row)));
     order
 }
 
-/// The position of each row in an order.
-pub(super) fn row_positions(order: Option<&[u32]>, rows: usize) -> Vec<u32> {
-    let mut positions: Vec<u32> = (0..).take(rows).collect();
-    for (position, row) in (0..).zip(order.unwrap_or_default()) {
-        if let Some(slot) = positions.get_mut(*row as usize) {
-            *slot = position;
-        }
+/// The position of each row in an order, the inverse of the permutation. Without an order, rows stay where they are.
+pub(super) fn row_positions(order: Option<&[u32]>, rows: usize) -> Result<Vec<u32>> {
+    let Some(order) = order else { return Ok((0..).take(rows).collect()) };
+    let wrong_order = || Error::internal("the order of rows is not one of all rows");
+    if order.len() != rows {
+        return Err(wrong_order());
     }
-    positions
+    let mut positions = vec![0; rows];
+    for (position, row) in (0..).zip(order) {
+        *positions.get_mut(usize_of(*row)).ok_or_else(wrong_order)? = position;
+    }
+    Ok(positions)
 }
 
 /// The vectors of a column as its metric compares them, each once.
-fn read_distinct_vectors(shape: VectorColumn, name: &str, source: &SortedRows) -> Result<DistinctVectors> {
-    let list = |batch: &RecordBatch| {
-        let array = batch.column_by_name(name).and_then(|array| array.as_fixed_size_list_opt()).cloned();
-        array.ok_or_else(|| Error::internal("a vector column is missing"))
-    };
-    let lists: Vec<FixedSizeListArray> = source.batches().iter().map(list).collect::<Result<_>>()?;
-    let mut coded = DistinctVectors { dimension: shape.dimension, ..DistinctVectors::default() };
-    coded.values.reserve_exact(source.len() as usize * shape.dimension);
-    // The places of what was not seen before, and the one at hand with another that may be the same.
-    let (mut places, mut seen) = (Vec::new(), CopyFinder::default());
-    let (mut vector, mut other) = (Vec::new(), Vec::new());
-    let read = |(batch, row): (usize, usize), out: &mut Vec<f32>| {
-        let list = lists.get(batch).filter(|list| list.is_valid(row));
-        if let Some(list) = list {
-            widen_to_f32(list.values(), shape.element, row * shape.dimension, shape.dimension, out);
-        }
-        list.is_some()
-    };
-    for (number, place) in (0..).zip(source.rows()) {
-        if !read(place, &mut vector) {
+///
+/// Placeholders and texts that occur twice make copies, which would count for more than all other vectors in
+/// training: it sees each vector once, and the index names the rows of its copies.
+fn read_distinct_vectors(shape: VectorColumn, name: &str, rows: &SortedRows) -> Result<DistinctVectors> {
+    let reader = VectorReader::new(shape, name, rows)?;
+    let mut vectors = DistinctVectors { dimension: shape.dimension, ..DistinctVectors::default() };
+    vectors.values.reserve_exact(rows.len() * shape.dimension);
+    // The batch and row of each vector that was not seen before.
+    let (mut firsts, mut seen) = (Vec::new(), CopyFinder::default());
+    let (mut vector, mut candidate) = (Vec::new(), Vec::new());
+    for (row, address) in (0..).zip(rows.rows()) {
+        if !reader.read_vector(address, &mut vector)? {
             continue;
         }
-        let next = u32::try_from(places.len()).map_err(|_| Error::internal("more vectors than rows"))?;
-        if let Some(first) = seen.find(&vector, next)
-            && places.get(first as usize).is_some_and(|place| read(*place, &mut other))
-            && vector.iter().zip(&other).all(|(a, b)| a.to_bits() == b.to_bits())
-        {
-            coded.copies.push((first, number));
-            continue;
+        let number = to_u32(firsts.len(), "the number of different vectors")?;
+        // `seen` knows hashes: only a comparison bit by bit tells a copy from a collision.
+        if let Some(first) = seen.find(&vector, number) {
+            let address = firsts.get(usize_of(first)).copied();
+            reader.read_vector(
+                address.ok_or_else(|| Error::internal("a vector that was not seen"))?,
+                &mut candidate,
+            )?;
+            if vector.iter().map(|x| x.to_bits()).eq(candidate.iter().map(|x| x.to_bits())) {
+                vectors.copies.push((first, row));
+                continue;
+            }
         }
-        Space::normalized(shape.metric, &vector, &mut coded.values);
-        coded.rows.push(number);
-        places.push(place);
+        Space::normalized(shape.metric, &vector, &mut vectors.values);
+        vectors.rows.push(row);
+        firsts.push(address);
     }
-    coded.copies.sort_unstable();
-    Ok(coded)
+    vectors.copies.sort_unstable();
+    Ok(vectors)
 }
 
-/// Components as f32.
-fn widen_to_f32(values: &ArrayRef, element: VectorType, from: usize, count: usize, out: &mut Vec<f32>) {
-    out.clear();
-    let range = from..from + count;
-    match element {
-        VectorType::F32 => {
-            out.extend(values.as_primitive::<Float32Type>().values().get(range).unwrap_or_default());
+/// Reads single vectors of a column from the batches of a segment.
+struct VectorReader {
+    shape: VectorColumn,
+    /// The column of each batch.
+    lists: Vec<FixedSizeListArray>,
+}
+
+impl VectorReader {
+    fn new(shape: VectorColumn, name: &str, rows: &SortedRows) -> Result<Self> {
+        let list = |batch: &RecordBatch| {
+            let array = batch.column_by_name(name).and_then(|array| array.as_fixed_size_list_opt()).cloned();
+            array.ok_or_else(|| Error::internal("a vector column is missing"))
+        };
+        Ok(Self { shape, lists: rows.batches().iter().map(list).collect::<Result<_>>()? })
+    }
+
+    /// Puts the components of a vector, as f32, in place of what is in `out`. `false` if the row has none.
+    fn read_vector(&self, (batch, row): (usize, usize), out: &mut Vec<f32>) -> Result<bool> {
+        let list = self.lists.get(batch).ok_or_else(|| Error::internal("a row of no batch"))?;
+        if list.is_null(row) {
+            return Ok(false);
         }
-        VectorType::F16 => {
-            let values = values.as_primitive::<Float16Type>().values().get(range).unwrap_or_default();
-            out.extend(values.iter().map(|x| x.to_f32()));
+        out.clear();
+        let range = row * self.shape.dimension..(row + 1) * self.shape.dimension;
+        let missing = || Error::internal("a vector beyond the end of its column");
+        let values = list.values();
+        match self.shape.element {
+            VectorType::F32 => {
+                let values = values.as_primitive::<Float32Type>().values();
+                out.extend(values.get(range).ok_or_else(missing)?);
+            }
+            VectorType::F16 => {
+                let values = values.as_primitive::<Float16Type>().values();
+                out.extend(values.get(range).ok_or_else(missing)?.iter().map(|x| x.to_f32()));
+            }
+            VectorType::I8 => {
+                let values = values.as_primitive::<Int8Type>().values();
+                out.extend(values.get(range).ok_or_else(missing)?.iter().map(|x| f32::from(*x)));
+            }
         }
-        VectorType::I8 => {
-            let values = values.as_primitive::<Int8Type>().values().get(range).unwrap_or_default();
-            out.extend(values.iter().map(|x| f32::from(*x)));
-        }
+        Ok(true)
     }
 }

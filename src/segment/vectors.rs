@@ -11,12 +11,11 @@
 //! row:    components, little-endian | zeros up to 4 bytes | checksum of the row u32
 //! ```
 //! The checksum of a row is the low 32 bits of the XXH3-64 of its components, xor (seed + row). The seed is the low
-//! 32 bits of the XXH3-64 of the segment's name and the column's, so a row that lies where another belongs, in
+//! 32 bits of the XXH3-64 of the segment's name and the column's, so a row in the place of another, of
 //! this file or another, is noticed as surely as a damaged one. A null row is all zeros before its checksum.
-//! The head lies behind the rows, so that they are written as they come; the meta of the segment says where.
+//! The head is behind the rows, so that they are written as they come; the meta of the segment locates it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -28,9 +27,9 @@ use half::f16;
 use roaring::RoaringBitmap;
 
 use super::compute;
-use super::meta::{FileMeta, FileSection};
+use super::sections::{BuiltFile, HEAD, INDEX, SectionFileBuilder};
 use crate::cache::{Blob, Span};
-use crate::codec::{CodecError, Reader, checksum, put_len_u32, rows_bitmap, usize_of};
+use crate::codec::{CodecError, Reader, checksum, put_len_u32, rows_bitmap, u64_of, usize_of};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::schema::VectorColumn;
@@ -39,16 +38,13 @@ use crate::types::{SegmentId, VectorType};
 const WHAT: &str = "vectors";
 const MAGIC: [u8; 4] = *b"EVEC";
 const VERSION: u16 = 1;
-const HEADER: usize = 64;
-/// Where the records of the index lie, if there is one.
-pub(super) const RECORDS_START: u64 = HEADER as u64;
-/// What a head with few nulls and an index of some hundred clusters take, behind the vectors.
-const TAIL: usize = 64 << 10;
-
-/// The section that a reader needs first.
-pub(super) const HEAD: &str = "head";
-/// Where the records of the index lie, if there is one.
-pub(super) const INDEX: &str = "index";
+/// A cache line: records and rows begin at multiples of it.
+const HEADER_BYTES: usize = 64;
+/// Where the records of the index begin, if there is one.
+pub(super) const RECORDS_START: u64 = HEADER_BYTES as u64;
+/// What a head with few nulls and an index of some hundred clusters take, behind the vectors. Reserved with the rows: a
+/// vector that grew at the end would copy the whole file once more.
+const TAIL_BYTES: usize = 64 << 10;
 
 /// Encodes the vectors of a column as they come.
 #[derive(Debug)]
@@ -56,7 +52,7 @@ pub(super) struct ExactVectorsBuilder {
     shape: VectorColumn,
     seed: u32,
     bytes: Vec<u8>,
-    /// Where the first vector lies.
+    /// The offset of the first row.
     base: u64,
     nulls: RoaringBitmap,
     rows: u32,
@@ -65,56 +61,66 @@ pub(super) struct ExactVectorsBuilder {
 impl ExactVectorsBuilder {
     /// `seed` is that of [`row_checksum_seed`], `records` those of the index; memory is set aside for so many rows.
     pub(super) fn new(shape: VectorColumn, seed: u32, rows: u32, mut records: Vec<u8>) -> Self {
-        records.reserve_exact(HEADER + rows as usize * row_stride(shape) + TAIL);
-        records.splice(..0, [0; HEADER]);
-        records.resize(records.len().next_multiple_of(HEADER), 0);
-        Self { shape, seed, base: records.len() as u64, bytes: records, nulls: RoaringBitmap::new(), rows: 0 }
+        records.reserve_exact(HEADER_BYTES + usize_of(rows) * row_stride(shape) + TAIL_BYTES);
+        records.splice(..0, [0; HEADER_BYTES]);
+        records.resize(records.len().next_multiple_of(HEADER_BYTES), 0);
+        Self {
+            shape,
+            seed,
+            base: u64_of(records.len()),
+            bytes: records,
+            nulls: RoaringBitmap::new(),
+            rows: 0,
+        }
     }
 
     /// Adds rows: an array of the column's Arrow type.
-    pub(super) fn push(&mut self, array: &ArrayRef) -> Result<()> {
+    pub(super) fn push_array(&mut self, array: &ArrayRef) -> Result<()> {
         let list = array.as_fixed_size_list_opt().filter(|list| *list.data_type() == self.shape.arrow_type());
         let list = list.ok_or_else(|| Error::internal("vectors are not of the type of their column"))?;
-        let width = self.shape.dimension * self.shape.element.size();
+        let width = self.vector_bytes();
         let components = little_endian_components(list, self.shape.element);
-        for (row, components) in components.chunks_exact(width).take(list.len()).enumerate() {
-            let start = self.bytes.len();
-            if list.is_null(row) {
+        let components = components.get(..list.len() * width);
+        let components = components.ok_or_else(|| Error::internal("a list of vectors ends early"))?;
+        // What stands under a null is anything. Zeros make equal rows equal files.
+        let null = vec![0; width];
+        for (at, vector) in components.chunks_exact(width).enumerate() {
+            let is_null = list.is_null(at);
+            if is_null {
                 self.nulls.insert(self.rows);
-                self.bytes.resize(start + width, 0);
-            } else {
-                self.bytes.extend_from_slice(components);
             }
-            let checksum = row_checksum(self.seed, self.rows, self.bytes.get(start..).unwrap_or_default());
-            self.bytes.resize(start + row_stride(self.shape) - 4, 0);
-            self.bytes.extend(checksum);
+            let vector = if is_null { null.as_slice() } else { vector };
+            let end = self.bytes.len() + row_stride(self.shape);
+            self.bytes.extend_from_slice(vector);
+            self.bytes.resize(end - ROW_CHECKSUM_BYTES, 0);
+            self.bytes.extend(row_checksum(self.seed, self.rows, vector));
             self.rows += 1;
         }
         Ok(())
     }
 
+    fn vector_bytes(&self) -> usize {
+        self.shape.dimension * self.shape.element.size()
+    }
+
     /// The file, with the section of its index.
-    pub(super) fn finish(mut self, index: Option<Vec<u8>>) -> Result<(Bytes, FileMeta)> {
-        let offset = self.bytes.len() as u64;
-        let length = (HEADER + self.nulls.serialized_size()) as u64;
-        let header = self.encode_header(offset, length)?;
+    pub(super) fn finish(mut self, index: Option<&[u8]>) -> Result<BuiltFile> {
+        let length = HEADER_BYTES + self.nulls.serialized_size();
+        let header = self.encode_header(u64_of(self.bytes.len()), u64_of(length))?;
         let mut head = header.clone();
         self.nulls.serialize_into(&mut head).map_err(|e| Error::internal(format!("roaring: {e}")))?;
-        self.bytes.splice(..HEADER, header);
-        self.bytes.extend(&head);
-        let section = FileSection { offset, length, checksum: checksum(&head) };
-        let mut sections = BTreeMap::from([(HEAD.to_owned(), section)]);
+        // Only now are the numbers of rows and of nulls known: the header was reserved with zeros.
+        self.bytes.splice(..HEADER_BYTES, header);
+        let mut file = SectionFileBuilder::new(self.bytes);
+        file.push_section(HEAD, &head)?;
         if let Some(index) = index {
-            let (offset, length) = (self.bytes.len() as u64, index.len() as u64);
-            sections.insert(INDEX.to_owned(), FileSection { offset, length, checksum: checksum(&index) });
-            self.bytes.extend(index);
+            file.push_section(INDEX, index)?;
         }
-        let meta = FileMeta { size: self.bytes.len() as u64, sections };
-        Ok((self.bytes.into(), meta))
+        Ok(file.finish())
     }
 
     fn encode_header(&self, head: u64, head_length: u64) -> Result<Vec<u8>> {
-        let mut header = Vec::with_capacity(HEADER);
+        let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend(MAGIC);
         header.extend(VERSION.to_le_bytes());
         header.extend(element_code(self.shape.element).to_le_bytes());
@@ -124,7 +130,7 @@ impl ExactVectorsBuilder {
         for number in [self.base, head, head_length] {
             header.extend(number.to_le_bytes());
         }
-        header.resize(HEADER, 0);
+        header.resize(HEADER_BYTES, 0);
         Ok(header)
     }
 }
@@ -137,12 +143,16 @@ fn element_code(element: VectorType) -> u16 {
     }
 }
 
+/// Half a checksum: with the seed and the row in it, a wrong row passes once in four billion, and eight bytes would be
+/// a hundredth of a vector of 200 dimensions.
+const ROW_CHECKSUM_BYTES: usize = 4;
+
 /// The bytes of a row: components, padding, checksum.
 fn row_stride(shape: VectorColumn) -> usize {
-    (shape.dimension * shape.element.size()).next_multiple_of(4) + 4
+    (shape.dimension * shape.element.size()).next_multiple_of(4) + ROW_CHECKSUM_BYTES
 }
 
-/// What ties rows to the segment and the column they are of.
+/// Ties rows to the segment and the column they are of.
 pub(super) fn row_checksum_seed(segment: SegmentId, column: &str) -> u32 {
     low_checksum(format!("{segment} {column}").as_bytes())
 }
@@ -151,7 +161,7 @@ fn row_checksum(seed: u32, row: u32, components: &[u8]) -> [u8; 4] {
     (low_checksum(components) ^ seed.wrapping_add(row)).to_le_bytes()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low bits are what is kept")]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is stored")]
 fn low_checksum(bytes: &[u8]) -> u32 {
     checksum(bytes) as u32
 }
@@ -163,6 +173,7 @@ fn little_endian_components(list: &FixedSizeListArray, element: VectorType) -> C
         bytes: impl Fn(T::Native) -> [u8; N],
     ) -> Cow<'_, [u8]> {
         let values = values.as_primitive::<T>().values();
+        // The buffer of Arrow is the encoding already, on every processor that matters.
         if cfg!(target_endian = "little") {
             return values.inner().as_slice().into();
         }
@@ -175,13 +186,16 @@ fn little_endian_components(list: &FixedSizeListArray, element: VectorType) -> C
     }
 }
 
-/// The vectors of a column.
+/// The exact vectors of a column: its nulls in memory, its rows on the store.
 #[derive(Clone, Debug)]
 pub(super) struct ExactVectors {
     blob: Blob,
     shape: VectorColumn,
     seed: u32,
     rows: u32,
+    /// Rows that have a vector.
+    count: u32,
+    /// The offset of the first row.
     base: u64,
     nulls: Arc<RoaringBitmap>,
 }
@@ -196,26 +210,31 @@ impl ExactVectors {
         head: &[u8],
     ) -> Result<Self, CodecError> {
         let mut reader = Reader::new(WHAT, head);
-        let mut header = Reader::new(WHAT, reader.take(HEADER)?);
+        let mut header = Reader::new(WHAT, reader.take(HEADER_BYTES)?);
         header.magic(MAGIC)?;
         header.version(VERSION)?;
-        let found = (header.u16()?, header.u32()? as usize, header.u32()?, header.u32()? as usize);
-        if found != (element_code(shape.element), shape.dimension, rows, row_stride(shape)) {
+        let (element, dimension) = (header.u16()?, usize_of(header.u32()?));
+        let (found_rows, stride) = (header.u32()?, usize_of(header.u32()?));
+        let same_shape = element == element_code(shape.element) && dimension == shape.dimension;
+        if !same_shape || found_rows != rows || stride != row_stride(shape) {
             return Err(CodecError::malformed(WHAT, "the header is not of this column and segment"));
         }
         header.u32()?;
         let base = header.u64()?;
-        let length = u64::from(rows) * row_stride(shape) as u64;
+        let length = u64::from(rows) * u64_of(stride);
         if base.checked_add(length).is_none_or(|end| end > blob.size()) {
             return Err(CodecError::Truncated { what: WHAT });
         }
+        // It has no row beyond the last, and so no more than there are rows.
         let nulls = rows_bitmap(WHAT, reader.rest(), rows)?;
-        Ok(Self { blob, shape, seed, rows, base, nulls: Arc::new(nulls) })
+        let count = u32::try_from(nulls.len()).ok().and_then(|nulls| rows.checked_sub(nulls));
+        let count = count.ok_or_else(|| CodecError::malformed(WHAT, "more nulls than rows"))?;
+        Ok(Self { blob, shape, seed, rows, count, base, nulls: Arc::new(nulls) })
     }
 
-    /// How many rows have one.
+    /// How many rows have a vector.
     pub(super) fn count(&self) -> u32 {
-        self.rows - u32::try_from(self.nulls.len()).unwrap_or(self.rows)
+        self.count
     }
 
     /// The rows without a vector.
@@ -235,9 +254,9 @@ impl ExactVectors {
 
     async fn fetch_runs(&self, env: &Env, runs: Vec<Range<u32>>) -> Result<ArrayRef> {
         if runs.iter().any(|run| run.end > self.rows) {
-            return Err(Error::internal("vectors of rows that are not"));
+            return Err(Error::internal("vectors of rows that the segment does not have"));
         }
-        let stride = row_stride(self.shape) as u64;
+        let stride = u64_of(row_stride(self.shape));
         let at = |row: u32| self.base + u64::from(row) * stride;
         let spans: Vec<Span> = runs.iter().map(|run| (at(run.start)..at(run.end)).into()).collect();
         let runs: Arc<[Range<u32>]> = runs.into();
@@ -253,23 +272,27 @@ impl ExactVectors {
 
     /// Checks the rows and makes them an array.
     fn decode_runs(&self, runs: &[Range<u32>], bytes: &[Bytes]) -> Result<ArrayRef, CodecError> {
-        let stride = row_stride(self.shape);
+        let (stride, width) = (row_stride(self.shape), self.shape.dimension * self.shape.element.size());
         let expected = runs.iter().map(|run| run.len() * stride);
         if !expected.eq(bytes.iter().map(Bytes::len)) {
             return Err(CodecError::Truncated { what: WHAT });
         }
-        let rows = || bytes.iter().flat_map(|run| run.chunks_exact(stride));
-        let width = self.shape.dimension * self.shape.element.size();
-        let sound = |(at, row): (u32, &[u8])| {
-            row.get(..width).map(|components| row_checksum(self.seed, at, components)).as_ref()
-                == row.last_chunk()
-        };
-        if !runs.iter().cloned().flatten().zip(rows()).all(sound) {
-            return Err(CodecError::Checksum { what: WHAT });
+        let rows = || runs.iter().cloned().flatten();
+        // Every run has the bytes of its rows, so the two iterators end together.
+        let encoded = bytes.iter().flat_map(|run| run.chunks_exact(stride));
+        let mut vectors = Vec::with_capacity(runs.iter().map(ExactSizeIterator::len).sum());
+        for (row, encoded) in rows().zip(encoded) {
+            let (Some(vector), Some(checksum)) = (encoded.get(..width), encoded.last_chunk()) else {
+                return Err(CodecError::Truncated { what: WHAT });
+            };
+            // Spans have no checksums of their own: each row is checked here, whatever run it was read with.
+            if *checksum != row_checksum(self.seed, row, vector) {
+                return Err(CodecError::Checksum { what: WHAT });
+            }
+            vectors.push(vector);
         }
-        let count = rows().count();
-        let values = self.decode_components(rows().filter_map(|row| row.get(..width)), count);
-        let valid: Vec<bool> = runs.iter().cloned().flatten().map(|row| !self.nulls.contains(row)).collect();
+        let values = self.decode_components(&vectors);
+        let valid: Vec<bool> = rows().map(|row| !self.nulls.contains(row)).collect();
         let nulls = Some(NullBuffer::from(valid)).filter(|nulls| nulls.null_count() > 0);
         let DataType::FixedSizeList(field, dimension) = self.shape.arrow_type() else {
             return Err(CodecError::malformed(WHAT, "not a list"));
@@ -278,22 +301,30 @@ impl ExactVectors {
         list.map(|list| Arc::new(list) as ArrayRef).map_err(|e| CodecError::malformed(WHAT, e))
     }
 
-    fn decode_components<'a>(&self, rows: impl Iterator<Item = &'a [u8]>, count: usize) -> ArrayRef {
-        let capacity = count * self.shape.dimension;
+    /// The components of vectors, one behind the other.
+    fn decode_components(&self, vectors: &[&[u8]]) -> ArrayRef {
+        let capacity = vectors.len() * self.shape.dimension;
+        // The width of a vector is a multiple of that of a component, so that chunks leave nothing over.
         match self.shape.element {
             VectorType::F32 => {
                 let mut values = Vec::with_capacity(capacity);
-                rows.for_each(|row| values.extend(row.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))));
+                for vector in vectors {
+                    values.extend(vector.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+                }
                 Arc::new(Float32Array::from(values))
             }
             VectorType::F16 => {
                 let mut values = Vec::with_capacity(capacity);
-                rows.for_each(|row| values.extend(row.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b))));
+                for vector in vectors {
+                    values.extend(vector.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes)));
+                }
                 Arc::new(Float16Array::from(values))
             }
             VectorType::I8 => {
                 let mut values = Vec::with_capacity(capacity);
-                rows.for_each(|row| values.extend(row.iter().map(|b| i8::from_le_bytes([*b]))));
+                for vector in vectors {
+                    values.extend(vector.iter().map(|byte| i8::from_le_bytes([*byte])));
+                }
                 Arc::new(Int8Array::from(values))
             }
         }

@@ -1,0 +1,95 @@
+//! All that is written of a segment in the order of its rows.
+
+use std::collections::BTreeMap;
+use std::mem;
+
+use arrow::record_batch::RecordBatch;
+
+use super::ids::RowIdsBuilder;
+use super::meta::RowOrder;
+use super::parquet_rows::ParquetBuilder;
+use super::row_sizes::RowSizes;
+use super::statistics::ColumnStatisticsBuilder;
+use super::vector_indexing::BuiltVectorIndex;
+use super::vectors::{ExactVectorsBuilder, row_checksum_seed};
+use crate::error::{Error, OrInternal, Result};
+use crate::index::attributes::AttributeIndexBuilder;
+use crate::index::text::TextWriter;
+use crate::schema::{ColumnKind, Ids, Schema};
+use crate::types::{IdKind, SegmentId};
+
+/// The builders of the columns of a segment. Each takes every row once, in the same order.
+pub(super) struct ColumnBuilders {
+    kind: IdKind,
+    /// The arrays of a batch that `rows.parquet` holds: the id and the attributes.
+    parquet_columns: Vec<usize>,
+    pub(super) parquet: ParquetBuilder,
+    pub(super) row_ids: RowIdsBuilder,
+    pub(super) row_sizes: RowSizes,
+    pub(super) attribute_index: AttributeIndexBuilder,
+    pub(super) statistics: ColumnStatisticsBuilder,
+    pub(super) vectors: Vec<VectorColumnBuilder>,
+    pub(super) text: Option<TextWriter>,
+}
+
+/// The exact vectors of a column, and which column it is.
+pub(super) struct VectorColumnBuilder {
+    /// Its index in the schema.
+    pub(super) column: usize,
+    pub(super) name: String,
+    pub(super) exact: ExactVectorsBuilder,
+}
+
+impl ColumnBuilders {
+    /// For `rows` rows in an order. Takes the records of the vector indexes, which stand before the vectors.
+    pub(super) fn new(
+        schema: &Schema,
+        id: SegmentId,
+        rows: u32,
+        order: RowOrder,
+        indexes: &mut BTreeMap<String, BuiltVectorIndex>,
+    ) -> Result<Self> {
+        let mut vectors = Vec::new();
+        // In a batch the id comes first, and then every column of the schema.
+        let mut parquet_columns = vec![0];
+        for (number, column) in schema.columns().iter().enumerate() {
+            let ColumnKind::Vector(shape) = column.kind else {
+                parquet_columns.push(number + 1);
+                continue;
+            };
+            // invariant: a column without an index has no records.
+            let records = indexes.get_mut(&column.name).map(|index| mem::take(&mut index.records));
+            let seed = row_checksum_seed(id, &column.name);
+            let exact = ExactVectorsBuilder::new(shape, seed, rows, records.unwrap_or_default());
+            vectors.push(VectorColumnBuilder { column: number, name: column.name.clone(), exact });
+        }
+        Ok(Self {
+            kind: schema.id(),
+            parquet_columns,
+            parquet: ParquetBuilder::new(schema, order)?,
+            row_ids: RowIdsBuilder::new(schema.id()),
+            row_sizes: RowSizes::new(schema),
+            attribute_index: AttributeIndexBuilder::new(schema),
+            statistics: ColumnStatisticsBuilder::new(schema),
+            vectors,
+            text: TextWriter::new(schema)?,
+        })
+    }
+
+    /// Adds the next rows: a batch of [`Schema::arrow`].
+    pub(super) fn push_batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.parquet.push_batch(&batch.project(&self.parquet_columns).or_internal()?)?;
+        self.row_ids.push_ids(&Ids::new(self.kind, batch.column(0))?)?;
+        self.row_sizes.push_batch(batch)?;
+        if let Some(text) = &mut self.text {
+            text.push(batch)?;
+        }
+        self.attribute_index.push(batch)?;
+        self.statistics.push(batch)?;
+        for column in &mut self.vectors {
+            let array = batch.column_by_name(&column.name);
+            column.exact.push_array(array.ok_or_else(|| Error::internal("a vector column is missing"))?)?;
+        }
+        Ok(())
+    }
+}

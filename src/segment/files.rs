@@ -1,0 +1,72 @@
+//! The files of a segment that is built, and their upload.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+
+use super::meta::SegmentMeta;
+use crate::error::Result;
+use crate::index::vector::NamedCentroids;
+use crate::storage::{IncarnationKeys, ObjectKey, PutMode, StorageBackend};
+
+/// The files of a segment, not yet on the store.
+#[derive(Debug)]
+pub(crate) struct SegmentFiles {
+    pub(super) meta: SegmentMeta,
+    pub(super) parquet: Bytes,
+    pub(super) attributes: Bytes,
+    /// With the index of the column in the schema, by which the file is named.
+    pub(super) vectors: Vec<(usize, Bytes)>,
+    pub(super) text: Option<Bytes>,
+    /// Centroid sets that were trained for this segment, by column.
+    pub(super) new_centroids: BTreeMap<String, NewCentroids>,
+    pub(super) positions: Vec<u32>,
+}
+
+/// A centroid set that no manifest names yet, and its file.
+#[derive(Debug)]
+pub(super) struct NewCentroids {
+    pub(super) named: NamedCentroids,
+    pub(super) bytes: Bytes,
+}
+
+impl SegmentFiles {
+    /// For each row, as they were pushed, its position in the segment.
+    pub(crate) fn positions(&self) -> &[u32] {
+        &self.positions
+    }
+
+    /// The centroid sets that were trained for this segment, by column.
+    pub(crate) fn new_centroids(&self) -> impl Iterator<Item = (&String, &NamedCentroids)> {
+        self.new_centroids.iter().map(|(column, new)| (column, &new.named))
+    }
+
+    /// Writes all files, together. The segment exists once a manifest names it.
+    pub(crate) async fn upload(
+        self,
+        backend: &Arc<dyn StorageBackend>,
+        keys: &IncarnationKeys,
+    ) -> Result<SegmentMeta> {
+        // The names of the segment and of sets are unique, so an overwrite can only repeat an earlier attempt. In which
+        // order the files arrive does not matter: nothing reads them before the manifest or the entry that names them.
+        let puts = self
+            .objects(keys)
+            .into_iter()
+            .map(|(key, bytes)| async move { backend.put(&key, bytes, PutMode::Overwrite).await });
+        try_join_all(puts).await?;
+        Ok(self.meta)
+    }
+
+    fn objects(&self, keys: &IncarnationKeys) -> Vec<(ObjectKey, Bytes)> {
+        let segment = keys.segment(self.meta.id);
+        let mut objects =
+            vec![(segment.rows(), self.parquet.clone()), (segment.attributes(), self.attributes.clone())];
+        objects.extend(self.vectors.iter().map(|(column, bytes)| (segment.vector(*column), bytes.clone())));
+        objects.extend(self.text.iter().map(|bytes| (segment.text(), bytes.clone())));
+        let sets = self.new_centroids.values();
+        objects.extend(sets.map(|new| (keys.centroids(new.named.meta.id), new.bytes.clone())));
+        objects
+    }
+}

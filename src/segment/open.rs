@@ -1,0 +1,383 @@
+//! Opening a segment: what every read needs first is read and decoded once, in one round trip.
+//!
+//! Locate (which sections of which files, from the meta alone), read (all of them together), decode (on the blocking
+//! pool).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::{try_join, try_join_all, try_join4};
+
+use super::checksums::ChecksummedFile;
+use super::ids::{IdIndex, IdIndexHead, RowIds};
+use super::meta::{FileMeta, FileSection, SegmentMeta};
+use super::parquet_rows::ParquetRows;
+use super::row_sizes::RowSizes;
+use super::sections::{
+    CHECKSUMS, COLUMNS_BLOCKS, COLUMNS_HEAD, FOOTER, HEAD, ID_BLOCKS, ID_HEAD, INDEX, ROW_ID_BLOCKS,
+    ROW_ID_HEAD, ROW_SIZES,
+};
+use super::vectors::{ExactVectors, row_checksum_seed};
+use crate::cache::{Blob, BlockCache, Shared};
+use crate::codec::{CodecError, u64_of, zip_equal};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::index::attributes::AttributeIndex;
+use crate::index::text::StoredIndex;
+use crate::index::vector::{CentroidsMeta, NamedCentroids, VectorIndex};
+use crate::schema::{ColumnKind, Schema, VectorColumn};
+use crate::storage::{IncarnationKeys, ObjectKey, StorageBackend};
+
+/// An id index up to this size is kept in memory whole: some 50,000 UUIDs. Segments of recent flushes are smaller, and
+/// most writes look their ids up in them.
+const RESIDENT_BYTES_MAX: u64 = 1 << 20;
+
+/// Heads take about this many times their stored bytes when they are decoded. Only an estimate: it weighs open
+/// namespaces against each other.
+const DECODED_FACTOR: u64 = 2;
+
+/// What an open segment keeps in memory.
+#[derive(Clone)]
+pub(super) struct SegmentParts {
+    pub(super) ids: Arc<IdIndex>,
+    pub(super) rows: Arc<ParquetRows>,
+    pub(super) row_ids: RowIds,
+    pub(super) row_sizes: RowSizes,
+    /// The index of the attributes. There is none if it would be larger than a manifest allows.
+    pub(super) attributes: Option<Arc<AttributeIndex>>,
+    /// For each column of the schema, its vectors if it is a vector column.
+    pub(super) vectors: Vec<Option<OpenVectorColumn>>,
+    pub(super) text: Option<Arc<StoredIndex>>,
+    /// About how many bytes of memory all of this takes, without what the text index keeps of later reads.
+    pub(super) head_bytes: u64,
+}
+
+/// A vector column of an open segment.
+#[derive(Clone)]
+pub(super) struct OpenVectorColumn {
+    pub(super) exact: ExactVectors,
+    pub(super) index: Option<VectorIndex>,
+}
+
+/// Reads and decodes what a segment keeps in memory. One round trip.
+pub(super) async fn open_parts(
+    env: &Env,
+    backend: &Arc<dyn StorageBackend>,
+    cache: &BlockCache,
+    keys: &IncarnationKeys,
+    schema: &Arc<Schema>,
+    meta: &SegmentMeta,
+) -> Result<SegmentParts> {
+    let files = FileOpener { backend, cache };
+    let layout = meta.check(schema).and_then(|()| SegmentLayout::locate(&files, keys, schema, meta));
+    let layout = layout.map_err(|e| e.at(keys.segment(meta.id).attributes()))?;
+    let heads = layout.read_heads(env, cache.shared()).await?;
+    let (schema, meta) = (Arc::clone(schema), meta.clone());
+    env.blocking(move || layout.decode(&schema, &meta, heads)).await?
+}
+
+/// Makes blobs of keys.
+struct FileOpener<'a> {
+    backend: &'a Arc<dyn StorageBackend>,
+    cache: &'a BlockCache,
+}
+
+impl FileOpener<'_> {
+    fn blob(&self, key: ObjectKey, size: u64) -> Blob {
+        Blob::new(Arc::clone(self.backend), self.cache.clone(), key, size)
+    }
+}
+
+/// The files of a segment, and the sections of them that are read first.
+struct SegmentLayout {
+    parquet: Blob,
+    footer: FileSection,
+    attributes: AttributesLayout,
+    vectors: Vec<VectorColumnLayout>,
+    text: Option<TextLayout>,
+}
+
+/// The sections of `attributes`.
+struct AttributesLayout {
+    blob: Blob,
+    id_head: FileSection,
+    id_blocks: FileSection,
+    row_id_head: FileSection,
+    row_id_blocks: FileSection,
+    checksums: FileSection,
+    row_sizes: FileSection,
+    index: Option<AttributeIndexLayout>,
+}
+
+/// The head and the blocks of the attribute index.
+struct AttributeIndexLayout {
+    head: FileSection,
+    blocks: FileSection,
+}
+
+/// The file of a vector column, and its index.
+struct VectorColumnLayout {
+    /// The index of the column in the schema.
+    column: usize,
+    name: String,
+    shape: VectorColumn,
+    blob: Blob,
+    head: FileSection,
+    index: Option<VectorIndexLayout>,
+}
+
+/// The section of a vector index, and the file of its centroids.
+struct VectorIndexLayout {
+    section: FileSection,
+    centroids: Blob,
+    meta: CentroidsMeta,
+}
+
+/// The file of the text columns.
+struct TextLayout {
+    blob: Blob,
+    head: FileSection,
+}
+
+/// The bytes that are read first.
+struct SegmentHeads {
+    footer: Bytes,
+    attributes: AttributesHeads,
+    vectors: Vec<VectorColumnHeads>,
+    text: Option<Bytes>,
+}
+
+struct AttributesHeads {
+    id_head: Bytes,
+    row_id_head: Bytes,
+    checksums: Bytes,
+    row_sizes: Bytes,
+    index_head: Option<Bytes>,
+    /// The whole section, if it is small enough to keep.
+    id_blocks: Option<Bytes>,
+}
+
+struct VectorColumnHeads {
+    head: Bytes,
+    index: Option<VectorIndexHeads>,
+}
+
+struct VectorIndexHeads {
+    section: Bytes,
+    centroids: NamedCentroids,
+}
+
+/// What is decoded of `attributes`.
+struct AttributesParts {
+    ids: IdIndex,
+    row_ids: RowIds,
+    row_sizes: RowSizes,
+    index: Option<AttributeIndex>,
+}
+
+impl SegmentLayout {
+    fn locate(
+        files: &FileOpener<'_>,
+        keys: &IncarnationKeys,
+        schema: &Schema,
+        meta: &SegmentMeta,
+    ) -> Result<Self, CodecError> {
+        let segment = keys.segment(meta.id);
+        let mut vectors = Vec::new();
+        for (number, column) in schema.columns().iter().enumerate() {
+            let ColumnKind::Vector(shape) = column.kind else { continue };
+            let missing = || CodecError::malformed("segment meta", "no such vector column");
+            let file = meta.vectors.get(&column.name).ok_or_else(missing)?;
+            let index = meta.centroids.get(&column.name).map(|set| {
+                let centroids = files.blob(keys.centroids(set.id), set.size);
+                Ok(VectorIndexLayout { section: file.section(INDEX)?, centroids, meta: *set })
+            });
+            vectors.push(VectorColumnLayout {
+                column: number,
+                name: column.name.clone(),
+                shape,
+                blob: files.blob(segment.vector(number), file.size),
+                head: file.section(HEAD)?,
+                index: index.transpose()?,
+            });
+        }
+        let text = meta.text.as_ref().map(|file| {
+            Ok(TextLayout { blob: files.blob(segment.text(), file.size), head: file.section(HEAD)? })
+        });
+        Ok(Self {
+            parquet: files.blob(segment.rows(), meta.parquet.size),
+            footer: meta.parquet.section(FOOTER)?,
+            attributes: AttributesLayout::locate(
+                files.blob(segment.attributes(), meta.attributes.size),
+                &meta.attributes,
+            )?,
+            vectors,
+            text: text.transpose()?,
+        })
+    }
+
+    /// Reads all heads together. One round trip.
+    async fn read_heads(&self, env: &Env, shared: &Shared) -> Result<SegmentHeads> {
+        let text = async {
+            let Some(text) = &self.text else { return Ok(None) };
+            text.blob.read(text.head.span()).await.map(Some)
+        };
+        let (attributes, footer, vectors, text) = try_join4(
+            self.attributes.read_heads(),
+            self.parquet.read(self.footer.span()),
+            try_join_all(self.vectors.iter().map(|column| column.read_heads(env, shared))),
+            text,
+        )
+        .await?;
+        Ok(SegmentHeads { footer, attributes, vectors, text })
+    }
+
+    fn decode(self, schema: &Schema, meta: &SegmentMeta, heads: SegmentHeads) -> Result<SegmentParts> {
+        let stored_bytes = heads.stored_bytes();
+        let attributes_key = self.attributes.blob.key().clone();
+        let attributes = self.attributes.decode(schema, meta, &heads.attributes);
+        let attributes = attributes.map_err(|e| e.at(&attributes_key))?;
+        let file = ChecksummedFile::decode(self.parquet, &heads.attributes.checksums);
+        let file = file.map_err(|e| e.at(&attributes_key))?;
+        let rows = ParquetRows::decode(file, self.footer.range(), heads.footer, schema, meta.rows)?;
+        let text = match (self.text, heads.text) {
+            (Some(layout), Some(head)) => Some(Arc::new(layout.decode(schema, meta, &head)?)),
+            (None, None) => None,
+            _ => return Err(Error::internal("the head of the text index was not read")),
+        };
+        let mut vectors: Vec<Option<OpenVectorColumn>> = vec![None; schema.columns().len()];
+        for (layout, heads) in zip_equal(self.vectors, heads.vectors, "vector columns and their heads")? {
+            let slot = vectors.get_mut(layout.column);
+            let slot =
+                slot.ok_or_else(|| Error::internal("a vector column that the schema does not have"))?;
+            *slot = Some(layout.decode(meta, heads)?);
+        }
+        // invariant: only an estimate, which may saturate.
+        let head_bytes = stored_bytes.saturating_mul(DECODED_FACTOR).saturating_add(rows.resident_bytes());
+        Ok(SegmentParts {
+            ids: Arc::new(attributes.ids),
+            rows: Arc::new(rows),
+            row_ids: attributes.row_ids,
+            row_sizes: attributes.row_sizes,
+            attributes: attributes.index.map(Arc::new),
+            vectors,
+            text,
+            head_bytes,
+        })
+    }
+}
+
+impl AttributesLayout {
+    fn locate(blob: Blob, file: &FileMeta) -> Result<Self, CodecError> {
+        // Both or neither: see `build_attributes_file`.
+        let index = file.sections.contains_key(COLUMNS_HEAD).then(|| {
+            Ok(AttributeIndexLayout {
+                head: file.section(COLUMNS_HEAD)?,
+                blocks: file.section(COLUMNS_BLOCKS)?,
+            })
+        });
+        Ok(Self {
+            blob,
+            id_head: file.section(ID_HEAD)?,
+            id_blocks: file.section(ID_BLOCKS)?,
+            row_id_head: file.section(ROW_ID_HEAD)?,
+            row_id_blocks: file.section(ROW_ID_BLOCKS)?,
+            checksums: file.section(CHECKSUMS)?,
+            row_sizes: file.section(ROW_SIZES)?,
+            index: index.transpose()?,
+        })
+    }
+
+    async fn read_heads(&self) -> Result<AttributesHeads> {
+        let keep_ids = self.id_blocks.length <= RESIDENT_BYTES_MAX;
+        let mut spans =
+            vec![self.id_head.span(), self.row_id_head.span(), self.checksums.span(), self.row_sizes.span()];
+        spans.extend(self.index.as_ref().map(|index| index.head.span()));
+        spans.extend(keep_ids.then(|| self.id_blocks.span()));
+        let mut read = self.blob.read_many(&spans).await?.into_iter();
+        // In the order of the spans.
+        let mut next =
+            || read.next().ok_or_else(|| Error::internal("fewer sections were read than requested"));
+        Ok(AttributesHeads {
+            id_head: next()?,
+            row_id_head: next()?,
+            checksums: next()?,
+            row_sizes: next()?,
+            index_head: self.index.is_some().then(&mut next).transpose()?,
+            id_blocks: keep_ids.then(&mut next).transpose()?,
+        })
+    }
+
+    fn decode(
+        self,
+        schema: &Schema,
+        meta: &SegmentMeta,
+        heads: &AttributesHeads,
+    ) -> Result<AttributesParts, CodecError> {
+        let index = match (&self.index, &heads.index_head) {
+            (Some(layout), Some(head)) => {
+                Some(AttributeIndex::open(meta.rows, self.blob.clone(), &layout.blocks.span(), head)?)
+            }
+            (None, None) => None,
+            _ => return Err(CodecError::Truncated { what: "attributes" }),
+        };
+        let id_head = IdIndexHead::decode(schema.id(), meta.rows, &self.id_blocks.range(), &heads.id_head)?;
+        let row_id_blocks = self.row_id_blocks.span();
+        Ok(AttributesParts {
+            ids: IdIndex::new(id_head, self.blob.clone(), heads.id_blocks.as_ref())?,
+            row_ids: RowIds::decode(schema.id(), meta.rows, self.blob, &row_id_blocks, &heads.row_id_head)?,
+            row_sizes: RowSizes::decode(schema, meta.rows, &heads.row_sizes)?,
+            index,
+        })
+    }
+}
+
+impl VectorColumnLayout {
+    async fn read_heads(&self, env: &Env, shared: &Shared) -> Result<VectorColumnHeads> {
+        let Some(index) = &self.index else {
+            return Ok(VectorColumnHeads { head: self.blob.read(self.head.span()).await?, index: None });
+        };
+        let metric = (self.shape.metric, self.shape.dimension);
+        let centroids = NamedCentroids::load(env, &index.centroids, shared, index.meta, metric);
+        // The two sections are next to each other: one request.
+        let spans = [self.head.span(), index.section.span()];
+        let (read, centroids) = try_join(self.blob.read_many(&spans), centroids).await?;
+        let read = <[Bytes; 2]>::try_from(read);
+        let [head, section] = read.map_err(|_| Error::internal("two sections were requested"))?;
+        Ok(VectorColumnHeads { head, index: Some(VectorIndexHeads { section, centroids }) })
+    }
+
+    fn decode(self, meta: &SegmentMeta, heads: VectorColumnHeads) -> Result<OpenVectorColumn> {
+        let key = self.blob.key().clone();
+        let index = heads.index.map(|index| {
+            VectorIndex::decode(self.blob.clone(), index.centroids.set, meta.rows, &index.section)
+        });
+        let index = index.transpose().map_err(|e| e.at(&key))?;
+        let seed = row_checksum_seed(meta.id, &self.name);
+        let exact = ExactVectors::decode(self.blob, self.shape, seed, meta.rows, &heads.head);
+        Ok(OpenVectorColumn { exact: exact.map_err(|e| e.at(&key))?, index })
+    }
+}
+
+impl TextLayout {
+    fn decode(self, schema: &Schema, meta: &SegmentMeta, head: &[u8]) -> Result<StoredIndex> {
+        let key = self.blob.key().clone();
+        StoredIndex::decode(self.blob, schema, meta.rows, head).map_err(|e| e.at(&key))
+    }
+}
+
+impl SegmentHeads {
+    /// The size of the heads on the store. Without the footer of Parquet, which measures itself when it is decoded.
+    fn stored_bytes(&self) -> u64 {
+        let attributes = &self.attributes;
+        let fixed =
+            [&attributes.id_head, &attributes.row_id_head, &attributes.checksums, &attributes.row_sizes];
+        let optional = [&attributes.index_head, &attributes.id_blocks, &self.text];
+        let vectors = self.vectors.iter().flat_map(|column| {
+            let section = column.index.as_ref().map(|index| &index.section);
+            std::iter::once(&column.head).chain(section)
+        });
+        let all = fixed.into_iter().chain(optional.into_iter().flatten()).chain(vectors);
+        all.map(|bytes| u64_of(bytes.len())).sum()
+    }
+}
