@@ -105,10 +105,10 @@ fn read_set(folder: &Path) -> Result<Set, Box<dyn Error>> {
 /// The rows of a two-dimensional array of little-endian f32, as numpy writes it.
 fn vectors(path: &Path) -> Result<Vec<Vec<f32>>, Box<dyn Error>> {
     let bytes = fs::read(path)?;
-    let (head, body) = bytes.split_at_checked(10).ok_or("too short")?;
+    let (head, rest) = bytes.split_at_checked(10).ok_or("too short")?;
     let [.., low, high] = head else { return Err("too short".into()) };
     let length = usize::from(u16::from_le_bytes([*low, *high]));
-    let (header, values) = body.split_at_checked(length).ok_or("too short")?;
+    let (header, values) = rest.split_at_checked(length).ok_or("too short")?;
     let header = std::str::from_utf8(header)?;
     let shape =
         header.split_once("'shape': (").and_then(|(_, rest)| rest.split_once(')')).ok_or("no shape")?.0;

@@ -263,8 +263,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_two_columns_share_is_their_intersection(
-            left in proptest::collection::btree_set(0u64..400, 0..120),
-            right in proptest::collection::btree_set(0u64..400, 0..40),
+            one in proptest::collection::btree_set(0u64..400, 0..120),
+            other in proptest::collection::btree_set(0u64..400, 0..40),
         ) {
             #[expect(clippy::type_complexity, reason = "used once")]
             let kinds: [(IdKind, fn(u64) -> DocumentId); 3] = [
@@ -277,12 +277,12 @@ mod tests {
                     let ids: Vec<_> = some.iter().copied().map(id).collect();
                     Ids::new(kind, &Ids::build_array(kind, &ids).unwrap()).unwrap()
                 };
-                let (a, b) = (column(&left), column(&right));
+                let (a, b) = (column(&one), column(&other));
                 let mut found = Vec::new();
                 a.intersect(&b, |x, y| found.push((a.get(x), b.get(y))));
-                let expected: Vec<_> = left.intersection(&right).map(|n| (id(*n), id(*n))).collect();
+                let expected: Vec<_> = one.intersection(&other).map(|n| (id(*n), id(*n))).collect();
                 prop_assert_eq!(found, expected);
-                let within: Vec<_> = left.iter().filter(|n| (100..=200).contains(*n)).map(|n| id(*n)).collect();
+                let within: Vec<_> = one.iter().filter(|n| (100..=200).contains(*n)).map(|n| id(*n)).collect();
                 prop_assert_eq!(a.slice(a.rows_between(&id(100), &id(200))).to_vec(), within);
                 prop_assert!(a.rows_between(&id(200), &id(100)).is_empty());
             }

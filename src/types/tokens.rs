@@ -1,4 +1,4 @@
-//! Writes remembered by their idempotency tokens.
+//! Recent writes by their idempotency tokens, so that a repeated write is answered and not applied again.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::{Sequence, WriteReceipt};
-use crate::codec::{Packer, Unpacker};
+use crate::codec::{Packer, Unpacker, u64_of};
 
 /// A write remembered by its idempotency token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,49 +15,50 @@ pub(crate) struct TokenRecord {
     pub(crate) receipt: WriteReceipt,
 }
 
-/// Such writes in the order of the log, found by their token.
+/// Writes with tokens in the order of the log, found by their token.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TokenLog {
     records: VecDeque<TokenRecord>,
-    /// The place of each token, counted from the first record there ever was.
-    places: HashMap<Uuid, u64>,
-    /// How many records are gone.
-    forgotten: u64,
+    /// The number of the newest record of each token, counted from the first record there ever was: numbers stay the
+    /// same when records are dropped at the front.
+    numbers: HashMap<Uuid, u64>,
+    /// How many records were dropped.
+    dropped: u64,
 }
 
 impl TokenLog {
     /// The receipt of the write with this token.
     pub(crate) fn receipt(&self, token: Uuid) -> Option<&WriteReceipt> {
-        let place = self.places.get(&token)?.checked_sub(self.forgotten)?;
-        self.records.get(usize::try_from(place).ok()?).map(|record| &record.receipt)
+        let number = self.numbers.get(&token)?.checked_sub(self.dropped)?;
+        self.records.get(usize::try_from(number).ok()?).map(|record| &record.receipt)
     }
 
     pub(crate) fn push(&mut self, record: TokenRecord) {
-        self.places.insert(record.token, self.forgotten + self.records.len() as u64);
+        self.numbers.insert(record.token, self.dropped + u64_of(self.records.len()));
         self.records.push_back(record);
     }
 
-    /// Forgets the oldest, until at most `most` are left.
+    /// Drops the oldest records, until at most `most` are left.
     pub(crate) fn keep_last(&mut self, most: usize) {
         while self.records.len() > most {
-            self.forget();
+            self.drop_oldest();
         }
     }
 
-    /// Forgets the writes up to a sequence.
+    /// Drops the writes up to a sequence.
     pub(crate) fn forget_through(&mut self, sequence: Sequence) {
         while self.records.front().is_some_and(|record| record.receipt.sequence <= sequence) {
-            self.forget();
+            self.drop_oldest();
         }
     }
 
-    fn forget(&mut self) {
+    fn drop_oldest(&mut self) {
         let Some(oldest) = self.records.pop_front() else { return };
-        // The same token may have come again.
-        if self.places.get(&oldest.token) == Some(&self.forgotten) {
-            self.places.remove(&oldest.token);
+        // The same token may have come again: its newer record stays.
+        if self.numbers.get(&oldest.token) == Some(&self.dropped) {
+            self.numbers.remove(&oldest.token);
         }
-        self.forgotten += 1;
+        self.dropped += 1;
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -78,7 +79,7 @@ impl Extend<TokenRecord> for TokenLog {
 
 impl Serialize for TokenLog {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        pack(self.iter()).serialize(to)
+        pack_records(self.iter()).serialize(to)
     }
 }
 
@@ -90,17 +91,17 @@ impl<'de> Deserialize<'de> for TokenLog {
     }
 }
 
-/// Counts of a receipt that are written down if they are not zero, each with its bit.
+/// The flag of each count of a receipt. Zeros are not written: most writes have one count.
 const COUNTS: [u8; 4] = [2, 4, 8, 16];
 const REMAINING: u8 = 1;
 
-fn pack<'a>(records: impl IntoIterator<Item = &'a TokenRecord>) -> Packer {
+fn pack_records<'a>(records: impl IntoIterator<Item = &'a TokenRecord>) -> Packer {
     let (mut packer, mut before) = (Packer::default(), 0u64);
     for TokenRecord { token, receipt } in records {
         let counts = [receipt.upserted, receipt.patched, receipt.deleted, receipt.skipped];
-        let there = counts.iter().zip(COUNTS).filter(|(count, _)| **count > 0);
+        let present = counts.iter().zip(COUNTS).filter(|(count, _)| **count > 0);
         let flags =
-            there.map(|(_, bit)| bit).fold(u8::from(receipt.rows_remaining), |flags, bit| flags | bit);
+            present.map(|(_, bit)| bit).fold(u8::from(receipt.rows_remaining), |flags, bit| flags | bit);
         packer.push_bytes(token.as_bytes());
         packer.push_bytes(&[flags]);
         packer.push_number(receipt.sequence.0.wrapping_sub(before));
@@ -117,25 +118,26 @@ pub(crate) mod packed_tokens {
 
     use super::{
         COUNTS, Deserializer, REMAINING, Sequence, Serializer, TokenRecord, Unpacker, Uuid, WriteReceipt,
-        pack,
+        pack_records,
     };
 
     pub(crate) fn serialize<S: Serializer>(records: &[TokenRecord], to: S) -> Result<S::Ok, S::Error> {
-        pack(records).serialize(to)
+        pack_records(records).serialize(to)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<TokenRecord>, D::Error> {
         let mut unpacker = Unpacker::deserialize(from)?;
         let (mut records, mut before) = (Vec::new(), 0);
         while !unpacker.is_empty() {
-            let record = unpack(&mut unpacker, before).ok_or_else(|| D::Error::custom("torn tokens"))?;
+            let record = read_record(&mut unpacker, before)
+                .ok_or_else(|| D::Error::custom("a record of tokens ends early or has unknown flags"))?;
             before = record.receipt.sequence.0;
             records.push(record);
         }
         Ok(records)
     }
 
-    fn unpack(unpacker: &mut Unpacker, before: u64) -> Option<TokenRecord> {
+    fn read_record(unpacker: &mut Unpacker, before: u64) -> Option<TokenRecord> {
         let token = Uuid::from_bytes(unpacker.read_bytes()?);
         let [flags] = unpacker.read_bytes()?;
         let sequence = Sequence(before.wrapping_add(unpacker.read_number()?));
@@ -209,6 +211,6 @@ mod tests {
         assert!((0..30).all(|n| found(&log, n) == (n == 3 || n >= 15)));
         assert_eq!(log.iter().count(), 16);
         log.keep_last(0);
-        assert!(!found(&log, 3) && log.places.is_empty());
+        assert!(!found(&log, 3) && log.numbers.is_empty());
     }
 }

@@ -76,8 +76,8 @@ proptest! {
         let by_batch = strict.check_batch(loose.encode(&rows).unwrap());
         match (by_document, by_batch) {
             (Ok(documents), Ok(batch)) => prop_assert_eq!(strict.encode(&documents).unwrap(), batch),
-            (Err(documents), Err(batch)) => prop_assert_eq!(documents.kind(), batch.kind()),
-            (documents, batch) => prop_assert!(false, "{documents:?} against {batch:?}"),
+            (Err(one), Err(other)) => prop_assert_eq!(one.kind(), other.kind()),
+            (one, other) => prop_assert!(false, "{one:?} against {other:?}"),
         }
     }
 }

@@ -141,14 +141,14 @@ fn a_row_of_all_kinds_comes_back() {
     assert_eq!(document.deserialize::<Row>().unwrap(), row());
 }
 
-fn to_value<T: Serialize>(column: &'static str, value: T) -> Result<Value, crate::error::Error> {
+fn one<T: Serialize>(column: &'static str, value: T) -> Result<Value, crate::error::Error> {
     #[derive(Serialize)]
-    struct SparseRow<T> {
+    struct Two<T> {
         id: u64,
         #[serde(flatten)]
-        columns: BTreeMap<&'static str, T>,
+        rest: BTreeMap<&'static str, T>,
     }
-    let row = SparseRow { id: 1, columns: BTreeMap::from([(column, value)]) };
+    let row = Two { id: 1, rest: BTreeMap::from([(column, value)]) };
     let document = Document::from_serialize(&schema(), &row)?;
     Ok(document.get(column).cloned().unwrap_or(Value::Null))
 }
@@ -156,26 +156,23 @@ fn to_value<T: Serialize>(column: &'static str, value: T) -> Result<Value, crate
 #[test]
 fn columns_take_what_their_type_allows() {
     let uuid = Uuid::from_u128(9);
-    assert_eq!(to_value("uuid", uuid.to_string()).unwrap(), uuid.into());
-    assert_eq!(to_value("uuid", Blob(uuid.as_bytes().to_vec())).unwrap(), uuid.into());
-    assert_eq!(to_value("uuids", [uuid.to_string()]).unwrap(), vec![uuid].into());
-    assert_eq!(to_value("datetime", "1970-01-01T01:00:01+01:00").unwrap(), Value::Datetime(1_000));
-    assert_eq!(to_value("datetime", "1970-01-01T00:00:00.000999Z").unwrap(), Value::Datetime(0));
-    assert_eq!(to_value("datetime", "1969-12-31T23:59:59.999999Z").unwrap(), Value::Datetime(-1));
-    assert_eq!(to_value("datetime", 5u32).unwrap(), Value::Datetime(5));
-    assert_eq!(to_value("bytes", vec![1u8, 2]).unwrap(), Value::Bytes(vec![1, 2].into()));
-    assert_eq!(to_value("string", 'é').unwrap(), "é".into());
-    assert_eq!(to_value("int", Some(Some(3u128))).unwrap(), Value::Int(3));
-    assert_eq!(to_value("float", 3).unwrap(), Value::Float(3.0));
-    assert_eq!(to_value("int", ()).unwrap(), Value::Null);
-    assert_eq!(to_value("f32", None::<Vec<f32>>).unwrap(), Value::Null);
-    assert_eq!(to_value("f32", (1u8, -2i64, 0.5f64)).unwrap(), Vector::from([1.0, -2.0, 0.5]).into());
-    assert_eq!(to_value("i8", [1i64, -1, 0]).unwrap(), Vector::I8(vec![1, -1, 0]).into());
+    assert_eq!(one("uuid", uuid.to_string()).unwrap(), uuid.into());
+    assert_eq!(one("uuid", Blob(uuid.as_bytes().to_vec())).unwrap(), uuid.into());
+    assert_eq!(one("uuids", [uuid.to_string()]).unwrap(), vec![uuid].into());
+    assert_eq!(one("datetime", "1970-01-01T01:00:01+01:00").unwrap(), Value::Datetime(1_000));
+    assert_eq!(one("datetime", "1970-01-01T00:00:00.000999Z").unwrap(), Value::Datetime(0));
+    assert_eq!(one("datetime", "1969-12-31T23:59:59.999999Z").unwrap(), Value::Datetime(-1));
+    assert_eq!(one("datetime", 5u32).unwrap(), Value::Datetime(5));
+    assert_eq!(one("bytes", vec![1u8, 2]).unwrap(), Value::Bytes(vec![1, 2].into()));
+    assert_eq!(one("string", 'é').unwrap(), "é".into());
+    assert_eq!(one("int", Some(Some(3u128))).unwrap(), Value::Int(3));
+    assert_eq!(one("float", 3).unwrap(), Value::Float(3.0));
+    assert_eq!(one("int", ()).unwrap(), Value::Null);
+    assert_eq!(one("f32", None::<Vec<f32>>).unwrap(), Value::Null);
+    assert_eq!(one("f32", (1u8, -2i64, 0.5f64)).unwrap(), Vector::from([1.0, -2.0, 0.5]).into());
+    assert_eq!(one("i8", [1i64, -1, 0]).unwrap(), Vector::I8(vec![1, -1, 0]).into());
     let halves = [0.5, 1.5, -2.0].map(f16::from_f32);
-    assert_eq!(
-        to_value("f16", halves.map(|x| Bits(x.to_bits()))).unwrap(),
-        Vector::F16(halves.to_vec()).into()
-    );
+    assert_eq!(one("f16", halves.map(|x| Bits(x.to_bits()))).unwrap(), Vector::F16(halves.to_vec()).into());
 }
 
 #[test]
@@ -184,29 +181,29 @@ fn what_a_column_does_not_take_names_it() {
         let error = result.unwrap_err();
         assert!(error.is(ErrorKind::Invalid) && error.to_string().contains(words), "{error}");
     };
-    refused(to_value("other", 1), "unknown field. column=`other`");
-    refused(to_value("int", "secret"), "expected int, found string. column=`int`");
-    refused(to_value("int", u64::MAX), "column=`int`");
-    refused(to_value("int", u128::MAX), "64 bits. column=`int`");
-    refused(to_value("uint", -1), "column=`uint`");
-    refused(to_value("float", f64::NAN), "NaN is not a value. column=`float`");
-    refused(to_value("uuid", "x"), "not a uuid. column=`uuid`");
-    refused(to_value("uuid", vec![1u8; 15]), "16 bytes, found 15. column=`uuid`");
-    refused(to_value("datetime", "yesterday"), "RFC 3339. column=`datetime`");
-    refused(to_value("bytes", vec![256]), "numbers from 0 to 255. column=`bytes`");
-    refused(to_value("strings", vec![None, Some("x")]), "null inside an array. column=`strings`");
-    refused(to_value("strings", vec![vec!["x"]]), "a sequence. column=`strings`");
-    refused(to_value("string", vec!["x"]), "a sequence. column=`string`");
-    refused(to_value("strings", "x"), "expected []string, found string");
-    refused(to_value("string", BTreeMap::from([("a", 1)])), "columns are flat. column=`string`");
-    refused(to_value("string", Ok::<u8, u8>(1)), "columns are flat. column=`string`");
-    refused(to_value("f32", [0.5; 2]), "wrong dimension: expected 3, found 2. column=`f32`");
-    refused(to_value("f32", [0.5; 4]), "wrong dimension: expected 3, found more. column=`f32`");
-    refused(to_value("f32", [Some(1.0), None, None]), "null inside a vector. column=`f32`");
-    refused(to_value("f32", ["1", "2", "3"]), "only numbers. column=`f32`");
-    refused(to_value("f32", [f32::NAN; 3]), "NaN");
-    refused(to_value("f16", [1e9; 3]), "too large");
-    refused(to_value("i8", [0.5; 3]), "whole numbers");
+    refused(one("other", 1), "unknown field. column=`other`");
+    refused(one("int", "secret"), "expected int, found string. column=`int`");
+    refused(one("int", u64::MAX), "column=`int`");
+    refused(one("int", u128::MAX), "64 bits. column=`int`");
+    refused(one("uint", -1), "column=`uint`");
+    refused(one("float", f64::NAN), "NaN is not a value. column=`float`");
+    refused(one("uuid", "x"), "not a uuid. column=`uuid`");
+    refused(one("uuid", vec![1u8; 15]), "16 bytes, found 15. column=`uuid`");
+    refused(one("datetime", "yesterday"), "RFC 3339. column=`datetime`");
+    refused(one("bytes", vec![256]), "numbers from 0 to 255. column=`bytes`");
+    refused(one("strings", vec![None, Some("x")]), "null inside an array. column=`strings`");
+    refused(one("strings", vec![vec!["x"]]), "a sequence. column=`strings`");
+    refused(one("string", vec!["x"]), "a sequence. column=`string`");
+    refused(one("strings", "x"), "expected []string, found string");
+    refused(one("string", BTreeMap::from([("a", 1)])), "columns are flat. column=`string`");
+    refused(one("string", Ok::<u8, u8>(1)), "columns are flat. column=`string`");
+    refused(one("f32", [0.5; 2]), "wrong dimension: expected 3, found 2. column=`f32`");
+    refused(one("f32", [0.5; 4]), "wrong dimension: expected 3, found more. column=`f32`");
+    refused(one("f32", [Some(1.0), None, None]), "null inside a vector. column=`f32`");
+    refused(one("f32", ["1", "2", "3"]), "only numbers. column=`f32`");
+    refused(one("f32", [f32::NAN; 3]), "NaN");
+    refused(one("f16", [1e9; 3]), "too large");
+    refused(one("i8", [0.5; 3]), "whole numbers");
 }
 
 #[test]
@@ -304,14 +301,14 @@ struct Deep(Option<Box<Deep>>);
 #[test]
 fn hostile_rows_end_early() {
     let deep = (0..1_000).fold(Deep(None), |inner, _| Deep(Some(Box::new(inner))));
-    assert!(to_value("string", &deep).unwrap_err().to_string().contains("nested too deep"));
+    assert!(one("string", &deep).unwrap_err().to_string().contains("nested too deep"));
     assert!(Document::from_serialize(&schema(), &deep).unwrap_err().to_string().contains("nested too deep"));
-    assert!(to_value("f32", Endless(usize::MAX, 0.5)).is_err());
-    assert!(to_value("strings", Endless(usize::MAX, "")).unwrap_err().is(ErrorKind::LimitExceeded));
-    assert!(to_value("ints", Endless(usize::MAX, 1)).unwrap_err().is(ErrorKind::LimitExceeded));
-    assert!(to_value("ints", Endless(usize::MAX, "x")).unwrap_err().is(ErrorKind::Invalid));
-    assert!(to_value("bytes", Endless(usize::MAX, 1)).unwrap_err().is(ErrorKind::LimitExceeded));
-    assert!(to_value("string", "x".repeat((8 << 20) + 1)).unwrap_err().is(ErrorKind::LimitExceeded));
+    assert!(one("f32", Endless(usize::MAX, 0.5)).is_err());
+    assert!(one("strings", Endless(usize::MAX, "")).unwrap_err().is(ErrorKind::LimitExceeded));
+    assert!(one("ints", Endless(usize::MAX, 1)).unwrap_err().is(ErrorKind::LimitExceeded));
+    assert!(one("ints", Endless(usize::MAX, "x")).unwrap_err().is(ErrorKind::Invalid));
+    assert!(one("bytes", Endless(usize::MAX, 1)).unwrap_err().is(ErrorKind::LimitExceeded));
+    assert!(one("string", "x".repeat((8 << 20) + 1)).unwrap_err().is(ErrorKind::LimitExceeded));
     for error in [
         Document::from_serialize(&schema(), &7).unwrap_err(),
         Document::from_serialize(&schema(), &[1, 2]).unwrap_err(),
@@ -368,9 +365,9 @@ proptest! {
         // Below 2: none is too long.
         let bits = bits.map(|bits| bits & !0x4000_0000);
         let vector = bits.map(f32::from_bits);
-        let Value::Vector(Vector::F32(stored)) = to_value("f32", vector).unwrap() else { panic!() };
+        let Value::Vector(Vector::F32(stored)) = one("f32", vector).unwrap() else { panic!() };
         prop_assert_eq!(stored.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), bits);
-        prop_assert_eq!(to_value("float", vector[0]).unwrap(), Value::Float(f64::from(vector[0])));
+        prop_assert_eq!(one("float", vector[0]).unwrap(), Value::Float(f64::from(vector[0])));
     }
 }
 

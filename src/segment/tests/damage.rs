@@ -1,0 +1,116 @@
+//! Damaged files and metas that lie.
+
+use std::ops::Bound::Unbounded;
+use std::sync::Arc;
+
+use roaring::RoaringBitmap;
+use uuid::Uuid;
+
+use super::generator::schema;
+use super::{Written, keys, write};
+use crate::error::{ErrorKind, Result};
+use crate::index::attributes::AttributeProbe;
+use crate::schema::Ids;
+use crate::segment::{Deletes, SegmentMeta};
+use crate::storage::{ObjectKey, PutMode, StorageBackend};
+use crate::types::IdKind;
+
+/// Reads everything a reader can. Errors must be of the kinds that damage has; answers are compared.
+async fn read_everything(written: &Written, backend: &Arc<dyn StorageBackend>) -> Result<()> {
+    let segment = written.open_on(backend).await?;
+    let columns = written.all_columns();
+    let all = segment.fetch_row_range(&columns, 0..written.meta.rows).await?;
+    assert!(all == written.source, "damage was read as data");
+    let ids = segment.fetch_rows(&[], &(0..written.meta.rows).collect()).await?;
+    assert!(ids.column(0) == written.source.column(0), "damage was read as ids");
+    let index = segment.attribute_index().unwrap();
+    for (name, _) in written.schema.attributes() {
+        let column = index.column(name).unwrap();
+        for probe in [AttributeProbe::Null, AttributeProbe::Range(Unbounded, Unbounded)] {
+            let blocks = index.read_blocks(&column.find_spans(&probe)).await?;
+            let candidates = column.find_candidates(&probe, &blocks).map_err(|e| index.corrupt_block(e))?;
+            assert!(candidates.possible.max().is_none_or(|row| row < written.meta.rows));
+        }
+    }
+    let kind = written.schema.id();
+    let found = segment.find_sorted_ids(&Ids::new(kind, written.source.column(0))?).await?;
+    assert_eq!(found.len(), written.meta.rows as usize);
+    Ok(())
+}
+
+async fn read_damaged(written: &Written, key: &ObjectKey, damage: impl Fn(&mut Vec<u8>)) -> Result<()> {
+    let sound = written.backend.get(key).await?;
+    let mut bytes = sound.to_vec();
+    damage(&mut bytes);
+    written.backend.put(key, bytes.into(), PutMode::Overwrite).await?;
+    let outcome = read_everything(written, &written.backend).await;
+    written.backend.put(key, sound, PutMode::Overwrite).await?;
+    outcome
+}
+
+#[tokio::test]
+async fn every_damage_is_an_error_of_its_object_or_harmless() -> Result<()> {
+    let written = write(IdKind::String, 700).await;
+    let files = keys().segment(written.meta.id);
+    let last = schema(IdKind::String).columns().len() - 1;
+    for key in [files.rows(), files.attributes(), files.vector(0), files.vector(last)] {
+        let size = written.backend.head(&key).await?.size as usize;
+        let (mut noticed, mut count) = (0, 0);
+        for at in (0..size).step_by(1 + size / 60) {
+            count += 1;
+            if let Err(error) = read_damaged(&written, &key, |bytes| bytes[at] ^= 0x41).await {
+                noticed += 1;
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                assert!(error.to_string().contains(key.as_str()), "{error}");
+            }
+        }
+        assert!(noticed * 10 > count * 7, "{noticed} of {count} in {key}");
+        for cut in [0, 1, size / 2, size - 1] {
+            let error = read_damaged(&written, &key, |bytes| bytes.truncate(cut)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        }
+    }
+    read_everything(&written, &written.backend).await
+}
+
+#[tokio::test]
+async fn a_hostile_meta_is_an_error() -> Result<()> {
+    type Change = fn(&mut SegmentMeta);
+    let mut written = write(IdKind::U64, 300).await;
+    let sound = written.meta.clone();
+    let changes: [Change; 10] = [
+        |m| m.rows = u32::MAX,
+        |m| m.rows -= 1,
+        |m| m.parquet.size = u64::MAX,
+        |m| m.parquet.size -= 1,
+        |m| m.parquet.sections.values_mut().for_each(|s| s.offset -= 8),
+        |m| m.parquet.sections.clear(),
+        |m| m.attributes.sections.values_mut().for_each(|s| s.checksum ^= 1),
+        |m| m.attributes.sections.values_mut().for_each(|s| s.length = 0),
+        |m| m.attributes.sections.get_mut("id.blocks").unwrap().length = 1 << 40,
+        |m| m.vectors.values_mut().for_each(|f| f.size /= 2),
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        written.meta = sound.clone();
+        change(&mut written.meta);
+        let error = written.open().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{number}: {error}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn dead_rows_are_written_and_read_with_the_segment() -> Result<()> {
+    let mut written = write(IdKind::U64, 100).await;
+    let files = keys().segment(written.meta.id);
+    assert!(Deletes::read(&written.backend, &files, &written.meta).await?.is_empty());
+    let dead: RoaringBitmap = [0, 7, 99].into();
+    let deletes = Deletes::write(&written.backend, &files, 12, Uuid::max(), &dead).await?;
+    written.meta.deletes = Some(deletes);
+    assert_eq!(written.meta.live_rows(), 97);
+    assert_eq!(Deletes::read(&written.backend, &files, &written.meta).await?, dead);
+    written.meta.rows = 99;
+    let error = Deletes::read(&written.backend, &files, &written.meta).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    Ok(())
+}
