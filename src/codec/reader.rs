@@ -51,7 +51,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A length, of no more than the bytes that are left.
-    // Whoever allocates by it allocates no more than the input is long.
+    // A caller that allocates by it allocates no more than the input is long.
     pub(crate) fn len(&mut self) -> Result<usize, CodecError> {
         let len = usize::try_from(self.u64()?).ok();
         len.filter(|len| *len <= self.rest.len()).ok_or(CodecError::Truncated { what: self.what })

@@ -54,7 +54,7 @@ impl ChecksummedFile {
     pub(super) async fn fetch_blocks(&self, ranges: &[Range<u64>]) -> Result<VerifiedBlocks> {
         let mut numbers = BTreeSet::new();
         for range in ranges.iter().filter(|range| !range.is_empty()) {
-            // Ranges come from the footer: one past the end is damage, and would else be any number of blocks.
+            // Ranges come from the footer: a range past the end is damage, and could be any number of blocks.
             if range.end > self.blob.size() {
                 let cause = format!("range {range:?} of {} bytes", self.blob.size());
                 return Err(Error::corrupt(self.blob.key(), cause));

@@ -57,9 +57,9 @@ impl ColumnBuilders {
                 parquet_columns.push(number + 1);
                 continue;
             };
-            // invariant: a column without an index has no records.
             let records = indexes.get_mut(&column.name).map(|index| mem::take(&mut index.records));
             let seed = row_checksum_seed(id, &column.name);
+            // invariant: a column without an index has no records.
             let exact = ExactVectorsBuilder::new(shape, seed, rows, records.unwrap_or_default());
             vectors.push(VectorColumnBuilder { column: number, name: column.name.clone(), exact });
         }

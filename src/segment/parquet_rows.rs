@@ -206,13 +206,15 @@ impl ParquetRows {
             return Err(Error::internal("rows that the segment does not have"));
         }
         let (this, rows) = (Arc::clone(self), rows.clone());
-        // A few rows are planned and decoded where we are: a change of threads takes longer.
+        // A few rows are planned and decoded on the task: a hop to the blocking pool takes longer.
+        // invariant: only an estimate of the work, which may saturate. At worst each row is in a page of its own.
         let pages = usize::try_from(rows.len()).unwrap_or(usize::MAX).saturating_mul(columns.len());
         let plan = compute(env, pages.saturating_mul(PAGE_ITEMS), move || this.plan_read(&columns, &rows));
         let (decoder, ranges) = plan.await??;
         let blocks = self.file.fetch_blocks(&ranges).await?;
         let key = self.file.blob().key().clone();
         let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        // invariant: only an estimate of the work, which may saturate.
         let items = usize::try_from(bytes / ITEM_BYTES).unwrap_or(usize::MAX);
         compute(env, items, move || parse_guarded(&key, || decode_rows(decoder, &blocks, &schema))).await?
     }

@@ -98,6 +98,7 @@ impl ColumnStatistics {
 
     /// Whether they can be those of `rows` rows of a type.
     pub(super) fn is_sound(&self, rows: u32, kind: AttributeType) -> bool {
+        // invariant: a type that is not an array is the type of its values.
         let fits = |key: &KeyPrefix| match kind.element().unwrap_or(kind) {
             AttributeType::String | AttributeType::Bytes => true,
             AttributeType::Bool => key.0.len() == 1,
@@ -123,6 +124,7 @@ impl KeyPrefix {
 
 /// The part of a key that bounds keep.
 pub(crate) fn key_prefix(key: &[u8]) -> &[u8] {
+    // invariant: a key that is shorter is its own prefix.
     key.get(..BOUND_BYTES_MAX).unwrap_or(key)
 }
 

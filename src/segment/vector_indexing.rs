@@ -174,7 +174,7 @@ fn read_distinct_vectors(shape: VectorColumn, name: &str, rows: &SortedRows) -> 
     let reader = VectorReader::new(shape, name, rows)?;
     let mut vectors = DistinctVectors { dimension: shape.dimension, ..DistinctVectors::default() };
     vectors.values.reserve_exact(rows.len() * shape.dimension);
-    // The batch and row of each vector that was not seen before.
+    // The batch and row of the first copy of each vector.
     let (mut firsts, mut seen) = (Vec::new(), CopyFinder::default());
     let (mut vector, mut candidate) = (Vec::new(), Vec::new());
     for (row, address) in (0..).zip(rows.rows()) {
@@ -182,7 +182,7 @@ fn read_distinct_vectors(shape: VectorColumn, name: &str, rows: &SortedRows) -> 
             continue;
         }
         let number = to_u32(firsts.len(), "the number of different vectors")?;
-        // `seen` knows hashes: only a comparison bit by bit tells a copy from a collision.
+        // `seen` knows hashes: only a comparison bit by bit distinguishes a copy from a collision.
         if let Some(first) = seen.find(&vector, number) {
             let address = firsts.get(usize_of(first)).copied();
             reader.read_vector(

@@ -12,7 +12,7 @@
 //! ```
 //! The checksum of a row is the low 32 bits of the XXH3-64 of its components, xor (seed + row). The seed is the low
 //! 32 bits of the XXH3-64 of the segment's name and the column's, so a row in the place of another, of
-//! this file or another, is noticed as surely as a damaged one. A null row is all zeros before its checksum.
+//! this file or another, is detected as surely as a damaged row. A null row is all zeros before its checksum.
 //! The head is behind the rows, so that they are written as they come; the meta of the segment locates it.
 
 use std::borrow::Cow;
@@ -59,7 +59,7 @@ pub(super) struct ExactVectorsBuilder {
 }
 
 impl ExactVectorsBuilder {
-    /// `seed` is that of [`row_checksum_seed`], `records` those of the index; memory is set aside for so many rows.
+    /// `seed` is that of [`row_checksum_seed`], `records` those of the index; memory is reserved for `rows` rows.
     pub(super) fn new(shape: VectorColumn, seed: u32, rows: u32, mut records: Vec<u8>) -> Self {
         records.reserve_exact(HEADER_BYTES + usize_of(rows) * row_stride(shape) + TAIL_BYTES);
         records.splice(..0, [0; HEADER_BYTES]);

@@ -133,6 +133,7 @@ impl Sequence {
     /// The entry after this one.
     #[must_use]
     pub fn next(self) -> Self {
+        // invariant: a log never has 2⁶⁴ entries. A number that came from forged bytes must not panic either.
         Self(self.0.saturating_add(1))
     }
 }
@@ -149,7 +150,7 @@ impl fmt::Display for Sequence {
 pub struct SegmentId {
     /// The newest manifest known when the job began: the logical clock of collection.
     pub birth: u64,
-    /// What makes the name unique.
+    /// Makes the name unique.
     pub uuid: Uuid,
 }
 
@@ -165,6 +166,8 @@ impl FromStr for SegmentId {
     fn from_str(name: &str) -> Result<Self> {
         let parse = || {
             let (birth, uuid) = name.split_once('-')?;
+            // Strict, so that a segment has one name: `u64::from_str` alone would take a sign and fewer digits, and
+            // fewer digits would not sort by birth.
             (birth.len() == 20 && birth.bytes().all(|b| b.is_ascii_digit()) && uuid.len() == 32)
                 .then_some(())?;
             Some(Self { birth: birth.parse().ok()?, uuid: Uuid::try_parse(uuid).ok()? })

@@ -19,6 +19,7 @@ impl NamespaceName {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name outside the rule.
     pub fn new(name: &str) -> Result<Self> {
+        // What every store takes in a key and every file system in a name, without any quoting of ours.
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let why = if name.is_empty() {
             "it is empty"
@@ -31,7 +32,7 @@ impl NamespaceName {
         } else {
             return Ok(Self(name.into()));
         };
-        // A hostile name may be long: show enough to recognise it.
+        // A hostile name may be long or move the cursor of a terminal: an escaped beginning is enough to recognise it.
         let shown: String = name.chars().take(32).flat_map(char::escape_default).collect();
         Err(Error::invalid(format!("bad namespace name: {why}. name=`{shown}`")))
     }

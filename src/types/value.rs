@@ -7,10 +7,10 @@ use super::Vector;
 
 /// The value of an attribute or vector column.
 ///
-/// Numbers convert with [`From`]; which type a column has is the schema's word: an [`Value::Int`] is accepted
-/// by a `uint` or `float` column, and a [`Value::Uint`] by an `int` or `float` one, where the number fits
-/// exactly. A [`Value::String`] is accepted by a `uuid` column if it spells one, and by a `datetime` column if it is in
-/// RFC 3339: without a zone it is UTC, and what is finer than a millisecond is cut off, towards the past.
+/// Numbers convert with [`From`]. The schema decides the type of a column: a [`Value::Int`] is accepted
+/// by a `uint` or `float` column, and a [`Value::Uint`] by an `int` or `float` column, where the number fits
+/// exactly. A [`Value::String`] is accepted by a `uuid` column if it is a UUID, and by a `datetime` column if it is in
+/// RFC 3339: without a zone it is UTC, and fractions of a millisecond are cut off, towards the past.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -45,7 +45,7 @@ impl Value {
         matches!(self, Self::Null)
     }
 
-    /// The size that limits speak of, in bytes.
+    /// The size that limits apply to, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         match self {
@@ -60,7 +60,7 @@ impl Value {
         }
     }
 
-    /// What kind of value this is, for messages.
+    /// The kind of the value, for messages.
     pub(crate) fn kind_name(&self) -> &'static str {
         match self {
             Self::Null => "null",

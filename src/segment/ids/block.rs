@@ -46,15 +46,15 @@ impl IdBlock {
         self.ids.search(id).ok().map(|at| self.row_at(at)).transpose()
     }
 
-    /// Appends the position in `ids` and the row of each id that is also here. `ids` ascend, and are those from
+    /// Appends the position in `ids` and the row of each id that the block has too. `ids` ascend, and are those from
     /// `start` on of a longer list, in which positions count.
     pub(super) fn find_shared(&self, ids: &Ids, start: usize, found: &mut Vec<(usize, u32)>) -> Result<()> {
         // The intersection gallops over both lists and cannot stop at an error: rows are looked up behind it.
         let mut matches = Vec::new();
-        ids.intersect(&self.ids, |at, here| matches.push((at, here)));
+        ids.intersect(&self.ids, |at, entry| matches.push((at, entry)));
         found.reserve(matches.len());
-        for (at, here) in matches {
-            found.push((start + at, self.row_at(here)?));
+        for (at, entry) in matches {
+            found.push((start + at, self.row_at(entry)?));
         }
         Ok(())
     }

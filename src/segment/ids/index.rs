@@ -204,7 +204,7 @@ impl IdIndex {
                 |(number, bytes): (usize, Bytes)| Ok((number, index.head.decode_block(number, &bytes)?));
             blocks.map(decode_block).collect::<Result<_, CodecError>>()
         };
-        // A block is 32 KiB of ids: to decode and check even one takes longer than a hop to the blocking pool.
+        // Always off the async task: a call may read many blocks, of up to 32 KiB each.
         let blocks = env.blocking(decode).await?.map_err(|e| e.at(self.blob.key()))?;
         Ok(LoadedBlocks(blocks))
     }

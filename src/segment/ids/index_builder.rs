@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::schema::Ids;
 use crate::types::IdKind;
 
-/// A block is what a lookup reads: small enough for one request of little more than its latency, and large enough that
+/// A block is what a lookup reads: small beside the latency of a request, and large enough that
 /// the head, which is read when the segment is opened, has an entry for about a thousand ids.
 pub(super) const BLOCK_BYTES_MAX: usize = 32 << 10;
 /// The most bytes of an id in a block: 64 of the longest id, 2 of its length, 4 of its row, and some to spare.
