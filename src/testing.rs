@@ -15,7 +15,7 @@ use crate::schema::Schema;
 use crate::segment::Segment;
 use crate::storage::{NamespaceKeys, StorageBackend};
 use crate::types::{Document, DocumentId, NamespaceName};
-use crate::wal::{Entry, EntryKind};
+use crate::wal::{EntryKind, LogEntry};
 
 /// A log entry as a test sees it.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +50,7 @@ pub async fn read_entry(
     bytes: &[u8],
 ) -> Result<EntryView> {
     let mut view = decode_entry(schema, bytes)?;
-    let entry = Entry::decode(schema, &bytes.to_vec().into()).map_err(|e| e.at("entry"))?;
+    let entry = LogEntry::decode(schema, &bytes.to_vec().into()).map_err(|e| e.at("entry"))?;
     let keys = NamespaceKeys::new(&NamespaceName::new(name)?).incarnation(incarnation);
     let shared = Arc::new(schema.clone());
     for link in entry.body.segments {
@@ -69,7 +69,7 @@ pub async fn read_entry(
 /// # Errors
 /// As for any bytes from a store.
 pub fn decode_entry(schema: &Schema, bytes: &[u8]) -> Result<EntryView> {
-    let entry = Entry::decode(schema, &bytes.to_vec().into()).map_err(|e| e.at("entry"))?;
+    let entry = LogEntry::decode(schema, &bytes.to_vec().into()).map_err(|e| e.at("entry"))?;
     Ok(EntryView {
         sequence: entry.head.sequence.0,
         batch: entry.head.batch,

@@ -16,14 +16,14 @@ use super::{Engine, EngineState};
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
-use crate::memtable::Run;
+use crate::memtable::MemRows;
 use crate::retry::{Backoff, RetryPolicy};
 use crate::safeguard::Safeguard;
 use crate::segment::Segment;
 use crate::storage::PutMode;
 use crate::types::{Sequence, WriteReceipt};
 use crate::view::View;
-use crate::wal::{Encoded, Entry, EntryBody, EntryHead, EntryKind};
+use crate::wal::{EncodedEntry, EntryBody, EntryHead, EntryKind, LogEntry};
 
 /// Entries with more bytes of rows, or more deletes, are encoded on the blocking pool: below that the hop between
 /// threads costs more than the encoding.
@@ -154,17 +154,17 @@ impl Engine {
         }
     }
 
-    fn is_own_entry(&self, found: &Entry, draft: &EntryDraft) -> bool {
+    fn is_own_entry(&self, found: &LogEntry, draft: &EntryDraft) -> bool {
         found.head.batch == draft.batch && self.context.safeguards.hold(Safeguard::OwnWrite)
     }
 
     async fn encode_entry(&self, head: EntryHead, body: &EntryBody) -> Result<Bytes> {
         let small = body.rows.get_array_memory_size() < INLINE_BYTES && body.deletes.len() < INLINE_DELETES;
         if small {
-            Ok(Encoded::new(&self.schema, head, body)?.finish())
+            Ok(EncodedEntry::new(&self.schema, head, body)?.finish())
         } else {
             let (schema, body) = (Arc::clone(&self.schema), body.clone());
-            let encode = move || Ok::<_, Error>(Encoded::new(&schema, head, &body)?.finish());
+            let encode = move || Ok::<_, Error>(EncodedEntry::new(&schema, head, &body)?.finish());
             self.context.env.blocking(encode).await?
         }
     }
@@ -180,7 +180,7 @@ impl Engine {
             tracing::debug!(namespace = %self.name, sequence = %head.sequence, "an entry was put at a number that had been collected");
             return self.leave_old_number(attempt, None).await;
         }
-        let run = Run::new(&self.schema, draft.body.rows.clone(), draft.body.deletes.clone())?;
+        let run = MemRows::new(&self.schema, draft.body.rows.clone(), draft.body.deletes.clone())?;
         let segments = draft.linked.iter().map(|segment| Arc::new(segment.linked_by(head.sequence)));
         let links = &draft.body.segments;
         let layers = self.reader().build_layers(run, links, segments.collect(), head.sequence)?;
@@ -192,7 +192,7 @@ impl Engine {
 
     /// Applies another's entry at our number. A request of ours that still travels will find the number taken, so
     /// the batch can be sent again for the next.
-    async fn yield_to_winner(&self, attempt: AppendAttempt<'_>, found: Entry) -> Result<AppendOutcome> {
+    async fn yield_to_winner(&self, attempt: AppendAttempt<'_>, found: LogEntry) -> Result<AppendOutcome> {
         match self.apply_genuine(found, attempt.base.verified, Safeguard::WriterFreshness).await {
             Ok(true) => Ok(AppendOutcome::Overtaken),
             Ok(false) => self.leave_old_number(attempt, None).await,

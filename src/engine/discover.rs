@@ -17,7 +17,7 @@ use crate::manifest::{self, Hint, Manifest};
 use crate::segment::Segment;
 use crate::storage::IncarnationKeys;
 use crate::types::Sequence;
-use crate::wal::Listing;
+use crate::wal::LogListing;
 
 /// What is known of an incarnation before its lists are read.
 pub(super) struct DiscoveryStart {
@@ -30,7 +30,7 @@ pub(super) struct DiscoveryStart {
     /// The number is certain: this process has read that manifest, so any newer one covers at least as much of the log.
     certain: bool,
     /// The first page of all manifests.
-    listed: Option<manifest::Page>,
+    listed: Option<manifest::ManifestListing>,
     /// Segments that are open.
     opened: Vec<OpenedSegment>,
 }
@@ -49,7 +49,7 @@ pub(super) struct Discovery {
 /// The log as it was listed beside the manifests, before it is known how far the newest of them reaches.
 pub(super) struct LogStart {
     /// The first page of the entries from `after` on, that one included.
-    pub(super) listing: Listing,
+    pub(super) listing: LogListing,
     pub(super) after: Sequence,
     /// Just before the entries were listed.
     pub(super) verified: Moment,
@@ -57,7 +57,7 @@ pub(super) struct LogStart {
 
 impl DiscoveryStart {
     /// Starts from nothing but the list of manifests that was read beside the names.
-    pub(super) fn from_list(listed: Option<manifest::Page>) -> Self {
+    pub(super) fn from_list(listed: Option<manifest::ManifestListing>) -> Self {
         Self {
             flushed: Sequence::ZERO,
             number: 0,
@@ -69,7 +69,7 @@ impl DiscoveryStart {
     }
 
     /// Starts from what a hint says, which may be wrong.
-    pub(super) fn from_hint(listed: Option<manifest::Page>, hint: &Hint) -> Self {
+    pub(super) fn from_hint(listed: Option<manifest::ManifestListing>, hint: &Hint) -> Self {
         Self {
             flushed: hint.flushed_through,
             number: hint.number,
@@ -105,7 +105,7 @@ impl DiscoveryStart {
             }
             Ok(open_named_segments(context, keys, self.manifest.as_deref()).await)
         };
-        let listing = Listing::page(&context.backend, keys, list_start(after));
+        let listing = LogListing::page(&context.backend, keys, list_start(after));
         let ((newest, manifest), listing, opened) =
             try_join!(self.find_newest_manifest(context, keys), listing, speculate)?;
         Ok(Discovery { newest, manifest, log: LogStart { listing, after, verified }, opened })
@@ -124,23 +124,23 @@ impl DiscoveryStart {
             // The copy in a hint is checked by whoever knows the hint before it counts.
             return Ok((newest, at_hand.filter(|_| self.certain).cloned()));
         }
-        Ok((newest, manifest::read(&context.backend, keys, newest).await?.map(Arc::new)))
+        Ok((newest, manifest::read_manifest(&context.backend, keys, newest).await?.map(Arc::new)))
     }
 
     async fn find_newest_number(&self, context: &Context, keys: &IncarnationKeys) -> Result<u64> {
         let backend = &context.backend;
         if self.certain {
             // invariant: nothing newer than a manifest that was read means that it is still the newest.
-            return Ok(manifest::latest(backend, keys, self.number).await?.unwrap_or(self.number));
+            return Ok(manifest::find_latest(backend, keys, self.number).await?.unwrap_or(self.number));
         }
         if let Some(page) = &self.listed {
-            return page.clone().newest(backend, keys, self.number).await;
+            return page.clone().find_newest(backend, keys, self.number).await;
         }
         // The list starts at the supposed number itself: if that shows nothing the hint promised too much.
-        match manifest::latest(backend, keys, self.number.saturating_sub(1)).await? {
+        match manifest::find_latest(backend, keys, self.number.saturating_sub(1)).await? {
             Some(newest) => Ok(newest),
             // invariant: an incarnation without a manifest is at number 0.
-            None if self.number > 1 => Ok(manifest::latest(backend, keys, 0).await?.unwrap_or(0)),
+            None if self.number > 1 => Ok(manifest::find_latest(backend, keys, 0).await?.unwrap_or(0)),
             None => Ok(0),
         }
     }

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::safeguard::Safeguard;
 use crate::settings::Durability;
 use crate::types::Sequence;
-use crate::wal::{self, Entry, EntryHead, Listed, Listing};
+use crate::wal::{self, EntryHead, ListedEntry, LogEntry, LogListing};
 
 /// Entries that are requested at once after the first existed. Each that does not exist costs a request: four cover a
 /// writer that is a few entries ahead, and more than four behind is cheaper by list.
@@ -124,7 +124,7 @@ impl Engine {
     /// collection never takes, is still listed.
     async fn confirm_end_by_list(&self, known: Sequence) -> Result<FollowStep> {
         let sent = self.context.env.moment();
-        let listing = Listing::page(&self.context.backend, &self.keys, known).await?;
+        let listing = LogListing::page(&self.context.backend, &self.keys, known).await?;
         let Some(first) = listing.entries.first() else {
             self.record_log_end(known, sent);
             return Ok(FollowStep::Newest);
@@ -138,7 +138,7 @@ impl Engine {
     }
 
     /// Applies an entry and the few after it.
-    async fn apply_window(&self, entry: Entry, verified: Moment) -> Result<FollowStep> {
+    async fn apply_window(&self, entry: LogEntry, verified: Moment) -> Result<FollowStep> {
         if !self.apply_genuine(entry, verified, Safeguard::ReaderFreshness).await? {
             return Ok(FollowStep::Stale);
         }
@@ -170,13 +170,13 @@ impl Engine {
         self.refresh_manifest().await?;
         let known = self.sequence();
         let sent = self.context.env.moment();
-        let listing = Listing::page(&self.context.backend, &self.keys, known).await?;
+        let listing = LogListing::page(&self.context.backend, &self.keys, known).await?;
         let last = if listing.entries.is_empty() { Some(known) } else { listing.end() };
         let numbered = listing.entries.into_iter().zip(known.0 + 1..);
-        let dense: Vec<Listed> =
+        let dense: Vec<ListedEntry> =
             numbered.take_while(|(found, next)| found.sequence.0 == *next).map(|(found, _)| found).collect();
         let end = dense.last().map_or(known, |last| last.sequence);
-        let mut entries = pin!(wal::read_all(&self.context.backend, &self.keys, &self.schema, dense));
+        let mut entries = pin!(wal::read_entries(&self.context.backend, &self.keys, &self.schema, dense));
         while let Some(entry) = entries.next().await {
             let entry = match entry {
                 // Collected since it was listed.
@@ -199,7 +199,7 @@ impl Engine {
     /// writer put, after a long sleep, at a number that had been collected. Returns whether it is.
     pub(super) async fn apply_genuine(
         &self,
-        entry: Entry,
+        entry: LogEntry,
         verified: Moment,
         rule: Safeguard,
     ) -> Result<bool> {
@@ -236,7 +236,7 @@ impl Engine {
     /// another batch. Needs no clock.
     pub(super) async fn is_genuine(&self, head: &EntryHead) -> Result<bool> {
         let start = list_start(head.sequence);
-        let listed = Listing::page(&self.context.backend, &self.keys, start).await?.entries;
+        let listed = LogListing::page(&self.context.backend, &self.keys, start).await?.entries;
         match listed.as_slice() {
             [first] => Ok(first.sequence == head.sequence),
             // A list may lack an entry that was put while it was read, and show one behind it: whether there is a gap,
@@ -249,8 +249,8 @@ impl Engine {
         }
     }
 
-    pub(super) async fn read_entry(&self, sequence: Sequence) -> Result<Option<Entry>> {
-        wal::read(&self.context.backend, &self.keys, &self.schema, sequence).await
+    pub(super) async fn read_entry(&self, sequence: Sequence) -> Result<Option<LogEntry>> {
+        wal::read_entry(&self.context.backend, &self.keys, &self.schema, sequence).await
     }
 
     /// Records that a request sent at `sent` found no entry after `known`. If the state has moved on meanwhile, the

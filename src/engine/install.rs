@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, join};
 use super::Engine;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{self, Commit, Hint, Manifest};
+use crate::manifest::{self, CommitOutcome, Hint, Manifest};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::storage::PutMode;
 
@@ -68,13 +68,13 @@ impl Engine {
     /// The number of the newest manifest, if it is newer than the known one.
     async fn find_newer_manifest(&self) -> Result<Option<u64>> {
         let known = self.state().manifest.number;
-        manifest::latest(&self.context.backend, &self.keys, known).await
+        manifest::find_latest(&self.context.backend, &self.keys, known).await
     }
 
     async fn read_and_install(&self, newest: Option<u64>) -> Result<Arc<Manifest>> {
         let known = Arc::clone(&self.state().manifest);
         let Some(newest) = newest else { return Ok(known) };
-        let read = manifest::read(&self.context.backend, &self.keys, newest).await?;
+        let read = manifest::read_manifest(&self.context.backend, &self.keys, newest).await?;
         // Listed, and collected since: a newer one exists, which the next look finds.
         let Some(newer) = read else { return Ok(known) };
         self.reader().check_manifest(&newer)?;
@@ -94,15 +94,15 @@ impl Engine {
     /// Commits the successor of a manifest and installs it. `false`: another was quicker.
     pub(crate) async fn commit_manifest(&self, next: Manifest) -> Result<bool> {
         let (number, nonce) = (next.number, next.nonce);
-        match manifest::commit(&self.context.env, &self.context.backend, &self.keys, &next).await? {
-            Commit::Lost => return Ok(false),
-            Commit::Done => {}
+        match manifest::commit_manifest(&self.context.env, &self.context.backend, &self.keys, &next).await? {
+            CommitOutcome::Lost => return Ok(false),
+            CommitOutcome::Committed => {}
         }
         // Create-if-absent forgets what was collected, here as in the log. If newer manifests exist that do not descend
         // from ours, ours was put at a number that had been collected, and no reader will ever look at it.
-        let newer = manifest::latest(&self.context.backend, &self.keys, number).await?;
+        let newer = manifest::find_latest(&self.context.backend, &self.keys, number).await?;
         if let Some(newer) = newer {
-            let newest = manifest::read(&self.context.backend, &self.keys, newer).await?;
+            let newest = manifest::read_manifest(&self.context.backend, &self.keys, newer).await?;
             if !newest.is_some_and(|newest| newest.descends_from(number, nonce)) {
                 tracing::warn!(namespace = %self.name, number, "a manifest was put at a number that had been collected");
                 return Ok(false);

@@ -14,7 +14,7 @@ use crate::manifest::{self, Hint, Manifest};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::safeguard::Safeguard;
 use crate::types::{NamespaceName, Sequence};
-use crate::wal::{self, Entry, Listed, Listing};
+use crate::wal::{self, ListedEntry, LogEntry, LogListing};
 
 /// Entries whose segments are opened at a time.
 const LINKS: usize = 32;
@@ -27,7 +27,7 @@ pub(super) struct Loader<'a> {
 
 /// The entries of a tail as they are listed, and just before what time they were known to be all.
 struct TailListing {
-    entries: Vec<Listed>,
+    entries: Vec<ListedEntry>,
     verified: Moment,
 }
 
@@ -78,13 +78,13 @@ impl Loader<'_> {
         let tail = self.list_tail(flushed, discovery.log).await?;
         let parts = reader.open_parts(&manifest.segments, &discovery.opened);
         let backend = &reader.context.backend;
-        let open_layers = |entry: Result<Entry>| async move {
+        let open_layers = |entry: Result<LogEntry>| async move {
             let entry = entry?;
             reader.check_entry(&entry)?;
             let layers = reader.open_layers(&entry).await?;
             Ok::<_, Error>((entry, layers))
         };
-        let entries = wal::read_all(backend, reader.keys, reader.schema, tail.entries);
+        let entries = wal::read_entries(backend, reader.keys, reader.schema, tail.entries);
         let entries = entries.map(open_layers).buffered(LINKS).try_collect::<Vec<_>>();
         let (entries, parts) = try_join!(entries, parts)?;
         let mut state = EngineState::new(manifest, parts, tail.verified);
@@ -103,13 +103,14 @@ impl Loader<'_> {
     /// The entries after `flushed`.
     async fn list_tail(&self, flushed: Sequence, log: LogStart) -> Result<TailListing> {
         let IncarnationReader { context, keys, .. } = self.reader;
-        let reaches = |listing: &Listing| listing.entries.last().is_some_and(|last| last.sequence >= flushed);
+        let reaches =
+            |listing: &LogListing| listing.entries.last().is_some_and(|last| last.sequence >= flushed);
         // A hint promised more than the manifest keeps, or the log was flushed beyond the page that was listed. Then
         // the pages in between are of no use: the list begins again at `flushed`.
         let elsewhere = log.after > flushed || (flushed > Sequence::ZERO && !reaches(&log.listing));
         let (listing, verified) = if elsewhere {
             let verified = context.env.moment();
-            (Listing::whole(&context.backend, keys, list_start(flushed)).await?, verified)
+            (LogListing::whole(&context.backend, keys, list_start(flushed)).await?, verified)
         } else {
             (log.listing.rest(&context.backend, keys).await?, log.verified)
         };
@@ -147,7 +148,7 @@ impl Loader<'_> {
         let copied = copied.filter(|m| m.number == newest && m.incarnation == incarnation.id);
         let manifest = match read.or_else(|| copied.cloned().map(Arc::new)) {
             Some(manifest) => manifest,
-            None => manifest::read(&context.backend, keys, newest)
+            None => manifest::read_manifest(&context.backend, keys, newest)
                 .await?
                 .map(Arc::new)
                 .ok_or_else(|| stale_manifest("it is listed, but does not exist"))?,

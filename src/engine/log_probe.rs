@@ -12,7 +12,7 @@ use futures::future::{Either, select};
 use super::{Coalescer, Engine};
 use crate::error::Result;
 use crate::types::Sequence;
-use crate::wal::Entry;
+use crate::wal::LogEntry;
 
 /// Latencies that are remembered, to know what is usual for the store.
 const REMEMBERED: usize = 15;
@@ -87,7 +87,7 @@ impl LogProbe {
 impl Engine {
     /// The entry of a number, or `None` if it did not exist after this call. A request that is slow is sent a second
     /// time, and the first answer counts: both were sent after the call.
-    pub(super) async fn probe_entry(&self, sequence: Sequence) -> Result<Option<Entry>> {
+    pub(super) async fn probe_entry(&self, sequence: Sequence) -> Result<Option<LogEntry>> {
         let env = &self.context.env;
         let _under_way = self.probe.begin();
         let sent = env.moment();

@@ -128,7 +128,7 @@ impl Engine {
             schema: Arc::clone(&self.schema),
             settings: Arc::clone(&self.context.settings),
             segments: Arc::clone(&state.segments),
-            layers: state.tail.layers().to_vec(),
+            layers: state.memtable.layers().to_vec(),
             sequence: state.sequence,
             manifest: state.manifest.number,
         })
@@ -145,7 +145,7 @@ impl Engine {
         let mut state = self.state();
         let base = self.base_of_state(&state)?;
         let tokens = state.tokens.iter().cloned().collect();
-        state.tail.begin_flush(base.view.sequence);
+        state.memtable.begin_flush(base.view.sequence);
         Ok((base, tokens))
     }
 
@@ -170,7 +170,7 @@ impl Engine {
         // invariant: `sequence` never falls behind `flushed_through`; the subtraction saturates only to bound an
         // estimate.
         let entries = state.sequence.0.saturating_sub(state.manifest.flushed_through.0);
-        Backlog { bytes: state.tail.bytes(), entries }
+        Backlog { bytes: state.memtable.bytes(), entries }
     }
 
     /// The error of a process that is always overtaken.

@@ -13,13 +13,13 @@ use super::state::OpenedSegment;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Incarnation, Manifest};
-use crate::memtable::{Layer, PartId, Run, Source};
+use crate::memtable::{Layer, MemRows, PartId, PartSource};
 use crate::schema::Schema;
 use crate::segment::{Deletes, Segment, SegmentMeta};
 use crate::storage::IncarnationKeys;
 use crate::types::Sequence;
 use crate::view::Part;
-use crate::wal::{Entry, Link};
+use crate::wal::{LogEntry, SegmentLink};
 
 /// Where the objects of an incarnation are, and what they have to match.
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ impl IncarnationReader<'_> {
     }
 
     /// Checks that an entry belongs to this incarnation.
-    pub(super) fn check_entry(&self, entry: &Entry) -> Result<()> {
+    pub(super) fn check_entry(&self, entry: &LogEntry) -> Result<()> {
         if entry.head.incarnation == self.incarnation.id {
             return Ok(());
         }
@@ -87,18 +87,18 @@ impl IncarnationReader<'_> {
                 }
             };
             let (segment, deletes) = try_join!(segment, deletes)?;
-            Ok(Part { id: PartId::Segment(meta.id), source: Source::Segment(segment), deletes })
+            Ok(Part { id: PartId::Segment(meta.id), source: PartSource::Segment(segment), deletes })
         });
         try_join_all(parts).await
     }
 
     /// What an entry adds to the tail, with the segments that it links opened.
-    pub(super) async fn open_layers(&self, entry: &Entry) -> Result<Vec<Layer>> {
+    pub(super) async fn open_layers(&self, entry: &LogEntry) -> Result<Vec<Layer>> {
         let sequence = entry.head.sequence;
         let links = &entry.body.segments;
         let key = self.keys.entry(sequence);
         links.iter().try_for_each(|link| link.check(self.schema)).map_err(|e| e.at(&key))?;
-        let run = Run::new(self.schema, entry.body.rows.clone(), entry.body.deletes.clone())?;
+        let run = MemRows::new(self.schema, entry.body.rows.clone(), entry.body.deletes.clone())?;
         let segments = try_join_all(links.iter().map(|link| self.open_segment(&link.meta))).await?;
         self.build_layers(run, links, segments, sequence)
     }
@@ -106,8 +106,8 @@ impl IncarnationReader<'_> {
     /// The layers of an entry whose linked segments are open, in the order of the links.
     pub(super) fn build_layers(
         &self,
-        run: Run,
-        links: &[Link],
+        run: MemRows,
+        links: &[SegmentLink],
         segments: Vec<Arc<Segment>>,
         sequence: Sequence,
     ) -> Result<Vec<Layer>> {
@@ -115,10 +115,10 @@ impl IncarnationReader<'_> {
             return Err(Error::internal("an entry has other segments than links"));
         }
         let id = self.context.env.uuid();
-        let run = (!run.is_empty()).then(|| Layer::run(id, run, sequence, sequence));
+        let run = (!run.is_empty()).then(|| Layer::from_rows(id, run, sequence, sequence));
         let linked = segments.into_iter().zip(links);
         let linked =
-            linked.map(|(segment, link)| Layer::linked(segment, Arc::new(link.dead.clone()), sequence));
+            linked.map(|(segment, link)| Layer::from_segment(segment, Arc::new(link.dead.clone()), sequence));
         // The run comes first, and so lies below: an entry never puts or deletes a document in its run that also
         // counts in a segment it links, so the order of the two decides nothing.
         Ok(run.into_iter().chain(linked).collect())

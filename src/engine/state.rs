@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::env::Moment;
 use crate::error::Result;
 use crate::manifest::Manifest;
-use crate::memtable::{Layer, Source, Tail};
+use crate::memtable::{Layer, Memtable, PartSource};
 use crate::segment::Segment;
 use crate::types::{Sequence, TokenLog, TokenRecord};
 use crate::view::Part;
@@ -19,7 +19,7 @@ use crate::wal::{EntryHead, EntryKind};
 pub(crate) struct EngineState {
     pub(crate) manifest: Arc<Manifest>,
     pub(crate) segments: Arc<Vec<Part>>,
-    pub(crate) tail: Tail,
+    pub(crate) memtable: Memtable,
     pub(crate) sequence: Sequence,
     /// The batch of the entry at `sequence`.
     pub(crate) last_batch: Uuid,
@@ -55,7 +55,7 @@ impl EngineState {
             last_batch: manifest.flushed_batch,
             manifest,
             segments: Arc::new(segments),
-            tail: Tail::default(),
+            memtable: Memtable::default(),
             verified,
             sealed: false,
             tokens: TokenLog::default(),
@@ -66,11 +66,11 @@ impl EngineState {
     /// The segments that are open, of the manifest and of the tail.
     pub(super) fn opened_segments(&self) -> Vec<OpenedSegment> {
         let parts = self.segments.iter().map(|part| &part.source);
-        let layers = self.tail.layers().iter().map(|layer| layer.source());
+        let layers = self.memtable.layers().iter().map(|layer| layer.source());
         // The dead rows that are known here are of the manifest's meta, not of the meta the segment was opened by.
-        let opened = |source: &Source| match source {
-            Source::Segment(segment) => Some(OpenedSegment { segment: Arc::clone(segment), dead: None }),
-            Source::Run(_) => None,
+        let opened = |source: &PartSource| match source {
+            PartSource::Segment(segment) => Some(OpenedSegment { segment: Arc::clone(segment), dead: None }),
+            PartSource::Memory(_) => None,
         };
         parts.chain(layers).filter_map(opened).collect()
     }
@@ -87,11 +87,11 @@ impl EngineState {
             return Ok(());
         }
         // Pushing a layer may fail halfway: the state changes only once the whole entry is in the new tail.
-        let mut tail = self.tail.clone();
+        let mut tail = self.memtable.clone();
         for layer in layers {
             tail.push(layer)?;
         }
-        self.tail = tail;
+        self.memtable = tail;
         self.sequence = head.sequence;
         self.last_batch = head.batch;
         self.sealed |= head.kind == EntryKind::Seal;
@@ -116,7 +116,7 @@ impl EngineState {
             return;
         }
         let flushed = manifest.flushed_through;
-        self.tail.drop_through(flushed);
+        self.memtable.drop_through(flushed);
         self.tokens.forget_through(flushed);
         if flushed > self.sequence {
             // Entries in between were never read here: their rows come with the segments. `verified` stays, for this
@@ -124,7 +124,7 @@ impl EngineState {
             self.sequence = flushed;
             self.last_batch = manifest.flushed_batch;
         }
-        if self.tail.layers().is_empty() {
+        if self.memtable.layers().is_empty() {
             self.writers = TailWriters::None;
         }
         self.manifest = manifest;

@@ -19,8 +19,9 @@ use crate::cache::Span;
 use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::index::Candidates;
 use crate::index::attributes::{
-    AttributeColumn, AttributeIndex, AttributeProbe, Candidates, KeyList, Pattern, TrigramLookup, each_key,
+    AttributeColumn, AttributeIndex, AttributeProbe, KeyList, Pattern, TrigramLookup, each_key,
 };
 use crate::index::text::{Contains, StoredIndex};
 

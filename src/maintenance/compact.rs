@@ -12,7 +12,7 @@ use super::indexing::IndexingJob;
 use super::{Attempts, BATCH_ROWS, STARTS, with_deletes};
 use crate::engine::{BaseState, Engine};
 use crate::error::{OrInternal, Result};
-use crate::memtable::{PartId, Source, batch_bytes};
+use crate::memtable::{PartId, PartSource, batch_bytes};
 use crate::schema::Column;
 use crate::segment::{RowOrder, Segment, SegmentBuilder, SegmentMeta};
 use crate::types::{DocumentId, SegmentId, Sequence};
@@ -77,7 +77,7 @@ async fn compact_once(engine: &Arc<Engine>, start: &BaseState) -> Result<Compact
 fn is_compact(engine: &Engine, inputs: &[Part]) -> bool {
     let clean = |part: &Part| part.deletes.is_empty() && is_indexed(engine, part);
     let segment =
-        |part: &Part| if let Source::Segment(s) = &part.source { Some(Arc::clone(s)) } else { None };
+        |part: &Part| if let PartSource::Segment(s) = &part.source { Some(Arc::clone(s)) } else { None };
     let Some(mut segments) = inputs.iter().map(segment).collect::<Option<Vec<_>>>() else { return false };
     segments.sort_unstable_by(|a, b| a.meta().id_min.cmp(&b.meta().id_min));
     let apart = segments.windows(2).all(|pair| match pair {
@@ -95,7 +95,7 @@ fn is_compact(engine: &Engine, inputs: &[Part]) -> bool {
 
 /// Whether a segment has the indexes that it would get if it were written now.
 fn is_indexed(engine: &Engine, part: &Part) -> bool {
-    let Source::Segment(segment) = &part.source else { return false };
+    let PartSource::Segment(segment) = &part.source else { return false };
     let rows_min = engine.context.settings.index_rows_min.max(1);
     let columns = engine.schema.columns().iter().enumerate();
     let lacks = |(at, column): (usize, &Column)| {
@@ -210,7 +210,7 @@ impl Merge {
         }
         let mut next = newest.manifest.successor(env.uuid(), env.wall_ms());
         next.segments.retain(|meta| inputs.iter().all(|input| input.id != PartId::Segment(meta.id)));
-        next.add(self.outputs.iter().map(|output| output.meta.clone()));
+        next.add_segments(self.outputs.iter().map(|output| output.meta.clone()));
         // Clusters made anew are of what is there now, even if of fewer rows than those before.
         let sets = self.outputs.iter().flat_map(|output| &output.meta.centroids);
         next.centroids.extend(sets.map(|(column, set)| (column.clone(), *set)));
@@ -254,7 +254,7 @@ struct Pick {
 
 impl Input {
     fn new(part: &Part, bytes: u64) -> Option<Self> {
-        let Source::Segment(segment) = &part.source else { return None };
+        let PartSource::Segment(segment) = &part.source else { return None };
         let meta = segment.meta();
         let (bytes, most) = match meta.order {
             RowOrder::Id => (bytes.min(PAGE_BYTES_ORDERED), BATCH_ROWS),

@@ -10,7 +10,7 @@ use super::{Attempts, STARTS, with_deletes};
 use crate::engine::{BaseState, Engine};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
-use crate::memtable::{PartId, Source};
+use crate::memtable::{PartId, PartSource};
 use crate::schema::Ids;
 use crate::segment::{SegmentBuilder, SegmentMeta};
 use crate::types::{SegmentId, Sequence, TokenRecord};
@@ -69,7 +69,7 @@ async fn flush_once(
             return Ok(None);
         }
         let mut next = next_manifest(engine, &newest, tail, &written).await?;
-        next.remember(tokens.iter().cloned());
+        next.remember_tokens(tokens.iter().cloned());
         if engine.commit_manifest(next).await? {
             return Ok(Some(FlushReport { flushed_through: through, rows }));
         }
@@ -88,8 +88,8 @@ async fn write(engine: &Arc<Engine>, tail: &BaseState) -> Result<Vec<(SegmentMet
     let (mut runs, mut segments) = (Vec::new(), Vec::new());
     for (part, dead) in try_join_all(layers).await? {
         match part.source {
-            Source::Run(run) => runs.push((run, dead)),
-            Source::Segment(segment) => segments.push((segment.meta().clone(), dead)),
+            PartSource::Memory(run) => runs.push((run, dead)),
+            PartSource::Segment(segment) => segments.push((segment.meta().clone(), dead)),
         }
     }
     let (env, schema) = (&engine.context.env, Arc::clone(&engine.schema));
@@ -137,9 +137,9 @@ async fn next_manifest(
     let own = written.iter().map(|(meta, dead)| (PartId::Segment(meta.id), dead.clone()));
     let dead = hidden.chain(own).filter_map(|(part, dead)| match part {
         PartId::Segment(id) => Some((id, dead)),
-        PartId::Run(_) => None,
+        PartId::Memory(_) => None,
     });
-    next.add(written.iter().map(|(meta, _)| meta.clone()));
+    next.add_segments(written.iter().map(|(meta, _)| meta.clone()));
     next.segments = with_deletes(engine, next.number, next.segments, &dead.collect()).await?;
     next.flushed_through = tail.view.sequence;
     next.flushed_batch = tail.last_batch;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Manifest;
+use super::state::Manifest;
 use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -12,119 +12,130 @@ use crate::storage::{
     Created, IncarnationKeys, ObjectKey, StorageBackend, check_ascends, create_whole, read_whole,
 };
 
-/// No manifest is larger.
-const BYTES_MAX: u64 = 256 << 20;
+/// Limits a manifest, which holds statistics of every segment and the tokens of many writes.
+const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
 /// How a commit ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Commit {
-    /// The manifest is there.
-    Done,
-    /// Another took the number.
+pub(crate) enum CommitOutcome {
+    /// The manifest has the number.
+    Committed,
+    /// Another manifest has the number.
     Lost,
 }
 
-/// A listing of manifests, as far as it was read.
+/// A list of manifests, as far as it was read.
 #[derive(Clone, Debug)]
-pub(crate) struct Page {
+pub(crate) struct ManifestListing {
     /// The greatest number so far; 0 if there is none.
     newest: u64,
     /// Where the next page begins, if there may be one.
     next: Option<ObjectKey>,
 }
 
-impl Page {
+impl ManifestListing {
     /// The first page of the manifests above `after`.
-    pub(crate) async fn first(
+    pub(crate) async fn first_page(
         backend: &Arc<dyn StorageBackend>,
         keys: &IncarnationKeys,
         after: u64,
     ) -> Result<Self> {
-        let mut page = Self { newest: 0, next: Some(keys.manifest(after)) };
-        page.read_on(backend, keys).await?;
-        Ok(page)
+        let mut listing = Self { newest: 0, next: Some(keys.manifest(after)) };
+        listing.read_next_page(backend, keys).await?;
+        Ok(listing)
     }
 
-    async fn read_on(&mut self, backend: &Arc<dyn StorageBackend>, keys: &IncarnationKeys) -> Result<()> {
+    async fn read_next_page(
+        &mut self,
+        backend: &Arc<dyn StorageBackend>,
+        keys: &IncarnationKeys,
+    ) -> Result<()> {
         let Some(after) = self.next.take() else { return Ok(()) };
         let prefix = keys.manifests();
         let page = backend.list_page(&prefix, Some(&after)).await?;
         check_ascends(&prefix, &after, page.objects.first().map(|info| &info.key))?;
         let newest = page.objects.iter().filter_map(|info| IncarnationKeys::number_of(&info.key)).max();
+        // invariant: a page without a manifest leaves the newest as it is, and 0 is below every number.
         self.newest = self.newest.max(newest.unwrap_or(0));
         self.next = page.objects.last().filter(|_| page.more).map(|info| info.key.clone());
         Ok(())
     }
 
-    /// The greatest number of this page and those behind it; 0 if there is none.
-    async fn last(mut self, backend: &Arc<dyn StorageBackend>, keys: &IncarnationKeys) -> Result<u64> {
+    /// The greatest number of this page and all later pages; 0 if there is none.
+    async fn read_to_end(mut self, backend: &Arc<dyn StorageBackend>, keys: &IncarnationKeys) -> Result<u64> {
         while self.next.is_some() {
-            self.read_on(backend, keys).await?;
+            self.read_next_page(backend, keys).await?;
         }
         Ok(self.newest)
     }
 
-    /// The same, sooner if `supposed` is about the newest: which may be wrong.
-    pub(crate) async fn newest(
+    /// The number of the newest manifest; 0 if there is none. `supposed` is a guess of it, which may be wrong: a good one
+    /// saves the pages between.
+    pub(crate) async fn find_newest(
         self,
         backend: &Arc<dyn StorageBackend>,
         keys: &IncarnationKeys,
         supposed: u64,
     ) -> Result<u64> {
+        // A list that begins right before the guess finds it and what is newer. If it is empty, the guess was too high,
+        // and the pages are read as if there was none.
         let before = supposed.saturating_sub(1);
         if self.next.is_some()
             && before > self.newest
-            && let Some(newest) = latest(backend, keys, before).await?
+            && let Some(newest) = find_latest(backend, keys, before).await?
         {
             return Ok(newest);
         }
-        self.last(backend, keys).await
+        self.read_to_end(backend, keys).await
     }
 }
 
 /// The number of the newest manifest above `after`, if there is one.
-pub(crate) async fn latest(
+pub(crate) async fn find_latest(
     backend: &Arc<dyn StorageBackend>,
     keys: &IncarnationKeys,
     after: u64,
 ) -> Result<Option<u64>> {
-    let newest = Page::first(backend, keys, after).await?.last(backend, keys).await?;
+    let newest = ManifestListing::first_page(backend, keys, after).await?.read_to_end(backend, keys).await?;
     Ok((newest > after).then_some(newest))
 }
 
 /// The manifest of a number, or `None` if there is none.
-pub(crate) async fn read(
+pub(crate) async fn read_manifest(
     backend: &Arc<dyn StorageBackend>,
     keys: &IncarnationKeys,
     number: u64,
 ) -> Result<Option<Manifest>> {
-    read_whole(backend, &keys.manifest(number), BYTES_MAX, |bytes| decode(bytes, number)).await
+    read_whole(backend, &keys.manifest(number), MANIFEST_BYTES_MAX, |bytes| decode_numbered(bytes, number))
+        .await
 }
 
 /// Puts a manifest at its number if that is free.
-pub(crate) async fn commit(
+pub(crate) async fn commit_manifest(
     env: &Env,
     backend: &Arc<dyn StorageBackend>,
     keys: &IncarnationKeys,
     manifest: &Manifest,
-) -> Result<Commit> {
+) -> Result<CommitOutcome> {
     let key = keys.manifest(manifest.number);
     let bytes = manifest.encode().map_err(|e| e.at(&key))?;
-    let decode = |bytes: &Bytes| decode(bytes, manifest.number);
-    match create_whole(env, backend, &key, (bytes, BYTES_MAX), decode).await? {
-        Created::Written => Ok(Commit::Done),
-        Created::Found(found) if found.nonce == manifest.nonce => Ok(Commit::Done),
-        Created::Found(_) => Ok(Commit::Lost),
-        // It may land yet, which does no harm. Whatever the last answer was, trying again is right.
+    let decode = |bytes: &Bytes| decode_numbered(bytes, manifest.number);
+    match create_whole(env, backend, &key, (bytes, MANIFEST_BYTES_MAX), decode).await? {
+        Created::Written => Ok(CommitOutcome::Committed),
+        Created::Found(found) if found.nonce == manifest.nonce => Ok(CommitOutcome::Committed),
+        Created::Found(_) => Ok(CommitOutcome::Lost),
+        // It may still arrive, which does no harm: it is derived from the log like any other. So whatever the last
+        // answer was, the caller may try again.
         Created::Unknown(error) if error.is_refusal() => Err(error),
         Created::Unknown(error) => {
-            let why = format!("it is not known whether a manifest was written: {error}");
+            let why = format!("the outcome of a manifest commit is unknown: {error}");
             Err(Error::new(ErrorKind::Unavailable, why))
         }
     }
 }
 
-fn decode(bytes: &[u8], number: u64) -> Result<Manifest, CodecError> {
+/// Decodes a manifest, which must have the number of its name.
+fn decode_numbered(bytes: &[u8], number: u64) -> Result<Manifest, CodecError> {
     let manifest = Manifest::decode(bytes)?;
     if manifest.number == number {
         return Ok(manifest);

@@ -1,4 +1,4 @@
-//! One layer of the tail, and what it hides of older parts.
+//! A layer of the memtable, and the rows of older parts that it hides.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,29 +9,31 @@ use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
-use super::Run;
+use super::mem_rows::MemRows;
+use crate::codec::to_u32;
 use crate::env::Env;
 use crate::error::Result;
 use crate::schema::Ids;
 use crate::segment::{IdBlock, Segment};
 use crate::types::{DocumentId, SegmentId, Sequence};
 
-/// Pages of ids of a linked segment that are read ahead.
+/// Pages of ids of a linked segment that are read at a time: requests overlap, and few pages are in memory.
 const PAGES: usize = 4;
-/// Ids that are looked up in a run where we are: more go to the blocking pool.
+/// Up to this many ids are looked up in memory inline; for more, a hop to the blocking pool costs less than the wait of
+/// other tasks.
 const INLINE_IDS: usize = 4_096;
 
-/// Which part of a snapshot: a run by its own id, a segment by its name.
+/// The identity of a part of a snapshot: rows in memory by an id of their own, a segment by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PartId {
-    Run(Uuid),
+    Memory(Uuid),
     Segment(SegmentId),
 }
 
 /// Where the rows of a part lie.
 #[derive(Clone, Debug)]
-pub(crate) enum Source {
-    Run(Arc<Run>),
+pub(crate) enum PartSource {
+    Memory(Arc<MemRows>),
     Segment(Arc<Segment>),
 }
 
@@ -39,7 +41,7 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Layer {
     id: PartId,
-    source: Source,
+    source: PartSource,
     /// Rows of a linked segment that do not count: they neither answer nor hide.
     dead: Arc<RoaringBitmap>,
     first: Sequence,
@@ -50,16 +52,16 @@ pub(crate) struct Layer {
 
 impl Layer {
     /// Rows and deletes of the entries from `first` to `last`. `id` must be unique in the process.
-    pub(crate) fn run(id: Uuid, run: Run, first: Sequence, last: Sequence) -> Self {
-        let source = Source::Run(Arc::new(run));
-        let (id, dead) = (PartId::Run(id), Arc::default());
+    pub(crate) fn from_rows(id: Uuid, rows: MemRows, first: Sequence, last: Sequence) -> Self {
+        let source = PartSource::Memory(Arc::new(rows));
+        let (id, dead) = (PartId::Memory(id), Arc::default());
         Self { id, source, dead, first, last, masks: Mutex::default() }
     }
 
     /// A segment that the entry `sequence` links, but for its dead rows.
-    pub(crate) fn linked(segment: Arc<Segment>, dead: Arc<RoaringBitmap>, sequence: Sequence) -> Self {
+    pub(crate) fn from_segment(segment: Arc<Segment>, dead: Arc<RoaringBitmap>, sequence: Sequence) -> Self {
         let id = PartId::Segment(segment.meta().id);
-        let source = Source::Segment(segment);
+        let source = PartSource::Segment(segment);
         Self { id, source, dead, first: sequence, last: sequence, masks: Mutex::default() }
     }
 
@@ -67,7 +69,7 @@ impl Layer {
         self.id
     }
 
-    pub(crate) fn source(&self) -> &Source {
+    pub(crate) fn source(&self) -> &PartSource {
         &self.source
     }
 
@@ -77,10 +79,10 @@ impl Layer {
     }
 
     /// Whether this layer deletes `id`.
-    pub(crate) fn deletes(&self, id: &DocumentId) -> bool {
+    pub(crate) fn has_deleted(&self, id: &DocumentId) -> bool {
         match &self.source {
-            Source::Run(run) => run.has_deleted(id),
-            Source::Segment(_) => false,
+            PartSource::Memory(run) => run.has_deleted(id),
+            PartSource::Segment(_) => false,
         }
     }
 
@@ -90,15 +92,19 @@ impl Layer {
 
     pub(crate) fn bytes(&self) -> usize {
         match &self.source {
-            Source::Run(run) => run.bytes(),
-            Source::Segment(segment) => usize::try_from(segment.meta().total_bytes()).unwrap_or(usize::MAX),
+            PartSource::Memory(run) => run.bytes(),
+            // invariant: bounds an estimate: what is beyond `usize` is above every limit.
+            PartSource::Segment(segment) => {
+                usize::try_from(segment.meta().total_bytes()).unwrap_or(usize::MAX)
+            }
         }
     }
 
-    /// This layer and then `newer` as one layer, if both are runs, the newer one is not much smaller, and
+    /// This layer and then `newer` as one layer, if both are in memory, the newer is not much smaller, and
     /// the whole stays below `bytes_max`.
     pub(super) fn merge(&self, newer: &Self, bytes_max: usize) -> Result<Option<Self>> {
-        let (Source::Run(old), Source::Run(new), PartId::Run(id)) = (&self.source, &newer.source, newer.id)
+        let (PartSource::Memory(old), PartSource::Memory(new), PartId::Memory(id)) =
+            (&self.source, &newer.source, newer.id)
         else {
             return Ok(None);
         };
@@ -106,8 +112,9 @@ impl Layer {
         if new_bytes < old_bytes / 2 || old_bytes + new_bytes > bytes_max {
             return Ok(None);
         }
-        let merged = Self::run(id, old.then(new)?, self.first, newer.last);
-        // What both hid of a segment, the merged layer hides. Other masks are found again when asked for.
+        let merged = Self::from_rows(id, old.then(new)?, self.first, newer.last);
+        // What both hid of a segment, the merged layer hides. A mask that only one of them has is left out: it is found
+        // again when it is needed.
         let (old_masks, new_masks) = (self.masks(), newer.masks());
         let both = old_masks.iter().filter_map(|(part, old)| {
             let new = new_masks.get(part)?;
@@ -123,17 +130,22 @@ impl Layer {
     }
 
     /// The rows of an older part whose ids this layer puts or deletes.
-    pub(crate) async fn hides(&self, env: &Env, part: PartId, source: &Source) -> Result<Arc<RoaringBitmap>> {
+    pub(crate) async fn find_hidden_rows(
+        &self,
+        env: &Env,
+        part: PartId,
+        source: &PartSource,
+    ) -> Result<Arc<RoaringBitmap>> {
         if let Some(mask) = self.masks().get(&part) {
             return Ok(Arc::clone(mask));
         }
         let mask = match &self.source {
-            Source::Run(run) => {
+            PartSource::Memory(run) => {
                 let gone = run.deleted()?;
                 let found = try_join(source.find_all(env, run.ids()), source.find_all(env, &gone)).await?;
                 found.0.into_iter().chain(found.1).map(|(_, row)| row).collect()
             }
-            Source::Segment(segment) => hidden_by(env, segment, &self.dead, source).await?,
+            PartSource::Segment(segment) => hidden_by(env, segment, &self.dead, source).await?,
         };
         let mask = Arc::new(mask);
         self.masks().insert(part, Arc::clone(&mask));
@@ -147,9 +159,9 @@ async fn hidden_by(
     env: &Env,
     segment: &Arc<Segment>,
     dead: &RoaringBitmap,
-    older: &Source,
+    older: &PartSource,
 ) -> Result<RoaringBitmap> {
-    let newer = Source::Segment(Arc::clone(segment));
+    let newer = PartSource::Segment(Arc::clone(segment));
     let (Some((least, greatest)), Some((min, max))) = (newer.bounds(), older.bounds()) else {
         return Ok(RoaringBitmap::new());
     };
@@ -174,11 +186,11 @@ async fn hidden_by(
         .await
 }
 
-impl Source {
+impl PartSource {
     /// The rows of these ids, if they are here.
     pub(crate) async fn find(&self, ids: &[DocumentId]) -> Result<Vec<Option<u32>>> {
         match self {
-            Self::Run(run) => Ok(ids.iter().map(|id| run.find(id)).collect()),
+            Self::Memory(run) => Ok(ids.iter().map(|id| run.find(id)).collect()),
             Self::Segment(segment) => segment.find_rows(ids).await,
         }
     }
@@ -186,22 +198,23 @@ impl Source {
     /// Of these ids, which are in ascending order, those that are here: the place among them, and the row.
     pub(crate) async fn find_all(&self, env: &Env, ids: &Ids) -> Result<Vec<(usize, u32)>> {
         let run = match self {
-            Self::Run(run) => run,
+            Self::Memory(run) => run,
             Self::Segment(segment) => return segment.find_sorted_ids(ids).await,
         };
         let (ours, theirs) = (run.ids().clone(), ids.clone());
         let work = move || {
             let mut found = Vec::new();
-            theirs.intersect(&ours, |at, row| found.extend(u32::try_from(row).ok().map(|row| (at, row))));
-            found
+            theirs.intersect(&ours, |at, row| found.push((at, row)));
+            let numbered = found.into_iter().map(|(at, row)| Ok((at, to_u32(row, "a row in memory")?)));
+            numbered.collect::<Result<Vec<_>>>()
         };
-        if ids.len().min(run.ids().len()) <= INLINE_IDS { Ok(work()) } else { env.blocking(work).await }
+        if ids.len().min(run.ids().len()) <= INLINE_IDS { work() } else { env.blocking(work).await? }
     }
 
     /// The least and the greatest id.
     fn bounds(&self) -> Option<(DocumentId, DocumentId)> {
         match self {
-            Self::Run(run) => {
+            Self::Memory(run) => {
                 let last = run.ids().len().checked_sub(1)?;
                 Some((run.ids().get(0), run.ids().get(last)))
             }
@@ -212,7 +225,7 @@ impl Source {
     /// The ids between two, and perhaps some more, as pages.
     fn pages(&self, least: &DocumentId, greatest: &DocumentId) -> Vec<Range<usize>> {
         match self {
-            Self::Run(run) => Some(run.ids().rows_between(least, greatest))
+            Self::Memory(run) => Some(run.ids().rows_between(least, greatest))
                 .filter(|rows| !rows.is_empty())
                 .into_iter()
                 .collect(),
@@ -223,8 +236,8 @@ impl Source {
     /// The ids of a page with their rows.
     async fn page(&self, page: Range<usize>) -> Result<IdBlock> {
         match self {
-            Self::Run(run) => {
-                let rows = page.clone().filter_map(|row| u32::try_from(row).ok()).collect();
+            Self::Memory(run) => {
+                let rows = page.clone().map(|row| to_u32(row, "a row in memory")).collect::<Result<_>>()?;
                 IdBlock::new(run.ids().slice(page), rows)
             }
             Self::Segment(segment) => segment.id_page(page).await,
@@ -234,8 +247,8 @@ impl Source {
     /// The number of rows, dead ones included.
     pub(crate) fn rows(&self) -> u32 {
         match self {
-            // A run is smaller than memory, and batches are limited to far fewer rows.
-            Self::Run(run) => u32::try_from(run.rows().num_rows()).unwrap_or(u32::MAX),
+            // invariant: a layer has the rows of few entries, each limited to far fewer than 32 bits count.
+            Self::Memory(run) => u32::try_from(run.rows().num_rows()).unwrap_or(u32::MAX),
             Self::Segment(segment) => segment.meta().rows,
         }
     }

@@ -1,34 +1,34 @@
-//! The tail: entries newer than what the manifest covers, as layers that mask everything older.
+//! The memtable: the entries newer than what the manifest covers, as layers that hide everything older.
 //!
-//! A [`Layer`] is a [`Run`] of rows and deletes in memory, or a segment that an entry links. Layers are
-//! immutable and shared: a snapshot of the tail is a copy of a few pointers. Adjacent small runs are merged,
+//! A [`Layer`] is [`MemRows`], rows and deletes in memory, or a segment that an entry links. Layers are
+//! immutable and shared: a snapshot of the memtable is a copy of a few pointers. Neighbouring small layers are merged,
 //! so that their number grows with the logarithm of the entries.
 //!
 //! **Invariant:** layers are in the order of the log; of two rows with one id the newer layer's counts.
 
 mod layer;
-mod run;
+mod mem_rows;
 
-pub(crate) use layer::{Layer, PartId, Source};
-pub(crate) use run::{Run, batch_bytes};
+pub(crate) use layer::{Layer, PartId, PartSource};
+pub(crate) use mem_rows::{MemRows, batch_bytes};
 
 use std::sync::Arc;
 
 use crate::error::Result;
 use crate::types::Sequence;
 
-/// Runs are merged up to this size: small enough to copy in a moment.
+/// Layers are merged up to this size: a merge copies both, and a writer waits for it.
 const MERGED_BYTES_MAX: usize = 4 << 20;
 
 /// Layers in the order of the log, oldest first.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tail {
+pub(crate) struct Memtable {
     layers: Vec<Arc<Layer>>,
     /// Up to here a flush is under way, or was.
     flushing: Sequence,
 }
 
-impl Tail {
+impl Memtable {
     pub(crate) fn layers(&self) -> &[Arc<Layer>] {
         &self.layers
     }
@@ -38,7 +38,7 @@ impl Tail {
         self.layers.iter().map(|layer| layer.bytes()).sum()
     }
 
-    /// The same tail with one more layer at its end. Small runs at the end are merged.
+    /// Adds a layer at the end, and merges small layers there.
     pub(crate) fn push(&mut self, layer: Layer) -> Result<()> {
         let mut layer = layer;
         // Once the flush is done, a layer that reaches over its end would be written a second time.
@@ -51,13 +51,13 @@ impl Tail {
         Ok(())
     }
 
-    /// A flush begins of all that is here, up to this entry.
+    /// Notes that a flush of everything up to an entry begins.
     pub(crate) fn begin_flush(&mut self, through: Sequence) {
         self.flushing = self.flushing.max(through);
     }
 
-    /// Drops what the manifest covers. A layer that reaches beyond it stays whole: it says the same as the
-    /// segments do.
+    /// Drops what the manifest covers. A layer that reaches beyond it stays whole: its
+    /// entries give what the segments give.
     pub(crate) fn drop_through(&mut self, flushed: Sequence) {
         self.layers.retain(|layer| layer.last() > flushed);
     }

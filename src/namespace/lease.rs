@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 use super::Namespace;
-use crate::memtable::Source;
+use crate::memtable::PartSource;
 
 /// What an open namespace takes beside its segments and its tail: names, schema, locks, the manifest's record of each
 /// segment and of each write with a token, about.
@@ -45,7 +45,12 @@ impl Namespace {
     pub(crate) fn resident_bytes(&self) -> u64 {
         let (segments, tail, manifest, tokens) = {
             let state = self.engine.state();
-            (Arc::clone(&state.segments), state.tail.clone(), Arc::clone(&state.manifest), state.tokens.len())
+            (
+                Arc::clone(&state.segments),
+                state.memtable.clone(),
+                Arc::clone(&state.manifest),
+                state.tokens.len(),
+            )
         };
         let tokens = (manifest.tokens.len() + tokens) as u64 * TOKEN_BYTES;
         let dead: u64 = segments.iter().map(|part| part.deletes.serialized_size() as u64).sum();
@@ -56,8 +61,8 @@ impl Namespace {
         let mut sets = HashMap::new();
         for source in sources {
             bytes += match source {
-                Source::Run(run) => run.bytes() as u64,
-                Source::Segment(segment) => {
+                PartSource::Memory(run) => run.bytes() as u64,
+                PartSource::Segment(segment) => {
                     sets.extend(segment.meta().centroids.values().map(|set| (set.id, set.size)));
                     SEGMENT_BYTES + segment.resident_bytes()
                 }

@@ -14,7 +14,7 @@ use super::ties::Ranked;
 use super::topk::TopK;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::memtable::Source;
+use crate::memtable::PartSource;
 use crate::segment::Segment;
 use crate::types::Metric;
 use crate::view::{Part, View, mask, within};
@@ -73,14 +73,14 @@ impl VectorSearch {
             return Ok(Ranked::default());
         }
         let segment = match &part.source {
-            Source::Run(run) => {
+            PartSource::Memory(run) => {
                 let place = self.column + 1;
                 let array = run.rows().columns().get(place).cloned();
                 let array = array.ok_or_else(|| Error::internal("a run lacks a column"))?;
                 let rows = 0..part.source.rows();
                 return Ok(score(env, self, array, rows, allowed.clone(), top).await?.finish());
             }
-            Source::Segment(segment) => segment,
+            PartSource::Segment(segment) => segment,
         };
         if allowed.len() < u64::from(segment.meta().rows) / SPARSE {
             // Few rows are allowed: only theirs are read.

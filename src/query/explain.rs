@@ -12,7 +12,7 @@ use super::probe::{Target, clusters_of};
 use crate::error::Result;
 use crate::filter::BoundFilter;
 use crate::filter::{Indexes, Plan};
-use crate::memtable::Source;
+use crate::memtable::PartSource;
 use crate::segment::Segment;
 use crate::types::Sequence;
 use crate::view::Scopes;
@@ -126,21 +126,21 @@ fn plan_of(leg: &PreparedLeg, at: usize, part: &Part) -> PartPlan {
     let filter = match (leg.scope.bound(), &part.source) {
         _ if pruned => FilterPlan::Pruned,
         (None, _) => FilterPlan::Nothing,
-        (Some(bound), Source::Segment(segment)) => filter_of(bound, segment),
-        (Some(_), Source::Run(_)) => FilterPlan::Values,
+        (Some(bound), PartSource::Segment(segment)) => filter_of(bound, segment),
+        (Some(_), PartSource::Memory(_)) => FilterPlan::Values,
     };
     let search = match (&leg.ask, &part.source) {
         _ if pruned => SearchPlan::Nothing,
         (PreparedAsk::Text(plan, _), _) => SearchPlan::Postings { words: plan.leaves.len() },
         (PreparedAsk::Order(_), _) => SearchPlan::Walk { rows: leg.depth },
-        (PreparedAsk::Nearest(search), Source::Segment(segment)) => {
+        (PreparedAsk::Nearest(search), PartSource::Segment(segment)) => {
             search_of(search, leg.depth, part, segment)
         }
-        (PreparedAsk::Nearest(search), Source::Run(_)) => compare(search, part),
+        (PreparedAsk::Nearest(search), PartSource::Memory(_)) => compare(search, part),
     };
     let name = match &part.source {
-        Source::Segment(segment) => format!("segment {}", segment.meta().id),
-        Source::Run(_) => "tail".to_owned(),
+        PartSource::Segment(segment) => format!("segment {}", segment.meta().id),
+        PartSource::Memory(_) => "tail".to_owned(),
     };
     PartPlan { part: name, rows: part.source.rows().into(), filter, search }
 }

@@ -12,7 +12,7 @@ use super::probe::{Effort, Target, is_worth_probing, probe};
 use super::room::Room;
 use crate::error::{Error, Result};
 use crate::index::vector::VectorIndex;
-use crate::memtable::Source;
+use crate::memtable::PartSource;
 use crate::schema::{ColumnKind, coerce_vector};
 use crate::segment::Segment;
 use crate::types::Vector;
@@ -53,14 +53,14 @@ impl View {
             stats.rows += u64::from(part.source.rows());
             stats.tail_rows += part.tail_rows();
             let mut matching = Arc::clone(matching);
-            if let Source::Segment(segment) = &part.source {
+            if let PartSource::Segment(segment) = &part.source {
                 let nulls = segment.rows_without_vector(search.column)?;
                 if !nulls.is_empty() {
                     matching = Arc::new(matching.as_ref() - nulls);
                 }
             }
             match &part.source {
-                Source::Segment(segment) if search.probes(segment, &matching) => {
+                PartSource::Segment(segment) if search.probes(segment, &matching) => {
                     targets.push(Target { at, part: part.clone(), segment: Arc::clone(segment), matching });
                 }
                 _ => {
@@ -92,8 +92,8 @@ async fn owners_ahead(search: &VectorSearch, scope: &Scope) -> Result<()> {
         return Ok(());
     }
     let indexes = scope.undecided().filter_map(|part| match &part.source {
-        Source::Segment(segment) => segment.vector_index(search.column),
-        Source::Run(_) => None,
+        PartSource::Segment(segment) => segment.vector_index(search.column),
+        PartSource::Memory(_) => None,
     });
     try_join_all(indexes.map(VectorIndex::read_owners)).await.map(drop)
 }

@@ -15,7 +15,7 @@ use super::keys::Keys;
 use super::ties::Tied;
 use crate::error::{Error, Result};
 use crate::index::attributes::{AttributeIndex, AttributeProbe, is_whole};
-use crate::memtable::Source;
+use crate::memtable::PartSource;
 use crate::schema::{AttributeType, ColumnKind, ID_COLUMN};
 use crate::segment::Segment;
 use crate::types::{DocumentId, IdKind};
@@ -216,7 +216,7 @@ impl PreparedOrder {
     ) -> Result<First> {
         let mut first = First { depth, ..First::default() };
         let mut rows = Arc::clone(matching);
-        if let Source::Segment(segment) = &part.source {
+        if let PartSource::Segment(segment) = &part.source {
             if let Some(walked) = self.walk_ids(segment, matching, depth).await? {
                 rows = Arc::new(walked);
             } else if let Some(walked) = self.walk(view, segment, matching, depth).await? {

@@ -11,7 +11,7 @@ use super::request::check_limit;
 use super::{Cursor, Page, Rows, Select};
 use crate::error::Result;
 use crate::filter::{BoundFilter, Filter};
-use crate::index::attributes::Candidates;
+use crate::index::Candidates;
 use crate::schema::Ids;
 use crate::types::DocumentId;
 use crate::view::{Part, RowAddr, View};

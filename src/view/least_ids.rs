@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 
 use super::Part;
 use crate::error::{Error, Result};
-use crate::memtable::Source;
+use crate::memtable::PartSource;
 use crate::schema::{Ids, Schema};
 use crate::segment::RowOrder;
 use crate::types::DocumentId;
@@ -29,8 +29,8 @@ impl Part {
             return Ok(rows.clone());
         }
         let in_order = match &self.source {
-            Source::Segment(segment) => segment.meta().order == RowOrder::Id,
-            Source::Run(_) => true,
+            PartSource::Segment(segment) => segment.meta().order == RowOrder::Id,
+            PartSource::Memory(_) => true,
         };
         if in_order || count == 0 {
             return Ok(rows.iter().take(count).collect());

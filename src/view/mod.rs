@@ -20,7 +20,7 @@ use roaring::RoaringBitmap;
 use crate::env::Env;
 use crate::error::{Error, OrInternal, Result};
 use crate::filter::{BoundFilter, ZoneMapFilter};
-use crate::memtable::{Layer, Run, Source};
+use crate::memtable::{Layer, MemRows, PartSource};
 use crate::schema::Schema;
 use crate::settings::Settings;
 use crate::types::{DocumentId, Sequence};
@@ -67,7 +67,8 @@ impl View {
         let newer = (at + 1).saturating_sub(self.segments.len());
         let layers = self.layers.get(newer..).unwrap_or_default();
         let masks =
-            try_join_all(layers.iter().map(|layer| layer.hides(&self.env, part.id, &part.source))).await?;
+            try_join_all(layers.iter().map(|layer| layer.find_hidden_rows(&self.env, part.id, &part.source)))
+                .await?;
         Ok(masks.iter().fold(part.deletes.as_ref().clone(), |dead, mask| dead | mask.as_ref()))
     }
 
@@ -125,7 +126,7 @@ impl View {
                 match row {
                     Some(row) if !part.deletes.contains(row) => *place = Some(RowAddr { part: at, row }),
                     // A newer layer has the last word, be it a delete.
-                    None if layer.is_some_and(|layer| layer.deletes(id)) => *place = None,
+                    None if layer.is_some_and(|layer| layer.has_deleted(id)) => *place = None,
                     Some(_) | None => {}
                 }
             }
@@ -199,9 +200,9 @@ impl View {
     }
 
     /// This view with a run on top, as if it were the next entry.
-    pub(crate) fn with_run(&self, run: Run) -> Self {
+    pub(crate) fn with_run(&self, run: MemRows) -> Self {
         let mut view = self.clone();
-        let layer = Layer::run(self.env.uuid(), run, self.sequence.next(), self.sequence.next());
+        let layer = Layer::from_rows(self.env.uuid(), run, self.sequence.next(), self.sequence.next());
         view.layers.push(Arc::new(layer));
         view
     }
@@ -236,8 +237,8 @@ impl View {
 /// Places cut so that the documents at each piece are worth one read of these columns.
 fn together<'p>(parts: &[Part], mut places: &'p [RowAddr], columns: &[usize]) -> Vec<&'p [RowAddr]> {
     let weight = |place: &RowAddr| match parts.get(place.part).map(|part| &part.source) {
-        Some(Source::Segment(segment)) => segment.row_bytes(columns, place.row),
-        Some(Source::Run(_)) | None => 0,
+        Some(PartSource::Segment(segment)) => segment.row_bytes(columns, place.row),
+        Some(PartSource::Memory(_)) | None => 0,
     };
     let mut pieces = Vec::new();
     while !places.is_empty() {

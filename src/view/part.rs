@@ -12,8 +12,8 @@ use roaring::RoaringBitmap;
 use crate::env::Env;
 use crate::error::{OrInternal, Result};
 use crate::filter::{BoundFilter, Indexes, Plan, ZoneMapFilter};
-use crate::index::attributes::Candidates;
-use crate::memtable::{PartId, Source};
+use crate::index::Candidates;
+use crate::memtable::{PartId, PartSource};
 use crate::schema::Schema;
 use crate::segment::Segment;
 use crate::types::DocumentId;
@@ -27,19 +27,19 @@ const INLINE_ROWS: usize = 2_048;
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) id: PartId,
-    pub(crate) source: Source,
+    pub(crate) source: PartSource,
     pub(crate) deletes: Arc<RoaringBitmap>,
 }
 
 impl Part {
     /// Rows that lie in the tail.
     pub(crate) fn tail_rows(&self) -> u64 {
-        if matches!(self.source, Source::Run(_)) { self.source.rows().into() } else { 0 }
+        if matches!(self.source, PartSource::Memory(_)) { self.source.rows().into() } else { 0 }
     }
 
     /// Whether statistics tell that a filter matches no row. Of layers in memory there are none.
     pub(crate) fn is_ruled_out(&self, rules: &ZoneMapFilter<'_>) -> bool {
-        matches!(&self.source, Source::Segment(segment) if rules.rule_out(segment.meta()))
+        matches!(&self.source, PartSource::Segment(segment) if rules.rule_out(segment.meta()))
     }
 
     /// The rows of `among` that a filter matches. Nothing is read for none.
@@ -64,7 +64,7 @@ impl Part {
         bound: &BoundFilter,
         bytes_max: u64,
     ) -> Result<Option<Candidates>> {
-        let Source::Segment(segment) = &self.source else { return Ok(None) };
+        let PartSource::Segment(segment) = &self.source else { return Ok(None) };
         if bound.constant().is_some() {
             return Ok(None);
         }
@@ -94,11 +94,11 @@ impl Part {
             return Ok(if constant { among.clone() } else { RoaringBitmap::new() });
         }
         let segment = match &self.source {
-            Source::Run(run) => {
+            PartSource::Memory(run) => {
                 let all: RoaringBitmap = (0..self.source.rows()).collect();
                 return Ok(evaluate(env, bound, run.rows().clone(), all).await? & among);
             }
-            Source::Segment(segment) => segment,
+            PartSource::Segment(segment) => segment,
         };
         let Some(Candidates { definite, possible }) = candidates else {
             return Self::scan(env, schema, bound, segment, among).await;
@@ -144,16 +144,16 @@ impl Part {
     /// Some rows in ascending order, cut so that each piece is worth one fetch of these columns.
     pub(crate) fn windows(&self, columns: &[usize], rows: &RoaringBitmap) -> Vec<RoaringBitmap> {
         match &self.source {
-            Source::Segment(segment) => windows(segment, columns, rows),
-            Source::Run(_) => vec![rows.clone()],
+            PartSource::Segment(segment) => windows(segment, columns, rows),
+            PartSource::Memory(_) => vec![rows.clone()],
         }
     }
 
     /// What a row takes in these columns, in bytes, about.
     pub(crate) fn row_bytes(&self, columns: &[usize], row: u32) -> u64 {
         match &self.source {
-            Source::Segment(segment) => segment.row_bytes(columns, row),
-            Source::Run(run) => (run.bytes() / run.len().max(1)) as u64,
+            PartSource::Segment(segment) => segment.row_bytes(columns, row),
+            PartSource::Memory(run) => (run.bytes() / run.len().max(1)) as u64,
         }
     }
 
@@ -165,8 +165,8 @@ impl Part {
         rows: &RoaringBitmap,
     ) -> Result<RecordBatch> {
         match &self.source {
-            Source::Segment(segment) => segment.fetch_rows(columns, rows).await,
-            Source::Run(run) => {
+            PartSource::Segment(segment) => segment.fetch_rows(columns, rows).await,
+            PartSource::Memory(run) => {
                 let picked: BooleanBuffer = mask(0..self.source.rows(), rows);
                 let places: Vec<usize> =
                     std::iter::once(0).chain(columns.iter().map(|column| column + 1)).collect();
@@ -188,8 +188,8 @@ impl Part {
         limit: usize,
     ) -> Result<Vec<(DocumentId, u32)>> {
         match &self.source {
-            Source::Segment(segment) => segment.next_ids(after, limit).await,
-            Source::Run(run) => {
+            PartSource::Segment(segment) => segment.next_ids(after, limit).await,
+            PartSource::Memory(run) => {
                 let ids = run.ids();
                 let start = after.map_or(0, |after| match ids.search(after) {
                     Ok(row) => row + 1,

@@ -20,8 +20,8 @@ use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, EntryBody, EntryHead, EntryKind, Link};
-use crate::codec::{CodecError, Reader, checksum, guarded};
+use super::{EntryBody, EntryHead, EntryKind, LogEntry, SegmentLink};
+use crate::codec::{CodecError, Reader, checksum, guarded, u64_of};
 use crate::error::{Error, OrInternal, Result};
 use crate::schema::{Ids, Schema};
 use crate::types::{IdKind, Sequence, TokenRecord, packed_tokens};
@@ -37,27 +37,28 @@ pub(super) const ENTRY_BYTES_MAX: u64 = 128 << 20;
 /// Rows begin at a multiple of this, so that arrays are read where they lie.
 const ALIGN: usize = 64;
 
-/// What an entry says besides rows.
+/// What an entry holds besides rows and deletes.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Extension {
     schema: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "packed_tokens")]
     tokens: Vec<TokenRecord>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    segments: Vec<Link>,
+    segments: Vec<SegmentLink>,
 }
 
 impl Extension {
     fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        // First what it asks of a reader: what belongs to a later schema may be of another shape.
+        // First what it requires of a reader: what belongs to a later schema may be of another shape, and must be
+        // reported as newer, not as damaged.
         #[derive(Deserialize)]
-        struct Needs {
+        struct RequiredSchema {
             schema: u32,
         }
         let malformed = |e: serde_json::Error| CodecError::malformed(WHAT, e);
         match serde_json::from_slice(bytes).map_err(malformed)? {
-            Needs { schema: SCHEMA } => serde_json::from_slice(bytes).map_err(malformed),
-            Needs { schema } => {
+            RequiredSchema { schema: SCHEMA } => serde_json::from_slice(bytes).map_err(malformed),
+            RequiredSchema { schema } => {
                 Err(CodecError::Feature { what: "log entry (its schema)", bits: schema.into() })
             }
         }
@@ -66,13 +67,13 @@ impl Extension {
 
 /// An entry as bytes, whose place in the log can still be changed cheaply.
 #[derive(Debug)]
-pub(crate) struct Encoded {
+pub(crate) struct EncodedEntry {
     bytes: Vec<u8>,
     head: EntryHead,
     lengths: [usize; 3],
 }
 
-impl Encoded {
+impl EncodedEntry {
     pub(crate) fn new(schema: &Schema, head: EntryHead, body: &EntryBody) -> Result<Self> {
         let extension =
             Extension { schema: SCHEMA, tokens: body.tokens.clone(), segments: body.segments.clone() };
@@ -91,7 +92,7 @@ impl Encoded {
             )?;
         }
         let deletes = bytes.len() - HEAD - extension - rows;
-        if bytes.len() as u64 + 8 > ENTRY_BYTES_MAX {
+        if u64_of(bytes.len()) + 8 > ENTRY_BYTES_MAX {
             let size = bytes.len();
             return Err(Error::limit(format!(
                 "the batch makes a log entry of {size} bytes, of at most {ENTRY_BYTES_MAX}"
@@ -118,7 +119,7 @@ impl Encoded {
         }
         fixed.extend(head.created_ms.to_le_bytes());
         for length in self.lengths {
-            fixed.extend((length as u64).to_le_bytes());
+            fixed.extend(u64_of(length).to_le_bytes());
         }
         self.bytes.splice(..HEAD, fixed);
         let checksum = checksum(&self.bytes);
@@ -135,7 +136,7 @@ fn write_ipc(bytes: &mut Vec<u8>, batch: &RecordBatch) -> Result<()> {
     writer.finish().or_internal()
 }
 
-impl Entry {
+impl LogEntry {
     /// Reads an entry. The checksum is checked before anything else looks at the bytes.
     pub(crate) fn decode(schema: &Schema, object: &Bytes) -> Result<Self, CodecError> {
         let mut reader = Reader::new(WHAT, object);
@@ -313,13 +314,13 @@ mod tests {
 
     fn bytes() -> Bytes {
         let (head, body) = entry();
-        Encoded::new(&schema(), head, &body).unwrap().finish()
+        EncodedEntry::new(&schema(), head, &body).unwrap().finish()
     }
 
     #[test]
     fn an_entry_reads_back() {
         let (head, body) = entry();
-        let read = Entry::decode(&schema(), &bytes()).unwrap();
+        let read = LogEntry::decode(&schema(), &bytes()).unwrap();
         assert_eq!(read.head, head);
         assert_eq!(read.body.rows, body.rows);
         assert_eq!((read.body.deletes, read.body.tokens), (body.deletes, body.tokens));
@@ -331,8 +332,8 @@ mod tests {
         for at in 0..bytes.len() {
             let mut bad = bytes.to_vec();
             bad[at] ^= 0x40;
-            assert!(Entry::decode(&schema(), &bad.into()).is_err(), "byte {at}");
-            assert!(Entry::decode(&schema(), &bytes.slice(..at)).is_err(), "cut at {at}");
+            assert!(LogEntry::decode(&schema(), &bad.into()).is_err(), "byte {at}");
+            assert!(LogEntry::decode(&schema(), &bytes.slice(..at)).is_err(), "cut at {at}");
         }
     }
 
@@ -345,7 +346,7 @@ mod tests {
                 bad[at] = value;
                 let checksum = checksum(&bad);
                 bad.extend(checksum.to_le_bytes());
-                let _ = Entry::decode(&schema(), &bad.into());
+                let _ = LogEntry::decode(&schema(), &bad.into());
             }
         }
     }
@@ -386,7 +387,7 @@ mod tests {
             newer[at] = value;
             let checksum = checksum(&newer);
             newer.extend(checksum.to_le_bytes());
-            let error = Entry::decode(&schema(), &newer.into()).unwrap_err().at("wal/7");
+            let error = LogEntry::decode(&schema(), &newer.into()).unwrap_err().at("wal/7");
             assert_eq!(error.kind(), crate::error::ErrorKind::UnsupportedVersion, "{error}");
         }
     }

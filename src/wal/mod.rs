@@ -1,6 +1,6 @@
 //! The write-ahead log: every accepted batch, durable and in order.
 //!
-//! An [`Entry`] holds whole rows to put and ids to delete, already resolved: replay never evaluates a
+//! A [`LogEntry`] holds whole rows to put and ids to delete, already resolved: replay never evaluates a
 //! condition. Entries are numbered from 1 and each names the batch before it.
 //!
 //! **Invariants:** numbers are dense; a taken number is never written again; a batch, known by its id, is in
@@ -9,8 +9,8 @@
 mod codec;
 mod reader;
 
-pub(crate) use codec::Encoded;
-pub(crate) use reader::{Listed, Listing, read, read_all};
+pub(crate) use codec::EncodedEntry;
+pub(crate) use reader::{ListedEntry, LogListing, read_entries, read_entry};
 
 use arrow::record_batch::RecordBatch;
 use roaring::RoaringBitmap;
@@ -54,14 +54,14 @@ pub(crate) struct EntryBody {
     pub(crate) deletes: Vec<DocumentId>,
     /// Rows that were written as segments first. Those that count have ids that are neither in `rows` nor in
     /// `deletes`.
-    pub(crate) segments: Vec<Link>,
+    pub(crate) segments: Vec<SegmentLink>,
     pub(crate) tokens: Vec<TokenRecord>,
 }
 
 /// A segment that an entry links.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Link {
+pub(crate) struct SegmentLink {
     pub(crate) meta: SegmentMeta,
     /// Rows that do not count: other entries touched their documents between the upload and this entry, which has
     /// itself what became of them.
@@ -69,7 +69,7 @@ pub(crate) struct Link {
     pub(crate) dead: RoaringBitmap,
 }
 
-impl Link {
+impl SegmentLink {
     /// Checks what can be checked without the files.
     pub(crate) fn check(&self, schema: &Schema) -> Result<(), CodecError> {
         self.meta.check(schema)?;
@@ -82,7 +82,7 @@ impl Link {
 
 /// One committed batch.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct LogEntry {
     pub(crate) head: EntryHead,
     pub(crate) body: EntryBody,
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::stream::{self, FuturesOrdered};
 use futures::{FutureExt, Stream, StreamExt};
 
-use super::Entry;
+use super::LogEntry;
 use super::codec::ENTRY_BYTES_MAX;
 use crate::codec::CodecError;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,27 +15,27 @@ use crate::schema::Schema;
 use crate::storage::{IncarnationKeys, ObjectInfo, ObjectKey, StorageBackend, check_ascends, read_whole};
 use crate::types::Sequence;
 
-/// Entries that are asked for at a time: those of a tail that is about to be flushed, in one round trip.
+/// Entries that are requested at a time: a tail that is about to be flushed takes one round trip.
 const REQUESTS: usize = 256;
-/// The bytes of them, but for a single one that is larger.
+/// Bytes that are requested at a time. A larger entry is read alone.
 const BYTES: u64 = 64 << 20;
 
 /// An entry as a listing shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Listed {
+pub(crate) struct ListedEntry {
     pub(crate) sequence: Sequence,
     pub(crate) size: u64,
 }
 
 /// A listing of the log, as far as it was read: in ascending order.
 #[derive(Clone, Debug)]
-pub(crate) struct Listing {
-    pub(crate) entries: Vec<Listed>,
+pub(crate) struct LogListing {
+    pub(crate) entries: Vec<ListedEntry>,
     /// Where the next page begins, if there may be one.
     pub(crate) next: Option<ObjectKey>,
 }
 
-impl Listing {
+impl LogListing {
     /// The first page of the entries after a number.
     pub(crate) async fn page(
         backend: &Arc<dyn StorageBackend>,
@@ -43,7 +43,7 @@ impl Listing {
         after: Sequence,
     ) -> Result<Self> {
         let mut listing = Self { entries: Vec::new(), next: Some(keys.entry(after)) };
-        listing.read_on(backend, keys).await?;
+        listing.read_next_page(backend, keys).await?;
         Ok(listing)
     }
 
@@ -68,12 +68,16 @@ impl Listing {
         keys: &IncarnationKeys,
     ) -> Result<Self> {
         while self.next.is_some() {
-            self.read_on(backend, keys).await?;
+            self.read_next_page(backend, keys).await?;
         }
         Ok(self)
     }
 
-    async fn read_on(&mut self, backend: &Arc<dyn StorageBackend>, keys: &IncarnationKeys) -> Result<()> {
+    async fn read_next_page(
+        &mut self,
+        backend: &Arc<dyn StorageBackend>,
+        keys: &IncarnationKeys,
+    ) -> Result<()> {
         let Some(after) = self.next.take() else { return Ok(()) };
         let prefix = keys.wal();
         let page = backend.list_page(&prefix, Some(&after)).await?;
@@ -81,7 +85,7 @@ impl Listing {
         self.next = page.objects.last().filter(|_| page.more).map(|info| info.key.clone());
         let listed = |info: &ObjectInfo| {
             let sequence = Sequence(IncarnationKeys::number_of(&info.key)?);
-            Some(Listed { sequence, size: info.size })
+            Some(ListedEntry { sequence, size: info.size })
         };
         self.entries.extend(page.objects.iter().filter_map(listed));
         Ok(())
@@ -89,14 +93,14 @@ impl Listing {
 }
 
 /// The entry of a number, or `None` if there is none.
-pub(crate) async fn read(
+pub(crate) async fn read_entry(
     backend: &Arc<dyn StorageBackend>,
     keys: &IncarnationKeys,
     schema: &Schema,
     sequence: Sequence,
-) -> Result<Option<Entry>> {
+) -> Result<Option<LogEntry>> {
     let decode = |bytes: &Bytes| {
-        let entry = Entry::decode(schema, bytes)?;
+        let entry = LogEntry::decode(schema, bytes)?;
         if entry.head.sequence == sequence {
             return Ok(entry);
         }
@@ -107,14 +111,14 @@ pub(crate) async fn read(
 
 /// The entries that a listing shows, in its order, as many of them fetched together as their size allows. One
 /// that is missing is an error of kind `NotFound`.
-pub(crate) fn read_all<'a>(
+pub(crate) fn read_entries<'a>(
     backend: &'a Arc<dyn StorageBackend>,
     keys: &'a IncarnationKeys,
     schema: &'a Schema,
-    listed: Vec<Listed>,
-) -> impl Stream<Item = Result<Entry>> + Send + 'a {
-    let one = move |listed: Listed| async move {
-        let entry = read(backend, keys, schema, listed.sequence).await;
+    listed: Vec<ListedEntry>,
+) -> impl Stream<Item = Result<LogEntry>> + Send + 'a {
+    let fetch = move |listed: ListedEntry| async move {
+        let entry = read_entry(backend, keys, schema, listed.sequence).await;
         entry?.ok_or_else(|| {
             let key = keys.entry(listed.sequence);
             Error::new(ErrorKind::NotFound, format!("no such entry. key=`{key}`"))
@@ -130,7 +134,7 @@ pub(crate) fn read_all<'a>(
             }
             waiting.pop_front();
             bytes += next.size;
-            flying.push_back(one(next).map(move |entry| (entry, next.size)));
+            flying.push_back(fetch(next).map(move |entry| (entry, next.size)));
         }
         let (entry, size) = flying.next().await?;
         Some((entry, (waiting, flying, bytes - size)))

@@ -11,7 +11,7 @@ use super::batch::{IfMissing, Operation};
 use super::{Condition, WriteBatch};
 use crate::error::{Error, OrInternal, Result};
 use crate::filter::{BoundFilter, Filter};
-use crate::memtable::{Run, batch_bytes};
+use crate::memtable::{MemRows, batch_bytes};
 use crate::schema::{ID_COLUMN, Ids, Schema};
 use crate::settings::Settings;
 use crate::types::{Document, DocumentId, Value};
@@ -23,7 +23,7 @@ const OPERATION_BYTES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Checked {
     /// Rows to put and ids to delete whatever the state.
-    pub(super) blind: Run,
+    pub(super) blind: MemRows,
     pub(super) guarded: Vec<Guarded>,
     pub(super) delete_filters: Vec<Arc<BoundFilter>>,
     pub(super) patch_filters: Vec<PatchFilter>,
@@ -99,7 +99,7 @@ impl Checked {
             )));
         }
         Ok(Self {
-            blind: Run::sort(schema, &upserts, check.deletes)?,
+            blind: MemRows::sort(schema, &upserts, check.deletes)?,
             guarded: check.guarded,
             delete_filters,
             patch_filters,

@@ -11,9 +11,9 @@ use super::pending::Pending;
 use crate::engine::{AppendOutcome, BaseState, Engine, EntryDraft};
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::memtable::Run;
+use crate::memtable::MemRows;
 use crate::types::{Sequence, TokenRecord, WriteReceipt};
-use crate::wal::{EntryBody, EntryKind, Link};
+use crate::wal::{EntryBody, EntryKind, SegmentLink};
 
 /// How many numbers a group loses before it may be given up.
 const LOSSES_MIN: u32 = 16;
@@ -22,7 +22,7 @@ const LOSSES_HURRIED: u32 = 3;
 
 /// A group resolved against one state.
 struct Group {
-    runs: Vec<Run>,
+    runs: Vec<MemRows>,
     receipts: Vec<WriteReceipt>,
     tokens: Vec<TokenRecord>,
     /// All of the state was asked, which may have taken long.
@@ -104,7 +104,7 @@ async fn attempt(
         return progress.lose(engine).map(|()| None);
     }
     let links = group.iter().any(|pending| pending.link().is_some());
-    if !links && resolved.runs.iter().all(Run::is_empty) && resolved.tokens.is_empty() {
+    if !links && resolved.runs.iter().all(MemRows::is_empty) && resolved.tokens.is_empty() {
         // Nothing to write. That holds if the state it was read from was the newest after the call.
         if progress.proved.is_none_or(|proved| base.view.sequence < proved) {
             engine.catch_up().await?;
@@ -197,7 +197,7 @@ async fn resolve_group(
         } else {
             pending.resolved.run()?
         };
-        Run::stack(&mut done.runs, run)?;
+        MemRows::push_on_stack(&mut done.runs, run)?;
         kept.push(pending);
     }
     progress.stacked = true;
@@ -213,13 +213,13 @@ fn draft(
     resolved: &Group,
     sequence: Sequence,
 ) -> Result<EntryDraft> {
-    let run = Run::unstack(&engine.schema, resolved.runs.clone())?;
+    let run = MemRows::merge_stack(&engine.schema, resolved.runs.clone())?;
     let (rows, deletes) = (run.rows().clone(), run.deletes().as_ref().clone());
     let mut body = EntryBody { rows, deletes, segments: Vec::new(), tokens: resolved.tokens.clone() };
     let mut linked = Vec::new();
     for (segment, dead) in group.iter().filter_map(Pending::link) {
         let segment = Arc::new(segment.linked_by(sequence));
-        body.segments.push(Link { meta: segment.meta().clone(), dead: dead.clone() });
+        body.segments.push(SegmentLink { meta: segment.meta().clone(), dead: dead.clone() });
         linked.push(segment);
     }
     Ok(EntryDraft { kind: EntryKind::Data, batch, body, linked })
@@ -231,7 +231,7 @@ pub(crate) fn seal(engine: &Arc<Engine>) -> BoxFuture<'_, Result<Sequence>> {
         let batch = engine.context.env.uuid();
         loop {
             let base = engine.base_state()?;
-            let rows = Run::empty(&engine.schema)?.rows().clone();
+            let rows = MemRows::empty(&engine.schema)?.rows().clone();
             let body = EntryBody { rows, deletes: Vec::new(), segments: Vec::new(), tokens: Vec::new() };
             let draft = EntryDraft { kind: EntryKind::Seal, batch, body, linked: Vec::new() };
             if let AppendOutcome::Appended(sequence) = engine.append(&base, &draft).await? {

@@ -11,7 +11,7 @@ use super::link::{is_linked, linked_bytes_min, upload_rows};
 use super::resolved::Resolved;
 use crate::engine::{BaseState, Engine};
 use crate::error::{Error, ErrorKind, Result};
-use crate::memtable::Run;
+use crate::memtable::MemRows;
 use crate::segment::Segment;
 use crate::types::{Sequence, WriteReceipt};
 use crate::view::View;
@@ -82,7 +82,12 @@ impl Pending {
 
     /// Makes it what the batch comes to after `base` and then `before`, the batches that go before it. With
     /// `in_full`, what is known of an earlier state does not count. Tells whether all of the state was asked.
-    pub(super) async fn bring(&mut self, base: &BaseState, before: &[Run], in_full: bool) -> Result<bool> {
+    pub(super) async fn bring(
+        &mut self,
+        base: &BaseState,
+        before: &[MemRows],
+        in_full: bool,
+    ) -> Result<bool> {
         if self.batch.is_blind() {
             return Ok(false);
         }

@@ -16,7 +16,7 @@ use super::check::{Change, Guarded};
 use super::effects::Effects;
 use crate::error::{Error, OrInternal, Result};
 use crate::filter::BoundFilter;
-use crate::memtable::{Run, batch_bytes};
+use crate::memtable::{MemRows, batch_bytes};
 use crate::schema::{Ids, Schema};
 use crate::types::{Document, DocumentId, Value};
 use crate::view::{RowAddr, View};
@@ -43,7 +43,7 @@ pub(super) struct Scope<'a> {
 /// What a batch does to the documents of a scope, but for what it does whatever the state.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) run: Run,
+    pub(super) run: MemRows,
     pub(super) effects: Effects,
 }
 
@@ -79,7 +79,7 @@ pub(super) fn id_bytes(id: &DocumentId) -> usize {
 struct Resolution<'a> {
     /// The state with everything of the batch so far.
     view: View,
-    runs: Vec<Run>,
+    runs: Vec<MemRows>,
     effects: Effects,
     partial: bool,
     scope: Scope<'a>,
@@ -101,7 +101,7 @@ impl Resolution<'_> {
     }
 
     /// Makes an effect visible to the steps after it.
-    fn add(&mut self, run: Run) {
+    fn add(&mut self, run: MemRows) {
         if !run.is_empty() {
             self.view = self.view.with_run(run.clone());
             self.runs.push(run);
@@ -111,9 +111,9 @@ impl Resolution<'_> {
     fn finish(self) -> Result<Found> {
         let mut stack = Vec::new();
         for run in self.runs {
-            Run::stack(&mut stack, run)?;
+            MemRows::push_on_stack(&mut stack, run)?;
         }
-        Ok(Found { run: Run::unstack(&self.view.schema, stack)?, effects: self.effects })
+        Ok(Found { run: MemRows::merge_stack(&self.view.schema, stack)?, effects: self.effects })
     }
 
     async fn delete_by_filter(&mut self, filter: &Arc<BoundFilter>) -> Result<()> {
@@ -137,7 +137,7 @@ impl Resolution<'_> {
         }
         self.effects.taken.push(deletes.clone());
         let nothing = RecordBatch::new_empty(self.view.schema.arrow());
-        self.add(Run::sort(&self.view.schema, &nothing, deletes)?);
+        self.add(MemRows::sort(&self.view.schema, &nothing, deletes)?);
         Ok(())
     }
 
@@ -163,7 +163,7 @@ impl Resolution<'_> {
         }
         self.effects.taken.push(taken);
         let rows = concat_batches(&schema.arrow(), &rows).or_internal()?;
-        self.add(Run::sort(&schema, &rows, Vec::new())?);
+        self.add(MemRows::sort(&schema, &rows, Vec::new())?);
         Ok(())
     }
 
@@ -222,7 +222,7 @@ impl Resolution<'_> {
             self.guarded(guarded, &mut step).await?;
         }
         let rows = concat_batches(&schema.arrow(), &step.rows).or_internal()?;
-        self.add(Run::sort(&schema, &rows, step.deletes)?);
+        self.add(MemRows::sort(&schema, &rows, step.deletes)?);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use super::effects::Effects;
 use super::resolve::{DELETES_BYTES_MAX, Scope, id_bytes, resolve};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::memtable::{Run, Source};
+use crate::memtable::{MemRows, PartSource};
 use crate::schema::{Ids, Schema};
 use crate::types::{DocumentId, WriteReceipt};
 use crate::view::View;
@@ -23,11 +23,11 @@ const INLINE_IDS: usize = 4_096;
 #[derive(Debug)]
 pub(super) struct Resolved {
     /// Rows and deletes as they were when all of the state was asked.
-    base: Run,
+    base: MemRows,
     /// Rows of it that do not count any more: their documents were touched since.
     hidden: RoaringBitmap,
     /// What became of those.
-    overlay: Run,
+    overlay: MemRows,
     effects: Effects,
     /// At least the documents of the effects, in columns that ascend: what the batch does to others was not asked.
     known: Vec<Ids>,
@@ -41,7 +41,7 @@ impl Resolved {
         let base = if found.run.is_empty() { batch.blind.clone() } else { found.run.then(&batch.blind)? };
         let (effects, known) = known(&view.env, schema, found.effects).await?;
         let (hidden, known) = (RoaringBitmap::new(), vec![known]);
-        let resolved = Self { base, hidden, overlay: Run::empty(schema)?, effects, known };
+        let resolved = Self { base, hidden, overlay: MemRows::empty(schema)?, effects, known };
         resolved.check()?;
         Ok(resolved)
     }
@@ -49,7 +49,7 @@ impl Resolved {
     /// A batch that does the same whatever the state.
     pub(super) fn blind(schema: &Schema, batch: &Checked) -> Result<Self> {
         let (effects, hidden) = (Effects::default(), RoaringBitmap::new());
-        let (base, overlay) = (batch.blind.clone(), Run::empty(schema)?);
+        let (base, overlay) = (batch.blind.clone(), MemRows::empty(schema)?);
         let resolved = Self { base, hidden, overlay, effects, known: Vec::new() };
         resolved.check()?;
         Ok(resolved)
@@ -102,8 +102,8 @@ impl Resolved {
         let mut touched = HashSet::new();
         for layer in &delta.layers {
             let deleted = match layer.source() {
-                Source::Run(run) if !run.deletes().is_empty() => Some(run.deleted()?),
-                Source::Run(_) | Source::Segment(_) => None,
+                PartSource::Memory(run) if !run.deletes().is_empty() => Some(run.deleted()?),
+                PartSource::Memory(_) | PartSource::Segment(_) => None,
             };
             for known in &self.known {
                 let found = layer.source().find_all(&delta.env, known).await?;
@@ -132,7 +132,7 @@ impl Resolved {
     }
 
     /// All of it.
-    pub(super) fn run(&self) -> Result<Run> {
+    pub(super) fn run(&self) -> Result<MemRows> {
         if self.hidden.is_empty() && self.overlay.is_empty() {
             return Ok(self.base.clone());
         }
@@ -143,16 +143,16 @@ impl Resolved {
     pub(super) fn rebase(&mut self, schema: &Schema) -> Result<()> {
         self.base = self.run()?;
         self.hidden.clear();
-        self.overlay = Run::empty(schema)?;
+        self.overlay = MemRows::empty(schema)?;
         Ok(())
     }
 
-    pub(super) fn base(&self) -> &Run {
+    pub(super) fn base(&self) -> &MemRows {
         &self.base
     }
 
     /// What stands for the rows of the base that do not count.
-    pub(super) fn overlay(&self) -> &Run {
+    pub(super) fn overlay(&self) -> &MemRows {
         &self.overlay
     }
 
@@ -162,9 +162,9 @@ impl Resolved {
     }
 
     /// All of it but for the rows of the base.
-    pub(super) fn beside_rows(&self, schema: &Schema) -> Result<Run> {
+    pub(super) fn beside_rows(&self, schema: &Schema) -> Result<MemRows> {
         let rows = RecordBatch::new_empty(schema.arrow());
-        Run::new(schema, rows, self.base.deletes().as_ref().clone())?.then(&self.overlay)
+        MemRows::new(schema, rows, self.base.deletes().as_ref().clone())?.then(&self.overlay)
     }
 
     /// About how many bytes and operations it adds to an entry.
@@ -179,12 +179,12 @@ impl Resolved {
 }
 
 /// Whether a run puts or deletes a document.
-fn holds(run: &Run, id: &DocumentId) -> bool {
+fn holds(run: &MemRows, id: &DocumentId) -> bool {
     run.find(id).is_some() || run.has_deleted(id)
 }
 
 /// A run less some documents.
-fn without(run: &Run, gone: impl Fn(&DocumentId) -> bool) -> Result<Run> {
+fn without(run: &MemRows, gone: impl Fn(&DocumentId) -> bool) -> Result<MemRows> {
     if run.is_empty() {
         return Ok(run.clone());
     }
@@ -240,7 +240,7 @@ mod tests {
             let put = |(id, a): (&u64, &Option<i64>)| a.map(|a| Document::new(*id).with("a", a));
             let rows = schema.to_batch(&entry.iter().filter_map(put).collect::<Vec<_>>()).unwrap();
             let deletes = entry.iter().filter(|(_, a)| a.is_none()).map(|(id, _)| (*id).into()).collect();
-            view.with_run(Run::sort(&schema, &rows, deletes).unwrap())
+            view.with_run(MemRows::sort(&schema, &rows, deletes).unwrap())
         })
     }
 

@@ -30,5 +30,3 @@ pub(crate) use format::{KeyList, bits_of, each_key, is_whole, value_of};
 pub(crate) use index::AttributeIndex;
 pub(crate) use predicate::{AttributeProbe, FuzzyMatcher, Pattern, QUERY_CHARS_MAX};
 pub(crate) use trigram::TrigramLookup;
-
-pub(crate) use super::Candidates;

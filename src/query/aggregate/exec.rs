@@ -15,7 +15,7 @@ use crate::cache::Span;
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::index::attributes::AttributeIndex;
-use crate::memtable::Source;
+use crate::memtable::PartSource;
 use crate::view::{Part, View};
 use crate::view::{Scope, Scopes};
 
@@ -136,7 +136,7 @@ impl View {
         part: &Part,
         rows: &Arc<RoaringBitmap>,
     ) -> Result<Option<Vec<Counted>>> {
-        let Source::Segment(segment) = &part.source else { return Ok(None) };
+        let PartSource::Segment(segment) = &part.source else { return Ok(None) };
         let apart = plan.keys.is_empty() || (plan.keys.len() == 1 && plan.tallies.is_empty());
         let Some(index) = segment.attribute_index().filter(|_| apart) else { return Ok(None) };
         let (mut names, mut spans) = (Vec::new(), Vec::new());
@@ -162,8 +162,8 @@ fn ahead<'a>(parts: Vec<Matched<'a>>) -> Vec<Vec<Matched<'a>>> {
     for (part, rows) in parts {
         // No more is read of a part at first than it has, nor than a window or the index may take.
         let of = match &part.source {
-            Source::Segment(segment) => segment.meta().total_bytes().min(INDEX_BYTES_MAX),
-            Source::Run(_) => 0,
+            PartSource::Segment(segment) => segment.meta().total_bytes().min(INDEX_BYTES_MAX),
+            PartSource::Memory(_) => 0,
         };
         bytes = bytes.saturating_add(of);
         let last = together.last_mut();

@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 use super::BoundRank;
 use crate::error::{Error, Result};
 use crate::index::text::{Counts, Loaded, Plan, Stats, TextSource};
-use crate::memtable::Source;
+use crate::memtable::PartSource;
 use crate::query::QueryStats;
 use crate::query::ties::{Ranked, TIES_MAX, Tied};
 use crate::segment::RowOrder;
@@ -101,12 +101,12 @@ impl View {
 
     async fn text_of(&self, part: &Part) -> Result<TextSource> {
         match &part.source {
-            Source::Segment(segment) => {
+            PartSource::Segment(segment) => {
                 let index =
                     segment.text_index().ok_or_else(|| Error::internal("a segment without a text index"))?;
                 Ok(TextSource::Stored(Arc::clone(index)))
             }
-            Source::Run(run) => {
+            PartSource::Memory(run) => {
                 let index = match run.text() {
                     Some(index) => Arc::clone(index),
                     None if part.source.rows() <= INLINE_ROWS => run.index_text(&self.schema)?,
@@ -163,9 +163,9 @@ impl View {
             return Ok((Vec::new(), None));
         }
         let all_ties = match &part.part.source {
-            Source::Segment(segment) if segment.meta().order == RowOrder::Cluster => true,
+            PartSource::Segment(segment) if segment.meta().order == RowOrder::Cluster => true,
             // Rows in the order of their ids tie in that order.
-            Source::Segment(_) | Source::Run(_) => ties >= TIES_MAX,
+            PartSource::Segment(_) | PartSource::Memory(_) => ties >= TIES_MAX,
         };
         let rows = part.part.source.rows();
         let all = part.matching.len() == u64::from(rows);

@@ -18,7 +18,7 @@ const ID_BYTES: usize = 40;
 
 /// Rows to put and ids to delete, as one step of the log or several.
 #[derive(Clone)]
-pub(crate) struct Run {
+pub(crate) struct MemRows {
     /// In the layout of `Schema::arrow`, in ascending order of unique ids.
     rows: RecordBatch,
     ids: Ids,
@@ -30,18 +30,21 @@ pub(crate) struct Run {
 }
 
 /// Values of documents are not shown: handles show their state, and may be logged.
-impl fmt::Debug for Run {
+impl fmt::Debug for MemRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Run({} rows, {} deletes)", self.rows.num_rows(), self.deletes.len())
+        write!(f, "MemRows({} rows, {} deletes)", self.rows.num_rows(), self.deletes.len())
     }
 }
 
-impl Run {
+impl MemRows {
     /// `rows` and `deletes` must be sorted, unique and disjoint.
     pub(crate) fn new(schema: &Schema, rows: RecordBatch, deletes: Vec<DocumentId>) -> Result<Self> {
         let column = rows.columns().first().ok_or_else(|| Error::internal("a batch without ids"))?;
         let ids = Ids::new(schema.id(), column)?;
-        debug_assert!(ids.is_ascending() && deletes.is_sorted_by(|a, b| a < b), "a run is sorted");
+        debug_assert!(
+            ids.is_ascending() && deletes.is_sorted_by(|a, b| a < b),
+            "rows and deletes are sorted"
+        );
         let bytes = batch_bytes(&rows) + deletes.len() * ID_BYTES;
         Ok(Self { rows, ids, deletes: Arc::new(deletes), bytes, text: Arc::default() })
     }
@@ -85,7 +88,7 @@ impl Run {
         Self { rows, ids, deletes: Arc::new(deletes), bytes, text }
     }
 
-    /// This run less some rows.
+    /// The same without some rows.
     pub(crate) fn without(&self, gone: &RoaringBitmap) -> Result<Self> {
         if gone.is_empty() {
             return Ok(self.clone());
@@ -141,8 +144,9 @@ impl Run {
         Ok(Arc::clone(self.text.get_or_init(|| index)))
     }
 
-    /// This run and then `newer`, as one.
+    /// These rows and deletes, and then those of `newer`, as one step.
     pub(crate) fn then(&self, newer: &Self) -> Result<Self> {
+        // A merge of two sorted lists: of an id that both have, the newer row is taken.
         let mut picks = Vec::with_capacity(self.ids.len() + newer.ids.len());
         let (mut old, mut new) = (0, 0);
         while old < self.ids.len() || new < newer.ids.len() {
@@ -165,6 +169,7 @@ impl Run {
             }
         }
         let rows = interleave_record_batch(&[&self.rows, &newer.rows], &picks).or_internal()?;
+        // Deletes stay: they hide rows of older parts. An id that is put again is deleted no more.
         let mut deletes: Vec<DocumentId> =
             self.deletes.iter().filter(|id| newer.ids.search(id).is_err()).cloned().collect();
         deletes.extend(newer.deletes.iter().cloned());
@@ -176,8 +181,8 @@ impl Run {
         Ok(Self { rows, ids, deletes: Arc::new(deletes), bytes, text: Arc::default() })
     }
 
-    /// Adds a run to a stack whose runs shrink towards its end, so that adding n of them costs n log n.
-    pub(crate) fn stack(runs: &mut Vec<Self>, newer: Self) -> Result<()> {
+    /// Adds to a stack whose members shrink towards its end, so that adding n of them costs n log n.
+    pub(crate) fn push_on_stack(runs: &mut Vec<Self>, newer: Self) -> Result<()> {
         let mut newer = newer;
         while let Some(last) = runs.last().filter(|last| newer.len() * 2 >= last.len()) {
             newer = last.then(&newer)?;
@@ -187,8 +192,8 @@ impl Run {
         Ok(())
     }
 
-    /// The runs of a stack as one.
-    pub(crate) fn unstack(schema: &Schema, mut runs: Vec<Self>) -> Result<Self> {
+    /// The members of a stack as one.
+    pub(crate) fn merge_stack(schema: &Schema, mut runs: Vec<Self>) -> Result<Self> {
         let Some(mut whole) = runs.pop() else { return Self::empty(schema) };
         while let Some(older) = runs.pop() {
             whole = older.then(&whole)?;
@@ -199,6 +204,7 @@ impl Run {
 
 /// The bytes of the rows themselves: the buffers they lie in may be larger and shared.
 pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
+    // invariant: bounds an account of memory: a size that Arrow cannot give is as large as can be.
     let size =
         |column: &arrow::array::ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(usize::MAX);
     batch.columns().iter().map(size).fold(0, usize::saturating_add)
@@ -220,11 +226,11 @@ mod tests {
 
     type Ops = BTreeMap<u64, Option<i64>>;
 
-    fn run(ops: &Ops) -> Run {
+    fn run(ops: &Ops) -> MemRows {
         let put = |(id, a): (&u64, &Option<i64>)| a.map(|a| Document::new(*id).with("a", a));
         let documents: Vec<_> = ops.iter().filter_map(put).collect();
         let deletes = ops.iter().filter(|(_, a)| a.is_none()).map(|(id, _)| (*id).into()).collect();
-        Run::sort(&schema(), &schema().to_batch(&documents).unwrap(), deletes).unwrap()
+        MemRows::sort(&schema(), &schema().to_batch(&documents).unwrap(), deletes).unwrap()
     }
 
     proptest! {

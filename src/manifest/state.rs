@@ -1,0 +1,203 @@
+//! The manifest itself: what it holds, how the next is made from it, and its bytes.
+
+use std::collections::{BTreeMap, HashSet};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::incarnation::{Incarnation, created_by};
+use crate::codec::{CodecError, Frame, u64_of};
+use crate::index::vector::CentroidsMeta;
+use crate::schema::Schema;
+use crate::segment::SegmentMeta;
+use crate::storage::NUMBER_MAX;
+use crate::types::{Sequence, TokenLog, TokenRecord};
+
+const FRAME: Frame = Frame { what: "manifest", version: 1 };
+/// Ancestors that a manifest remembers: by them a slow committer finds out whether its commit counts. A committer that
+/// is later than this many manifests cannot, and its commit does not count.
+const RING_MAX: usize = 64;
+/// Idempotency tokens that a manifest remembers: the window in which a write may be repeated. All of them are read
+/// with every manifest.
+const TOKENS_MAX: usize = 10_000;
+
+/// The whole state of a namespace up to `flushed_through`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    pub(crate) number: u64,
+    /// Distinguishes this manifest from others that were made for the same number.
+    pub(crate) nonce: Uuid,
+    /// The incarnation of the namespace.
+    pub(crate) incarnation: Uuid,
+    /// Entries up to here are in segments.
+    pub(crate) flushed_through: Sequence,
+    /// The batch of that entry: the next entry of the log names it.
+    pub(crate) flushed_batch: Uuid,
+    /// Nothing below these is looked for.
+    pub(crate) floors: Floors,
+    pub(crate) schema: Schema,
+    pub(crate) segments: Vec<SegmentMeta>,
+    /// The centroid set that new segments are indexed by, by vector column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) centroids: BTreeMap<String, CentroidsMeta>,
+    /// The newest writes with an idempotency token, oldest first.
+    pub(crate) tokens: TokenLog,
+    /// The last manifests before this one, oldest first: number and nonce.
+    pub(crate) ring: Vec<(u64, Uuid)>,
+    /// What a reader must support to read this manifest: none so far.
+    pub(crate) features: Vec<String>,
+    pub(crate) created_ms: i64,
+    pub(crate) created_by: String,
+}
+
+/// How far garbage collection has been: below a floor there may be nothing left. Only collection raises floors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Floors {
+    pub(crate) manifest: u64,
+    pub(crate) segment: u64,
+    pub(crate) wal: Sequence,
+}
+
+impl Manifest {
+    /// The state of a new incarnation: no object holds it, its number is 0.
+    pub(crate) fn genesis(incarnation: &Incarnation) -> Self {
+        Self {
+            number: 0,
+            nonce: Uuid::nil(),
+            incarnation: incarnation.id,
+            flushed_through: Sequence::ZERO,
+            flushed_batch: Uuid::nil(),
+            floors: Floors::default(),
+            schema: incarnation.schema.clone(),
+            segments: Vec::new(),
+            centroids: BTreeMap::new(),
+            tokens: TokenLog::default(),
+            ring: Vec::new(),
+            features: Vec::new(),
+            created_ms: incarnation.created_ms,
+            created_by: incarnation.created_by.clone(),
+        }
+    }
+
+    /// The manifest after this one, equal but for its identity.
+    pub(crate) fn successor(&self, nonce: Uuid, created_ms: i64) -> Self {
+        let mut next = self.clone();
+        next.ring.push((self.number, self.nonce));
+        // invariant: a ring that is not full yet drops nothing, which is what saturation gives.
+        let old = next.ring.len().saturating_sub(RING_MAX);
+        next.ring.drain(..old);
+        next.number += 1;
+        next.nonce = nonce;
+        next.created_ms = created_ms;
+        next.created_by = created_by();
+        next
+    }
+
+    /// Adds segments. New segments are indexed by the centroid set of each column that was trained on the most rows.
+    pub(crate) fn add_segments(&mut self, metas: impl IntoIterator<Item = SegmentMeta>) {
+        for meta in metas {
+            for (column, set) in &meta.centroids {
+                let current = self.centroids.get(column);
+                if current.is_none_or(|current| current.trained < set.trained) {
+                    self.centroids.insert(column.clone(), *set);
+                }
+            }
+            self.segments.push(meta);
+        }
+    }
+
+    /// Appends writes with tokens, and forgets the oldest.
+    pub(crate) fn remember_tokens(&mut self, tokens: impl IntoIterator<Item = TokenRecord>) {
+        self.tokens.extend(tokens);
+        self.tokens.keep_last(TOKENS_MAX);
+    }
+
+    /// Whether the manifest of this number and nonce is this one or one of the ancestors it remembers.
+    pub(crate) fn descends_from(&self, number: u64, nonce: Uuid) -> bool {
+        (self.number, self.nonce) == (number, nonce) || self.ring.contains(&(number, nonce))
+    }
+
+    pub(crate) fn encode(&self) -> Result<Bytes, CodecError> {
+        FRAME.encode(self)
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+        // First what it requires of a reader: a newer manifest may have fields of another shape, and must be reported
+        // as newer, not as damaged.
+        #[derive(Deserialize)]
+        struct RequiredFeatures {
+            features: Vec<String>,
+        }
+        let what = FRAME.what;
+        let RequiredFeatures { features } = FRAME.decode(bytes)?;
+        if !features.is_empty() {
+            return Err(CodecError::Feature { what, bits: u64_of(features.len()) });
+        }
+        let manifest: Self = FRAME.decode(bytes)?;
+        manifest.validate()?;
+        Ok(manifest)
+    }
+
+    /// Checks what its shape alone does not guarantee.
+    pub(crate) fn validate(&self) -> Result<(), CodecError> {
+        let what = FRAME.what;
+        if !self.features.is_empty() {
+            return Err(CodecError::Feature { what, bits: u64_of(self.features.len()) });
+        }
+        if self.number > NUMBER_MAX || self.flushed_through.0 > NUMBER_MAX {
+            return Err(CodecError::malformed(what, "a number beyond the last that objects can have"));
+        }
+        let mut seen = HashSet::new();
+        // A segment that is named twice would answer twice.
+        if !self.segments.iter().all(|s| seen.insert(s.id)) {
+            return Err(CodecError::malformed(what, "a segment is named twice"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{IdKind, WriteReceipt};
+
+    fn genesis() -> Manifest {
+        let schema = Schema::builder(IdKind::U64).build().unwrap();
+        Manifest::genesis(&Incarnation::new("n", 1, Uuid::from_u128(9), schema, 5))
+    }
+
+    #[test]
+    fn a_manifest_reads_back_and_damage_is_noticed() {
+        let manifest = genesis().successor(Uuid::from_u128(1), 7);
+        let bytes = manifest.encode().unwrap();
+        let read = Manifest::decode(&bytes).unwrap();
+        assert_eq!((read.number, read.nonce, read.ring.len()), (1, manifest.nonce, 1));
+        for at in 0..bytes.len() {
+            let mut bad = bytes.to_vec();
+            bad[at] ^= 0x10;
+            assert!(Manifest::decode(&bad).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_feature_is_refused() {
+        let manifest = Manifest { features: vec!["time-machine".into()], ..genesis() };
+        let error = Manifest::decode(&manifest.encode().unwrap()).unwrap_err();
+        assert!(matches!(error, CodecError::Feature { .. }), "{error}");
+    }
+
+    #[test]
+    fn ancestors_and_tokens_are_remembered_up_to_a_limit() {
+        let mut manifest = genesis();
+        for n in 1..=100u128 {
+            manifest = manifest.successor(Uuid::from_u128(n), 0);
+        }
+        assert!(manifest.descends_from(100, Uuid::from_u128(100)));
+        assert!(manifest.descends_from(36, Uuid::from_u128(36)));
+        assert!(!manifest.descends_from(35, Uuid::from_u128(35)) && manifest.ring.len() == RING_MAX);
+        let token = |n| TokenRecord { token: Uuid::from_u128(n), receipt: WriteReceipt::default() };
+        manifest.remember_tokens((0..TOKENS_MAX as u128 + 5).map(token));
+        assert_eq!(manifest.tokens.iter().next().map(|t| t.token), Some(Uuid::from_u128(5)));
+    }
+}
