@@ -21,6 +21,7 @@ pub(crate) fn rows_bitmap(what: &'static str, bytes: &[u8], rows: u32) -> Result
     if !unread.is_empty() {
         return Err(bad("bytes behind a bitmap"));
     }
+    // From here on every row of the set is an index into the segment.
     if bitmap.max().is_some_and(|row| row >= rows) {
         return Err(bad("a row beyond the last"));
     }

@@ -72,6 +72,7 @@ impl CodecError {
     /// The public error, which names the object.
     pub(crate) fn at(self, object: impl fmt::Display) -> Error {
         match self {
+            // Not damage: another version of the crate can read the object, and the message must not suggest a restore.
             Self::Newer { .. } | Self::Feature { .. } => {
                 Error::new(ErrorKind::UnsupportedVersion, format!("{self}. key=`{object}`"))
             }

@@ -67,6 +67,7 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn version(&mut self, supported: u16) -> Result<u16, CodecError> {
         let found = self.u16()?;
+        // Zero was never a version: it is what a hole in a file reads as.
         if found == 0 || found > supported {
             let (found, supported) = (found.into(), supported.into());
             return Err(CodecError::Newer { what: self.what, found, supported });

@@ -97,6 +97,7 @@ impl SegmentBuilder {
         let mut indexes = indexing.build(&self.schema, &rows)?;
         let order = indexes.order.take();
         let row_order = if order.is_some() { RowOrder::Cluster } else { RowOrder::Id };
+        // The caller needs the positions too: rows that die during a compaction are looked up in them.
         let positions = row_positions(order.as_deref(), rows.len())?;
 
         // One pass over the rows feeds all columns.
@@ -116,6 +117,7 @@ impl SegmentBuilder {
             index: columns.attribute_index,
         })?;
         let vectors = finish_vector_files(columns.vectors, indexes.columns)?;
+        // Absent exactly if the schema has no text column, which `SegmentMeta::check` holds.
         let text = columns.text.map(finish_text_file).transpose()?;
         let (text, text_meta) = text.map(|file| (file.bytes, file.meta)).unzip();
         let meta = SegmentMeta {
@@ -148,6 +150,7 @@ impl SegmentBuilder {
 
 /// The id index: the position of the row of each id.
 fn build_id_index(kind: IdKind, rows: &SortedRows, positions: &[u32]) -> Result<IdIndexBuilder> {
+    // `rows` is still in the order of ids, which the index needs, whatever the order of the files.
     let columns = rows.batches().iter().map(|batch| Ids::new(kind, batch.column(0)));
     let columns: Vec<Ids> = columns.collect::<Result<_>>()?;
     let mut index = IdIndexBuilder::new(kind);
@@ -187,6 +190,7 @@ fn finish_vector_files(
     for VectorColumnBuilder { column, name, exact } in columns {
         let mut section = None;
         if let Some(index) = indexes.remove(&name) {
+            // By name and size alone: the file of a set is shared by all segments that are coded by it.
             vectors.centroids.insert(name.clone(), index.named.meta);
             if !index.fits {
                 vectors.unfit.insert(name.clone());
@@ -207,6 +211,7 @@ fn finish_vector_files(
 fn finish_text_file(builder: TextWriter) -> Result<BuiltFile> {
     let (bytes, head) = builder.finish()?;
     let mut file = SectionFileBuilder::new(bytes);
+    // The text index lays out its own file, head included: it only has to be found and checked.
     file.mark_section(HEAD, head)?;
     Ok(file.finish())
 }

@@ -78,6 +78,7 @@ impl ColumnBuilders {
 
     /// Adds the next rows: a batch of [`Schema::arrow`].
     pub(super) fn push_batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        // Vectors are not in Parquet: pages of them could be read neither one by one nor without decompression.
         self.parquet.push_batch(&batch.project(&self.parquet_columns).or_internal()?)?;
         self.row_ids.push_ids(&Ids::new(self.kind, batch.column(0))?)?;
         self.row_sizes.push_batch(batch)?;

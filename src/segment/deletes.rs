@@ -51,6 +51,7 @@ impl Deletes {
         keys: &SegmentKeys,
         meta: &SegmentMeta,
     ) -> Result<RoaringBitmap> {
+        // A segment that nothing was deleted from has no file, and costs no request.
         let Some(deletes) = &meta.deletes else { return Ok(RoaringBitmap::new()) };
         let key = keys.deletes(deletes.manifest, deletes.nonce);
         // The file is read whole, and only the manifest vouches for its size: no more than the rows can take.
@@ -59,6 +60,8 @@ impl Deletes {
         }
         let fetch = || backend.get_range(&key, 0..deletes.size);
         let read = read_decoded(&key, fetch, |bytes| decode(bytes, deletes, meta.rows)).await;
+        // The manifest names it, so its absence is damage, or a sign that the manifest is outdated: the caller may retry
+        // with a newer one.
         read.map_err(|e| if e.is(ErrorKind::NotFound) { Error::missing(&key) } else { e })
     }
 }

@@ -120,6 +120,7 @@ impl FileMeta {
     }
 
     fn check(&self) -> Result<(), CodecError> {
+        // Before any section is read: a length from here is what a read allocates.
         let sound = |section: &FileSection| {
             section.length <= SECTION_BYTES_MAX
                 && section.offset.checked_add(section.length).is_some_and(|end| end <= self.size)
@@ -188,6 +189,7 @@ impl SegmentMeta {
         if self.text.is_some() != schema.texts().next().is_some() {
             return bad("the text columns are not those of the schema");
         }
+        // Counts of live rows are differences: they must not be negative.
         if self.deletes.as_ref().is_some_and(|d| d.count > self.rows) {
             return bad("more rows are dead than there are");
         }

@@ -73,6 +73,7 @@ pub(super) async fn open_parts(
     let layout = layout.map_err(|e| e.at(keys.segment(meta.id).attributes()))?;
     let heads = layout.read_heads(env, cache.shared()).await?;
     let (schema, meta) = (Arc::clone(schema), meta.clone());
+    // Always off the async task: a footer of many columns takes milliseconds to parse.
     env.blocking(move || layout.decode(&schema, &meta, heads)).await?
 }
 
@@ -292,6 +293,7 @@ impl AttributesLayout {
         let keep_ids = self.id_blocks.length <= RESIDENT_BYTES_MAX;
         let mut spans =
             vec![self.id_head.span(), self.row_id_head.span(), self.checksums.span(), self.row_sizes.span()];
+        // Near ranges are joined into one request, which the heads at the end of the file are.
         spans.extend(self.index.as_ref().map(|index| index.head.span()));
         spans.extend(keep_ids.then(|| self.id_blocks.span()));
         let mut read = self.blob.read_many(&spans).await?.into_iter();
@@ -338,6 +340,7 @@ impl VectorColumnLayout {
             return Ok(VectorColumnHeads { head: self.blob.read(self.head.span()).await?, index: None });
         };
         let metric = (self.shape.metric, self.shape.dimension);
+        // Segments share centroid sets: most are in memory already, and then nothing is read.
         let centroids = NamedCentroids::load(env, &index.centroids, shared, index.meta, metric);
         // The two sections are next to each other: one request.
         let spans = [self.head.span(), index.section.span()];
@@ -353,6 +356,7 @@ impl VectorColumnLayout {
             VectorIndex::decode(self.blob.clone(), index.centroids.set, meta.rows, &index.section)
         });
         let index = index.transpose().map_err(|e| e.at(&key))?;
+        // The seed that the builder used: a row of another segment or column fails its checksum.
         let seed = row_checksum_seed(meta.id, &self.name);
         let exact = ExactVectors::decode(self.blob, self.shape, seed, meta.rows, &heads.head);
         Ok(OpenVectorColumn { exact: exact.map_err(|e| e.at(&key))?, index })

@@ -65,6 +65,7 @@ impl Segment {
 
     /// The rows of these ids, in their order, dead or not. At most one round trip.
     pub(crate) async fn find_rows(&self, ids: &[DocumentId]) -> Result<Vec<Option<u32>>> {
+        // Segments of new ids in order, such as times, are ruled out without a read.
         if !ids.iter().any(|id| self.meta.may_hold(id)) {
             return Ok(vec![None; ids.len()]);
         }
@@ -85,6 +86,7 @@ impl Segment {
 
     /// The ids from `first` to `last`, and some more before and behind, as pages for [`Self::id_page`].
     pub(crate) fn id_pages(&self, first: &DocumentId, last: &DocumentId) -> Vec<Range<usize>> {
+        // What was outside the bounds becomes an empty range here, and that has no pages.
         let (first, last) = (first.max(&self.meta.id_min), last.min(&self.meta.id_max));
         self.parts.ids.pages(first, last)
     }
@@ -136,6 +138,7 @@ impl Segment {
             let batch = self.parts.rows.fetch_rows(&self.env, parquet_columns, rows).await?;
             Ok(batch.columns().to_vec())
         };
+        // Joined and not one after the other: one round trip.
         let (attributes, vectors) = try_join(attributes, vectors).await?;
         self.assemble_batch(&columns, attributes, vectors)
     }

@@ -62,6 +62,7 @@ impl SortedRows {
     ) -> Result<()> {
         let ids: Vec<Ids> =
             batches.iter().map(|batch| Ids::new(kind, batch.column(0))).collect::<Result<_>>()?;
+        // Batches are kept, rows are only named: the caller picks rows that live, and nothing is copied until the write.
         let first = self.batches.len();
         for (batch, row) in rows {
             let ids = ids.get(*batch).filter(|ids| *row < ids.len());

@@ -155,6 +155,7 @@ impl Serialize for KeyPrefix {
 
 impl<'de> Deserialize<'de> for KeyPrefix {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        // Hexadecimal, since a cut key may end within a character of UTF-8.
         let text = String::deserialize(from)?;
         let bad = || de::Error::custom("not up to 32 bytes as hexadecimal digits");
         if text.len() > 2 * BOUND_BYTES_MAX {

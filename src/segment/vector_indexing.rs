@@ -80,6 +80,7 @@ impl VectorIndexing {
             if !(self.sets.contains_key(name) || self.names.contains_key(name)) {
                 continue;
             }
+            // The only copy of the vectors, as f32. It is dropped before the next column is read.
             let vectors = read_distinct_vectors(shape, name, rows)?;
             if vectors.len() < self.rows_min.max(1) {
                 continue;
@@ -124,6 +125,7 @@ impl VectorIndexing {
             }
         }
         let id = *self.names.get(name).ok_or_else(|| Error::internal("a column without a set"))?;
+        // A seed and no shared generator: the same rows and seed make the same clusters, whatever else was drawn before.
         let mut generator = Random::new(self.seed);
         let mut random = || generator.next();
         let set = train(shape.metric, shape.code_bits, vectors, &mut random, &self.progress)?;
@@ -147,6 +149,7 @@ struct ChosenCentroids {
 
 /// Appends the rows that `order` does not have, those without a vector, in the order of their ids.
 fn append_missing_rows(mut order: Vec<u32>, rows: usize) -> Vec<u32> {
+    // Rows without a vector come last, so that the clusters are one run without gaps.
     let ordered: RoaringBitmap = order.iter().copied().collect();
     order.extend((0..).take(rows).filter(|row| !ordered.contains(*row)));
     order
@@ -173,6 +176,7 @@ pub(super) fn row_positions(order: Option<&[u32]>, rows: usize) -> Result<Vec<u3
 fn read_distinct_vectors(shape: VectorColumn, name: &str, rows: &SortedRows) -> Result<DistinctVectors> {
     let reader = VectorReader::new(shape, name, rows)?;
     let mut vectors = DistinctVectors { dimension: shape.dimension, ..DistinctVectors::default() };
+    // Exactly: a vector that doubles its capacity would take up to twice the memory of all vectors.
     vectors.values.reserve_exact(rows.len() * shape.dimension);
     // The batch and row of the first copy of each vector.
     let (mut firsts, mut seen) = (Vec::new(), CopyFinder::default());
@@ -198,6 +202,7 @@ fn read_distinct_vectors(shape: VectorColumn, name: &str, rows: &SortedRows) -> 
         vectors.rows.push(row);
         firsts.push(address);
     }
+    // By the number of the vector: the index finds the copies of one by binary search.
     vectors.copies.sort_unstable();
     Ok(vectors)
 }

@@ -258,6 +258,7 @@ impl ExactVectors {
         }
         let stride = u64_of(row_stride(self.shape));
         let at = |row: u32| self.base + u64::from(row) * stride;
+        // Without checksums of the spans: which rows are read together is not known when the file is written.
         let spans: Vec<Span> = runs.iter().map(|run| (at(run.start)..at(run.end)).into()).collect();
         let runs: Arc<[Range<u32>]> = runs.into();
         let decode = |bytes: Vec<Bytes>| {

@@ -16,6 +16,7 @@ pub(crate) struct IdBlock {
 impl IdBlock {
     /// Pairs ids, which ascend, with their rows.
     pub(crate) fn new(ids: Ids, rows: Arc<[u32]>) -> Result<Self> {
+        // Checked once here, so that every id of a block has a row.
         if ids.len() != rows.len() {
             return Err(Error::internal(format!("{} ids with {} rows", ids.len(), rows.len())));
         }

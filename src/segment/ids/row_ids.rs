@@ -94,6 +94,7 @@ impl RowIds {
         reader.magic(MAGIC)?;
         reader.version(VERSION)?;
         let (found, count) = (reader.u16()?, reader.u32()?);
+        // Which block has a row follows from its number, so only the count has to be right.
         if found != kind_code(kind) || count != rows.div_ceil(BLOCK_ROWS) {
             return Err(CodecError::malformed(WHAT, "they are not of these rows"));
         }
@@ -202,6 +203,7 @@ impl ReadRowIds {
                 let id =
                     range.and_then(|range| ids.get(range)).ok_or(CodecError::Truncated { what: WHAT })?;
                 let id = std::str::from_utf8(id);
+                // Only the wanted ids are validated: Arrow must not hold text that is not UTF-8.
                 picked.append_value(id.map_err(|_| CodecError::malformed(WHAT, "an id is not UTF-8"))?);
             }
         }
