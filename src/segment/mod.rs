@@ -15,7 +15,7 @@
 //! against a checksum from the meta, or from a section that was checked itself, before it is parsed; and
 //! only [`RowOrder`] defines the order of the rows.
 //!
-//! Written by `builder` (`sorted_rows` in, `vector_indexing` for the order, `column_builders` in one pass, `files` out),
+//! Segments are written by `builder` (`sorted_rows` in, `vector_indexing` for the order, `column_builders` in one pass, `files` out),
 //! read by `reader` on what `open` has decoded. Each format has its encoder and its decoder in one file or folder.
 
 mod builder;

@@ -73,7 +73,7 @@ pub(super) async fn open_parts(
     let layout = layout.map_err(|e| e.at(keys.segment(meta.id).attributes()))?;
     let heads = layout.read_heads(env, cache.shared()).await?;
     let (schema, meta) = (Arc::clone(schema), meta.clone());
-    // Always off the async task: a footer of many columns takes milliseconds to parse.
+    // Always off the async task: the work grows with the columns and row groups of the footer, which are not known yet.
     env.blocking(move || layout.decode(&schema, &meta, heads)).await?
 }
 
@@ -293,7 +293,7 @@ impl AttributesLayout {
         let keep_ids = self.id_blocks.length <= RESIDENT_BYTES_MAX;
         let mut spans =
             vec![self.id_head.span(), self.row_id_head.span(), self.checksums.span(), self.row_sizes.span()];
-        // Near ranges are joined into one request, which the heads at the end of the file are.
+        // All in one call: near ranges are joined into one request, and the others go out together.
         spans.extend(self.index.as_ref().map(|index| index.head.span()));
         spans.extend(keep_ids.then(|| self.id_blocks.span()));
         let mut read = self.blob.read_many(&spans).await?.into_iter();

@@ -80,7 +80,7 @@ impl VectorIndexing {
             if !(self.sets.contains_key(name) || self.names.contains_key(name)) {
                 continue;
             }
-            // The only copy of the vectors, as f32. It is dropped before the next column is read.
+            // A copy of the vectors as f32, the only one: it is dropped before the next column is read.
             let vectors = read_distinct_vectors(shape, name, rows)?;
             if vectors.len() < self.rows_min.max(1) {
                 continue;
