@@ -105,7 +105,7 @@ impl DiscoveryStart {
             }
             Ok(open_named_segments(context, keys, self.manifest.as_deref()).await)
         };
-        let listing = LogListing::page(&context.backend, keys, list_start(after));
+        let listing = LogListing::first_page(&context.backend, keys, list_start(after));
         let ((newest, manifest), listing, opened) =
             try_join!(self.find_newest_manifest(context, keys), listing, speculate)?;
         Ok(Discovery { newest, manifest, log: LogStart { listing, after, verified }, opened })

@@ -124,14 +124,14 @@ impl Engine {
     /// collection never takes, is still listed.
     async fn confirm_end_by_list(&self, known: Sequence) -> Result<FollowStep> {
         let sent = self.context.env.moment();
-        let listing = LogListing::page(&self.context.backend, &self.keys, known).await?;
+        let listing = LogListing::first_page(&self.context.backend, &self.keys, known).await?;
         let Some(first) = listing.entries.first() else {
             self.record_log_end(known, sent);
             return Ok(FollowStep::Newest);
         };
         // Entries came meanwhile, or there is a gap: the next step finds out which.
         if first.sequence == known.next() {
-            Ok(FollowStep::Moved(listing.end()))
+            Ok(FollowStep::Moved(listing.last_sequence()))
         } else {
             Ok(FollowStep::Stale)
         }
@@ -170,8 +170,8 @@ impl Engine {
         self.refresh_manifest().await?;
         let known = self.sequence();
         let sent = self.context.env.moment();
-        let listing = LogListing::page(&self.context.backend, &self.keys, known).await?;
-        let last = if listing.entries.is_empty() { Some(known) } else { listing.end() };
+        let listing = LogListing::first_page(&self.context.backend, &self.keys, known).await?;
+        let last = if listing.entries.is_empty() { Some(known) } else { listing.last_sequence() };
         let numbered = listing.entries.into_iter().zip(known.0 + 1..);
         let dense: Vec<ListedEntry> =
             numbered.take_while(|(found, next)| found.sequence.0 == *next).map(|(found, _)| found).collect();
@@ -236,7 +236,7 @@ impl Engine {
     /// another batch. Needs no clock.
     pub(super) async fn is_genuine(&self, head: &EntryHead) -> Result<bool> {
         let start = list_start(head.sequence);
-        let listed = LogListing::page(&self.context.backend, &self.keys, start).await?.entries;
+        let listed = LogListing::first_page(&self.context.backend, &self.keys, start).await?.entries;
         match listed.as_slice() {
             [first] => Ok(first.sequence == head.sequence),
             // A list may lack an entry that was put while it was read, and show one behind it: whether there is a gap,

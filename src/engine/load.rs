@@ -110,9 +110,9 @@ impl Loader<'_> {
         let elsewhere = log.after > flushed || (flushed > Sequence::ZERO && !reaches(&log.listing));
         let (listing, verified) = if elsewhere {
             let verified = context.env.moment();
-            (LogListing::whole(&context.backend, keys, list_start(flushed)).await?, verified)
+            (LogListing::read_whole(&context.backend, keys, list_start(flushed)).await?, verified)
         } else {
-            (log.listing.rest(&context.backend, keys).await?, log.verified)
+            (log.listing.read_remaining(&context.backend, keys).await?, log.verified)
         };
         let boundary = listing.entries.iter().any(|entry| entry.sequence == flushed);
         // Collection keeps the last entry that a manifest covers. Where that is gone what came after it may be.

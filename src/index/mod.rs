@@ -9,7 +9,7 @@
 //! | builder | rows in, bytes out | `AttributeIndexBuilder` | `TextIndexBuilder` | `VectorIndexBuilder` |
 //! | format | the bytes | `ECOL` | `ETXT`, `ETXH` | `EIVF` |
 //! | opened index | a head in memory, over a [`Blob`](crate::cache::Blob) | `AttributeIndex` | `TextIndex` | `VectorIndex` |
-//! | probe | a question, answered by candidates | `AttributeProbe` | `TokenPredicate`, a ranking | a ranking by codes |
+//! | probe | a question, answered by candidates | `AttributeProbe` | token filters, a ranking | a ranking by codes |
 //!
 //! 1. **A builder is synchronous and has no side effects.** It takes the rows of a segment in the order in which the
 //!    segment stores them, and returns bytes. It knows no store, no clock and no task, so that the caller decides on

@@ -20,7 +20,7 @@ use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{EntryBody, EntryHead, EntryKind, LogEntry, SegmentLink};
+use super::entry::{EntryBody, EntryHead, EntryKind, LogEntry, SegmentLink};
 use crate::codec::{CodecError, Reader, checksum, guarded, u64_of};
 use crate::error::{Error, OrInternal, Result};
 use crate::schema::{Ids, Schema};
@@ -233,37 +233,6 @@ fn first_message(bytes: &[u8]) -> Option<usize> {
     let rest = bytes.strip_prefix(&MARK)?;
     let length = usize::try_from(i32::from_le_bytes(*rest.first_chunk()?)).ok()?;
     length.checked_add(8 + MARK.len()).filter(|end| *end <= bytes.len())
-}
-
-/// Rows as the gaps between them.
-pub(super) mod packed_rows {
-    use roaring::RoaringBitmap;
-    use serde::de::Error as _;
-    use serde::{Deserializer, Serializer};
-
-    use crate::codec::{Packer, Unpacker};
-
-    pub(in crate::wal) fn serialize<S: Serializer>(rows: &RoaringBitmap, to: S) -> Result<S::Ok, S::Error> {
-        let (mut packer, mut next) = (Packer::default(), 0);
-        for row in rows {
-            packer.push_number(u64::from(row) - next);
-            next = u64::from(row) + 1;
-        }
-        packer.serialize(to)
-    }
-
-    pub(in crate::wal) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<RoaringBitmap, D::Error> {
-        let mut unpacker = Unpacker::deserialize(from)?;
-        let (mut rows, mut next) = (RoaringBitmap::new(), 0u64);
-        while !unpacker.is_empty() {
-            let row = unpacker.read_number().and_then(|gap| next.checked_add(gap));
-            let row = row.and_then(|row| u32::try_from(row).ok());
-            let row = row.ok_or_else(|| D::Error::custom("rows that cannot be"))?;
-            rows.insert(row);
-            next = u64::from(row) + 1;
-        }
-        Ok(rows)
-    }
 }
 
 /// The ids of a batch, which must be in ascending order.

@@ -7,82 +7,10 @@
 //! at most one entry.
 
 mod codec;
+mod dead_rows;
+mod entry;
 mod reader;
 
 pub(crate) use codec::EncodedEntry;
+pub(crate) use entry::{EntryBody, EntryHead, EntryKind, LogEntry, SegmentLink};
 pub(crate) use reader::{ListedEntry, LogListing, read_entries, read_entry};
-
-use arrow::record_batch::RecordBatch;
-use roaring::RoaringBitmap;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
-use crate::codec::CodecError;
-use crate::schema::Schema;
-use crate::segment::SegmentMeta;
-use crate::types::{DocumentId, Sequence, TokenRecord};
-
-/// What an entry does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum EntryKind {
-    /// Puts and deletes.
-    Data,
-    /// The last entry of an incarnation of the namespace: it is deleted.
-    Seal,
-}
-
-/// Where an entry stands and who wrote it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EntryHead {
-    pub(crate) kind: EntryKind,
-    pub(crate) incarnation: Uuid,
-    pub(crate) sequence: Sequence,
-    /// Unique for each commit and the same in all its attempts: by it a writer knows its own.
-    pub(crate) batch: Uuid,
-    /// The batch of the entry before; nil for the first. The chain shows gaps and foreign entries.
-    pub(crate) previous: Uuid,
-    pub(crate) writer: Uuid,
-    pub(crate) created_ms: i64,
-}
-
-/// What an entry changes.
-#[derive(Clone, Debug)]
-pub(crate) struct EntryBody {
-    /// Whole rows in the layout of `Schema::arrow`, in ascending order of unique ids.
-    pub(crate) rows: RecordBatch,
-    /// Ids in ascending order, none of them in `rows`.
-    pub(crate) deletes: Vec<DocumentId>,
-    /// Rows that were written as segments first. Those that count have ids that are neither in `rows` nor in
-    /// `deletes`.
-    pub(crate) segments: Vec<SegmentLink>,
-    pub(crate) tokens: Vec<TokenRecord>,
-}
-
-/// A segment that an entry links.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SegmentLink {
-    pub(crate) meta: SegmentMeta,
-    /// Rows that do not count: other entries touched their documents between the upload and this entry, which has
-    /// itself what became of them.
-    #[serde(default, skip_serializing_if = "RoaringBitmap::is_empty", with = "codec::packed_rows")]
-    pub(crate) dead: RoaringBitmap,
-}
-
-impl SegmentLink {
-    /// Checks what can be checked without the files.
-    pub(crate) fn check(&self, schema: &Schema) -> Result<(), CodecError> {
-        self.meta.check(schema)?;
-        let sound = self.dead.max().is_none_or(|row| row < self.meta.rows)
-            && self.dead.len() < u64::from(self.meta.rows)
-            && self.meta.deletes.is_none();
-        if sound { Ok(()) } else { Err(CodecError::malformed("log entry", "a link without rows that count")) }
-    }
-}
-
-/// One committed batch.
-#[derive(Clone, Debug)]
-pub(crate) struct LogEntry {
-    pub(crate) head: EntryHead,
-    pub(crate) body: EntryBody,
-}

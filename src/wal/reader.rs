@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures::stream::{self, FuturesOrdered};
 use futures::{FutureExt, Stream, StreamExt};
 
-use super::LogEntry;
 use super::codec::ENTRY_BYTES_MAX;
+use super::entry::LogEntry;
 use crate::codec::CodecError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Schema;
@@ -37,7 +37,7 @@ pub(crate) struct LogListing {
 
 impl LogListing {
     /// The first page of the entries after a number.
-    pub(crate) async fn page(
+    pub(crate) async fn first_page(
         backend: &Arc<dyn StorageBackend>,
         keys: &IncarnationKeys,
         after: Sequence,
@@ -48,21 +48,21 @@ impl LogListing {
     }
 
     /// The last entry, if no page is missing.
-    pub(crate) fn end(&self) -> Option<Sequence> {
+    pub(crate) fn last_sequence(&self) -> Option<Sequence> {
         self.entries.last().filter(|_| self.next.is_none()).map(|last| last.sequence)
     }
 
     /// All entries after a number.
-    pub(crate) async fn whole(
+    pub(crate) async fn read_whole(
         backend: &Arc<dyn StorageBackend>,
         keys: &IncarnationKeys,
         after: Sequence,
     ) -> Result<Self> {
-        Self::page(backend, keys, after).await?.rest(backend, keys).await
+        Self::first_page(backend, keys, after).await?.read_remaining(backend, keys).await
     }
 
     /// With the pages that were not read yet.
-    pub(crate) async fn rest(
+    pub(crate) async fn read_remaining(
         mut self,
         backend: &Arc<dyn StorageBackend>,
         keys: &IncarnationKeys,
