@@ -13,7 +13,7 @@ use super::tokens::{self, TokenFilter};
 use super::{Filter, Operand, pattern};
 use crate::error::{Error, Result};
 use crate::index::attributes::Pattern;
-use crate::index::text::Contains;
+use crate::index::text::TokenPredicate;
 use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema, type_mismatch};
 use crate::settings::Settings;
 use crate::types::{IdKind, Value};
@@ -65,7 +65,7 @@ pub(super) enum Test {
     Compare(Comparison, Against),
     Member(Set),
     Pattern(Pattern),
-    Tokens(Arc<Contains>),
+    Tokens(Arc<TokenPredicate>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Text input of filters and text queries: how it is tokenized, and for which columns.
 
 use crate::error::{Error, Result};
-use crate::index::text::{Analyzer, GAP};
+use crate::index::text::{Analyzer, POSITION_INCREMENT_GAP};
 use crate::schema::{AttributeType, ColumnKind, Schema, TextOptions, Tokenizer};
 
 /// The most characters of text in one query or one token filter: analysis is linear in them, and what a user types
@@ -61,8 +61,8 @@ pub(crate) fn check_places(name: &str, schema: &Schema, words: &[(Box<str>, u32)
         [(_, first), .., (_, last)] => (last - first).saturating_add(slop),
         _ => 0,
     };
-    if array && options.tokenizer != Tokenizer::Pretokenized && span >= GAP {
-        let most = GAP - 1;
+    if array && options.tokenizer != Tokenizer::Pretokenized && span >= POSITION_INCREMENT_GAP {
+        let most = POSITION_INCREMENT_GAP - 1;
         return Err(Error::limit(format!(
             "a phrase with its slop spans more than {most} words, too many in an array of strings. column=`{name}`, \
              words=`{span}`"
@@ -101,7 +101,7 @@ impl InputTokens {
                 )));
             }
             let mut end = base;
-            for word in analyzer.words(text) {
+            for word in analyzer.tokenize(text) {
                 // All n-grams of a text share a place.
                 let apart = matches!(options.tokenizer, Tokenizer::Ngram { .. });
                 let place = if apart { end } else { base.saturating_add(word.position) };

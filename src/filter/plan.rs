@@ -23,7 +23,7 @@ use crate::index::Candidates;
 use crate::index::attributes::{
     AttributeColumn, AttributeIndex, AttributeProbe, KeyList, Pattern, TrigramLookup, each_key,
 };
-use crate::index::text::{Contains, StoredIndex};
+use crate::index::text::{TextIndex, TokenPredicate, find_matching_rows};
 
 /// A predicate that needs more bytes of an index than this is left to a scan, which goes in windows.
 const PROBE_BYTES_MAX: u64 = 64 << 20;
@@ -39,14 +39,14 @@ pub(crate) struct Plan {
     root: Step,
     bytes: u64,
     /// What is asked of the text index.
-    texts: Vec<Arc<Contains>>,
+    texts: Vec<Arc<TokenPredicate>>,
 }
 
 /// The indexes of a segment that filters are answered by.
 #[derive(Clone, Debug)]
 pub(crate) struct Indexes {
     pub(crate) attributes: Option<Arc<AttributeIndex>>,
-    pub(crate) text: Option<Arc<StoredIndex>>,
+    pub(crate) text: Option<Arc<TextIndex>>,
     pub(crate) rows: u32,
 }
 
@@ -118,7 +118,7 @@ impl Plan {
         };
         let texts = async {
             match &indexes.text {
-                Some(index) => index.contains(env, &self.texts).await,
+                Some(index) => find_matching_rows(index, env, &self.texts).await,
                 None => Ok(Vec::new()),
             }
         };
@@ -163,7 +163,7 @@ fn bytes_of(spans: &[Span]) -> u64 {
 struct Planner<'a> {
     bound: &'a BoundFilter,
     indexes: &'a Indexes,
-    texts: Vec<Arc<Contains>>,
+    texts: Vec<Arc<TokenPredicate>>,
 }
 
 impl Planner<'_> {

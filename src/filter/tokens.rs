@@ -2,7 +2,7 @@
 
 use super::{Filter, InputTokens, TextInput, check_places, text_column};
 use crate::error::{Error, Result};
-use crate::index::text::{Analyzer, Contains, Enough, Spec};
+use crate::index::text::{Analyzer, TermSpec, TokenMatch, TokenPredicate};
 use crate::schema::Schema;
 
 /// Tokens that a document must hold in a column with full text, as a [`Filter`].
@@ -30,24 +30,24 @@ use crate::schema::Schema;
 pub struct TokenFilter {
     pub(crate) column: String,
     input: TextInput,
-    enough: Enough,
+    enough: TokenMatch,
     prefix: bool,
 }
 
 impl TokenFilter {
     /// Documents with at least one of the tokens.
     pub fn any(column: impl Into<String>, input: impl Into<TextInput>) -> Self {
-        Self { column: column.into(), input: input.into(), enough: Enough::One, prefix: false }
+        Self { column: column.into(), input: input.into(), enough: TokenMatch::Any, prefix: false }
     }
 
     /// Documents with all of the tokens, wherever they stand.
     pub fn all(column: impl Into<String>, input: impl Into<TextInput>) -> Self {
-        Self { enough: Enough::All, ..Self::any(column, input) }
+        Self { enough: TokenMatch::All, ..Self::any(column, input) }
     }
 
     /// Documents with the tokens one behind the other.
     pub fn sequence(column: impl Into<String>, input: impl Into<TextInput>) -> Self {
-        Self { enough: Enough::InARow, ..Self::any(column, input) }
+        Self { enough: TokenMatch::Phrase, ..Self::any(column, input) }
     }
 
     /// What the input takes.
@@ -71,10 +71,10 @@ impl From<TokenFilter> for Filter {
 }
 
 /// What is asked of a column; `None` if no document can match.
-pub(crate) fn bind(tokens: &TokenFilter, schema: &Schema) -> Result<Option<Contains>> {
+pub(crate) fn bind(tokens: &TokenFilter, schema: &Schema) -> Result<Option<TokenPredicate>> {
     let column = text_column(schema, &tokens.column)?;
     let words = InputTokens::default().tokenize(column.1, &tokens.input)?;
-    if tokens.enough == Enough::InARow {
+    if tokens.enough == TokenMatch::Phrase {
         check_places(&tokens.column, schema, &words, 0)?;
     }
     if words.len() > WORDS_MAX {
@@ -83,14 +83,14 @@ pub(crate) fn bind(tokens: &TokenFilter, schema: &Schema) -> Result<Option<Conta
     let (first, last) = (words.first().map_or(0, |(_, position)| *position), words.len());
     let words = words.into_iter().enumerate().map(|(number, (text, position))| {
         let goes_on = tokens.prefix && number + 1 == last;
-        (if goes_on { Spec::Every(text) } else { Spec::Term(text) }, position - first)
+        (if goes_on { TermSpec::CompletePrefix(text) } else { TermSpec::Term(text) }, position - first)
     });
-    let words: Vec<(Spec, u32)> = words.collect();
+    let words: Vec<(TermSpec, u32)> = words.collect();
     if words.is_empty() {
         return Ok(None);
     }
     let analyzer = Analyzer::new(column.1)?;
-    Ok(Some(Contains { field: column.0, enough: tokens.enough, words, analyzer }))
+    Ok(Some(TokenPredicate { field: column.0, matching: tokens.enough, words, analyzer }))
 }
 
 /// The most tokens of a predicate.

@@ -9,7 +9,7 @@ use arrow::compute::{filter_record_batch, interleave_record_batch};
 use roaring::RoaringBitmap;
 
 use crate::error::{Error, OrInternal, Result};
-use crate::index::text::MemoryIndex;
+use crate::index::text::MemoryTextIndex;
 use crate::schema::{Ids, Schema};
 use crate::types::DocumentId;
 
@@ -26,7 +26,7 @@ pub(crate) struct MemRows {
     deletes: Arc<Vec<DocumentId>>,
     bytes: usize,
     /// The index of the text columns, once it was asked for.
-    text: Arc<OnceLock<Arc<MemoryIndex>>>,
+    text: Arc<OnceLock<Arc<MemoryTextIndex>>>,
 }
 
 /// Values of documents are not shown: handles show their state, and may be logged.
@@ -131,16 +131,16 @@ impl MemRows {
     }
 
     /// The index of the text columns, if it was built.
-    pub(crate) fn text(&self) -> Option<&Arc<MemoryIndex>> {
+    pub(crate) fn text(&self) -> Option<&Arc<MemoryTextIndex>> {
         self.text.get()
     }
 
     /// Builds the index of the text columns, unless it is there. CPU work.
-    pub(crate) fn index_text(&self, schema: &Schema) -> Result<Arc<MemoryIndex>> {
+    pub(crate) fn index_text(&self, schema: &Schema) -> Result<Arc<MemoryTextIndex>> {
         if let Some(index) = self.text.get() {
             return Ok(Arc::clone(index));
         }
-        let index = Arc::new(MemoryIndex::new(schema, &self.rows)?);
+        let index = Arc::new(MemoryTextIndex::new(schema, &self.rows)?);
         Ok(Arc::clone(self.text.get_or_init(|| index)))
     }
 

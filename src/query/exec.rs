@@ -27,7 +27,7 @@ use crate::env::Moment;
 use crate::error::ErrorKind::{BudgetExceeded, DeadlineExceeded};
 use crate::error::{Error, Result};
 use crate::filter::{BoundFilter, Filter};
-use crate::index::text::Plan as TextPlan;
+use crate::index::text::TextPlan;
 use crate::types::{Document, DocumentId};
 use crate::view::{RowAddr, View};
 use crate::view::{Scope, Scopes};

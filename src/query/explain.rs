@@ -131,7 +131,7 @@ fn plan_of(leg: &PreparedLeg, at: usize, part: &Part) -> PartPlan {
     };
     let search = match (&leg.ask, &part.source) {
         _ if pruned => SearchPlan::Nothing,
-        (PreparedAsk::Text(plan, _), _) => SearchPlan::Postings { words: plan.leaves.len() },
+        (PreparedAsk::Text(plan, _), _) => SearchPlan::Postings { words: plan.terms.len() },
         (PreparedAsk::Order(_), _) => SearchPlan::Walk { rows: leg.depth },
         (PreparedAsk::Nearest(search), PartSource::Segment(segment)) => {
             search_of(search, leg.depth, part, segment)

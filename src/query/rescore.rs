@@ -218,7 +218,7 @@ impl View {
         let wanted = parts.iter().zip(&rows).enumerate().filter(|(_, (_, rows))| !rows.is_empty());
         let reads = wanted.map(|(number, (part, rows))| async move {
             let values = rank.values(self, part, rows).await?;
-            let place = |row| (RowAddr { part: number, row }, values.of(row));
+            let place = |row| (RowAddr { part: number, row }, values.get(row));
             Ok::<_, Error>(rows.iter().map(place).collect::<Vec<_>>())
         });
         Ok(try_join_all(reads).await?.into_iter().flatten().collect())

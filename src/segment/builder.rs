@@ -23,7 +23,7 @@ use super::vector_indexing::{BuiltVectorIndex, VectorIndexing, row_positions};
 use crate::codec::{to_u32, u64_of, zip_equal};
 use crate::error::{Error, Result};
 use crate::index::attributes::AttributeIndexBuilder;
-use crate::index::text::TextWriter;
+use crate::index::text::TextIndexBuilder;
 use crate::index::vector::CentroidsMeta;
 use crate::schema::{Ids, Schema};
 use crate::types::{IdKind, SegmentId, Sequence};
@@ -208,7 +208,7 @@ fn finish_vector_files(
 }
 
 /// The file of the text columns.
-fn finish_text_file(builder: TextWriter) -> Result<BuiltFile> {
+fn finish_text_file(builder: TextIndexBuilder) -> Result<BuiltFile> {
     let (bytes, head) = builder.finish()?;
     let mut file = SectionFileBuilder::new(bytes);
     // The text index lays out its own file, head included: it only has to be found and checked.

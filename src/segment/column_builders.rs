@@ -14,7 +14,7 @@ use super::vector_indexing::BuiltVectorIndex;
 use super::vectors::{ExactVectorsBuilder, row_checksum_seed};
 use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::AttributeIndexBuilder;
-use crate::index::text::TextWriter;
+use crate::index::text::TextIndexBuilder;
 use crate::schema::{ColumnKind, Ids, Schema};
 use crate::types::{IdKind, SegmentId};
 
@@ -29,7 +29,7 @@ pub(super) struct ColumnBuilders {
     pub(super) attribute_index: AttributeIndexBuilder,
     pub(super) statistics: ColumnStatisticsBuilder,
     pub(super) vectors: Vec<VectorColumnBuilder>,
-    pub(super) text: Option<TextWriter>,
+    pub(super) text: Option<TextIndexBuilder>,
 }
 
 /// The exact vectors of a column, and which column it is.
@@ -72,7 +72,7 @@ impl ColumnBuilders {
             attribute_index: AttributeIndexBuilder::new(schema),
             statistics: ColumnStatisticsBuilder::new(schema),
             vectors,
-            text: TextWriter::new(schema)?,
+            text: TextIndexBuilder::new(schema)?,
         })
     }
 

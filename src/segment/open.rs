@@ -23,7 +23,7 @@ use crate::codec::{CodecError, u64_of, zip_equal};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::index::attributes::AttributeIndex;
-use crate::index::text::StoredIndex;
+use crate::index::text::TextIndex;
 use crate::index::vector::{CentroidsMeta, NamedCentroids, VectorIndex};
 use crate::schema::{ColumnKind, Schema, VectorColumn};
 use crate::storage::{IncarnationKeys, ObjectKey, StorageBackend};
@@ -47,7 +47,7 @@ pub(super) struct SegmentParts {
     pub(super) attributes: Option<Arc<AttributeIndex>>,
     /// For each column of the schema, its vectors if it is a vector column.
     pub(super) vectors: Vec<Option<OpenVectorColumn>>,
-    pub(super) text: Option<Arc<StoredIndex>>,
+    pub(super) text: Option<Arc<TextIndex>>,
     /// About how many bytes of memory all of this takes, without what the text index keeps of later reads.
     pub(super) head_bytes: u64,
 }
@@ -364,9 +364,9 @@ impl VectorColumnLayout {
 }
 
 impl TextLayout {
-    fn decode(self, schema: &Schema, meta: &SegmentMeta, head: &[u8]) -> Result<StoredIndex> {
+    fn decode(self, schema: &Schema, meta: &SegmentMeta, head: &[u8]) -> Result<TextIndex> {
         let key = self.blob.key().clone();
-        StoredIndex::decode(self.blob, schema, meta.rows, head).map_err(|e| e.at(&key))
+        TextIndex::decode(self.blob, schema, meta.rows, head).map_err(|e| e.at(&key))
     }
 }
 

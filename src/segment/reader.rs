@@ -18,7 +18,7 @@ use crate::codec::u64_of;
 use crate::env::Env;
 use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::AttributeIndex;
-use crate::index::text::StoredIndex;
+use crate::index::text::TextIndex;
 use crate::index::vector::VectorIndex;
 use crate::schema::{Ids, Schema};
 use crate::storage::{IncarnationKeys, StorageBackend};
@@ -204,7 +204,7 @@ impl Segment {
     }
 
     /// The index of the text columns, if there are any.
-    pub(crate) fn text_index(&self) -> Option<&Arc<StoredIndex>> {
+    pub(crate) fn text_index(&self) -> Option<&Arc<TextIndex>> {
         self.parts.text.as_ref()
     }
 

@@ -1,67 +1,45 @@
-//! Full text: which rows hold which tokens, where, and how much each weighs.
+//! Full text: which rows hold which terms, where, and how much each weighs.
 //!
-//! A segment has one tantivy index of all its text columns, packed into one file that is read by range; a run of
-//! the tail has a small inverted index in memory. Both give the same postings and the same lengths, and one
-//! executor scores over either, so a score does not depend on where a document lies.
+//! A segment has one tantivy index of all its text columns, packed into the object `text` and read by range. A run of
+//! the tail has a small inverted index in memory. Both give the same postings and the same lengths, and one executor
+//! scores both, so a score does not depend on where a document lies.
 //!
-//! The length of a text is what tantivy keeps of it in one byte, everywhere, also in the average.
+//! | room | holds |
+//! |---|---|
+//! | [`analysis`] | text to tokens |
+//! | [`terms`] | which terms of a dictionary a word stands for: prefixes, misspelt words |
+//! | [`plan`] | a query after analysis |
+//! | [`store`] | the packed file: written, fetched in verified blocks, decoded |
+//! | [`postings`] | cursors over the rows of terms and phrases, of a segment or of the tail |
+//! | [`score`] | BM25, and the best rows |
 //!
-//! **Invariant:** a read from a packed file that was not fetched before is an error of this crate, never a wait.
+//! Each uses only those above it. On disk:
+//!
+//! ```text
+//! text:  "ETXT" | tantivy's files | head
+//! head:  per column its statistics, and where lengths, postings and positions begin | where the files lie
+//!        | what opening reads, as copies | a checksum for each block of 32 KiB
+//! ```
+//! Byte by byte it is in [format](crate::_docs::format), and in the modules of [`store`].
+//!
+//! A length is what tantivy keeps of it in one byte, everywhere, also in the average.
+//!
+//! **Invariant:** a read of bytes that were not fetched before is an error of this crate, never a wait.
 
-mod analyzer;
-mod blocks;
-mod bm25;
-mod bounds;
-mod contains;
-mod cut;
-mod expand;
-mod group;
-mod levenshtein;
-mod memory;
-mod packed;
-mod pages;
-mod phrase;
-mod places;
+mod analysis;
 mod plan;
 mod postings;
-mod recent;
-mod scorer;
-mod search;
-mod source;
-mod stored;
-mod sweep;
-mod top;
-mod values;
-mod words;
+mod score;
+mod store;
+mod terms;
+mod totals;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use analyzer::{Analyzer, GAP};
-pub(crate) use contains::{Contains, Enough};
-pub(crate) use expand::Spec;
-pub(crate) use levenshtein::Levenshtein;
-pub(crate) use memory::MemoryIndex;
-pub(crate) use packed::TextWriter;
-pub(crate) use plan::{Join, Leaf, Node, Plan};
-pub(crate) use search::{Counts, Loaded, Stats};
-pub(crate) use source::TextSource;
-pub(crate) use stored::StoredIndex;
-pub(crate) use values::Values;
-
-use arrow::array::{Array, ArrayRef, AsArray};
-
-/// Calls `each` with every string of a row of a string or string-array column.
-fn strings(array: &ArrayRef, row: usize, mut each: impl FnMut(&str)) {
-    if array.is_null(row) {
-        return;
-    }
-    if let Some(strings) = array.as_string_opt::<i32>() {
-        each(strings.value(row));
-    } else if let Some(lists) = array.as_list_opt::<i32>() {
-        let list = lists.value(row);
-        if let Some(strings) = list.as_string_opt::<i32>() {
-            strings.iter().flatten().for_each(each);
-        }
-    }
-}
+pub(crate) use analysis::{Analyzer, POSITION_INCREMENT_GAP};
+pub(crate) use plan::{PlanTerm, ScoreJoin, TextNode, TextPlan};
+pub(crate) use postings::{MemoryTextIndex, TextSource, TokenMatch, TokenPredicate, find_matching_rows};
+pub(crate) use score::{LoadedTextPart, RankValues, TextCounts, TextStats};
+pub(crate) use store::{TextIndex, TextIndexBuilder};
+pub(crate) use terms::{LevenshteinAutomaton, TermSpec};

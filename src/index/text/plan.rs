@@ -1,45 +1,46 @@
-//! What a text query comes to once its text is tokens: leaves to look up, and how their scores join.
+//! A text query after analysis: terms to look up, and a tree that combines their scores.
 
-use super::expand::{EXPANSIONS_MAX, Spec, TOGETHER_MAX};
+use super::terms::{EXPANSIONS_MAX, PLAN_EXPANSIONS_MAX, TermSpec};
+use crate::error::{Error, Result};
 
-/// A token, or some that stand for one, in a column.
+/// A word of a query in a column.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Leaf {
+pub(crate) struct PlanTerm {
     /// The number of the column among the text columns.
     pub(crate) field: usize,
-    pub(crate) spec: Spec,
-    /// Whether it matters where in a row it lies.
+    pub(crate) spec: TermSpec,
+    /// Whether positions of the word are needed: it is part of a phrase.
     pub(crate) positions: bool,
 }
 
-/// How rows are found and scored. Leaves are named by their places in [`Plan::leaves`].
+/// How rows are found and scored. A term is a number into [`TextPlan::terms`].
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Node {
+pub(crate) enum TextNode {
     /// Every row, with a score of 0.
     Every,
-    /// Rows with the leaf: its BM25 score times the boost.
-    Leaf(usize, f32),
-    /// Rows with all leaves, each so far behind the first as is said, give or take `slop` in all.
-    Phrase { leaves: Vec<(usize, u32)>, slop: u32, boost: f32 },
-    /// Rows of any: the sum.
-    Any(Vec<Node>),
-    /// Rows of all: the sum.
-    All(Vec<Node>),
-    /// Rows of any: the greatest.
-    Best(Vec<Node>),
-    /// Rows of all: the product.
-    Product(Vec<Node>),
-    /// Rows of the first that are not of the second: the score of the first.
-    Without(Box<Node>, Box<Node>),
-    /// The score of another, joined with the value of this number of the row.
-    Rank(Box<Node>, usize, Join),
-    /// The score of another, times a factor.
-    Boost(Box<Node>, f32),
+    /// Rows with the term: its BM25 score times the boost.
+    Term(usize, f32),
+    /// Rows with all terms, each at its offset behind the first, with `slop` positions of tolerance in all.
+    Phrase { terms: Vec<(usize, u32)>, slop: u32, boost: f32 },
+    /// Rows of any node: the sum of its scores.
+    Any(Vec<TextNode>),
+    /// Rows of all nodes: the sum of their scores.
+    All(Vec<TextNode>),
+    /// Rows of any node: the maximum score.
+    Best(Vec<TextNode>),
+    /// Rows of all nodes: the product of their scores.
+    Product(Vec<TextNode>),
+    /// Rows of the first node that the second does not match, with the score of the first.
+    Without(Box<TextNode>, Box<TextNode>),
+    /// The score of a node, joined with a value of the row: the number of the value, and how it joins.
+    Rank(Box<TextNode>, usize, ScoreJoin),
+    /// The score of a node, times a factor.
+    Boost(Box<TextNode>, f32),
 }
 
-/// How scores join.
+/// How scores become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Join {
+pub(crate) enum ScoreJoin {
     Sum,
     Greatest,
     Product,
@@ -47,41 +48,58 @@ pub(crate) enum Join {
 
 /// A query on the text columns of a schema.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Plan {
-    pub(crate) leaves: Vec<Leaf>,
-    pub(crate) root: Node,
-    /// Of each text column k1 and b.
+pub(crate) struct TextPlan {
+    pub(crate) terms: Vec<PlanTerm>,
+    pub(crate) root: TextNode,
+    /// k1 and b of each text column.
     pub(crate) columns: Vec<(f32, f32)>,
-    /// How many tokens of a part a prefix or a misspelt token stands for at most.
+    /// The most terms of a part that a prefix or a misspelt word expands to.
     pub(super) expansions_max: usize,
 }
 
-impl Plan {
-    pub(crate) fn new(leaves: Vec<Leaf>, root: Node, columns: Vec<(f32, f32)>) -> Self {
-        let open = leaves.iter().filter(|leaf| !matches!(leaf.spec, Spec::Term(_))).count();
-        let expansions_max = (TOGETHER_MAX / open.max(1)).max(EXPANSIONS_MAX);
-        Self { leaves, root, columns, expansions_max }
+impl TextPlan {
+    pub(crate) fn new(terms: Vec<PlanTerm>, root: TextNode, columns: Vec<(f32, f32)>) -> Self {
+        let expanding = terms.iter().filter(|term| !matches!(term.spec, TermSpec::Term(_))).count();
+        // All words that expand share one budget, but none gets less than a misspelt word may keep in the end.
+        let expansions_max = (PLAN_EXPANSIONS_MAX / expanding.max(1)).max(EXPANSIONS_MAX);
+        Self { terms, root, columns, expansions_max }
     }
 
-    /// Whether every row is looked at, whatever tokens it has.
-    pub(super) fn is_open(&self) -> bool {
-        fn within(node: &Node) -> bool {
+    /// The term of this number.
+    pub(super) fn term(&self, number: usize) -> Result<&PlanTerm> {
+        self.terms.get(number).ok_or_else(|| Error::internal("a node of a text plan names no term"))
+    }
+
+    /// k1 of a text column.
+    pub(super) fn k1(&self, field: usize) -> Result<f32> {
+        self.bm25_parameters(field).map(|(k1, _)| k1)
+    }
+
+    /// k1 and b of a text column.
+    pub(super) fn bm25_parameters(&self, field: usize) -> Result<(f32, f32)> {
+        self.columns.get(field).copied().ok_or_else(|| Error::internal("no such text column"))
+    }
+
+    /// Whether every row of a part is visited, whatever terms it holds.
+    pub(super) fn visits_every_row(&self) -> bool {
+        fn has_every(node: &TextNode) -> bool {
             match node {
-                Node::Every => true,
-                Node::Leaf(..) | Node::Phrase { .. } => false,
-                Node::Any(nodes) | Node::All(nodes) | Node::Best(nodes) | Node::Product(nodes) => {
-                    nodes.iter().any(within)
-                }
-                Node::Without(node, not) => within(node) || within(not),
-                Node::Rank(node, ..) | Node::Boost(node, _) => within(node),
+                TextNode::Every => true,
+                TextNode::Term(..) | TextNode::Phrase { .. } => false,
+                TextNode::Any(nodes)
+                | TextNode::All(nodes)
+                | TextNode::Best(nodes)
+                | TextNode::Product(nodes) => nodes.iter().any(has_every),
+                TextNode::Without(node, excluded) => has_every(node) || has_every(excluded),
+                TextNode::Rank(node, ..) | TextNode::Boost(node, _) => has_every(node),
             }
         }
-        within(&self.root)
+        has_every(&self.root)
     }
 
-    /// The text columns that are looked at, ascending.
+    /// The text columns that the query reads, ascending.
     pub(super) fn fields(&self) -> Vec<usize> {
-        let mut fields: Vec<usize> = self.leaves.iter().map(|leaf| leaf.field).collect();
+        let mut fields: Vec<usize> = self.terms.iter().map(|term| term.field).collect();
         fields.sort_unstable();
         fields.dedup();
         fields

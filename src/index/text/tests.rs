@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::store::{BlockPostings, NO_MORE_ROWS, PACKED_BLOCK_BYTES, PostingsRequest, TermLookup};
 use super::*;
 use crate::cache::{Blob, BlockCache};
 use crate::env::Env;
@@ -113,7 +114,7 @@ impl Seed {
 async fn a_forged_dictionary_with_right_sums_is_damage_and_never_a_panic() -> Result<()> {
     let (sound, head) = file();
     let files = 8..head.start;
-    let blocks = files.len().div_ceil(packed::BLOCK);
+    let blocks = files.len().div_ceil(PACKED_BLOCK_BYTES);
     let mut seed = Seed(7);
     let env = Env::current()?;
     let (mut refused, mut unread) = (0, 0);
@@ -127,8 +128,8 @@ async fn a_forged_dictionary_with_right_sums_is_damage_and_never_a_panic() -> Re
             }
         }
         for block in 0..blocks {
-            let start = files.start + block * packed::BLOCK;
-            let checksum = crate::codec::checksum(&forged[start..files.end.min(start + packed::BLOCK)]);
+            let start = files.start + block * PACKED_BLOCK_BYTES;
+            let checksum = crate::codec::checksum(&forged[start..files.end.min(start + PACKED_BLOCK_BYTES)]);
             let at = head.end - (blocks - block) * 8;
             forged[at..at + 8].copy_from_slice(&checksum.to_le_bytes());
         }
@@ -194,35 +195,39 @@ async fn postings_are_read_forwards_and_anywhere() -> Result<()> {
         let (bytes, head) = writer.finish()?;
         let index = decoded(&bytes, head, count, store(&bytes).await?.1);
         let memory = MemoryIndex::new(&schema(), &rows)?;
-        for (term, expected) in &memory.fields[0].terms {
+        for (term, expected) in &memory.field(0)?.terms {
             let spec = Spec::Term(std::str::from_utf8(term).unwrap().into());
-            let found = index.look_up(&env, &[(0, &spec, 1)]).await?;
-            let info = &found[0].found[0].info;
-            let pins = index.load(&[(0, vec![info], true)], &[0]).await?;
-            let mut forwards = index.postings(0, info, true)?;
-            let mut anywhere = index.postings(0, info, true)?;
-            let places = |blocks: &mut blocks::Blocks| {
+            let found = index.look_up(&env, &[TermLookup { field: 0, spec: &spec, terms_max: 1 }]).await?;
+            let info = &found[0].expansion.terms[0].postings;
+            let request = PostingsRequest { field: 0, terms: vec![info], positions: true };
+            let pins = index.load(&[request], &[0]).await?;
+            let mut forwards = index.open_postings(0, info, true)?;
+            let mut anywhere = index.open_postings(0, info, true)?;
+            let places = |blocks: &mut BlockPostings| {
                 let mut places = Vec::new();
-                blocks.positions(&mut places);
+                blocks.read_positions(&mut places);
                 places
             };
             for (at, row) in expected.rows.iter().enumerate() {
-                assert_eq!((forwards.row(), places(&mut forwards)), (*row, expected.positions(at).to_vec()));
+                assert_eq!(
+                    (forwards.row(), places(&mut forwards)),
+                    (*row, expected.positions_at(at).to_vec())
+                );
                 forwards.advance();
             }
-            assert_eq!(forwards.row(), postings::END);
+            assert_eq!(forwards.row(), NO_MORE_ROWS);
             for step in 0..40_u32 {
                 let row = step.wrapping_mul(2_654_435_761) % (count + 1);
                 let at = expected.rows.binary_search(&row).ok();
-                let frequency = at.map(|at| u32::try_from(expected.positions(at).len()).unwrap());
-                assert_eq!(anywhere.find(row), frequency);
+                let frequency = at.map(|at| u32::try_from(expected.positions_at(at).len()).unwrap());
+                assert_eq!(anywhere.find_frequency(row), frequency);
                 if let Some(at) = at {
-                    assert_eq!(places(&mut anywhere), expected.positions(at));
+                    assert_eq!(places(&mut anywhere), expected.positions_at(at));
                 }
-                let mut seeking = index.postings(0, info, false)?;
+                let mut seeking = index.open_postings(0, info, false)?;
                 seeking.seek(row / 2);
                 let next = expected.rows.iter().copied().find(|other| *other >= row);
-                assert_eq!(seeking.seek(row), next.unwrap_or(postings::END));
+                assert_eq!(seeking.seek(row), next.unwrap_or(NO_MORE_ROWS));
             }
             drop(pins);
         }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::{BoundRank, Rank, TextMatch, TextPhrase, TextQuery};
 use crate::error::{Error, Result};
 use crate::filter::{InputTokens, check_places, text_column};
-use crate::index::text::{Leaf, Node, Plan, Spec};
+use crate::index::text::{PlanTerm, TermSpec, TextNode, TextPlan};
 use crate::schema::{Schema, TextOptions};
 use crate::settings::Settings;
 
@@ -20,23 +20,23 @@ pub(in crate::query) fn bind(
     query: &TextQuery,
     schema: &Schema,
     settings: &Settings,
-) -> Result<(Plan, Vec<BoundRank>)> {
+) -> Result<(TextPlan, Vec<BoundRank>)> {
     let (plan, ranks) = plan(query, schema)?;
     let ranks = ranks.iter().map(|rank| BoundRank::new(rank, schema, settings));
     Ok((plan, ranks.collect::<Result<_>>()?))
 }
 
 /// The plan of a query alone.
-pub(super) fn plan(query: &TextQuery, schema: &Schema) -> Result<(Plan, Vec<Rank>)> {
+pub(super) fn plan(query: &TextQuery, schema: &Schema) -> Result<(TextPlan, Vec<Rank>)> {
     let mut binder = Binder::new(schema);
-    let root = binder.node(query, 1)?.unwrap_or(Node::Any(Vec::new()));
+    let root = binder.node(query, 1)?.unwrap_or(TextNode::Any(Vec::new()));
     let columns = schema.texts().map(|(_, options)| (options.k1, options.b)).collect();
-    Ok((Plan::new(binder.leaves, root, columns), binder.ranks))
+    Ok((TextPlan::new(binder.leaves, root, columns), binder.ranks))
 }
 
 pub(super) struct Binder<'a> {
     schema: &'a Schema,
-    leaves: Vec<Leaf>,
+    leaves: Vec<PlanTerm>,
     ranks: Vec<Rank>,
     tokens: InputTokens,
     nodes: usize,
@@ -51,29 +51,30 @@ impl<'a> Binder<'a> {
     }
 
     /// `None` for a query that says nothing: analysis leaves no token of its text.
-    fn node(&mut self, query: &TextQuery, depth: usize) -> Result<Option<Node>> {
+    fn node(&mut self, query: &TextQuery, depth: usize) -> Result<Option<TextNode>> {
         self.nodes += 1;
         if self.nodes > NODES_MAX || depth > DEPTH_MAX {
             let most = format!("at most {NODES_MAX} nodes and {DEPTH_MAX} levels are allowed");
             return Err(Error::limit(format!("the text query is too large: {most}")));
         }
-        let mut each = |queries: &[TextQuery], join: fn(Vec<Node>) -> Node| -> Result<Option<Node>> {
-            let nodes = queries.iter().map(|query| self.node(query, depth + 1));
-            let nodes: Vec<Option<Node>> = nodes.collect::<Result<_>>()?;
-            let silent = !nodes.is_empty() && nodes.iter().all(Option::is_none);
-            Ok((!silent).then(|| join(nodes.into_iter().flatten().collect())))
-        };
+        let mut each =
+            |queries: &[TextQuery], join: fn(Vec<TextNode>) -> TextNode| -> Result<Option<TextNode>> {
+                let nodes = queries.iter().map(|query| self.node(query, depth + 1));
+                let nodes: Vec<Option<TextNode>> = nodes.collect::<Result<_>>()?;
+                let silent = !nodes.is_empty() && nodes.iter().all(Option::is_none);
+                Ok((!silent).then(|| join(nodes.into_iter().flatten().collect())))
+            };
         Ok(match query {
-            TextQuery::Everything => Some(Node::Every),
-            TextQuery::Any(queries) => each(queries, Node::Any)?,
-            TextQuery::All(queries) => each(queries, Node::All)?,
-            TextQuery::Best(queries) => each(queries, Node::Best)?,
-            TextQuery::Product(queries) => each(queries, Node::Product)?,
+            TextQuery::Everything => Some(TextNode::Every),
+            TextQuery::Any(queries) => each(queries, TextNode::Any)?,
+            TextQuery::All(queries) => each(queries, TextNode::All)?,
+            TextQuery::Best(queries) => each(queries, TextNode::Best)?,
+            TextQuery::Product(queries) => each(queries, TextNode::Product)?,
             TextQuery::Without(query, not) => {
                 let query = self.node(query, depth + 1)?;
                 let not = self.node(not, depth + 1)?;
                 query.map(|query| match not {
-                    Some(not) => Node::Without(Box::new(query), Box::new(not)),
+                    Some(not) => TextNode::Without(Box::new(query), Box::new(not)),
                     None => query,
                 })
             }
@@ -81,11 +82,11 @@ impl<'a> Binder<'a> {
                 let number = self.ranks.len();
                 self.ranks.push(rank.clone());
                 let query = self.node(query, depth + 1)?;
-                query.map(|query| Node::Rank(Box::new(query), number, (*combine).into()))
+                query.map(|query| TextNode::Rank(Box::new(query), number, (*combine).into()))
             }
             TextQuery::Boost(query, factor) => {
                 check_factor(*factor)?;
-                self.node(query, depth + 1)?.map(|query| Node::Boost(Box::new(query), *factor))
+                self.node(query, depth + 1)?.map(|query| TextNode::Boost(Box::new(query), *factor))
             }
             TextQuery::Match(query) => self.tokens(query)?,
             TextQuery::Phrase(query) => self.phrase(query)?,
@@ -94,7 +95,7 @@ impl<'a> Binder<'a> {
 
     /// What is looked for in the columns, each group of those that cut text alike for itself: the numbers of tokens that
     /// were cut otherwise do not speak of the same words.
-    fn tokens(&mut self, query: &TextMatch) -> Result<Option<Node>> {
+    fn tokens(&mut self, query: &TextMatch) -> Result<Option<TextNode>> {
         if query.columns.is_empty() || query.columns.len() > COLUMNS_MAX {
             return Err(Error::invalid(format!("text is searched in 1 to {COLUMNS_MAX} columns")));
         }
@@ -108,11 +109,11 @@ impl<'a> Binder<'a> {
             let mut places = Places::new();
             for (number, (text, position)) in words.into_iter().enumerate() {
                 let spec = if query.prefix && number + 1 == last {
-                    Spec::Prefix(text)
+                    TermSpec::Prefix(text)
                 } else if let Some(edits) = edits(&text).filter(|_| query.fuzzy) {
-                    Spec::Fuzzy(text, edits)
+                    TermSpec::Fuzzy(text, edits)
                 } else {
-                    Spec::Term(text)
+                    TermSpec::Term(text)
                 };
                 let leaf = self.leaf(column.0, spec, false)?;
                 places.entry(position).or_default().push((leaf, *factor));
@@ -132,21 +133,21 @@ impl<'a> Binder<'a> {
             return Ok(None);
         }
         if query.every {
-            let mut groups: Vec<Node> = groups
+            let mut groups: Vec<TextNode> = groups
                 .into_iter()
                 .map(|places| {
                     let places = once(places.into_values().collect());
-                    Node::All(places.into_iter().map(|leaves| Node::Any(nodes(leaves))).collect())
+                    TextNode::All(places.into_iter().map(|leaves| TextNode::Any(nodes(leaves))).collect())
                 })
                 .collect();
-            return Ok(if groups.len() == 1 { groups.pop() } else { Some(Node::Any(groups)) });
+            return Ok(if groups.len() == 1 { groups.pop() } else { Some(TextNode::Any(groups)) });
         }
         let single =
             groups.into_iter().flat_map(Places::into_values).flatten().map(|leaf| vec![leaf]).collect();
-        Ok(Some(Node::Any(nodes(once(single).into_iter().flatten().collect()))))
+        Ok(Some(TextNode::Any(nodes(once(single).into_iter().flatten().collect()))))
     }
 
-    fn phrase(&mut self, query: &TextPhrase) -> Result<Option<Node>> {
+    fn phrase(&mut self, query: &TextPhrase) -> Result<Option<TextNode>> {
         let column = text_column(self.schema, &query.column)?;
         let words = self.tokens.tokenize(column.1, &query.input)?;
         check_places(&query.column, self.schema, &words, query.slop)?;
@@ -154,18 +155,18 @@ impl<'a> Binder<'a> {
         let mut leaves = Vec::new();
         for (number, (text, position)) in words.into_iter().enumerate() {
             let goes_on = query.prefix && number + 1 == last;
-            let spec = if goes_on { Spec::Prefix(text) } else { Spec::Term(text) };
+            let spec = if goes_on { TermSpec::Prefix(text) } else { TermSpec::Term(text) };
             leaves.push((self.leaf(column.0, spec, last > 1)?, position - first));
         }
         Ok(match leaves.as_slice() {
             [] => None,
-            [(leaf, _)] => Some(Node::Leaf(*leaf, 1.0)),
-            _ => Some(Node::Phrase { leaves, slop: query.slop, boost: 1.0 }),
+            [(leaf, _)] => Some(TextNode::Term(*leaf, 1.0)),
+            _ => Some(TextNode::Phrase { terms: leaves, slop: query.slop, boost: 1.0 }),
         })
     }
 
-    fn leaf(&mut self, field: usize, spec: Spec, positions: bool) -> Result<usize> {
-        let same = |leaf: &Leaf| leaf.field == field && leaf.spec == spec;
+    fn leaf(&mut self, field: usize, spec: TermSpec, positions: bool) -> Result<usize> {
+        let same = |leaf: &PlanTerm| leaf.field == field && leaf.spec == spec;
         if let Some(at) = self.leaves.iter().position(same) {
             if let Some(leaf) = self.leaves.get_mut(at) {
                 leaf.positions |= positions;
@@ -175,7 +176,7 @@ impl<'a> Binder<'a> {
         if self.leaves.len() >= LEAVES_MAX {
             return Err(Error::limit(format!("more than {LEAVES_MAX} tokens in a text query")));
         }
-        self.leaves.push(Leaf { field, spec, positions });
+        self.leaves.push(PlanTerm { field, spec, positions });
         Ok(self.leaves.len() - 1)
     }
 }
@@ -200,8 +201,8 @@ fn once(places: Vec<Vec<(usize, f32)>>) -> Vec<Vec<(usize, f32)>> {
     merged
 }
 
-fn nodes(leaves: Vec<(usize, f32)>) -> Vec<Node> {
-    leaves.into_iter().map(|(leaf, factor)| Node::Leaf(leaf, factor)).collect()
+fn nodes(leaves: Vec<(usize, f32)>) -> Vec<TextNode> {
+    leaves.into_iter().map(|(leaf, factor)| TextNode::Term(leaf, factor)).collect()
 }
 
 /// How many edits a token may be away: as Elasticsearch's `AUTO`.

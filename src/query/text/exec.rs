@@ -8,7 +8,7 @@ use roaring::RoaringBitmap;
 
 use super::BoundRank;
 use crate::error::{Error, Result};
-use crate::index::text::{Counts, Loaded, Plan, Stats, TextSource};
+use crate::index::text::{LoadedTextPart, TextCounts, TextPlan, TextSource, TextStats};
 use crate::memtable::PartSource;
 use crate::query::QueryStats;
 use crate::query::ties::{Ranked, TIES_MAX, Tied};
@@ -43,7 +43,7 @@ impl View {
     /// trips; the filter's goes beside the first.
     pub(in crate::query) async fn search_text(
         &self,
-        (plan, ranks): (&Arc<Plan>, &[BoundRank]),
+        (plan, ranks): (&Arc<TextPlan>, &[BoundRank]),
         scope: &Scope,
         limit: usize,
         ties: usize,
@@ -55,7 +55,7 @@ impl View {
         stats.tail_rows = live.iter().map(|(part, _)| part.tail_rows()).sum();
         let sources = live.iter().filter(|(_, rows)| !rows.is_empty()).map(|(part, _)| async move {
             let source = self.text_of(part).await?;
-            let found = source.look_up(&self.env, plan).await?;
+            let found = source.look_up_terms(&self.env, plan).await?;
             Ok::<_, Error>((source, found))
         });
         let (matching, looked_up) = try_join(scope.matching(self), try_join_all(sources)).await?;
@@ -74,13 +74,18 @@ impl View {
             .collect();
         let loads = parts.iter().zip(found).map(|(part, found)| {
             let dead = !part.dead.is_empty();
-            Loaded::new(part.source.clone(), Arc::clone(plan), found, (!part.matching.is_empty(), dead))
+            LoadedTextPart::new(
+                part.source.clone(),
+                Arc::clone(plan),
+                found,
+                (!part.matching.is_empty(), dead),
+            )
         });
-        let loaded: Vec<Arc<Loaded>> = try_join_all(loads).await?.into_iter().map(Arc::new).collect();
+        let loaded: Vec<Arc<LoadedTextPart>> = try_join_all(loads).await?.into_iter().map(Arc::new).collect();
         let counts =
             try_join_all(parts.iter().zip(&loaded).map(|(part, loaded)| self.count(part, loaded))).await?;
-        let weights = Arc::new(Stats::new(plan, &counts));
-        stats.expansions_cut = weights.cut();
+        let weights = Arc::new(TextStats::new(plan, &counts)?);
+        stats.expansions_cut = weights.truncated_terms();
         if !ranks.is_empty() {
             let reads = parts.iter().zip(&loaded).filter(|(part, _)| !part.matching.is_empty());
             let taken = &AtomicU64::new(0);
@@ -120,26 +125,26 @@ impl View {
         }
     }
 
-    async fn count(&self, part: &Searched<'_>, loaded: &Arc<Loaded>) -> Result<Counts> {
-        let work = part.dead.len().saturating_mul(loaded.tokens() as u64 + 1);
+    async fn count(&self, part: &Searched<'_>, loaded: &Arc<LoadedTextPart>) -> Result<TextCounts> {
+        let work = part.dead.len().saturating_mul(loaded.count_terms() as u64 + 1);
         if work <= INLINE_DEAD {
-            return loaded.count(&part.dead);
+            return loaded.count_live(&part.dead);
         }
         let (loaded, dead) = (Arc::clone(loaded), part.dead.clone());
-        self.env.blocking(move || loaded.count(&dead)).await?
+        self.env.blocking(move || loaded.count_live(&dead)).await?
     }
 
     /// Reads what the rows that match are ranked by besides. Only of parts with matches is anything read.
     async fn read_ranks(
         &self,
         part: &Searched<'_>,
-        loaded: &Arc<Loaded>,
-        stats: &Arc<Stats>,
+        loaded: &Arc<LoadedTextPart>,
+        stats: &Arc<TextStats>,
         (ranks, taken): (&[BoundRank], &AtomicU64),
     ) -> Result<()> {
         let (of, stats, matching) = (Arc::clone(loaded), Arc::clone(stats), part.matching.clone());
-        let work = move || of.rows(&stats, &matching);
-        let inline = loaded.work() <= INLINE_WORK;
+        let work = move || of.find_rows(&stats, &matching);
+        let inline = loaded.count_postings() <= INLINE_WORK;
         let rows = if inline { work() } else { self.env.blocking(work).await? }?;
         let values = rows.len().saturating_mul(ranks.len() as u64);
         if taken.fetch_add(values, Ordering::Relaxed).saturating_add(values) > VALUES_MAX {
@@ -148,15 +153,15 @@ impl View {
             )));
         }
         let values = ranks.iter().map(|rank| rank.values(self, part.part, &rows));
-        loaded.rank(try_join_all(values).await?);
+        loaded.set_rank_values(try_join_all(values).await?);
         Ok(())
     }
 
     async fn best(
         &self,
         part: &Searched<'_>,
-        loaded: &Arc<Loaded>,
-        stats: &Arc<Stats>,
+        loaded: &Arc<LoadedTextPart>,
+        stats: &Arc<TextStats>,
         (limit, ties): (usize, usize),
     ) -> Result<(Vec<(f64, u32)>, Option<(f64, RoaringBitmap)>)> {
         if part.matching.is_empty() {
@@ -170,12 +175,12 @@ impl View {
         let rows = part.part.source.rows();
         let all = part.matching.len() == u64::from(rows);
         let allowed = (!all).then(|| part.matching.clone());
-        let inline = loaded.work() <= INLINE_WORK;
+        let inline = loaded.count_postings() <= INLINE_WORK;
         let (loaded, stats) = (Arc::clone(loaded), Arc::clone(stats));
-        let work = move || loaded.search(&stats, allowed.as_ref(), limit, all_ties);
-        let (best, more) = if inline { work() } else { self.env.blocking(work).await? }?;
-        let best = best.into_iter().map(|(score, row)| (f64::from(-score), row)).collect();
-        let ranked = Ranked::of(best, limit).with(more);
+        let work = move || loaded.find_top_rows(&stats, allowed.as_ref(), limit, all_ties);
+        let top = if inline { work() } else { self.env.blocking(work).await? }?;
+        let best = top.rows.into_iter().map(|(score, row)| (f64::from(-score), row)).collect();
+        let ranked = Ranked::of(best, limit).with(top.ties);
         let count = limit.saturating_add(ties);
         let left_out = ranked.parted(count);
         Ok((ranked.cut(part.part, &self.schema, count).await?, left_out))

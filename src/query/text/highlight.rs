@@ -9,7 +9,7 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use super::TextQuery;
 use crate::error::{Error, Result};
 use crate::filter::text_column;
-use crate::index::text::{Analyzer, Levenshtein, Node, Spec};
+use crate::index::text::{Analyzer, LevenshteinAutomaton, TermSpec, TextNode};
 use crate::query::Rows;
 use crate::schema::{Schema, TextOptions};
 
@@ -193,7 +193,7 @@ impl Highlighter {
         let (plan, _) = super::bind::plan(query, schema)?;
         let mut leaves = BTreeSet::new();
         wanted(&plan.root, &mut leaves);
-        let leaves = leaves.into_iter().filter_map(|leaf| plan.leaves.get(leaf));
+        let leaves = leaves.into_iter().filter_map(|leaf| plan.terms.get(leaf));
         let sought = Sought::new(leaves.filter(|leaf| leaf.field == at).map(|leaf| &leaf.spec));
         Ok(Self { sought, analyzer: Analyzer::new(column)?, options })
     }
@@ -251,7 +251,7 @@ impl Highlighter {
     fn marks(&self, text: &str) -> Vec<Mark> {
         let mut marks: Vec<Mark> = Vec::new();
         let mut known = HashMap::new();
-        self.analyzer.clone().each(text, |token, _, (start, end)| {
+        self.analyzer.clone().for_each_token(text, |token, _, (start, end)| {
             if let Some(number) = self.sought.find(token, &mut known) {
                 marks.push((start..end, number));
             }
@@ -330,25 +330,27 @@ struct Sought {
     prefixes: HashMap<Box<str>, usize>,
     /// Lengths of the prefixes.
     lengths: BTreeSet<usize>,
-    fuzzy: Vec<(Levenshtein, usize)>,
+    fuzzy: Vec<(LevenshteinAutomaton, usize)>,
 }
 
 /// Tokens whose comparison with misspelt words is remembered, in a text.
 const KNOWN_MAX: usize = 1 << 16;
 
 impl Sought {
-    fn new<'a>(specs: impl Iterator<Item = &'a Spec>) -> Self {
+    fn new<'a>(specs: impl Iterator<Item = &'a TermSpec>) -> Self {
         let mut sought = Self::default();
         for (number, spec) in specs.enumerate() {
             match spec {
-                Spec::Term(text) => {
+                TermSpec::Term(text) => {
                     sought.terms.entry(text.clone()).or_insert(number);
                 }
-                Spec::Prefix(text) | Spec::Every(text) => {
+                TermSpec::Prefix(text) | TermSpec::CompletePrefix(text) => {
                     sought.prefixes.entry(text.clone()).or_insert(number);
                     sought.lengths.insert(text.len());
                 }
-                Spec::Fuzzy(text, edits) => sought.fuzzy.push((Levenshtein::new(text, *edits), number)),
+                TermSpec::Fuzzy(text, edits) => {
+                    sought.fuzzy.push((LevenshteinAutomaton::new(text, *edits), number));
+                }
             }
         }
         sought
@@ -367,7 +369,7 @@ impl Sought {
         if let Some(found) = known.get(token) {
             return *found;
         }
-        let mut near = self.fuzzy.iter().filter(|(word, _)| word.edits(token.as_bytes()).is_some());
+        let mut near = self.fuzzy.iter().filter(|(word, _)| word.edits_to(token.as_bytes()).is_some());
         let found = near.next().map(|(_, number)| *number);
         if known.len() < KNOWN_MAX {
             known.insert(token.into(), found);
@@ -377,19 +379,21 @@ impl Sought {
 }
 
 /// The leaves that a document is found by.
-fn wanted(node: &Node, leaves: &mut BTreeSet<usize>) {
+fn wanted(node: &TextNode, leaves: &mut BTreeSet<usize>) {
     match node {
-        Node::Every => {}
-        Node::Leaf(leaf, _) => {
+        TextNode::Every => {}
+        TextNode::Term(leaf, _) => {
             leaves.insert(*leaf);
         }
-        Node::Phrase { leaves: words, .. } => leaves.extend(words.iter().map(|(leaf, _)| *leaf)),
-        Node::Any(nodes) | Node::All(nodes) | Node::Best(nodes) | Node::Product(nodes) => {
+        TextNode::Phrase { terms: words, .. } => leaves.extend(words.iter().map(|(leaf, _)| *leaf)),
+        TextNode::Any(nodes) | TextNode::All(nodes) | TextNode::Best(nodes) | TextNode::Product(nodes) => {
             for node in nodes {
                 wanted(node, leaves);
             }
         }
-        Node::Without(node, _) | Node::Boost(node, _) | Node::Rank(node, _, _) => wanted(node, leaves),
+        TextNode::Without(node, _) | TextNode::Boost(node, _) | TextNode::Rank(node, _, _) => {
+            wanted(node, leaves);
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 
 use crate::error::{Error, OrInternal, Result};
 use crate::filter::{BoundFilter, Filter};
-use crate::index::text::{Join, Values};
+use crate::index::text::{RankValues, ScoreJoin};
 use crate::schema::{AttributeType, ColumnKind, Schema};
 use crate::settings::Settings;
 use crate::view::{Part, View};
@@ -118,7 +118,7 @@ impl Rank {
     }
 }
 
-impl From<Combine> for Join {
+impl From<Combine> for ScoreJoin {
     fn from(combine: Combine) -> Self {
         match combine {
             Combine::Sum => Self::Sum,
@@ -165,11 +165,11 @@ impl BoundRank {
         view: &View,
         part: &Part,
         rows: &RoaringBitmap,
-    ) -> Result<Values> {
+    ) -> Result<RankValues> {
         let (schema, env) = (&view.schema, &view.env);
         let filters = self.filters.iter().map(|bound| part.matching(env, schema, bound, rows));
         let filters = futures::future::try_join_all(filters).await?;
-        let mut values = Values::default();
+        let mut values = RankValues::default();
         let all: Vec<u32> = rows.iter().collect();
         for rows in all.chunks(ROWS) {
             let batch = match self.columns.as_slice() {
