@@ -42,48 +42,56 @@ async fn store(bytes: &[u8]) -> Result<(Arc<CountingBackend>, Blob)> {
 }
 
 fn file() -> (Vec<u8>, std::ops::Range<usize>) {
-    let mut writer = TextWriter::new(&schema()).unwrap().unwrap();
+    let mut writer = TextIndexBuilder::new(&schema()).unwrap().unwrap();
     writer.push(&rows()).unwrap();
     writer.finish().unwrap()
 }
 
-fn plans() -> Vec<Plan> {
-    let leaf = |field, spec| Leaf { field, spec, positions: true };
-    let term = |text: &str| leaf(0, Spec::Term(text.into()));
-    let plan = |leaves, root| Plan::new(leaves, root, vec![(1.2, 0.75); 2]);
-    let any = |count| Node::Any((0..count).map(|at| Node::Leaf(at, 1.0)).collect());
-    let phrase = |slop| Node::Phrase { leaves: vec![(0, 0), (1, 1)], slop, boost: 1.0 };
+fn plans() -> Vec<TextPlan> {
+    let leaf = |field, spec| PlanTerm { field, spec, positions: true };
+    let term = |text: &str| leaf(0, TermSpec::Term(text.into()));
+    let plan = |leaves, root| TextPlan::new(leaves, root, vec![(1.2, 0.75); 2]);
+    let any = |count| TextNode::Any((0..count).map(|at| TextNode::Term(at, 1.0)).collect());
+    let phrase = |slop| TextNode::Phrase { terms: vec![(0, 0), (1, 1)], slop, boost: 1.0 };
     vec![
         plan(vec![term("t500")], any(1)),
         plan(vec![term("w3"), term("t17"), term("common")], any(3)),
-        plan(vec![term("w3"), term("w31")], Node::All(vec![Node::Leaf(0, 1.0), Node::Leaf(1, 2.0)])),
+        plan(
+            vec![term("w3"), term("w31")],
+            TextNode::All(vec![TextNode::Term(0, 1.0), TextNode::Term(1, 2.0)]),
+        ),
         plan(vec![term("w3"), term("w45")], phrase(0)),
         plan(vec![term("common"), term("w45")], phrase(1)),
-        plan(vec![leaf(0, Spec::Prefix("t9".into())), leaf(1, Spec::Term("w1".into()))], any(2)),
-        plan(vec![leaf(0, Spec::Fuzzy("comon".into(), 1))], any(1)),
-        plan(vec![leaf(1, Spec::Term("red".into())), leaf(1, Spec::Term("blue".into()))], phrase(0)),
+        plan(vec![leaf(0, TermSpec::Prefix("t9".into())), leaf(1, TermSpec::Term("w1".into()))], any(2)),
+        plan(vec![leaf(0, TermSpec::Fuzzy("comon".into(), 1))], any(1)),
+        plan(vec![leaf(1, TermSpec::Term("red".into())), leaf(1, TermSpec::Term("blue".into()))], phrase(0)),
         plan(vec![term("absent")], any(1)),
     ]
 }
 
-async fn answer(source: &TextSource, plan: &Plan, dead: &roaring::RoaringBitmap) -> Result<Vec<(f32, u32)>> {
+async fn answer(
+    source: &TextSource,
+    plan: &TextPlan,
+    dead: &roaring::RoaringBitmap,
+) -> Result<Vec<(f32, u32)>> {
     let plan = &Arc::new(plan.clone());
-    let found = source.look_up(&Env::current()?, plan).await?;
-    let loaded = Loaded::new(source.clone(), Arc::clone(plan), found, (true, !dead.is_empty())).await?;
-    let stats = Stats::new(plan, &[loaded.count(dead)?]);
+    let found = source.look_up_terms(&Env::current()?, plan).await?;
+    let loaded =
+        LoadedTextPart::new(source.clone(), Arc::clone(plan), found, (true, !dead.is_empty())).await?;
+    let stats = TextStats::new(plan, &[loaded.count_live(dead)?])?;
     let mut live = roaring::RoaringBitmap::new();
     live.insert_range(0..ROWS);
     live -= dead;
-    Ok(loaded.search(&stats, Some(&live), 20, false)?.0)
+    Ok(loaded.find_top_rows(&stats, Some(&live), 20, false)?.rows)
 }
 
 #[tokio::test]
 async fn packed_or_in_memory_the_answer_is_the_same() -> Result<()> {
     let (bytes, head) = file();
     let (_, blob) = store(&bytes).await?;
-    let stored = StoredIndex::decode(blob, &schema(), ROWS, &bytes[head]).unwrap();
+    let stored = TextIndex::decode(blob, &schema(), ROWS, &bytes[head]).unwrap();
     let stored = TextSource::Stored(Arc::new(stored));
-    let memory = TextSource::Memory(Arc::new(MemoryIndex::new(&schema(), &rows())?));
+    let memory = TextSource::Memory(Arc::new(MemoryTextIndex::new(&schema(), &rows())?));
     for (at, plan) in plans().iter().enumerate() {
         for dead in [roaring::RoaringBitmap::new(), (0..ROWS).step_by(5).collect(), (10..2_990).collect()] {
             let expected = answer(&memory, plan, &dead).await?;
@@ -134,13 +142,13 @@ async fn a_forged_dictionary_with_right_sums_is_damage_and_never_a_panic() -> Re
             forged[at..at + 8].copy_from_slice(&checksum.to_le_bytes());
         }
         let (_, blob) = store(&forged).await?;
-        let Ok(stored) = StoredIndex::decode(blob, &schema(), ROWS, &forged[head.clone()]) else {
+        let Ok(stored) = TextIndex::decode(blob, &schema(), ROWS, &forged[head.clone()]) else {
             unread += 1;
             continue;
         };
         let stored = TextSource::Stored(Arc::new(stored));
         for plan in plans() {
-            if let Err(error) = stored.look_up(&env, &Arc::new(plan)).await {
+            if let Err(error) = stored.look_up_terms(&env, &Arc::new(plan)).await {
                 assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
                 refused += 1;
             }
@@ -160,29 +168,29 @@ fn random_rows(count: u32, seed: &mut Seed) -> arrow::record_batch::RecordBatch 
     schema().to_batch(&(0..count).map(document).collect::<Vec<_>>()).unwrap()
 }
 
-fn random_plan(seed: &mut Seed) -> Plan {
+fn random_plan(seed: &mut Seed) -> TextPlan {
     let leaf = |seed: &mut Seed| {
         let word = format!("w{}", seed.below(3) * seed.below(6) * seed.below(40)).into();
-        let spec = if seed.below(6) == 0 { Spec::Prefix(word) } else { Spec::Term(word) };
-        Leaf { field: 0, spec, positions: true }
+        let spec = if seed.below(6) == 0 { TermSpec::Prefix(word) } else { TermSpec::Term(word) };
+        PlanTerm { field: 0, spec, positions: true }
     };
-    let leaves: Vec<Leaf> = (0..=seed.below(5)).map(|_| leaf(seed)).collect();
-    let node = |at| Node::Leaf(at, seed.of(&[1.0, 1.0, 0.0, 3.0, 0.01]));
-    let mut nodes: Vec<Node> = (0..leaves.len()).map(node).collect();
+    let leaves: Vec<PlanTerm> = (0..=seed.below(5)).map(|_| leaf(seed)).collect();
+    let node = |at| TextNode::Term(at, seed.of(&[1.0, 1.0, 0.0, 3.0, 0.01]));
+    let mut nodes: Vec<TextNode> = (0..leaves.len()).map(node).collect();
     let root = match seed.below(4) {
-        0 => Node::All(nodes),
+        0 => TextNode::All(nodes),
         1 => {
             let leaves = (0..leaves.len()).zip(0..2).collect();
-            Node::Phrase { leaves, slop: seed.below(3), boost: 1.0 }
+            TextNode::Phrase { terms: leaves, slop: seed.below(3), boost: 1.0 }
         }
-        2 => Node::Any(vec![nodes.pop().unwrap(), Node::Best(nodes)]),
-        _ => Node::Any(nodes),
+        2 => TextNode::Any(vec![nodes.pop().unwrap(), TextNode::Best(nodes)]),
+        _ => TextNode::Any(nodes),
     };
-    Plan::new(leaves, root, vec![seed.of(&[(1.2, 0.75), (0.0, 0.5), (5.0, 0.0), (0.7, 1.0)]); 2])
+    TextPlan::new(leaves, root, vec![seed.of(&[(1.2, 0.75), (0.0, 0.5), (5.0, 0.0), (0.7, 1.0)]); 2])
 }
 
-fn decoded(bytes: &[u8], head: std::ops::Range<usize>, rows: u32, blob: Blob) -> Arc<StoredIndex> {
-    Arc::new(StoredIndex::decode(blob, &schema(), rows, &bytes[head]).unwrap())
+fn decoded(bytes: &[u8], head: std::ops::Range<usize>, rows: u32, blob: Blob) -> Arc<TextIndex> {
+    Arc::new(TextIndex::decode(blob, &schema(), rows, &bytes[head]).unwrap())
 }
 
 #[tokio::test]
@@ -190,13 +198,13 @@ async fn postings_are_read_forwards_and_anywhere() -> Result<()> {
     let (mut seed, env) = (Seed(3), Env::current()?);
     for count in [1, 127, 128, 129, 5_000] {
         let rows = random_rows(count, &mut seed);
-        let mut writer = TextWriter::new(&schema())?.unwrap();
+        let mut writer = TextIndexBuilder::new(&schema())?.unwrap();
         writer.push(&rows)?;
         let (bytes, head) = writer.finish()?;
         let index = decoded(&bytes, head, count, store(&bytes).await?.1);
-        let memory = MemoryIndex::new(&schema(), &rows)?;
+        let memory = MemoryTextIndex::new(&schema(), &rows)?;
         for (term, expected) in &memory.field(0)?.terms {
-            let spec = Spec::Term(std::str::from_utf8(term).unwrap().into());
+            let spec = TermSpec::Term(std::str::from_utf8(term).unwrap().into());
             let found = index.look_up(&env, &[TermLookup { field: 0, spec: &spec, terms_max: 1 }]).await?;
             let info = &found[0].expansion.terms[0].postings;
             let request = PostingsRequest { field: 0, terms: vec![info], positions: true };
@@ -240,11 +248,11 @@ async fn what_is_left_out_could_not_be_a_hit() -> Result<()> {
     const COUNT: u32 = 9_000;
     let mut seed = Seed(5);
     let rows = random_rows(COUNT, &mut seed);
-    let mut writer = TextWriter::new(&schema())?.unwrap();
+    let mut writer = TextIndexBuilder::new(&schema())?.unwrap();
     writer.push(&rows)?;
     let (bytes, head) = writer.finish()?;
     let stored = TextSource::Stored(decoded(&bytes, head, COUNT, store(&bytes).await?.1));
-    let memory = TextSource::Memory(Arc::new(MemoryIndex::new(&schema(), &rows)?));
+    let memory = TextSource::Memory(Arc::new(MemoryTextIndex::new(&schema(), &rows)?));
     for _ in 0..300 {
         let plan = random_plan(&mut seed);
         let mut allowed = roaring::RoaringBitmap::new();
@@ -257,10 +265,10 @@ async fn what_is_left_out_could_not_be_a_hit() -> Result<()> {
         let mut answers = Vec::new();
         for source in [&memory, &stored] {
             let plan = &Arc::new(plan.clone());
-            let found = source.look_up(&Env::current()?, plan).await?;
-            let loaded = Loaded::new(source.clone(), Arc::clone(plan), found, (true, false)).await?;
-            let stats = Stats::new(plan, &[loaded.count(&roaring::RoaringBitmap::new())?]);
-            answers.push(loaded.search(&stats, Some(&allowed), limit, ties)?);
+            let found = source.look_up_terms(&Env::current()?, plan).await?;
+            let loaded = LoadedTextPart::new(source.clone(), Arc::clone(plan), found, (true, false)).await?;
+            let stats = TextStats::new(plan, &[loaded.count_live(&roaring::RoaringBitmap::new())?])?;
+            answers.push(loaded.find_top_rows(&stats, Some(&allowed), limit, ties)?);
         }
         assert_eq!(answers[0], answers[1], "{plan:?} {limit} {ties}");
     }
@@ -271,7 +279,7 @@ async fn what_is_left_out_could_not_be_a_hit() -> Result<()> {
 async fn a_query_reads_what_it_needs_and_no_more() -> Result<()> {
     let (bytes, head) = file();
     let (backend, blob) = store(&bytes).await?;
-    let stored = StoredIndex::decode(blob, &schema(), ROWS, &bytes[head]).unwrap();
+    let stored = TextIndex::decode(blob, &schema(), ROWS, &bytes[head]).unwrap();
     let source = TextSource::Stored(Arc::new(stored));
     backend.reset();
     let nothing = roaring::RoaringBitmap::new();
@@ -287,14 +295,14 @@ async fn a_query_reads_what_it_needs_and_no_more() -> Result<()> {
 async fn damage_is_noticed_wherever_it_is() -> Result<()> {
     let (bytes, head) = file();
     let expected = {
-        let memory = TextSource::Memory(Arc::new(MemoryIndex::new(&schema(), &rows())?));
+        let memory = TextSource::Memory(Arc::new(MemoryTextIndex::new(&schema(), &rows())?));
         answer(&memory, &plans()[3], &roaring::RoaringBitmap::new()).await?
     };
     for at in (0..head.start).step_by(997) {
         let mut bad = bytes.clone();
         bad[at] ^= 0x40;
         let (_, blob) = store(&bad).await?;
-        let stored = StoredIndex::decode(blob, &schema(), ROWS, &bytes[head.clone()]).unwrap();
+        let stored = TextIndex::decode(blob, &schema(), ROWS, &bytes[head.clone()]).unwrap();
         let source = TextSource::Stored(Arc::new(stored));
         match answer(&source, &plans()[3], &roaring::RoaringBitmap::new()).await {
             Ok(found) => assert_eq!(found, expected, "byte {at}"),
@@ -302,7 +310,7 @@ async fn damage_is_noticed_wherever_it_is() -> Result<()> {
         }
     }
     let (_, blob) = store(&bytes).await?;
-    let decode = |head: &[u8], rows| StoredIndex::decode(blob.clone(), &schema(), rows, head);
+    let decode = |head: &[u8], rows| TextIndex::decode(blob.clone(), &schema(), rows, head);
     assert!(decode(&bytes[head.clone()], ROWS - 1).is_err());
     // A head is checked by its section's checksum before it is decoded; without it, it may lie, but not break.
     for cut in (0..head.len()).step_by(61) {
