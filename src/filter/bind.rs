@@ -428,7 +428,7 @@ fn cost(node: &Node) -> u8 {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
-    use crate::query::Fuzzy;
+    use crate::filter::Fuzzy;
     use crate::types::{Metric, VectorType};
 
     fn schema() -> Schema {

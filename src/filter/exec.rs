@@ -231,7 +231,7 @@ mod tests {
     use arrow::datatypes::{Field, Schema as ArrowSchema};
 
     use super::*;
-    use crate::query::Filter;
+    use crate::filter::Filter;
     use crate::schema::{AttributeType, Schema};
     use crate::settings::Settings;
     use crate::types::{IdKind, Value};
@@ -291,7 +291,7 @@ mod tests {
         let filter = bound(&Filter::contains("t", "x"));
         assert!(filter.evaluate(&wrong, None).is_err());
         assert!(filter.evaluate(&rows(0..2), None).is_err());
-        let filter = bound(&Filter::eq("s", crate::query::Operand::new_value("s")));
+        let filter = bound(&Filter::eq("s", crate::filter::Operand::new_value("s")));
         assert!(filter.evaluate(&rows(0..2), Some(&rows(0..1))).is_err());
         assert!(filter.evaluate(&rows(0..2), Some(&rows(0..2).project(&[0]).unwrap())).is_err());
     }

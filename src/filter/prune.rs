@@ -217,7 +217,7 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
-    use crate::query::Filter;
+    use crate::filter::Filter;
     use crate::schema::{AttributeType, Schema};
     use crate::settings::Settings;
     use crate::types::{IdKind, Value};

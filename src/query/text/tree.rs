@@ -189,3 +189,67 @@ impl Tree for Rank {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::query::Combine;
+
+    /// Everything that is derived elsewhere, of a tree deeper than the stack.
+    #[expect(clippy::needless_pass_by_value, reason = "it is dropped here")]
+    fn survives<T: Tree + Clone + PartialEq + fmt::Debug>(deep: T, other: &T) {
+        let copy = deep.clone();
+        assert!(copy == deep && &deep != other);
+        let shown = format!("{deep:?}{deep:#?}");
+        assert!(shown.contains("..") && shown.len() < 1 << 20, "{}", shown.len());
+    }
+
+    #[test]
+    fn trees_deeper_than_the_stack_are_cloned_compared_shown_and_dropped() {
+        let levels = 0..200_000;
+        let filter = |leaf| {
+            levels.clone().fold(leaf, |f, at| match at % 3 {
+                0 => Filter::Not(Box::new(f)),
+                1 => Filter::Or(vec![Filter::is_null("b"), f]),
+                _ => Filter::And(vec![f, Filter::is_null("c")]),
+            })
+        };
+        survives(filter(Filter::is_null("a")), &filter(Filter::is_null("b")));
+        let rank = |leaf| {
+            levels.clone().fold(leaf, |rank: Rank, at| match at % 3 {
+                0 => rank.saturate(1.0, 2.0),
+                1 => rank.decay(1.0, 2.0),
+                _ => Rank::sum([Rank::Constant(1.0), rank]),
+            })
+        };
+        survives(rank(Rank::attribute("a")), &rank(Rank::attribute("b")));
+        let text = |leaf| {
+            levels.clone().fold(leaf, |text: TextQuery, at| match at % 5 {
+                0 => text.boost(2.0),
+                1 => TextQuery::any("b", "x").without(text),
+                2 => text.ranked(Combine::Sum, Rank::Constant(1.0)),
+                3 => text.without(TextQuery::any("b", "x")),
+                _ => TextQuery::best([TextQuery::phrase("c", "y"), text]),
+            })
+        };
+        survives(text(TextQuery::any("a", "x")), &text(TextQuery::any("a", "y")));
+    }
+
+    #[test]
+    fn a_tree_shows_as_a_derive_would_show_it() {
+        let filter = Filter::Not(Box::new(Filter::or([Filter::eq("a", 1), Filter::glob("b", "x*")])));
+        let shown = r#"Not(Or([Eq("a", Value(Int(1))), Glob("b", "x*")]))"#;
+        assert_eq!(format!("{filter:?}"), shown);
+        let rank = Rank::product([Rank::attribute("a").decay(2.0, 1.0), Rank::Filter(filter.clone())]);
+        assert_eq!(
+            format!("{rank:?}"),
+            format!(r#"Join(Product, [Decay(Attribute("a"), 2.0, 1.0), Filter({shown})])"#)
+        );
+        let text = TextQuery::any_of([]).boost(0.5).without(TextQuery::all_of([]).ranked(Combine::Max, rank));
+        let copy = text.clone();
+        assert_eq!(copy, text);
+        assert!(
+            format!("{copy:?}").starts_with("Without(Boost(Any([]), 0.5), Ranked(All([]), Join(Product, ")
+        );
+    }
+}
