@@ -2,11 +2,10 @@
 
 mod damage;
 mod generator;
-mod slow_backend;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arrow::array::*;
 use arrow::compute::{concat_batches, take_record_batch};
@@ -15,12 +14,13 @@ use roaring::RoaringBitmap;
 use uuid::Uuid;
 
 use self::generator::{batch, id, schema};
-use self::slow_backend::{SlowBackend, trips};
 use super::*;
 use crate::cache::BlockCache;
 use crate::error::ErrorKind;
 use crate::schema::{AttributeType, Ids, Schema};
-use crate::storage::{IncarnationKeys, MemoryBackend, NamespaceKeys, StorageBackend};
+use crate::storage::{
+    CountingBackend, DelayedBackend, IncarnationKeys, MemoryBackend, NamespaceKeys, StorageBackend,
+};
 use crate::types::{DocumentId, IdKind, NamespaceName, SegmentId, Sequence};
 
 fn keys() -> IncarnationKeys {
@@ -38,6 +38,19 @@ struct Written {
     schema: Arc<Schema>,
     meta: SegmentMeta,
     source: RecordBatch,
+}
+
+/// A store whose requests take a second each and are counted, so that the time shows how many depended on each other.
+fn slow_backend(inner: &Arc<dyn StorageBackend>) -> Result<CountingBackend> {
+    let delayed = DelayedBackend::new(Arc::clone(inner), &Env::current()?, Duration::from_secs(1));
+    Ok(CountingBackend::new(Arc::new(delayed)))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the paused clock counts the round trips")]
+async fn trips<T>(work: impl Future<Output = Result<T>>) -> Result<(u64, T)> {
+    let start = tokio::time::Instant::now();
+    let output = work.await?;
+    Ok((start.elapsed().as_secs(), output))
 }
 
 async fn write(kind: IdKind, rows: usize) -> Written {
@@ -197,18 +210,18 @@ async fn a_segment_of_two_row_groups_reads_a_few_pages_at_once() -> Result<()> {
     builder.push(source.clone())?;
     let memory: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
     let meta = builder.finish(&VectorIndexing::none())?.upload(&memory, &keys()).await?;
-    let slow = Arc::new(SlowBackend::over(&memory));
-    let backend: Arc<dyn StorageBackend> = slow.clone();
+    let slow = slow_backend(&memory)?;
+    let backend: Arc<dyn StorageBackend> = Arc::new(slow.clone());
     let (env, keys) = (Env::current()?, keys());
     let (opening, segment) =
         trips(Segment::open(&env, &backend, &BlockCache::off(), &keys, &schema, &meta)).await?;
     assert_eq!(opening, 1);
 
-    slow.bytes.store(0, Ordering::Relaxed);
+    slow.reset();
     let wanted: RoaringBitmap = [0, 500_000, (1 << 20) - 1, 1 << 20, rows.cast_unsigned() as u32 - 1].into();
     let (fetching, read) = trips(segment.fetch_rows(&[0], &wanted)).await?;
     assert_eq!(read, take_record_batch(&source, &UInt32Array::from_iter_values(wanted.iter())).unwrap());
-    let bytes = slow.bytes.load(Ordering::Relaxed);
+    let bytes = slow.bytes_read();
     assert!(fetching == 1 && bytes < 1 << 20, "{fetching} round trips, {bytes} bytes");
 
     // The id index is too large to stay in memory.
@@ -222,11 +235,11 @@ async fn a_segment_of_two_row_groups_reads_a_few_pages_at_once() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn everything_takes_one_round_trip_at_most() -> Result<()> {
     let written = write(IdKind::String, 2_000).await;
-    let slow = Arc::new(SlowBackend::over(&written.backend));
-    let backend: Arc<dyn StorageBackend> = slow.clone();
+    let slow = slow_backend(&written.backend)?;
+    let backend: Arc<dyn StorageBackend> = Arc::new(slow.clone());
     let (opening, segment) = trips(written.open_on(&backend)).await?;
     // One for attributes, one for Parquet's footer, one for each vector column.
-    assert_eq!((opening, slow.requests.swap(0, Ordering::Relaxed)), (1, 5));
+    assert_eq!((opening, slow.requests()), (1, 5));
     let ids: Vec<_> = [3, 4, 900].map(|n| id(IdKind::String, n)).into();
     assert_eq!(trips(segment.find_rows(&ids)).await?, (0, vec![Some(0), None, Some(299)]));
     assert_eq!(trips(segment.next_ids(None, 10)).await?.0, 0);
