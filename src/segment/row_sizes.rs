@@ -118,7 +118,7 @@ impl RowSizes {
     /// About how many bytes the values of `columns` of a row take: the average of its group.
     pub(super) fn row_bytes(&self, columns: &[usize], row: u32) -> u64 {
         let group = self.group_of(row);
-        average_row_bytes(&self.select_columns(columns), &group)
+        average_row_bytes(self.select_columns(columns), &group)
     }
 
     /// What all rows take in all columns.
@@ -133,11 +133,11 @@ impl RowSizes {
 
     /// The rows from `from` on whose values of `columns` are read together: at least one, if there is any.
     pub(super) fn scan_window(&self, columns: &[usize], from: u32) -> Range<u32> {
-        let columns = self.select_columns(columns);
+        let columns: Vec<&ColumnSizes> = self.select_columns(columns).collect();
         let (mut end, mut budget) = (from, WINDOW_BYTES);
         while end < self.rows {
             let group = self.group_of(end);
-            let row_bytes = average_row_bytes(&columns, &group);
+            let row_bytes = average_row_bytes(columns.iter().copied(), &group);
             let rows_left = group.rows.end - end;
             // invariant: a quotient above `u32::MAX` is more than any group has rows, and the minimum is taken.
             let fit = u32::try_from(budget / row_bytes).unwrap_or(u32::MAX).min(rows_left);
@@ -158,8 +158,8 @@ impl RowSizes {
     }
 
     // invariant: a column that the schema does not have is refused by the read that this is an estimate of.
-    fn select_columns(&self, columns: &[usize]) -> Vec<&ColumnSizes> {
-        columns.iter().filter_map(|column| self.columns.get(*column)).collect()
+    fn select_columns<'a>(&'a self, columns: &'a [usize]) -> impl Iterator<Item = &'a ColumnSizes> {
+        columns.iter().filter_map(|column| self.columns.get(*column))
     }
 }
 
@@ -178,8 +178,8 @@ impl ColumnSizes {
 }
 
 /// What a row of a group takes in some columns, on average.
-fn average_row_bytes(columns: &[&ColumnSizes], group: &RowGroup) -> u64 {
-    columns.iter().map(|column| column.average_bytes(group)).fold(ROW_BYTES, u64::saturating_add)
+fn average_row_bytes<'a>(columns: impl Iterator<Item = &'a ColumnSizes>, group: &RowGroup) -> u64 {
+    columns.map(|column| column.average_bytes(group)).fold(ROW_BYTES, u64::saturating_add)
 }
 
 /// Divides `rows` rows, the first of which is row `first` of the segment, among the groups.

@@ -59,10 +59,10 @@ impl IdIndex {
         env: &Env,
         ids: Arc<[DocumentId]>,
     ) -> Result<Vec<Option<u32>>> {
-        let index = Arc::clone(self);
+        let (index, count) = (Arc::clone(self), ids.len());
         let searched = Arc::clone(&ids);
         let find_blocks = move || searched.iter().map(|id| index.head.find_block(id)).collect::<Vec<_>>();
-        let block_of_id = compute(env, ids.len(), find_blocks).await?;
+        let block_of_id = compute(env, count, find_blocks).await?;
         let blocks = self.load_blocks(env, block_of_id.iter().flatten().copied().collect()).await?;
         let find_rows = move || {
             let pairs = zip_equal(ids.iter(), block_of_id, "ids and their blocks")?;
@@ -72,7 +72,7 @@ impl IdIndex {
             };
             pairs.map(find_row).collect()
         };
-        compute(env, self.head.block_count(), find_rows).await?
+        compute(env, count, find_rows).await?
     }
 
     /// Finds those of `ids`, which ascend, that the segment has: the position among `ids`, and the row. At most one
