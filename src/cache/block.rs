@@ -27,6 +27,11 @@ impl Span {
     }
 }
 
+/// How many bytes spans are together.
+pub(crate) fn total_bytes(spans: &[Span]) -> u64 {
+    spans.iter().map(|span| span.end.saturating_sub(span.start)).fold(0, u64::saturating_add)
+}
+
 impl From<Range<u64>> for Span {
     fn from(range: Range<u64>) -> Self {
         Self { start: range.start, end: range.end, checksum: None }

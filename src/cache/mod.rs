@@ -19,7 +19,7 @@ mod shared;
 mod testing;
 
 pub(crate) use blob::Blob;
-pub(crate) use block::Span;
+pub(crate) use block::{Span, total_bytes};
 #[cfg(feature = "disk-cache")]
 pub(crate) use disk::DiskOptions;
 

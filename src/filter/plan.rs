@@ -15,7 +15,7 @@ use futures::future::try_join;
 use roaring::RoaringBitmap;
 
 use super::bind::{Against, BoundFilter, Comparison, Leaf, Node, Test};
-use crate::cache::Span;
+use crate::cache::{Span, total_bytes};
 use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -92,7 +92,7 @@ impl Plan {
         let texts = planner.texts;
         let mut asked = Vec::new();
         root.each_probe(&mut asked);
-        let bytes = asked.iter().map(|asked| bytes_of(asked.first())).fold(0, u64::saturating_add);
+        let bytes = asked.iter().map(|asked| total_bytes(asked.first())).fold(0, u64::saturating_add);
         Self { root, bytes, texts }
     }
 
@@ -153,11 +153,7 @@ async fn read(root: &mut Step, index: &AttributeIndex) -> Result<(Vec<Bytes>, u6
     }
     let spans: Vec<Span> = asked.iter().flat_map(|asked| asked.spans.iter().cloned()).collect();
     let blocks = if spans.is_empty() { Vec::new() } else { index.read_blocks(&spans).await? };
-    Ok((blocks, bytes_of(&spans)))
-}
-
-fn bytes_of(spans: &[Span]) -> u64 {
-    spans.iter().map(|span| span.end.saturating_sub(span.start)).fold(0, u64::saturating_add)
+    Ok((blocks, total_bytes(&spans)))
 }
 
 struct Planner<'a> {
@@ -242,7 +238,7 @@ impl Planner<'_> {
                 outside.push(AttributeProbe::Range(Limit::Included(key), Limit::Unbounded));
             }
         }
-        let bytes = |probe: &AttributeProbe| bytes_of(&column.find_spans(probe));
+        let bytes = |probe: &AttributeProbe| total_bytes(&column.find_spans(probe));
         if outside.iter().map(bytes).fold(0, u64::saturating_add) < bytes(&inside) {
             let outside = outside.into_iter().map(|probe| Step::probe(name, column, probe));
             return Step::not(Step::join(true, outside));
@@ -342,7 +338,7 @@ impl Step {
         let lookup =
             if let AttributeProbe::Matches(pattern) = &probe { column.plan_trigrams(pattern) } else { None };
         let asked = Asked { column: name.to_owned(), probe, spans, lookup };
-        if bytes_of(asked.first()) > PROBE_BYTES_MAX { Self::Unknown } else { Self::Probe(asked) }
+        if total_bytes(asked.first()) > PROBE_BYTES_MAX { Self::Unknown } else { Self::Probe(asked) }
     }
 
     fn not(step: Self) -> Self {
@@ -391,7 +387,7 @@ impl Step {
                     *read = rest;
                     (asked.probe, asked.spans) = column.narrow_by_trigrams(pattern, &lookup, these)?;
                 }
-                if bytes_of(&asked.spans) > PROBE_BYTES_MAX {
+                if total_bytes(&asked.spans) > PROBE_BYTES_MAX {
                     *self = Self::Unknown;
                 }
             }

@@ -6,7 +6,7 @@ use roaring::RoaringBitmap;
 use super::format::{KeyColumn, KeyRows};
 use super::predicate::{AttributeProbe, Pattern};
 use super::trigram::{TrigramIndex, TrigramLookup};
-use crate::cache::Span;
+use crate::cache::{Span, total_bytes};
 use crate::codec::CodecError;
 use crate::index::Candidates;
 
@@ -97,8 +97,4 @@ impl AttributeColumn {
     pub(crate) fn read_rows(&self, block: &[u8], filter: &RoaringBitmap) -> Result<Vec<KeyRows>, CodecError> {
         self.keys.read_rows(block, filter)
     }
-}
-
-fn total_bytes(spans: &[Span]) -> u64 {
-    spans.iter().map(|span| span.end.saturating_sub(span.start)).sum()
 }

@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 use super::bind::Plan;
 use super::table::Table;
 use super::{Aggregated, Aggregation};
-use crate::cache::Span;
+use crate::cache::total_bytes;
 use crate::error::Result;
 use crate::filter::Filter;
 use crate::index::attributes::AttributeIndex;
@@ -146,8 +146,7 @@ impl View {
             names.push((column.name.clone(), of.len()));
             spans.extend(of);
         }
-        let bytes = spans.iter().map(|span: &Span| span.end.saturating_sub(span.start));
-        if bytes.fold(0, u64::saturating_add) > INDEX_BYTES_MAX.min(rows.len().saturating_mul(ROW_BYTES)) {
+        if total_bytes(&spans) > INDEX_BYTES_MAX.min(rows.len().saturating_mul(ROW_BYTES)) {
             return Ok(None);
         }
         let blocks = index.read_blocks(&spans).await?;

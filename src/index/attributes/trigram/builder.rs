@@ -3,8 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::format::{HeadWriter, KeyColumnWriter, is_whole};
-use super::index::TRIGRAM_WIDTH;
-use super::required::{Trigram, each_trigram};
+use super::required::{TRIGRAM_WIDTH, Trigram, each_trigram};
 use crate::error::{Error, Result};
 
 /// Gathers the trigrams of a column: first [`push_value`](Self::push_value) for its values in any order, then

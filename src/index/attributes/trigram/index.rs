@@ -4,13 +4,11 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::super::format::{KeyColumn, TrigramHead};
-use super::required::{RequiredTrigrams, Trigram};
-use crate::cache::Span;
+use super::required::{RequiredTrigrams, TRIGRAM_WIDTH, Trigram};
+use crate::cache::{Span, total_bytes};
 use crate::codec::CodecError;
 
 const WHAT: &str = "trigrams";
-/// The width of the keys of a column of trigrams.
-pub(super) const TRIGRAM_WIDTH: u8 = 3;
 /// Of an alternative this many trigrams are looked up, those with the fewest bytes of postings: the rarest leave the
 /// fewest keys, and each further one costs a read and removes few more.
 const LOOKED_UP_MAX: usize = 6;
@@ -106,9 +104,4 @@ impl TrigramIndex {
         let within = |(first, end): (&u32, u32)| keys.range(*first..end).map(|key| key - first).collect();
         self.first_keys.iter().zip(ends).map(within).collect()
     }
-}
-
-/// The bytes of some blocks.
-fn total_bytes(spans: &[Span]) -> u64 {
-    spans.iter().map(|span| span.end.saturating_sub(span.start)).sum()
 }

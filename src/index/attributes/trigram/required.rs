@@ -1,7 +1,9 @@
 //! The trigrams of texts, and those that every match of a pattern has.
 
+/// The width of the keys of a column of trigrams, as its head writes it.
+pub(super) const TRIGRAM_WIDTH: u8 = 3;
 /// The bytes of a trigram. Pairs would be in too many keys, and of four bytes there are too many to store (Cox, 2012).
-pub(super) const TRIGRAM_BYTES: usize = 3;
+pub(super) const TRIGRAM_BYTES: usize = TRIGRAM_WIDTH as usize;
 
 pub(super) type Trigram = [u8; TRIGRAM_BYTES];
 
