@@ -325,7 +325,7 @@ mod tests {
             let (r, c) = (vector(&mut random, padded, 0.6), vector(&mut random, padded, 2.0));
             let code = encoded(&quantizer, &r, &c);
             assert_eq!((code.signs.len(), code.levels.len()), (padded / 8, padded));
-            for (stage, factors) in [(Stage::Coarse, code.coarse), (Stage::FineFactors, code.fine)] {
+            for (stage, factors) in [(Stage::Coarse, code.coarse), (Stage::Fine, code.fine)] {
                 let y: Vec<f32> = direction(&code, bits, stage).iter().map(|y| *y as f32).collect();
                 assert!(y.iter().zip(&r).all(|(y, r)| y.signum() == r.signum()));
                 let (n, a, g, h) = (dot(&r, &r), dot(&r, &y), dot(&y, &y), dot(&c, &y));
@@ -370,7 +370,7 @@ mod tests {
                 assert_eq!((code.coarse, code.fine), (Factors::default(), Factors::default()));
                 assert_eq!((&code.signs[..], &code.levels[..]), (&[255; 16][..], &[0; 128][..]));
                 let relation = ExactRelation::new(form, &q, &c);
-                for stage in [Stage::Coarse, Stage::FineFactors] {
+                for stage in [Stage::Coarse, Stage::Fine] {
                     let found = estimate(&code, bits, stage, &relation, &q);
                     assert!((found.est - truth(form, &r, &c, &q)).abs() < 1e-12);
                     assert_eq!(found.std, 0.0);
@@ -404,7 +404,7 @@ mod tests {
                     let q = vector(&mut random, 64, 2.0 * scale);
                     let code = encoded(&quantizer, &r, &c);
                     let relation = ExactRelation::new(form, &q, &c);
-                    for stage in [Stage::Coarse, Stage::FineFactors] {
+                    for stage in [Stage::Coarse, Stage::Fine] {
                         let Estimate { est, std } = estimate(&code, bits, stage, &relation, &q);
                         // The sum is rounded to the f32 that a factor is.
                         let rounding = 1e-6 * scale * scale + 1e-44;

@@ -8,7 +8,7 @@ pub(crate) enum Stage {
     /// The signs.
     Coarse,
     /// Signs and levels.
-    FineFactors,
+    Fine,
 }
 
 /// What a query is to a cluster.
@@ -63,7 +63,7 @@ pub(crate) fn direction(code: &Code, bits: u8, stage: Stage) -> Vec<f64> {
     let middle = f64::from((1_u32 << bits) - 1) / 2.0;
     let one = |(i, e): (usize, &u8)| match stage {
         Stage::Coarse => f64::from(sign(code, i)) - 0.5,
-        Stage::FineFactors => f64::from((u32::from(sign(code, i)) << (bits - 1)) + u32::from(*e)) - middle,
+        Stage::Fine => f64::from((u32::from(sign(code, i)) << (bits - 1)) + u32::from(*e)) - middle,
     };
     code.levels.iter().enumerate().map(one).collect()
 }
@@ -94,7 +94,7 @@ pub(crate) fn estimate(
 pub(crate) fn combine(code: &Code, stage: Stage, relation: &ExactRelation, direction_dot: f64) -> Estimate {
     let Factors { add, mul, err } = match stage {
         Stage::Coarse => code.coarse,
-        Stage::FineFactors => code.fine,
+        Stage::Fine => code.fine,
     };
     let est = relation.add + relation.weight * f64::from(add) + f64::from(mul) * direction_dot;
     Estimate { est, std: f64::from(err) * relation.err }
@@ -215,7 +215,7 @@ mod tests {
     fn errors_are_normal(dimension: usize) {
         for scene in [L2, FAR_L2, DOT, FAR_DOT] {
             for bits in [1, 2, 5, 8] {
-                let errors = Errors::of(scene, dimension, bits, Stage::FineFactors);
+                let errors = Errors::of(scene, dimension, bits, Stage::Fine);
                 errors.assert_normal(&format!("{scene:?}, {dimension} dimensions, {bits} bits"));
             }
             let errors = Errors::of(scene, dimension, 4, Stage::Coarse);
@@ -265,9 +265,8 @@ mod tests {
             let relation = ExactRelation::new(Form::L2, &q, &c);
             let middle = f64::from((1_u32 << bits) - 1) / 2.0;
             let coarse = combine(&code, Stage::Coarse, &relation, sign_dot(&code, &q) - 0.5 * sum);
-            let fine =
-                combine(&code, Stage::FineFactors, &relation, code_dot(&code, bits, &q) - middle * sum);
-            for (stage, one) in [(Stage::Coarse, coarse), (Stage::FineFactors, fine)] {
+            let fine = combine(&code, Stage::Fine, &relation, code_dot(&code, bits, &q) - middle * sum);
+            for (stage, one) in [(Stage::Coarse, coarse), (Stage::Fine, fine)] {
                 let other = estimate(&code, bits, stage, &relation, &q);
                 assert!((one.est - other.est).abs() <= 1e-9 * one.est.abs().max(relation.add), "{bits}");
                 assert_eq!(one.std, other.std);
