@@ -3,10 +3,16 @@
 use roaring::RoaringBitmap;
 
 use super::{CodecError, Reader};
+use crate::error::{Error, Result};
 
 /// The first word of the format: without run containers, and with them, where the upper half is their number less one.
 const NO_RUNS: u32 = 12_346;
 const RUNS: u16 = 12_347;
+
+/// Appends a set of rows. Its length in bytes is [`RoaringBitmap::serialized_size`].
+pub(crate) fn put_bitmap(out: &mut Vec<u8>, rows: &RoaringBitmap) -> Result<()> {
+    rows.serialize_into(out).map_err(|e| Error::internal(format!("a bitmap was not encoded: {e}")))
+}
 
 /// Decodes a set of rows of a segment of `rows` rows; nothing may follow it.
 pub(crate) fn rows_bitmap(what: &'static str, bytes: &[u8], rows: u32) -> Result<RoaringBitmap, CodecError> {

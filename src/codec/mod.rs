@@ -23,7 +23,7 @@ mod packed;
 mod reader;
 mod zip;
 
-pub(crate) use bitmap::rows_bitmap;
+pub(crate) use bitmap::{put_bitmap, rows_bitmap};
 pub(crate) use convert::{put_len_u16, put_len_u32, to_u32, to_usize, u64_of, usize_of};
 pub(crate) use frame::Frame;
 pub(crate) use packed::{Packer, Unpacker};

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use std::sync::Arc;
 
 use super::meta::{DeletesMeta, SegmentMeta};
-use crate::codec::{CodecError, Reader, checksum, rows_bitmap, to_u32, u64_of};
+use crate::codec::{CodecError, Reader, checksum, put_bitmap, rows_bitmap, to_u32, u64_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{PutMode, SegmentKeys, StorageBackend, read_decoded};
 
@@ -73,7 +73,7 @@ fn encode(rows: &RoaringBitmap) -> Result<Bytes> {
     bytes.extend(VERSION.to_le_bytes());
     bytes.extend([0; 2]);
     bytes.extend(u64_of(length).to_le_bytes());
-    rows.serialize_into(&mut bytes).map_err(|e| Error::internal(format!("roaring: {e}")))?;
+    put_bitmap(&mut bytes, rows)?;
     let checksum = checksum(&bytes);
     bytes.extend(checksum.to_le_bytes());
     Ok(bytes.into())

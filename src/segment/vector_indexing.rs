@@ -129,7 +129,7 @@ impl VectorIndexing {
         let mut generator = Random::new(self.seed);
         let mut random = || generator.next();
         let set = train(shape.metric, shape.code_bits, vectors, &mut random, &self.progress)?;
-        let bytes = set.encode();
+        let bytes = set.encode()?;
         let meta = CentroidsMeta { id, size: u64_of(bytes.len()), trained: set.trained() };
         Ok(ChosenCentroids {
             named: NamedCentroids { meta, set: Arc::new(set) },

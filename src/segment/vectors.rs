@@ -29,7 +29,7 @@ use roaring::RoaringBitmap;
 use super::compute;
 use super::sections::{BuiltFile, HEAD, INDEX, SectionFileBuilder};
 use crate::cache::{Blob, Span};
-use crate::codec::{CodecError, Reader, checksum, put_len_u32, rows_bitmap, u64_of, usize_of};
+use crate::codec::{CodecError, Reader, checksum, put_bitmap, put_len_u32, rows_bitmap, u64_of, usize_of};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::schema::VectorColumn;
@@ -108,7 +108,7 @@ impl ExactVectorsBuilder {
         let length = HEADER_BYTES + self.nulls.serialized_size();
         let header = self.encode_header(u64_of(self.bytes.len()), u64_of(length))?;
         let mut head = header.clone();
-        self.nulls.serialize_into(&mut head).map_err(|e| Error::internal(format!("roaring: {e}")))?;
+        put_bitmap(&mut head, &self.nulls)?;
         // Only now are the numbers of rows and of nulls known: the header was reserved with zeros.
         self.bytes.splice(..HEADER_BYTES, header);
         let mut file = SectionFileBuilder::new(self.bytes);

@@ -16,7 +16,7 @@ use super::quantizer::{Form, Quantizer, ResidualTerms};
 use super::record::{RecordBuilder, length};
 use super::section::{IndexSection, RecordEntry, push_owners};
 use super::space::{Space, narrow, power_of_two};
-use crate::codec::checksum;
+use crate::codec::{checksum, to_u32};
 use crate::error::{Error, Result};
 use crate::types::Metric;
 
@@ -229,7 +229,7 @@ impl VectorIndexBuilder {
                 continue;
             };
             if entry.is_listed() {
-                let number = u32::try_from(section.entries.len()).unwrap_or(u32::MAX);
+                let number = to_u32(section.entries.len(), "the number of clusters in a segment")?;
                 owned.extend(rows.iter().map(|row| (*row, number)));
             }
             section.entries.push(entry);
@@ -244,7 +244,7 @@ impl VectorIndexBuilder {
             );
             section.owners = push_owners(place.len(), owned.into_iter(), base, &mut records);
         }
-        Ok((records, section.encode(place.len())))
+        Ok((records, section.encode(place.len())?))
     }
 }
 

@@ -15,7 +15,8 @@ use super::kernels::{Kernels, kernels};
 use super::kmeans;
 use super::quantizer::Form;
 use super::space::{Space, floats, narrow};
-use crate::codec::{CodecError, Reader, checksum};
+use crate::codec::{CodecError, Reader, checksum, put_len_u32};
+use crate::error::Result;
 use crate::types::Metric;
 
 const WHAT: &str = "centroid set";
@@ -148,14 +149,13 @@ impl CentroidSet {
         scores.into_iter().map(|score| narrow(if largest > 0.0 { score / largest } else { 0.0 })).collect()
     }
 
-    pub(crate) fn encode(&self) -> Bytes {
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
+    pub(crate) fn encode(&self) -> Result<Bytes> {
         let mut out = Vec::new();
         out.extend(MAGIC);
         out.extend(VERSION.to_le_bytes());
         out.extend([0; 2]);
-        out.extend(number(self.space.dimension()));
-        out.extend(number(self.len()));
+        put_len_u32(&mut out, self.space.dimension())?;
+        put_len_u32(&mut out, self.len())?;
         out.extend(self.trained.to_le_bytes());
         out.extend([self.fit.spread, self.fit.crowding].iter().flat_map(|x| x.to_le_bytes()));
         self.space.encode(&mut out);
@@ -164,7 +164,7 @@ impl CentroidSet {
         }
         let checksum = checksum(&out);
         out.extend(checksum.to_le_bytes());
-        out.into()
+        Ok(out.into())
     }
 
     /// Reads a set, which must be of a column of this metric and dimension.

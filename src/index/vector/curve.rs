@@ -7,7 +7,8 @@
 //! On storage: different vectors u32 | clusters u32 | regions u32 | grid: points u32, probes u32 × points | region by
 //! region: last cluster u32, queries f32, recall f32 × [`NEIGHBOURS`] × points. Without regions, nothing was measured.
 
-use crate::codec::{CodecError, Reader};
+use crate::codec::{CodecError, Reader, put_len_u32};
+use crate::error::Result;
 
 const WHAT: &str = "recall curve";
 /// The numbers of neighbours that are measured.
@@ -57,18 +58,18 @@ impl RecallCurve {
         RegionCurve { curve: self, region: self.regions.get(at).or(self.regions.last()) }
     }
 
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
+    pub(super) fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
         out.extend(self.vectors.to_le_bytes());
         out.extend(self.clusters.to_le_bytes());
-        out.extend(number(self.regions.len()));
-        out.extend(number(self.grid.len()));
+        put_len_u32(out, self.regions.len())?;
+        put_len_u32(out, self.grid.len())?;
         out.extend(self.grid.iter().flat_map(|probes| probes.to_le_bytes()));
         for region in &self.regions {
             out.extend(region.last.to_le_bytes());
             out.extend(region.queries.to_le_bytes());
             out.extend(region.points.iter().flatten().flat_map(|recall| recall.to_le_bytes()));
         }
+        Ok(())
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {

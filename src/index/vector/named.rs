@@ -77,7 +77,7 @@ mod tests {
             ..DistinctVectors::default()
         };
         let set = train(Metric::L2Squared, 5, &coded, &mut || 1, &TrainingProgress::default())?;
-        let (backend, key, bytes) = (Arc::new(MemoryBackend::new()), ObjectKey::new("set")?, set.encode());
+        let (backend, key, bytes) = (Arc::new(MemoryBackend::new()), ObjectKey::new("set")?, set.encode()?);
         let meta = CentroidsMeta { id: Uuid::nil(), size: bytes.len() as u64, trained: set.trained() };
         backend.put(&key, bytes, PutMode::Create).await?;
         let blob = Blob::new(backend, BlockCache::off(), key, meta.size);

@@ -16,7 +16,8 @@ use super::curve::RecallCurve;
 use super::record::length;
 use super::space::Space;
 use crate::cache::Span;
-use crate::codec::{CodecError, Reader, checksum};
+use crate::codec::{CodecError, Reader, checksum, put_bitmap, put_len_u32};
+use crate::error::Result;
 
 const WHAT: &str = "vector index";
 const MAGIC: [u8; 4] = *b"EIVF";
@@ -106,17 +107,15 @@ pub(super) fn owners<'a>(
 }
 
 impl IndexSection {
-    pub(super) fn encode(&self, rows: usize) -> Vec<u8> {
-        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
+    pub(super) fn encode(&self, rows: usize) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         out.extend(MAGIC);
         out.extend(VERSION.to_le_bytes());
         out.extend([0; 2]);
-        out.extend(number(self.entries.len()));
+        put_len_u32(&mut out, self.entries.len())?;
         out.extend((self.loose.serialized_size() as u64).to_le_bytes());
-        // Writing to memory does not fail.
-        let _ = self.loose.serialize_into(&mut out);
-        out.extend(number(if self.owners.is_empty() { 0 } else { rows }));
+        put_bitmap(&mut out, &self.loose)?;
+        put_len_u32(&mut out, if self.owners.is_empty() { 0 } else { rows })?;
         for span in &self.owners {
             out.extend(span.start.to_le_bytes());
             out.extend(span.checksum.unwrap_or_default().to_le_bytes());
@@ -128,8 +127,8 @@ impl IndexSection {
             out.extend(entry.offset.to_le_bytes());
             out.extend(entry.checksum.to_le_bytes());
         }
-        self.curve.encode(&mut out);
-        out
+        self.curve.encode(&mut out)?;
+        Ok(out)
     }
 
     /// Reads a section, which must be of a segment of `rows` rows and a file of `size` bytes, and of a set with so many

@@ -226,10 +226,10 @@ async fn vectors_out_of_all_scale_are_kept_apart_and_found() -> Result<()> {
 async fn damaged_bytes_are_errors() -> Result<()> {
     let (coded, _) = coded(Metric::Cosine, 600, 11);
     let set = Arc::new(made(Metric::Cosine, 5, &coded));
-    let bytes = set.encode();
+    let bytes = set.encode().unwrap();
     let read = |bytes: &[u8]| CentroidSet::decode(Metric::Cosine, DIMENSION, bytes);
     let again = read(&bytes).unwrap();
-    assert_eq!((again.len(), again.trained(), again.encode()), (set.len(), 600, bytes.clone()));
+    assert_eq!((again.len(), again.trained(), again.encode().unwrap()), (set.len(), 600, bytes.clone()));
     assert!(CentroidSet::decode(Metric::Dot, DIMENSION, &bytes).is_err());
     assert!(CentroidSet::decode(Metric::Cosine, DIMENSION + 1, &bytes).is_err());
     for at in (0..bytes.len()).step_by(1 + bytes.len() / 400) {
@@ -278,7 +278,7 @@ fn a_curve_rises_to_one() {
         }
     }
     let mut bytes = Vec::new();
-    curve.encode(&mut bytes);
+    curve.encode(&mut bytes).unwrap();
     assert_eq!(RecallCurve::decode(&mut crate::codec::Reader::new("curve", &bytes)).unwrap(), curve);
 }
 

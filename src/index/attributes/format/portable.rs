@@ -6,8 +6,8 @@
 
 use roaring::RoaringBitmap;
 
-use crate::codec::{CodecError, rows_bitmap, usize_of};
-use crate::error::{Error, Result};
+use crate::codec::{CodecError, put_bitmap, rows_bitmap, usize_of};
+use crate::error::Result;
 
 /// The bytes of a container that has a bit for each value.
 pub(super) const CONTAINER_BYTES: usize = 1 << 13;
@@ -26,7 +26,7 @@ const WHAT: &str = "attribute block";
 pub(crate) fn encode_bitmap(mut rows: RoaringBitmap) -> Result<Vec<u8>> {
     rows.optimize();
     let mut bytes = Vec::with_capacity(rows.serialized_size());
-    rows.serialize_into(&mut bytes).map_err(|e| Error::internal(format!("a bitmap was not encoded: {e}")))?;
+    put_bitmap(&mut bytes, &rows)?;
     Ok(bytes)
 }
 
