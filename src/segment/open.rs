@@ -27,6 +27,7 @@ use crate::index::text::TextIndex;
 use crate::index::vector::{CentroidsMeta, NamedCentroids, VectorIndex};
 use crate::schema::{ColumnKind, Schema, VectorColumn};
 use crate::storage::{IncarnationKeys, ObjectKey, StorageBackend};
+use crate::types::SegmentId;
 
 /// An id index up to this size is kept in memory whole: some 50,000 UUIDs. Segments of recent flushes are smaller, and
 /// most writes look their ids up in them.
@@ -72,9 +73,9 @@ pub(super) async fn open_parts(
     let layout = meta.check(schema).and_then(|()| SegmentLayout::locate(&files, keys, schema, meta));
     let layout = layout.map_err(|e| e.at(keys.segment(meta.id).attributes()))?;
     let heads = layout.read_heads(env, cache.shared()).await?;
-    let (schema, meta) = (Arc::clone(schema), meta.clone());
+    let (schema, id, rows) = (Arc::clone(schema), meta.id, meta.rows);
     // Always off the async task: the work grows with the columns and row groups of the footer, which are not known yet.
-    env.blocking(move || layout.decode(&schema, &meta, heads)).await?
+    env.blocking(move || layout.decode(&schema, (id, rows), heads)).await?
 }
 
 /// Makes blobs of keys.
@@ -233,16 +234,21 @@ impl SegmentLayout {
         Ok(SegmentHeads { footer, attributes, vectors, text })
     }
 
-    fn decode(self, schema: &Schema, meta: &SegmentMeta, heads: SegmentHeads) -> Result<SegmentParts> {
+    fn decode(
+        self,
+        schema: &Schema,
+        (id, rows): (SegmentId, u32),
+        heads: SegmentHeads,
+    ) -> Result<SegmentParts> {
         let stored_bytes = heads.stored_bytes();
         let attributes_key = self.attributes.blob.key().clone();
-        let attributes = self.attributes.decode(schema, meta, &heads.attributes);
+        let attributes = self.attributes.decode(schema, rows, &heads.attributes);
         let attributes = attributes.map_err(|e| e.at(&attributes_key))?;
         let file = ChecksummedFile::decode(self.parquet, &heads.attributes.checksums);
         let file = file.map_err(|e| e.at(&attributes_key))?;
-        let rows = ParquetRows::decode(file, self.footer.range(), heads.footer, schema, meta.rows)?;
+        let parquet = ParquetRows::decode(file, self.footer.range(), heads.footer, schema, rows)?;
         let text = match (self.text, heads.text) {
-            (Some(layout), Some(head)) => Some(Arc::new(layout.decode(schema, meta, &head)?)),
+            (Some(layout), Some(head)) => Some(Arc::new(layout.decode(schema, rows, &head)?)),
             (None, None) => None,
             _ => return Err(Error::internal("the head of the text index was not read")),
         };
@@ -251,13 +257,13 @@ impl SegmentLayout {
             let slot = vectors.get_mut(layout.column);
             let slot =
                 slot.ok_or_else(|| Error::internal("a vector column that the schema does not have"))?;
-            *slot = Some(layout.decode(meta, heads)?);
+            *slot = Some(layout.decode((id, rows), heads)?);
         }
         // invariant: only an estimate, which may saturate.
-        let head_bytes = stored_bytes.saturating_mul(DECODED_FACTOR).saturating_add(rows.resident_bytes());
+        let head_bytes = stored_bytes.saturating_mul(DECODED_FACTOR).saturating_add(parquet.resident_bytes());
         Ok(SegmentParts {
             ids: Arc::new(attributes.ids),
-            rows: Arc::new(rows),
+            rows: Arc::new(parquet),
             row_ids: attributes.row_ids,
             row_sizes: attributes.row_sizes,
             attributes: attributes.index.map(Arc::new),
@@ -313,22 +319,22 @@ impl AttributesLayout {
     fn decode(
         self,
         schema: &Schema,
-        meta: &SegmentMeta,
+        rows: u32,
         heads: &AttributesHeads,
     ) -> Result<AttributesParts, CodecError> {
         let index = match (&self.index, &heads.index_head) {
             (Some(layout), Some(head)) => {
-                Some(AttributeIndex::open(meta.rows, self.blob.clone(), &layout.blocks.span(), head)?)
+                Some(AttributeIndex::open(rows, self.blob.clone(), &layout.blocks.span(), head)?)
             }
             (None, None) => None,
             _ => return Err(CodecError::Truncated { what: "attributes" }),
         };
-        let id_head = IdIndexHead::decode(schema.id(), meta.rows, &self.id_blocks.range(), &heads.id_head)?;
+        let id_head = IdIndexHead::decode(schema.id(), rows, &self.id_blocks.range(), &heads.id_head)?;
         let row_id_blocks = self.row_id_blocks.span();
         Ok(AttributesParts {
             ids: IdIndex::new(id_head, self.blob.clone(), heads.id_blocks.as_ref())?,
-            row_ids: RowIds::decode(schema.id(), meta.rows, self.blob, &row_id_blocks, &heads.row_id_head)?,
-            row_sizes: RowSizes::decode(schema, meta.rows, &heads.row_sizes)?,
+            row_ids: RowIds::decode(schema.id(), rows, self.blob, &row_id_blocks, &heads.row_id_head)?,
+            row_sizes: RowSizes::decode(schema, rows, &heads.row_sizes)?,
             index,
         })
     }
@@ -350,23 +356,23 @@ impl VectorColumnLayout {
         Ok(VectorColumnHeads { head, index: Some(VectorIndexHeads { section, centroids }) })
     }
 
-    fn decode(self, meta: &SegmentMeta, heads: VectorColumnHeads) -> Result<OpenVectorColumn> {
+    fn decode(self, (id, rows): (SegmentId, u32), heads: VectorColumnHeads) -> Result<OpenVectorColumn> {
         let key = self.blob.key().clone();
-        let index = heads.index.map(|index| {
-            VectorIndex::decode(self.blob.clone(), index.centroids.set, meta.rows, &index.section)
-        });
+        let index = heads
+            .index
+            .map(|index| VectorIndex::decode(self.blob.clone(), index.centroids.set, rows, &index.section));
         let index = index.transpose().map_err(|e| e.at(&key))?;
         // The seed that the builder used: a row of another segment or column fails its checksum.
-        let seed = row_checksum_seed(meta.id, &self.name);
-        let exact = ExactVectors::decode(self.blob, self.shape, seed, meta.rows, &heads.head);
+        let seed = row_checksum_seed(id, &self.name);
+        let exact = ExactVectors::decode(self.blob, self.shape, seed, rows, &heads.head);
         Ok(OpenVectorColumn { exact: exact.map_err(|e| e.at(&key))?, index })
     }
 }
 
 impl TextLayout {
-    fn decode(self, schema: &Schema, meta: &SegmentMeta, head: &[u8]) -> Result<TextIndex> {
+    fn decode(self, schema: &Schema, rows: u32, head: &[u8]) -> Result<TextIndex> {
         let key = self.blob.key().clone();
-        TextIndex::decode(self.blob, schema, meta.rows, head).map_err(|e| e.at(&key))
+        TextIndex::decode(self.blob, schema, rows, head).map_err(|e| e.at(&key))
     }
 }
 
