@@ -13,13 +13,13 @@ use std::collections::BinaryHeap;
 use std::mem;
 use std::sync::OnceLock;
 
-use crate::index::vector::centroids::CentroidSet;
-use crate::index::vector::kernels::{
+use super::centroids::CentroidSet;
+use super::kernels::{
     ADDS_LEN, BLOCK_VECTORS, Kernels, LevelTable, ScanParams, SignTable, kernels, prefetch,
 };
-use crate::index::vector::quantizer::Form;
-use crate::index::vector::record::ClusterRecord;
-use crate::index::vector::space::{Space, narrow, power_of_two};
+use super::quantizer::Form;
+use super::record::ClusterRecord;
+use super::space::{Space, narrow, power_of_two};
 use crate::types::Metric;
 
 /// How many standard deviations an estimate is given: 2.5 misses 0.6 % of the true neighbours at the border.
