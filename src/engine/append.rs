@@ -23,7 +23,7 @@ use crate::segment::Segment;
 use crate::storage::PutMode;
 use crate::types::{Sequence, WriteReceipt};
 use crate::view::View;
-use crate::wal::{EncodedEntry, EntryBody, EntryHead, EntryKind, LogEntry};
+use crate::wal::{self, EntryBody, EntryHead, EntryKind, LogEntry};
 
 /// Entries with more bytes of rows, or more deletes, are encoded on the blocking pool: below that the hop between
 /// threads costs more than the encoding.
@@ -161,10 +161,10 @@ impl Engine {
     async fn encode_entry(&self, head: EntryHead, body: &EntryBody) -> Result<Bytes> {
         let small = body.rows.get_array_memory_size() < INLINE_BYTES && body.deletes.len() < INLINE_DELETES;
         if small {
-            Ok(EncodedEntry::new(&self.schema, head, body)?.finish())
+            wal::encode_entry(&self.schema, head, body)
         } else {
             let (schema, body) = (Arc::clone(&self.schema), body.clone());
-            let encode = move || Ok::<_, Error>(EncodedEntry::new(&schema, head, &body)?.finish());
+            let encode = move || wal::encode_entry(&schema, head, &body);
             self.context.env.blocking(encode).await?
         }
     }
@@ -183,7 +183,7 @@ impl Engine {
         let run = MemRows::new(&self.schema, draft.body.rows.clone(), draft.body.deletes.clone())?;
         let segments = draft.linked.iter().map(|segment| Arc::new(segment.linked_by(head.sequence)));
         let links = &draft.body.segments;
-        let layers = self.reader().build_layers(run, links, segments.collect(), head.sequence)?;
+        let layers = self.reader().build_layers(run, links, segments.collect(), head.sequence);
         self.state().apply_entry(head, layers, &draft.body.tokens)?;
         // Before our put there was no entry here, so there was none behind it.
         self.record_log_end(head.sequence, *first_sent);

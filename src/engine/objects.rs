@@ -1,6 +1,6 @@
 //! Reading the objects of one incarnation: the segments of a manifest, and what an entry adds to the tail.
 //!
-//! Everything that reads for a [`State`](super::EngineState) does it through [`IncarnationReader`]: opening from
+//! Everything that reads for a [`EngineState`](super::EngineState) does it through [`IncarnationReader`]: opening from
 //! nothing, following the log, and going over to a newer manifest.
 
 use std::sync::Arc;
@@ -100,7 +100,7 @@ impl IncarnationReader<'_> {
         links.iter().try_for_each(|link| link.check(self.schema)).map_err(|e| e.at(&key))?;
         let run = MemRows::new(self.schema, entry.body.rows.clone(), entry.body.deletes.clone())?;
         let segments = try_join_all(links.iter().map(|link| self.open_segment(&link.meta))).await?;
-        self.build_layers(run, links, segments, sequence)
+        Ok(self.build_layers(run, links, segments, sequence))
     }
 
     /// The layers of an entry whose linked segments are open, in the order of the links.
@@ -110,10 +110,10 @@ impl IncarnationReader<'_> {
         links: &[SegmentLink],
         segments: Vec<Arc<Segment>>,
         sequence: Sequence,
-    ) -> Result<Vec<Layer>> {
-        if segments.len() != links.len() {
-            return Err(Error::internal("an entry has other segments than links"));
-        }
+    ) -> Vec<Layer> {
+        // Not an error: an entry of ours is in the log already when its layers are built, and one of others has its
+        // segments opened link by link.
+        debug_assert_eq!(segments.len(), links.len(), "an entry has a segment for each link");
         let id = self.context.env.uuid();
         let run = (!run.is_empty()).then(|| Layer::from_rows(id, run, sequence, sequence));
         let linked = segments.into_iter().zip(links);
@@ -121,7 +121,7 @@ impl IncarnationReader<'_> {
             linked.map(|(segment, link)| Layer::from_segment(segment, Arc::new(link.dead.clone()), sequence));
         // The run comes first, and so lies below: an entry never puts or deletes a document in its run that also
         // counts in a segment it links, so the order of the two decides nothing.
-        Ok(run.into_iter().chain(linked).collect())
+        run.into_iter().chain(linked).collect()
     }
 }
 

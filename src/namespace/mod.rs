@@ -278,7 +278,7 @@ impl Namespace {
         self.read(|now| async move { now.measure_recall(check).await }).await
     }
 
-    /// Coalescer everything acknowledged so far into segments. Writes and reads go on meanwhile, and any number
+    /// Turns everything acknowledged so far into segments. Writes and reads go on meanwhile, and any number
     /// of processes may do this at once; in one process calls share the work. It goes on in a task of its own and
     /// ends when every future that waits for it is dropped.
     ///

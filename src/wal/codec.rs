@@ -65,67 +65,58 @@ impl Extension {
     }
 }
 
-/// An entry as bytes, whose place in the log can still be changed cheaply.
-#[derive(Debug)]
-pub(crate) struct EncodedEntry {
-    bytes: Vec<u8>,
-    head: EntryHead,
-    lengths: [usize; 3],
+/// The object of an entry.
+pub(crate) fn encode_entry(schema: &Schema, head: EntryHead, body: &EntryBody) -> Result<Bytes> {
+    let extension =
+        Extension { schema: SCHEMA, tokens: body.tokens.clone(), segments: body.segments.clone() };
+    let mut bytes = vec![0; HEAD];
+    serde_json::to_writer(&mut bytes, &extension).map_err(|e| Error::internal(e.to_string()))?;
+    // Blanks after JSON are JSON.
+    bytes.resize(bytes.len().next_multiple_of(ALIGN), b' ');
+    let extension = bytes.len() - HEAD;
+    write_ipc(&mut bytes, &body.rows)?;
+    let rows = bytes.len() - HEAD - extension;
+    if !body.deletes.is_empty() {
+        let ids = Ids::build_array(schema.id(), &body.deletes)?;
+        write_ipc(
+            &mut bytes,
+            &RecordBatch::try_new(schema.arrow_projection(|_| false), vec![ids]).or_internal()?,
+        )?;
+    }
+    let deletes = bytes.len() - HEAD - extension - rows;
+    if u64_of(bytes.len()) + 8 > ENTRY_BYTES_MAX {
+        let size = bytes.len();
+        return Err(Error::limit(format!(
+            "the batch makes a log entry of {size} bytes, of at most {ENTRY_BYTES_MAX}"
+        )));
+    }
+    // The head comes last, as it names the lengths of what lies behind it.
+    bytes.splice(..HEAD, encode_head(head, [extension, rows, deletes]));
+    let checksum = checksum(&bytes);
+    bytes.extend(checksum.to_le_bytes());
+    Ok(bytes.into())
 }
 
-impl EncodedEntry {
-    pub(crate) fn new(schema: &Schema, head: EntryHead, body: &EntryBody) -> Result<Self> {
-        let extension =
-            Extension { schema: SCHEMA, tokens: body.tokens.clone(), segments: body.segments.clone() };
-        let mut bytes = vec![0; HEAD];
-        serde_json::to_writer(&mut bytes, &extension).map_err(|e| Error::internal(e.to_string()))?;
-        // Blanks after JSON are JSON.
-        bytes.resize(bytes.len().next_multiple_of(ALIGN), b' ');
-        let extension = bytes.len() - HEAD;
-        write_ipc(&mut bytes, &body.rows)?;
-        let rows = bytes.len() - HEAD - extension;
-        if !body.deletes.is_empty() {
-            let ids = Ids::build_array(schema.id(), &body.deletes)?;
-            write_ipc(
-                &mut bytes,
-                &RecordBatch::try_new(schema.arrow_projection(|_| false), vec![ids]).or_internal()?,
-            )?;
-        }
-        let deletes = bytes.len() - HEAD - extension - rows;
-        if u64_of(bytes.len()) + 8 > ENTRY_BYTES_MAX {
-            let size = bytes.len();
-            return Err(Error::limit(format!(
-                "the batch makes a log entry of {size} bytes, of at most {ENTRY_BYTES_MAX}"
-            )));
-        }
-        Ok(Self { bytes, head, lengths: [extension, rows, deletes] })
+/// The fixed part of an entry; `lengths` are those of its extension, rows and deletes.
+fn encode_head(head: EntryHead, lengths: [usize; 3]) -> Vec<u8> {
+    let mut fixed = Vec::with_capacity(HEAD);
+    fixed.extend(MAGIC);
+    fixed.extend(VERSION.to_le_bytes());
+    fixed.extend(match head.kind {
+        EntryKind::Data => 1u16.to_le_bytes(),
+        EntryKind::Seal => 3u16.to_le_bytes(),
+    });
+    fixed.extend([0; 8]);
+    fixed.extend(head.incarnation.as_bytes());
+    fixed.extend(head.sequence.0.to_le_bytes());
+    for id in [head.batch, head.previous, head.writer] {
+        fixed.extend(id.as_bytes());
     }
-
-    /// The object, as of the head that it was made with.
-    pub(crate) fn finish(mut self) -> Bytes {
-        let head = self.head;
-        let mut fixed = Vec::with_capacity(HEAD);
-        fixed.extend(MAGIC);
-        fixed.extend(VERSION.to_le_bytes());
-        fixed.extend(match head.kind {
-            EntryKind::Data => 1u16.to_le_bytes(),
-            EntryKind::Seal => 3u16.to_le_bytes(),
-        });
-        fixed.extend([0; 8]);
-        fixed.extend(head.incarnation.as_bytes());
-        fixed.extend(head.sequence.0.to_le_bytes());
-        for id in [head.batch, head.previous, head.writer] {
-            fixed.extend(id.as_bytes());
-        }
-        fixed.extend(head.created_ms.to_le_bytes());
-        for length in self.lengths {
-            fixed.extend(u64_of(length).to_le_bytes());
-        }
-        self.bytes.splice(..HEAD, fixed);
-        let checksum = checksum(&self.bytes);
-        self.bytes.extend(checksum.to_le_bytes());
-        self.bytes.into()
+    fixed.extend(head.created_ms.to_le_bytes());
+    for length in lengths {
+        fixed.extend(u64_of(length).to_le_bytes());
     }
+    fixed
 }
 
 fn write_ipc(bytes: &mut Vec<u8>, batch: &RecordBatch) -> Result<()> {
@@ -283,7 +274,7 @@ mod tests {
 
     fn bytes() -> Bytes {
         let (head, body) = entry();
-        EncodedEntry::new(&schema(), head, &body).unwrap().finish()
+        encode_entry(&schema(), head, &body).unwrap()
     }
 
     #[test]

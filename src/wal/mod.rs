@@ -11,6 +11,6 @@ mod dead_rows;
 mod entry;
 mod reader;
 
-pub(crate) use codec::EncodedEntry;
+pub(crate) use codec::encode_entry;
 pub(crate) use entry::{EntryBody, EntryHead, EntryKind, LogEntry, SegmentLink};
 pub(crate) use reader::{ListedEntry, LogListing, read_entries, read_entry};
