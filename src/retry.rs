@@ -47,6 +47,10 @@ impl RetryPolicy {
     pub(crate) const COMMIT_MANIFEST: Self =
         Self::new(UNLIMITED, Duration::from_millis(40)).capped(CONTENTION_PAUSE_MAX);
 
+    /// Automatic flushes after one that failed. Writes go on meanwhile, so there is no hurry.
+    pub(crate) const AUTOMATIC_FLUSH: Self =
+        Self::new(UNLIMITED, Duration::from_secs(1)).capped(Duration::from_mins(1));
+
     const fn new(attempts_max: u32, first_pause: Duration) -> Self {
         Self { attempts_max, first_pause, pause_max: Duration::MAX }
     }
@@ -56,7 +60,7 @@ impl RetryPolicy {
     }
 
     /// The pause after this many failures, without jitter.
-    fn pause_after(&self, failures: u32) -> Duration {
+    pub(crate) fn pause_after(&self, failures: u32) -> Duration {
         // invariant: a factor or a product that overflows is above any cap, and is cut down to it.
         let factor = 2_u32.saturating_pow(failures.saturating_sub(1));
         self.first_pause.saturating_mul(factor).min(self.pause_max)

@@ -17,13 +17,11 @@ use super::{CompactReport, FlushReport, compact, flush};
 use crate::engine::{Coalescer, Engine, SharedRun};
 use crate::env::{Env, Moment};
 use crate::error::{Error, Result};
+use crate::retry::RetryPolicy;
 
 /// How often a write that finds too much in the tail waits for a flush: what others write meanwhile is theirs to
 /// wait for.
 const RELIEFS: u32 = 3;
-/// The pause after a flush that failed; it doubles with each that fails next, up to the greatest.
-const REST: Duration = Duration::from_secs(1);
-const REST_MAX: Duration = Duration::from_mins(1);
 /// An automatic flush waits by chance for up to so many times as long as the last one took, where other processes
 /// may be about to flush too: then few of them do.
 const SPREAD: u32 = 4;
@@ -93,8 +91,8 @@ impl MaintenanceScheduler {
                 if !due() {
                     return Ok(());
                 }
-                let turn = match self.flushes.current_run() {
-                    Some(turn) => turn,
+                let run = match self.flushes.current_run() {
+                    Some(run) => run,
                     None => match self.rests(&engine.context.env) {
                         Some(error) => {
                             return Err(error.context("the last flush failed, the next waits a little"));
@@ -102,7 +100,7 @@ impl MaintenanceScheduler {
                         None => self.next_flush(engine),
                     },
                 };
-                turn.await?;
+                run.await?;
             }
             Ok(())
         })
@@ -152,8 +150,8 @@ impl MaintenanceScheduler {
             *record = Record { took: env.elapsed(began), ..Record::default() };
             return;
         };
-        let rest = REST.saturating_mul(1 << record.failures.min(6)).min(REST_MAX);
         record.failures = record.failures.saturating_add(1);
+        let rest = RetryPolicy::AUTOMATIC_FLUSH.pause_after(record.failures);
         record.failed = Some((error.clone(), env.moment(), rest));
     }
 
