@@ -16,7 +16,7 @@ use crate::index::attributes::Pattern;
 use crate::index::text::TokenPredicate;
 use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema, type_mismatch};
 use crate::settings::Settings;
-use crate::types::{IdKind, Value};
+use crate::types::Value;
 
 /// How deep a filter may nest whatever the settings say: binding and evaluating recurse.
 const DEPTH_MAX: usize = 256;
@@ -322,11 +322,7 @@ impl Binder<'_> {
     /// The type of a column; `None` for a vector.
     fn kind(&self, name: &str) -> Result<Option<AttributeType>> {
         if name == ID_COLUMN {
-            return Ok(Some(match self.schema.id() {
-                IdKind::U64 => AttributeType::Uint,
-                IdKind::Uuid => AttributeType::Uuid,
-                IdKind::String => AttributeType::String,
-            }));
+            return Ok(Some(AttributeType::of_id(self.schema.id())));
         }
         match self.schema.column(name).map(|c| c.kind) {
             Some(ColumnKind::Attribute(kind)) => Ok(Some(kind)),
@@ -429,7 +425,7 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
     use crate::filter::Fuzzy;
-    use crate::types::{Metric, VectorType};
+    use crate::types::{IdKind, Metric, VectorType};
 
     fn schema() -> Schema {
         Schema::builder(IdKind::U64)

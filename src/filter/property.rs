@@ -175,13 +175,8 @@ impl Dice<'_> {
                 _ => {}
             }
         }
-        let id = match schema.id() {
-            IdKind::U64 => AttributeType::Uint,
-            IdKind::Uuid => AttributeType::Uuid,
-            IdKind::String => AttributeType::String,
-        };
         let mut columns: Vec<_> = schema.attributes().collect();
-        columns.push(("id", id));
+        columns.push(("id", AttributeType::of_id(schema.id())));
         let (name, kind) = self.pick(&columns);
         match self.below(7) {
             0 => Filter::is_null(self.pick(&[name, "v"])),

@@ -161,6 +161,15 @@ pub enum AttributeType {
 }
 
 impl AttributeType {
+    /// The type of attributes that ids of a kind compare with and convert like.
+    pub(crate) fn of_id(kind: IdKind) -> Self {
+        match kind {
+            IdKind::U64 => Self::Uint,
+            IdKind::Uuid => Self::Uuid,
+            IdKind::String => Self::String,
+        }
+    }
+
     /// The array type with these elements. `None` for arrays and bytes, of which there are no arrays.
     #[must_use]
     pub fn array(element: Self) -> Option<Self> {

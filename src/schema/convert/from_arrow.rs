@@ -39,8 +39,8 @@ impl Schema {
             let cells = ColumnValues::new(column, array)?;
             for (row, document) in documents.iter_mut().enumerate() {
                 // A document without a value and one with a null are the same; the shorter form is returned.
-                if !cells.is_null(row) {
-                    document.set(&column.name, cells.get(row));
+                if let Some(value) = cells.get(row) {
+                    document.set(&column.name, value);
                 }
             }
         }
@@ -89,14 +89,10 @@ impl ColumnValues {
         Ok(Self { nulls: array.nulls().cloned(), values })
     }
 
-    /// Whether a row is null. `row` must be within the column.
-    fn is_null(&self, row: usize) -> bool {
-        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
-    }
-
-    /// The value of a row. `row` must be within the column.
-    fn get(&self, row: usize) -> Value {
-        if self.is_null(row) { Value::Null } else { self.values.get(row) }
+    /// The value of a row, unless it is null. `row` must be within the column.
+    fn get(&self, row: usize) -> Option<Value> {
+        let is_null = self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+        (!is_null).then(|| self.values.get(row))
     }
 }
 

@@ -99,11 +99,7 @@ fn import_column(
 
 /// The column of ids in its Arrow type: no null, and no string that is empty or too long.
 fn import_ids(kind: IdKind, array: &ArrayRef) -> Result<ArrayRef> {
-    let attribute = match kind {
-        IdKind::U64 => AttributeType::Uint,
-        IdKind::Uuid => AttributeType::Uuid,
-        IdKind::String => AttributeType::String,
-    };
+    let attribute = AttributeType::of_id(kind);
     // Without ids, errors can name only the number of the row.
     let to_error = |error: ImportError| {
         // invariant: an error of the whole column has no row to name.

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::de::{Expected, Unexpected};
 
 use crate::error::{Error, ErrorKind};
+use crate::schema::type_mismatch;
 
 /// Why a row cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +58,7 @@ impl serde::de::Error for RowError {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::invalid(format!("type mismatch: expected {expected}, found {}", type_name(&found)))
+        Self::invalid(type_mismatch(expected, type_name(&found)))
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {

@@ -32,11 +32,7 @@ pub(super) enum ValueTarget {
 
 impl ValueTarget {
     pub(super) fn for_id(kind: IdKind) -> Self {
-        Self::Scalar(match kind {
-            IdKind::U64 => AttributeType::Uint,
-            IdKind::Uuid => AttributeType::Uuid,
-            IdKind::String => AttributeType::String,
-        })
+        Self::Scalar(AttributeType::of_id(kind))
     }
 
     pub(super) fn for_attribute(kind: AttributeType) -> Self {
