@@ -93,7 +93,7 @@ impl Snapshot {
     /// [`ErrorKind::LimitExceeded`] for more than [`Aggregation`] allows, and for a
     /// sum that does not fit its type.
     pub async fn aggregate(&self, aggregation: &Aggregation) -> Result<Aggregated> {
-        self.told(self.view.aggregate(aggregation).await).await
+        self.told(aggregation.run(&self.view).await).await
     }
 
     /// The documents of these ids, whole, in their order.
@@ -123,7 +123,7 @@ impl Snapshot {
     }
 
     pub(super) async fn page(&self, scan: &Scan) -> Result<Page> {
-        self.told(self.view.scan(scan).await).await
+        self.told(scan.read_page(&self.view).await).await
     }
 
     /// Runs a query on this state: its legs, what fuses, rescores and groups their results, and the documents of the
@@ -175,7 +175,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::query`] for a wrong query.
     pub fn explain(&self, query: &Query) -> Result<Explain> {
-        self.view.explain(query)
+        Explain::new(&self.view, query)
     }
 
     /// Searches for some of the stored vectors, approximately and exactly, and compares. It reads every vector
@@ -184,7 +184,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::query`].
     pub async fn measure_recall(&self, check: &RecallCheck) -> Result<RecallReport> {
-        self.told(self.view.measure_recall(check).await).await
+        self.told(check.measure(&self.view).await).await
     }
 }
 

@@ -12,7 +12,9 @@ use super::probe::Effort;
 use super::request::check_name;
 use super::text::{BoundRank, Highlighter};
 use super::{Fragment, Highlight, Query, Rank, Rows, TextQuery};
+use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::schema::Schema;
 use crate::types::Vector;
 use crate::view::{RowAddr, View};
 
@@ -116,36 +118,37 @@ enum Prepared {
 /// What was worked out of all hits, by name.
 pub(super) type ComputedColumns = BTreeMap<String, Vec<Computed>>;
 
-impl View {
-    pub(super) fn prepare_computes(&self, query: &Query) -> Result<PreparedComputes> {
+impl PreparedComputes {
+    /// Checks the computed columns of a query against the schema.
+    pub(super) fn new(view: &View, query: &Query) -> Result<Self> {
         if query.computes.len() > COMPUTED_MAX {
             let count = query.computes.len();
             return Err(Error::limit(format!(
                 "too many computed columns: at most {COMPUTED_MAX} are allowed. columns=`{count}`"
             )));
         }
-        let mut prepared = PreparedComputes { of: Vec::new(), columns: BTreeSet::new() };
+        let mut prepared = Self { of: Vec::new(), columns: BTreeSet::new() };
         for (name, compute) in &query.computes {
             let twice = prepared.of.iter().any(|(other, _)| other == name);
             check_name("computed column", name)?;
-            if twice || name.is_empty() || name.starts_with('$') || self.schema.column(name).is_some() {
+            if twice || name.is_empty() || name.starts_with('$') || view.schema.column(name).is_some() {
                 return Err(Error::invalid(format!(
                     "bad name of a computed column: not that of a column, not twice, not with `$`. column=`{name}`"
                 )));
             }
             let what = match &compute.0 {
                 What::Distance(column, vector) => {
-                    let search = self.nearest(column, vector, Effort::Exact)?;
+                    let search = view.nearest(column, vector, Effort::Exact)?;
                     prepared.columns.insert(search.column);
                     Prepared::Distance(Box::new(search))
                 }
                 What::Rank(rank) => {
-                    Prepared::Rank(Box::new(BoundRank::new(rank, &self.schema, &self.settings)?))
+                    Prepared::Rank(Box::new(BoundRank::new(rank, &view.schema, &view.settings)?))
                 }
                 What::Highlight(column, query, options) => {
                     // Wrong ones are refused before anything is read.
-                    let highlighter = Highlighter::new(&self.schema, column, query, *options)?;
-                    prepared.columns.extend(self.schema.columns().iter().position(|c| c.name == *column));
+                    let highlighter = Highlighter::new(&view.schema, column, query, *options)?;
+                    prepared.columns.extend(view.schema.columns().iter().position(|c| c.name == *column));
                     Prepared::Highlight(column.clone(), Arc::new(highlighter))
                 }
             };
@@ -154,23 +157,23 @@ impl View {
         Ok(prepared)
     }
 
-    /// What is worked out of hits at some places, which are at hand as documents.
-    pub(super) async fn compute(
+    /// The computed columns of the hits in `rows`, which were fetched from `places`.
+    pub(super) async fn evaluate(
         &self,
-        computes: &PreparedComputes,
+        view: &View,
         places: &[RowAddr],
         rows: &Rows,
     ) -> Result<ComputedColumns> {
-        let columns = computes.of.iter().map(|(name, what)| async move {
+        let columns = self.of.iter().map(|(name, what)| async move {
             let column = match what {
-                Prepared::Distance(search) => self.computed_distances(search, rows)?,
+                Prepared::Distance(search) => computed_distances(&view.schema, search, rows)?,
                 Prepared::Rank(rank) => {
-                    let values = self.rank_values(rank, places.iter().copied()).await?;
+                    let values = rank.values_at(view, places.iter().copied()).await?;
                     let value = |place| Computed::Number(values.get(place).copied().map(f64::from));
                     places.iter().map(value).collect()
                 }
                 Prepared::Highlight(column, highlighter) => {
-                    self.computed_fragments(column, highlighter, rows).await?
+                    computed_fragments(&view.env, column, highlighter, rows).await?
                 }
             };
             Ok::<_, Error>((name.clone(), column))
@@ -181,51 +184,49 @@ impl View {
         Ok(columns.into_iter().collect())
     }
 
-    /// The fragments of a column. Long texts are marked in the blocking pool, each for itself: a query that ends early
-    /// leaves the rest.
-    async fn computed_fragments(
-        &self,
-        column: &str,
-        highlighter: &Arc<Highlighter>,
-        rows: &Rows,
-    ) -> Result<Vec<Computed>> {
-        let array = rows.batch().column_by_name(column);
-        let array = array.ok_or_else(|| Error::internal("a column to highlight was not fetched"))?;
-        let mut computed = Vec::with_capacity(array.len());
-        let inline = array.get_array_memory_size() <= HIGHLIGHT_INLINE_BYTES;
-        for row in 0..array.len() {
-            let fragments = if inline {
-                highlighter.fragments(array, row)
-            } else {
-                let (highlighter, array) = (Arc::clone(highlighter), Arc::clone(array));
-                self.env.blocking(move || highlighter.fragments(&array, row)).await?
-            };
-            computed.push(Computed::Fragments(fragments));
-        }
-        Ok(computed)
-    }
-
-    fn computed_distances(&self, search: &VectorSearch, rows: &Rows) -> Result<Vec<Computed>> {
-        let mut distances = vec![Computed::Number(None); rows.len()];
-        let name = self.schema.columns().get(search.column).map(|column| column.name.as_str());
-        let array = name.and_then(|name| rows.batch().column_by_name(name)).filter(|_| !rows.is_empty());
-        if let Some(array) = array {
-            search.prepared.each(array, None, |at, distance| {
-                if let Some(slot) = distances.get_mut(at) {
-                    *slot = Computed::Number(Some(rounded(distance).into()));
-                }
-            })?;
-        }
-        Ok(distances)
-    }
-}
-
-impl PreparedComputes {
     /// The columns to fetch, where these are selected.
     pub(super) fn columns(&self, selected: &[usize]) -> Vec<usize> {
         let all: BTreeSet<usize> = selected.iter().chain(&self.columns).copied().collect();
         all.into_iter().collect()
     }
+}
+
+/// The fragments of a column. Long texts are marked in the blocking pool, each for itself: a query that ends early
+/// leaves the rest.
+async fn computed_fragments(
+    env: &Env,
+    column: &str,
+    highlighter: &Arc<Highlighter>,
+    rows: &Rows,
+) -> Result<Vec<Computed>> {
+    let array = rows.batch().column_by_name(column);
+    let array = array.ok_or_else(|| Error::internal("a column to highlight was not fetched"))?;
+    let mut computed = Vec::with_capacity(array.len());
+    let inline = array.get_array_memory_size() <= HIGHLIGHT_INLINE_BYTES;
+    for row in 0..array.len() {
+        let fragments = if inline {
+            highlighter.fragments(array, row)
+        } else {
+            let (highlighter, array) = (Arc::clone(highlighter), Arc::clone(array));
+            env.blocking(move || highlighter.fragments(&array, row)).await?
+        };
+        computed.push(Computed::Fragments(fragments));
+    }
+    Ok(computed)
+}
+
+fn computed_distances(schema: &Schema, search: &VectorSearch, rows: &Rows) -> Result<Vec<Computed>> {
+    let mut distances = vec![Computed::Number(None); rows.len()];
+    let name = schema.columns().get(search.column).map(|column| column.name.as_str());
+    let array = name.and_then(|name| rows.batch().column_by_name(name)).filter(|_| !rows.is_empty());
+    if let Some(array) = array {
+        search.prepared.each(array, None, |at, distance| {
+            if let Some(slot) = distances.get_mut(at) {
+                *slot = Computed::Number(Some(rounded(distance).into()));
+            }
+        })?;
+    }
+    Ok(distances)
 }
 
 /// A computed column as Arrow: numbers, or the texts of fragments.

@@ -8,7 +8,7 @@ use arrow::row::{RowConverter, SortField};
 
 use super::fusion::Fused;
 use crate::error::{Error, OrInternal, Result};
-use crate::schema::ColumnKind;
+use crate::schema::{ColumnKind, Schema};
 use crate::types::Value;
 use crate::view::{RowAddr, View};
 
@@ -72,10 +72,11 @@ impl Diversity {
     }
 }
 
-impl View {
-    pub(super) fn prepare_diversity(&self, diversity: &Diversity) -> Result<PreparedDiversity> {
+impl PreparedDiversity {
+    /// Checks a diversity against a schema.
+    pub(super) fn new(diversity: &Diversity, schema: &Schema) -> Result<Self> {
         let place = |name: &String| {
-            let mut columns = self.schema.columns().iter();
+            let mut columns = schema.columns().iter();
             let at = columns.position(|c| c.name == *name && matches!(c.kind, ColumnKind::Attribute(_)));
             at.ok_or_else(|| Error::invalid(format!("no such attribute to limit hits by. column=`{name}`")))
         };
@@ -83,20 +84,14 @@ impl View {
         columns.sort_unstable();
         columns.dedup();
         let (names, limit, groups) = (diversity.columns.clone(), diversity.limit, diversity.groups);
-        Ok(PreparedDiversity { columns, names, limit, groups })
+        Ok(Self { columns, names, limit, groups })
     }
 
-    /// Of documents in order of their scores the first that stay when only so many may have the same values:
-    /// `wanted` of them, or so many groups.
-    pub(super) async fn pick(
-        &self,
-        fused: Vec<Fused>,
-        diversity: &PreparedDiversity,
-        wanted: usize,
-    ) -> Result<Picked> {
+    /// The first `wanted` documents, or groups, of a ranking that the limit per value lets through.
+    pub(super) async fn select(&self, view: &View, fused: Vec<Fused>, wanted: usize) -> Result<Picked> {
         let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
-        let batch = self.fetch(&places, &diversity.columns).await?;
-        let order = self.order(&batch, fused.iter())?;
+        let batch = view.fetch(&places, &self.columns).await?;
+        let order = view.order(&batch, fused.iter())?;
         let values: Vec<ArrayRef> = batch.columns().iter().skip(1).cloned().collect();
         let fields = values.iter().map(|array| SortField::new(array.data_type().clone()));
         let rows =
@@ -106,7 +101,7 @@ impl View {
         let mut flat = Vec::new();
         for at in order {
             let next = groups.len();
-            let full = diversity.groups && next == wanted;
+            let full = self.groups && next == wanted;
             let number = match number_of.get(&rows.row(at)) {
                 Some(number) => *number,
                 None if full => continue,
@@ -116,10 +111,10 @@ impl View {
                     next
                 }
             };
-            let Some(group) = groups.get_mut(number).filter(|group| group.len() < diversity.limit) else {
+            let Some(group) = groups.get_mut(number).filter(|group| group.len() < self.limit) else {
                 continue;
             };
-            if diversity.groups || flat.len() < wanted {
+            if self.groups || flat.len() < wanted {
                 group.push(at);
                 flat.push(at);
             }
@@ -128,10 +123,10 @@ impl View {
         let mut take = |of: &[usize]| -> Vec<Fused> {
             of.iter().filter_map(|at| fused.get_mut(*at).and_then(Option::take)).collect()
         };
-        if !diversity.groups {
+        if !self.groups {
             return Ok(Picked { count: flat.len(), fused: take(&flat), ..Picked::default() });
         }
-        let described = self.describe(&batch, diversity, &groups)?;
+        let described = self.describe(&view.schema, &batch, &groups)?;
         Ok(Picked {
             fused: take(&groups.concat()),
             count: groups.len(),
@@ -141,20 +136,15 @@ impl View {
     }
 
     /// The groups, of which each is at hand as rows of a batch.
-    fn describe(
-        &self,
-        batch: &RecordBatch,
-        diversity: &PreparedDiversity,
-        groups: &[Vec<usize>],
-    ) -> Result<Vec<Group>> {
+    fn describe(&self, schema: &Schema, batch: &RecordBatch, groups: &[Vec<usize>]) -> Result<Vec<Group>> {
         let mut start = 0;
         let group = |rows: &Vec<usize>| {
             let hits = start..start + rows.len();
             start = hits.end;
             let first = rows.first().copied().unwrap_or_default();
-            let of = self.schema.documents(&batch.slice(first, 1))?.pop();
+            let of = schema.documents(&batch.slice(first, 1))?.pop();
             let value = |name: &String| of.as_ref().and_then(|document| document.get(name)).cloned();
-            let values = diversity.names.iter().map(|name| value(name).unwrap_or(Value::Null)).collect();
+            let values = self.names.iter().map(|name| value(name).unwrap_or(Value::Null)).collect();
             Ok(Group { values, hits })
         };
         groups.iter().map(group).collect()

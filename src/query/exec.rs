@@ -113,13 +113,14 @@ impl View {
         scopes.weigh(query.ranking_filters())?;
         query.shown().iter().try_for_each(|id| id.check(self.schema.id()))?;
         let columns = query.select.places(&self.schema)?;
-        let diversity = query.diversity.as_ref().map(|d| self.prepare_diversity(d)).transpose()?;
+        let diversity =
+            query.diversity.as_ref().map(|d| PreparedDiversity::new(d, &self.schema)).transpose()?;
         let rescores = query
             .rescores
             .iter()
-            .map(|step| self.prepare_rescore(step, query.deep(step.wanted(), &self.settings)));
+            .map(|step| PreparedRescore::new(self, step, query.deep(step.wanted(), &self.settings)));
         let rescores = rescores.collect::<Result<_>>()?;
-        let computes = self.prepare_computes(query)?;
+        let computes = PreparedComputes::new(self, query)?;
         let legs = query.legs.iter().map(|leg| {
             let scope = scopes.of(self, Filter::both(query.filter.as_ref(), leg.filter.as_ref()))?;
             let depth = query.depth(leg, &self.settings);
@@ -127,7 +128,7 @@ impl View {
         });
         let legs = legs.collect::<Result<_>>()?;
         let facet = |(name, facet): &(String, Aggregation)| {
-            Ok((name.clone(), self.prepare_facet(facet, query.filter.as_ref(), scopes)?))
+            Ok((name.clone(), PreparedFacet::new(self, facet, query.filter.as_ref(), scopes)?))
         };
         let facets = query.facets.iter().map(facet).collect::<Result<_>>()?;
         Ok(Prepared { query, legs, facets, rescores, diversity, columns, computes })
@@ -176,7 +177,7 @@ impl View {
         let query = prepared.query;
         let left = self.left(query, called);
         let facets = prepared.facets.iter().map(|(name, facet)| async move {
-            let found = self.within(query, left, self.facet(facet)).await?;
+            let found = self.within(query, left, facet.run(self)).await?;
             Ok::<_, Error>(found.map(|found| (name.clone(), found)))
         });
         Ok(try_join_all(facets).await?.into_iter().flatten().collect())
@@ -296,11 +297,11 @@ impl View {
             if fused.len() > depth {
                 fused = self.settle_ties(fused, depth).await?;
             }
-            fused = self.rescore(step, fused).await?;
+            fused = step.apply(self, fused).await?;
             sort(&mut fused);
         }
         match &prepared.diversity {
-            Some(diversity) => self.pick(fused, diversity, query.wanted(&self.settings)).await,
+            Some(diversity) => diversity.select(self, fused, query.wanted(&self.settings)).await,
             None => Ok(Picked { count: fused.len(), fused, ..Picked::default() }),
         }
     }

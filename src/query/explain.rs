@@ -106,18 +106,18 @@ pub enum SearchPlan {
     },
 }
 
-impl View {
-    /// The plan of a query.
-    pub(crate) fn explain(&self, query: &Query) -> Result<Explain> {
-        let prepared = self.prepare(query, &mut Scopes::default())?;
+impl Explain {
+    /// The plan of a query on a view.
+    pub(crate) fn new(view: &View, query: &Query) -> Result<Self> {
+        let prepared = view.prepare(query, &mut Scopes::default())?;
         let legs = prepared.legs.iter().zip(&query.legs);
         let legs = legs.map(|(leg, asked)| LegPlan {
             by: asked.to_string(),
             depth: leg.depth,
             weight: leg.weight,
-            parts: self.parts().iter().enumerate().map(|(at, part)| plan_of(leg, at, part)).collect(),
+            parts: view.parts().iter().enumerate().map(|(at, part)| plan_of(leg, at, part)).collect(),
         });
-        Ok(Explain { sequence: self.sequence, legs: legs.collect(), steps: steps(&prepared) })
+        Ok(Self { sequence: view.sequence, legs: legs.collect(), steps: steps(&prepared) })
     }
 }
 

@@ -84,7 +84,7 @@ impl View {
         let picks = UInt64Array::from_iter_values(page.iter().map(|at| *at as u64));
         let rows = Rows::new(Arc::clone(&self.schema), take_record_batch(&batch, &picks).or_internal()?);
         let at: Vec<RowAddr> = page.iter().filter_map(|at| places.get(*at).copied()).collect();
-        let computed = self.compute(&prepared.computes, &at, &rows).await?;
+        let computed = prepared.computes.evaluate(self, &at, &rows).await?;
         let mut fused: Vec<Option<Fused>> = fused.into_iter().map(Some).collect();
         let hits = page.iter().filter_map(|at| fused.get_mut(*at).and_then(Option::take));
         let (scores, legs) = hits.map(|fused| (fused.score, fused.legs)).unzip();

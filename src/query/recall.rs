@@ -96,31 +96,29 @@ impl RecallCheck {
     }
 }
 
-impl View {
-    pub(crate) fn measure_recall<'a>(
-        &'a self,
-        check: &'a RecallCheck,
-    ) -> BoxFuture<'a, Result<RecallReport>> {
+impl RecallCheck {
+    /// Runs the measurement on a view.
+    pub(crate) fn measure<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Result<RecallReport>> {
         Box::pin(async move {
-            check_limit("limit", check.limit, &self.settings)?;
-            check.effort.check()?;
-            if !(1..=SAMPLE_MAX).contains(&check.sample) {
-                let sample = check.sample;
+            check_limit("limit", self.limit, &view.settings)?;
+            self.effort.check()?;
+            if !(1..=SAMPLE_MAX).contains(&self.sample) {
+                let sample = self.sample;
                 return Err(Error::limit(format!(
                     "bad sample: 1 to {SAMPLE_MAX} are allowed. sample=`{sample}`"
                 )));
             }
-            let scope = Scopes::default().of(self, check.filter.clone())?;
+            let scope = Scopes::default().of(view, self.filter.clone())?;
             let (mut found, mut wanted, mut scanned, mut expected) = (0, 0, 0, 0.0);
             let mut report =
                 RecallReport { queries: 0, recall: 1.0, expected: 1.0, rows_scanned: 0.0, rows: 0 };
-            for (place, vector) in self.sample(&check.column, check.sample).await? {
+            for (place, vector) in sample(view, &self.column, self.sample).await? {
                 // One more, for the vector's own document.
-                let search = self.nearest(&check.column, &vector, check.effort)?;
-                let probed = VectorSearch { limit: check.limit + 1, ..search };
+                let search = view.nearest(&self.column, &vector, self.effort)?;
+                let probed = VectorSearch { limit: self.limit + 1, ..search };
                 let exact = VectorSearch { effort: Effort::Exact, ..probed.clone() };
-                let exact = self.search(&exact, &scope).await?;
-                let probed = self.search(&probed, &scope).await?;
+                let exact = view.search(&exact, &scope).await?;
+                let probed = view.search(&probed, &scope).await?;
                 let nearest = |near: Vec<(f64, RowAddr)>| {
                     let mut near: Vec<f64> = near
                         .into_iter()
@@ -128,7 +126,7 @@ impl View {
                         .map(|(distance, _)| distance)
                         .collect();
                     near.sort_unstable_by(f64::total_cmp);
-                    near.truncate(check.limit);
+                    near.truncate(self.limit);
                     near
                 };
                 let truth = nearest(exact.places);
@@ -150,58 +148,58 @@ impl View {
             Ok(report)
         })
     }
+}
 
-    /// Up to `count` different live vectors of a column, evenly spread over all rows.
-    async fn sample(&self, column: &str, count: usize) -> Result<Vec<(RowAddr, Vector)>> {
-        let columns = self.schema.columns().iter();
-        let at = columns.enumerate().find(|(_, c)| c.name == column).map(|(at, _)| at);
-        let at = at.ok_or_else(|| Error::invalid(format!("no such vector column. column=`{column}`")))?;
-        let live = self.live().await?;
-        let total: u64 = live.iter().map(|(_, rows)| rows.len()).sum();
-        let mut wanted = count as u64;
-        loop {
-            let step = (total / wanted).max(1);
-            let (mut vectors, mut seen, mut skip) = (Vec::new(), HashSet::new(), step / 2);
-            for (part, (source, rows)) in live.iter().enumerate() {
-                let picked = spread(rows, &mut skip, step);
-                for (row, vector) in picked.iter().zip(self.read(source, at, &picked).await?) {
-                    let Some(vector) = vector else { continue };
-                    if seen.insert(vector.to_f32().into_iter().map(f32::to_bits).collect::<Vec<u32>>()) {
-                        vectors.push((RowAddr { part, row }, vector));
-                    }
+/// Up to `count` different live vectors of a column, evenly spread over all rows.
+async fn sample(view: &View, column: &str, count: usize) -> Result<Vec<(RowAddr, Vector)>> {
+    let columns = view.schema.columns().iter();
+    let at = columns.enumerate().find(|(_, c)| c.name == column).map(|(at, _)| at);
+    let at = at.ok_or_else(|| Error::invalid(format!("no such vector column. column=`{column}`")))?;
+    let live = view.live().await?;
+    let total: u64 = live.iter().map(|(_, rows)| rows.len()).sum();
+    let mut wanted = count as u64;
+    loop {
+        let step = (total / wanted).max(1);
+        let (mut vectors, mut seen, mut skip) = (Vec::new(), HashSet::new(), step / 2);
+        for (part, (source, rows)) in live.iter().enumerate() {
+            let picked = spread(rows, &mut skip, step);
+            for (row, vector) in picked.iter().zip(read_vectors(view, source, at, &picked).await?) {
+                let Some(vector) = vector else { continue };
+                if seen.insert(vector.to_f32().into_iter().map(f32::to_bits).collect::<Vec<u32>>()) {
+                    vectors.push((RowAddr { part, row }, vector));
                 }
             }
-            if vectors.len() >= count || step == 1 || wanted >= (count as u64).max(LOOKED_AT) {
-                // More than are wanted are thinned out, not cut off.
-                let all = vectors.len();
-                let kept = (0..all).map(|at| at * count.min(all) / all != (at + 1) * count.min(all) / all);
-                let kept: Vec<bool> = kept.collect();
-                return Ok(vectors
-                    .into_iter()
-                    .zip(kept)
-                    .filter(|(_, kept)| *kept)
-                    .map(|(one, _)| one)
-                    .collect());
-            }
-            // Many are the same, or null.
-            wanted = wanted.saturating_mul(4).min((count as u64).max(LOOKED_AT));
         }
+        if vectors.len() >= count || step == 1 || wanted >= (count as u64).max(LOOKED_AT) {
+            // More than are wanted are thinned out, not cut off.
+            let all = vectors.len();
+            let kept = (0..all).map(|at| at * count.min(all) / all != (at + 1) * count.min(all) / all);
+            let kept: Vec<bool> = kept.collect();
+            return Ok(vectors.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(one, _)| one).collect());
+        }
+        // Many are the same, or null.
+        wanted = wanted.saturating_mul(4).min((count as u64).max(LOOKED_AT));
     }
+}
 
-    async fn read(&self, part: &Part, column: usize, rows: &RoaringBitmap) -> Result<Vec<Option<Vector>>> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        let batch = part.fetch(&self.schema, &[column], rows).await?;
-        let documents = self.schema.documents(&batch)?;
-        let vector = |document: Document| {
-            document.into_parts().1.into_values().find_map(|value| match value {
-                Value::Vector(vector) => Some(vector),
-                _ => None,
-            })
-        };
-        Ok(documents.into_iter().map(vector).collect())
+async fn read_vectors(
+    view: &View,
+    part: &Part,
+    column: usize,
+    rows: &RoaringBitmap,
+) -> Result<Vec<Option<Vector>>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
     }
+    let batch = part.fetch(&view.schema, &[column], rows).await?;
+    let documents = view.schema.documents(&batch)?;
+    let vector = |document: Document| {
+        document.into_parts().1.into_values().find_map(|value| match value {
+            Value::Vector(vector) => Some(vector),
+            _ => None,
+        })
+    };
+    Ok(documents.into_iter().map(vector).collect())
 }
 
 /// Every `step`-th row, after `skip` of them; `skip` is then how many of the next part are left out.

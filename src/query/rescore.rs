@@ -1,14 +1,11 @@
 //! Rescoring: the best of a ranking, ranked again by what is too costly for all.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt64Array};
 use arrow::compute::take_record_batch;
 use async_trait::async_trait;
-use futures::future::try_join_all;
-use roaring::RoaringBitmap;
 
 use super::compare::VectorSearch;
 use super::distance::rounded;
@@ -17,6 +14,7 @@ use super::probe::Effort;
 use super::text::BoundRank;
 use super::{Combine, Hit, Rank, Rows, Select};
 use crate::error::{Error, OrInternal, Result};
+use crate::schema::Schema;
 use crate::types::Vector;
 use crate::view::{RowAddr, View};
 
@@ -138,30 +136,31 @@ enum PreparedBy {
     Model(Arc<dyn Reranker>, Vec<usize>),
 }
 
-impl View {
-    pub(super) fn prepare_rescore(&self, rescore: &Rescore, depth: usize) -> Result<PreparedRescore> {
+impl PreparedRescore {
+    /// Checks a rescoring against the schema.
+    pub(super) fn new(view: &View, rescore: &Rescore, depth: usize) -> Result<Self> {
         let by = match &rescore.by {
             By::Nearest(column, vector) => {
-                PreparedBy::Nearest(Box::new(self.nearest(column, vector, Effort::Exact)?))
+                PreparedBy::Nearest(Box::new(view.nearest(column, vector, Effort::Exact)?))
             }
             By::Rank(combine, rank) => {
-                let rank = BoundRank::new(rank, &self.schema, &self.settings)?;
+                let rank = BoundRank::new(rank, &view.schema, &view.settings)?;
                 PreparedBy::Rank(*combine, Box::new(rank))
             }
             By::Model(model) => {
                 let select = rescore.select.as_ref().map_or_else(Select::default, Clone::clone);
-                PreparedBy::Model(Arc::clone(model), select.places(&self.schema)?)
+                PreparedBy::Model(Arc::clone(model), select.places(&view.schema)?)
             }
         };
-        Ok(PreparedRescore { by, depth })
+        Ok(Self { by, depth })
     }
 
     /// Documents with new scores, in no order.
-    pub(super) async fn rescore(&self, step: &PreparedRescore, fused: Vec<Fused>) -> Result<Vec<Fused>> {
-        let scores = match &step.by {
-            PreparedBy::Nearest(search) => self.distances(search, &fused).await?,
-            PreparedBy::Rank(combine, rank) => self.joined(*combine, rank, &fused).await?,
-            PreparedBy::Model(model, columns) => self.modelled(model.as_ref(), columns, &fused).await?,
+    pub(super) async fn apply(&self, view: &View, fused: Vec<Fused>) -> Result<Vec<Fused>> {
+        let scores = match &self.by {
+            PreparedBy::Nearest(search) => distances(view, search, &fused).await?,
+            PreparedBy::Rank(combine, rank) => joined(view, *combine, rank, &fused).await?,
+            PreparedBy::Model(model, columns) => modelled(view, model.as_ref(), columns, &fused).await?,
         };
         if scores.iter().flatten().any(|score| score.is_nan()) {
             return Err(Error::invalid("bad rescoring: a score is NaN"));
@@ -171,95 +170,84 @@ impl View {
             |(fused, score): (Fused, Option<f32>)| Some(Fused { score: score? + 0.0, rank: 0, ..fused });
         Ok(fused.into_iter().zip(scores).filter_map(anew).collect())
     }
+}
 
-    /// Negated exact distances; none where there is no vector.
-    async fn distances(&self, search: &VectorSearch, fused: &[Fused]) -> Result<Vec<Option<f32>>> {
-        let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
-        let batch = self.fetch(&places, &[search.column]).await?;
-        let mut scores = vec![None; fused.len()];
-        let array = batch.columns().get(1).filter(|_| !fused.is_empty());
-        if let Some(array) = array {
-            search.prepared.each(array, None, |at, distance| {
-                if let Some(score) = scores.get_mut(at) {
-                    *score = Some(-rounded(distance));
-                }
-            })?;
-        }
-        Ok(scores)
-    }
-
-    async fn joined(&self, combine: Combine, rank: &BoundRank, fused: &[Fused]) -> Result<Vec<Option<f32>>> {
-        let values = self.rank_values(rank, fused.iter().map(|fused| fused.place)).await?;
-        let join = |fused: &Fused| {
-            let value = values.get(&fused.place).copied().unwrap_or_default();
-            Some(match combine {
-                Combine::Sum => fused.score + value,
-                Combine::Max => fused.score.max(value),
-                // A distance may pass what single precision holds.
-                Combine::Product if value == 0.0 => 0.0,
-                Combine::Product => fused.score * value,
-            })
-        };
-        Ok(fused.iter().map(join).collect())
-    }
-
-    /// The values of documents at some places.
-    pub(super) async fn rank_values(
-        &self,
-        rank: &BoundRank,
-        places: impl Iterator<Item = RowAddr>,
-    ) -> Result<HashMap<RowAddr, f32>> {
-        let parts = self.parts();
-        let mut rows = vec![RoaringBitmap::new(); parts.len()];
-        for place in places {
-            let of = rows.get_mut(place.part).ok_or_else(|| Error::internal("a place in no part"))?;
-            of.insert(place.row);
-        }
-        let wanted = parts.iter().zip(&rows).enumerate().filter(|(_, (_, rows))| !rows.is_empty());
-        let reads = wanted.map(|(number, (part, rows))| async move {
-            let values = rank.values(self, part, rows).await?;
-            let place = |row| (RowAddr { part: number, row }, values.get(row));
-            Ok::<_, Error>(rows.iter().map(place).collect::<Vec<_>>())
-        });
-        Ok(try_join_all(reads).await?.into_iter().flatten().collect())
-    }
-
-    async fn modelled(
-        &self,
-        model: &dyn Reranker,
-        columns: &[usize],
-        fused: &[Fused],
-    ) -> Result<Vec<Option<f32>>> {
-        if fused.is_empty() {
-            return Ok(Vec::new());
-        }
-        let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
-        let batch = self.fetch(&places, columns).await?;
-        // Candidates come in the order of an answer, whatever order they lie in.
-        let order = self.order(&batch, fused.iter())?;
-        let candidates = self.candidates(&batch, &order, fused)?;
-        let given = model.rerank(&candidates).await?;
-        if given.len() != candidates.len() {
-            return Err(Error::invalid(format!(
-                "bad rescoring: a model must give one score for each candidate. candidates=`{}` scores=`{}`",
-                candidates.len(),
-                given.len()
-            )));
-        }
-        let mut scores = vec![None; fused.len()];
-        for (at, score) in order.into_iter().zip(given) {
-            if let Some(slot) = scores.get_mut(at) {
-                *slot = Some(score);
+/// Negated exact distances; none where there is no vector.
+async fn distances(view: &View, search: &VectorSearch, fused: &[Fused]) -> Result<Vec<Option<f32>>> {
+    let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
+    let batch = view.fetch(&places, &[search.column]).await?;
+    let mut scores = vec![None; fused.len()];
+    let array = batch.columns().get(1).filter(|_| !fused.is_empty());
+    if let Some(array) = array {
+        search.prepared.each(array, None, |at, distance| {
+            if let Some(score) = scores.get_mut(at) {
+                *score = Some(-rounded(distance));
             }
-        }
-        Ok(scores)
+        })?;
     }
+    Ok(scores)
+}
 
-    fn candidates(&self, batch: &RecordBatch, order: &[usize], fused: &[Fused]) -> Result<Vec<Hit>> {
-        let picks = UInt64Array::from_iter_values(order.iter().map(|at| *at as u64));
-        let rows = Rows::new(Arc::clone(&self.schema), take_record_batch(batch, &picks).or_internal()?);
-        let documents = rows.documents()?.into_iter();
-        let hit = |(document, fused): (_, &Fused)| Hit::new(document, fused.score, fused.legs.clone());
-        Ok(documents.zip(order.iter().filter_map(|at| fused.get(*at))).map(hit).collect())
+async fn joined(
+    view: &View,
+    combine: Combine,
+    rank: &BoundRank,
+    fused: &[Fused],
+) -> Result<Vec<Option<f32>>> {
+    let values = rank.values_at(view, fused.iter().map(|fused| fused.place)).await?;
+    let join = |fused: &Fused| {
+        let value = values.get(&fused.place).copied().unwrap_or_default();
+        Some(match combine {
+            Combine::Sum => fused.score + value,
+            Combine::Max => fused.score.max(value),
+            // A distance may pass what single precision holds.
+            Combine::Product if value == 0.0 => 0.0,
+            Combine::Product => fused.score * value,
+        })
+    };
+    Ok(fused.iter().map(join).collect())
+}
+
+async fn modelled(
+    view: &View,
+    model: &dyn Reranker,
+    columns: &[usize],
+    fused: &[Fused],
+) -> Result<Vec<Option<f32>>> {
+    if fused.is_empty() {
+        return Ok(Vec::new());
     }
+    let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
+    let batch = view.fetch(&places, columns).await?;
+    // Candidates come in the order of an answer, whatever order they lie in.
+    let order = view.order(&batch, fused.iter())?;
+    let candidates = candidates(&view.schema, &batch, &order, fused)?;
+    let given = model.rerank(&candidates).await?;
+    if given.len() != candidates.len() {
+        return Err(Error::invalid(format!(
+            "bad rescoring: a model must give one score for each candidate. candidates=`{}` scores=`{}`",
+            candidates.len(),
+            given.len()
+        )));
+    }
+    let mut scores = vec![None; fused.len()];
+    for (at, score) in order.into_iter().zip(given) {
+        if let Some(slot) = scores.get_mut(at) {
+            *slot = Some(score);
+        }
+    }
+    Ok(scores)
+}
+
+fn candidates(
+    schema: &Arc<Schema>,
+    batch: &RecordBatch,
+    order: &[usize],
+    fused: &[Fused],
+) -> Result<Vec<Hit>> {
+    let picks = UInt64Array::from_iter_values(order.iter().map(|at| *at as u64));
+    let rows = Rows::new(Arc::clone(schema), take_record_batch(batch, &picks).or_internal()?);
+    let documents = rows.documents()?.into_iter();
+    let hit = |(document, fused): (_, &Fused)| Hit::new(document, fused.score, fused.legs.clone());
+    Ok(documents.zip(order.iter().filter_map(|at| fused.get(*at))).map(hit).collect())
 }

@@ -80,25 +80,25 @@ impl Scan {
     }
 }
 
-impl View {
-    /// One page of documents in order of their ids.
-    pub(crate) fn scan<'a>(&'a self, scan: &'a Scan) -> BoxFuture<'a, Result<Page>> {
+impl Scan {
+    /// Reads the page from a view.
+    pub(crate) fn read_page<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Result<Page>> {
         Box::pin(async move {
-            check_limit("limit", scan.limit, &self.settings)?;
-            let columns = scan.select.places(&self.schema)?;
-            let bound = self.bind(scan.filter.as_ref())?;
-            let after = scan.after.as_ref().map(Cursor::id);
+            check_limit("limit", self.limit, &view.settings)?;
+            let columns = self.select.places(&view.schema)?;
+            let bound = view.bind(self.filter.as_ref())?;
+            let after = self.after.as_ref().map(Cursor::id);
             if let Some(after) = after {
-                after.check(self.schema.id())?;
+                after.check(view.schema.id())?;
             }
-            let live = self.live_for(bound.as_deref()).await?.into_iter().enumerate();
+            let live = view.live_for(bound.as_deref()).await?.into_iter().enumerate();
             let mut walks: Vec<Walk> =
                 live.map(|(at, (part, live))| Walk::new(at, part, live, after)).collect();
             let mut picked: Vec<(DocumentId, RowAddr)> = Vec::new();
-            let page = (scan.limit + 1).max(PAGE);
+            let page = (self.limit + 1).max(PAGE);
             // One more than the page, to know whether another follows.
-            while picked.len() <= scan.limit {
-                try_join_all(walks.iter_mut().map(|walk| walk.fill(self, bound.as_ref(), page))).await?;
+            while picked.len() <= self.limit {
+                try_join_all(walks.iter_mut().map(|walk| walk.fill(view, bound.as_ref(), page))).await?;
                 // Each walk holds some next ids; only up to the least of their ends is the order known.
                 let known = walks.iter().filter(|w| !w.finished).filter_map(|w| w.after.clone()).min();
                 let mut next: Vec<(DocumentId, RowAddr)> =
@@ -109,12 +109,12 @@ impl View {
                     break;
                 }
             }
-            let more = picked.len() > scan.limit;
-            picked.truncate(scan.limit);
+            let more = picked.len() > self.limit;
+            picked.truncate(self.limit);
             let cursor = picked.last().filter(|_| more).map(|(id, _)| Cursor::after(id.clone()));
             let places: Vec<RowAddr> = picked.into_iter().map(|(_, place)| place).collect();
-            let rows = Rows::new(Arc::clone(&self.schema), self.fetch(&places, &columns).await?);
-            Ok(Page { rows, cursor, sequence: self.sequence })
+            let rows = Rows::new(Arc::clone(&view.schema), view.fetch(&places, &columns).await?);
+            Ok(Page { rows, cursor, sequence: view.sequence })
         })
     }
 }

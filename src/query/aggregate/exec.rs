@@ -55,104 +55,106 @@ pub(in crate::query) struct PreparedFacet {
     scope: Scope,
 }
 
-impl View {
-    /// The answer to an aggregation.
-    pub(crate) fn aggregate<'a>(&'a self, asked: &'a Aggregation) -> BoxFuture<'a, Result<Aggregated>> {
+impl Aggregation {
+    /// The answer on a view.
+    pub(crate) fn run<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Result<Aggregated>> {
         Box::pin(async move {
-            let facet = self.prepare_facet(asked, None, &mut Scopes::default())?;
-            self.facet(&facet).await
+            let facet = PreparedFacet::new(view, self, None, &mut Scopes::default())?;
+            facet.run(view).await
         })
     }
+}
 
+impl PreparedFacet {
     /// Checks an aggregation over the documents that a filter lets through besides its own.
-    pub(in crate::query) fn prepare_facet(
-        &self,
-        asked: &Aggregation,
+    pub(in crate::query) fn new(
+        view: &View,
+        aggregation: &Aggregation,
         filter: Option<&Filter>,
         scopes: &mut Scopes,
-    ) -> Result<PreparedFacet> {
-        let plan = Arc::new(Plan::new(asked, &self.schema)?);
-        Ok(PreparedFacet { plan, scope: scopes.of(self, Filter::both(filter, asked.filter.as_ref()))? })
+    ) -> Result<Self> {
+        let plan = Arc::new(Plan::new(aggregation, &view.schema)?);
+        Ok(Self { plan, scope: scopes.of(view, Filter::both(filter, aggregation.filter.as_ref()))? })
     }
 
-    pub(in crate::query) async fn facet(&self, facet: &PreparedFacet) -> Result<Aggregated> {
-        let plan = Arc::clone(&facet.plan);
+    pub(in crate::query) async fn run(&self, view: &View) -> Result<Aggregated> {
         let mut table = Table::default();
-        let parts = facet.scope.matching(self).await?.filter(|(_, rows)| !rows.is_empty());
+        let parts = self.scope.matching(view).await?.filter(|(_, rows)| !rows.is_empty());
         // What is read ahead is added in the order of the parts.
         for parts in ahead(parts.collect()) {
-            let reads = parts.iter().map(|(part, rows)| self.look(&plan, part, rows));
+            let reads = parts.iter().map(|(part, rows)| look(view, &self.plan, part, rows));
             for ((part, _), looked) in parts.iter().zip(try_join_all(reads).await?) {
-                table = self.add(&plan, table, part, looked).await?;
+                table = add(view, &self.plan, table, part, looked).await?;
             }
         }
-        let (groups, groups_total) = self.env.blocking(move || table.finish(&plan)).await??;
-        Ok(Aggregated { groups, groups_total, sequence: self.sequence })
+        let plan = Arc::clone(&self.plan);
+        let (groups, groups_total) = view.env.blocking(move || table.finish(&plan)).await??;
+        Ok(Aggregated { groups, groups_total, sequence: view.sequence })
     }
+}
 
-    /// Reads what tells of the matching rows of a part: all of it, or the first window.
-    async fn look(&self, plan: &Arc<Plan>, part: &Part, rows: &Arc<RoaringBitmap>) -> Result<Looked> {
-        if plan.columns.is_empty() {
-            return Ok(Looked::All(rows.len()));
-        }
-        if let Some(counted) = self.counted(plan, part, rows).await? {
-            return Ok(Looked::Counted(counted, rows.len()));
-        }
-        let mut windows = part.windows(&plan.columns, rows).into_iter();
-        let first = windows.next().unwrap_or_default();
-        let first = part.fetch(&self.schema, &plan.columns, &first).await?;
-        Ok(Looked::Windows(first, windows.collect()))
+/// Reads what tells of the matching rows of a part: all of it, or the first window.
+async fn look(view: &View, plan: &Arc<Plan>, part: &Part, rows: &Arc<RoaringBitmap>) -> Result<Looked> {
+    if plan.columns.is_empty() {
+        return Ok(Looked::All(rows.len()));
     }
+    if let Some(counted) = counted(view, plan, part, rows).await? {
+        return Ok(Looked::Counted(counted, rows.len()));
+    }
+    let mut windows = part.windows(&plan.columns, rows).into_iter();
+    let first = windows.next().unwrap_or_default();
+    let first = part.fetch(&view.schema, &plan.columns, &first).await?;
+    Ok(Looked::Windows(first, windows.collect()))
+}
 
-    /// Adds the matching rows of a part.
-    async fn add(&self, plan: &Arc<Plan>, mut table: Table, part: &Part, looked: Looked) -> Result<Table> {
-        let (first, rest) = match looked {
-            Looked::All(rows) => {
-                table.add_all(plan, rows)?;
-                return Ok(table);
-            }
-            Looked::Counted(counted, rows) => {
-                let plan = Arc::clone(plan);
-                return self.env.blocking(move || add_counted(&plan, table, &counted, rows)).await?;
-            }
-            Looked::Windows(first, rest) => (first, rest),
-        };
-        let fetch = |rows: RoaringBitmap| async move { part.fetch(&self.schema, &plan.columns, &rows).await };
-        let rest = stream::iter(rest).map(fetch).buffered(PARALLEL);
-        let mut batches = stream::once(async { Ok(first) }).chain(rest).boxed();
-        while let Some(batch) = batches.try_next().await? {
+/// Adds the matching rows of a part.
+async fn add(view: &View, plan: &Arc<Plan>, mut table: Table, part: &Part, looked: Looked) -> Result<Table> {
+    let (first, rest) = match looked {
+        Looked::All(rows) => {
+            table.add_all(plan, rows)?;
+            return Ok(table);
+        }
+        Looked::Counted(counted, rows) => {
             let plan = Arc::clone(plan);
-            let add = move || table.add_batch(&plan, &batch).map(|()| table);
-            table = self.env.blocking(add).await??;
+            return view.env.blocking(move || add_counted(&plan, table, &counted, rows)).await?;
         }
-        Ok(table)
+        Looked::Windows(first, rest) => (first, rest),
+    };
+    let fetch = |rows: RoaringBitmap| async move { part.fetch(&view.schema, &plan.columns, &rows).await };
+    let rest = stream::iter(rest).map(fetch).buffered(PARALLEL);
+    let mut batches = stream::once(async { Ok(first) }).chain(rest).boxed();
+    while let Some(batch) = batches.try_next().await? {
+        let plan = Arc::clone(plan);
+        let add = move || table.add_batch(&plan, &batch).map(|()| table);
+        table = view.env.blocking(add).await??;
     }
+    Ok(table)
+}
 
-    /// The values of all columns, each with the rows that have it, if the index of a segment has them whole and
-    /// nothing is asked of a value together with another.
-    async fn counted(
-        &self,
-        plan: &Arc<Plan>,
-        part: &Part,
-        rows: &Arc<RoaringBitmap>,
-    ) -> Result<Option<Vec<Counted>>> {
-        let PartSource::Segment(segment) = &part.source else { return Ok(None) };
-        let apart = plan.keys.is_empty() || (plan.keys.len() == 1 && plan.tallies.is_empty());
-        let Some(index) = segment.attribute_index().filter(|_| apart) else { return Ok(None) };
-        let (mut names, mut spans) = (Vec::new(), Vec::new());
-        for column in plan.columns.iter().filter_map(|at| self.schema.columns().get(*at)) {
-            let Some(indexed) = index.column(&column.name) else { return Ok(None) };
-            let of = indexed.all_spans();
-            names.push((column.name.clone(), of.len()));
-            spans.extend(of);
-        }
-        if total_bytes(&spans) > INDEX_BYTES_MAX.min(rows.len().saturating_mul(ROW_BYTES)) {
-            return Ok(None);
-        }
-        let blocks = index.read_blocks(&spans).await?;
-        let (index, rows) = (Arc::clone(index), Arc::clone(rows));
-        self.env.blocking(move || count(&index, &names, &blocks, &rows)).await?
+/// The values of all columns, each with the rows that have it, if the index of a segment has them whole and
+/// nothing is asked of a value together with another.
+async fn counted(
+    view: &View,
+    plan: &Arc<Plan>,
+    part: &Part,
+    rows: &Arc<RoaringBitmap>,
+) -> Result<Option<Vec<Counted>>> {
+    let PartSource::Segment(segment) = &part.source else { return Ok(None) };
+    let apart = plan.keys.is_empty() || (plan.keys.len() == 1 && plan.tallies.is_empty());
+    let Some(index) = segment.attribute_index().filter(|_| apart) else { return Ok(None) };
+    let (mut names, mut spans) = (Vec::new(), Vec::new());
+    for column in plan.columns.iter().filter_map(|at| view.schema.columns().get(*at)) {
+        let Some(indexed) = index.column(&column.name) else { return Ok(None) };
+        let of = indexed.all_spans();
+        names.push((column.name.clone(), of.len()));
+        spans.extend(of);
     }
+    if total_bytes(&spans) > INDEX_BYTES_MAX.min(rows.len().saturating_mul(ROW_BYTES)) {
+        return Ok(None);
+    }
+    let blocks = index.read_blocks(&spans).await?;
+    let (index, rows) = (Arc::clone(index), Arc::clone(rows));
+    view.env.blocking(move || count(&index, &names, &blocks, &rows)).await?
 }
 
 /// Parts that are read together, in their order.

@@ -1,10 +1,12 @@
 //! Ranking by what a document is, besides what it says: attributes and filters as scores.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
+use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
 use crate::error::{Error, OrInternal, Result};
@@ -12,7 +14,7 @@ use crate::filter::{BoundFilter, Filter};
 use crate::index::text::{RankValues, ScoreJoin};
 use crate::schema::{AttributeType, ColumnKind, Schema};
 use crate::settings::Settings;
-use crate::view::{Part, View};
+use crate::view::{Part, RowAddr, View};
 
 const DEPTH_MAX: usize = 32;
 const NODES_MAX: usize = 256;
@@ -168,7 +170,7 @@ impl BoundRank {
     ) -> Result<RankValues> {
         let (schema, env) = (&view.schema, &view.env);
         let filters = self.filters.iter().map(|bound| part.matching(env, schema, bound, rows));
-        let filters = futures::future::try_join_all(filters).await?;
+        let filters = try_join_all(filters).await?;
         let mut values = RankValues::default();
         let all: Vec<u32> = rows.iter().collect();
         for rows in all.chunks(ROWS) {
@@ -185,6 +187,27 @@ impl BoundRank {
             }
         }
         Ok(values)
+    }
+
+    /// The values of documents at some places.
+    pub(in crate::query) async fn values_at(
+        &self,
+        view: &View,
+        places: impl Iterator<Item = RowAddr>,
+    ) -> Result<HashMap<RowAddr, f32>> {
+        let parts = view.parts();
+        let mut rows = vec![RoaringBitmap::new(); parts.len()];
+        for place in places {
+            let of = rows.get_mut(place.part).ok_or_else(|| Error::internal("a place in no part"))?;
+            of.insert(place.row);
+        }
+        let wanted = parts.iter().zip(&rows).enumerate().filter(|(_, (_, rows))| !rows.is_empty());
+        let reads = wanted.map(|(number, (part, rows))| async move {
+            let values = self.values(view, part, rows).await?;
+            let place = |row| (RowAddr { part: number, row }, values.get(row));
+            Ok::<_, Error>(rows.iter().map(place).collect::<Vec<_>>())
+        });
+        Ok(try_join_all(reads).await?.into_iter().flatten().collect())
     }
 
     /// The columns of a batch as numbers, each with its place in the schema.
