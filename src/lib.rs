@@ -71,7 +71,7 @@
 //! Everything runs on the caller's tokio runtime, with time and, for stores over the network, I/O enabled. The
 //! crate starts no thread and leaves no task behind that idles.
 #![warn(missing_docs)]
-#![deny(unsafe_code)] // `tests/tidy.rs` lists the few files that may
+#![deny(unsafe_code)] // `tests/tidy/shape.rs` lists the few files that may
 
 mod cache;
 mod codec;

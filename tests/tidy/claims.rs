@@ -1,0 +1,168 @@
+//! What prose says about the crate, held against the crate.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::source::Source;
+
+/// Sentences about a time that is not now. Before the first release there are no earlier versions, and what may come
+/// later is no documentation.
+const NOT_NOW: [&str; 6] = [
+    "is to come.",
+    "what is to come",
+    "are to come.",
+    "an earlier version",
+    "of earlier versions",
+    "in a future version",
+];
+
+/// What a page or a file says that is not true now, each as `file:line: what is wrong`.
+fn not_now(file: &str, text: &str) -> Vec<String> {
+    let lines = (1..).zip(text.lines().map(str::to_lowercase));
+    lines
+        .flat_map(|(line, text)| {
+            let claims: Vec<_> = NOT_NOW.iter().filter(|claim| text.contains(**claim)).collect();
+            claims.into_iter().map(move |claim| format!("{file}:{line}: \"{claim}\": say what is so now"))
+        })
+        .collect()
+}
+
+/// The variants of an enum that no expression constructs. Patterns, comparisons and imports mention one too.
+fn unused_variants(name: &str, definition: &Source, sources: &[Source]) -> Vec<String> {
+    let mut variants = variants(name, definition);
+    for source in sources {
+        let token = |at: usize| source.tokens.get(at).map_or("", |token| token.text.as_str());
+        let (mut imports, mut body) = (false, false);
+        for at in 0..source.tokens.len() {
+            imports = token(at) == "use" || imports && token(at) != ";";
+            // The definition itself.
+            body = body && token(at) != "}" || token(at) == "enum" && token(at + 1) == name;
+            let start = if at > 2 && token(at - 1) == ":" && token(at - 3) == name { at - 3 } else { at };
+            let before = |offset: usize| start.checked_sub(offset).map_or("", token);
+            let pattern = before(1) == "|" || token(at + 1) == "|" || token(at + 1) == "=";
+            let compared = before(1) == "=" || (before(2) == "is" && before(1) == "(");
+            if !imports && !body && !pattern && !compared && before(1) != ":" {
+                variants.remove(token(at));
+            }
+        }
+    }
+    variants.into_iter().collect()
+}
+
+fn variants(name: &str, source: &Source) -> BTreeSet<String> {
+    let tokens = &source.tokens;
+    let start = tokens.windows(2).position(|pair| pair[0].is("enum") && pair[1].is(name)).unwrap();
+    let body = tokens[start..].iter().skip_while(|token| !token.is("{")).take_while(|token| !token.is("}"));
+    body.filter(|token| token.text.starts_with(char::is_uppercase)).map(|token| token.text.clone()).collect()
+}
+
+/// The first sentence below the title.
+fn first_sentence(page: &str) -> &str {
+    let line = page.lines().find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
+    line.split_inclusive(". ").next().unwrap_or_default().trim()
+}
+
+/// The files that a page names: targets of links, and paths in backticks, where `root` is where they begin.
+fn named_files(page: &str) -> Vec<(usize, String)> {
+    let mut files = Vec::new();
+    for (line, text) in (1..).zip(page.lines()) {
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let links = links.filter(|target| !target.contains("://") && !target.contains("::"));
+        let quoted = text.split('`').skip(1).step_by(2);
+        let quoted = quoted.filter(|words| {
+            let path = words.trim_end_matches('/');
+            let plain = path.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
+            plain
+                && (words.ends_with('/')
+                    || [Some("rs"), Some("md")].contains(&path.rsplit_once('.').map(|p| p.1)))
+        });
+        files.extend(links.chain(quoted).map(|file| (line, file.split('#').next().unwrap().to_owned())));
+    }
+    files.retain(|(_, file)| !file.is_empty());
+    files
+}
+
+/// Where a file that a page names may be.
+fn places(root: &Path, page: &str, file: &str) -> [PathBuf; 3] {
+    let folder = root.join(page).parent().unwrap().to_owned();
+    [folder.join(file), root.join(file), root.join("src").join(file)]
+}
+
+/// Pages that lead a reader through the source.
+const GUIDES: [&str; 2] = ["CONTRIBUTING.md", "src/docs/architecture.md"];
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::source::rust_files;
+
+    fn root() -> &'static Path {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+    }
+
+    fn read(file: &str) -> String {
+        fs::read_to_string(root().join(file)).unwrap()
+    }
+
+    #[test]
+    fn the_claims_are_true() {
+        let mut faults = Vec::new();
+        let pages = |folder: &Path| {
+            let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+            entries.filter(|path| path.extension().is_some_and(|e| e == "md")).collect::<Vec<_>>()
+        };
+        let docs = root().join("src/docs");
+        let pages = [pages(root()), pages(&docs), pages(&docs.join("decisions"))].concat();
+        for path in rust_files(&root().join("src")).into_iter().chain(pages) {
+            let name = crate::source::relative(root(), &path);
+            faults.extend(not_now(&name, &fs::read_to_string(&path).unwrap()));
+        }
+        let sources = Source::all_of_src(root());
+        let definition = sources.iter().find(|source| source.path == "src/error.rs").unwrap();
+        for kind in unused_variants("ErrorKind", definition, &sources) {
+            faults.push(format!("src/error.rs:1: no code makes `ErrorKind::{kind}`: remove it"));
+        }
+        for page in GUIDES {
+            for (line, file) in named_files(&read(page)) {
+                if !places(root(), page, &file).iter().any(|path| path.exists()) {
+                    faults.push(format!("{page}:{line}: there is no `{file}`"));
+                }
+            }
+        }
+        assert!(faults.is_empty(), "{} faults\n{}\n", faults.len(), faults.join("\n"));
+    }
+
+    #[test]
+    fn the_crate_says_the_same_everywhere() {
+        let manifest = read("Cargo.toml");
+        let description = manifest.lines().find_map(|line| line.strip_prefix("description = ")).unwrap();
+        let sentence = first_sentence(&read("README.md")).trim_end_matches('.').to_owned();
+        assert_eq!(description.trim_matches('"'), sentence, "Cargo.toml and the README describe the crate");
+        let page = read("src/lib.rs").lines().map_while(|line| line.strip_prefix("//!")).collect::<String>();
+        assert!(page.trim().starts_with(&sentence), "the crate's page begins with another sentence");
+    }
+
+    #[test]
+    fn every_claim_is_checked() {
+        assert_eq!(
+            not_now("README.md", "Fusion is to come.\nSo are\nsegments of earlier versions"),
+            [
+                "README.md:1: \"is to come.\": say what is so now",
+                "README.md:3: \"of earlier versions\": say what is so now"
+            ]
+        );
+        let definition =
+            Source::new("src/error.rs", "pub enum Kind { /// One.\n One, Two, Three, Four, Five }");
+        let user = "\nfn f() { match k { Kind::One => g(Kind::Two), Kind::Three | Kind::Four => {} } k == Kind::Five || k.is(Kind::Five) }";
+        let sources = [Source::new("src/a.rs", user), definition];
+        let definition = &sources[1];
+        assert_eq!(unused_variants("Kind", definition, &sources), ["Five", "Four", "One", "Three"]);
+        let page = "# T\n\nSee [a](../a/b.rs#c), [d](crate::d), [e](https://e.f) and `g/h.rs`, `i::j`, `k/`, `l l.rs`.";
+        let files: Vec<_> =
+            named_files(page).into_iter().map(|(line, file)| format!("{line} {file}")).collect();
+        assert_eq!(files, ["3 ../a/b.rs", "3 g/h.rs", "3 k/"]);
+        assert_eq!(first_sentence("# T\n\nOne, two. Three."), "One, two.");
+    }
+}
