@@ -29,10 +29,10 @@ pub use fuzzy::Fuzzy;
 pub use input::TextInput;
 pub(crate) use input::{InputTokens, check_places, text_column};
 pub use operand::Operand;
-pub(crate) use plan::{Indexes, Plan};
+pub(crate) use plan::{IndexPlan, SegmentIndexes};
 pub(crate) use prune::ZoneMapFilter;
 pub use tokens::TokenFilter;
-pub(crate) use tree::Weight;
+pub(crate) use tree::FilterWeight;
 
 use std::mem;
 use std::ops::{BitAnd, BitOr};

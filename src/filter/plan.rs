@@ -35,7 +35,7 @@ type KeyLimit = Limit<Box<[u8]>>;
 
 /// A filter as the attribute index of a segment can answer it.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct IndexPlan {
     root: Step,
     bytes: u64,
     /// What is asked of the text index.
@@ -44,7 +44,7 @@ pub(crate) struct Plan {
 
 /// The indexes of a segment that filters are answered by.
 #[derive(Clone, Debug)]
-pub(crate) struct Indexes {
+pub(crate) struct SegmentIndexes {
     pub(crate) attributes: Option<Arc<AttributeIndex>>,
     pub(crate) text: Option<Arc<TextIndex>>,
     pub(crate) rows: u32,
@@ -84,9 +84,9 @@ impl Asked {
     }
 }
 
-impl Plan {
+impl IndexPlan {
     /// The plan of a filter on a segment with these indexes.
-    pub(crate) fn new(bound: &BoundFilter, indexes: &Indexes) -> Self {
+    pub(crate) fn new(bound: &BoundFilter, indexes: &SegmentIndexes) -> Self {
         let mut planner = Planner { bound, indexes, texts: Vec::new() };
         let root = planner.step(&bound.root);
         let texts = planner.texts;
@@ -108,7 +108,7 @@ impl Plan {
 
     /// The candidates. At most one round trip, and one more where patterns go by trigrams; two of the text index beside
     /// them.
-    pub(crate) async fn run(mut self, env: &Env, indexes: &Indexes) -> Result<Candidates> {
+    pub(crate) async fn run(mut self, env: &Env, indexes: &SegmentIndexes) -> Result<Candidates> {
         let root = &mut self.root;
         let read = async {
             match &indexes.attributes {
@@ -158,7 +158,7 @@ async fn read(root: &mut Step, index: &AttributeIndex) -> Result<(Vec<Bytes>, u6
 
 struct Planner<'a> {
     bound: &'a BoundFilter,
-    indexes: &'a Indexes,
+    indexes: &'a SegmentIndexes,
     texts: Vec<Arc<TokenPredicate>>,
 }
 
@@ -471,7 +471,7 @@ fn pass(step: &Step, blocks: &mut &[Bytes]) {
 }
 
 /// One line: `all(n in 3 keys: 2 blocks, unknown)`.
-impl fmt::Display for Plan {
+impl fmt::Display for IndexPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {} bytes", self.root, self.bytes)
     }

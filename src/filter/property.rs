@@ -16,7 +16,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::{BoundFilter, Filter, Fuzzy, Indexes, Operand, Plan, ZoneMapFilter, oracle};
+use super::{BoundFilter, Filter, Fuzzy, IndexPlan, Operand, SegmentIndexes, ZoneMapFilter, oracle};
 use crate::cache::{Blob, BlockCache, Span};
 use crate::env::Env;
 use crate::index::Candidates;
@@ -346,8 +346,8 @@ async fn candidates(
     }
     let index = Arc::new(decode(blob, &head).unwrap());
     let rows = u32::try_from(rows.num_rows()).unwrap();
-    let indexes = Indexes { attributes: Some(index), text: None, rows };
-    Plan::new(bound, &indexes).run(&Env::current().unwrap(), &indexes).await.unwrap()
+    let indexes = SegmentIndexes { attributes: Some(index), text: None, rows };
+    IndexPlan::new(bound, &indexes).run(&Env::current().unwrap(), &indexes).await.unwrap()
 }
 
 proptest! {

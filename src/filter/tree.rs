@@ -18,12 +18,12 @@ impl_tree!(Filter);
 
 /// What the filters of a call take together.
 #[derive(Debug, Default)]
-pub(crate) struct Weight {
+pub(crate) struct FilterWeight {
     patterns: usize,
     bytes: usize,
 }
 
-impl Weight {
+impl FilterWeight {
     /// Adds a filter, unless that is too much.
     pub(crate) fn add(&mut self, filter: &Filter) -> Result<()> {
         for node in nodes(filter) {

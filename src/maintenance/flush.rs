@@ -82,7 +82,7 @@ async fn write(engine: &Arc<Engine>, tail: &BaseState) -> Result<Vec<(SegmentMet
     let view = &tail.view;
     let first = view.segments.len();
     let layers = view.parts().into_iter().enumerate().skip(first).map(|(at, part)| async move {
-        let dead = view.dead(at, &part).await?;
+        let dead = view.find_dead_rows(at, &part).await?;
         Ok::<_, Error>((part, dead))
     });
     let (mut runs, mut segments) = (Vec::new(), Vec::new());
@@ -131,7 +131,7 @@ async fn next_manifest(
     let below = View { segments: Arc::clone(&newest.view.segments), ..tail.view.clone() };
     let hidden = below.segments.iter().enumerate().map(|(at, part)| {
         let below = &below;
-        async move { Ok::<_, Error>((part.id, below.dead(at, part).await?)) }
+        async move { Ok::<_, Error>((part.id, below.find_dead_rows(at, part).await?)) }
     });
     let hidden = try_join_all(hidden).await?.into_iter();
     let own = written.iter().map(|(meta, dead)| (PartId::Segment(meta.id), dead.clone()));

@@ -69,7 +69,7 @@ impl Snapshot {
     /// [`ErrorKind::Unavailable`] if the store does not answer, and, as of every read,
     /// [`ErrorKind::SnapshotExpired`] if what it needs has been collected.
     pub async fn count(&self) -> Result<u64> {
-        let live = self.told(self.view.live().await).await?;
+        let live = self.told(self.view.find_all_live_rows().await).await?;
         Ok(live.iter().map(|(_, rows)| rows.len()).sum())
     }
 
@@ -79,7 +79,7 @@ impl Snapshot {
     /// [`ErrorKind::Invalid`] for a wrong filter.
     pub async fn count_matching(&self, filter: &Filter) -> Result<u64> {
         let bound = self.view.bind(Some(filter))?;
-        let matching = self.told(self.view.matching(bound.as_ref()).await).await?;
+        let matching = self.told(self.view.find_matching_rows(bound.as_ref()).await).await?;
         Ok(matching.iter().map(|(_, rows)| rows.len()).sum())
     }
 

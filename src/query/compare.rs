@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::memtable::PartSource;
 use crate::segment::Segment;
 use crate::types::Metric;
-use crate::view::{Part, View, mask, within};
+use crate::view::{Part, View, rows_in_range, rows_to_mask};
 
 /// Windows of a segment that are fetched at a time.
 const PARALLEL: usize = 4;
@@ -97,7 +97,7 @@ impl VectorSearch {
         };
         let mut arrays = stream::iter(windows).map(read).buffered(PARALLEL);
         while let Some((array, rows, _room)) = arrays.try_next().await? {
-            let picked = within(allowed, rows.clone());
+            let picked = rows_in_range(allowed, rows.clone());
             top = score(env, self, array, rows, picked, top).await?;
         }
         Ok(top.finish())
@@ -153,7 +153,7 @@ async fn score(
 ) -> Result<TopK> {
     let prepared = Arc::clone(&search.prepared);
     let work = move || {
-        let picked = mask(rows.clone(), &allowed);
+        let picked = rows_to_mask(rows.clone(), &allowed);
         prepared.each(&array, Some(&picked), |at, distance| {
             if let Ok(at) = u32::try_from(at) {
                 top.push(distance, rows.start + at);

@@ -90,7 +90,7 @@ impl PreparedDiversity {
     /// The first `wanted` documents, or groups, of a ranking that the limit per value lets through.
     pub(super) async fn select(&self, view: &View, fused: Vec<Fused>, wanted: usize) -> Result<Picked> {
         let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
-        let batch = view.fetch(&places, &self.columns).await?;
+        let batch = view.fetch_documents(&places, &self.columns).await?;
         let order = view.order(&batch, fused.iter())?;
         let values: Vec<ArrayRef> = batch.columns().iter().skip(1).cloned().collect();
         let fields = values.iter().map(|array| SortField::new(array.data_type().clone()));

@@ -81,9 +81,9 @@ impl View {
         columns: &'a [usize],
     ) -> BoxFuture<'a, Result<Vec<Option<Document>>>> {
         Box::pin(async move {
-            let places = self.locate(ids).await?;
+            let places = self.locate_documents(ids).await?;
             let found: Vec<RowAddr> = places.iter().flatten().copied().collect();
-            let batch = self.fetch(&found, columns).await?;
+            let batch = self.fetch_documents(&found, columns).await?;
             let mut documents = self.schema.documents(&batch)?.into_iter();
             Ok(places.into_iter().map(|place| place.and_then(|_| documents.next())).collect())
         })
@@ -110,7 +110,7 @@ impl View {
 
     pub(super) fn prepare<'a>(&self, query: &'a Query, scopes: &mut Scopes) -> Result<Prepared<'a>> {
         query.check(&self.settings)?;
-        scopes.weigh(query.ranking_filters())?;
+        scopes.add_weights(query.ranking_filters())?;
         query.shown().iter().try_for_each(|id| id.check(self.schema.id()))?;
         let columns = query.select.places(&self.schema)?;
         let diversity =
@@ -122,7 +122,7 @@ impl View {
         let rescores = rescores.collect::<Result<_>>()?;
         let computes = PreparedComputes::new(self, query)?;
         let legs = query.legs.iter().map(|leg| {
-            let scope = scopes.of(self, Filter::both(query.filter.as_ref(), leg.filter.as_ref()))?;
+            let scope = scopes.scope_for(self, Filter::both(query.filter.as_ref(), leg.filter.as_ref()))?;
             let depth = query.depth(leg, &self.settings);
             Ok(PreparedLeg { ask: self.prepare_ask(leg)?, scope, depth, weight: leg.weight })
         });
@@ -274,12 +274,12 @@ impl View {
             return Ok(scopes.cloned().collect());
         }
         let mut shown = vec![RoaringBitmap::new(); self.parts().len()];
-        for place in self.locate(prepared.query.shown()).await?.into_iter().flatten() {
+        for place in self.locate_documents(prepared.query.shown()).await?.into_iter().flatten() {
             let of = shown.get_mut(place.part).ok_or_else(|| Error::internal("a place in no part"))?;
             of.insert(place.row);
         }
         let shown: Arc<[RoaringBitmap]> = shown.into();
-        Ok(scopes.map(|scope| scope.without(&shown)).collect())
+        Ok(scopes.map(|scope| scope.excluding_rows(&shown)).collect())
     }
 
     /// Fuses what the legs found, rescores it, and picks from it.

@@ -11,7 +11,7 @@ use super::exec::{Prepared, PreparedAsk, PreparedLeg};
 use super::probe::{Target, clusters_of};
 use crate::error::Result;
 use crate::filter::BoundFilter;
-use crate::filter::{Indexes, Plan};
+use crate::filter::{IndexPlan, SegmentIndexes};
 use crate::memtable::PartSource;
 use crate::segment::Segment;
 use crate::types::Sequence;
@@ -122,8 +122,8 @@ impl Explain {
 }
 
 fn plan_of(leg: &PreparedLeg, at: usize, part: &Part) -> PartPlan {
-    let pruned = leg.scope.is_ruled_out(at);
-    let filter = match (leg.scope.bound(), &part.source) {
+    let pruned = leg.scope.is_pruned(at);
+    let filter = match (leg.scope.bound_filter(), &part.source) {
         _ if pruned => FilterPlan::Pruned,
         (None, _) => FilterPlan::Nothing,
         (Some(bound), PartSource::Segment(segment)) => filter_of(bound, segment),
@@ -146,12 +146,12 @@ fn plan_of(leg: &PreparedLeg, at: usize, part: &Part) -> PartPlan {
 }
 
 fn filter_of(bound: &BoundFilter, segment: &Segment) -> FilterPlan {
-    let indexes = Indexes {
+    let indexes = SegmentIndexes {
         attributes: segment.attribute_index().map(Arc::clone),
         text: segment.text_index().map(Arc::clone),
         rows: segment.meta().rows,
     };
-    let plan = Plan::new(bound, &indexes);
+    let plan = IndexPlan::new(bound, &indexes);
     if plan.is_unknown() { FilterPlan::Values } else { FilterPlan::Index(plan.to_string(), plan.bytes()) }
 }
 

@@ -45,7 +45,7 @@ impl View {
     /// The first of documents that lie in order of their scores, ties in order of ids.
     pub(super) async fn settle_ties(&self, fused: Vec<Fused>, count: usize) -> Result<Vec<Fused>> {
         let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
-        let ids = self.fetch(&places, &[]).await?;
+        let ids = self.fetch_documents(&places, &[]).await?;
         let order = self.order(&ids, fused.iter())?;
         let mut fused: Vec<Option<Fused>> = fused.into_iter().map(Some).collect();
         let first = order.into_iter().take(count);
@@ -69,7 +69,7 @@ impl View {
             fused = self.first(fused, query.ranked(&self.settings)).await?;
         }
         let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
-        let batch = self.fetch(&places, &prepared.computes.columns(&prepared.columns)).await?;
+        let batch = self.fetch_documents(&places, &prepared.computes.columns(&prepared.columns)).await?;
         let order = if grouped { (0..fused.len()).collect() } else { self.order(&batch, fused.iter())? };
         let ids = Ids::new(self.schema.id(), batch.column(0))?;
         let shown: HashSet<&DocumentId> = query.shown().iter().collect();

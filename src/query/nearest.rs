@@ -45,8 +45,8 @@ impl View {
 
     /// The nearest places of every part, with their exact distances, whatever found them.
     pub(super) async fn search(&self, search: &VectorSearch, scope: &Scope) -> Result<Near> {
-        let (parts, ()) = try_join(scope.matching(self), owners_ahead(search, scope)).await?;
-        let mut stats = QueryStats { segments_pruned: scope.pruned(), ..QueryStats::default() };
+        let (parts, ()) = try_join(scope.matching_rows(self), owners_ahead(search, scope)).await?;
+        let mut stats = QueryStats { segments_pruned: scope.pruned_count(), ..QueryStats::default() };
         let (mut targets, mut others) = (Vec::new(), Vec::new());
         for (at, (part, matching)) in parts.enumerate() {
             stats.parts += 1;
@@ -91,7 +91,7 @@ async fn owners_ahead(search: &VectorSearch, scope: &Scope) -> Result<()> {
     if search.effort == Effort::Exact {
         return Ok(());
     }
-    let indexes = scope.undecided().filter_map(|part| match &part.source {
+    let indexes = scope.undecided_parts().filter_map(|part| match &part.source {
         PartSource::Segment(segment) => segment.vector_index(search.column),
         PartSource::Memory(_) => None,
     });

@@ -165,8 +165,8 @@ impl View {
         depth: usize,
         ties: usize,
     ) -> Result<(Vec<(f64, RowAddr)>, Vec<Tied>, QueryStats)> {
-        let mut stats = QueryStats { segments_pruned: scope.pruned(), ..QueryStats::default() };
-        let parts: Vec<_> = scope.matching(self).await?.enumerate().collect();
+        let mut stats = QueryStats { segments_pruned: scope.pruned_count(), ..QueryStats::default() };
+        let parts: Vec<_> = scope.matching_rows(self).await?.enumerate().collect();
         for (_, (part, matching)) in &parts {
             stats.parts += 1;
             stats.rows += u64::from(part.source.rows());
@@ -228,9 +228,10 @@ impl PreparedOrder {
             }
         }
         let fetch = |rows: RoaringBitmap| async move {
-            Ok::<_, Error>((part.fetch(&view.schema, &self.columns, &rows).await?, rows))
+            Ok::<_, Error>((part.fetch_rows(&view.schema, &self.columns, &rows).await?, rows))
         };
-        let mut batches = stream::iter(part.windows(&self.columns, &rows)).map(fetch).buffered(PARALLEL);
+        let mut batches =
+            stream::iter(part.split_into_windows(&self.columns, &rows)).map(fetch).buffered(PARALLEL);
         while let Some((batch, rows)) = batches.try_next().await? {
             let columns: Vec<Keys> = batch.columns().iter().map(Keys::new).collect::<Result<_>>()?;
             for (at, row) in rows.iter().enumerate() {
@@ -428,7 +429,7 @@ impl First {
         let mut rows = self.sure;
         if let Some((key, equals)) = self.tied {
             let wanted = self.depth.saturating_add(ties).saturating_sub(rows.len());
-            let equals = part.least_ids(&view.schema, &equals, wanted).await?;
+            let equals = part.select_smallest_ids(&view.schema, &equals, wanted).await?;
             rows.extend(equals.into_iter().map(|row| (key.clone(), row)));
         }
         Ok(rows)

@@ -108,7 +108,7 @@ impl RecallCheck {
                     "bad sample: 1 to {SAMPLE_MAX} are allowed. sample=`{sample}`"
                 )));
             }
-            let scope = Scopes::default().of(view, self.filter.clone())?;
+            let scope = Scopes::default().scope_for(view, self.filter.clone())?;
             let (mut found, mut wanted, mut scanned, mut expected) = (0, 0, 0, 0.0);
             let mut report =
                 RecallReport { queries: 0, recall: 1.0, expected: 1.0, rows_scanned: 0.0, rows: 0 };
@@ -155,7 +155,7 @@ async fn sample(view: &View, column: &str, count: usize) -> Result<Vec<(RowAddr,
     let columns = view.schema.columns().iter();
     let at = columns.enumerate().find(|(_, c)| c.name == column).map(|(at, _)| at);
     let at = at.ok_or_else(|| Error::invalid(format!("no such vector column. column=`{column}`")))?;
-    let live = view.live().await?;
+    let live = view.find_all_live_rows().await?;
     let total: u64 = live.iter().map(|(_, rows)| rows.len()).sum();
     let mut wanted = count as u64;
     loop {
@@ -191,7 +191,7 @@ async fn read_vectors(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let batch = part.fetch(&view.schema, &[column], rows).await?;
+    let batch = part.fetch_rows(&view.schema, &[column], rows).await?;
     let documents = view.schema.documents(&batch)?;
     let vector = |document: Document| {
         document.into_parts().1.into_values().find_map(|value| match value {

@@ -175,7 +175,7 @@ impl PreparedRescore {
 /// Negated exact distances; none where there is no vector.
 async fn distances(view: &View, search: &VectorSearch, fused: &[Fused]) -> Result<Vec<Option<f32>>> {
     let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
-    let batch = view.fetch(&places, &[search.column]).await?;
+    let batch = view.fetch_documents(&places, &[search.column]).await?;
     let mut scores = vec![None; fused.len()];
     let array = batch.columns().get(1).filter(|_| !fused.is_empty());
     if let Some(array) = array {
@@ -218,7 +218,7 @@ async fn modelled(
         return Ok(Vec::new());
     }
     let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
-    let batch = view.fetch(&places, columns).await?;
+    let batch = view.fetch_documents(&places, columns).await?;
     // Candidates come in the order of an answer, whatever order they lie in.
     let order = view.order(&batch, fused.iter())?;
     let candidates = candidates(&view.schema, &batch, &order, fused)?;

@@ -91,7 +91,7 @@ impl Scan {
             if let Some(after) = after {
                 after.check(view.schema.id())?;
             }
-            let live = view.live_for(bound.as_deref()).await?.into_iter().enumerate();
+            let live = view.find_unpruned_rows(bound.as_deref()).await?.into_iter().enumerate();
             let mut walks: Vec<Walk> =
                 live.map(|(at, (part, live))| Walk::new(at, part, live, after)).collect();
             let mut picked: Vec<(DocumentId, RowAddr)> = Vec::new();
@@ -113,7 +113,7 @@ impl Scan {
             picked.truncate(self.limit);
             let cursor = picked.last().filter(|_| more).map(|(id, _)| Cursor::after(id.clone()));
             let places: Vec<RowAddr> = picked.into_iter().map(|(_, place)| place).collect();
-            let rows = Rows::new(Arc::clone(&view.schema), view.fetch(&places, &columns).await?);
+            let rows = Rows::new(Arc::clone(&view.schema), view.fetch_documents(&places, &columns).await?);
             Ok(Page { rows, cursor, sequence: view.sequence })
         })
     }
@@ -157,7 +157,7 @@ impl Walk {
             return Ok(());
         }
         if let (Some(bound), Asked::NotYet) = (bound, &self.asked) {
-            let candidates = self.part.candidates(&view.env, bound, WALK_BYTES_MAX).await?;
+            let candidates = self.part.find_candidates(&view.env, bound, WALK_BYTES_MAX).await?;
             self.asked = candidates.map_or(Asked::InVain, Asked::Candidates);
         }
         let (mut page, all) = (page as u64, u64::from(self.part.source.rows()));
@@ -202,7 +202,7 @@ impl Walk {
         if rows.is_empty() {
             return Ok(());
         }
-        let batch = self.part.fetch(&view.schema, &[], &rows).await?;
+        let batch = self.part.fetch_rows(&view.schema, &[], &rows).await?;
         let ids = Ids::new(view.schema.id(), batch.column(0))?;
         let at = self.at;
         let found = rows.iter().enumerate().map(|(n, row)| (ids.get(n), RowAddr { part: at, row }));
@@ -223,7 +223,7 @@ impl Walk {
         let Some(bound) = bound else { return Ok(rows) };
         let candidates =
             if let Asked::Candidates(candidates) = &self.asked { Some(candidates) } else { None };
-        self.part.settle(&view.env, &view.schema, bound, candidates, &rows).await
+        self.part.verify_candidates(&view.env, &view.schema, bound, candidates, &rows).await
     }
 
     /// The ready ids up to `known`; all if it is `None`.

@@ -49,7 +49,7 @@ impl Ranked {
         let Self { sure: mut rows, tied } = self;
         rows.truncate(count);
         if let Some((key, tied)) = tied {
-            let tied = part.least_ids(schema, &tied, count - rows.len()).await?;
+            let tied = part.select_smallest_ids(schema, &tied, count - rows.len()).await?;
             rows.extend(tied.into_iter().map(|row| (key, row)));
         }
         Ok(rows)
@@ -85,7 +85,7 @@ impl View {
         let wanted = count - start;
         if tied.len() > wanted {
             let places: Vec<RowAddr> = tied.iter().map(|(_, place)| *place).collect();
-            let batch = self.fetch(&places, &[]).await?;
+            let batch = self.fetch_documents(&places, &[]).await?;
             let ids = Ids::new(self.schema.id(), batch.column(0))?;
             let mut order: Vec<(DocumentId, RowAddr)> =
                 places.into_iter().enumerate().map(|(at, place)| (ids.get(at), place)).collect();

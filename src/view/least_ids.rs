@@ -19,7 +19,7 @@ const PARALLEL: usize = 4;
 
 impl Part {
     /// The `count` of some rows that have the least ids; all of them if there are no more.
-    pub(crate) async fn least_ids(
+    pub(crate) async fn select_smallest_ids(
         &self,
         schema: &Schema,
         rows: &RoaringBitmap,
@@ -73,7 +73,7 @@ impl Part {
         let all: Vec<u32> = rows.iter().collect();
         let pages: Vec<RoaringBitmap> = all.chunks(PAGE).map(|page| page.iter().copied().collect()).collect();
         let read = |page: RoaringBitmap| async move {
-            Ok::<_, Error>((self.fetch(schema, &[], &page).await?, page))
+            Ok::<_, Error>((self.fetch_rows(schema, &[], &page).await?, page))
         };
         let mut batches = stream::iter(pages).map(read).buffered(PARALLEL);
         // The greatest on top.

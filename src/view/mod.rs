@@ -4,7 +4,7 @@ mod least_ids;
 mod part;
 mod scope;
 
-pub(crate) use part::{Part, mask, within};
+pub(crate) use part::{Part, rows_in_range, rows_to_mask};
 pub(crate) use scope::{Scope, Scopes};
 
 use std::ops::Range;
@@ -63,7 +63,7 @@ impl View {
     }
 
     /// The dead rows of part number `at`: those of its delete bitmap and those that newer layers hide.
-    pub(crate) async fn dead(&self, at: usize, part: &Part) -> Result<RoaringBitmap> {
+    pub(crate) async fn find_dead_rows(&self, at: usize, part: &Part) -> Result<RoaringBitmap> {
         let newer = (at + 1).saturating_sub(self.segments.len());
         let layers = self.layers.get(newer..).unwrap_or_default();
         let masks =
@@ -73,26 +73,29 @@ impl View {
     }
 
     /// The live rows of part number `at`.
-    pub(crate) async fn alive(&self, at: usize, part: &Part) -> Result<RoaringBitmap> {
+    pub(crate) async fn find_live_rows(&self, at: usize, part: &Part) -> Result<RoaringBitmap> {
         let mut live = RoaringBitmap::new();
         live.insert_range(0..part.source.rows());
-        live -= self.dead(at, part).await?;
+        live -= self.find_dead_rows(at, part).await?;
         Ok(live)
     }
 
     /// Every part with its live rows, oldest first.
-    pub(crate) fn live(&self) -> BoxFuture<'_, Result<Vec<(Part, RoaringBitmap)>>> {
-        Box::pin(async move { self.live_for(None).await })
+    pub(crate) fn find_all_live_rows(&self) -> BoxFuture<'_, Result<Vec<(Part, RoaringBitmap)>>> {
+        Box::pin(async move { self.find_unpruned_rows(None).await })
     }
 
     /// Every part with its live rows, none of them where statistics tell that the filter matches none: of such a part
     /// nothing is read.
-    pub(crate) async fn live_for(&self, bound: Option<&BoundFilter>) -> Result<Vec<(Part, RoaringBitmap)>> {
+    pub(crate) async fn find_unpruned_rows(
+        &self,
+        bound: Option<&BoundFilter>,
+    ) -> Result<Vec<(Part, RoaringBitmap)>> {
         let rules = bound.map(ZoneMapFilter::new);
         let parts = self.parts().into_iter().enumerate().map(|(at, part)| {
-            let ruled_out = rules.as_ref().is_some_and(|rules| part.is_ruled_out(rules));
+            let pruned = rules.as_ref().is_some_and(|rules| part.is_pruned(rules));
             async move {
-                let live = if ruled_out { RoaringBitmap::new() } else { self.alive(at, &part).await? };
+                let live = if pruned { RoaringBitmap::new() } else { self.find_live_rows(at, &part).await? };
                 Ok::<_, Error>((part, live))
             }
         });
@@ -100,15 +103,15 @@ impl View {
     }
 
     /// Every part with the live rows that a filter matches; without a filter all live rows.
-    pub(crate) fn matching<'a>(
+    pub(crate) fn find_matching_rows<'a>(
         &'a self,
         bound: Option<&'a Arc<BoundFilter>>,
     ) -> BoxFuture<'a, Result<Vec<(Part, RoaringBitmap)>>> {
         Box::pin(async move {
-            let live = self.live_for(bound.map(Arc::as_ref)).await?;
+            let live = self.find_unpruned_rows(bound.map(Arc::as_ref)).await?;
             let Some(bound) = bound else { return Ok(live) };
             let parts = live.into_iter().map(|(part, live)| async move {
-                let matching = part.matching(&self.env, &self.schema, bound, &live).await?;
+                let matching = part.find_matching_rows(&self.env, &self.schema, bound, &live).await?;
                 Ok::<_, Error>((part, matching))
             });
             try_join_all(parts).await
@@ -116,7 +119,7 @@ impl View {
     }
 
     /// Where the documents of these ids lie. Every part is asked at once.
-    pub(crate) async fn locate(&self, ids: &[DocumentId]) -> Result<Vec<Option<RowAddr>>> {
+    pub(crate) async fn locate_documents(&self, ids: &[DocumentId]) -> Result<Vec<Option<RowAddr>>> {
         let parts = self.parts();
         let found = try_join_all(parts.iter().map(|part| part.source.find(ids))).await?;
         let mut places = vec![None; ids.len()];
@@ -138,7 +141,7 @@ impl View {
     /// read once, all parts at once, unless documents are so large that they are read some at a time.
     ///
     /// More bytes than [`Settings::answer_bytes_max`] are an error.
-    pub(crate) async fn fetch(&self, places: &[RowAddr], columns: &[usize]) -> Result<RecordBatch> {
+    pub(crate) async fn fetch_documents(&self, places: &[RowAddr], columns: &[usize]) -> Result<RecordBatch> {
         let parts = self.parts();
         let layout = self
             .schema
@@ -181,7 +184,7 @@ impl View {
         if wanted.is_empty() {
             return Ok(RecordBatch::new_empty(Arc::clone(layout)));
         }
-        let reads = wanted.iter().map(|(part, rows)| part.fetch(&self.schema, columns, rows));
+        let reads = wanted.iter().map(|(part, rows)| part.fetch_rows(&self.schema, columns, rows));
         let batches = try_join_all(reads).await?;
         let mut batch_of = vec![usize::MAX; parts.len()];
         let used = rows.iter().enumerate().filter(|(_, rows)| !rows.is_empty());

@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 
 use crate::env::Env;
 use crate::error::{OrInternal, Result};
-use crate::filter::{BoundFilter, Indexes, Plan, ZoneMapFilter};
+use crate::filter::{BoundFilter, IndexPlan, SegmentIndexes, ZoneMapFilter};
 use crate::index::Candidates;
 use crate::memtable::{PartId, PartSource};
 use crate::schema::Schema;
@@ -38,12 +38,12 @@ impl Part {
     }
 
     /// Whether statistics tell that a filter matches no row. Of layers in memory there are none.
-    pub(crate) fn is_ruled_out(&self, rules: &ZoneMapFilter<'_>) -> bool {
+    pub(crate) fn is_pruned(&self, rules: &ZoneMapFilter<'_>) -> bool {
         matches!(&self.source, PartSource::Segment(segment) if rules.rule_out(segment.meta()))
     }
 
     /// The rows of `among` that a filter matches. Nothing is read for none.
-    pub(crate) async fn matching(
+    pub(crate) async fn find_matching_rows(
         &self,
         env: &Env,
         schema: &Schema,
@@ -53,12 +53,12 @@ impl Part {
         if among.is_empty() {
             return Ok(RoaringBitmap::new());
         }
-        let candidates = self.candidates(env, bound, u64::MAX).await?;
-        self.settle(env, schema, bound, candidates.as_ref(), among).await
+        let candidates = self.find_candidates(env, bound, u64::MAX).await?;
+        self.verify_candidates(env, schema, bound, candidates.as_ref(), among).await
     }
 
     /// The candidates of a filter by the indexes, if finding them reads at most `bytes_max` bytes.
-    pub(crate) async fn candidates(
+    pub(crate) async fn find_candidates(
         &self,
         env: &Env,
         bound: &BoundFilter,
@@ -68,12 +68,12 @@ impl Part {
         if bound.constant().is_some() {
             return Ok(None);
         }
-        let indexes = Indexes {
+        let indexes = SegmentIndexes {
             attributes: segment.attribute_index().map(Arc::clone),
             text: segment.text_index().map(Arc::clone),
             rows: segment.meta().rows,
         };
-        let plan = Plan::new(bound, &indexes);
+        let plan = IndexPlan::new(bound, &indexes);
         if plan.is_unknown() || plan.bytes() > bytes_max {
             return Ok(None);
         }
@@ -82,7 +82,7 @@ impl Part {
     }
 
     /// The rows of `among` that a filter matches, by its candidates, and else by their values.
-    pub(crate) async fn settle(
+    pub(crate) async fn verify_candidates(
         &self,
         env: &Env,
         schema: &Schema,
@@ -142,7 +142,7 @@ impl Part {
     }
 
     /// Some rows in ascending order, cut so that each piece is worth one fetch of these columns.
-    pub(crate) fn windows(&self, columns: &[usize], rows: &RoaringBitmap) -> Vec<RoaringBitmap> {
+    pub(crate) fn split_into_windows(&self, columns: &[usize], rows: &RoaringBitmap) -> Vec<RoaringBitmap> {
         match &self.source {
             PartSource::Segment(segment) => windows(segment, columns, rows),
             PartSource::Memory(_) => vec![rows.clone()],
@@ -158,7 +158,7 @@ impl Part {
     }
 
     /// The id and these columns of some rows, in ascending order of the rows.
-    pub(crate) async fn fetch(
+    pub(crate) async fn fetch_rows(
         &self,
         schema: &Schema,
         columns: &[usize],
@@ -167,7 +167,7 @@ impl Part {
         match &self.source {
             PartSource::Segment(segment) => segment.fetch_rows(columns, rows).await,
             PartSource::Memory(run) => {
-                let picked: BooleanBuffer = mask(0..self.source.rows(), rows);
+                let picked: BooleanBuffer = rows_to_mask(0..self.source.rows(), rows);
                 let places: Vec<usize> =
                     std::iter::once(0).chain(columns.iter().map(|column| column + 1)).collect();
                 debug_assert_eq!(
@@ -207,7 +207,7 @@ fn windows(segment: &Segment, columns: &[usize], rows: &RoaringBitmap) -> Vec<Ro
     while from < segment.meta().rows {
         let window = segment.scan_window(columns, from);
         from = window.end.max(from + 1);
-        let picked = within(rows, window);
+        let picked = rows_in_range(rows, window);
         if !picked.is_empty() {
             windows.push(picked);
         }
@@ -241,7 +241,7 @@ fn places<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> Vec<usiz
 }
 
 /// The rows of a range that are in a bitmap, as bits from the start of the range.
-pub(crate) fn mask(range: Range<u32>, rows: &RoaringBitmap) -> BooleanBuffer {
+pub(crate) fn rows_to_mask(range: Range<u32>, rows: &RoaringBitmap) -> BooleanBuffer {
     let len = range.len();
     let mut builder = arrow::array::BooleanBufferBuilder::new(len);
     builder.append_n(len, false);
@@ -252,6 +252,6 @@ pub(crate) fn mask(range: Range<u32>, rows: &RoaringBitmap) -> BooleanBuffer {
 }
 
 /// The rows of a bitmap that lie in a range.
-pub(crate) fn within(rows: &RoaringBitmap, range: Range<u32>) -> RoaringBitmap {
+pub(crate) fn rows_in_range(rows: &RoaringBitmap, range: Range<u32>) -> RoaringBitmap {
     rows.range(range).collect()
 }

@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 
 use super::{Part, View};
 use crate::error::{Error, Result};
-use crate::filter::{BoundFilter, Filter, Weight, ZoneMapFilter};
+use crate::filter::{BoundFilter, Filter, FilterWeight, ZoneMapFilter};
 
 /// The rows that exist and match a filter, of every part.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Scope {
     bound: Option<Arc<BoundFilter>>,
     live: Arc<Live>,
     /// Of each part, whether statistics tell that the filter matches none of its rows.
-    ruled_out: Arc<[bool]>,
+    pruned: Arc<[bool]>,
     /// Of each part, rows that are left out.
     without: Option<Arc<[RoaringBitmap]>>,
     matching: Arc<OnceCell<Vec<Arc<RoaringBitmap>>>>,
@@ -32,35 +32,35 @@ pub(crate) struct Scope {
 struct Live(Vec<(Part, OnceCell<RoaringBitmap>)>);
 
 impl Scope {
-    pub(crate) fn bound(&self) -> Option<&Arc<BoundFilter>> {
+    pub(crate) fn bound_filter(&self) -> Option<&Arc<BoundFilter>> {
         self.bound.as_ref()
     }
 
     /// Whether statistics tell that part number `at` has no match, so that nothing of it is read but what counts
     /// for all documents.
-    pub(crate) fn is_ruled_out(&self, at: usize) -> bool {
-        self.ruled_out.get(at).copied().unwrap_or_default()
+    pub(crate) fn is_pruned(&self, at: usize) -> bool {
+        self.pruned.get(at).copied().unwrap_or_default()
     }
 
     /// How many parts are ruled out.
-    pub(crate) fn pruned(&self) -> usize {
-        self.ruled_out.iter().filter(|out| **out).count()
+    pub(crate) fn pruned_count(&self) -> usize {
+        self.pruned.iter().filter(|out| **out).count()
     }
 
     /// The parts that the filter may match, as long as the rows that it matches are not known.
-    pub(crate) fn undecided(&self) -> impl Iterator<Item = &Part> {
+    pub(crate) fn undecided_parts(&self) -> impl Iterator<Item = &Part> {
         let unknown = self.bound.is_some() && self.matching.get().is_none();
-        let parts = self.live.0.iter().enumerate().filter(move |(at, _)| unknown && !self.is_ruled_out(*at));
+        let parts = self.live.0.iter().enumerate().filter(move |(at, _)| unknown && !self.is_pruned(*at));
         parts.map(|(_, (part, _))| part)
     }
 
     /// The same without some rows of each part.
-    pub(crate) fn without(&self, rows: &Arc<[RoaringBitmap]>) -> Self {
+    pub(crate) fn excluding_rows(&self, rows: &Arc<[RoaringBitmap]>) -> Self {
         Self { without: Some(Arc::clone(rows)), matching: Arc::default(), ..self.clone() }
     }
 
     /// Every part with its live rows, whatever the filter.
-    pub(crate) async fn live(&self, view: &View) -> Result<Vec<(&Part, &RoaringBitmap)>> {
+    pub(crate) async fn live_rows(&self, view: &View) -> Result<Vec<(&Part, &RoaringBitmap)>> {
         let parts =
             self.live.0.iter().enumerate().map(|(at, (part, _))| async move {
                 Ok::<_, Error>((part, self.live.rows(view, at).await?))
@@ -69,19 +69,19 @@ impl Scope {
     }
 
     /// Every part with its live rows that the filter matches.
-    pub(crate) async fn matching(
+    pub(crate) async fn matching_rows(
         &self,
         view: &View,
     ) -> Result<impl Iterator<Item = (&Part, &Arc<RoaringBitmap>)>> {
         let of_part = |at: usize, part| async move {
-            if self.is_ruled_out(at) {
+            if self.is_pruned(at) {
                 return Ok(Arc::default());
             }
             let live = self.live.rows(view, at).await?;
             let without = self.without.as_ref().and_then(|without| without.get(at));
             let live = without.map_or_else(|| Cow::Borrowed(live), |without| Cow::Owned(live - without));
             Ok::<_, Error>(Arc::new(match &self.bound {
-                Some(bound) => Part::matching(part, &view.env, &view.schema, bound, &live).await?,
+                Some(bound) => Part::find_matching_rows(part, &view.env, &view.schema, bound, &live).await?,
                 None => live.into_owned(),
             }))
         };
@@ -95,7 +95,7 @@ impl Scope {
 impl Live {
     async fn rows(&self, view: &View, at: usize) -> Result<&RoaringBitmap> {
         let (part, rows) = self.0.get(at).ok_or_else(|| Error::internal("no such part"))?;
-        rows.get_or_try_init(|| view.alive(at, part)).await
+        rows.get_or_try_init(|| view.find_live_rows(at, part)).await
     }
 }
 
@@ -104,17 +104,17 @@ impl Live {
 pub(crate) struct Scopes {
     live: Option<Arc<Live>>,
     known: Vec<(Option<Filter>, Scope)>,
-    weight: Weight,
+    weight: FilterWeight,
 }
 
 impl Scopes {
     /// Counts filters that no scope is made of.
-    pub(crate) fn weigh<'a>(&mut self, filters: impl Iterator<Item = &'a Filter>) -> Result<()> {
+    pub(crate) fn add_weights<'a>(&mut self, filters: impl Iterator<Item = &'a Filter>) -> Result<()> {
         filters.into_iter().try_for_each(|filter| self.weight.add(filter))
     }
 
     /// The scope of a filter.
-    pub(crate) fn of(&mut self, view: &View, filter: Option<Filter>) -> Result<Scope> {
+    pub(crate) fn scope_for(&mut self, view: &View, filter: Option<Filter>) -> Result<Scope> {
         if let Some((_, scope)) = self.known.iter().find(|(known, _)| *known == filter) {
             return Ok(scope.clone());
         }
@@ -124,9 +124,9 @@ impl Scopes {
         let live = Arc::clone(self.live.get_or_insert_with(|| Arc::new(empty())));
         let rules = bound.as_deref().map(ZoneMapFilter::new);
         let parts = live.0.iter();
-        let ruled_out =
-            parts.map(|(part, _)| rules.as_ref().is_some_and(|rules| part.is_ruled_out(rules))).collect();
-        let scope = Scope { bound, live, ruled_out, without: None, matching: Arc::default() };
+        let pruned =
+            parts.map(|(part, _)| rules.as_ref().is_some_and(|rules| part.is_pruned(rules))).collect();
+        let scope = Scope { bound, live, pruned, without: None, matching: Arc::default() };
         self.known.push((filter, scope.clone()));
         Ok(scope)
     }

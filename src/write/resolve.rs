@@ -121,7 +121,7 @@ impl Resolution<'_> {
         let places = self.matches(filter, most, "delete").await?;
         let mut deletes = Vec::new();
         for places in places.chunks(IDS) {
-            let ids = ids_of(&self.view.schema, &self.view.fetch(places, &[]).await?)?;
+            let ids = ids_of(&self.view.schema, &self.view.fetch_documents(places, &[]).await?)?;
             for id in ids {
                 self.scope.deletes += id_bytes(&id);
                 if self.scope.deletes > DELETES_BYTES_MAX {
@@ -196,7 +196,7 @@ impl Resolution<'_> {
 
     /// Where the documents lie that a filter matches.
     async fn matches(&mut self, filter: &Arc<BoundFilter>, most: usize, what: &str) -> Result<Vec<RowAddr>> {
-        let parts = self.view.matching(Some(filter)).await?;
+        let parts = self.view.find_matching_rows(Some(filter)).await?;
         let taken = self.scope.taken.get(self.effects.taken.len()).copied().unwrap_or(0);
         let count = parts.iter().map(|(_, rows)| rows.len()).fold(taken as u64, u64::saturating_add);
         if count > most as u64 {
@@ -210,7 +210,7 @@ impl Resolution<'_> {
     }
 
     async fn whole(&self, places: &[RowAddr]) -> Result<Vec<Document>> {
-        let batch = self.view.fetch(places, &self.view.all_columns()).await?;
+        let batch = self.view.fetch_documents(places, &self.view.all_columns()).await?;
         self.view.schema.documents(&batch)
     }
 
@@ -338,7 +338,7 @@ impl Resolution<'_> {
         step: &mut Step,
     ) -> Result<()> {
         let ids: Vec<DocumentId> = ids.iter().copied().cloned().collect();
-        let places = self.view.locate(&ids).await?;
+        let places = self.view.locate_documents(&ids).await?;
         let holds = self.holds(condition, &present(&places), None).await?;
         let mut holds = holds.values().iter();
         let chosen = places.iter().map(|place| place.is_some() && holds.next() == Some(true));
@@ -356,7 +356,7 @@ impl Resolution<'_> {
 
     async fn locate(&self, documents: &[&Document]) -> Result<Vec<Option<RowAddr>>> {
         let ids: Vec<DocumentId> = documents.iter().map(|d| d.id().clone()).collect();
-        self.view.locate(&ids).await
+        self.view.locate_documents(&ids).await
     }
 
     /// Whether the condition holds of the documents at some places.
@@ -371,7 +371,7 @@ impl Resolution<'_> {
         let columns = self.view.schema.columns().iter().enumerate();
         let columns: Vec<usize> =
             columns.filter(|(_, c)| needed.contains(c.name.as_str())).map(|(at, _)| at).collect();
-        let old = self.view.fetch(places, &columns).await?;
+        let old = self.view.fetch_documents(places, &columns).await?;
         condition.evaluate(&old, new)
     }
 }

@@ -74,12 +74,12 @@ impl PreparedFacet {
         scopes: &mut Scopes,
     ) -> Result<Self> {
         let plan = Arc::new(Plan::new(aggregation, &view.schema)?);
-        Ok(Self { plan, scope: scopes.of(view, Filter::both(filter, aggregation.filter.as_ref()))? })
+        Ok(Self { plan, scope: scopes.scope_for(view, Filter::both(filter, aggregation.filter.as_ref()))? })
     }
 
     pub(in crate::query) async fn run(&self, view: &View) -> Result<Aggregated> {
         let mut table = Table::default();
-        let parts = self.scope.matching(view).await?.filter(|(_, rows)| !rows.is_empty());
+        let parts = self.scope.matching_rows(view).await?.filter(|(_, rows)| !rows.is_empty());
         // What is read ahead is added in the order of the parts.
         for parts in ahead(parts.collect()) {
             let reads = parts.iter().map(|(part, rows)| look(view, &self.plan, part, rows));
@@ -101,9 +101,9 @@ async fn look(view: &View, plan: &Arc<Plan>, part: &Part, rows: &Arc<RoaringBitm
     if let Some(counted) = counted(view, plan, part, rows).await? {
         return Ok(Looked::Counted(counted, rows.len()));
     }
-    let mut windows = part.windows(&plan.columns, rows).into_iter();
+    let mut windows = part.split_into_windows(&plan.columns, rows).into_iter();
     let first = windows.next().unwrap_or_default();
-    let first = part.fetch(&view.schema, &plan.columns, &first).await?;
+    let first = part.fetch_rows(&view.schema, &plan.columns, &first).await?;
     Ok(Looked::Windows(first, windows.collect()))
 }
 
@@ -120,7 +120,8 @@ async fn add(view: &View, plan: &Arc<Plan>, mut table: Table, part: &Part, looke
         }
         Looked::Windows(first, rest) => (first, rest),
     };
-    let fetch = |rows: RoaringBitmap| async move { part.fetch(&view.schema, &plan.columns, &rows).await };
+    let fetch =
+        |rows: RoaringBitmap| async move { part.fetch_rows(&view.schema, &plan.columns, &rows).await };
     let rest = stream::iter(rest).map(fetch).buffered(PARALLEL);
     let mut batches = stream::once(async { Ok(first) }).chain(rest).boxed();
     while let Some(batch) = batches.try_next().await? {

@@ -48,8 +48,8 @@ impl View {
         limit: usize,
         ties: usize,
     ) -> Result<(Vec<(f64, RowAddr)>, Vec<Tied>, QueryStats)> {
-        let live = scope.live(self).await?;
-        let (parts, segments_pruned) = (live.len(), scope.pruned());
+        let live = scope.live_rows(self).await?;
+        let (parts, segments_pruned) = (live.len(), scope.pruned_count());
         let mut stats = QueryStats { parts, segments_pruned, ..QueryStats::default() };
         stats.rows = live.iter().map(|(part, _)| u64::from(part.source.rows())).sum();
         stats.tail_rows = live.iter().map(|(part, _)| part.tail_rows()).sum();
@@ -58,7 +58,7 @@ impl View {
             let found = source.look_up_terms(&self.env, plan).await?;
             Ok::<_, Error>((source, found))
         });
-        let (matching, looked_up) = try_join(scope.matching(self), try_join_all(sources)).await?;
+        let (matching, looked_up) = try_join(scope.matching_rows(self), try_join_all(sources)).await?;
         let (sources, found): (Vec<_>, Vec<_>) = looked_up.into_iter().unzip();
         let parts = live.into_iter().zip(matching).enumerate();
         let parts = parts.filter(|(_, ((_, live), _))| !live.is_empty());

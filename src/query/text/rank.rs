@@ -169,14 +169,14 @@ impl BoundRank {
         rows: &RoaringBitmap,
     ) -> Result<RankValues> {
         let (schema, env) = (&view.schema, &view.env);
-        let filters = self.filters.iter().map(|bound| part.matching(env, schema, bound, rows));
+        let filters = self.filters.iter().map(|bound| part.find_matching_rows(env, schema, bound, rows));
         let filters = try_join_all(filters).await?;
         let mut values = RankValues::default();
         let all: Vec<u32> = rows.iter().collect();
         for rows in all.chunks(ROWS) {
             let batch = match self.columns.as_slice() {
                 [] => None,
-                columns => Some(part.fetch(schema, columns, &rows.iter().copied().collect()).await?),
+                columns => Some(part.fetch_rows(schema, columns, &rows.iter().copied().collect()).await?),
             };
             let columns = self.numbers(batch.as_ref())?;
             let read = Read { columns: &columns, filters: &filters };
