@@ -13,7 +13,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{Engine, EngineState};
-use crate::env::Moment;
+use crate::env::{Cost, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::Manifest;
 use crate::memtable::MemRows;
@@ -24,11 +24,6 @@ use crate::storage::PutMode;
 use crate::types::{Sequence, WriteReceipt};
 use crate::view::View;
 use crate::wal::{self, EntryBody, EntryHead, EntryKind, LogEntry};
-
-/// Entries with more bytes of rows, or more deletes, are encoded on the blocking pool: below that the hop between
-/// threads costs more than the encoding.
-const INLINE_BYTES: usize = 1 << 20;
-const INLINE_DELETES: usize = 10_000;
 
 /// The state that a batch was resolved against.
 #[derive(Clone, Debug)]
@@ -159,14 +154,9 @@ impl Engine {
     }
 
     async fn encode_entry(&self, head: EntryHead, body: &EntryBody) -> Result<Bytes> {
-        let small = body.rows.get_array_memory_size() < INLINE_BYTES && body.deletes.len() < INLINE_DELETES;
-        if small {
-            wal::encode_entry(&self.schema, head, body)
-        } else {
-            let (schema, body) = (Arc::clone(&self.schema), body.clone());
-            let encode = move || wal::encode_entry(&schema, head, &body);
-            self.context.env.blocking(encode).await?
-        }
+        let cost = Cost::encoded_bytes(body.rows.get_array_memory_size()) + Cost::ids(body.deletes.len());
+        let (schema, body) = (Arc::clone(&self.schema), body.clone());
+        self.context.env.compute(cost, move || wal::encode_entry(&schema, head, &body)).await?
     }
 
     /// Applies an entry that is ours. It counts if its number had never been used before.

@@ -17,7 +17,7 @@ use roaring::RoaringBitmap;
 use super::bind::{Against, BoundFilter, Comparison, Leaf, Node, Test};
 use crate::cache::{Span, total_bytes};
 use crate::codec::CodecError;
-use crate::env::Env;
+use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
 use crate::index::Candidates;
 use crate::index::attributes::{
@@ -27,8 +27,6 @@ use crate::index::text::{TextIndex, TokenPredicate, find_matching_rows};
 
 /// A predicate that needs more bytes of an index than this is left to a scan, which goes in windows.
 const PROBE_BYTES_MAX: u64 = 64 << 20;
-/// Blocks that are searched where we are: more than these are worth a change of threads.
-const INLINE_BYTES: u64 = 256 << 10;
 
 /// An end of a range of keys.
 type KeyLimit = Limit<Box<[u8]>>;
@@ -123,14 +121,14 @@ impl IndexPlan {
             }
         };
         let ((blocks, bytes), texts) = try_join(read, texts).await?;
-        let (inline, of) = (bytes < INLINE_BYTES, indexes.clone());
+        let of = indexes.clone();
         let work = move || {
             let mut blocks = blocks.as_slice();
             let mut all = RoaringBitmap::new();
             all.insert_range(0..of.rows);
             Run { index: of.attributes.as_deref(), all, texts }.step(&self.root, &mut blocks)
         };
-        let candidates = if inline { work() } else { env.blocking(work).await? };
+        let candidates = env.compute(Cost::index_bytes(bytes), work).await?;
         candidates.map_err(|e| match &indexes.attributes {
             Some(index) => index.corrupt_block(e),
             None => Error::internal(format!("an answer of no index: {e}")),

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::mem_rows::MemRows;
 use crate::codec::to_u32;
-use crate::env::Env;
+use crate::env::{Cost, Env};
 use crate::error::Result;
 use crate::schema::Ids;
 use crate::segment::{IdBlock, Segment};
@@ -19,9 +19,6 @@ use crate::types::{DocumentId, SegmentId, Sequence};
 
 /// Pages of ids of a linked segment that are read at a time: requests overlap, and few pages are in memory.
 const PAGES: usize = 4;
-/// Up to this many ids are looked up in memory inline; for more, a hop to the blocking pool costs less than the wait of
-/// other tasks.
-const INLINE_IDS: usize = 4_096;
 
 /// The identity of a part of a snapshot: rows in memory by an id of their own, a segment by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,13 +199,14 @@ impl PartSource {
             Self::Segment(segment) => return segment.find_sorted_ids(ids).await,
         };
         let (ours, theirs) = (run.ids().clone(), ids.clone());
+        let cost = Cost::ids(ours.len().min(theirs.len()));
         let work = move || {
             let mut found = Vec::new();
             theirs.intersect(&ours, |at, row| found.push((at, row)));
             let numbered = found.into_iter().map(|(at, row)| Ok((at, to_u32(row, "a row in memory")?)));
             numbered.collect::<Result<Vec<_>>>()
         };
-        if ids.len().min(run.ids().len()) <= INLINE_IDS { work() } else { env.blocking(work).await? }
+        env.compute(cost, work).await?
     }
 
     /// The least and the greatest id.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::{Backlog, Engine, mark_closed};
-use crate::env::Moment;
+use crate::env::{Cost, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::maintenance::{CompactReport, FlushReport, IndexProgress, MaintenanceScheduler, index_progress};
 use crate::query::too_late;
@@ -21,8 +21,6 @@ use crate::settings::Backpressure;
 use crate::types::{Document, DocumentId, NamespaceName, Sequence, WriteReceipt};
 use crate::write::{Checked, Committer, WriteBatch, seal};
 
-/// Batches above this size are checked on the blocking pool.
-const INLINE_OPERATIONS: usize = 256;
 /// How often a read is begun anew because files of the state it saw were collected.
 const READS: u32 = 4;
 
@@ -112,10 +110,8 @@ impl Namespace {
 
     async fn check(&self, batch: WriteBatch) -> Result<Checked> {
         let (schema, settings) = (Arc::clone(&self.engine.schema), Arc::clone(&self.engine.context.settings));
-        if batch.is_small(INLINE_OPERATIONS) {
-            return Checked::new(&schema, &settings, batch);
-        }
-        self.engine.context.env.blocking(move || Checked::new(&schema, &settings, batch)).await?
+        let cost = Cost::operations(batch.item_count());
+        self.engine.context.env.compute(cost, move || Checked::new(&schema, &settings, batch)).await?
     }
 
     /// With too much in the tail, flushes first or refuses.

@@ -12,7 +12,7 @@ use super::probe::Effort;
 use super::room::Room;
 use super::ties::Ranked;
 use super::topk::TopK;
-use crate::env::Env;
+use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
 use crate::memtable::PartSource;
 use crate::segment::Segment;
@@ -23,8 +23,6 @@ use crate::view::{Part, View, rows_in_range, rows_to_mask};
 const PARALLEL: usize = 4;
 /// Bytes of vectors that are scanned at a time.
 const VECTOR_WINDOW_BYTES: usize = 8 << 20;
-/// Vectors of so many bytes are compared where we are: a change of threads takes longer.
-const INLINE_BYTES: usize = 256 << 10;
 /// Below one allowed row in this many, vectors are read row by row instead of in whole windows.
 pub(super) const SPARSE: u64 = 8;
 
@@ -120,16 +118,12 @@ impl VectorSearch {
             let picked: RoaringBitmap = rows.iter().copied().collect();
             let array = segment.fetch_vectors(self.column, &picked).await?;
             let mut near = Vec::with_capacity(rows.len());
-            if bytes <= INLINE_BYTES {
-                self.prepared.each(&array, None, |at, distance| near.push((distance, at)))?;
-            } else {
-                let prepared = Arc::clone(&self.prepared);
-                let work = move || {
-                    prepared.each(&array, None, |at, distance| near.push((distance, at)))?;
-                    Ok::<_, Error>(near)
-                };
-                near = env.blocking(work).await??;
-            }
+            let prepared = Arc::clone(&self.prepared);
+            let work = move || {
+                prepared.each(&array, None, |at, distance| near.push((distance, at)))?;
+                Ok::<_, Error>(near)
+            };
+            let near = env.compute(Cost::vector_bytes(bytes), work).await??;
             for (distance, at) in near {
                 let row = rows.get(at).copied().ok_or_else(|| Error::internal("more vectors than rows"))?;
                 match copies.get(&row) {

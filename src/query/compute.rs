@@ -12,7 +12,7 @@ use super::probe::Effort;
 use super::request::check_name;
 use super::text::{BoundRank, Highlighter};
 use super::{Fragment, Highlight, Query, Rank, Rows, TextQuery};
-use crate::env::Env;
+use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
 use crate::schema::Schema;
 use crate::types::Vector;
@@ -22,9 +22,6 @@ use crate::view::{RowAddr, View};
 const COMPUTED_MAX: usize = 64;
 /// Columns that are worked out at a time.
 const PARALLEL: usize = 16;
-
-/// Texts of up to so many bytes in all are marked where we are.
-const HIGHLIGHT_INLINE_BYTES: usize = 16 << 10;
 
 /// Something to work out of every hit: see [`Query::compute`](crate::Query::compute).
 ///
@@ -202,14 +199,10 @@ async fn computed_fragments(
     let array = rows.batch().column_by_name(column);
     let array = array.ok_or_else(|| Error::internal("a column to highlight was not fetched"))?;
     let mut computed = Vec::with_capacity(array.len());
-    let inline = array.get_array_memory_size() <= HIGHLIGHT_INLINE_BYTES;
+    let cost = Cost::analyzed_bytes(array.get_array_memory_size());
     for row in 0..array.len() {
-        let fragments = if inline {
-            highlighter.fragments(array, row)
-        } else {
-            let (highlighter, array) = (Arc::clone(highlighter), Arc::clone(array));
-            env.blocking(move || highlighter.fragments(&array, row)).await?
-        };
+        let (highlighter, array) = (Arc::clone(highlighter), Arc::clone(array));
+        let fragments = env.compute(cost, move || highlighter.fragments(&array, row)).await?;
         computed.push(Computed::Fragments(fragments));
     }
     Ok(computed)

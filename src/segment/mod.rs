@@ -53,18 +53,3 @@ pub(crate) use reader::Segment;
 pub(crate) use statistics::ColumnStatisticsBuilder;
 pub(crate) use statistics::{BOUND_BYTES_MAX, ColumnStatistics, key_prefix};
 pub(crate) use vector_indexing::VectorIndexing;
-
-use crate::env::Env;
-use crate::error::Result;
-
-/// Work on more items than this leaves the async task for the blocking pool.
-const INLINE_ITEMS_MAX: usize = 1_024;
-
-/// Runs `work` here if it is small, and on the blocking pool otherwise.
-async fn compute<T: Send + 'static>(
-    env: &Env,
-    items: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T> {
-    if items <= INLINE_ITEMS_MAX { Ok(work()) } else { env.blocking(work).await }
-}

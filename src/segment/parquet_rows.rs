@@ -27,12 +27,11 @@ use parquet::schema::types::ColumnPath;
 use roaring::RoaringBitmap;
 
 use super::checksums::{ChecksummedFile, VerifiedBlocks};
-use super::compute;
 use super::meta::RowOrder;
 use super::sections::{BuiltFile, FOOTER, SectionFileBuilder};
 use super::vectors::row_runs;
 use crate::codec::{guarded, to_usize, u64_of, usize_of};
-use crate::env::Env;
+use crate::env::{Cost, Env};
 use crate::error::{Error, OrInternal, Result};
 use crate::schema::{ColumnKind, ID_COLUMN, Schema};
 use crate::storage::ObjectKey;
@@ -40,9 +39,6 @@ use crate::storage::ObjectKey;
 /// A point read decodes a page of each column. Smaller pages cost more: each has a header, and an
 /// entry of the offset index.
 const PAGE_ROWS: usize = 256;
-/// What it takes to plan a page, and how many bytes of pages it takes to decode, as [`compute`] counts.
-const PAGE_ITEMS: usize = 16;
-const ITEM_BYTES: u64 = 64;
 /// Parquet's own default. A segment seldom has more rows, and a read of two groups is planned twice.
 const ROW_GROUP_ROWS: usize = 1 << 20;
 /// A point read of a column with a dictionary reads the dictionary too: it may not cost more than a block of checksums.
@@ -206,17 +202,14 @@ impl ParquetRows {
             return Err(Error::internal("rows that the segment does not have"));
         }
         let (this, rows) = (Arc::clone(self), rows.clone());
-        // A few rows are planned and decoded on the task: a hop to the blocking pool takes longer.
-        // invariant: only an estimate of the work, which may saturate. At worst each row is in a page of its own.
-        let pages = usize::try_from(rows.len()).unwrap_or(usize::MAX).saturating_mul(columns.len());
-        let plan = compute(env, pages.saturating_mul(PAGE_ITEMS), move || this.plan_read(&columns, &rows));
-        let (decoder, ranges) = plan.await??;
+        // At worst each row is in a page of its own.
+        let cost = Cost::planned_pages(rows.len().saturating_mul(columns.len() as u64));
+        let (decoder, ranges) = env.compute(cost, move || this.plan_read(&columns, &rows)).await??;
         let blocks = self.file.fetch_blocks(&ranges).await?;
         let key = self.file.blob().key().clone();
         let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        // invariant: only an estimate of the work, which may saturate.
-        let items = usize::try_from(bytes / ITEM_BYTES).unwrap_or(usize::MAX);
-        compute(env, items, move || parse_guarded(&key, || decode_rows(decoder, &blocks, &schema))).await?
+        let decode = move || parse_guarded(&key, || decode_rows(decoder, &blocks, &schema));
+        env.compute(Cost::compressed_bytes(bytes), decode).await?
     }
 
     /// What decodes the rows, and every range that it will ask for.

@@ -26,11 +26,10 @@ use bytes::Bytes;
 use half::f16;
 use roaring::RoaringBitmap;
 
-use super::compute;
 use super::sections::{BuiltFile, HEAD, INDEX, SectionFileBuilder};
 use crate::cache::{Blob, Span};
 use crate::codec::{CodecError, Reader, checksum, put_bitmap, put_len_u32, rows_bitmap, u64_of, usize_of};
-use crate::env::Env;
+use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
 use crate::schema::VectorColumn;
 use crate::types::{SegmentId, VectorType};
@@ -262,10 +261,9 @@ impl ExactVectors {
         let spans: Vec<Span> = runs.iter().map(|run| (at(run.start)..at(run.end)).into()).collect();
         let runs: Arc<[Range<u32>]> = runs.into();
         let decode = |bytes: Vec<Bytes>| {
-            // In units of a small vector.
-            let items = bytes.iter().map(Bytes::len).sum::<usize>() / 64;
+            let cost = Cost::vector_bytes(bytes.iter().map(Bytes::len).sum());
             let (this, runs) = (self.clone(), Arc::clone(&runs));
-            let array = compute(env, items, move || this.decode_runs(&runs, &bytes));
+            let array = env.compute(cost, move || this.decode_runs(&runs, &bytes));
             async { array.await?.map_err(|e| e.at(self.blob.key())) }
         };
         self.blob.read_decoded(&spans, decode).await

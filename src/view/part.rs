@@ -9,7 +9,7 @@ use arrow::compute::filter_record_batch;
 use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
-use crate::env::Env;
+use crate::env::{Cost, Env};
 use crate::error::{OrInternal, Result};
 use crate::filter::{BoundFilter, IndexPlan, SegmentIndexes, ZoneMapFilter};
 use crate::index::Candidates;
@@ -20,8 +20,6 @@ use crate::types::DocumentId;
 
 /// Windows of a segment that are fetched at a time.
 const PARALLEL: usize = 4;
-/// Rows whose filter is evaluated where we are: fewer than this cost less than a change of threads.
-const INLINE_ROWS: usize = 2_048;
 
 /// Rows with some of them dead already, whatever newer layers hide.
 #[derive(Clone, Debug)]
@@ -223,13 +221,13 @@ async fn evaluate(
     rows: RoaringBitmap,
 ) -> Result<RoaringBitmap> {
     let bound = Arc::clone(bound);
-    let inline = batch.num_rows() < INLINE_ROWS;
+    let cost = Cost::filtered_rows(batch.num_rows());
     let work = move || {
         let matches = bound.evaluate(&batch, None)?;
         let picked = rows.iter().zip(matches.values().iter()).filter(|(_, matches)| *matches);
         Ok(picked.map(|(row, _)| row).collect())
     };
-    if inline { work() } else { env.blocking(work).await? }
+    env.compute(cost, work).await?
 }
 
 /// The places of columns in the schema; the id has none.

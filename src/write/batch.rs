@@ -113,13 +113,13 @@ impl WriteBatch {
         Self::default()
     }
 
-    /// Whether checking it is quickly done.
-    pub(crate) fn is_small(&self, operations: usize) -> bool {
-        let quick = |operation: &Operation| match operation {
-            Operation::Rows(rows) => rows.num_rows() <= operations,
-            _ => true,
+    /// How many operations and rows a check goes over.
+    pub(crate) fn item_count(&self) -> usize {
+        let items = |operation: &Operation| match operation {
+            Operation::Rows(rows) => rows.num_rows(),
+            _ => 1,
         };
-        self.operations.len() <= operations && self.operations.iter().all(quick)
+        self.operations.iter().map(items).sum()
     }
 
     fn push(mut self, operation: Operation) -> Self {

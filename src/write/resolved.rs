@@ -9,15 +9,12 @@ use roaring::RoaringBitmap;
 use super::Checked;
 use super::effects::Effects;
 use super::resolve::{DELETES_BYTES_MAX, Scope, id_bytes, resolve};
-use crate::env::Env;
+use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
 use crate::memtable::{MemRows, PartSource};
 use crate::schema::{Ids, Schema};
 use crate::types::{DocumentId, WriteReceipt};
 use crate::view::View;
-
-/// Ids that are sorted where we are: more go to the blocking pool.
-const INLINE_IDS: usize = 4_096;
 
 /// What a batch comes to.
 #[derive(Debug)]
@@ -197,12 +194,12 @@ fn without(run: &MemRows, gone: impl Fn(&DocumentId) -> bool) -> Result<MemRows>
 /// The documents of the effects, in ascending order.
 async fn known(env: &Env, schema: &Arc<Schema>, effects: Effects) -> Result<(Effects, Ids)> {
     let schema = Arc::clone(schema);
-    let many = effects.len() > INLINE_IDS;
+    let cost = Cost::ids(effects.len());
     let work = move || {
         let ids = effects.ids(&schema)?;
         Ok((effects, ids))
     };
-    if many { env.blocking(work).await? } else { work() }
+    env.compute(cost, work).await?
 }
 
 #[cfg(test)]

@@ -13,11 +13,9 @@ use super::record::{ClusterRecord, length};
 use super::section::{IndexSection, OWNERS, RecordEntry, owners};
 use crate::cache::{Blob, Span};
 use crate::codec::CodecError;
-use crate::env::Env;
+use crate::env::{Cost, Env};
 use crate::error::Result;
 
-/// Scanning up to so many dimensions of vectors stays on the async task: some tens of microseconds.
-const INLINE_DIMENSIONS: usize = 4 << 20;
 /// Blocks of owners that are read before it is known whether they are needed: 1 MiB.
 const AHEAD: usize = 4;
 /// Blocks of owners that are read at a time: 4 MiB.
@@ -266,8 +264,7 @@ impl VectorIndex {
     ) -> Result<SearchState> {
         let codes: u64 =
             window.iter().filter_map(|at| self.entry(*at)).map(|entry| u64::from(entry.codes)).sum();
-        let dimensions =
-            usize::try_from(codes).unwrap_or(usize::MAX).saturating_mul(self.set.space().padded());
+        let cost = Cost::code_dimensions(codes.saturating_mul(self.set.space().padded() as u64));
         let (this, query) = (self.clone(), Arc::clone(query));
         let work = move || {
             let mut hunt = hunt;
@@ -279,8 +276,7 @@ impl VectorIndex {
             hunt.found.scanned += codes;
             Ok(hunt)
         };
-        let hunt = if dimensions <= INLINE_DIMENSIONS { work() } else { env.blocking(work).await? };
-        hunt.map_err(|e: CodecError| e.at(self.blob.key()))
+        env.compute(cost, work).await?.map_err(|e: CodecError| e.at(self.blob.key()))
     }
 
     fn scan_one(

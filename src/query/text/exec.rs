@@ -7,6 +7,7 @@ use futures::future::{try_join, try_join_all};
 use roaring::RoaringBitmap;
 
 use super::BoundRank;
+use crate::env::Cost;
 use crate::error::{Error, Result};
 use crate::index::text::{LoadedTextPart, TextCounts, TextPlan, TextSource, TextStats};
 use crate::memtable::PartSource;
@@ -18,15 +19,6 @@ use crate::view::{Part, RowAddr, View};
 
 /// The most values that are read to rank by: 8 bytes of memory each.
 const VALUES_MAX: u64 = 32 << 20;
-/// Runs up to so many rows are indexed where we are.
-const INLINE_ROWS: u32 = 64;
-
-/// Entries of postings that are searched where we are, for at most some hundreds of microseconds: a change of threads
-/// costs tens of them.
-const INLINE_WORK: u64 = 1 << 17;
-
-/// Deleted rows times tokens whose statistics are worked out where we are.
-const INLINE_DEAD: u64 = 4_096;
 
 /// A part that is searched.
 struct Searched<'a> {
@@ -112,13 +104,12 @@ impl View {
                 Ok(TextSource::Stored(Arc::clone(index)))
             }
             PartSource::Memory(run) => {
-                let index = match run.text() {
-                    Some(index) => Arc::clone(index),
-                    None if part.source.rows() <= INLINE_ROWS => run.index_text(&self.schema)?,
-                    None => {
-                        let (run, schema) = (Arc::clone(run), Arc::clone(&self.schema));
-                        self.env.blocking(move || run.index_text(&schema)).await??
-                    }
+                let index = if let Some(index) = run.text() {
+                    Arc::clone(index)
+                } else {
+                    let cost = Cost::indexed_rows(part.source.rows());
+                    let (run, schema) = (Arc::clone(run), Arc::clone(&self.schema));
+                    self.env.compute(cost, move || run.index_text(&schema)).await??
                 };
                 Ok(TextSource::Memory(index))
             }
@@ -126,12 +117,9 @@ impl View {
     }
 
     async fn count(&self, part: &Searched<'_>, loaded: &Arc<LoadedTextPart>) -> Result<TextCounts> {
-        let work = part.dead.len().saturating_mul(loaded.count_terms() as u64 + 1);
-        if work <= INLINE_DEAD {
-            return loaded.count_live(&part.dead);
-        }
+        let cost = Cost::posting_seeks(part.dead.len().saturating_mul(loaded.count_terms() as u64 + 1));
         let (loaded, dead) = (Arc::clone(loaded), part.dead.clone());
-        self.env.blocking(move || loaded.count_live(&dead)).await?
+        self.env.compute(cost, move || loaded.count_live(&dead)).await?
     }
 
     /// Reads what the rows that match are ranked by besides. Only of parts with matches is anything read.
@@ -144,8 +132,7 @@ impl View {
     ) -> Result<()> {
         let (of, stats, matching) = (Arc::clone(loaded), Arc::clone(stats), part.matching.clone());
         let work = move || of.find_rows(&stats, &matching);
-        let inline = loaded.count_postings() <= INLINE_WORK;
-        let rows = if inline { work() } else { self.env.blocking(work).await? }?;
+        let rows = self.env.compute(Cost::ranked_postings(loaded.count_postings()), work).await??;
         let values = rows.len().saturating_mul(ranks.len() as u64);
         if taken.fetch_add(values, Ordering::Relaxed).saturating_add(values) > VALUES_MAX {
             return Err(Error::limit(format!(
@@ -175,10 +162,10 @@ impl View {
         let rows = part.part.source.rows();
         let all = part.matching.len() == u64::from(rows);
         let allowed = (!all).then(|| part.matching.clone());
-        let inline = loaded.count_postings() <= INLINE_WORK;
+        let cost = Cost::ranked_postings(loaded.count_postings());
         let (loaded, stats) = (Arc::clone(loaded), Arc::clone(stats));
         let work = move || loaded.find_top_rows(&stats, allowed.as_ref(), limit, all_ties);
-        let top = if inline { work() } else { self.env.blocking(work).await? }?;
+        let top = self.env.compute(cost, work).await??;
         let best = top.rows.into_iter().map(|(score, row)| (f64::from(-score), row)).collect();
         let ranked = Ranked::of(best, limit).with(top.ties);
         let count = limit.saturating_add(ties);

@@ -10,10 +10,9 @@ use super::block::IdBlock;
 use super::head::IdIndexHead;
 use crate::cache::{Blob, Span};
 use crate::codec::{CodecError, zip_equal};
-use crate::env::Env;
+use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
 use crate::schema::Ids;
-use crate::segment::compute;
 use crate::types::DocumentId;
 
 /// Blocks of a page, for walks over all ids: 4 MiB, of which some are in flight at a time.
@@ -59,10 +58,10 @@ impl IdIndex {
         env: &Env,
         ids: Arc<[DocumentId]>,
     ) -> Result<Vec<Option<u32>>> {
-        let (index, count) = (Arc::clone(self), ids.len());
+        let (index, cost) = (Arc::clone(self), Cost::id_lookups(ids.len() as u64));
         let searched = Arc::clone(&ids);
         let find_blocks = move || searched.iter().map(|id| index.head.find_block(id)).collect::<Vec<_>>();
-        let block_of_id = compute(env, count, find_blocks).await?;
+        let block_of_id = env.compute(cost, find_blocks).await?;
         let blocks = self.load_blocks(env, block_of_id.iter().flatten().copied().collect()).await?;
         let find_rows = move || {
             let pairs = zip_equal(ids.iter(), block_of_id, "ids and their blocks")?;
@@ -72,7 +71,7 @@ impl IdIndex {
             };
             pairs.map(find_row).collect()
         };
-        compute(env, count, find_rows).await?
+        env.compute(cost, find_rows).await?
     }
 
     /// Finds those of `ids`, which ascend, that the segment has: the position among `ids`, and the row. At most one
@@ -83,10 +82,11 @@ impl IdIndex {
         ids: &Ids,
     ) -> Result<Vec<(usize, u32)>> {
         let (index, searched) = (Arc::clone(self), ids.clone());
-        let shares = compute(env, ids.len(), move || index.head.divide_ids(&searched)).await?;
+        let cost = Cost::id_lookups(ids.len() as u64);
+        let shares = env.compute(cost, move || index.head.divide_ids(&searched)).await?;
         let blocks = self.load_blocks(env, shares.iter().map(|share| share.block).collect()).await?;
         let ids = ids.clone();
-        compute(env, ids.len(), move || {
+        env.compute(cost, move || {
             let mut found = Vec::new();
             for share in shares {
                 let start = share.ids.start;
@@ -116,9 +116,10 @@ impl IdIndex {
         blocks: Range<usize>,
     ) -> Result<IdBlock> {
         let LoadedBlocks(blocks) = self.load_blocks(env, blocks.collect()).await?;
-        let (kind, entries) = (self.head.kind(), blocks.values().map(IdBlock::len).sum());
+        let kind = self.head.kind();
+        let cost = Cost::id_lookups(blocks.values().map(IdBlock::len).sum::<usize>() as u64);
         let concat = move || IdBlock::concat(kind, &blocks.values().collect::<Vec<_>>());
-        compute(env, entries, concat).await?
+        env.compute(cost, concat).await?
     }
 
     /// Up to `limit` ids greater than `after` with their rows, in id order. At most one round trip.
@@ -133,7 +134,7 @@ impl IdIndex {
         let selection = self.select_blocks(first..self.head.block_count(), limit)?;
         let LoadedBlocks(blocks) = self.load_blocks(env, selection.numbers).await?;
         let after = after.cloned();
-        compute(env, selection.entries.min(limit), move || {
+        env.compute(Cost::id_lookups(selection.entries.min(limit) as u64), move || {
             let entries = blocks.values().flat_map(|block| block.entries_after(after.as_ref()));
             entries.take(limit).collect()
         })
@@ -156,7 +157,7 @@ impl IdIndex {
         let selection = self.select_blocks((0..=last).rev(), limit)?;
         let LoadedBlocks(blocks) = self.load_blocks(env, selection.numbers).await?;
         let before = before.cloned();
-        compute(env, selection.entries.min(limit), move || {
+        env.compute(Cost::id_lookups(selection.entries.min(limit) as u64), move || {
             let entries = blocks.values().rev().flat_map(|block| block.entries_before(before.as_ref()));
             entries.take(limit).collect()
         })

@@ -15,11 +15,10 @@ use roaring::RoaringBitmap;
 use super::block_list::{BlockList, BlockListBuilder};
 use super::encoding::{EncodedIds, kind_code};
 use crate::cache::{Blob, Span};
-use crate::codec::{CodecError, Reader, put_len_u32, to_usize, usize_of, zip_equal};
-use crate::env::Env;
+use crate::codec::{CodecError, Reader, put_len_u32, usize_of, zip_equal};
+use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
 use crate::schema::Ids;
-use crate::segment::compute;
 use crate::types::IdKind;
 
 const WHAT: &str = "row ids";
@@ -123,11 +122,11 @@ impl RowIds {
         };
         let spans: Vec<Span> = numbers.iter().map(span).collect::<Result<_>>()?;
         let bytes = self.blob.read_many(&spans).await?;
-        let items = to_usize(rows.len(), "the number of rows")?;
+        let cost = Cost::id_lookups(rows.len());
         let blocks = zip_equal(numbers, bytes, "blocks of row ids and their bytes")?;
         let read = ReadRowIds { segment_rows: self.rows, rows: rows.clone(), blocks: blocks.collect() };
         let kind = self.kind;
-        let ids = compute(env, items, move || read.decode(kind)).await?;
+        let ids = env.compute(cost, move || read.decode(kind)).await?;
         ids.map_err(|e| e.at(self.blob.key()))
     }
 }

@@ -16,7 +16,8 @@ use uuid::Uuid;
 use self::generator::{batch, id, schema};
 use super::*;
 use crate::cache::BlockCache;
-use crate::error::ErrorKind;
+use crate::env::Env;
+use crate::error::{ErrorKind, Result};
 use crate::schema::{AttributeType, Ids, Schema};
 use crate::storage::{
     CountingBackend, DelayedBackend, IncarnationKeys, MemoryBackend, NamespaceKeys, StorageBackend,

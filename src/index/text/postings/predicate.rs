@@ -14,15 +14,11 @@ use tantivy::postings::TermInfo;
 use super::cursor::PostingsCursor;
 use super::phrase::PhraseCursor;
 use super::phrase_word::{PhraseWordTerms, open_phrase_words};
-use crate::env::Env;
+use crate::env::{Cost, Env};
 use crate::error::Result;
 use crate::index::text::analysis::Analyzer;
 use crate::index::text::store::{DictionaryMatches, NO_MORE_ROWS, PostingsRequest, TermLookup, TextIndex};
 use crate::index::text::terms::{COMPLETE_PREFIX_TERMS_MAX, ExpandedTerm, TermSpec};
-
-/// Predicates with at most this many postings are evaluated inline: 32 blocks are less work than a hop to the blocking
-/// pool.
-const INLINE_POSTINGS: u64 = 4_096;
 
 /// How many of the tokens a text must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +158,7 @@ pub(crate) async fn find_matching_rows(
         drop(pins);
         rows
     };
-    if postings <= INLINE_POSTINGS { work() } else { env.blocking(work).await? }
+    env.compute(Cost::postings(postings), work).await?
 }
 
 async fn look_up_words(

@@ -7,16 +7,12 @@ use tantivy::directory::OwnedBytes;
 use super::cursor::PostingsCursor;
 use super::memory_index::MemoryTextIndex;
 use super::term_postings::TermPostings;
-use crate::env::Env;
+use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
 use crate::index::text::plan::TextPlan;
 use crate::index::text::store::{PostingsRequest, RangePins, TermLookup, TextIndex};
 use crate::index::text::terms::{ExpandedTerm, Expansion, TermSpec};
 use crate::index::text::totals::FieldTotals;
-
-/// Prefixes and misspelt words are looked up inline in columns of up to this many terms, as in a segment's dictionary:
-/// walking one is about as much work as a hop to the blocking pool.
-const INLINE_DICTIONARY_TERMS: usize = 4_096;
 
 /// The text index of a part.
 #[derive(Clone, Debug)]
@@ -47,7 +43,7 @@ impl TextSource {
             }
             Self::Memory(index) => {
                 let (index, plan) = (Arc::clone(index), Arc::clone(plan));
-                let is_small = is_small_lookup(&index, &plan)?;
+                let cost = lookup_cost(&index, &plan)?;
                 let work = move || {
                     let mut expansions = Vec::with_capacity(plan.terms.len());
                     for term in &plan.terms {
@@ -55,7 +51,7 @@ impl TextSource {
                     }
                     Ok(expansions)
                 };
-                if is_small { work() } else { env.blocking(work).await? }
+                env.compute(cost, work).await?
             }
         }
     }
@@ -148,15 +144,15 @@ impl TextSource {
     }
 }
 
-/// Whether looking all terms up in memory is quick enough for the caller's thread.
-fn is_small_lookup(index: &MemoryTextIndex, plan: &TextPlan) -> Result<bool> {
+/// What it costs to look all terms up in memory: those that stand for several walk over a dictionary.
+fn lookup_cost(index: &MemoryTextIndex, plan: &TextPlan) -> Result<Cost> {
+    let mut cost = Cost::dictionary_terms(0);
     for term in &plan.terms {
-        let is_single = matches!(term.spec, TermSpec::Term(_));
-        if !is_single && index.field(term.field)?.terms.len() > INLINE_DICTIONARY_TERMS {
-            return Ok(false);
+        if !matches!(term.spec, TermSpec::Term(_)) {
+            cost = cost + Cost::dictionary_terms(index.field(term.field)?.terms.len());
         }
     }
-    Ok(true)
+    Ok(cost)
 }
 
 fn foreign_term() -> Error {

@@ -19,15 +19,11 @@ use super::packed_file::{BlockLayout, NotFetched, PackedFile, RangePins};
 use super::position_reader::PositionReader;
 use crate::cache::Blob;
 use crate::codec::{CodecError, guarded};
-use crate::env::Env;
+use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
 use crate::index::text::terms::{LevenshteinAutomaton, TermSpec};
 use crate::index::text::totals::FieldTotals;
 use crate::schema::Schema;
-
-/// Prefixes and misspelt words are looked up inline in dictionaries of up to this many terms: walking one is about as
-/// much work as a hop to the blocking pool. A single term is always looked up inline.
-const INLINE_DICTIONARY_TERMS: usize = 4_096;
 
 /// The text columns of a segment.
 pub(crate) struct TextIndex {
@@ -142,11 +138,9 @@ impl TextIndex {
     async fn attempt_on_pool(self: &Arc<Self>, env: &Env, lookup: TermLookup<'_>) -> Result<LookupAttempt> {
         let TermLookup { field, spec, terms_max } = lookup;
         let is_single_term = matches!(spec, TermSpec::Term(_));
-        if is_single_term || self.field(field)?.term_count() <= INLINE_DICTIONARY_TERMS {
-            return self.attempt(field, spec, terms_max);
-        }
+        let terms = if is_single_term { 0 } else { self.field(field)?.term_count() };
         let (this, spec) = (Arc::clone(self), spec.clone());
-        env.blocking(move || this.attempt(field, &spec, terms_max)).await?
+        env.compute(Cost::dictionary_terms(terms), move || this.attempt(field, &spec, terms_max)).await?
     }
 
     /// Looks a word up in what was fetched. CPU work; for a misspelt word in proportion to the part of the dictionary

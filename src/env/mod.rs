@@ -6,6 +6,8 @@
 //! **Invariant:** no other module reads a clock, draws a random number, sleeps or spawns; clippy's
 //! `disallowed-methods` holds it.
 
+mod cost;
+
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -14,6 +16,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use uuid::Uuid;
+
+pub(crate) use cost::Cost;
 
 use crate::error::{Error, Result};
 
@@ -121,7 +125,17 @@ impl Env {
         self.0.spawn(Box::pin(task));
     }
 
-    /// Runs `work` on the caller's blocking pool. A panic in it is an error here, not there.
+    /// Runs CPU work: inline if it is cheap, otherwise on the blocking pool.
+    pub(crate) async fn compute<T: Send + 'static>(
+        &self,
+        cost: Cost,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        if cost.is_inline() { Ok(work()) } else { self.blocking(work).await }
+    }
+
+    /// Runs `work` on the caller's blocking pool, however short it is: for work of unknown cost, and for system calls
+    /// that block. A panic in it is returned as an error.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
