@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
 use super::QueryStats;
-use super::keys::Keys;
+use super::keys::ColumnKeys;
 use super::ties::Tied;
 use crate::error::{Error, Result};
 use crate::index::attributes::{AttributeIndex, AttributeProbe, is_whole};
@@ -233,11 +233,15 @@ impl PreparedOrder {
         let mut batches =
             stream::iter(part.split_into_windows(&self.columns, &rows)).map(fetch).buffered(PARALLEL);
         while let Some((batch, rows)) = batches.try_next().await? {
-            let columns: Vec<Keys> = batch.columns().iter().map(Keys::new).collect::<Result<_>>()?;
+            let columns: Vec<ColumnKeys> =
+                batch.columns().iter().map(ColumnKeys::new).collect::<Result<_>>()?;
             for (at, row) in rows.iter().enumerate() {
                 let mut bytes = Vec::new();
                 for key in &self.keys {
-                    let value = columns.get(key.at).and_then(|keys| keys.of(at).next());
+                    let column = columns
+                        .get(key.at)
+                        .ok_or_else(|| Error::internal("a column of an order was not read"))?;
+                    let value = column.row_keys(at)?.next();
                     key.push(value, &mut bytes);
                 }
                 first.push(bytes, row);

@@ -1,51 +1,51 @@
-//! Checks an `Aggregation` against a schema.
+//! Binding an `Aggregation` to a schema.
 
 use std::collections::BTreeSet;
 
-use super::{Aggregate, Aggregation, Key};
+use super::{Aggregate, Aggregation, GroupBy};
 use crate::error::{Error, Result};
 use crate::query::request::check_name;
 use crate::schema::{AttributeType, ColumnKind, Schema, type_mismatch};
 
-/// The most attributes that groups are made by.
+/// The most attributes to group by. Without a limit, groups by many unrelated attributes would be as many as rows.
 const KEYS_MAX: usize = 8;
-/// The most aggregates.
+/// The most aggregates: each has an accumulator in every group.
 const AGGREGATES_MAX: usize = 64;
-/// The most groups that are given.
+/// The most groups of a response.
 const GROUPS_MAX: usize = 10_000;
 
-/// An aggregation, checked against the schema.
+/// An aggregation, checked against a schema.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) keys: Vec<Grouping>,
-    pub(super) tallies: Vec<Tally>,
-    /// The places of all columns, ascending.
+pub(super) struct AggregatePlan {
+    pub(super) keys: Vec<GroupKey>,
+    pub(super) aggregates: Vec<BoundAggregate>,
+    /// The indexes in the schema of all columns to read, ascending and distinct.
     pub(super) columns: Vec<usize>,
-    pub(super) groups: usize,
+    pub(super) groups_max: usize,
 }
 
-/// An attribute that groups are made by.
+/// An attribute to group by.
 #[derive(Debug)]
-pub(super) struct Grouping {
-    /// The place in [`Plan::columns`].
+pub(super) struct GroupKey {
+    /// The index in [`AggregatePlan::columns`].
     pub(super) column: usize,
-    /// The type of the values, or of the elements.
+    /// The type of the values, or of the elements of an array.
     pub(super) kind: AttributeType,
     pub(super) elements: bool,
 }
 
-/// A figure to work out.
+/// An aggregate with its column.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct BoundAggregate {
     pub(super) name: String,
-    pub(super) what: What,
-    /// The place in [`Plan::columns`].
+    pub(super) function: AggregateFunction,
+    /// The index in [`AggregatePlan::columns`].
     pub(super) column: usize,
     pub(super) kind: AttributeType,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum AggregateFunction {
     Sum,
     Avg,
     Min,
@@ -53,52 +53,64 @@ pub(super) enum What {
     Distinct,
 }
 
-impl Plan {
-    pub(super) fn new(asked: &Aggregation, schema: &Schema) -> Result<Self> {
-        check(asked)?;
-        let mut columns = BTreeSet::new();
-        let keys: Vec<_> = asked.keys.iter().map(|key| grouping(key, schema)).collect::<Result<_>>()?;
-        let tallies = asked.aggregates.iter().map(|(name, aggregate)| tally(name, aggregate, schema));
-        let tallies: Vec<_> = tallies.collect::<Result<_>>()?;
-        columns.extend(keys.iter().map(|key| key.column));
-        columns.extend(tallies.iter().map(|tally| tally.column));
-        let columns: Vec<usize> = columns.into_iter().collect();
-        let place = |column: usize| columns.binary_search(&column).unwrap_or_default();
-        let keys = keys.into_iter().map(|key| Grouping { column: place(key.column), ..key }).collect();
-        let tallies =
-            tallies.into_iter().map(|tally| Tally { column: place(tally.column), ..tally }).collect();
-        Ok(Self { keys, tallies, columns, groups: asked.groups })
+impl AggregatePlan {
+    pub(super) fn new(aggregation: &Aggregation, schema: &Schema) -> Result<Self> {
+        check_limits(aggregation)?;
+        let keys = aggregation.keys.iter().map(|key| bind_key(key, schema));
+        let mut keys: Vec<GroupKey> = keys.collect::<Result<_>>()?;
+        let aggregates = aggregation.aggregates.iter();
+        let aggregates = aggregates.map(|(name, aggregate)| bind_aggregate(name, aggregate, schema));
+        let mut aggregates: Vec<BoundAggregate> = aggregates.collect::<Result<_>>()?;
+        let columns = keys.iter().map(|key| key.column).chain(aggregates.iter().map(|bound| bound.column));
+        let columns: Vec<usize> = columns.collect::<BTreeSet<_>>().into_iter().collect();
+        // So far columns are indexes in the schema. A batch has only those that are read, in the same order.
+        let index_in_batch = |column: usize| {
+            columns
+                .binary_search(&column)
+                .map_err(|_| Error::internal("a column of an aggregation is not read"))
+        };
+        for key in &mut keys {
+            key.column = index_in_batch(key.column)?;
+        }
+        for bound in &mut aggregates {
+            bound.column = index_in_batch(bound.column)?;
+        }
+        Ok(Self { keys, aggregates, columns, groups_max: aggregation.groups })
     }
 }
 
-fn check(asked: &Aggregation) -> Result<()> {
-    let over = |what: &str, max: usize, found: usize| {
-        Err(Error::limit(format!("{what} of an aggregation: at most {max} are allowed. found=`{found}`")))
+fn check_limits(aggregation: &Aggregation) -> Result<()> {
+    let too_many = |what: &str, max: usize, found: usize| {
+        Err(Error::limit(format!(
+            "too many {what} in an aggregation: at most {max} are allowed. found=`{found}`"
+        )))
     };
-    if asked.keys.len() > KEYS_MAX {
-        return over("too many attributes in groups", KEYS_MAX, asked.keys.len());
+    if aggregation.keys.len() > KEYS_MAX {
+        return too_many("group keys", KEYS_MAX, aggregation.keys.len());
     }
-    if asked.aggregates.len() > AGGREGATES_MAX {
-        return over("too many figures", AGGREGATES_MAX, asked.aggregates.len());
+    if aggregation.aggregates.len() > AGGREGATES_MAX {
+        return too_many("aggregates", AGGREGATES_MAX, aggregation.aggregates.len());
     }
-    if !(1..=GROUPS_MAX).contains(&asked.groups) {
-        let groups = asked.groups;
+    if !(1..=GROUPS_MAX).contains(&aggregation.groups) {
+        let groups = aggregation.groups;
         return Err(Error::limit(format!(
             "bad number of groups: 1 to {GROUPS_MAX} are allowed. groups=`{groups}`"
         )));
     }
-    if asked.keys.iter().filter(|key| key.elements).count() > 1 {
-        return Err(Error::invalid("bad aggregation: groups are made by the elements of one array at most"));
+    if aggregation.keys.iter().filter(|key| key.elements).count() > 1 {
+        return Err(Error::invalid("bad aggregation: only one array can be grouped by its elements"));
     }
-    asked.aggregates.iter().try_for_each(|(name, _)| check_name("figure", name))?;
+    aggregation.aggregates.iter().try_for_each(|(name, _)| check_name("aggregate", name))?;
     let mut names = BTreeSet::new();
-    match asked.aggregates.iter().find(|(name, _)| !names.insert(name)) {
-        Some((name, _)) => Err(Error::invalid(format!("bad aggregation: a name twice. name=`{name}`"))),
+    match aggregation.aggregates.iter().find(|(name, _)| !names.insert(name)) {
+        Some((name, _)) => {
+            Err(Error::invalid(format!("bad aggregation: two aggregates have the same name. name=`{name}`")))
+        }
         None => Ok(()),
     }
 }
 
-fn attribute(name: &str, schema: &Schema) -> Result<(usize, AttributeType)> {
+fn find_attribute(name: &str, schema: &Schema) -> Result<(usize, AttributeType)> {
     let found = schema.columns().iter().enumerate().find(|(_, column)| column.name == name);
     match found.map(|(at, column)| (at, column.kind)) {
         Some((at, ColumnKind::Attribute(kind))) => Ok((at, kind)),
@@ -106,14 +118,14 @@ fn attribute(name: &str, schema: &Schema) -> Result<(usize, AttributeType)> {
     }
 }
 
-fn grouping(key: &Key, schema: &Schema) -> Result<Grouping> {
+fn bind_key(key: &GroupBy, schema: &Schema) -> Result<GroupKey> {
     let name = &key.column;
-    let (column, kind) = attribute(name, schema)?;
+    let (column, kind) = find_attribute(name, schema)?;
     let (elements, kind) = match (kind.element(), key.elements) {
         (Some(element), true) => (true, element),
         (None, false) => (false, kind),
         (Some(_), false) => {
-            let why = "an array makes groups by its elements alone";
+            let why = "an array can only be grouped by its elements";
             return Err(Error::invalid(format!("type mismatch: {why}. column=`{name}`")));
         }
         (None, true) => {
@@ -121,27 +133,31 @@ fn grouping(key: &Key, schema: &Schema) -> Result<Grouping> {
             return Err(Error::invalid(format!("{why}. column=`{name}`")));
         }
     };
-    Ok(Grouping { column, kind, elements })
+    Ok(GroupKey { column, kind, elements })
 }
 
-fn tally(name: &str, aggregate: &Aggregate, schema: &Schema) -> Result<Tally> {
+fn bind_aggregate(name: &str, aggregate: &Aggregate, schema: &Schema) -> Result<BoundAggregate> {
     use AttributeType::{Bool, Bytes, Datetime, Float, Int, String, Uint, Uuid};
-    let (what, of) = match aggregate {
-        Aggregate::Sum(of) => (What::Sum, of),
-        Aggregate::Avg(of) => (What::Avg, of),
-        Aggregate::Min(of) => (What::Min, of),
-        Aggregate::Max(of) => (What::Max, of),
-        Aggregate::Distinct(of) => (What::Distinct, of),
+    let (function, attribute) = match aggregate {
+        Aggregate::Sum(attribute) => (AggregateFunction::Sum, attribute),
+        Aggregate::Avg(attribute) => (AggregateFunction::Avg, attribute),
+        Aggregate::Min(attribute) => (AggregateFunction::Min, attribute),
+        Aggregate::Max(attribute) => (AggregateFunction::Max, attribute),
+        Aggregate::Distinct(attribute) => (AggregateFunction::Distinct, attribute),
     };
-    let (column, kind) = attribute(of, schema)?;
-    let fits = match what {
-        What::Sum | What::Avg => matches!(kind, Int | Uint | Float),
-        What::Min | What::Max => matches!(kind, String | Int | Uint | Float | Datetime | Uuid),
-        What::Distinct => matches!(kind, String | Int | Uint | Float | Datetime | Uuid | Bool | Bytes),
+    let (column, kind) = find_attribute(attribute, schema)?;
+    let is_defined = match function {
+        AggregateFunction::Sum | AggregateFunction::Avg => matches!(kind, Int | Uint | Float),
+        AggregateFunction::Min | AggregateFunction::Max => {
+            matches!(kind, String | Int | Uint | Float | Datetime | Uuid)
+        }
+        AggregateFunction::Distinct => {
+            matches!(kind, String | Int | Uint | Float | Datetime | Uuid | Bool | Bytes)
+        }
     };
-    if !fits {
-        let why = format!("{what:?} is not defined of {kind}");
-        return Err(Error::invalid(format!("type mismatch: {why}. column=`{of}` name=`{name}`")));
+    if !is_defined {
+        let why = format!("{function:?} is not defined of {kind}");
+        return Err(Error::invalid(format!("type mismatch: {why}. column=`{attribute}` name=`{name}`")));
     }
-    Ok(Tally { name: name.to_owned(), what, column, kind })
+    Ok(BoundAggregate { name: name.to_owned(), function, column, kind })
 }

@@ -1,4 +1,4 @@
-//! Answers an aggregation: every part from its index if that can tell, else from its columns.
+//! Running an aggregation: each part is answered from its attribute index where possible, else from its columns.
 
 use std::sync::Arc;
 
@@ -8,55 +8,67 @@ use futures::future::{BoxFuture, try_join_all};
 use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
-use super::bind::Plan;
-use super::table::Table;
+use super::bind::AggregatePlan;
+use super::table::GroupTable;
 use super::{Aggregated, Aggregation};
 use crate::cache::total_bytes;
-use crate::error::Result;
+use crate::codec::zip_equal;
+use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::index::attributes::AttributeIndex;
 use crate::memtable::PartSource;
 use crate::view::{Part, View};
 use crate::view::{Scope, Scopes};
 
-/// Windows of a segment that are fetched at a time.
+/// Windows of a segment that are fetched concurrently: one is read while another is added up.
 const PARALLEL: usize = 2;
-/// An index is asked that tells by so few bytes; past them the columns are read in windows.
+/// The most bytes of an index that are read for one part. They are held at once, while columns pass in windows.
 const INDEX_BYTES_MAX: u64 = 64 << 20;
 
-/// Rows are read themselves where an index has more bytes than these for each of them: a row that lies alone costs
-/// about its page.
+/// The most bytes of an index for each matching row. Above it the rows themselves are cheaper: a row far from others
+/// costs about one page of its column.
 const ROW_BYTES: u64 = 4 << 10;
 
-/// Parts are read ahead as long as they have fewer bytes than these together.
-const AHEAD_BYTES: u64 = 256 << 20;
-/// The most parts that are read at a time.
-const AHEAD_PARTS: usize = 64;
+/// The most bytes of parts that are read concurrently, and the most parts. What was read waits for its turn, so that
+/// floats are added in the order of the parts and a query gives the same sum each time.
+const CONCURRENT_BYTES: u64 = 256 << 20;
+const CONCURRENT_PARTS: usize = 64;
 
-/// A part with its rows that match.
+/// A part with its matching rows.
 type Matched<'a> = (&'a Part, &'a Arc<RoaringBitmap>);
 
-/// What was read of a part at first.
-enum Looked {
-    /// How many rows match.
-    All(u64),
-    /// Their values, and how many there are.
-    Counted(Vec<Counted>, u64),
-    /// The columns of some of them, and the windows of the others.
+/// The first read of a part.
+enum FirstRead {
+    /// No column is needed: the number of matching rows is enough.
+    Rows(u64),
+    /// The values of all columns with their counts, and the number of matching rows.
+    Counted(Vec<ValueCount>, u64),
+    /// The columns of the first window, and the rows of the other windows.
     Windows(RecordBatch, Vec<RoaringBitmap>),
 }
 
-/// A value of a column, and how many rows have it.
-type Counted = (usize, Box<[u8]>, u64);
+/// A value of a column, and how many matching rows have it.
+struct ValueCount {
+    /// The index in [`AggregatePlan::columns`].
+    column: usize,
+    key: Box<[u8]>,
+    rows: u64,
+}
 
-/// An aggregation that was checked, and the documents it is of.
+/// A column to count in an attribute index.
+struct CountedColumn {
+    name: String,
+    blocks: usize,
+}
+
+/// An aggregation that was checked, and the documents it covers.
 pub(in crate::query) struct PreparedFacet {
-    plan: Arc<Plan>,
+    plan: Arc<AggregatePlan>,
     scope: Scope,
 }
 
 impl Aggregation {
-    /// The answer on a view.
+    /// Runs the aggregation on a view.
     pub(crate) fn run<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Result<Aggregated>> {
         Box::pin(async move {
             let facet = PreparedFacet::new(view, self, None, &mut Scopes::default())?;
@@ -66,25 +78,25 @@ impl Aggregation {
 }
 
 impl PreparedFacet {
-    /// Checks an aggregation over the documents that a filter lets through besides its own.
+    /// Checks an aggregation over the documents that match both `filter` and its own filter.
     pub(in crate::query) fn new(
         view: &View,
         aggregation: &Aggregation,
         filter: Option<&Filter>,
         scopes: &mut Scopes,
     ) -> Result<Self> {
-        let plan = Arc::new(Plan::new(aggregation, &view.schema)?);
+        let plan = Arc::new(AggregatePlan::new(aggregation, &view.schema)?);
         Ok(Self { plan, scope: scopes.scope_for(view, Filter::both(filter, aggregation.filter.as_ref()))? })
     }
 
     pub(in crate::query) async fn run(&self, view: &View) -> Result<Aggregated> {
-        let mut table = Table::default();
+        let mut table = GroupTable::default();
         let parts = self.scope.matching_rows(view).await?.filter(|(_, rows)| !rows.is_empty());
-        // What is read ahead is added in the order of the parts.
-        for parts in ahead(parts.collect()) {
-            let reads = parts.iter().map(|(part, rows)| look(view, &self.plan, part, rows));
-            for ((part, _), looked) in parts.iter().zip(try_join_all(reads).await?) {
-                table = add(view, &self.plan, table, part, looked).await?;
+        for parts in split_for_reading(parts.collect()) {
+            let reads = parts.iter().map(|(part, rows)| read_first(view, &self.plan, part, rows));
+            let reads = try_join_all(reads).await?;
+            for ((part, _), read) in zip_equal(parts, reads, "parts and their reads")? {
+                table = add_part(view, &self.plan, table, part, read).await?;
             }
         }
         let plan = Arc::clone(&self.plan);
@@ -93,36 +105,71 @@ impl PreparedFacet {
     }
 }
 
-/// Reads what tells of the matching rows of a part: all of it, or the first window.
-async fn look(view: &View, plan: &Arc<Plan>, part: &Part, rows: &Arc<RoaringBitmap>) -> Result<Looked> {
-    if plan.columns.is_empty() {
-        return Ok(Looked::All(rows.len()));
+/// Splits parts into runs that are read concurrently.
+fn split_for_reading(parts: Vec<Matched<'_>>) -> Vec<Vec<Matched<'_>>> {
+    let mut runs: Vec<Vec<Matched<'_>>> = Vec::new();
+    let mut run_bytes = 0_u64;
+    for (part, rows) in parts {
+        // The first read of a part takes at most one window or the index, and never more than the part has.
+        let bytes = match &part.source {
+            PartSource::Segment(segment) => segment.meta().total_bytes().min(INDEX_BYTES_MAX),
+            PartSource::Memory(_) => 0,
+        };
+        match runs.last_mut() {
+            Some(run) if run_bytes + bytes <= CONCURRENT_BYTES && run.len() < CONCURRENT_PARTS => {
+                run.push((part, rows));
+                run_bytes += bytes;
+            }
+            _ => {
+                runs.push(vec![(part, rows)]);
+                run_bytes = bytes;
+            }
+        }
     }
-    if let Some(counted) = counted(view, plan, part, rows).await? {
-        return Ok(Looked::Counted(counted, rows.len()));
+    runs
+}
+
+/// Reads the matching rows of a part: all of them from the index, or else the first window of the columns.
+async fn read_first(
+    view: &View,
+    plan: &Arc<AggregatePlan>,
+    part: &Part,
+    rows: &Arc<RoaringBitmap>,
+) -> Result<FirstRead> {
+    if plan.columns.is_empty() {
+        return Ok(FirstRead::Rows(rows.len()));
+    }
+    if let Some(counts) = count_by_index(view, plan, part, rows).await? {
+        return Ok(FirstRead::Counted(counts, rows.len()));
     }
     let mut windows = part.split_into_windows(&plan.columns, rows).into_iter();
-    let first = windows.next().unwrap_or_default();
+    let first = windows.next().ok_or_else(|| Error::internal("a part with matching rows has no window"))?;
     let first = part.fetch_rows(&view.schema, &plan.columns, &first).await?;
-    Ok(Looked::Windows(first, windows.collect()))
+    Ok(FirstRead::Windows(first, windows.collect()))
 }
 
 /// Adds the matching rows of a part.
-async fn add(view: &View, plan: &Arc<Plan>, mut table: Table, part: &Part, looked: Looked) -> Result<Table> {
-    let (first, rest) = match looked {
-        Looked::All(rows) => {
-            table.add_all(plan, rows)?;
+async fn add_part(
+    view: &View,
+    plan: &Arc<AggregatePlan>,
+    mut table: GroupTable,
+    part: &Part,
+    read: FirstRead,
+) -> Result<GroupTable> {
+    let (first, windows) = match read {
+        FirstRead::Rows(rows) => {
+            table.add_ungrouped_rows(plan, rows)?;
             return Ok(table);
         }
-        Looked::Counted(counted, rows) => {
+        FirstRead::Counted(counts, rows) => {
             let plan = Arc::clone(plan);
-            return view.env.blocking(move || add_counted(&plan, table, &counted, rows)).await?;
+            return view.env.blocking(move || add_value_counts(&plan, table, &counts, rows)).await?;
         }
-        Looked::Windows(first, rest) => (first, rest),
+        FirstRead::Windows(first, windows) => (first, windows),
     };
     let fetch =
         |rows: RoaringBitmap| async move { part.fetch_rows(&view.schema, &plan.columns, &rows).await };
-    let rest = stream::iter(rest).map(fetch).buffered(PARALLEL);
+    let rest = stream::iter(windows).map(fetch).buffered(PARALLEL);
     let mut batches = stream::once(async { Ok(first) }).chain(rest).boxed();
     while let Some(batch) = batches.try_next().await? {
         let plan = Arc::clone(plan);
@@ -132,90 +179,88 @@ async fn add(view: &View, plan: &Arc<Plan>, mut table: Table, part: &Part, looke
     Ok(table)
 }
 
-/// The values of all columns, each with the rows that have it, if the index of a segment has them whole and
-/// nothing is asked of a value together with another.
-async fn counted(
+/// The values of all columns with the number of matching rows that have them. `None` if the index cannot answer, or
+/// reading the columns is cheaper.
+///
+/// The index lists the rows of each value, and so knows nothing of two values in one row: it answers aggregates without
+/// groups, and groups without aggregates.
+async fn count_by_index(
     view: &View,
-    plan: &Arc<Plan>,
+    plan: &Arc<AggregatePlan>,
     part: &Part,
     rows: &Arc<RoaringBitmap>,
-) -> Result<Option<Vec<Counted>>> {
+) -> Result<Option<Vec<ValueCount>>> {
     let PartSource::Segment(segment) = &part.source else { return Ok(None) };
-    let apart = plan.keys.is_empty() || (plan.keys.len() == 1 && plan.tallies.is_empty());
-    let Some(index) = segment.attribute_index().filter(|_| apart) else { return Ok(None) };
-    let (mut names, mut spans) = (Vec::new(), Vec::new());
-    for column in plan.columns.iter().filter_map(|at| view.schema.columns().get(*at)) {
-        let Some(indexed) = index.column(&column.name) else { return Ok(None) };
-        let of = indexed.all_spans();
-        names.push((column.name.clone(), of.len()));
-        spans.extend(of);
+    let is_separable = plan.keys.is_empty() || (plan.keys.len() == 1 && plan.aggregates.is_empty());
+    let Some(index) = segment.attribute_index().filter(|_| is_separable) else { return Ok(None) };
+    let (mut columns, mut spans) = (Vec::new(), Vec::new());
+    for column in &plan.columns {
+        let described = view.schema.columns().get(*column);
+        let name = &described.ok_or_else(|| Error::internal("an aggregation of no column"))?.name;
+        let Some(indexed) = index.column(name) else { return Ok(None) };
+        let column_spans = indexed.all_spans();
+        columns.push(CountedColumn { name: name.clone(), blocks: column_spans.len() });
+        spans.extend(column_spans);
     }
-    if total_bytes(&spans) > INDEX_BYTES_MAX.min(rows.len().saturating_mul(ROW_BYTES)) {
+    // Few matching rows make the index expensive: all its blocks are read to find them.
+    let row_bytes = rows.len().saturating_mul(ROW_BYTES);
+    if total_bytes(&spans) > INDEX_BYTES_MAX.min(row_bytes) {
         return Ok(None);
     }
     let blocks = index.read_blocks(&spans).await?;
     let (index, rows) = (Arc::clone(index), Arc::clone(rows));
-    view.env.blocking(move || count(&index, &names, &blocks, &rows)).await?
+    view.env.blocking(move || count_values(&index, &columns, &blocks, &rows)).await?
 }
 
-/// Parts that are read together, in their order.
-fn ahead<'a>(parts: Vec<Matched<'a>>) -> Vec<Vec<Matched<'a>>> {
-    let (mut together, mut bytes): (Vec<Vec<Matched<'a>>>, u64) = (Vec::new(), u64::MAX);
-    for (part, rows) in parts {
-        // No more is read of a part at first than it has, nor than a window or the index may take.
-        let of = match &part.source {
-            PartSource::Segment(segment) => segment.meta().total_bytes().min(INDEX_BYTES_MAX),
-            PartSource::Memory(_) => 0,
-        };
-        bytes = bytes.saturating_add(of);
-        let last = together.last_mut();
-        if let Some(some) = last.filter(|some| bytes <= AHEAD_BYTES && some.len() < AHEAD_PARTS) {
-            some.push((part, rows));
-        } else {
-            together.push(vec![(part, rows)]);
-            bytes = of;
-        }
-    }
-    together
-}
-
-/// The values of columns, by their blocks; `None` if one is not whole.
-fn count(
+/// The values in the blocks of some columns, with their counts. `None` if a key is cut off, so that it may stand for
+/// several values.
+fn count_values(
     index: &AttributeIndex,
-    columns: &[(String, usize)],
+    columns: &[CountedColumn],
     mut blocks: &[Bytes],
     rows: &RoaringBitmap,
-) -> Result<Option<Vec<Counted>>> {
-    let mut counted = Vec::new();
-    for (at, (name, length)) in columns.iter().enumerate() {
-        let (these, rest) = blocks.split_at_checked(*length).unwrap_or_default();
+) -> Result<Option<Vec<ValueCount>>> {
+    let mut counts = Vec::new();
+    for (column, counted) in columns.iter().enumerate() {
+        let missing = || Error::internal("fewer blocks were read than an attribute index has");
+        let (column_blocks, rest) = blocks.split_at_checked(counted.blocks).ok_or_else(missing)?;
         blocks = rest;
-        let Some(column) = index.column(name) else { return Ok(None) };
-        let mut add = |key: &[u8], rows| counted.push((at, key.into(), rows));
-        if !column.count_rows(these, rows, &mut add).map_err(|e| index.corrupt_block(e))? {
+        let indexed =
+            index.column(&counted.name).ok_or_else(|| Error::internal("an indexed column is gone"))?;
+        let mut add = |key: &[u8], rows| counts.push(ValueCount { column, key: key.into(), rows });
+        if !indexed.count_rows(column_blocks, rows, &mut add).map_err(|e| index.corrupt_block(e))? {
             return Ok(None);
         }
     }
-    Ok(Some(counted))
+    Ok(Some(counts))
 }
 
-/// Adds the values of a part, of which so many rows match.
-fn add_counted(plan: &Plan, mut table: Table, counted: &[Counted], rows: u64) -> Result<Table> {
+/// Adds the value counts of a part with `rows` matching rows.
+fn add_value_counts(
+    plan: &AggregatePlan,
+    mut table: GroupTable,
+    counts: &[ValueCount],
+    rows: u64,
+) -> Result<GroupTable> {
     let Some(key) = plan.keys.first() else {
-        table.add_all(plan, rows)?;
-        for (column, key, rows) in counted {
-            table.add_value(plan, *column, key, *rows)?;
+        table.add_ungrouped_rows(plan, rows)?;
+        for count in counts {
+            table.add_ungrouped_value(plan, count.column, &count.key, count.rows)?;
         }
         return Ok(table);
     };
-    let mut left = rows;
-    for (_, key, rows) in counted {
-        table.add_rows(plan, Some(key), *rows)?;
-        left = left.saturating_sub(*rows);
+    for count in counts {
+        table.add_key_rows(plan, Some(&count.key), count.rows)?;
     }
-    // What is no array has one value or none.
-    if !key.elements && left > 0 {
-        table.add_rows(plan, None, left)?;
+    // Nulls are not among the keys of an index: they are the rows that no value accounts for. A row of an array may have
+    // several elements, and is in no group without one.
+    if !key.elements {
+        let with_value: u64 = counts.iter().map(|count| count.rows).sum();
+        let nulls = rows.checked_sub(with_value);
+        let nulls = nulls.ok_or_else(|| Error::internal("an attribute index counts more rows than match"))?;
+        if nulls > 0 {
+            table.add_key_rows(plan, None, nulls)?;
+        }
     }
     Ok(table)
 }

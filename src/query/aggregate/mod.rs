@@ -1,8 +1,9 @@
-//! Aggregates: counts, sums, least and greatest values, averages and distinct values, whole or in groups.
+//! Aggregates: counts, sums, minima, maxima, averages and distinct values, of all documents or by group.
 //!
-//! An [`Aggregation`] is what is asked; `bind` checks it against the schema, `table` adds up, `exec` answers it
-//! from the index of attributes where that can tell, and else from the columns.
+//! An [`Aggregation`] is the request. `bind` checks it against the schema, `exec` reads each part from its attribute
+//! index where possible and else from its columns, `table` keeps the groups, and `accumulator` their figures.
 
+mod accumulator;
 mod bind;
 mod exec;
 mod table;
@@ -14,8 +15,8 @@ use std::collections::BTreeMap;
 use crate::filter::Filter;
 use crate::types::{Sequence, Value};
 
-/// Figures of the documents that match: how many there are, and what is worked out of their attributes, in one or
-/// in groups. Facets are groups of which only the count is asked.
+/// Counts and aggregates of the documents that match, over all of them or by group. A facet is a group of which only the
+/// count is wanted.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
@@ -42,9 +43,9 @@ use crate::types::{Sequence, Value};
 /// ```
 ///
 /// # Groups
-/// Without [`Aggregation::group_by`] there is one group, of all documents that match, also if these are none. Groups
-/// come in order of their counts, the greatest first, and equal ones in order of their keys. All are exact: what
-/// [`Aggregation::groups`] leaves out is counted in [`Aggregated::groups_total`].
+/// Without [`Aggregation::group_by`] there is one group of all matching documents, even if none match. Groups are in
+/// order of their counts, the largest first, and equal ones in order of their keys. All are exact:
+/// [`Aggregated::groups_total`] counts those beyond [`Aggregation::groups`] too.
 ///
 /// # Limits
 /// | what | at most | default |
@@ -52,50 +53,49 @@ use crate::types::{Sequence, Value};
 /// | [`Aggregation::group_by`] and [`Aggregation::group_by_elements`] | 8, of which one by elements | none |
 /// | [`Aggregation::aggregate`] | 64 | none |
 /// | [`Aggregation::groups`] | 10,000 | 1,000 |
-/// | all groups, with the values that [`Aggregate::distinct`] tells apart | 128 MiB of memory | |
+/// | all groups, and the values of [`Aggregate::distinct`] | 128 MiB of memory | |
 ///
-/// More than fits in memory is [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded), never a wrong figure.
+/// Exceeding the memory is [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded), never a wrong figure.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Aggregation {
     filter: Option<Filter>,
-    keys: Vec<Key>,
+    keys: Vec<GroupBy>,
     aggregates: Vec<(String, Aggregate)>,
     groups: usize,
 }
 
-/// What groups are made by.
+/// An attribute to group by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Key {
+struct GroupBy {
     column: String,
     elements: bool,
 }
 
-/// A figure that is worked out of an attribute of the documents of a group. Nulls are left out.
+/// A function of an attribute over the documents of a group. Nulls are ignored.
 ///
-/// | aggregate | attributes | gives | of no values |
+/// | aggregate | attributes | result | without values |
 /// |---|---|---|---|
 /// | `sum` | int, uint, float | the type of the attribute | 0 |
 /// | `avg` | int, uint, float | float | null |
 /// | `min`, `max` | string, int, uint, float, datetime, uuid | the type of the attribute | null |
 /// | `distinct` | all but arrays | uint | 0 |
 ///
-/// Sums of whole numbers are exact: one that does not fit its type is an error,
-/// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded), and the average of them is rounded once. Floats
-/// are added in no promised order, so that their last digits may differ from one state of the segments to another;
-/// what passes the greatest float is infinite.
+/// Sums of ints and uints are exact: a sum that overflows its type is
+/// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded). Averages are rounded once. Floats are added in no
+/// promised order, so that the last digits may change when segments do; a sum beyond the largest float is infinite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Aggregate {
     /// The sum of the values.
     Sum(String),
-    /// Their average.
+    /// The average of the values.
     Avg(String),
-    /// The least of them.
+    /// The smallest value.
     Min(String),
-    /// The greatest of them.
+    /// The largest value.
     Max(String),
-    /// How many different ones there are.
+    /// The number of distinct values.
     Distinct(String),
 }
 
@@ -110,17 +110,17 @@ impl Aggregate {
         Self::Avg(column.into())
     }
 
-    /// The least value of an attribute.
+    /// The smallest value of an attribute.
     pub fn min(column: impl Into<String>) -> Self {
         Self::Min(column.into())
     }
 
-    /// The greatest value of an attribute.
+    /// The largest value of an attribute.
     pub fn max(column: impl Into<String>) -> Self {
         Self::Max(column.into())
     }
 
-    /// How many different values of an attribute there are, exactly.
+    /// The exact number of distinct values of an attribute.
     pub fn distinct(column: impl Into<String>) -> Self {
         Self::Distinct(column.into())
     }
@@ -133,38 +133,38 @@ impl Default for Aggregation {
 }
 
 impl Aggregation {
-    /// How many documents there are.
+    /// Counts all documents.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only documents that match. Several hold together. Default: all.
+    /// Restricts the aggregation to documents that match. Several calls are combined with `and`. Default: all documents.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(Filter::narrowed(self.filter, filter));
         self
     }
 
-    /// A group for each value of an attribute, of which null is one. Several times: for each combination. An
-    /// attribute that is an array is grouped by [`Aggregation::group_by_elements`].
+    /// Makes a group for each value of an attribute; null is a value. Several calls make a group for each combination of
+    /// values. Arrays are grouped by [`Aggregation::group_by_elements`].
     pub fn group_by(mut self, column: impl Into<String>) -> Self {
-        self.keys.push(Key { column: column.into(), elements: false });
+        self.keys.push(GroupBy { column: column.into(), elements: false });
         self
     }
 
-    /// A group for each element of an array: a document is in the group of every different element that it has,
-    /// and without one in none. Once, beside any [`Aggregation::group_by`].
+    /// Makes a group for each distinct element of an array. A document belongs to the groups of all its elements; without
+    /// elements it belongs to none. At most once, in addition to any [`Aggregation::group_by`].
     pub fn group_by_elements(mut self, column: impl Into<String>) -> Self {
-        self.keys.push(Key { column: column.into(), elements: true });
+        self.keys.push(GroupBy { column: column.into(), elements: true });
         self
     }
 
-    /// Works something out of every group, under a name of its own. The count is there without it.
+    /// Adds an aggregate to every group, under a name of its own. The count is always included.
     pub fn aggregate(mut self, name: impl Into<String>, aggregate: Aggregate) -> Self {
         self.aggregates.push((name.into(), aggregate));
         self
     }
 
-    /// The most groups that are given, the greatest ones. Default 1,000, from 1 to 10,000.
+    /// The most groups to return, the largest ones. Default 1,000, from 1 to 10,000.
     pub fn groups(mut self, groups: usize) -> Self {
         self.groups = groups;
         self
@@ -175,11 +175,11 @@ impl Aggregation {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Aggregated {
-    /// The groups, the greatest count first.
+    /// The groups, the largest count first.
     pub groups: Vec<AggregateGroup>,
-    /// How many groups there are, with those that [`Aggregation::groups`] left out.
+    /// The number of all groups, including those beyond [`Aggregation::groups`].
     pub groups_total: usize,
-    /// The state that was asked.
+    /// The sequence that was queried.
     pub sequence: Sequence,
 }
 
@@ -187,10 +187,11 @@ pub struct Aggregated {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct AggregateGroup {
-    /// The values, in the order in which the attributes were named.
+    /// The values, in the order of the calls of [`Aggregation::group_by`] and
+    /// [`Aggregation::group_by_elements`].
     pub keys: Vec<Value>,
-    /// How many documents there are.
+    /// The number of documents.
     pub count: u64,
-    /// What was worked out of them, by name.
+    /// The aggregates, by name.
     pub values: BTreeMap<String, Value>,
 }

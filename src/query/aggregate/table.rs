@@ -1,82 +1,99 @@
-//! Groups, and what is added up in them.
+//! Groups and their accumulators.
 //!
-//! Values are keys of the index of attributes, bytes that compare as the values do, whatever part they come from.
+//! Values are keys of the attribute index, bytes that compare as the values do. Parts that are answered from their index
+//! and parts that are answered from their columns therefore add up in the same table.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::RecordBatch;
 
 use super::AggregateGroup;
-use super::bind::{Grouping, Plan, Tally, What};
+use super::accumulator::{Accumulator, ENTRY_BYTES, key_value};
+use super::bind::{AggregatePlan, BoundAggregate, GroupKey};
+use crate::codec::{put_len_u32, usize_of, zip_equal};
 use crate::error::{Error, Result};
-use crate::index::attributes::{bits_of, value_of};
-use crate::query::keys::Keys;
-use crate::schema::AttributeType;
+use crate::query::keys::ColumnKeys;
 use crate::types::Value;
 
-/// What groups and different values may take of memory.
+/// The memory that groups and distinct values may take. Their number depends on the data, so that a query for a few
+/// groups could otherwise exhaust the process; beyond it the query fails, since dropping groups would falsify figures.
 const BYTES_MAX: usize = 128 << 20;
-/// What a group or a value takes beside its bytes, about.
-const ENTRY_BYTES: usize = 64;
+/// The length that marks a null in the name of a group. Keys are far shorter.
+const NULL_LENGTH: u32 = u32::MAX;
 
-/// The count of a group, its keys and its number.
-type Ranked<'a> = (u64, Vec<Option<&'a [u8]>>, usize);
-
-/// The groups that were found so far.
+/// The groups found so far.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(super) struct GroupTable {
+    /// The number of each group by its name, which encodes its keys: see [`append_key`].
     numbers: HashMap<Box<[u8]>, usize>,
-    groups: Vec<Summed>,
+    groups: Vec<GroupState>,
     bytes: usize,
 }
 
-/// What was added up in a group.
 #[derive(Debug)]
-struct Summed {
+struct GroupState {
     count: u64,
-    states: Vec<State>,
+    /// One for each aggregate of the plan.
+    accumulators: Vec<Accumulator>,
 }
 
-#[derive(Debug)]
-enum State {
-    Whole { sum: i128, values: u64 },
-    Float { sum: f64, values: u64 },
-    Extreme(Option<Box<[u8]>>),
-    Distinct(HashSet<Box<[u8]>>),
+/// A group with what orders it.
+struct RankedGroup<'a> {
+    keys: Vec<Option<&'a [u8]>>,
+    state: &'a GroupState,
 }
 
-impl Table {
-    /// Adds the rows of a batch: the id, and the columns of the plan.
-    pub(super) fn add_batch(&mut self, plan: &Plan, batch: &RecordBatch) -> Result<()> {
-        let columns: Vec<Keys> = batch.columns().iter().skip(1).map(Keys::new).collect::<Result<_>>()?;
+/// A row of the columns of a plan.
+#[derive(Clone, Copy)]
+struct RowKeys<'a> {
+    columns: &'a [ColumnKeys],
+    row: usize,
+}
+
+impl<'a> RowKeys<'a> {
+    fn column(self, column: usize) -> Result<impl Iterator<Item = &'a [u8]>> {
+        let keys = self.columns.get(column);
+        keys.ok_or_else(|| Error::internal("a column of an aggregation was not read"))?.row_keys(self.row)
+    }
+}
+
+impl GroupTable {
+    /// Adds the rows of a batch, which has the id and the columns of the plan.
+    pub(super) fn add_batch(&mut self, plan: &AggregatePlan, batch: &RecordBatch) -> Result<()> {
+        // The id comes first in every batch.
+        let columns: Vec<ColumnKeys> =
+            batch.columns().iter().skip(1).map(ColumnKeys::new).collect::<Result<_>>()?;
+        // One buffer for the names of all rows: most rows belong to a group that exists.
         let mut name = Vec::new();
         for row in 0..batch.num_rows() {
-            self.add_row(plan, &columns, row, &plan.keys, &mut name)?;
+            self.add_row(plan, RowKeys { columns: &columns, row }, &plan.keys, &mut name)?;
         }
         Ok(())
     }
 
-    /// Adds a row to the groups whose names begin with `name`.
+    /// Adds a row to all groups whose names begin with `name`, by the keys that are left.
+    ///
+    /// It recurses over at most eight keys and branches only at the one that may be an array.
     fn add_row(
         &mut self,
-        plan: &Plan,
-        columns: &[Keys],
-        row: usize,
-        rest: &[Grouping],
+        plan: &AggregatePlan,
+        row: RowKeys<'_>,
+        keys_left: &[GroupKey],
         name: &mut Vec<u8>,
     ) -> Result<()> {
-        let cell = |column: usize| columns.get(column).into_iter().flat_map(move |keys| keys.of(row));
-        let Some((first, rest)) = rest.split_first() else {
-            let number = self.group(plan, name)?;
-            for (at, tally) in plan.tallies.iter().enumerate() {
-                for key in cell(tally.column) {
-                    self.tally((number, at), tally, key, 1)?;
+        let Some((first, keys_left)) = keys_left.split_first() else {
+            let number = self.find_or_insert(plan, name)?;
+            for (slot, aggregate) in plan.aggregates.iter().enumerate() {
+                for key in row.column(aggregate.column)? {
+                    self.accumulate((number, slot), aggregate, key, 1)?;
                 }
             }
-            return self.count(number, 1);
+            return self.add_count(number, 1);
         };
-        let mut keys: Vec<Option<&[u8]>> = cell(first.column).map(Some).collect();
+        let mut keys: Vec<Option<&[u8]>> = row.column(first.column)?.map(Some).collect();
         if first.elements {
+            // A document counts once in the group of an element that it has twice.
             keys.sort_unstable();
             keys.dedup();
         } else if keys.is_empty() {
@@ -84,208 +101,172 @@ impl Table {
         }
         for key in keys {
             let length = name.len();
-            push(key, name);
-            self.add_row(plan, columns, row, rest, name)?;
+            append_key(key, name)?;
+            self.add_row(plan, row, keys_left, name)?;
             name.truncate(length);
         }
         Ok(())
     }
 
-    /// Adds rows that are known to have a value, or none.
-    pub(super) fn add_rows(&mut self, plan: &Plan, key: Option<&[u8]>, rows: u64) -> Result<()> {
+    /// Adds `rows` rows to the group of a key, or of null.
+    pub(super) fn add_key_rows(&mut self, plan: &AggregatePlan, key: Option<&[u8]>, rows: u64) -> Result<()> {
         let mut name = Vec::new();
-        push(key, &mut name);
-        let number = self.group(plan, &name)?;
-        self.count(number, rows)
+        append_key(key, &mut name)?;
+        let number = self.find_or_insert(plan, &name)?;
+        self.add_count(number, rows)
     }
 
-    /// Adds rows that are in the one group.
-    pub(super) fn add_all(&mut self, plan: &Plan, rows: u64) -> Result<()> {
-        let number = self.group(plan, &[])?;
-        self.count(number, rows)
+    /// Adds `rows` rows to the only group of a plan without keys.
+    pub(super) fn add_ungrouped_rows(&mut self, plan: &AggregatePlan, rows: u64) -> Result<()> {
+        let number = self.find_or_insert(plan, &[])?;
+        self.add_count(number, rows)
     }
 
-    /// Adds a value that so many rows have to the figures of its column in the one group.
-    pub(super) fn add_value(&mut self, plan: &Plan, column: usize, key: &[u8], rows: u64) -> Result<()> {
-        let number = self.group(plan, &[])?;
-        for (at, tally) in plan.tallies.iter().enumerate().filter(|(_, tally)| tally.column == column) {
-            self.tally((number, at), tally, key, rows)?;
+    /// Adds a value that `rows` rows have in `column` to the aggregates of the only group.
+    pub(super) fn add_ungrouped_value(
+        &mut self,
+        plan: &AggregatePlan,
+        column: usize,
+        key: &[u8],
+        rows: u64,
+    ) -> Result<()> {
+        let number = self.find_or_insert(plan, &[])?;
+        let aggregates = plan.aggregates.iter().enumerate();
+        for (slot, aggregate) in aggregates.filter(|(_, aggregate)| aggregate.column == column) {
+            self.accumulate((number, slot), aggregate, key, rows)?;
         }
         Ok(())
     }
 
-    fn group(&mut self, plan: &Plan, name: &[u8]) -> Result<usize> {
+    fn find_or_insert(&mut self, plan: &AggregatePlan, name: &[u8]) -> Result<usize> {
         if let Some(number) = self.numbers.get(name) {
             return Ok(*number);
         }
         let number = self.groups.len();
-        self.groups.push(Summed { count: 0, states: plan.tallies.iter().map(State::new).collect() });
+        let accumulators = plan.aggregates.iter().map(Accumulator::new).collect();
+        self.groups.push(GroupState { count: 0, accumulators });
         self.numbers.insert(name.into(), number);
-        self.take(name.len() + (plan.tallies.len() + 1) * ENTRY_BYTES)?;
+        self.reserve_bytes(name.len() + (plan.aggregates.len() + 1) * ENTRY_BYTES)?;
         Ok(number)
     }
 
-    fn count(&mut self, number: usize, rows: u64) -> Result<()> {
-        let group = self.groups.get_mut(number).ok_or_else(|| Error::internal("no such group"))?;
-        group.count += rows;
+    fn add_count(&mut self, number: usize, rows: u64) -> Result<()> {
+        self.groups.get_mut(number).ok_or_else(no_such_group)?.count += rows;
         Ok(())
     }
 
-    fn tally(&mut self, (number, at): (usize, usize), tally: &Tally, key: &[u8], rows: u64) -> Result<()> {
-        let state = self.groups.get_mut(number).and_then(|group| group.states.get_mut(at));
-        let taken = state.ok_or_else(|| Error::internal("no such group"))?.add(tally, key, rows);
-        if taken > 0 { self.take(taken) } else { Ok(()) }
+    fn accumulate(
+        &mut self,
+        (number, slot): (usize, usize),
+        aggregate: &BoundAggregate,
+        key: &[u8],
+        rows: u64,
+    ) -> Result<()> {
+        let group = self.groups.get_mut(number).ok_or_else(no_such_group)?;
+        let accumulator = group.accumulators.get_mut(slot).ok_or_else(no_such_group)?;
+        let bytes = accumulator.add(aggregate, key, rows);
+        if bytes > 0 { self.reserve_bytes(bytes) } else { Ok(()) }
     }
 
-    fn take(&mut self, bytes: usize) -> Result<()> {
-        self.bytes = self.bytes.saturating_add(bytes);
+    fn reserve_bytes(&mut self, bytes: usize) -> Result<()> {
+        self.bytes += bytes;
         if self.bytes > BYTES_MAX {
             return Err(Error::limit(format!(
-                "too many groups or different values: at most {BYTES_MAX} bytes of them are allowed"
+                "too many groups or distinct values: at most {BYTES_MAX} bytes of them are allowed"
             )));
         }
         Ok(())
     }
 
-    /// The greatest groups, and how many there are.
-    pub(super) fn finish(mut self, plan: &Plan) -> Result<(Vec<AggregateGroup>, usize)> {
+    /// The largest groups, and the number of all groups.
+    pub(super) fn finish(mut self, plan: &AggregatePlan) -> Result<(Vec<AggregateGroup>, usize)> {
         if plan.keys.is_empty() {
-            self.group(plan, &[])?;
+            // The figures of no documents are an answer too: a count of 0, a sum of 0.
+            self.find_or_insert(plan, &[])?;
         }
         let total = self.groups.len();
-        let mut order: Vec<Ranked<'_>> = self
-            .numbers
-            .iter()
-            .map(|(name, number)| {
-                (self.groups.get(*number).map_or(0, |group| group.count), split(name), *number)
-            })
-            .collect();
-        let first = |a: &Ranked<'_>, b: &Ranked<'_>| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1));
-        if plan.groups < order.len() {
-            order.select_nth_unstable_by(plan.groups, first);
-            order.truncate(plan.groups);
+        let ranked = self.numbers.iter().map(|(name, number)| {
+            let state = self.groups.get(*number).ok_or_else(no_such_group)?;
+            Ok(RankedGroup { keys: split_name(name)?, state })
+        });
+        let mut ranked: Vec<RankedGroup<'_>> = ranked.collect::<Result<_>>()?;
+        // Most aggregations return a few of many groups: those are selected first, and only they are sorted.
+        if plan.groups_max < ranked.len() {
+            ranked.select_nth_unstable_by(plan.groups_max, RankedGroup::largest_first);
+            ranked.truncate(plan.groups_max);
         }
-        order.sort_unstable_by(first);
-        let group = |(count, keys, number): Ranked<'_>| {
-            let keys = keys
-                .into_iter()
-                .zip(&plan.keys)
-                .map(|(key, of)| value(of.kind, key))
-                .collect::<Result<_>>()?;
-            let states = self.groups.get(number).map(|group| group.states.as_slice()).unwrap_or_default();
-            let values = states.iter().zip(&plan.tallies);
-            let values = values.map(|(state, tally)| Ok((tally.name.clone(), state.finish(tally)?)));
-            Ok(AggregateGroup { keys, count, values: values.collect::<Result<BTreeMap<_, _>>>()? })
-        };
-        Ok((order.into_iter().map(group).collect::<Result<_>>()?, total))
+        ranked.sort_unstable_by(RankedGroup::largest_first);
+        Ok((ranked.iter().map(|group| group.to_public(plan)).collect::<Result<_>>()?, total))
     }
 }
 
-impl State {
-    fn new(tally: &Tally) -> Self {
-        match (tally.what, tally.kind) {
-            (What::Sum | What::Avg, AttributeType::Float) => Self::Float { sum: 0.0, values: 0 },
-            (What::Sum | What::Avg, _) => Self::Whole { sum: 0, values: 0 },
-            (What::Min | What::Max, _) => Self::Extreme(None),
-            (What::Distinct, _) => Self::Distinct(HashSet::new()),
-        }
+impl RankedGroup<'_> {
+    /// The order of a response. Keys make it total, so that equal counts are in the same order for any set of segments.
+    fn largest_first(&self, other: &Self) -> Ordering {
+        other.state.count.cmp(&self.state.count).then_with(|| self.keys.cmp(&other.keys))
     }
 
-    /// Adds a value that some rows have. Gives the bytes that it takes.
-    fn add(&mut self, tally: &Tally, key: &[u8], rows: u64) -> usize {
-        match self {
-            // As many rows as there can be, each with the greatest number, stay below the greatest sum.
-            Self::Whole { sum, values } => {
-                *sum = sum.saturating_add(whole(tally.kind, key).saturating_mul(rows.into()));
-                *values += rows;
-                0
-            }
-            Self::Float { sum, values } => {
-                #[expect(
-                    clippy::cast_precision_loss,
-                    reason = "a segment has fewer rows than a float counts"
-                )]
-                let times = rows as f64;
-                *sum += f64::from_bits(bits_of(tally.kind, key)) * times;
-                *values += rows;
-                0
-            }
-            Self::Extreme(best) => {
-                let better = best
-                    .as_deref()
-                    .is_none_or(|best| if tally.what == What::Min { key < best } else { key > best });
-                if !better {
-                    return 0;
-                }
-                let before = best.as_ref().map_or(0, |best| best.len());
-                *best = Some(key.into());
-                key.len().saturating_sub(before)
-            }
-            Self::Distinct(seen) if seen.contains(key) => 0,
-            Self::Distinct(seen) => {
-                seen.insert(key.into());
-                key.len() + ENTRY_BYTES
-            }
-        }
-    }
-
-    fn finish(&self, tally: &Tally) -> Result<Value> {
-        Ok(match self {
-            #[expect(clippy::cast_precision_loss, reason = "an average is rounded")]
-            Self::Whole { sum, values } if tally.what == What::Avg => average(*sum as f64, *values),
-            Self::Whole { sum, .. } => {
-                let fits = match tally.kind {
-                    AttributeType::Int => i64::try_from(*sum).ok().map(Value::Int),
-                    _ => u64::try_from(*sum).ok().map(Value::Uint),
-                };
-                let why = || {
-                    format!("a sum does not fit its type, {}. sum=`{sum}` name=`{}`", tally.kind, tally.name)
-                };
-                fits.ok_or_else(|| Error::limit(why()))?
-            }
-            Self::Float { sum, values } if tally.what == What::Avg => average(*sum, *values),
-            Self::Float { sum, .. } => Value::Float(*sum),
-            Self::Extreme(best) => value(tally.kind, best.as_deref())?,
-            Self::Distinct(seen) => Value::Uint(seen.len() as u64),
-        })
+    fn to_public(&self, plan: &AggregatePlan) -> Result<AggregateGroup> {
+        let keys = zip_equal(&self.keys, &plan.keys, "keys of a group")?;
+        let keys = keys.map(|(key, described)| key_value(described.kind, *key)).collect::<Result<_>>()?;
+        let values = zip_equal(&self.state.accumulators, &plan.aggregates, "accumulators of a group")?;
+        let values = values.map(|(state, aggregate)| Ok((aggregate.name.clone(), state.finish(aggregate)?)));
+        let values = values.collect::<Result<BTreeMap<String, Value>>>()?;
+        Ok(AggregateGroup { keys, count: self.state.count, values })
     }
 }
 
-fn whole(kind: AttributeType, key: &[u8]) -> i128 {
-    let bits = bits_of(kind, key);
-    if kind == AttributeType::Int { bits.cast_signed().into() } else { bits.into() }
+#[cold]
+fn no_such_group() -> Error {
+    Error::internal("no such group in an aggregation")
 }
 
-#[expect(clippy::cast_precision_loss, reason = "an average is rounded")]
-fn average(sum: f64, values: u64) -> Value {
-    if values == 0 { Value::Null } else { Value::Float(sum / values as f64) }
-}
-
-fn value(kind: AttributeType, key: Option<&[u8]>) -> Result<Value> {
-    let Some(key) = key else { return Ok(Value::Null) };
-    value_of(kind, key).ok_or_else(|| Error::internal(format!("a key is of no {kind}")))
-}
-
-/// Appends a key to the name of a group.
-fn push(key: Option<&[u8]>, name: &mut Vec<u8>) {
+/// Appends a key to the name of a group, after its length: keys hold any bytes, so no separator would do.
+fn append_key(key: Option<&[u8]>, name: &mut Vec<u8>) -> Result<()> {
     match key {
-        None => name.extend([u8::MAX; 4]),
+        None => name.extend(NULL_LENGTH.to_le_bytes()),
         Some(key) => {
-            name.extend(u32::try_from(key.len()).unwrap_or_default().to_be_bytes());
+            put_len_u32(name, key.len())?;
             name.extend(key);
         }
     }
+    Ok(())
 }
 
-/// The keys of the name of a group.
-fn split(mut name: &[u8]) -> Vec<Option<&[u8]>> {
+/// The keys in the name of a group.
+fn split_name(mut name: &[u8]) -> Result<Vec<Option<&[u8]>>> {
+    let broken = || Error::internal("the name of a group does not hold its keys");
     let mut keys = Vec::new();
-    while let Some((length, rest)) = name.split_first_chunk::<4>() {
-        let length = u32::from_be_bytes(*length);
-        let end = if length == u32::MAX { 0 } else { length as usize };
-        let (key, rest) = rest.split_at_checked(end).unwrap_or_default();
-        keys.push((length != u32::MAX).then_some(key));
-        name = rest;
+    while !name.is_empty() {
+        let (length, rest) = name.split_first_chunk::<4>().ok_or_else(broken)?;
+        name = match u32::from_le_bytes(*length) {
+            NULL_LENGTH => {
+                keys.push(None);
+                rest
+            }
+            length => {
+                let (key, rest) = rest.split_at_checked(usize_of(length)).ok_or_else(broken)?;
+                keys.push(Some(key));
+                rest
+            }
+        };
     }
-    keys
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_gives_back_its_keys_and_a_broken_one_is_an_error() {
+        for keys in [vec![], vec![None], vec![Some(&b""[..]), None, Some(&[0xff; 5][..])]] {
+            let mut name = Vec::new();
+            keys.iter().try_for_each(|key| append_key(*key, &mut name)).unwrap();
+            assert_eq!(split_name(&name).unwrap(), keys);
+        }
+        let mut name = Vec::new();
+        append_key(Some(b"abc"), &mut name).unwrap();
+        assert!(split_name(&name[..name.len() - 1]).is_err() && split_name(&name[..2]).is_err());
+    }
 }
