@@ -240,7 +240,7 @@ impl Namespace {
     /// As [`Snapshot::query_all`].
     pub async fn query_all(&self, queries: &[Query]) -> Result<Vec<QueryResponse>> {
         let called = self.engine.context.env.moment();
-        self.catch_up_within(queries.iter().filter_map(Query::time).min(), called).await?;
+        self.catch_up_within(queries.iter().filter_map(Query::time_limit).min(), called).await?;
         self.read(|now| async move { now.answers(queries, called).await }).await
     }
 

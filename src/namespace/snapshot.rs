@@ -110,7 +110,7 @@ impl Snapshot {
     /// As [`Snapshot::get`], and for a column that does not exist.
     pub async fn get_columns(&self, ids: &[DocumentId], select: &Select) -> Result<Vec<Option<Document>>> {
         ids.iter().try_for_each(|id| id.check(self.view.schema.id()))?;
-        self.told(self.view.get(ids, &select.places(&self.view.schema)?).await).await
+        self.told(self.view.get(ids, &select.column_indexes(&self.view.schema)?).await).await
     }
 
     /// One page of documents in order of their ids.

@@ -75,12 +75,12 @@ impl Compute {
 
 impl Compute {
     /// The value that it works out.
-    pub(super) fn value(&self) -> Option<&Rank> {
+    pub(super) fn as_rank(&self) -> Option<&Rank> {
         if let What::Rank(rank) = &self.0 { Some(rank) } else { None }
     }
 
     /// The text that it highlights.
-    pub(super) fn text(&self) -> Option<&TextQuery> {
+    pub(super) fn as_text(&self) -> Option<&TextQuery> {
         if let What::Highlight(_, query, _) = &self.0 { Some(query) } else { None }
     }
 }
@@ -165,7 +165,7 @@ impl PreparedComputes {
             let column = match what {
                 Prepared::Distance(search) => computed_distances(&view.schema, search, rows)?,
                 Prepared::Rank(rank) => {
-                    let values = rank.values_at(view, places.iter().copied()).await?;
+                    let values = rank.read_values_at(view, places.iter().copied()).await?;
                     let value = |place| Computed::Number(values.get(place).copied().map(f64::from));
                     places.iter().map(value).collect()
                 }

@@ -111,19 +111,18 @@ impl View {
     pub(super) fn prepare<'a>(&self, query: &'a Query, scopes: &mut Scopes) -> Result<Prepared<'a>> {
         query.check(&self.settings)?;
         scopes.add_weights(query.ranking_filters())?;
-        query.shown().iter().try_for_each(|id| id.check(self.schema.id()))?;
-        let columns = query.select.places(&self.schema)?;
+        query.shown_ids().iter().try_for_each(|id| id.check(self.schema.id()))?;
+        let columns = query.select.column_indexes(&self.schema)?;
         let diversity =
             query.diversity.as_ref().map(|d| PreparedDiversity::new(d, &self.schema)).transpose()?;
-        let rescores = query
-            .rescores
-            .iter()
-            .map(|step| PreparedRescore::new(self, step, query.deep(step.wanted(), &self.settings)));
+        let rescores = query.rescores.iter().map(|step| {
+            PreparedRescore::new(self, step, query.depth_or_default(step.requested_depth(), &self.settings))
+        });
         let rescores = rescores.collect::<Result<_>>()?;
         let computes = PreparedComputes::new(self, query)?;
         let legs = query.legs.iter().map(|leg| {
             let scope = scopes.scope_for(self, Filter::both(query.filter.as_ref(), leg.filter.as_ref()))?;
-            let depth = query.depth(leg, &self.settings);
+            let depth = query.leg_depth(leg, &self.settings);
             Ok(PreparedLeg { ask: self.prepare_ask(leg)?, scope, depth, weight: leg.weight })
         });
         let legs = legs.collect::<Result<_>>()?;
@@ -141,7 +140,7 @@ impl View {
             }
             Ask::Order(orders) => PreparedAsk::Order(self.prepare_order(orders)?),
             Ask::Text(query) => {
-                let (plan, ranks) = text::bind(query, &self.schema, &self.settings)?;
+                let (plan, ranks) = text::bind_query(query, &self.schema, &self.settings)?;
                 PreparedAsk::Text(Arc::new(plan), ranks)
             }
         })
@@ -167,8 +166,8 @@ impl View {
         let (mut answer, facets) =
             answer.inspect_err(|error| span.in_scope(|| tracing::debug!(%error, "failed")))?;
         answer.facets = facets;
-        answer.stats = answer.stats.metered(meter.read());
-        span.in_scope(|| answer.stats.trace(answer.rows.len(), answer.unfinished.len()));
+        answer.stats = answer.stats.with_metered(meter.read());
+        span.in_scope(|| answer.stats.emit_event(answer.rows.len(), answer.unfinished.len()));
         Ok(answer)
     }
 
@@ -190,7 +189,7 @@ impl View {
         }
         let start = self.env.moment();
         let scopes = self.unshown(prepared).await?;
-        let reached = query.reached(&self.settings);
+        let reached = query.page_end(&self.settings);
         let mut found: Vec<Option<Found>> = vec![None; prepared.legs.len()];
         // What was picked before legs went deeper to look for more.
         let mut kept: Option<Picked> = None;
@@ -214,7 +213,7 @@ impl View {
             }
             let (more, is_bounded) = (picked.count > reached, self.is_bounded(&found));
             picked = Picked { more, is_bounded, ..kept.unwrap_or(picked) };
-            let stats = QueryStats::of_legs(found.iter().flatten().map(|found| &found.stats));
+            let stats = QueryStats::merge_legs(found.iter().flatten().map(|found| &found.stats));
             let mut answer = self.hits(prepared, picked, stats).await?;
             answer.unfinished = unfinished;
             answer.stats.ranking = ranking;
@@ -234,7 +233,7 @@ impl View {
         let several = prepared.legs.len() > 1;
         // Several legs rank the rest anew.
         let past = !several && query.is_past_shown(&self.settings);
-        let passed = if past { query.shown().len() } else { 0 };
+        let passed = if past { query.shown_ids().len() } else { 0 };
         let legs = prepared.legs.iter().zip(scopes).map(|(leg, scope)| {
             let depth = self.depth_of(leg, times);
             self.within(query, left, self.rank(leg, scope, (depth, several, passed)))
@@ -274,7 +273,7 @@ impl View {
             return Ok(scopes.cloned().collect());
         }
         let mut shown = vec![RoaringBitmap::new(); self.parts().len()];
-        for place in self.locate_documents(prepared.query.shown()).await?.into_iter().flatten() {
+        for place in self.locate_documents(prepared.query.shown_ids()).await?.into_iter().flatten() {
             let of = shown.get_mut(place.part).ok_or_else(|| Error::internal("a place in no part"))?;
             of.insert(place.row);
         }
@@ -301,7 +300,7 @@ impl View {
             sort(&mut fused);
         }
         match &prepared.diversity {
-            Some(diversity) => diversity.select(self, fused, query.wanted(&self.settings)).await,
+            Some(diversity) => diversity.select(self, fused, query.select_count(&self.settings)).await,
             None => Ok(Picked { count: fused.len(), fused, ..Picked::default() }),
         }
     }

@@ -199,7 +199,7 @@ fn steps(prepared: &Prepared<'_>) -> Vec<String> {
         "read {} columns of {} documents after {}, and compute {computed}",
         prepared.columns.len(),
         query.limit,
-        query.offset.saturating_add(query.shown().len())
+        query.offset.saturating_add(query.shown_ids().len())
     ));
     steps
 }

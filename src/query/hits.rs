@@ -62,24 +62,24 @@ impl View {
         let query = prepared.query;
         let Picked { mut fused, mut groups, more: found_more, is_bounded, .. } = picked;
         let grouped = prepared.diversity.is_some() && query.is_grouped();
-        let mut more = groups.len() > query.reached(&self.settings);
+        let mut more = groups.len() > query.page_end(&self.settings);
         if grouped {
             (fused, groups) = page_of_groups(fused, &groups, query.offset, query.limit);
         } else {
-            fused = self.first(fused, query.ranked(&self.settings)).await?;
+            fused = self.first(fused, query.rank_count(&self.settings)).await?;
         }
         let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
         let batch = self.fetch_documents(&places, &prepared.computes.columns(&prepared.columns)).await?;
         let order = if grouped { (0..fused.len()).collect() } else { self.order(&batch, fused.iter())? };
         let ids = Ids::new(self.schema.id(), batch.column(0))?;
-        let shown: HashSet<&DocumentId> = query.shown().iter().collect();
+        let shown: HashSet<&DocumentId> = query.shown_ids().iter().collect();
         let mut page: Vec<usize> = order.into_iter().filter(|at| !shown.contains(&ids.get(*at))).collect();
         if !grouped {
             more = page.len() > query.offset.saturating_add(query.limit);
             more |= prepared.diversity.is_some() && found_more;
             page = page.into_iter().skip(query.offset).take(query.limit).collect();
         }
-        let cursor = query.cursor(page.iter().map(|at| ids.get(*at)), more, &self.settings);
+        let cursor = query.next_cursor(page.iter().map(|at| ids.get(*at)), more, &self.settings);
         more |= prepared.diversity.is_some() && is_bounded;
         let picks = UInt64Array::from_iter_values(page.iter().map(|at| *at as u64));
         let rows = Rows::new(Arc::clone(&self.schema), take_record_batch(&batch, &picks).or_internal()?);

@@ -95,7 +95,7 @@ impl Rescore {
         self
     }
 
-    pub(super) fn wanted(&self) -> Option<usize> {
+    pub(super) fn requested_depth(&self) -> Option<usize> {
         self.depth
     }
 
@@ -109,7 +109,7 @@ impl Rescore {
     }
 
     /// The value that it ranks by.
-    pub(super) fn value(&self) -> Option<&Rank> {
+    pub(super) fn as_rank(&self) -> Option<&Rank> {
         if let By::Rank(_, rank) = &self.by { Some(rank) } else { None }
     }
 }
@@ -149,7 +149,7 @@ impl PreparedRescore {
             }
             By::Model(model) => {
                 let select = rescore.select.as_ref().map_or_else(Select::default, Clone::clone);
-                PreparedBy::Model(Arc::clone(model), select.places(&view.schema)?)
+                PreparedBy::Model(Arc::clone(model), select.column_indexes(&view.schema)?)
             }
         };
         Ok(Self { by, depth })
@@ -194,7 +194,7 @@ async fn joined(
     rank: &BoundRank,
     fused: &[Fused],
 ) -> Result<Vec<Option<f32>>> {
-    let values = rank.values_at(view, fused.iter().map(|fused| fused.place)).await?;
+    let values = rank.read_values_at(view, fused.iter().map(|fused| fused.place)).await?;
     let join = |fused: &Fused| {
         let value = values.get(&fused.place).copied().unwrap_or_default();
         Some(match combine {

@@ -1,18 +1,24 @@
-//! How much a leg may hold of what it reads.
+//! The memory budget of a vector leg for what it has read and not yet compared.
 
 #[expect(clippy::disallowed_types, reason = "all who wait are polled by the future of one search")]
 use tokio::sync::Semaphore;
 use tokio::sync::SemaphorePermit;
 
+use crate::codec::{to_u32, usize_of};
 use crate::error::{Error, Result};
 
-/// The most bytes of vectors and codes that a vector leg holds at a time, besides one piece that is larger by itself.
+/// The most bytes of vectors and codes that a vector leg holds at a time, apart from a single larger piece.
+// All segments of a leg are searched concurrently. Four windows of 8 MiB keep the store busy; without a limit the memory
+// of a query would grow with the number of segments.
 const BYTES_MAX: u32 = 32 << 20;
-/// What is counted.
-const UNIT: u64 = 1 << 10;
+/// Permits are kibibytes, since a semaphore takes at most `u32::MAX` permits in one call.
+const UNIT: u32 = 1 << 10;
+const BYTES_MAX_UNITS: u32 = BYTES_MAX / UNIT;
 
-/// Room for bytes that are read from the store until they have been looked at. Pieces get it in the order in which
-/// they ask, and none of them asks twice, so that no piece waits for one behind it.
+/// Room for bytes between the read from the store and their comparison. It is granted in the order of the requests.
+///
+/// **Invariant:** a piece asks once, for all of its bytes. If it asked again while it held some, two pieces could each
+/// wait for what the other holds.
 #[derive(Debug)]
 #[expect(clippy::disallowed_types, reason = "all who wait are polled by the future of one search")]
 pub(super) struct Room(Semaphore);
@@ -20,17 +26,14 @@ pub(super) struct Room(Semaphore);
 #[expect(clippy::disallowed_types, reason = "all who wait are polled by the future of one search")]
 impl Room {
     pub(super) fn new() -> Self {
-        Self(Semaphore::new(Self::units(u64::from(BYTES_MAX)) as usize))
+        Self(Semaphore::new(usize_of(BYTES_MAX_UNITS)))
     }
 
-    /// Waits until there is room for so many bytes. It is theirs until what is returned is dropped.
+    /// Waits for room for `bytes`, which are released when the permit is dropped. A piece above the limit gets all of
+    /// it: it waits until it is alone, instead of forever.
     pub(super) async fn take(&self, bytes: u64) -> Result<SemaphorePermit<'_>> {
-        let units = Self::units(bytes.min(BYTES_MAX.into()));
+        let units = to_u32(bytes.min(BYTES_MAX.into()).div_ceil(UNIT.into()), "a piece of a search")?;
         self.0.acquire_many(units).await.map_err(|e| Error::internal(format!("no room for bytes: {e}")))
-    }
-
-    fn units(bytes: u64) -> u32 {
-        u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
     }
 }
 

@@ -85,7 +85,7 @@ impl Scan {
     pub(crate) fn read_page<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Result<Page>> {
         Box::pin(async move {
             check_limit("limit", self.limit, &view.settings)?;
-            let columns = self.select.places(&view.schema)?;
+            let columns = self.select.column_indexes(&view.schema)?;
             let bound = view.bind(self.filter.as_ref())?;
             let after = self.after.as_ref().map(Cursor::id);
             if let Some(after) = after {

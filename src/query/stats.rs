@@ -1,56 +1,56 @@
-//! What a query cost.
+//! Execution statistics of a query.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::cache::Metered;
 
-/// What a query looked at, and what it took. It prints as one line.
+/// Execution statistics of a query. Displays as one line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueryStats {
-    /// Segments and layers of the tail.
+    /// Segments, and layers of the tail.
     pub parts: usize,
-    /// Of those, segments of which statistics tell that the filter matches nothing in them; of several legs, those of
-    /// the leg that has the most. Nothing is read of them, but for words that texts are ranked by: these are counted
-    /// over all documents.
+    /// Segments skipped because their statistics prove that the filter cannot match; with several legs, the maximum over
+    /// the legs. Nothing is read from them, except the counts of query words that BM25 needs, which cover all documents.
     pub segments_pruned: usize,
-    /// Rows of all parts, deleted and replaced ones included until a compaction drops them.
+    /// Rows of all parts, including deleted and replaced rows that compaction has not dropped yet.
     pub rows: u64,
     /// Of those, rows in the tail, which no index covers.
     pub tail_rows: u64,
-    /// Rows whose vector was looked at: of those that the filter let through all, or what the probed clusters of
-    /// an index hold. Of 128 rows or more with one vector it is one.
+    /// Rows whose vector was looked at: all rows that the filter let through, or the rows of the probed clusters. A
+    /// vector that 128 or more rows share counts once.
     pub rows_scanned: u64,
-    /// Of those, rows that an index left in question, whose exact vector was compared.
+    /// Of those, rows that the codes of the index could not decide, so that their exact vectors were compared.
     pub rows_reranked: u64,
-    /// Clusters of indexes that were probed.
+    /// Probed clusters of vector indexes.
     pub clusters_probed: u64,
-    /// Prefixes and misspelt words that stood for fewer words of their column than they could: see the limits of
+    /// Prefixes and misspelt words that were expanded to fewer words than exist: see the limits of
     /// [`TextQuery`](super::TextQuery).
     pub expansions_cut: u64,
-    /// Rounds of requests: one that began after another had ended counts as the next. What the query shares with
-    /// others of one call is counted for whoever asked first.
+    /// Sequential rounds of requests: a request that starts after another has ended belongs to the next round. A read
+    /// shared by several queries of one call counts for the query that issued it.
     pub round_trips: u64,
-    /// Requests to the store, for ranges of segments. What it takes to learn of newer writes is not counted.
+    /// Requests to the store for ranges of segments. The check for newer writes is not counted.
     pub requests: u64,
-    /// Bytes of the store that these asked for.
+    /// Bytes that these requested.
     pub bytes: u64,
-    /// Ranges that were found in memory.
+    /// Ranges found in the memory cache.
     pub memory_hits: u64,
-    /// Ranges that were found on the local disk.
+    /// Ranges found in the disk cache.
     pub disk_hits: u64,
-    /// Ranges that another query was asking for already.
+    /// Ranges that another query was already fetching.
     pub joined: u64,
-    /// How long it took until every leg had ranked: filters, indexes, scores.
+    /// Time until every leg had its ranking: filters, indexes, scores.
     pub ranking: Duration,
-    /// How long the rest took: fusion, rescoring, and the documents.
+    /// Time for the rest: fusion, rescoring, and the documents.
     pub fetching: Duration,
 }
 
 impl QueryStats {
-    /// Of the legs of a query together.
-    pub(super) fn of_legs<'a>(legs: impl IntoIterator<Item = &'a Self>) -> Self {
+    /// The statistics of a query from those of its legs.
+    pub(super) fn merge_legs<'a>(legs: impl IntoIterator<Item = &'a Self>) -> Self {
+        // All legs search the same parts, so what describes the parts is not added up.
         let add = |sum: Self, leg: &Self| Self {
             parts: sum.parts.max(leg.parts),
             segments_pruned: sum.segments_pruned.max(leg.segments_pruned),
@@ -65,8 +65,9 @@ impl QueryStats {
         legs.into_iter().fold(Self::default(), add)
     }
 
-    /// Tells the subscriber of the caller.
-    pub(super) fn trace(&self, hits: usize, unfinished: usize) {
+    /// Emits a `tracing` event.
+    pub(super) fn emit_event(&self, hits: usize, unfinished: usize) {
+        // invariant: saturating is right, for 2^64 microseconds are 584,000 years.
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         tracing::debug!(
             hits,
@@ -91,8 +92,9 @@ impl QueryStats {
         );
     }
 
-    /// With what was metered.
-    pub(super) fn metered(self, metered: Metered) -> Self {
+    /// These statistics with the counts of a meter.
+    pub(super) fn with_metered(self, metered: Metered) -> Self {
+        // Every field by name: a new one in `Metered` does not compile until it is shown here.
         let Metered { memory_hits, disk_hits, joined, requests, bytes, rounds } = metered;
         Self { memory_hits, disk_hits, joined, requests, bytes, round_trips: rounds, ..self }
     }

@@ -365,7 +365,7 @@ async fn facets_are_of_all_that_the_filter_lets_through() -> Result<()> {
     assert!(answer.facets["authors"].groups.len() > 2);
     assert_eq!(answer.facets["liked"], ns.aggregate(&liked).await?);
     for (query, words) in [
-        (query.clone().facet("liked", liked), "two facets of a name"),
+        (query.clone().facet("liked", liked), "two facets have the same name"),
         (query.facet("x", Aggregation::new().group_by("near")), "near"),
     ] {
         let error = ns.query(query).await.expect_err(words);
@@ -507,8 +507,8 @@ async fn wrong_steps_are_refused_in_words() -> Result<()> {
         (query().group_by(["near"], 1), "no such attribute"),
         (query().group_by(["author"], 0), "bad limit per value"),
         (query().limit(5_000).group_by(["author"], 3), "bad offset and limit"),
-        (query().after(cursor.clone()).offset(1), "a cursor goes with neither"),
-        (query().after(cursor).group_by(["author"], 1), "a cursor goes with neither"),
+        (query().after(cursor.clone()).offset(1), "a cursor cannot be combined"),
+        (query().after(cursor).group_by(["author"], 1), "a cursor cannot be combined"),
         (query().compute("author", Compute::rank(Rank::Constant(1.0))), "bad name of a computed column"),
         (query().compute("$x", Compute::rank(Rank::Constant(1.0))), "bad name of a computed column"),
         (query().compute("x", Compute::distance("author", [1.0, 2.0])), "no such vector column"),

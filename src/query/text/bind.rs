@@ -16,18 +16,18 @@ const DEPTH_MAX: usize = 32;
 const COLUMNS_MAX: usize = 64;
 
 /// The plan of a query, and what its rows are ranked by besides.
-pub(in crate::query) fn bind(
+pub(in crate::query) fn bind_query(
     query: &TextQuery,
     schema: &Schema,
     settings: &Settings,
 ) -> Result<(TextPlan, Vec<BoundRank>)> {
-    let (plan, ranks) = plan(query, schema)?;
+    let (plan, ranks) = plan_query(query, schema)?;
     let ranks = ranks.iter().map(|rank| BoundRank::new(rank, schema, settings));
     Ok((plan, ranks.collect::<Result<_>>()?))
 }
 
 /// The plan of a query alone.
-pub(super) fn plan(query: &TextQuery, schema: &Schema) -> Result<(TextPlan, Vec<Rank>)> {
+pub(super) fn plan_query(query: &TextQuery, schema: &Schema) -> Result<(TextPlan, Vec<Rank>)> {
     let mut binder = Binder::new(schema);
     let root = binder.node(query, 1)?.unwrap_or(TextNode::Any(Vec::new()));
     let columns = schema.texts().map(|(_, options)| (options.k1, options.b)).collect();

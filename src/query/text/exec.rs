@@ -139,7 +139,7 @@ impl View {
                 "too many values to rank by: at most {VALUES_MAX} are read for the documents that a text finds"
             )));
         }
-        let values = ranks.iter().map(|rank| rank.values(self, part.part, &rows));
+        let values = ranks.iter().map(|rank| rank.read_values(self, part.part, &rows));
         loaded.set_rank_values(try_join_all(values).await?);
         Ok(())
     }

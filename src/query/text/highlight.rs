@@ -190,7 +190,7 @@ impl Highlighter {
             )));
         }
         let (at, column): (usize, &TextOptions) = text_column(schema, column)?;
-        let (plan, _) = super::bind::plan(query, schema)?;
+        let (plan, _) = super::bind::plan_query(query, schema)?;
         let mut leaves = BTreeSet::new();
         wanted(&plan.root, &mut leaves);
         let leaves = leaves.into_iter().filter_map(|leaf| plan.terms.get(leaf));

@@ -7,7 +7,7 @@ mod parse;
 mod rank;
 mod tree;
 
-pub(super) use bind::bind;
+pub(super) use bind::bind_query;
 pub(super) use highlight::Highlighter;
 pub use highlight::{Fragment, FragmentBy, Highlight, Offsets};
 pub use parse::SearchBox;

@@ -162,7 +162,7 @@ impl BoundRank {
     }
 
     /// The values of rows of a part.
-    pub(in crate::query) async fn values(
+    pub(in crate::query) async fn read_values(
         &self,
         view: &View,
         part: &Part,
@@ -190,7 +190,7 @@ impl BoundRank {
     }
 
     /// The values of documents at some places.
-    pub(in crate::query) async fn values_at(
+    pub(in crate::query) async fn read_values_at(
         &self,
         view: &View,
         places: impl Iterator<Item = RowAddr>,
@@ -203,7 +203,7 @@ impl BoundRank {
         }
         let wanted = parts.iter().zip(&rows).enumerate().filter(|(_, (_, rows))| !rows.is_empty());
         let reads = wanted.map(|(number, (part, rows))| async move {
-            let values = self.values(view, part, rows).await?;
+            let values = self.read_values(view, part, rows).await?;
             let place = |row| (RowAddr { part: number, row }, values.get(row));
             Ok::<_, Error>(rows.iter().map(place).collect::<Vec<_>>())
         });
