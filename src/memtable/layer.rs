@@ -18,7 +18,7 @@ use crate::segment::{IdBlock, Segment};
 use crate::types::{DocumentId, SegmentId, Sequence};
 
 /// Pages of ids of a linked segment that are read at a time: requests overlap, and few pages are in memory.
-const PAGES: usize = 4;
+const PAGES_IN_FLIGHT: usize = 4;
 
 /// The identity of a part of a snapshot: rows in memory by an id of their own, a segment by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,23 +39,25 @@ pub(crate) enum PartSource {
 pub(crate) struct Layer {
     id: PartId,
     source: PartSource,
-    /// Rows of a linked segment that do not count: they neither answer nor hide.
+    /// Rows of a linked segment that were overwritten before its entry was appended: they neither answer nor hide.
     dead: Arc<RoaringBitmap>,
     first: Sequence,
     last: Sequence,
-    /// Which rows of older parts this layer hides: found once, kept as long as the layer.
+    /// Which rows of each older part this layer hides. Finding them takes a lookup of every id in the part's id index,
+    /// so they are cached as long as the layer lives. Parts never change, so a mask is never stale.
     masks: Mutex<BTreeMap<PartId, Arc<RoaringBitmap>>>,
 }
 
 impl Layer {
-    /// Rows and deletes of the entries from `first` to `last`. `id` must be unique in the process.
+    /// Rows and deletes of the entries from `first` to `last`. `id` must be unique in the process: masks are cached by
+    /// it.
     pub(crate) fn from_rows(id: Uuid, rows: MemRows, first: Sequence, last: Sequence) -> Self {
         let source = PartSource::Memory(Arc::new(rows));
         let (id, dead) = (PartId::Memory(id), Arc::default());
         Self { id, source, dead, first, last, masks: Mutex::default() }
     }
 
-    /// A segment that the entry `sequence` links, but for its dead rows.
+    /// A segment that the entry `sequence` links, without its dead rows.
     pub(crate) fn from_segment(segment: Arc<Segment>, dead: Arc<RoaringBitmap>, sequence: Sequence) -> Self {
         let id = PartId::Segment(segment.meta().id);
         let source = PartSource::Segment(segment);
@@ -70,7 +72,7 @@ impl Layer {
         &self.source
     }
 
-    /// The rows that do not count.
+    /// The rows that neither answer nor hide.
     pub(crate) fn dead(&self) -> &Arc<RoaringBitmap> {
         &self.dead
     }
@@ -97,21 +99,23 @@ impl Layer {
         }
     }
 
-    /// This layer and then `newer` as one layer, if both are in memory, the newer is not much smaller, and
-    /// the whole stays below `bytes_max`.
+    /// This layer followed by `newer` as one layer, if both are in memory, the newer has at least half the bytes, and
+    /// the result stays below `bytes_max`.
     pub(super) fn merge(&self, newer: &Self, bytes_max: usize) -> Result<Option<Self>> {
         let (PartSource::Memory(old), PartSource::Memory(new), PartId::Memory(id)) =
             (&self.source, &newer.source, newer.id)
         else {
             return Ok(None);
         };
+        // A factor of two between neighbours bounds their number by the logarithm of the bytes, as size-tiered
+        // compaction does, and copies each row only that often. Every read visits every layer.
         let (old_bytes, new_bytes) = (old.bytes(), new.bytes());
         if new_bytes < old_bytes / 2 || old_bytes + new_bytes > bytes_max {
             return Ok(None);
         }
-        let merged = Self::from_rows(id, old.then(new)?, self.first, newer.last);
-        // What both hid of a segment, the merged layer hides. A mask that only one of them has is left out: it is found
-        // again when it is needed.
+        let merged = Self::from_rows(id, old.merge_newer(new)?, self.first, newer.last);
+        // The merged layer hides what either hid: a put or a delete of an id hides older rows of it alike. A mask that
+        // only one of them has would be incomplete, so it is left out and found again when it is needed.
         let (old_masks, new_masks) = (self.masks(), newer.masks());
         let both = old_masks.iter().filter_map(|(part, old)| {
             let new = new_masks.get(part)?;
@@ -138,79 +142,87 @@ impl Layer {
         }
         let mask = match &self.source {
             PartSource::Memory(run) => {
-                let gone = run.deleted()?;
-                let found = try_join(source.find_all(env, run.ids()), source.find_all(env, &gone)).await?;
-                found.0.into_iter().chain(found.1).map(|(_, row)| row).collect()
+                let tombstones = run.deleted_ids()?;
+                let puts = source.find_sorted_ids(env, run.ids());
+                let (puts, deletes) = try_join(puts, source.find_sorted_ids(env, &tombstones)).await?;
+                puts.into_iter().chain(deletes).map(|(_, row)| row).collect()
             }
-            PartSource::Segment(segment) => hidden_by(env, segment, &self.dead, source).await?,
+            PartSource::Segment(segment) => {
+                find_rows_hidden_by_segment(env, segment, &self.dead, source).await?
+            }
         };
+        // Two reads may have found it at once: both masks are equal, so it does not matter which one stays.
         let mask = Arc::new(mask);
         self.masks().insert(part, Arc::clone(&mask));
         Ok(mask)
     }
 }
 
-/// The rows of an older part whose ids a linked segment has in a row that counts. The ids of whichever has fewer rows
-/// are walked, and only where both may have some, a few pages at a time.
-async fn hidden_by(
+/// The rows of an older part whose ids a linked segment has in a live row: a join of two id indexes. The ids of the
+/// smaller side are walked page by page, within the range that both cover, and looked up in the other.
+async fn find_rows_hidden_by_segment(
     env: &Env,
     segment: &Arc<Segment>,
     dead: &RoaringBitmap,
     older: &PartSource,
 ) -> Result<RoaringBitmap> {
     let newer = PartSource::Segment(Arc::clone(segment));
-    let (Some((least, greatest)), Some((min, max))) = (newer.bounds(), older.bounds()) else {
+    let (Some((newer_min, newer_max)), Some((older_min, older_max))) = (newer.id_bounds(), older.id_bounds())
+    else {
         return Ok(RoaringBitmap::new());
     };
-    let (least, greatest) = (least.max(min), greatest.min(max));
+    let (min, max) = (newer_min.max(older_min), newer_max.min(older_max));
     let walks_older = older.rows() < newer.rows();
-    let (walked, asked) = if walks_older { (older, &newer) } else { (&newer, older) };
-    stream::iter(walked.pages(&least, &greatest))
+    let (walked, probed) = if walks_older { (older, &newer) } else { (&newer, older) };
+    stream::iter(walked.id_pages(&min, &max))
         .map(|page| async move {
             let mut mask = RoaringBitmap::new();
-            let block = walked.page(page).await?;
-            for (at, found) in asked.find_all(env, block.ids()).await? {
-                let walked = block.row_at(at)?;
-                let (old, new) = if walks_older { (walked, found) } else { (found, walked) };
-                if !dead.contains(new) {
-                    mask.insert(old);
+            let block = walked.read_id_page(page).await?;
+            for (position, probed_row) in probed.find_sorted_ids(env, block.ids()).await? {
+                let walked_row = block.row_at(position)?;
+                let (older_row, newer_row) =
+                    if walks_older { (walked_row, probed_row) } else { (probed_row, walked_row) };
+                if !dead.contains(newer_row) {
+                    mask.insert(older_row);
                 }
             }
             Ok(mask)
         })
-        .buffer_unordered(PAGES)
-        .try_fold(RoaringBitmap::new(), |all, some| async move { Ok(all | some) })
+        .buffer_unordered(PAGES_IN_FLIGHT)
+        .try_fold(RoaringBitmap::new(), |mask, page| async move { Ok(mask | page) })
         .await
 }
 
 impl PartSource {
-    /// The rows of these ids, if they are here.
-    pub(crate) async fn find(&self, ids: &[DocumentId]) -> Result<Vec<Option<u32>>> {
+    /// For each of these ids its row, if it is here.
+    pub(crate) async fn find_rows(&self, ids: &[DocumentId]) -> Result<Vec<Option<u32>>> {
         match self {
-            Self::Memory(run) => Ok(ids.iter().map(|id| run.find(id)).collect()),
+            Self::Memory(run) => Ok(ids.iter().map(|id| run.find_row(id)).collect()),
             Self::Segment(segment) => segment.find_rows(ids).await,
         }
     }
 
-    /// Of these ids, which are in ascending order, those that are here: the place among them, and the row.
-    pub(crate) async fn find_all(&self, env: &Env, ids: &Ids) -> Result<Vec<(usize, u32)>> {
+    /// Of these ids, which are in ascending order, those that are here: the position among them, and the row.
+    pub(crate) async fn find_sorted_ids(&self, env: &Env, ids: &Ids) -> Result<Vec<(usize, u32)>> {
         let run = match self {
             Self::Memory(run) => run,
             Self::Segment(segment) => return segment.find_sorted_ids(ids).await,
         };
-        let (ours, theirs) = (run.ids().clone(), ids.clone());
-        let cost = Cost::ids(ours.len().min(theirs.len()));
+        let (rows, wanted) = (run.ids().clone(), ids.clone());
+        // An intersection costs about as much as the shorter list, by galloping in the longer.
+        let cost = Cost::ids(rows.len().min(wanted.len()));
         let work = move || {
             let mut found = Vec::new();
-            theirs.intersect(&ours, |at, row| found.push((at, row)));
-            let numbered = found.into_iter().map(|(at, row)| Ok((at, to_u32(row, "a row in memory")?)));
+            wanted.intersect(&rows, |position, row| found.push((position, row)));
+            let numbered =
+                found.into_iter().map(|(position, row)| Ok((position, to_u32(row, "a row in memory")?)));
             numbered.collect::<Result<Vec<_>>>()
         };
         env.compute(cost, work).await?
     }
 
-    /// The least and the greatest id.
-    fn bounds(&self) -> Option<(DocumentId, DocumentId)> {
+    /// The least and the greatest id; `None` if there are no rows.
+    fn id_bounds(&self) -> Option<(DocumentId, DocumentId)> {
         match self {
             Self::Memory(run) => {
                 let last = run.ids().len().checked_sub(1)?;
@@ -220,19 +232,19 @@ impl PartSource {
         }
     }
 
-    /// The ids between two, and perhaps some more, as pages.
-    fn pages(&self, least: &DocumentId, greatest: &DocumentId) -> Vec<Range<usize>> {
+    /// Pages of the id index that cover the ids from `min` to `max`, and perhaps some more.
+    fn id_pages(&self, min: &DocumentId, max: &DocumentId) -> Vec<Range<usize>> {
         match self {
-            Self::Memory(run) => Some(run.ids().rows_between(least, greatest))
-                .filter(|rows| !rows.is_empty())
-                .into_iter()
-                .collect(),
-            Self::Segment(segment) => segment.id_pages(least, greatest),
+            Self::Memory(run) => {
+                let rows = run.ids().rows_between(min, max);
+                if rows.is_empty() { Vec::new() } else { vec![rows] }
+            }
+            Self::Segment(segment) => segment.id_pages(min, max),
         }
     }
 
     /// The ids of a page with their rows.
-    async fn page(&self, page: Range<usize>) -> Result<IdBlock> {
+    async fn read_id_page(&self, page: Range<usize>) -> Result<IdBlock> {
         match self {
             Self::Memory(run) => {
                 let rows = page.clone().map(|row| to_u32(row, "a row in memory")).collect::<Result<_>>()?;
@@ -245,8 +257,7 @@ impl PartSource {
     /// The number of rows, dead ones included.
     pub(crate) fn rows(&self) -> u32 {
         match self {
-            // invariant: a layer has the rows of few entries, each limited to far fewer than 32 bits count.
-            Self::Memory(run) => u32::try_from(run.rows().num_rows()).unwrap_or(u32::MAX),
+            Self::Memory(run) => run.row_count(),
             Self::Segment(segment) => segment.meta().rows,
         }
     }

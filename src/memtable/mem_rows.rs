@@ -8,28 +8,31 @@ use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, interleave_record_batch};
 use roaring::RoaringBitmap;
 
-use crate::error::{Error, OrInternal, Result};
+use crate::codec::to_u32;
+use crate::error::{OrInternal, Result};
 use crate::index::text::MemoryTextIndex;
 use crate::schema::{Ids, Schema};
-use crate::types::DocumentId;
+use crate::types::{DocumentId, IdKind};
 
-/// The overhead of one id in a list, for accounts of memory.
-const ID_BYTES: usize = 40;
+/// What one delete counts for in estimates of memory: 24 bytes in the list, and a share of the heap that a string takes.
+const DELETE_BYTES: usize = 40;
 
-/// Rows to put and ids to delete, as one step of the log or several.
+/// Rows to put and ids to delete: the net effect of one entry of the log or of several.
 #[derive(Clone)]
 pub(crate) struct MemRows {
     /// In the layout of `Schema::arrow`, in ascending order of unique ids.
     rows: RecordBatch,
+    row_count: u32,
     ids: Ids,
     /// In ascending order, none of them in `rows`.
     deletes: Arc<Vec<DocumentId>>,
     bytes: usize,
-    /// The index of the text columns, once it was asked for.
+    /// The index of the text columns, built by the first query that needs it: most entries are flushed before any
+    /// does.
     text: Arc<OnceLock<Arc<MemoryTextIndex>>>,
 }
 
-/// Values of documents are not shown: handles show their state, and may be logged.
+/// Values of documents are not shown: handles may be logged with their state.
 impl fmt::Debug for MemRows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "MemRows({} rows, {} deletes)", self.rows.num_rows(), self.deletes.len())
@@ -39,29 +42,36 @@ impl fmt::Debug for MemRows {
 impl MemRows {
     /// `rows` and `deletes` must be sorted, unique and disjoint.
     pub(crate) fn new(schema: &Schema, rows: RecordBatch, deletes: Vec<DocumentId>) -> Result<Self> {
-        let column = rows.columns().first().ok_or_else(|| Error::internal("a batch without ids"))?;
-        let ids = Ids::new(schema.id(), column)?;
+        Self::with_kind(schema.id(), rows, Arc::new(deletes))
+    }
+
+    fn with_kind(kind: IdKind, rows: RecordBatch, deletes: Arc<Vec<DocumentId>>) -> Result<Self> {
+        let ids = Ids::from_batch(kind, &rows)?;
         debug_assert!(
             ids.is_ascending() && deletes.is_sorted_by(|a, b| a < b),
             "rows and deletes are sorted"
         );
-        let bytes = batch_bytes(&rows) + deletes.len() * ID_BYTES;
-        Ok(Self { rows, ids, deletes: Arc::new(deletes), bytes, text: Arc::default() })
+        // Row numbers have 32 bits in every index and bitmap. Checked once here, so that lookups need not.
+        let row_count = to_u32(rows.num_rows(), "the number of rows in memory")?;
+        let bytes = batch_bytes(&rows).saturating_add(delete_bytes(&deletes));
+        Ok(Self { rows, row_count, ids, deletes, bytes, text: Arc::default() })
     }
 
     /// Rows in any order with unique ids, and deletes in any order, none of them among the rows.
-    pub(crate) fn sort(schema: &Schema, rows: &RecordBatch, mut deletes: Vec<DocumentId>) -> Result<Self> {
-        let column = rows.columns().first().ok_or_else(|| Error::internal("a batch without ids"))?;
-        let ids = Ids::new(schema.id(), column)?;
+    pub(crate) fn from_unsorted(
+        schema: &Schema,
+        rows: &RecordBatch,
+        mut deletes: Vec<DocumentId>,
+    ) -> Result<Self> {
+        let ids = Ids::from_batch(schema.id(), rows)?;
         deletes.sort_unstable();
         deletes.dedup();
+        // A bulk load often comes sorted already. Copying its vectors would cost more than this look at its ids.
         if ids.is_ascending() {
             return Self::new(schema, rows.clone(), deletes);
         }
-        let order = ids.sorted_rows();
-        let rows = interleave_record_batch(&[rows], &order.iter().map(|r| (0, *r)).collect::<Vec<_>>())
-            .or_internal()?;
-        Self::new(schema, rows, deletes)
+        let order: Vec<(usize, usize)> = ids.sorted_rows().into_iter().map(|row| (0, row)).collect();
+        Self::new(schema, interleave_record_batch(&[rows], &order).or_internal()?, deletes)
     }
 
     pub(crate) fn empty(schema: &Schema) -> Result<Self> {
@@ -72,6 +82,10 @@ impl MemRows {
         &self.rows
     }
 
+    pub(crate) fn row_count(&self) -> u32 {
+        self.row_count
+    }
+
     pub(crate) fn ids(&self) -> &Ids {
         &self.ids
     }
@@ -80,40 +94,40 @@ impl MemRows {
         &self.deletes
     }
 
-    /// The same rows, and these deletes, which are in ascending order and none of them among the rows.
+    /// The same rows with other deletes, which must be ascending and disjoint from the rows.
     pub(crate) fn with_deletes(&self, deletes: impl IntoIterator<Item = DocumentId>) -> Self {
         let deletes: Vec<DocumentId> = deletes.into_iter().collect();
-        let bytes = self.bytes - self.deletes.len() * ID_BYTES + deletes.len() * ID_BYTES;
-        let (rows, ids, text) = (self.rows.clone(), self.ids.clone(), Arc::clone(&self.text));
-        Self { rows, ids, deletes: Arc::new(deletes), bytes, text }
+        let bytes = (self.bytes - delete_bytes(&self.deletes)).saturating_add(delete_bytes(&deletes));
+        Self { deletes: Arc::new(deletes), bytes, ..self.clone() }
     }
 
-    /// The same without some rows.
-    pub(crate) fn without(&self, gone: &RoaringBitmap) -> Result<Self> {
-        if gone.is_empty() {
+    /// The same without the rows in `removed`.
+    pub(crate) fn without_rows(&self, removed: &RoaringBitmap) -> Result<Self> {
+        if removed.is_empty() {
             return Ok(self.clone());
         }
-        let keep = (0u32..).take(self.ids.len()).map(|row| Some(!gone.contains(row)));
-        let rows = filter_record_batch(&self.rows, &keep.collect::<BooleanArray>()).or_internal()?;
-        let column = rows.columns().first().ok_or_else(|| Error::internal("a batch without ids"))?;
-        let ids = Ids::new(self.ids.kind(), column)?;
-        let bytes = batch_bytes(&rows) + self.deletes.len() * ID_BYTES;
-        Ok(Self { rows, ids, deletes: Arc::clone(&self.deletes), bytes, text: Arc::default() })
+        let retained = (0..self.row_count).map(|row| Some(!removed.contains(row)));
+        let rows = filter_record_batch(&self.rows, &retained.collect::<BooleanArray>()).or_internal()?;
+        Self::with_kind(self.ids.kind(), rows, Arc::clone(&self.deletes))
     }
 
-    /// The deletes as a column.
-    pub(crate) fn deleted(&self) -> Result<Ids> {
+    /// The deletes as a column of ids.
+    pub(crate) fn deleted_ids(&self) -> Result<Ids> {
         let kind = self.ids.kind();
         Ids::new(kind, &Ids::build_array(kind, self.deletes.iter())?)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.ids.len() == 0 && self.deletes.is_empty()
+        self.len() == 0
     }
 
-    /// The row of an id that is put here.
-    pub(crate) fn find(&self, id: &DocumentId) -> Option<u32> {
-        self.ids.search(id).ok().and_then(|row| u32::try_from(row).ok())
+    /// The row that puts an id.
+    pub(crate) fn find_row(&self, id: &DocumentId) -> Option<u32> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the constructor checks that row numbers have 32 bits"
+        )]
+        self.ids.search(id).ok().map(|row| row as u32)
     }
 
     /// Whether an id is deleted here.
@@ -121,11 +135,12 @@ impl MemRows {
         self.deletes.binary_search(id).is_ok()
     }
 
-    /// Memory held, about.
+    /// An estimate of the memory held.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
+    /// The number of operations: puts and deletes.
     pub(crate) fn len(&self) -> usize {
         self.ids.len() + self.deletes.len()
     }
@@ -140,14 +155,15 @@ impl MemRows {
         if let Some(index) = self.text.get() {
             return Ok(Arc::clone(index));
         }
+        // Two queries may build it at once: the second index is dropped. A lock would block a thread of the runtime.
         let index = Arc::new(MemoryTextIndex::new(schema, &self.rows)?);
         Ok(Arc::clone(self.text.get_or_init(|| index)))
     }
 
-    /// These rows and deletes, and then those of `newer`, as one step.
-    pub(crate) fn then(&self, newer: &Self) -> Result<Self> {
-        // A merge of two sorted lists: of an id that both have, the newer row is taken.
-        let mut picks = Vec::with_capacity(self.ids.len() + newer.ids.len());
+    /// These operations followed by those of `newer`, as one set.
+    pub(crate) fn merge_newer(&self, newer: &Self) -> Result<Self> {
+        // A merge of two sorted lists: for an id in both, the newer row wins.
+        let mut selected = Vec::with_capacity(self.ids.len() + newer.ids.len());
         let (mut old, mut new) = (0, 0);
         while old < self.ids.len() || new < newer.ids.len() {
             let order = if old == self.ids.len() {
@@ -159,47 +175,50 @@ impl MemRows {
             };
             if order == Ordering::Less {
                 if !newer.has_deleted(&self.ids.get(old)) {
-                    picks.push((0, old));
+                    selected.push((0, old));
                 }
                 old += 1;
             } else {
-                picks.push((1, new));
+                selected.push((1, new));
                 new += 1;
                 old += usize::from(order == Ordering::Equal);
             }
         }
-        let rows = interleave_record_batch(&[&self.rows, &newer.rows], &picks).or_internal()?;
-        // Deletes stay: they hide rows of older parts. An id that is put again is deleted no more.
+        let rows = interleave_record_batch(&[&self.rows, &newer.rows], &selected).or_internal()?;
+        // Deletes are tombstones: they stay, for they hide rows of older parts. A later put of the id replaces one.
         let mut deletes: Vec<DocumentId> =
             self.deletes.iter().filter(|id| newer.ids.search(id).is_err()).cloned().collect();
         deletes.extend(newer.deletes.iter().cloned());
         deletes.sort_unstable();
         deletes.dedup();
-        let column = rows.columns().first().ok_or_else(|| Error::internal("a batch without ids"))?;
-        let ids = Ids::new(self.ids.kind(), column)?;
-        let bytes = batch_bytes(&rows) + deletes.len() * ID_BYTES;
-        Ok(Self { rows, ids, deletes: Arc::new(deletes), bytes, text: Arc::default() })
+        Self::with_kind(self.ids.kind(), rows, Arc::new(deletes))
     }
 
-    /// Adds to a stack whose members shrink towards its end, so that adding n of them costs n log n.
-    pub(crate) fn push_on_stack(runs: &mut Vec<Self>, newer: Self) -> Result<()> {
-        let mut newer = newer;
-        while let Some(last) = runs.last().filter(|last| newer.len() * 2 >= last.len()) {
-            newer = last.then(&newer)?;
-            runs.pop();
+    /// Pushes onto a stack in which each member has more than twice the operations of the next, by merging members
+    /// that would break this. So each operation is copied O(log n) times, where merging one by one would copy it n
+    /// times.
+    pub(crate) fn push_on_stack(stack: &mut Vec<Self>, newest: Self) -> Result<()> {
+        let mut newest = newest;
+        while let Some(last) = stack.last().filter(|last| newest.len() * 2 >= last.len()) {
+            newest = last.merge_newer(&newest)?;
+            stack.pop();
         }
-        runs.push(newer);
+        stack.push(newest);
         Ok(())
     }
 
     /// The members of a stack as one.
-    pub(crate) fn merge_stack(schema: &Schema, mut runs: Vec<Self>) -> Result<Self> {
-        let Some(mut whole) = runs.pop() else { return Self::empty(schema) };
-        while let Some(older) = runs.pop() {
-            whole = older.then(&whole)?;
+    pub(crate) fn merge_stack(schema: &Schema, mut stack: Vec<Self>) -> Result<Self> {
+        let Some(mut merged) = stack.pop() else { return Self::empty(schema) };
+        while let Some(older) = stack.pop() {
+            merged = older.merge_newer(&merged)?;
         }
-        Ok(whole)
+        Ok(merged)
     }
+}
+
+fn delete_bytes(deletes: &[DocumentId]) -> usize {
+    deletes.len() * DELETE_BYTES
 }
 
 /// The bytes of the rows themselves: the buffers they lie in may be larger and shared.
@@ -218,7 +237,7 @@ mod tests {
 
     use super::*;
     use crate::schema::AttributeType;
-    use crate::types::{Document, IdKind, Value};
+    use crate::types::{Document, Value};
 
     fn schema() -> Schema {
         Schema::builder(IdKind::U64).attribute("a", AttributeType::Int).build().unwrap()
@@ -226,11 +245,11 @@ mod tests {
 
     type Ops = BTreeMap<u64, Option<i64>>;
 
-    fn run(ops: &Ops) -> MemRows {
+    fn mem_rows(ops: &Ops) -> MemRows {
         let put = |(id, a): (&u64, &Option<i64>)| a.map(|a| Document::new(*id).with("a", a));
         let documents: Vec<_> = ops.iter().filter_map(put).collect();
         let deletes = ops.iter().filter(|(_, a)| a.is_none()).map(|(id, _)| (*id).into()).collect();
-        MemRows::sort(&schema(), &schema().to_batch(&documents).unwrap(), deletes).unwrap()
+        MemRows::from_unsorted(&schema(), &schema().to_batch(&documents).unwrap(), deletes).unwrap()
     }
 
     proptest! {
@@ -239,11 +258,11 @@ mod tests {
             old in proptest::collection::btree_map(0u64..30, proptest::option::of(0i64..9), 0..20),
             new in proptest::collection::btree_map(0u64..30, proptest::option::of(0i64..9), 0..20),
         ) {
-            let merged = run(&old).then(&run(&new)).unwrap();
+            let merged = mem_rows(&old).merge_newer(&mem_rows(&new)).unwrap();
             let mut model: Ops = old.clone();
             model.extend(new.clone());
             for id in 0..30 {
-                let found = merged.find(&id.into());
+                let found = merged.find_row(&id.into());
                 prop_assert_eq!(merged.has_deleted(&id.into()), model.get(&id) == Some(&None));
                 match model.get(&id) {
                     None | Some(None) => prop_assert_eq!(found, None),

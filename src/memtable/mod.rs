@@ -1,10 +1,11 @@
 //! The memtable: the entries newer than what the manifest covers, as layers that hide everything older.
 //!
-//! A [`Layer`] is [`MemRows`], rows and deletes in memory, or a segment that an entry links. Layers are
-//! immutable and shared: a snapshot of the memtable is a copy of a few pointers. Neighbouring small layers are merged,
-//! so that their number grows with the logarithm of the entries.
+//! A [`Layer`] is [`MemRows`], rows and deletes in memory, or a segment that an entry links. Layers are immutable and
+//! shared, so a snapshot of the memtable is a copy of a few pointers; a skip list, as other LSM stores have, would need
+//! versions of each row instead. Neighbouring small layers are merged, so that their number grows with the logarithm of
+//! the entries.
 //!
-//! **Invariant:** layers are in the order of the log; of two rows with one id the newer layer's counts.
+//! **Invariant:** layers are in the order of the log; of two rows with one id the row of the newer layer counts.
 
 mod layer;
 mod mem_rows;
@@ -17,14 +18,15 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::types::Sequence;
 
-/// Layers are merged up to this size: a merge copies both, and a writer waits for it.
+/// Layers are merged up to this size. A merge copies both layers under the lock of the state, and a writer waits for
+/// it: it has to be short beside the put of an entry, which takes tens of milliseconds.
 const MERGED_BYTES_MAX: usize = 4 << 20;
 
 /// Layers in the order of the log, oldest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memtable {
     layers: Vec<Arc<Layer>>,
-    /// Up to here a flush is under way, or was.
+    /// The newest entry that a flush has begun to write.
     flushing: Sequence,
 }
 
@@ -41,7 +43,8 @@ impl Memtable {
     /// Adds a layer at the end, and merges small layers there.
     pub(crate) fn push(&mut self, layer: Layer) -> Result<()> {
         let mut layer = layer;
-        // Once the flush is done, a layer that reaches over its end would be written a second time.
+        // Layers that are being flushed are left alone. Merged with a newer one, such a layer would outlive the flush,
+        // and its rows would be written to a second segment.
         while let Some(last) = self.layers.last().filter(|last| last.last() > self.flushing) {
             let Some(merged) = last.merge(&layer, MERGED_BYTES_MAX)? else { break };
             layer = merged;
@@ -51,13 +54,13 @@ impl Memtable {
         Ok(())
     }
 
-    /// Notes that a flush of everything up to an entry begins.
+    /// Records that a flush of all entries up to `through` begins.
     pub(crate) fn begin_flush(&mut self, through: Sequence) {
         self.flushing = self.flushing.max(through);
     }
 
-    /// Drops what the manifest covers. A layer that reaches beyond it stays whole: its
-    /// entries give what the segments give.
+    /// Drops the layers that the manifest covers. A layer that reaches beyond it stays whole: its older rows repeat what
+    /// the segments hold, and hide it, so no read changes.
     pub(crate) fn drop_through(&mut self, flushed: Sequence) {
         self.layers.retain(|layer| layer.last() > flushed);
     }

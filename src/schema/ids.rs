@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, FixedSizeBinaryArray, FixedSizeBinaryBuilder, StringArray, StringBuilder, UInt64Array,
+    Array, ArrayRef, FixedSizeBinaryArray, FixedSizeBinaryBuilder, RecordBatch, StringArray, StringBuilder,
+    UInt64Array,
 };
 use uuid::Uuid;
 
@@ -42,6 +43,13 @@ impl Ids {
         ids.ok_or_else(|| {
             Error::invalid(format!("the id column is {}, the namespace uses {kind} ids", array.data_type()))
         })
+    }
+
+    /// The ids of a batch in the layout of `Schema::arrow` or a projection of it: the first column.
+    pub(crate) fn from_batch(kind: IdKind, batch: &RecordBatch) -> Result<Self> {
+        let column =
+            batch.columns().first().ok_or_else(|| Error::internal("a batch without an id column"))?;
+        Self::new(kind, column)
     }
 
     pub(crate) fn kind(&self) -> IdKind {

@@ -121,7 +121,7 @@ impl View {
     /// Where the documents of these ids lie. Every part is asked at once.
     pub(crate) async fn locate_documents(&self, ids: &[DocumentId]) -> Result<Vec<Option<RowAddr>>> {
         let parts = self.parts();
-        let found = try_join_all(parts.iter().map(|part| part.source.find(ids))).await?;
+        let found = try_join_all(parts.iter().map(|part| part.source.find_rows(ids))).await?;
         let mut places = vec![None; ids.len()];
         for (at, (part, rows)) in parts.iter().zip(found).enumerate() {
             let layer = at.checked_sub(self.segments.len()).and_then(|layer| self.layers.get(layer));

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
@@ -32,9 +32,10 @@ const VERSION: u16 = 1;
 const HEAD: usize = 120;
 /// The schema that an incarnation began with: there is no other yet.
 const SCHEMA: u32 = 1;
-/// No entry is larger: many rows are written as a segment, which the entry links.
+/// No entry is larger: every reader has to fetch it whole. Many rows are written as a segment, which the entry links.
 pub(super) const ENTRY_BYTES_MAX: u64 = 128 << 20;
-/// Rows begin at a multiple of this, so that arrays are read where they lie.
+/// Rows begin at a multiple of this, the alignment of Arrow's buffers: arrays are used in the bytes as they were fetched,
+/// and are copied only where these are not aligned.
 const ALIGN: usize = 64;
 
 /// What an entry holds besides rows and deletes.
@@ -71,7 +72,7 @@ pub(crate) fn encode_entry(schema: &Schema, head: EntryHead, body: &EntryBody) -
         Extension { schema: SCHEMA, tokens: body.tokens.clone(), segments: body.segments.clone() };
     let mut bytes = vec![0; HEAD];
     serde_json::to_writer(&mut bytes, &extension).map_err(|e| Error::internal(e.to_string()))?;
-    // Blanks after JSON are JSON.
+    // Padded with blanks, which JSON allows at its end.
     bytes.resize(bytes.len().next_multiple_of(ALIGN), b' ');
     let extension = bytes.len() - HEAD;
     write_ipc(&mut bytes, &body.rows)?;
@@ -139,16 +140,16 @@ impl LogEntry {
             return Err(CodecError::Checksum { what: WHAT });
         }
         let (head, lengths) = decode_head(&mut reader)?;
-        let mut at = HEAD;
-        let mut cut = |length: u64| {
-            let end = usize::try_from(length).ok().and_then(|length| at.checked_add(length));
+        let mut offset = HEAD;
+        let mut take_section = |length: u64| {
+            let end = usize::try_from(length).ok().and_then(|length| offset.checked_add(length));
             let end = end.filter(|end| *end <= bytes.len()).ok_or(CodecError::Truncated { what: WHAT })?;
-            let part = object.slice(at..end);
-            at = end;
-            Ok(part)
+            let section = object.slice(offset..end);
+            offset = end;
+            Ok(section)
         };
-        let [extension, rows, deletes] = lengths.map(&mut cut);
-        if at != bytes.len() {
+        let [extension, rows, deletes] = lengths.map(&mut take_section);
+        if offset != bytes.len() {
             return Err(CodecError::malformed(WHAT, "bytes left over"));
         }
         let extension = Extension::decode(&extension?)?;
@@ -159,6 +160,7 @@ impl LogEntry {
         } else {
             sorted_ids(schema.id(), &read_ipc(&deletes, &schema.arrow_projection(|_| false))?)?.to_vec()
         };
+        // Checked here once: lookups in the memtable are binary searches.
         sorted_ids(schema.id(), &rows)?;
         let body = EntryBody { rows, deletes, segments: extension.segments, tokens: extension.tokens };
         Ok(Self { head, body })
@@ -193,8 +195,10 @@ fn read_ipc(bytes: &Bytes, layout: &SchemaRef) -> Result<RecordBatch, CodecError
     let read = guarded(|| {
         let mut decoder = StreamDecoder::new();
         let mut buffer = Buffer::from(bytes.clone());
-        // The message of the schema alone, before anything is made of what follows it.
-        let mut first = buffer.slice_with_length(0, first_message(bytes).unwrap_or(bytes.len()));
+        // The schema's message alone, and its check, before anything is built from what follows: a batch of another layout
+        // could make the parser allocate whatever it asks for.
+        // invariant: a stream that does not begin with such a message is the parser's to refuse, as a whole.
+        let mut first = buffer.slice_with_length(0, first_message_len(bytes).unwrap_or(bytes.len()));
         buffer.advance(first.len());
         let early = decoder.decode(&mut first)?;
         let schema = decoder.schema();
@@ -217,9 +221,9 @@ fn read_ipc(bytes: &Bytes, layout: &SchemaRef) -> Result<RecordBatch, CodecError
         .map_err(|e| CodecError::malformed(WHAT, e))
 }
 
-/// How long the first message of a stream is: a mark, the length of its head, the head; that of a schema has no
-/// body. With the mark of the next one, at which the decoder looks at the first.
-fn first_message(bytes: &[u8]) -> Option<usize> {
+/// The length of the first message of a stream: a continuation mark, the length of its head, and the head; a schema has
+/// no body. It includes the mark of the next message, for the decoder handles a message only when it sees that.
+fn first_message_len(bytes: &[u8]) -> Option<usize> {
     const MARK: [u8; 4] = [0xff; 4];
     let rest = bytes.strip_prefix(&MARK)?;
     let length = usize::try_from(i32::from_le_bytes(*rest.first_chunk()?)).ok()?;
@@ -228,9 +232,7 @@ fn first_message(bytes: &[u8]) -> Option<usize> {
 
 /// The ids of a batch, which must be in ascending order.
 fn sorted_ids(kind: IdKind, batch: &RecordBatch) -> Result<Ids, CodecError> {
-    let column = batch.columns().first().ok_or_else(|| CodecError::malformed(WHAT, "no id column"))?;
-    debug_assert_eq!(column.len(), batch.num_rows(), "arrow holds this");
-    let ids = Ids::new(kind, column).map_err(|e| CodecError::malformed(WHAT, e))?;
+    let ids = Ids::from_batch(kind, batch).map_err(|e| CodecError::malformed(WHAT, e))?;
     if !ids.is_ascending() {
         return Err(CodecError::malformed(WHAT, "ids are not in ascending order"));
     }
@@ -333,9 +335,9 @@ mod tests {
         let ids = rows.project(&[0]).unwrap();
         let other = read(&stream(std::slice::from_ref(&ids), ids.schema_ref())).unwrap_err();
         assert!(other.contains("another layout"), "{other}");
-        // Of another layout, it is refused before its batch is looked at: what follows the schema is no batch.
+        // Another layout is refused before its batch is parsed: what follows the schema here is not a batch.
         let whole = stream(std::slice::from_ref(&ids), ids.schema_ref());
-        let end = first_message(&whole).unwrap();
+        let end = first_message_len(&whole).unwrap();
         let garbage = Bytes::from([&whole[..end], &[0xab; 64]].concat());
         assert!(read(&garbage).unwrap_err().contains("another layout"));
     }

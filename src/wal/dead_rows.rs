@@ -1,5 +1,5 @@
-//! Dead rows of a linked segment as JSON has them: the gaps between the rows, packed. Rows that die together are often
-//! neighbours, and most gaps take a byte.
+//! Dead rows of a linked segment in JSON: the gaps between the rows, packed. Rows that die together are often neighbours,
+//! so most gaps take a byte; the portable format of roaring bitmaps would need a binary section of its own.
 
 use roaring::RoaringBitmap;
 use serde::de::Error as _;
@@ -22,7 +22,8 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<RoaringB
     while !unpacker.is_empty() {
         let row = unpacker.read_number().and_then(|gap| next.checked_add(gap));
         let row = row.and_then(|row| u32::try_from(row).ok());
-        let row = row.ok_or_else(|| D::Error::custom("rows that cannot be"))?;
+        // Gaps count from the row after the last, so rows ascend and none is repeated, whatever the bytes.
+        let row = row.ok_or_else(|| D::Error::custom("a dead row beyond 32 bits"))?;
         rows.insert(row);
         next = u64::from(row) + 1;
     }

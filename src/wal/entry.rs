@@ -1,4 +1,4 @@
-//! What an entry of the log holds.
+//! The contents of a log entry.
 
 use arrow::record_batch::RecordBatch;
 use roaring::RoaringBitmap;
@@ -10,7 +10,7 @@ use crate::schema::Schema;
 use crate::segment::SegmentMeta;
 use crate::types::{DocumentId, Sequence, TokenRecord};
 
-/// What an entry does.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EntryKind {
     /// Puts and deletes.
@@ -19,28 +19,29 @@ pub(crate) enum EntryKind {
     Seal,
 }
 
-/// Where an entry stands and who wrote it.
+/// The place of an entry in the log, and its writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntryHead {
     pub(crate) kind: EntryKind,
     pub(crate) incarnation: Uuid,
     pub(crate) sequence: Sequence,
-    /// Unique for each commit and the same in all its attempts: by it a writer knows its own.
+    /// Unique for each commit and the same in all its attempts: by it a writer recognises its own entry.
     pub(crate) batch: Uuid,
-    /// The batch of the entry before; nil for the first. The chain shows gaps and foreign entries.
+    /// The batch of the entry before; nil for the first. The chain reveals gaps, and entries that were put at a number
+    /// that had been collected.
     pub(crate) previous: Uuid,
     pub(crate) writer: Uuid,
     pub(crate) created_ms: i64,
 }
 
-/// What an entry changes.
+/// The changes of an entry.
 #[derive(Clone, Debug)]
 pub(crate) struct EntryBody {
     /// Whole rows in the layout of `Schema::arrow`, in ascending order of unique ids.
     pub(crate) rows: RecordBatch,
     /// Ids in ascending order, none of them in `rows`.
     pub(crate) deletes: Vec<DocumentId>,
-    /// Rows that were written as segments first. Those that count have ids that are neither in `rows` nor in
+    /// Rows that were uploaded as segments before the entry. The ids of their live rows are neither in `rows` nor in
     /// `deletes`.
     pub(crate) segments: Vec<SegmentLink>,
     pub(crate) tokens: Vec<TokenRecord>,
@@ -51,8 +52,8 @@ pub(crate) struct EntryBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct SegmentLink {
     pub(crate) meta: SegmentMeta,
-    /// Rows that do not count: other entries touched their documents between the upload and this entry, which has
-    /// itself what became of them.
+    /// Rows that are out of date: other entries touched their documents between the upload and this entry, whose own rows
+    /// and deletes hold what they became.
     #[serde(default, skip_serializing_if = "RoaringBitmap::is_empty", with = "super::dead_rows")]
     pub(crate) dead: RoaringBitmap,
 }
@@ -61,10 +62,15 @@ impl SegmentLink {
     /// Checks what can be checked without the files.
     pub(crate) fn check(&self, schema: &Schema) -> Result<(), CodecError> {
         self.meta.check(schema)?;
-        let sound = self.dead.max().is_none_or(|row| row < self.meta.rows)
+        // A link without a live row would add a layer that every query visits in vain; writers leave it out.
+        let is_sound = self.dead.max().is_none_or(|row| row < self.meta.rows)
             && self.dead.len() < u64::from(self.meta.rows)
             && self.meta.deletes.is_none();
-        if sound { Ok(()) } else { Err(CodecError::malformed("log entry", "a link without rows that count")) }
+        if is_sound {
+            Ok(())
+        } else {
+            Err(CodecError::malformed("log entry", "a link to a segment without live rows"))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The write-ahead log: every accepted batch, durable and in order.
 //!
-//! A [`LogEntry`] holds whole rows to put and ids to delete, already resolved: replay never evaluates a
-//! condition. Entries are numbered from 1 and each names the batch before it.
+//! A [`LogEntry`] holds whole rows to put and ids to delete, already resolved: replay never evaluates a condition, so
+//! every process gets the same state from the same log. Entries are numbered from 1, and each names the batch before it.
 //!
 //! **Invariants:** numbers are dense; a taken number is never written again; a batch, known by its id, is in
 //! at most one entry.

@@ -15,10 +15,11 @@ use crate::schema::Schema;
 use crate::storage::{IncarnationKeys, ObjectInfo, ObjectKey, StorageBackend, check_ascends, read_whole};
 use crate::types::Sequence;
 
-/// Entries that are requested at a time: a tail that is about to be flushed takes one round trip.
-const REQUESTS: usize = 256;
-/// Bytes that are requested at a time. A larger entry is read alone.
-const BYTES: u64 = 64 << 20;
+/// Entries that are requested at a time: a tail of the default length at which it is flushed takes one round trip.
+const REQUESTS_MAX: usize = 256;
+/// Bytes that are requested at a time: entries are held in memory until those before them have been applied. An entry
+/// that is larger is read alone.
+const BYTES_IN_FLIGHT_MAX: u64 = 64 << 20;
 
 /// An entry as a listing shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub(crate) struct ListedEntry {
     pub(crate) size: u64,
 }
 
-/// A listing of the log, as far as it was read: in ascending order.
+/// A listing of the log, as far as it was read, in ascending order.
 #[derive(Clone, Debug)]
 pub(crate) struct LogListing {
     pub(crate) entries: Vec<ListedEntry>,
@@ -61,7 +62,7 @@ impl LogListing {
         Self::first_page(backend, keys, after).await?.read_remaining(backend, keys).await
     }
 
-    /// With the pages that were not read yet.
+    /// Reads the pages that were not read yet.
     pub(crate) async fn read_remaining(
         mut self,
         backend: &Arc<dyn StorageBackend>,
@@ -83,6 +84,7 @@ impl LogListing {
         let page = backend.list_page(&prefix, Some(&after)).await?;
         check_ascends(&prefix, &after, page.objects.first().map(|info| &info.key))?;
         self.next = page.objects.last().filter(|_| page.more).map(|info| info.key.clone());
+        // Objects with other names are not entries: whoever may write to the store could put them there.
         let listed = |info: &ObjectInfo| {
             let sequence = Sequence(IncarnationKeys::number_of(&info.key)?);
             Some(ListedEntry { sequence, size: info.size })
@@ -109,8 +111,8 @@ pub(crate) async fn read_entry(
     read_whole(backend, &keys.entry(sequence), ENTRY_BYTES_MAX, decode).await
 }
 
-/// The entries that a listing shows, in its order, as many of them fetched together as their size allows. One
-/// that is missing is an error of kind `NotFound`.
+/// The entries of a listing, in its order. As many are fetched at a time as their sizes allow. An entry that is missing
+/// is an error of kind `NotFound`.
 pub(crate) fn read_entries<'a>(
     backend: &'a Arc<dyn StorageBackend>,
     keys: &'a IncarnationKeys,
@@ -124,19 +126,21 @@ pub(crate) fn read_entries<'a>(
             Error::new(ErrorKind::NotFound, format!("no such entry. key=`{key}`"))
         })
     };
-    let begin = (VecDeque::from(listed), FuturesOrdered::new(), 0);
-    stream::unfold(begin, move |(mut waiting, mut flying, mut bytes)| async move {
+    let start = (VecDeque::from(listed), FuturesOrdered::new(), 0u64);
+    stream::unfold(start, move |(mut waiting, mut in_flight, mut bytes)| async move {
         while let Some(next) = waiting.front().copied() {
-            // What has arrived counts until its turn comes.
-            let fits = flying.is_empty() || (flying.len() < REQUESTS && bytes + next.size <= BYTES);
-            if !fits {
+            // An entry that has arrived counts until its turn comes: it is still in memory. Sizes are those of the
+            // listing, which a store could get wrong: they bound memory and nothing else.
+            let fits =
+                in_flight.len() < REQUESTS_MAX && bytes.saturating_add(next.size) <= BYTES_IN_FLIGHT_MAX;
+            if !fits && !in_flight.is_empty() {
                 break;
             }
             waiting.pop_front();
             bytes += next.size;
-            flying.push_back(fetch(next).map(move |entry| (entry, next.size)));
+            in_flight.push_back(fetch(next).map(move |entry| (entry, next.size)));
         }
-        let (entry, size) = flying.next().await?;
-        Some((entry, (waiting, flying, bytes - size)))
+        let (entry, size) = in_flight.next().await?;
+        Some((entry, (waiting, in_flight, bytes - size)))
     })
 }
