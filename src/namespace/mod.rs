@@ -10,19 +10,22 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::codec::u64_of;
 use crate::engine::{Backlog, Engine, mark_closed};
 use crate::env::{Cost, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::maintenance::{CompactReport, FlushReport, IndexProgress, MaintenanceScheduler, index_progress};
-use crate::query::too_late;
-use crate::query::{Aggregated, Aggregation, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan};
+use crate::query::{
+    Aggregated, Aggregation, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, too_late,
+};
 use crate::schema::Schema;
 use crate::settings::Backpressure;
 use crate::types::{Document, DocumentId, NamespaceName, Sequence, WriteReceipt};
-use crate::write::{Checked, Committer, WriteBatch, seal};
+use crate::write::{CheckedBatch, Committer, WriteBatch, seal};
 
-/// How often a read is begun anew because files of the state it saw were collected.
-const READS: u32 = 4;
+/// How often a read starts over because files of its state were collected. Each attempt has a newer manifest, whose files
+/// are kept for the grace: only a process that is suspended for hours fails more than once.
+const READ_ATTEMPTS_MAX: u32 = 4;
 
 /// A namespace, opened. Clones share all they know, and so do all handles of a name that one [`Database`] opened.
 ///
@@ -38,7 +41,7 @@ pub struct Namespace {
     engine: Arc<Engine>,
     committer: Arc<Committer>,
     maintenance: Arc<MaintenanceScheduler>,
-    /// Tells the database when the last handle goes.
+    /// Notifies the database when the last handle is dropped.
     lease: Option<Arc<Lease>>,
 }
 
@@ -101,33 +104,34 @@ impl Namespace {
     ///   again and again for that time: nothing was written.
     /// - [`ErrorKind::Deleted`] after the namespace was deleted, [`ErrorKind::Closed`] after `close`.
     pub async fn write(&self, batch: WriteBatch) -> Result<WriteReceipt> {
-        let batch = self.check(batch).await?;
-        self.hold_back().await?;
+        let batch = self.check_batch(batch).await?;
+        self.apply_backpressure().await?;
         let receipt = self.committer.write(&self.engine, batch).await?;
         self.flush_if_due();
         Ok(receipt)
     }
 
-    async fn check(&self, batch: WriteBatch) -> Result<Checked> {
+    async fn check_batch(&self, batch: WriteBatch) -> Result<CheckedBatch> {
         let (schema, settings) = (Arc::clone(&self.engine.schema), Arc::clone(&self.engine.context.settings));
         let cost = Cost::operations(batch.item_count());
-        self.engine.context.env.compute(cost, move || Checked::new(&schema, &settings, batch)).await?
+        self.engine.context.env.compute(cost, move || CheckedBatch::new(&schema, &settings, batch)).await?
     }
 
-    /// With too much in the tail, flushes first or refuses.
-    async fn hold_back(&self) -> Result<()> {
+    /// Stalls or refuses a write when the tail is too long. The tail is never hidden from reads, so it must not grow
+    /// without bound: every process has it in memory, and every query scans it.
+    async fn apply_backpressure(&self) -> Result<()> {
         let settings = &self.engine.context.settings;
-        let over = || {
+        let is_over = || {
             let backlog = self.engine.backlog();
-            backlog.bytes > settings.tail_bytes_max || backlog.entries > settings.tail_entries_max as u64
+            backlog.bytes > settings.tail_bytes_max || backlog.entries > u64_of(settings.tail_entries_max)
         };
-        if !over() {
+        if !is_over() {
             return Ok(());
         }
         if settings.backpressure == Backpressure::Refuse {
-            // Another process may have flushed without our knowing.
+            // Another process may have flushed, and this one has not read its manifest yet.
             self.engine.refresh_newest_manifest().await?;
-            if over() {
+            if is_over() {
                 let Backlog { bytes, entries } = self.engine.backlog();
                 return Err(Error::new(
                     ErrorKind::Backpressure,
@@ -136,19 +140,19 @@ impl Namespace {
             }
             return Ok(());
         }
-        self.maintenance.relieve(&self.engine, over).await
+        self.maintenance.flush_while(&self.engine, is_over).await
     }
 
     fn flush_if_due(&self) {
-        self.maintenance.flush_if(&self.engine, |engine| {
+        self.maintenance.start_flush_if(&self.engine, |engine| {
             let settings = &engine.context.settings;
             let Backlog { bytes, entries } = engine.backlog();
             settings.auto_flush
-                && (bytes > settings.tail_bytes_flush || entries > settings.tail_entries_flush as u64)
+                && (bytes > settings.tail_bytes_flush || entries > u64_of(settings.tail_entries_flush))
         });
     }
 
-    /// A snapshot: all reads of it see one state.
+    /// Takes a snapshot: all its reads see the same state.
     ///
     /// ```
     /// # use elacsym::{Consistency, Database, Document, IdKind, Scan, Schema, WriteBatch};
@@ -166,12 +170,12 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer, [`ErrorKind::Deleted`] after a deletion.
     pub async fn snapshot(&self, consistency: Consistency) -> Result<Snapshot> {
-        let behind = match consistency {
+        let may_be_behind = match consistency {
             Consistency::Strong => true,
             Consistency::Eventual => false,
             Consistency::AtLeast(sequence) => self.engine.sequence() < sequence,
         };
-        if behind {
+        if may_be_behind {
             self.engine.catch_up().await?;
         }
         let snapshot = Snapshot::new(&self.engine)?;
@@ -183,30 +187,32 @@ impl Namespace {
         Ok(snapshot)
     }
 
-    /// Reads the state as it is known now, which is a newer one each time that files of the last are gone.
+    /// Reads the state as it is known now. If files of it are gone, the newer state that replaced it is read instead.
     async fn read<T, F>(&self, read: impl Fn(Snapshot) -> F + Send + Sync) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send,
     {
-        for _ in 1..READS {
+        for _ in 1..READ_ATTEMPTS_MAX {
             match read(Snapshot::new(&self.engine)?).await {
                 Err(e) if e.is(ErrorKind::SnapshotExpired) => {}
                 outcome => return outcome,
             }
         }
         match read(Snapshot::new(&self.engine)?).await {
+            // The caller holds no snapshot, so it must not be asked to take another.
             Err(e) if e.is(ErrorKind::SnapshotExpired) => Err(self.engine.overtaken_error()),
             outcome => outcome,
         }
     }
 
-    /// The documents of these ids, whole, in their order. One round trip when the namespace is warm: the look
-    /// for newer writes and the read of the rows go out together.
+    /// The documents of these ids, whole, in their order. One round trip when the namespace is warm: the request for newer
+    /// writes and the read of the rows are sent together.
     ///
     /// # Errors
     /// As [`Namespace::snapshot`]; [`ErrorKind::Invalid`] for ids of another kind.
     pub async fn get(&self, ids: &[DocumentId]) -> Result<Vec<Option<Document>>> {
         let before = Snapshot::new(&self.engine)?;
+        // The read is speculative: most often there are no newer writes, and it was of the newest state.
         let (newest, early) = futures::join!(self.engine.catch_up(), before.get(ids));
         newest?;
         if self.engine.sequence() == before.sequence() && early.is_ok() {
@@ -284,7 +290,7 @@ impl Namespace {
         self.maintenance.flush(&self.engine).await
     }
 
-    /// Merges all segments into as few as can be and drops dead rows. Writes, reads and flushes go on
+    /// Merges all segments into as few as possible and drops dead rows. Writes, reads and flushes go on
     /// meanwhile, in any process. Files that are no longer named stay on the store until collection. It goes on in a
     /// task of its own and ends when every future that waits for it is dropped.
     ///
@@ -294,14 +300,14 @@ impl Namespace {
         self.maintenance.compact(&self.engine).await
     }
 
-    /// How far the flushes and compactions of this process, of any handle, are with indexing vectors, in sum; `None`
-    /// while none does.
+    /// The progress of indexing vectors, over the flushes and compactions of all handles of this process; `None` while
+    /// none is under way.
     #[must_use]
     pub fn index_progress(&self) -> Option<IndexProgress> {
         index_progress(&self.engine)
     }
 
-    /// Refuses new writes through this handle and its clones, and waits for those under way, however large.
+    /// Refuses new writes through this handle and its clones, and waits for those under way, however large they are.
     pub async fn close(&self) {
         self.committer.close(&self.engine).await;
     }
@@ -309,7 +315,8 @@ impl Namespace {
     /// Seals the log: no write comes after this in any process.
     pub(crate) async fn delete(&self) -> Result<Sequence> {
         let sequence = seal(&self.engine).await?;
-        // The seal decides; this only lets a listing tell, and whoever opens the name next can do it.
+        // The seal decides. CLOSED only spares a listing of names the log, and the next process that opens the name
+        // writes it if this one cannot.
         if let Err(error) = mark_closed(&self.engine.context, &self.engine.keys, sequence).await {
             tracing::debug!(namespace = %self.engine.name, %error, "a sealed incarnation was not marked as closed");
         }
@@ -317,7 +324,7 @@ impl Namespace {
     }
 }
 
-/// Nothing of a document is shown, whatever waits to be written.
+/// No value of a document is shown, not even of batches on their way.
 impl fmt::Debug for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Namespace").field("name", self.name()).finish_non_exhaustive()

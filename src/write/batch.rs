@@ -17,7 +17,7 @@ pub enum IfMissing {
 
 /// When a write by id is to take effect.
 ///
-/// The filter is asked of the document as it is. [`Operand::New`](crate::Operand::New) stands for a value of
+/// The filter is evaluated on the document as it is. [`Operand::New`](crate::Operand::New) stands for a value of
 /// the document as it would become; for deletes every new value is null.
 ///
 /// | write | document exists, condition true | exists, false | does not exist |
@@ -63,6 +63,8 @@ impl From<Filter> for Condition {
 ///
 /// Whatever the order of the calls, deletes by filter come first, then patches by filter in the order they
 /// were given, then everything by id. An id may occur once: twice is an error.
+///
+/// So one batch can replace all documents of a source: the delete by filter does not see the new ones.
 ///
 /// ```
 /// use elacsym::{Document, Filter, WriteBatch};
@@ -115,21 +117,26 @@ impl WriteBatch {
 
     /// How many operations and rows a check goes over.
     pub(crate) fn item_count(&self) -> usize {
-        let items = |operation: &Operation| match operation {
+        let count_items = |operation: &Operation| match operation {
             Operation::Rows(rows) => rows.num_rows(),
-            _ => 1,
+            Operation::Upsert(_)
+            | Operation::UpsertIf(..)
+            | Operation::Insert(_)
+            | Operation::Patch(..)
+            | Operation::Delete(_)
+            | Operation::DeleteIf(..) => 1,
         };
-        self.operations.iter().map(items).sum()
+        self.operations.iter().map(count_items).sum()
     }
 
-    fn push(mut self, operation: Operation) -> Self {
+    fn with_operation(mut self, operation: Operation) -> Self {
         self.operations.push(operation);
         self
     }
 
     /// Writes a document whole: columns it does not name become null.
     pub fn upsert(self, document: Document) -> Self {
-        self.push(Operation::Upsert(document))
+        self.with_operation(Operation::Upsert(document))
     }
 
     /// Writes many documents whole.
@@ -139,40 +146,40 @@ impl WriteBatch {
     }
 
     /// Writes the rows of an Arrow batch whole: columns by name, `id` among them, cast to the schema's types
-    /// where nothing is lost. The quickest way in.
+    /// where nothing is lost. The fastest way to load data.
     pub fn upsert_batch(self, rows: RecordBatch) -> Self {
-        self.push(Operation::Rows(rows))
+        self.with_operation(Operation::Rows(rows))
     }
 
-    /// Writes a document whole if a condition on the present one holds.
+    /// Writes a document whole if a condition on the existing one holds.
     pub fn upsert_if(self, document: Document, condition: impl Into<Condition>) -> Self {
-        self.push(Operation::UpsertIf(document, condition.into()))
+        self.with_operation(Operation::UpsertIf(document, condition.into()))
     }
 
-    /// Writes a document if its id is not there yet.
+    /// Writes a document if its id does not exist yet.
     pub fn insert(self, document: Document) -> Self {
-        self.push(Operation::Insert(document))
+        self.with_operation(Operation::Insert(document))
     }
 
-    /// Writes only the columns that the document names, vectors too; a null clears. A document that does not
-    /// exist is skipped.
+    /// Writes only the columns that the document names, vectors included; a null clears a column. A document that
+    /// does not exist is skipped.
     pub fn patch(self, document: Document) -> Self {
-        self.push(Operation::Patch(document, None))
+        self.with_operation(Operation::Patch(document, None))
     }
 
-    /// A patch under a condition.
+    /// Patches a document under a condition.
     pub fn patch_if(self, document: Document, condition: impl Into<Condition>) -> Self {
-        self.push(Operation::Patch(document, Some(condition.into())))
+        self.with_operation(Operation::Patch(document, Some(condition.into())))
     }
 
-    /// Deletes a document, if it is there.
+    /// Deletes a document, if it exists.
     pub fn delete(self, id: impl Into<DocumentId>) -> Self {
-        self.push(Operation::Delete(id.into()))
+        self.with_operation(Operation::Delete(id.into()))
     }
 
     /// Deletes a document under a condition.
     pub fn delete_if(self, id: impl Into<DocumentId>, condition: impl Into<Condition>) -> Self {
-        self.push(Operation::DeleteIf(id.into(), condition.into()))
+        self.with_operation(Operation::DeleteIf(id.into(), condition.into()))
     }
 
     /// Deletes every document that matches.
@@ -181,7 +188,7 @@ impl WriteBatch {
         self
     }
 
-    /// Writes these columns of every document that matches; a null clears.
+    /// Writes these columns of every document that matches; a null clears a column.
     pub fn patch_by_filter<C: Into<String>, V: Into<Value>>(
         mut self,
         filter: Filter,
@@ -198,14 +205,14 @@ impl WriteBatch {
         self
     }
 
-    /// An idempotency token of your choice, unique for the write: sent again after a failure of any kind, a
-    /// batch with the same token is applied once. The last 10,000 tokens of a namespace are remembered.
+    /// Sets an idempotency token, unique for the write: a batch that is sent again with the same token, after a
+    /// failure of any kind, is applied once. The last 10,000 tokens of a namespace are remembered.
     pub fn with_token(mut self, token: u128) -> Self {
         self.token = Some(token);
         self
     }
 
-    /// Asks for the ids of the documents that changed.
+    /// Lists the ids of the changed documents in the receipt.
     pub fn with_ids(mut self) -> Self {
         self.ids = true;
         self

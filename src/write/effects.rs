@@ -1,15 +1,18 @@
-//! Which documents a batch did what to.
+//! Which documents a batch changed, and how: what its receipt reports.
 
-use super::Checked;
+use super::CheckedBatch;
+use crate::codec::{u64_of, zip_equal};
 use crate::error::Result;
 use crate::schema::{Ids, Schema};
 use crate::types::{AffectedIds, DocumentId, WriteReceipt};
 
-/// Which documents a batch did what to, but for what it does whatever the state.
+/// Which documents a batch changed, and how. Its blind writes are not among them: they are the same in every state.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
-    /// Those that each filter took: of deletes, then of patches.
-    pub(super) taken: Vec<Vec<DocumentId>>,
+    /// What each delete by filter deleted.
+    pub(super) delete_matches: Vec<Vec<DocumentId>>,
+    /// What each patch by filter patched. A document may match several.
+    pub(super) patch_matches: Vec<Vec<DocumentId>>,
     pub(super) upserted: Vec<DocumentId>,
     pub(super) patched: Vec<DocumentId>,
     pub(super) deleted: Vec<DocumentId>,
@@ -20,66 +23,70 @@ pub(super) struct Effects {
 
 impl Effects {
     fn lists(&self) -> impl Iterator<Item = &Vec<DocumentId>> {
-        self.taken.iter().chain([&self.upserted, &self.patched, &self.deleted, &self.skipped])
+        let Self { delete_matches, patch_matches, upserted, patched, deleted, skipped, .. } = self;
+        delete_matches.iter().chain(patch_matches).chain([upserted, patched, deleted, skipped])
     }
 
+    /// The number of effects. A document may have several.
     pub(super) fn len(&self) -> usize {
         self.lists().map(Vec::len).sum()
     }
 
-    /// All documents, in ascending order and each once.
-    pub(super) fn ids(&self, schema: &Schema) -> Result<Ids> {
+    /// The documents, in ascending order and each once.
+    pub(super) fn to_ids(&self, schema: &Schema) -> Result<Ids> {
         let mut ids: Vec<&DocumentId> = self.lists().flatten().collect();
         ids.sort_unstable();
         ids.dedup();
         Ids::new(schema.id(), &Ids::build_array(schema.id(), ids)?)
     }
 
-    /// Forgets some documents.
-    pub(super) fn retain(&mut self, keep: impl Fn(&DocumentId) -> bool) {
-        let Self { taken, upserted, patched, deleted, skipped, .. } = self;
-        for list in taken.iter_mut().chain([upserted, patched, deleted, skipped]) {
-            list.retain(&keep);
+    /// Forgets the effects on some documents.
+    pub(super) fn retain(&mut self, retained: impl Fn(&DocumentId) -> bool) {
+        let Self { delete_matches, patch_matches, upserted, patched, deleted, skipped, .. } = self;
+        let by_filter = delete_matches.iter_mut().chain(patch_matches);
+        for list in by_filter.chain([upserted, patched, deleted, skipped]) {
+            list.retain(&retained);
         }
     }
 
-    /// Adds what the same batch did to other documents.
-    pub(super) fn add(&mut self, other: Self) {
-        for (ours, theirs) in self.taken.iter_mut().zip(other.taken) {
+    /// Adds the effects of the same batch on other documents.
+    pub(super) fn extend(&mut self, other: Self) -> Result<()> {
+        let deletes = zip_equal(&mut self.delete_matches, other.delete_matches, "deletes by filter")?;
+        let patches = zip_equal(&mut self.patch_matches, other.patch_matches, "patches by filter")?;
+        for (ours, theirs) in deletes.chain(patches) {
             ours.extend(theirs);
         }
         self.upserted.extend(other.upserted);
         self.patched.extend(other.patched);
         self.deleted.extend(other.deleted);
         self.skipped.extend(other.skipped);
-        // Of what was left then, some may be gone: who asks again will see.
+        // It stays set even if what remained is gone by now: a caller who writes again finds out, one who was told that
+        // nothing remains would not.
         self.remaining |= other.remaining;
+        Ok(())
     }
 
-    /// What the batch did, with what it does whatever the state.
-    pub(super) fn receipt(&self, batch: &Checked) -> WriteReceipt {
-        let (deletes, patches) = self.taken.split_at(self.taken.len().min(batch.delete_filters.len()));
-        // Several patches of a document are one patched document.
-        let mut changed: Vec<&DocumentId> = patches.iter().flatten().chain(&self.patched).collect();
-        changed.sort_unstable();
-        changed.dedup();
-        let gone = deletes.iter().map(Vec::len).sum::<usize>() + self.deleted.len();
+    /// The receipt of the batch, its blind writes included. The sequence is not known yet.
+    pub(super) fn receipt(&self, batch: &CheckedBatch) -> WriteReceipt {
+        let blind = &batch.blind;
+        // A document that several filters patched counts once.
+        let mut patched: Vec<&DocumentId> =
+            self.patch_matches.iter().flatten().chain(&self.patched).collect();
+        patched.sort_unstable();
+        patched.dedup();
+        // A document cannot be deleted twice: a later step does not find it any more.
+        let deleted = || self.delete_matches.iter().flatten().chain(&self.deleted);
+        // Blind deletes count even where no document existed: to find out would cost a read of the id index.
         let ids = batch.ids.then(|| AffectedIds {
-            upserted: batch.blind.ids().to_vec().into_iter().chain(self.upserted.iter().cloned()).collect(),
-            patched: changed.iter().copied().cloned().collect(),
-            deleted: deletes
-                .iter()
-                .flatten()
-                .chain(batch.blind.deletes().iter())
-                .chain(&self.deleted)
-                .cloned()
-                .collect(),
+            upserted: blind.ids().to_vec().into_iter().chain(self.upserted.iter().cloned()).collect(),
+            patched: patched.iter().copied().cloned().collect(),
+            deleted: deleted().chain(blind.deletes().iter()).cloned().collect(),
         });
         WriteReceipt {
-            upserted: (batch.blind.ids().len() + self.upserted.len()) as u64,
-            patched: changed.len() as u64,
-            deleted: (gone + batch.blind.deletes().len()) as u64,
-            skipped: self.skipped.len() as u64,
+            upserted: u64_of(blind.ids().len() + self.upserted.len()),
+            patched: u64_of(patched.len()),
+            deleted: u64_of(deleted().count() + blind.deletes().len()),
+            skipped: u64_of(self.skipped.len()),
             rows_remaining: self.remaining,
             ids,
             ..WriteReceipt::default()

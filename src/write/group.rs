@@ -1,13 +1,15 @@
 //! Commit of a group: batches that share an entry of the log.
+//!
+//! The batches of a group are resolved one on top of the other, in the order they came, as if each had an entry of its
+//! own. A batch that fails is answered alone and leaves the group; the others go on without it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use futures::future::BoxFuture;
 use uuid::Uuid;
 
-use super::pace::Pace;
-use super::pending::Pending;
+use super::pace::CommitPacer;
+use super::pending::PendingBatch;
 use crate::engine::{AppendOutcome, BaseState, Engine, EntryDraft};
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,229 +17,282 @@ use crate::memtable::MemRows;
 use crate::types::{Sequence, TokenRecord, WriteReceipt};
 use crate::wal::{EntryBody, EntryKind, SegmentLink};
 
-/// How many numbers a group loses before it may be given up.
+/// How many numbers a group loses at least before it is given up: with a slow store the write timeout alone would allow
+/// only one or two attempts.
 const LOSSES_MIN: u32 = 16;
-/// How many it loses before rows are linked that are not very many.
+/// After how many lost numbers rows are linked that would fit into the entry: a smaller put is faster.
 const LOSSES_HURRIED: u32 = 3;
 
+/// A group on its way to the log, over all attempts.
+struct GroupCommit<'a> {
+    engine: &'a Arc<Engine>,
+    pacer: &'a CommitPacer,
+    batches: Vec<PendingBatch>,
+    /// The id of the entry. It is the same in all attempts, so that the entry is recognised whichever of its requests
+    /// arrived, and is in the log at most once.
+    id: Uuid,
+    begun: Moment,
+    /// How many numbers others took first.
+    losses: u32,
+    /// Whether to read the log before the next attempt, which is quicker than losing number after number.
+    is_behind: bool,
+    /// Whether an attempt has resolved the batches on top of each other.
+    is_stacked: bool,
+    /// The log was proved to end here at some time after the group was taken from the queue.
+    proved_end: Option<Sequence>,
+}
+
 /// A group resolved against one state.
-struct Group {
+#[derive(Default)]
+struct ResolvedGroup {
+    /// What the batches come to, as a stack of [`MemRows::push_on_stack`].
     runs: Vec<MemRows>,
-    receipts: Vec<WriteReceipt>,
     tokens: Vec<TokenRecord>,
-    /// All of the state was asked, which may have taken long.
-    in_full: bool,
-    /// A file of the state is gone.
+    receipts_by_token: HashMap<Uuid, WriteReceipt>,
+    /// Whether the whole state was read for a batch, which may have taken long.
+    has_read_state: bool,
+    /// The error of a file of the state that is gone.
     missing: Option<Error>,
 }
 
-/// What attempts at one group leave to those after them.
-struct Progress {
-    /// The id of the entry, the same in all attempts.
-    batch: Uuid,
-    begun: Moment,
-    /// How often another was quicker.
-    losses: u32,
-    /// Reading on is quicker than losing one number after another.
-    is_behind: bool,
-    /// The batches were resolved on top of each other.
-    stacked: bool,
-    /// The log was proved to end here at some time after the group was taken.
-    proved: Option<Sequence>,
-}
-
-/// Commits a group: brings what it comes to up to date, appends it, and if another was quicker does so again.
-pub(super) async fn commit(engine: &Arc<Engine>, mut group: Vec<Pending>, pace: &Mutex<Pace>) {
-    let env = &engine.context.env;
-    let mut progress = Progress {
-        batch: env.uuid(),
-        begun: env.moment(),
+/// Commits a group and answers its batches: resolves it, appends it, and starts over if another process was quicker.
+pub(super) async fn commit_group(engine: &Arc<Engine>, batches: Vec<PendingBatch>, pacer: &CommitPacer) {
+    let mut commit = GroupCommit {
+        engine,
+        pacer,
+        id: engine.context.env.uuid(),
+        begun: engine.context.env.moment(),
         losses: 0,
-        is_behind: group.iter().any(|pending| pending.is_behind),
-        stacked: false,
-        proved: None,
+        is_behind: batches.iter().any(|pending| pending.is_behind),
+        batches,
+        is_stacked: false,
+        proved_end: None,
     };
     loop {
-        match attempt(engine, &mut group, &mut progress, pace).await {
-            Ok(Some(receipts)) => {
-                return group
-                    .into_iter()
-                    .zip(receipts)
-                    .for_each(|(pending, receipt)| pending.answer(Ok(receipt)));
+        match commit.attempt().await {
+            Ok(Some(sequence)) => {
+                return commit.batches.into_iter().for_each(|pending| pending.acknowledge(sequence));
             }
             Ok(None) => {}
-            Err(error) => return group.into_iter().for_each(|pending| pending.answer(Err(error.clone()))),
+            Err(error) => {
+                return commit.batches.into_iter().for_each(|pending| pending.answer(Err(error.clone())));
+            }
         }
     }
 }
 
-fn pace_of(pace: &Mutex<Pace>) -> std::sync::MutexGuard<'_, Pace> {
-    pace.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// One attempt: the receipts, or `None` if it takes another.
-async fn attempt(
-    engine: &Arc<Engine>,
-    group: &mut Vec<Pending>,
-    progress: &mut Progress,
-    pace: &Mutex<Pace>,
-) -> Result<Option<Vec<WriteReceipt>>> {
-    let env = &engine.context.env;
-    if std::mem::take(&mut progress.is_behind) {
-        engine.catch_up().await?;
-    }
-    let base = engine.base_state()?;
-    pace_of(pace).see(env, base.view.sequence);
-    let resolved = resolve_group(engine, &base, group, progress).await?;
-    let at = |sequence: Sequence, receipts: Vec<WriteReceipt>| {
-        Some(receipts.into_iter().map(|receipt| WriteReceipt { sequence, ..receipt }).collect())
-    };
-    if let Some(missing) = resolved.missing {
-        // A newer manifest took the place of the one that named the file, or it is lost.
-        engine.explain_missing_file(base.manifest.number, &missing).await?;
-        return Ok(None);
-    }
-    if group.is_empty() {
-        return Ok(Some(Vec::new()));
-    }
-    if resolved.in_full {
-        return progress.lose(engine).map(|()| None);
-    }
-    let links = group.iter().any(|pending| pending.link().is_some());
-    if !links && resolved.runs.iter().all(MemRows::is_empty) && resolved.tokens.is_empty() {
-        // Nothing to write. That holds if the state it was read from was the newest after the call.
-        if progress.proved.is_none_or(|proved| base.view.sequence < proved) {
+impl GroupCommit<'_> {
+    /// One attempt: the sequence that answers the batches, or `None` if it takes another attempt.
+    async fn attempt(&mut self) -> Result<Option<Sequence>> {
+        let (engine, env) = (self.engine, &self.engine.context.env);
+        if std::mem::take(&mut self.is_behind) {
             engine.catch_up().await?;
-            progress.proved = Some(engine.sequence());
         }
-        let newest = progress.proved.is_some_and(|proved| base.view.sequence >= proved);
-        return Ok(newest.then(|| at(base.view.sequence, resolved.receipts)).flatten());
-    }
-    if let [only] = group.as_mut_slice()
-        && only.upload(engine, progress.losses >= LOSSES_HURRIED).await?
-    {
-        // That took its time.
-        progress.is_behind = !only.batch.is_blind();
-        return Ok(None);
-    }
-    let draft = draft(engine, progress.batch, group, &resolved, base.view.sequence.next())?;
-    let sent = env.moment();
-    match engine.append(&base, &draft).await? {
-        AppendOutcome::Appended(sequence) => {
-            pace_of(pace).win(env, sequence, env.elapsed(sent));
-            Ok(at(sequence, resolved.receipts))
+        let base = engine.base_state()?;
+        let sequence = base.view.sequence;
+        self.pacer.note_log_end(env, sequence);
+        let resolved = self.resolve_batches(&base).await;
+        if let Some(missing) = resolved.missing {
+            // A newer manifest took the place of the one that named the file, or the file is lost.
+            engine.explain_missing_file(base.manifest.number, &missing).await?;
+            return Ok(None);
         }
-        AppendOutcome::Overtaken => progress.lose(engine).map(|()| None),
+        if self.batches.is_empty() {
+            return Ok(Some(sequence));
+        }
+        if resolved.has_read_state {
+            // Others have likely written meanwhile, so a put would lose. The next attempt reads what they wrote and
+            // resolves only the documents that they touched.
+            self.record_loss()?;
+            return Ok(None);
+        }
+        let has_links = self.batches.iter().any(|pending| pending.link().is_some());
+        if !has_links && resolved.runs.iter().all(MemRows::is_empty) && resolved.tokens.is_empty() {
+            return self.prove_end(sequence).await;
+        }
+        // Only a batch that is alone can be too large: the queue takes small batches together.
+        if let [only] = self.batches.as_mut_slice()
+            && only.upload_if_large(engine, self.losses >= LOSSES_HURRIED).await?
+        {
+            // The upload took its time. A batch of blind writes is up to date all the same.
+            self.is_behind = !only.batch.is_blind();
+            return Ok(None);
+        }
+        let draft = self.draft_entry(&resolved, sequence.next())?;
+        let sent = env.moment();
+        match engine.append(&base, &draft).await? {
+            AppendOutcome::Appended(sequence) => {
+                self.pacer.note_own_entry(env, sequence, env.elapsed(sent));
+                Ok(Some(sequence))
+            }
+            AppendOutcome::Overtaken => {
+                self.record_loss()?;
+                Ok(None)
+            }
+        }
     }
-}
 
-impl Progress {
-    /// Others were quicker: there is another attempt, unless there were too many.
-    fn lose(&mut self, engine: &Engine) -> Result<()> {
+    /// Answers a group that writes nothing, such as conditions that are not met. No entry proves that it was resolved
+    /// against the newest state, so this reads the log: the state must reach what existed at some time after the call.
+    async fn prove_end(&mut self, sequence: Sequence) -> Result<Option<Sequence>> {
+        if self.proved_end.is_none_or(|proved| sequence < proved) {
+            self.engine.catch_up().await?;
+            self.proved_end = Some(self.engine.sequence());
+        }
+        Ok(self.proved_end.is_some_and(|proved| sequence >= proved).then_some(sequence))
+    }
+
+    /// Records that another process took the number. An error once that has happened too often for too long.
+    fn record_loss(&mut self) -> Result<()> {
         self.losses += 1;
+        // The winner's entry was read and applied when the number was lost. Only from the second loss on it is likely
+        // that still more entries follow.
         self.is_behind = self.losses > 1;
-        let patience = engine.context.settings.write_timeout;
-        if self.losses < LOSSES_MIN || engine.context.env.elapsed(self.begun) <= patience {
+        let patience = self.engine.context.settings.write_timeout;
+        if self.losses < LOSSES_MIN || self.engine.context.env.elapsed(self.begun) <= patience {
             return Ok(());
         }
+        // Not in doubt: each number that the group was sent for holds another's entry.
         let why = "others keep taking the next number of the log: nothing was written, try again later";
         Err(Error::new(ErrorKind::Unavailable, why))
     }
+
+    /// Brings each batch up to `base` and the batches before it. A batch is answered and leaves the group if its token
+    /// is remembered or if it fails; one that needs a missing file stays for the next attempt.
+    async fn resolve_batches(&mut self, base: &BaseState) -> ResolvedGroup {
+        let mut group = ResolvedGroup::default();
+        let mut has_left = false;
+        for mut pending in std::mem::take(&mut self.batches) {
+            // An earlier attempt may have resolved this batch on top of one that has left. What that one did is in no
+            // entry, so no layer tells which documents to resolve again.
+            let from_scratch = has_left && self.is_stacked;
+            match group.resolve_next(self.engine, base, &mut pending, from_scratch).await {
+                Ok(None) => self.batches.push(pending),
+                Ok(Some(replayed)) => {
+                    has_left = true;
+                    pending.answer(Ok(replayed));
+                }
+                Err(error) if error.is_missing() => {
+                    pending.discard_resolution();
+                    self.batches.push(pending);
+                    group.missing = Some(error);
+                }
+                Err(error) => {
+                    has_left = true;
+                    pending.answer(Err(error));
+                }
+            }
+        }
+        self.is_stacked = true;
+        group
+    }
+
+    /// The entry of the group: its rows, and links to the segments of rows that were uploaded.
+    fn draft_entry(&self, resolved: &ResolvedGroup, sequence: Sequence) -> Result<EntryDraft> {
+        let run = MemRows::merge_stack(&self.engine.schema, resolved.runs.clone())?;
+        let (rows, deletes) = (run.rows().clone(), run.deletes().as_ref().clone());
+        let mut body = EntryBody { rows, deletes, segments: Vec::new(), tokens: resolved.tokens.clone() };
+        let mut linked = Vec::new();
+        for (segment, dead) in self.batches.iter().filter_map(PendingBatch::link) {
+            let segment = Arc::new(segment.linked_by(sequence));
+            body.segments.push(SegmentLink { meta: segment.meta().clone(), dead: dead.clone() });
+            linked.push(segment);
+        }
+        Ok(EntryDraft { kind: EntryKind::Data, batch: self.id, body, linked })
+    }
 }
 
-/// Brings batch after batch up to a state with those before it. One whose token is remembered, and one that is
-/// refused by the state, is answered and leaves the group; one that needs a file that is missing stays.
-async fn resolve_group(
-    engine: &Engine,
-    base: &BaseState,
-    group: &mut Vec<Pending>,
-    progress: &mut Progress,
-) -> Result<Group> {
-    let mut done =
-        Group { runs: Vec::new(), receipts: Vec::new(), tokens: Vec::new(), in_full: false, missing: None };
-    let mut twins: HashMap<Uuid, WriteReceipt> = HashMap::new();
-    let (mut kept, mut left) = (Vec::new(), false);
-    for mut pending in group.drain(..) {
+impl ResolvedGroup {
+    /// Resolves the next batch on top of those before it, and sets its receipt. Returns a receipt if the batch is
+    /// answered with that at once, because a batch with its token is in the log. On an error the group is as before.
+    async fn resolve_next(
+        &mut self,
+        engine: &Engine,
+        base: &BaseState,
+        pending: &mut PendingBatch,
+        from_scratch: bool,
+    ) -> Result<Option<WriteReceipt>> {
         let token = pending.batch.token;
         if let Some(receipt) = token.and_then(|token| engine.find_receipt(token)) {
-            left = true;
-            pending.answer(Ok(WriteReceipt { replayed: true, ..receipt }));
-            continue;
+            return Ok(Some(WriteReceipt { replayed: true, ..receipt }));
         }
-        if let Some(twin) = token.and_then(|token| twins.get(&token)) {
-            done.receipts.push(WriteReceipt { replayed: true, ids: None, ..twin.clone() });
-            kept.push(pending);
-            continue;
+        if let Some(first) = token.and_then(|token| self.receipts_by_token.get(&token)) {
+            // A repeat within the group. It is answered only once the entry with the first is in the log.
+            pending.receipt = Some(WriteReceipt { replayed: true, ..first.clone() });
+            return Ok(None);
         }
-        // What one that left had done was seen by those after it.
-        match pending.bring(base, &done.runs, left && progress.stacked).await {
-            Ok(in_full) => done.in_full |= in_full,
-            Err(error) if error.is_missing() => {
-                pending.forget();
-                kept.push(pending);
-                done.missing = Some(error);
-                continue;
-            }
-            Err(error) => {
-                left = true;
-                pending.answer(Err(error));
-                continue;
-            }
-        }
+        self.has_read_state |= pending.update(base, &self.runs, from_scratch).await?;
         let sequence = base.view.sequence.next();
         let receipt = WriteReceipt { sequence, ..pending.resolved.receipt(&pending.batch) };
+        MemRows::push_on_stack(&mut self.runs, pending.rows_of_entry(engine)?)?;
         if let Some(token) = token {
+            // Without the ids, which may be millions: the receipt is stored in the entry and in 10,000 tokens of every
+            // manifest.
             let receipt = WriteReceipt { ids: None, ..receipt.clone() };
-            twins.insert(token, receipt.clone());
-            done.tokens.push(TokenRecord { token, receipt });
+            self.receipts_by_token.insert(token, receipt.clone());
+            self.tokens.push(TokenRecord { token, receipt });
         }
-        done.receipts.push(receipt);
-        let run = if pending.linked.is_some() {
-            pending.resolved.beside_rows(&engine.schema)?
-        } else {
-            pending.resolved.run()?
+        pending.receipt = Some(receipt);
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::cache::BlockCache;
+    use crate::context::Context;
+    use crate::engine::create_incarnation;
+    use crate::env::Env;
+    use crate::safeguard::Safeguards;
+    use crate::schema::{AttributeType, Schema};
+    use crate::settings::Settings;
+    use crate::storage::MemoryBackend;
+    use crate::types::{Document, IdKind, NamespaceName};
+    use crate::write::{CheckedBatch, WriteBatch};
+
+    fn schema(attribute: AttributeType) -> Schema {
+        Schema::builder(IdKind::U64).attribute("a", attribute).build().unwrap()
+    }
+
+    async fn create_engine() -> Arc<Engine> {
+        let context = Context {
+            env: Env::current().unwrap(),
+            backend: Arc::new(MemoryBackend::new()),
+            cache: BlockCache::off(),
+            settings: Arc::new(Settings::default()),
+            safeguards: Safeguards::default(),
         };
-        MemRows::push_on_stack(&mut done.runs, run)?;
-        kept.push(pending);
+        let name = NamespaceName::new("n").unwrap();
+        let incarnation = create_incarnation(&context, &name, 1, schema(AttributeType::Int)).await.unwrap();
+        Engine::open_created(&context, &name, incarnation).await.unwrap()
     }
-    progress.stacked = true;
-    *group = kept;
-    Ok(done)
-}
 
-/// The entry of a group: with its rows, or with a link to a segment of them if they are many.
-fn draft(
-    engine: &Engine,
-    batch: Uuid,
-    group: &[Pending],
-    resolved: &Group,
-    sequence: Sequence,
-) -> Result<EntryDraft> {
-    let run = MemRows::merge_stack(&engine.schema, resolved.runs.clone())?;
-    let (rows, deletes) = (run.rows().clone(), run.deletes().as_ref().clone());
-    let mut body = EntryBody { rows, deletes, segments: Vec::new(), tokens: resolved.tokens.clone() };
-    let mut linked = Vec::new();
-    for (segment, dead) in group.iter().filter_map(Pending::link) {
-        let segment = Arc::new(segment.linked_by(sequence));
-        body.segments.push(SegmentLink { meta: segment.meta().clone(), dead: dead.clone() });
-        linked.push(segment);
-    }
-    Ok(EntryDraft { kind: EntryKind::Data, batch, body, linked })
-}
-
-/// Seals the namespace: the last entry of its incarnation.
-pub(crate) fn seal(engine: &Arc<Engine>) -> BoxFuture<'_, Result<Sequence>> {
-    Box::pin(async move {
-        let batch = engine.context.env.uuid();
-        loop {
-            let base = engine.base_state()?;
-            let rows = MemRows::empty(&engine.schema)?.rows().clone();
-            let body = EntryBody { rows, deletes: Vec::new(), segments: Vec::new(), tokens: Vec::new() };
-            let draft = EntryDraft { kind: EntryKind::Seal, batch, body, linked: Vec::new() };
-            if let AppendOutcome::Appended(sequence) = engine.append(&base, &draft).await? {
-                return Ok(sequence);
-            }
-            engine.catch_up().await?;
+    #[tokio::test]
+    async fn an_internal_error_of_a_batch_answers_that_batch_alone() {
+        let engine = create_engine().await;
+        let (mut batches, mut answers) = (Vec::new(), Vec::new());
+        for (id, attribute) in [(1, AttributeType::Int), (2, AttributeType::String), (3, AttributeType::Int)]
+        {
+            // The second was checked against another schema, as only a bug could: its rows cannot join the entry.
+            let batch = WriteBatch::new().upsert(Document::new(id));
+            let batch = CheckedBatch::new(&schema(attribute), &Settings::default(), batch).unwrap();
+            let (answer, answered) = oneshot::channel();
+            batches.extend(PendingBatch::prepare(&engine, batch, answer, None).await);
+            answers.push(answered);
         }
-    })
+        commit_group(&engine, batches, &CommitPacer::default()).await;
+        let mut outcomes = Vec::new();
+        for answer in answers {
+            let outcome: Result<WriteReceipt> = answer.await.unwrap();
+            outcomes.push(outcome.map(|receipt| (receipt.sequence, receipt.upserted)).map_err(|e| e.kind()));
+        }
+        let written = Ok((Sequence(1), 1));
+        assert_eq!(outcomes, [written, Err(ErrorKind::Internal), written]);
+        let ids = [1.into(), 2.into(), 3.into()];
+        let found = engine.view().unwrap().locate_documents(&ids).await.unwrap();
+        assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+    }
 }

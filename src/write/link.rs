@@ -1,4 +1,7 @@
 //! Linked rows: a batch that is too large for an entry is uploaded as a segment, which the entry links.
+//!
+//! Every reader of the log fetches whole entries, so they have to stay small. A linked segment is fetched in ranges and
+//! only where a query needs it, and a flush hands it over to the manifest without rewriting it.
 
 use std::sync::Arc;
 
@@ -10,25 +13,27 @@ use crate::memtable::batch_bytes;
 use crate::segment::{Segment, SegmentBuilder, VectorIndexing};
 use crate::types::SegmentId;
 
-/// Rows of at least this many bytes are linked whatever the settings say: every reader has to get an entry whole.
-const ROWS_BYTES_MAX: usize = 32 << 20;
+/// Rows of at least this many bytes are linked whatever the settings say: every reader has to fetch an entry whole.
+const INLINE_ROWS_BYTES_MAX: usize = 32 << 20;
 
-/// The same for a batch that has lost several numbers of the log: the smaller its entry, the sooner the put lands.
-const HURRIED_BYTES_MAX: usize = 1 << 20;
+/// The same for a batch that has lost several numbers of the log: the smaller its entry, the sooner the put lands. Below
+/// a megabyte the latency of a request outweighs its bytes.
+const HURRIED_ROWS_BYTES_MAX: usize = 1 << 20;
 
-/// Whether rows are linked if that begins at `bytes_min`.
-pub(super) fn is_linked(rows: &RecordBatch, bytes_min: usize) -> bool {
-    // A segment without rows would be a file that no query can learn anything from.
+/// Whether rows are linked, if that begins at `bytes_min`.
+pub(super) fn should_link(rows: &RecordBatch, bytes_min: usize) -> bool {
+    // Checked even for a limit of 0: a segment has at least one row.
     rows.num_rows() > 0 && batch_bytes(rows) >= bytes_min
 }
 
-/// From how many bytes on rows are linked.
+/// The size in bytes from which rows are linked. `hurried`: the batch has lost several numbers.
 pub(super) fn linked_bytes_min(engine: &Engine, hurried: bool) -> usize {
-    let most = if hurried { HURRIED_BYTES_MAX } else { ROWS_BYTES_MAX };
-    engine.context.settings.reference_bytes_min.min(most)
+    let bytes_max = if hurried { HURRIED_ROWS_BYTES_MAX } else { INLINE_ROWS_BYTES_MAX };
+    engine.context.settings.reference_bytes_min.min(bytes_max)
 }
 
-/// Uploads rows, which are in ascending order of their ids, as a segment that has them in this order.
+/// Uploads rows, which are in ascending order of their ids, as a segment in the same order. So the row numbers of the
+/// batch are those of the segment.
 pub(super) async fn upload_rows(engine: &Engine, rows: &RecordBatch) -> Result<Arc<Segment>> {
     let base = engine.base_state()?;
     let id = SegmentId { birth: base.manifest.number, uuid: engine.context.env.uuid() };

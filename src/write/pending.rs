@@ -6,9 +6,9 @@ use std::time::Duration;
 use roaring::RoaringBitmap;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::Checked;
-use super::link::{is_linked, linked_bytes_min, upload_rows};
-use super::resolved::Resolved;
+use super::CheckedBatch;
+use super::link::{linked_bytes_min, should_link, upload_rows};
+use super::resolved::ResolvedBatch;
 use crate::engine::{BaseState, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::MemRows;
@@ -16,117 +16,149 @@ use crate::segment::Segment;
 use crate::types::{Sequence, WriteReceipt};
 use crate::view::View;
 
-/// How often the rows of a batch are uploaded: again when as many were touched as an entry has no room for.
+/// How often the rows of a batch are uploaded. The first upload is repeated when others have touched more of its
+/// documents than an entry has room for; a batch that loses that race four times would likely lose it for ever.
 const UPLOADS_MAX: u32 = 4;
-/// A batch that took longer than this to resolve is likely behind others.
-const SLOW: Duration = Duration::from_millis(200);
+/// A batch that took longer than this to resolve reads the log before it is appended: other processes have likely
+/// written meanwhile, and one read is quicker than one lost put.
+const SLOW_RESOLUTION: Duration = Duration::from_millis(200);
 
-/// How often it is begun again because a file that it reads was collected.
-const STARTS: u32 = 4;
+/// How often resolution starts over because compaction and collection removed a file that it reads.
+const STARTS_MAX: u32 = 4;
 
 /// A batch on its way to the log.
 #[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) batch: Checked,
-    pub(super) resolved: Resolved,
-    /// The state that it was resolved against, if what it came to there is known.
-    at: Option<Sequence>,
-    /// The rows of the base of what is resolved, uploaded.
-    pub(super) linked: Option<Arc<Segment>>,
+pub(super) struct PendingBatch {
+    pub(super) batch: CheckedBatch,
+    pub(super) resolved: ResolvedBatch,
+    /// The entry as of which it is resolved; `None` if it has to be resolved from scratch.
+    resolved_at: Option<Sequence>,
+    /// The rows of the base of `resolved`, uploaded.
+    linked: Option<Arc<Segment>>,
     uploads: u32,
     /// Others may have written much since it was resolved.
     pub(super) is_behind: bool,
+    /// The answer if the current attempt at its group succeeds, but for the sequence.
+    pub(super) receipt: Option<WriteReceipt>,
     answer: oneshot::Sender<Result<WriteReceipt>>,
-    /// Its place among those that hold what filters came to.
+    /// Bounds how many batches hold what their filters matched. Held until the batch is answered.
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Pending {
-    /// Resolves a batch and uploads its rows if they are many: before its turn, so that nobody waits for it. What it
-    /// finds is brought up to date when its turn comes. `None` if the batch was answered already.
+impl PendingBatch {
+    /// Resolves a batch and uploads its rows if they are many. This happens before its turn, beside other batches, so
+    /// that no batch waits for it. When its turn comes it is brought up to date. `None` if the batch was answered.
     pub(super) async fn prepare(
         engine: &Engine,
-        batch: Checked,
+        batch: CheckedBatch,
         answer: oneshot::Sender<Result<WriteReceipt>>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Option<Self> {
         let begun = engine.context.env.moment();
         if let Some(receipt) = batch.token.and_then(|token| engine.find_receipt(token)) {
+            // The caller may have dropped its future, here and below.
             let _ = answer.send(Ok(WriteReceipt { replayed: true, ..receipt }));
             return None;
         }
-        let resolved = async {
-            let (resolved, at) = resolve(engine, &batch).await?;
+        let prepared = async {
+            let (resolved, sequence) = resolve_newest(engine, &batch).await?;
             let rows = resolved.base().rows();
-            let many = is_linked(rows, linked_bytes_min(engine, false));
-            let linked = if many { Some(upload_rows(engine, rows).await?) } else { None };
-            Ok::<_, Error>((resolved, Some(at), linked))
+            let should_link = should_link(rows, linked_bytes_min(engine, false));
+            let linked = if should_link { Some(upload_rows(engine, rows).await?) } else { None };
+            Ok::<_, Error>((resolved, sequence, linked))
         };
-        let (resolved, at, linked) = match resolved.await {
-            Ok(resolved) => resolved,
+        let (resolved, sequence, linked) = match prepared.await {
+            Ok(prepared) => prepared,
             Err(error) => {
                 let _ = answer.send(Err(error));
                 return None;
             }
         };
-        let uploads = u32::from(linked.is_some());
-        let is_behind = !batch.is_blind() && engine.context.env.elapsed(begun) > SLOW;
-        Some(Self { batch, resolved, at, linked, uploads, is_behind, answer, permit })
+        let is_behind = !batch.is_blind() && engine.context.env.elapsed(begun) > SLOW_RESOLUTION;
+        Some(Self {
+            batch,
+            resolved,
+            resolved_at: Some(sequence),
+            uploads: u32::from(linked.is_some()),
+            linked,
+            is_behind,
+            receipt: None,
+            answer,
+            permit,
+        })
     }
 
-    /// Tells whoever waits. Nobody does if the caller dropped its future: then it is written all the same.
+    /// Answers the caller with an outcome other than the success of its group.
     pub(super) fn answer(self, outcome: Result<WriteReceipt>) {
+        // Without a receiver the caller dropped its future. The batch is committed all the same.
         let _ = self.answer.send(outcome);
         drop(self.permit);
     }
 
-    /// Makes it what the batch comes to after `base` and then `before`, the batches that go before it. With
-    /// `in_full`, what is known of an earlier state does not count. Tells whether all of the state was asked.
-    pub(super) async fn bring(
+    /// Answers the caller that its batch is in the log, at `sequence`.
+    pub(super) fn acknowledge(mut self, sequence: Sequence) {
+        let receipt = self.receipt.take().map(|receipt| WriteReceipt { sequence, ..receipt });
+        self.answer(receipt.ok_or_else(|| Error::internal("a batch was committed without a receipt")));
+    }
+
+    /// Brings it up to the state of `base` with `before` on top, the batches that precede it in its group. With
+    /// `from_scratch`, its earlier resolution does not count. Returns whether the whole state was read, which may have
+    /// taken long.
+    pub(super) async fn update(
         &mut self,
         base: &BaseState,
         before: &[MemRows],
-        in_full: bool,
+        from_scratch: bool,
     ) -> Result<bool> {
         if self.batch.is_blind() {
             return Ok(false);
         }
         let view = &base.view;
         let on_top = |view: View| before.iter().cloned().fold(view, |view, run| view.with_run(run));
-        // Of entries that were flushed since, nobody can tell what they touched.
-        let known = self.at.filter(|at| !in_full && base.manifest.flushed_through <= *at);
-        let Some(at) = known else {
-            self.resolved = Resolved::new(&on_top(view.clone()), &self.batch).await?;
+        // Once entries are flushed their layers are gone, and nothing tells which documents they touched.
+        let resolved_at = self.resolved_at.filter(|at| !from_scratch && base.manifest.flushed_through <= *at);
+        let Some(resolved_at) = resolved_at else {
+            self.resolved = ResolvedBatch::new(&on_top(view.clone()), &self.batch).await?;
             self.linked = None;
-            self.at = Some(view.sequence);
+            self.resolved_at = Some(view.sequence);
             return Ok(true);
         };
-        let newer = view.layers.iter().filter(|layer| layer.last() > at);
+        // A layer may merge entries from before and after `resolved_at`. Resolving a document once more is harmless.
+        let newer = view.layers.iter().filter(|layer| layer.last() > resolved_at);
         let delta = View { segments: Arc::default(), layers: newer.cloned().collect(), ..view.clone() };
-        self.resolved.amend(&on_top(delta), &self.batch).await?;
-        self.at = Some(view.sequence);
+        self.resolved.update(&on_top(delta), &self.batch).await?;
+        self.resolved_at = Some(view.sequence);
         Ok(false)
     }
 
-    /// What it comes to is to be found anew.
-    pub(super) fn forget(&mut self) {
-        self.at = None;
+    /// Discards the resolution: the next update starts from scratch.
+    pub(super) fn discard_resolution(&mut self) {
+        self.resolved_at = None;
+        self.receipt = None;
     }
 
-    /// The segment to link, and the rows of it that do not count; none if no row counts.
+    /// The segment to link, and its dead rows; `None` if there is none or all its rows are dead.
     pub(super) fn link(&self) -> Option<(&Segment, &RoaringBitmap)> {
         let (segment, dead) = (self.linked.as_deref()?, self.resolved.hidden());
         (dead.len() < u64::from(segment.meta().rows)).then_some((segment, dead))
     }
 
-    /// Uploads the rows if they are too many for an entry, `hurried` or not; those that were uploaded before do not
-    /// count, as far as they are still what the batch comes to. Tells whether it did.
-    pub(super) async fn upload(&mut self, engine: &Engine, hurried: bool) -> Result<bool> {
-        let many = match &self.linked {
-            Some(_) => is_linked(self.resolved.overlay().rows(), linked_bytes_min(engine, false)),
-            None => is_linked(self.resolved.run()?.rows(), linked_bytes_min(engine, hurried)),
+    /// What its entry holds besides the segment that it links.
+    pub(super) fn rows_of_entry(&self, engine: &Engine) -> Result<MemRows> {
+        match &self.linked {
+            Some(_) => self.resolved.to_rows_beside_base(&engine.schema),
+            None => self.resolved.to_rows(),
+        }
+    }
+
+    /// Uploads the rows that are not uploaded yet, or not any more as they are, if these are too many for an entry,
+    /// `hurried` or not. Returns whether it did.
+    pub(super) async fn upload_if_large(&mut self, engine: &Engine, hurried: bool) -> Result<bool> {
+        let should_link = match &self.linked {
+            Some(_) => should_link(self.resolved.overlay().rows(), linked_bytes_min(engine, false)),
+            None => should_link(self.resolved.to_rows()?.rows(), linked_bytes_min(engine, hurried)),
         };
-        if !many {
+        if !should_link {
             return Ok(false);
         }
         if self.uploads == UPLOADS_MAX {
@@ -135,28 +167,28 @@ impl Pending {
             return Err(Error::new(ErrorKind::Unavailable, why));
         }
         self.uploads += 1;
-        self.resolved.rebase(&engine.schema)?;
+        self.resolved.merge_overlay(&engine.schema)?;
         self.linked = Some(upload_rows(engine, self.resolved.base().rows()).await?);
         Ok(true)
     }
 }
 
-/// What a batch comes to, and as of which entry.
-async fn resolve(engine: &Engine, batch: &Checked) -> Result<(Resolved, Sequence)> {
+/// Resolves a batch against the newest known state; also returns the entry as of which it is resolved.
+async fn resolve_newest(engine: &Engine, batch: &CheckedBatch) -> Result<(ResolvedBatch, Sequence)> {
     let mut starts = 1;
     loop {
         let base = engine.base_state()?;
-        let at = base.view.sequence;
+        let sequence = base.view.sequence;
         if batch.is_blind() {
-            return Ok((Resolved::blind(&engine.schema, batch)?, at));
+            return Ok((ResolvedBatch::from_blind(&engine.schema, batch)?, sequence));
         }
-        match Resolved::new(&base.view, batch).await {
+        match ResolvedBatch::new(&base.view, batch).await {
             // Compaction and collection were quicker.
-            Err(error) if error.is_missing() && starts < STARTS => {
+            Err(error) if error.is_missing() && starts < STARTS_MAX => {
                 engine.explain_missing_file(base.manifest.number, &error).await?;
                 starts += 1;
             }
-            outcome => return Ok((outcome?, at)),
+            outcome => return Ok((outcome?, sequence)),
         }
     }
 }
