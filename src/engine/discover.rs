@@ -73,7 +73,7 @@ impl DiscoveryStart {
         Self {
             flushed: hint.flushed_through,
             number: hint.number,
-            manifest: hint.manifest.clone().map(Arc::new),
+            manifest: hint.manifest.clone(),
             ..Self::from_list(listed)
         }
     }

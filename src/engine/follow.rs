@@ -175,6 +175,7 @@ impl Engine {
         let numbered = listing.entries.into_iter().zip(known.0 + 1..);
         let dense: Vec<ListedEntry> =
             numbered.take_while(|(found, next)| found.sequence.0 == *next).map(|(found, _)| found).collect();
+        // invariant: nothing listed after `known` means that the log ends there, as far as the list tells.
         let end = dense.last().map_or(known, |last| last.sequence);
         let mut entries = pin!(wal::read_entries(&self.context.backend, &self.keys, &self.schema, dense));
         while let Some(entry) = entries.next().await {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join};
 
 use super::Engine;
+use crate::context::Context;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{self, CommitOutcome, Hint, Manifest};
@@ -93,8 +94,11 @@ impl Engine {
 
     /// Commits the successor of a manifest and installs it. `false`: another was quicker.
     pub(crate) async fn commit_manifest(&self, next: Manifest) -> Result<bool> {
+        let Context { env, backend, .. } = &self.context;
         let (number, nonce) = (next.number, next.nonce);
-        match manifest::commit_manifest(&self.context.env, &self.context.backend, &self.keys, &next).await? {
+        let bytes = next.encode().map_err(|e| e.at(self.keys.manifest(number)))?;
+        let size = bytes.len();
+        match manifest::commit_manifest(env, backend, &self.keys, &next, bytes).await? {
             CommitOutcome::Lost => return Ok(false),
             CommitOutcome::Committed => {}
         }
@@ -109,17 +113,19 @@ impl Engine {
             }
         }
         let next = Arc::new(next);
-        let ((), installed) = join(self.write_hint(&next), self.install_manifest(Arc::clone(&next))).await;
+        let ((), installed) =
+            join(self.write_hint(&next, size), self.install_manifest(Arc::clone(&next))).await;
         installed.map(|_| true)
     }
 
-    /// Writes where to look first. Nothing but speed depends on it, so a failure is not an error.
-    async fn write_hint(&self, manifest: &Manifest) {
+    /// Writes where to look first. Nothing but speed depends on it, so a failure is not an error, and two processes may
+    /// overwrite each other's in any order. It is written after the commit: a hint to a manifest that lost its number
+    /// would hold a copy of a state that never was.
+    async fn write_hint(&self, manifest: &Manifest, manifest_bytes: usize) {
         let write = async {
             let key = self.names.hint();
-            let encoded = manifest.encode().map_err(|e| e.at(&key))?;
-            let hint = Hint::new(self.incarnation.number, manifest, &encoded);
-            let hint = hint.encode().map_err(|e| e.at(&key))?;
+            let hint = Hint::encode(self.incarnation.number, manifest, manifest_bytes);
+            let hint = hint.map_err(|e| e.at(&key))?;
             self.context.backend.put(&key, hint, PutMode::Overwrite).await
         };
         if let Err(error) = write.await {

@@ -146,7 +146,7 @@ impl Loader<'_> {
         // the number: a copy with the newest number is the newest manifest, however old the hint is.
         let copied = hint.and_then(|hint| hint.manifest.as_ref());
         let copied = copied.filter(|m| m.number == newest && m.incarnation == incarnation.id);
-        let manifest = match read.or_else(|| copied.cloned().map(Arc::new)) {
+        let manifest = match read.or_else(|| copied.cloned()) {
             Some(manifest) => manifest,
             None => manifest::read_manifest(&context.backend, keys, newest)
                 .await?

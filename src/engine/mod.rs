@@ -25,7 +25,6 @@ pub(crate) use coalesce::{Coalescer, SharedRun};
 pub(crate) use incarnation::{
     create_incarnation, find_free_incarnation, list_incarnations, list_names, mark_closed,
 };
-pub(crate) use segments::WrittenSegment;
 pub(crate) use state::EngineState;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

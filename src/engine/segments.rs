@@ -4,19 +4,7 @@ use std::sync::Arc;
 
 use super::Engine;
 use crate::error::Result;
-use crate::index::vector::NamedCentroids;
-use crate::segment::{Segment, SegmentBuilder, SegmentMeta, VectorIndexing};
-
-/// A segment whose files are on the store. It exists once a manifest or an entry names it; until then it is garbage
-/// that collection may take after the grace.
-#[derive(Debug)]
-pub(crate) struct WrittenSegment {
-    pub(crate) meta: SegmentMeta,
-    /// For each row, in the order of the builder, the row of the segment that it became.
-    pub(crate) row_order: Vec<u32>,
-    /// The centroid sets that were made for it, by column.
-    pub(crate) new_centroids: Vec<(String, NamedCentroids)>,
-}
+use crate::segment::{Segment, SegmentBuilder, SegmentMeta, VectorIndexing, WrittenSegment};
 
 impl Engine {
     /// Builds a segment and uploads its files. `None` if `build` finds that there is nothing to write.
@@ -29,11 +17,7 @@ impl Engine {
     ) -> Result<Option<WrittenSegment>> {
         let finish = move || build()?.map(|builder| builder.finish(&indexing)).transpose();
         let Some(files) = self.context.env.blocking(finish).await?? else { return Ok(None) };
-        let row_order = files.positions().to_vec();
-        let new_centroids =
-            files.new_centroids().map(|(column, named)| (column.clone(), named.clone())).collect();
-        let meta = files.upload(&self.context.backend, &self.keys).await?;
-        Ok(Some(WrittenSegment { meta, row_order, new_centroids }))
+        files.upload(&self.context.backend, &self.keys).await.map(Some)
     }
 
     pub(crate) async fn open_segment(&self, meta: &SegmentMeta) -> Result<Arc<Segment>> {

@@ -1,28 +1,31 @@
-//! Flush: the tail becomes a segment, and the manifest goes on to where the tail ended.
+//! Flush: the memtable becomes a segment, and the manifest moves on to the entry at which it ended.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
 use super::indexing::IndexingJob;
-use super::{Attempts, STARTS, with_deletes};
+use super::{CommitAttempts, STARTS_MAX, write_dead_rows};
+use crate::codec::usize_of;
 use crate::engine::{BaseState, Engine};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
-use crate::memtable::{PartId, PartSource};
-use crate::schema::Ids;
+use crate::memtable::{MemRows, PartId, PartSource};
+use crate::schema::Schema;
 use crate::segment::{SegmentBuilder, SegmentMeta};
-use crate::types::{SegmentId, Sequence, TokenRecord};
+use crate::types::{DocumentId, SegmentId, Sequence, TokenRecord};
 use crate::view::View;
 
 /// What a flush did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FlushReport {
-    /// Everything up to here is in segments.
+    /// All entries up to this one are in segments.
     pub flushed_through: Sequence,
-    /// Rows that this flush wrote or adopted; 0 if there was nothing to do or another process was quicker.
+    /// Rows that this flush wrote, or took over from linked segments; 0 if there was nothing to do or another process was
+    /// quicker.
     pub rows: u64,
 }
 
@@ -30,15 +33,15 @@ pub struct FlushReport {
 pub(super) async fn flush(engine: &Arc<Engine>) -> Result<FlushReport> {
     engine.catch_up().await?;
     let through = engine.sequence();
-    let mut attempts = Attempts::new(engine);
+    let mut attempts = CommitAttempts::new(engine);
     let mut starts = 1;
     loop {
         engine.refresh_newest_manifest().await?;
         let (tail, tokens) = engine.begin_flush()?;
         match flush_once(engine, &tail, &tokens, &mut attempts).await {
             Ok(Some(report)) if report.flushed_through >= through => return Ok(report),
-            Ok(_) => attempts.lost().await?,
-            Err(e) if e.is_missing() && starts < STARTS => {
+            Ok(_) => attempts.record_loss().await?,
+            Err(e) if e.is_missing() && starts < STARTS_MAX => {
                 engine.explain_missing_file(tail.manifest.number, &e).await?;
                 starts += 1;
             }
@@ -48,24 +51,32 @@ pub(super) async fn flush(engine: &Arc<Engine>) -> Result<FlushReport> {
     }
 }
 
+/// A segment that a flush adds to the manifest, and its dead rows.
+struct FlushedSegment {
+    meta: SegmentMeta,
+    dead: RoaringBitmap,
+}
+
 /// Flushes a tail; `None` if another process was quicker.
 async fn flush_once(
     engine: &Arc<Engine>,
     tail: &BaseState,
     tokens: &[TokenRecord],
-    attempts: &mut Attempts<'_>,
+    attempts: &mut CommitAttempts<'_>,
 ) -> Result<Option<FlushReport>> {
     let (flushed, through) = (tail.manifest.flushed_through, tail.view.sequence);
     if through <= flushed {
         return Ok(Some(FlushReport { flushed_through: flushed, rows: 0 }));
     }
-    let written = write(engine, tail).await?;
-    let rows = written.iter().map(|(meta, dead)| u64::from(meta.rows) - dead.len()).sum();
+    let written = write_tail(engine, tail).await?;
+    let rows = written.iter().map(|segment| u64::from(segment.meta.rows) - segment.dead.len()).sum();
     loop {
         engine.refresh_newest_manifest().await?;
         let newest = engine.base_state()?;
+        // The log must be covered exactly as far as when the flush began: further, and the rows would be in two
+        // segments. A manifest that covers less is older and never the newest.
         if newest.manifest.flushed_through != flushed {
-            // Another flushed: what it did stands, and ours is garbage.
+            // Another process flushed: its segment stands, and ours is garbage.
             return Ok(None);
         }
         let mut next = next_manifest(engine, &newest, tail, &written).await?;
@@ -73,75 +84,90 @@ async fn flush_once(
         if engine.commit_manifest(next).await? {
             return Ok(Some(FlushReport { flushed_through: through, rows }));
         }
-        attempts.lost().await?;
+        // Lost to a compaction, mostly. What was written is still good: it goes on top of the newer manifest.
+        attempts.record_loss().await?;
     }
 }
 
-/// The segments of the tail with their dead rows: one of all its runs, and those that entries link.
-async fn write(engine: &Arc<Engine>, tail: &BaseState) -> Result<Vec<(SegmentMeta, RoaringBitmap)>> {
+/// The segments of the tail: one of all rows in memory, and those that entries link, which are taken over as they are.
+async fn write_tail(engine: &Arc<Engine>, tail: &BaseState) -> Result<Vec<FlushedSegment>> {
     let view = &tail.view;
-    let first = view.segments.len();
-    let layers = view.parts().into_iter().enumerate().skip(first).map(|(at, part)| async move {
-        let dead = view.find_dead_rows(at, &part).await?;
+    let first_layer = view.segments.len();
+    let layers = view.parts().into_iter().enumerate().skip(first_layer).map(|(index, part)| async move {
+        let dead = view.find_dead_rows(index, &part).await?;
         Ok::<_, Error>((part, dead))
     });
     let (mut runs, mut segments) = (Vec::new(), Vec::new());
     for (part, dead) in try_join_all(layers).await? {
         match part.source {
             PartSource::Memory(run) => runs.push((run, dead)),
-            PartSource::Segment(segment) => segments.push((segment.meta().clone(), dead)),
+            PartSource::Segment(segment) => {
+                segments.push(FlushedSegment { meta: segment.meta().clone(), dead });
+            }
         }
     }
-    let (env, schema) = (&engine.context.env, Arc::clone(&engine.schema));
-    let id = SegmentId { birth: tail.manifest.number, uuid: env.uuid() };
+    let id = SegmentId { birth: tail.manifest.number, uuid: engine.context.env.uuid() };
     let sequences = (tail.manifest.flushed_through.next(), view.sequence);
-    let build = move || -> Result<_> {
-        let mut picks: Vec<(usize, usize)> = Vec::new();
-        for (at, (run, dead)) in runs.iter().enumerate() {
-            let rows = 0..u32::try_from(run.rows().num_rows()).unwrap_or(u32::MAX);
-            picks.extend(rows.filter(|row| !dead.contains(*row)).map(|row| (at, row as usize)));
-        }
-        if picks.is_empty() {
-            return Ok(None);
-        }
-        let ids: Vec<&Ids> = runs.iter().map(|(run, _)| run.ids()).collect();
-        picks.sort_by_cached_key(|(at, row)| ids.get(*at).map(|ids| ids.get(*row)));
-        let batches = runs.iter().map(|(run, _)| run.rows().clone()).collect();
-        let mut builder = SegmentBuilder::new(schema, id, sequences);
-        builder.push_rows(batches, &picks)?;
-        Ok(Some(builder))
-    };
+    let schema = Arc::clone(&engine.schema);
+    let build = move || build_segment(schema, id, sequences, &runs);
     let mut job = IndexingJob::new(engine, &tail.manifest).await?;
     if let Some(written) = job.write_segment(build).await? {
-        segments.push((written.meta, RoaringBitmap::new()));
+        segments.push(FlushedSegment { meta: written.meta, dead: RoaringBitmap::new() });
     }
     Ok(segments)
 }
 
-/// The manifest after the newest, with the tail in it. Compaction may have replaced segments since the flush
-/// began: what the tail hides is asked of those that are there now.
+/// A segment of the live rows of runs in memory, in the order of their ids; `None` if there are none. Deletes are not
+/// written: what they hide becomes dead rows of the older segments.
+fn build_segment(
+    schema: Arc<Schema>,
+    id: SegmentId,
+    sequences: (Sequence, Sequence),
+    runs: &[(Arc<MemRows>, RoaringBitmap)],
+) -> Result<Option<SegmentBuilder>> {
+    let mut rows: Vec<(DocumentId, (usize, usize))> = Vec::new();
+    for (index, (run, dead)) in runs.iter().enumerate() {
+        let live = (0..run.row_count()).filter(|row| !dead.contains(*row)).map(usize_of);
+        rows.extend(live.map(|row| (run.ids().get(row), (index, row))));
+    }
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    // Ids are unique among live rows: a newer row of an id hides the older ones.
+    rows.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    let rows: Vec<(usize, usize)> = rows.into_iter().map(|(_, addr)| addr).collect();
+    let batches = runs.iter().map(|(run, _)| run.rows().clone()).collect();
+    let mut builder = SegmentBuilder::new(schema, id, sequences);
+    builder.push_rows(batches, &rows)?;
+    Ok(Some(builder))
+}
+
+/// The successor of the newest manifest with the tail in it. Compaction may have replaced segments since the flush
+/// began, so what the tail hides is looked up in the segments that are there now.
 async fn next_manifest(
     engine: &Arc<Engine>,
     newest: &BaseState,
     tail: &BaseState,
-    written: &[(SegmentMeta, RoaringBitmap)],
+    written: &[FlushedSegment],
 ) -> Result<Manifest> {
     let env = &engine.context.env;
     let mut next = newest.manifest.successor(env.uuid(), env.wall_ms());
     let below = View { segments: Arc::clone(&newest.view.segments), ..tail.view.clone() };
-    let hidden = below.segments.iter().enumerate().map(|(at, part)| {
+    let hidden = below.segments.iter().enumerate().map(|(index, part)| {
         let below = &below;
-        async move { Ok::<_, Error>((part.id, below.find_dead_rows(at, part).await?)) }
+        async move {
+            let PartId::Segment(id) = part.id else {
+                return Err(Error::internal("a manifest names rows in memory"));
+            };
+            Ok((id, below.find_dead_rows(index, part).await?))
+        }
     });
-    let hidden = try_join_all(hidden).await?.into_iter();
-    let own = written.iter().map(|(meta, dead)| (PartId::Segment(meta.id), dead.clone()));
-    let dead = hidden.chain(own).filter_map(|(part, dead)| match part {
-        PartId::Segment(id) => Some((id, dead)),
-        PartId::Memory(_) => None,
-    });
-    next.add_segments(written.iter().map(|(meta, _)| meta.clone()));
-    next.segments = with_deletes(engine, next.number, next.segments, &dead.collect()).await?;
+    let mut dead: BTreeMap<SegmentId, RoaringBitmap> = try_join_all(hidden).await?.into_iter().collect();
+    dead.extend(written.iter().map(|segment| (segment.meta.id, segment.dead.clone())));
+    next.add_segments(written.iter().map(|segment| segment.meta.clone()));
+    next.segments = write_dead_rows(engine, next.number, next.segments, &dead).await?;
     next.flushed_through = tail.view.sequence;
+    // The next entry of the log names this batch: it ties the log to the manifest even when older entries are gone.
     next.flushed_batch = tail.last_batch;
     Ok(next)
 }

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::future::try_join_all;
 
 use crate::cache::Blob;
-use crate::engine::{Engine, WrittenSegment};
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::vector::{NamedCentroids, TrainingProgress};
 use crate::manifest::Manifest;
-use crate::segment::{SegmentBuilder, VectorIndexing};
+use crate::segment::{SegmentBuilder, VectorIndexing, WrittenSegment};
 
 /// The centroid sets by which the segments of one flush or compaction are indexed. Dropping it cancels the work that is
 /// under way.
@@ -62,17 +62,18 @@ impl IndexingJob {
     }
 }
 
-/// The centroid sets of a manifest by column, but for those that are damaged.
+/// The centroid sets of a manifest by column, without those that are damaged.
 async fn load_centroids(engine: &Engine, manifest: &Manifest) -> Result<BTreeMap<String, NamedCentroids>> {
     let context = &engine.context;
     let shapes: BTreeMap<&str, _> = engine.schema.vectors().collect();
     let loads = manifest.centroids.iter().filter_map(|(column, meta)| {
+        // invariant: a set of a column that the schema does not have indexes nothing.
         let shape = shapes.get(column.as_str())?;
         let key = engine.keys.centroids(meta.id);
         let blob = Blob::new(Arc::clone(&context.backend), context.cache.clone(), key, meta.size);
         Some(async move {
-            let of = (shape.metric, shape.dimension);
-            match NamedCentroids::load(&context.env, &blob, context.cache.shared(), *meta, of).await {
+            let space = (shape.metric, shape.dimension);
+            match NamedCentroids::load(&context.env, &blob, context.cache.shared(), *meta, space).await {
                 Ok(named) => Ok::<_, Error>(Some((column.clone(), named))),
                 // Rows that are about to be written do not depend on old clusters, and new ones heal the column.
                 Err(e) if e.is(ErrorKind::Corrupt) => {
@@ -95,22 +96,25 @@ impl Drop for IndexingJob {
     }
 }
 
-/// How far the indexing of vectors is, in all flushes and compactions of this process that are under way.
+/// The progress of indexing vectors, over all flushes and compactions under way in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IndexProgress {
     /// Comparisons of a vector with a centroid, which take most of the time.
     pub done: u64,
-    /// About how many there will be. It grows when another column or segment begins.
+    /// An estimate of how many there will be. It grows when another column or segment begins.
     pub expected: u64,
 }
 
-/// How far the indexing is, if any is under way.
+/// The progress of indexing, if any is under way.
 pub(crate) fn index_progress(engine: &Engine) -> Option<IndexProgress> {
     let under_way = lock_progress(&engine.indexing);
-    let sum = |count: fn(&TrainingProgress) -> u64| under_way.iter().map(|progress| count(progress)).sum();
-    let (done, expected) = (sum(TrainingProgress::done), sum(TrainingProgress::expected));
-    (!under_way.is_empty()).then_some(IndexProgress { done, expected })
+    if under_way.is_empty() {
+        return None;
+    }
+    let done = under_way.iter().map(|progress| progress.done()).sum();
+    let expected = under_way.iter().map(|progress| progress.expected()).sum();
+    Some(IndexProgress { done, expected })
 }
 
 fn lock_progress(progress: &Mutex<Vec<Arc<TrainingProgress>>>) -> MutexGuard<'_, Vec<Arc<TrainingProgress>>> {

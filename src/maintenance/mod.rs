@@ -1,11 +1,13 @@
 //! Maintenance: from the tail to segments, and from many segments to few.
 //!
-//! Any number of processes may do it at any time. They compete for the number of the next manifest: who
-//! loses has wasted work, never data. What is uploaded and not committed is garbage for collection.
+//! Any number of processes may do it at any time, without a lock or a leader. They compete for the number of the next
+//! manifest: the loser has wasted work, never data. Files that were uploaded and not committed are garbage for collection.
 
 mod compact;
 mod flush;
 mod indexing;
+mod merge;
+mod merge_input;
 mod scheduler;
 
 pub use compact::CompactReport;
@@ -30,45 +32,47 @@ use crate::retry::{Backoff, RetryPolicy};
 use crate::segment::{Deletes, SegmentMeta};
 use crate::types::SegmentId;
 
-/// How long after the first lost attempt a commit is tried on top of what others commit.
-const PATIENCE: Duration = Duration::from_mins(5);
-/// How often work is begun again because a file that it reads was collected.
-const STARTS: u32 = 4;
-/// Rows that are put into a segment at a time.
+/// How long a commit is tried on top of what others commit, after the first attempt that failed. What was built may have
+/// taken many minutes of CPU, so it is worth that long.
+const COMMIT_PATIENCE: Duration = Duration::from_mins(5);
+/// How often work starts over because a file that it reads was collected. Files outlive the manifest that names them by
+/// the grace, so even once is rare.
+const STARTS_MAX: u32 = 4;
+/// How many rows are pushed to a segment builder at a time.
 const BATCH_ROWS: usize = 4_096;
 
-/// Attempts at a commit that others are quicker than.
-struct Attempts<'a> {
+/// Attempts to commit a manifest, each of which another process may win.
+struct CommitAttempts<'a> {
     engine: &'a Engine,
-    first: Option<Moment>,
+    first_loss: Option<Moment>,
     backoff: Backoff,
 }
 
-impl<'a> Attempts<'a> {
+impl<'a> CommitAttempts<'a> {
     fn new(engine: &'a Engine) -> Self {
-        Self { engine, first: None, backoff: Backoff::new(RetryPolicy::COMMIT_MANIFEST) }
+        Self { engine, first_loss: None, backoff: Backoff::new(RetryPolicy::COMMIT_MANIFEST) }
     }
 
-    /// Waits for a moment before the next attempt.
+    /// Records that another process won, and waits before the next attempt.
     ///
     /// # Errors
     /// `Unavailable` when it has taken too long.
-    async fn lost(&mut self) -> Result<()> {
+    async fn record_loss(&mut self) -> Result<()> {
         let env = &self.engine.context.env;
-        let first = *self.first.get_or_insert_with(|| env.moment());
-        if env.elapsed(first) > PATIENCE {
+        let first = *self.first_loss.get_or_insert_with(|| env.moment());
+        if env.elapsed(first) > COMMIT_PATIENCE {
             let why = "other processes keep committing manifests: try again later";
             return Err(Error::new(ErrorKind::Unavailable, why));
         }
-        // Gives up by `PATIENCE` above, not by count.
+        // Gives up by `COMMIT_PATIENCE` above, not by count.
         self.backoff.pause(env).await;
         Ok(())
     }
 }
 
-/// The metas of segments for manifest `number`, with the dead rows as `dead` says. Segments whose dead rows
-/// grew get a new file, and those without a live row are left out.
-async fn with_deletes(
+/// Writes the dead rows of segments for manifest `number`, and returns the metas of these segments. A segment has a new
+/// file if it has more dead rows than before, and is left out if it has no live row any more.
+async fn write_dead_rows(
     engine: &Arc<Engine>,
     number: u64,
     segments: Vec<SegmentMeta>,
@@ -79,6 +83,7 @@ async fn with_deletes(
         if dead.len() == u64::from(meta.rows) {
             return Ok(None);
         }
+        // Rows never come back to life, so as many dead rows as before are the same rows.
         if dead.len() > u64::from(meta.rows - meta.live_rows()) {
             let files = engine.keys.segment(meta.id);
             let nonce = engine.context.env.uuid();

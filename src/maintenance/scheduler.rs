@@ -1,8 +1,7 @@
-//! What maintenance of a namespace is under way in this process: one flush and one compaction at a time, beside each
-//! other.
+//! The maintenance of a namespace in this process: at most one flush and one compaction at a time, which may overlap.
 //!
-//! Both run in tasks of their own, and whoever wants them done waits for the outcome: a caller that stops polling
-//! holds up nobody, and when the last that waits is dropped the work ends.
+//! Both run in tasks of their own, and callers wait for the outcome. So a caller that stops polling holds up nobody, and
+//! the work ends when the last caller that waits is dropped.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,13 +18,16 @@ use crate::env::{Env, Moment};
 use crate::error::{Error, Result};
 use crate::retry::RetryPolicy;
 
-/// How often a write that finds too much in the tail waits for a flush: what others write meanwhile is theirs to
-/// wait for.
-const RELIEFS: u32 = 3;
-/// An automatic flush waits by chance for up to so many times as long as the last one took, where other processes
-/// may be about to flush too: then few of them do.
-const SPREAD: u32 = 4;
+/// How many flushes a write waits for when the tail is too long. After that it goes on: the tail is long because of what
+/// others have written meanwhile, and they wait too.
+const STALL_FLUSHES_MAX: u32 = 3;
+/// Where several processes write, all see the tail grow beyond the limit at the same time, and all but one flush would be
+/// in vain. So an automatic flush is delayed at random, by up to this many times the duration of the last flush: with
+/// this spread the first is mostly done before the second begins.
+const SPREAD_FACTOR: u32 = 4;
+/// Not less: the duration of the first flush is not known, and a list has to see the manifest of another.
 const SPREAD_MIN: Duration = Duration::from_secs(1);
+/// Not more: the tail goes on growing meanwhile, and each entry of it makes reads slower.
 const SPREAD_MAX: Duration = Duration::from_secs(30);
 
 /// The maintenance of one namespace in this process.
@@ -33,18 +35,27 @@ const SPREAD_MAX: Duration = Duration::from_secs(30);
 pub(crate) struct MaintenanceScheduler {
     flushes: Coalescer<FlushReport>,
     compactions: Coalescer<CompactReport>,
-    /// An automatic flush waits or is under way.
+    /// Whether an automatic flush is delayed or under way.
     automatic: AtomicBool,
-    record: Mutex<Record>,
+    history: Mutex<FlushHistory>,
 }
 
-/// How flushes went.
+/// How the last flushes went.
 #[derive(Default)]
-struct Record {
+struct FlushHistory {
+    /// The duration of the last flush that succeeded.
     took: Duration,
+    /// Failures since then.
     failures: u32,
-    /// The last outcome if it was a failure, when, and for how long no other flush begins by itself.
-    failed: Option<(Error, Moment, Duration)>,
+    last_failure: Option<FlushFailure>,
+}
+
+/// A flush that failed, and was the last.
+struct FlushFailure {
+    error: Error,
+    when: Moment,
+    /// For how long no automatic flush begins.
+    pause: Duration,
 }
 
 impl MaintenanceScheduler {
@@ -53,51 +64,53 @@ impl MaintenanceScheduler {
         self: &'a Arc<Self>,
         engine: &'a Arc<Engine>,
     ) -> BoxFuture<'a, Result<FlushReport>> {
-        Box::pin(async move { self.next_flush(engine).await })
+        Box::pin(async move { self.join_next_flush(engine).await })
     }
 
     /// Merges all segments of the newest manifest, and indexes what is not.
     pub(crate) fn compact<'a>(&'a self, engine: &'a Arc<Engine>) -> BoxFuture<'a, Result<CompactReport>> {
         Box::pin(async move {
             let engine = Arc::clone(engine);
-            let work = || in_task(engine.context.env.clone(), async move { compact(&engine).await });
+            let work = || run_in_task(engine.context.env.clone(), async move { compact(&engine).await });
             self.compactions.join_next_run(pending(), work).await
         })
     }
 
-    fn next_flush(self: &Arc<Self>, engine: &Arc<Engine>) -> SharedRun<FlushReport> {
+    fn join_next_flush(self: &Arc<Self>, engine: &Arc<Engine>) -> SharedRun<FlushReport> {
         let (scheduler, engine) = (Arc::clone(self), Arc::clone(engine));
         let env = engine.context.env.clone();
         let work = async move {
             let began = engine.context.env.moment();
             let outcome = flush(&engine).await;
-            scheduler.note(&engine.context.env, began, outcome.as_ref().err());
+            scheduler.record_outcome(&engine.context.env, began, outcome.as_ref().err());
             outcome
         };
-        self.flushes.join_next_run(pending(), || in_task(env, work))
+        self.flushes.join_next_run(pending(), || run_in_task(env, work))
     }
 
-    /// Flushes while `due` says so, with whoever does already: the flush under way counts, whenever it began.
+    /// Flushes as long as `is_due`, a few times at most. A flush that is under way already counts, whenever it began: the
+    /// caller wants a shorter tail, not its own entries flushed.
     ///
     /// # Errors
-    /// Those of the flush. A moment after one failed, its error.
-    pub(crate) fn relieve<'a>(
+    /// Those of the flush; while automatic flushes pause after a failure, that of the last flush.
+    pub(crate) fn flush_while<'a>(
         self: &'a Arc<Self>,
         engine: &'a Arc<Engine>,
-        due: impl Fn() -> bool + Send + 'a,
+        is_due: impl Fn() -> bool + Send + 'a,
     ) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            for _ in 0..RELIEFS {
-                if !due() {
+            for _ in 0..STALL_FLUSHES_MAX {
+                if !is_due() {
                     return Ok(());
                 }
                 let run = match self.flushes.current_run() {
                     Some(run) => run,
-                    None => match self.rests(&engine.context.env) {
+                    // Without the pause, every write to a store that is down would start a flush that fails.
+                    None => match self.recent_failure(&engine.context.env) {
                         Some(error) => {
                             return Err(error.context("the last flush failed, the next waits a little"));
                         }
-                        None => self.next_flush(engine),
+                        None => self.join_next_flush(engine),
                     },
                 };
                 run.await?;
@@ -106,78 +119,82 @@ impl MaintenanceScheduler {
         })
     }
 
-    /// Starts a flush in a task of its own, if it is due and no such task is there.
-    pub(crate) fn flush_if(
+    /// Starts an automatic flush in a task of its own, if it is due and there is no such task.
+    pub(crate) fn start_flush_if(
         self: &Arc<Self>,
         engine: &Arc<Engine>,
-        due: impl Fn(&Engine) -> bool + Send + Sync + 'static,
+        is_due: impl Fn(&Engine) -> bool + Send + Sync + 'static,
     ) {
         let env = &engine.context.env;
-        if !due(engine) || self.rests(env).is_some() || self.automatic.swap(true, Ordering::SeqCst) {
+        if !is_due(engine)
+            || self.recent_failure(env).is_some()
+            || self.automatic.swap(true, Ordering::SeqCst)
+        {
             return;
         }
-        let automatic = Automatic(Arc::clone(self));
+        let automatic = AutomaticFlushGuard(Arc::clone(self));
         let engine = Arc::clone(engine);
         env.spawn(async move {
             let scheduler = &automatic.0;
             if engine.state().has_several_writers() {
                 let env = &engine.context.env;
-                env.sleep(env.jitter(scheduler.spread())).await;
+                env.sleep(env.jitter(scheduler.flush_spread())).await;
+                // Another process may have flushed meanwhile: then it is not due any more.
                 if let Err(error) = engine.refresh_newest_manifest().await {
-                    tracing::debug!(namespace = %engine.name, %error, "it is not known whether another has flushed");
+                    tracing::debug!(namespace = %engine.name, %error, "could not refresh the manifest before an automatic flush");
                 }
             }
-            if let Err(error) = scheduler.relieve(&engine, || due(&engine)).await {
-                tracing::warn!(namespace = %engine.name, %error, "a flush failed; a later write tries again");
+            if let Err(error) = scheduler.flush_while(&engine, || is_due(&engine)).await {
+                tracing::warn!(namespace = %engine.name, %error, "an automatic flush failed; a later write starts the next");
             }
         });
     }
 
-    fn spread(&self) -> Duration {
-        self.record().took.saturating_mul(SPREAD).clamp(SPREAD_MIN, SPREAD_MAX)
+    fn flush_spread(&self) -> Duration {
+        self.history().took.saturating_mul(SPREAD_FACTOR).clamp(SPREAD_MIN, SPREAD_MAX)
     }
 
-    /// Why no flush begins by itself, if it is a moment since one failed.
-    fn rests(&self, env: &Env) -> Option<Error> {
-        let record = self.record();
-        let (error, at, rest) = record.failed.as_ref()?;
-        (env.elapsed(*at) < *rest).then(|| error.clone())
+    /// The error of the last flush, while automatic flushes pause because of it.
+    fn recent_failure(&self, env: &Env) -> Option<Error> {
+        let history = self.history();
+        let failure = history.last_failure.as_ref()?;
+        (env.elapsed(failure.when) < failure.pause).then(|| failure.error.clone())
     }
 
-    fn note(&self, env: &Env, began: Moment, error: Option<&Error>) {
-        let mut record = self.record();
+    fn record_outcome(&self, env: &Env, began: Moment, error: Option<&Error>) {
+        let mut history = self.history();
         let Some(error) = error else {
-            *record = Record { took: env.elapsed(began), ..Record::default() };
+            *history = FlushHistory { took: env.elapsed(began), ..FlushHistory::default() };
             return;
         };
-        record.failures = record.failures.saturating_add(1);
-        let rest = RetryPolicy::AUTOMATIC_FLUSH.pause_after(record.failures);
-        record.failed = Some((error.clone(), env.moment(), rest));
+        history.failures = history.failures.saturating_add(1);
+        let pause = RetryPolicy::AUTOMATIC_FLUSH.pause_after(history.failures);
+        history.last_failure = Some(FlushFailure { error: error.clone(), when: env.moment(), pause });
     }
 
-    fn record(&self) -> MutexGuard<'_, Record> {
-        // Every change is made whole before the lock is let go.
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    fn history(&self) -> MutexGuard<'_, FlushHistory> {
+        // Every change is completed before the lock is released, so a panic elsewhere leaves it sound.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for Record {
+impl fmt::Debug for FlushHistory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Record({} failures)", self.failures)
+        write!(f, "FlushHistory({} failures)", self.failures)
     }
 }
 
-/// Takes the flag back however the task ends.
-struct Automatic(Arc<MaintenanceScheduler>);
+/// Clears the flag however the task ends.
+struct AutomaticFlushGuard(Arc<MaintenanceScheduler>);
 
-impl Drop for Automatic {
+impl Drop for AutomaticFlushGuard {
     fn drop(&mut self) {
         self.0.automatic.store(false, Ordering::SeqCst);
     }
 }
 
-/// The outcome of work that runs in a task, and ends when this is dropped.
-fn in_task<T: Send + 'static>(
+/// Runs work in a task of its own. The future is its outcome; the work ends when that is dropped.
+fn run_in_task<T: Send + 'static>(
     env: Env,
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> BoxFuture<'static, Result<T>> {
@@ -185,12 +202,13 @@ fn in_task<T: Send + 'static>(
         let (mut answer, answered) = oneshot::channel();
         env.spawn(async move {
             let outcome = tokio::select! {
+                // Checked before each poll of the work, so that it ends at its next await.
                 biased;
                 () = answer.closed() => None,
                 outcome = work => Some(outcome),
             };
             if let Some(outcome) = outcome {
-                // Whoever waited may be gone by now.
+                // The caller may be gone by now.
                 let _ = answer.send(outcome);
             }
         });

@@ -110,18 +110,19 @@ pub(crate) async fn read_manifest(
         .await
 }
 
-/// Puts a manifest at its number if that is free.
+/// Puts a manifest at its number if that is free. `bytes` is the manifest, encoded.
 pub(crate) async fn commit_manifest(
     env: &Env,
     backend: &Arc<dyn StorageBackend>,
     keys: &IncarnationKeys,
     manifest: &Manifest,
+    bytes: Bytes,
 ) -> Result<CommitOutcome> {
     let key = keys.manifest(manifest.number);
-    let bytes = manifest.encode().map_err(|e| e.at(&key))?;
     let decode = |bytes: &Bytes| decode_numbered(bytes, manifest.number);
     match create_whole(env, backend, &key, (bytes, MANIFEST_BYTES_MAX), decode).await? {
         Created::Written => Ok(CommitOutcome::Committed),
+        // "Exists" may be the answer to our own request that the client repeated: the nonce tells them apart.
         Created::Found(found) if found.nonce == manifest.nonce => Ok(CommitOutcome::Committed),
         Created::Found(_) => Ok(CommitOutcome::Lost),
         // It may still arrive, which does no harm: it is derived from the log like any other. So whatever the last

@@ -22,7 +22,19 @@ pub(crate) struct SegmentFiles {
     pub(super) text: Option<Bytes>,
     /// Centroid sets that were trained for this segment, by column.
     pub(super) new_centroids: BTreeMap<String, NewCentroids>,
+    /// For each row, as they were pushed, its position in the segment.
     pub(super) positions: Vec<u32>,
+}
+
+/// A segment whose files are on the store. It exists once a manifest or an entry names it; until then it is garbage that
+/// collection may take after the grace.
+#[derive(Debug)]
+pub(crate) struct WrittenSegment {
+    pub(crate) meta: SegmentMeta,
+    /// For each row, in the order of the builder, the row of the segment that it became.
+    pub(crate) row_order: Vec<u32>,
+    /// The centroid sets that were trained for it, by column.
+    pub(crate) new_centroids: Vec<(String, NamedCentroids)>,
 }
 
 /// A centroid set that no manifest names yet, and its file.
@@ -33,22 +45,12 @@ pub(super) struct NewCentroids {
 }
 
 impl SegmentFiles {
-    /// For each row, as they were pushed, its position in the segment.
-    pub(crate) fn positions(&self) -> &[u32] {
-        &self.positions
-    }
-
-    /// The centroid sets that were trained for this segment, by column.
-    pub(crate) fn new_centroids(&self) -> impl Iterator<Item = (&String, &NamedCentroids)> {
-        self.new_centroids.iter().map(|(column, new)| (column, &new.named))
-    }
-
-    /// Writes all files, together. The segment exists once a manifest names it.
+    /// Writes all files, together.
     pub(crate) async fn upload(
         self,
         backend: &Arc<dyn StorageBackend>,
         keys: &IncarnationKeys,
-    ) -> Result<SegmentMeta> {
+    ) -> Result<WrittenSegment> {
         // The names of the segment and of sets are unique, so an overwrite can only repeat an earlier attempt. In which
         // order the files arrive does not matter: nothing reads them before the manifest or the entry that names them.
         let puts = self
@@ -56,7 +58,12 @@ impl SegmentFiles {
             .into_iter()
             .map(|(key, bytes)| async move { backend.put(&key, bytes, PutMode::Overwrite).await });
         try_join_all(puts).await?;
-        Ok(self.meta)
+        let new_centroids = self.new_centroids.into_iter().map(|(column, new)| (column, new.named));
+        Ok(WrittenSegment {
+            meta: self.meta,
+            row_order: self.positions,
+            new_centroids: new_centroids.collect(),
+        })
     }
 
     fn objects(&self, keys: &IncarnationKeys) -> Vec<(ObjectKey, Bytes)> {

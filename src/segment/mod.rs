@@ -46,6 +46,7 @@ mod tests;
 
 pub(crate) use builder::SegmentBuilder;
 pub(crate) use deletes::Deletes;
+pub(crate) use files::WrittenSegment;
 pub(crate) use ids::IdBlock;
 pub(crate) use meta::{RowOrder, SegmentMeta};
 pub(crate) use reader::Segment;

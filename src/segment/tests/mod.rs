@@ -62,7 +62,7 @@ async fn write(kind: IdKind, rows: usize) -> Written {
         builder.push(batch.clone()).unwrap();
     }
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let meta = builder.finish(&VectorIndexing::none()).unwrap().upload(&backend, &keys()).await.unwrap();
+    let meta = builder.finish(&VectorIndexing::none()).unwrap().upload(&backend, &keys()).await.unwrap().meta;
     let source = concat_batches(&schema.arrow(), &batches).unwrap();
     Written { backend, schema, meta, source }
 }
@@ -186,7 +186,7 @@ async fn large_values_read_back_and_are_scanned_in_small_windows() -> Result<()>
     let mut builder = builder(&schema);
     builder.push(source.clone())?;
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let meta = builder.finish(&VectorIndexing::none())?.upload(&backend, &keys()).await?;
+    let meta = builder.finish(&VectorIndexing::none())?.upload(&backend, &keys()).await?.meta;
     let segment =
         Segment::open(&Env::current()?, &backend, &BlockCache::off(), &keys(), &schema, &meta).await?;
     assert!(segment.scan_window(&[0], 0).len() < 40);
@@ -210,7 +210,7 @@ async fn a_segment_of_two_row_groups_reads_a_few_pages_at_once() -> Result<()> {
     let mut builder = builder(&schema);
     builder.push(source.clone())?;
     let memory: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let meta = builder.finish(&VectorIndexing::none())?.upload(&memory, &keys()).await?;
+    let meta = builder.finish(&VectorIndexing::none())?.upload(&memory, &keys()).await?.meta;
     let slow = slow_backend(&memory)?;
     let backend: Arc<dyn StorageBackend> = Arc::new(slow.clone());
     let (env, keys) = (Env::current()?, keys());

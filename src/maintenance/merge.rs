@@ -1,0 +1,151 @@
+//! Merging segments: a k-way merge by id of their live rows, into new segments.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::compute::interleave_record_batch;
+use futures::future::try_join_all;
+
+use super::BATCH_ROWS;
+use super::indexing::IndexingJob;
+use super::merge_input::{MergeInput, MergeRow, take_merged_rows};
+use crate::codec::{to_usize, u64_of, usize_of};
+use crate::engine::{BaseState, Engine};
+use crate::error::{Error, OrInternal, Result};
+use crate::memtable::batch_bytes;
+use crate::segment::{SegmentBuilder, SegmentMeta};
+use crate::types::{SegmentId, Sequence};
+
+/// Above this many bytes of rows an output segment is closed and the next begun. A segment is built in memory together
+/// with its indexes, and larger segments would only save each query a few requests.
+pub(super) const SEGMENT_BYTES_MAX: usize = 512 << 20;
+/// How much of all inputs together is read at a time. An input whose rows are not in the order of their ids has each
+/// page of ids spread over the whole segment, and reads most of its blocks again for every page: the fewer pages, the
+/// better.
+const PAGES_BYTES: u64 = 512 << 20;
+
+/// The segments that others were merged into, uploaded, and where each old row went.
+pub(super) struct MergedSegments {
+    pub(super) outputs: Vec<OutputSegment>,
+    /// For each input, for each of its rows, its position among the rows of all outputs; `None` for dead rows.
+    positions: Vec<Vec<Option<u64>>>,
+}
+
+pub(super) struct OutputSegment {
+    pub(super) meta: SegmentMeta,
+    /// The position of its first row among the rows of all outputs.
+    start: u64,
+    /// The row of each of its positions: a segment may order its rows by cluster.
+    row_order: Vec<u32>,
+}
+
+/// A merge that is under way.
+struct Merger<'a> {
+    engine: &'a Engine,
+    base: &'a BaseState,
+    job: IndexingJob,
+    merged: MergedSegments,
+    /// The output that is being built, and the bytes of its rows.
+    builder: Option<SegmentBuilder>,
+    builder_bytes: usize,
+    /// The position of the next row among the rows of all outputs.
+    position: u64,
+}
+
+impl MergedSegments {
+    /// Merges the segments of a state and uploads the outputs.
+    pub(super) async fn merge(engine: &Arc<Engine>, base: &BaseState) -> Result<Self> {
+        let parts = &base.view.segments;
+        // invariant: without inputs no share is used.
+        let share = PAGES_BYTES / u64_of(parts.len()).max(1);
+        let inputs = parts.iter().map(|part| MergeInput::new(part, share));
+        let mut inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let positions = inputs.iter().map(|input| vec![None; usize_of(input.row_count())]).collect();
+        let job = IndexingJob::new(engine, &base.manifest).await?.renewing_sets();
+        let mut merger = Merger {
+            engine,
+            base,
+            job,
+            merged: Self { outputs: Vec::new(), positions },
+            builder: None,
+            builder_bytes: 0,
+            position: 0,
+        };
+        let columns = base.view.all_columns();
+        loop {
+            try_join_all(inputs.iter_mut().map(|input| input.fetch_page(&columns))).await?;
+            let rows = take_merged_rows(&mut inputs)?;
+            if rows.is_empty() && inputs.iter().all(MergeInput::is_done) {
+                break;
+            }
+            for rows in rows.chunks(BATCH_ROWS) {
+                merger.push_rows(&inputs, rows)?;
+            }
+            // Between rounds, not between batches: pages that are in memory may just as well be written.
+            if merger.builder_bytes > SEGMENT_BYTES_MAX {
+                merger.finish_output().await?;
+            }
+        }
+        merger.finish_output().await?;
+        Ok(merger.merged)
+    }
+
+    /// Where a row of an input went: the output, and the row in it.
+    pub(super) fn find_row(&self, input: usize, row: u32) -> Result<(SegmentId, u32)> {
+        let lost = || Error::internal("a row that was live when a merge began is in none of its outputs");
+        let position = self.positions.get(input).and_then(|rows| rows.get(usize_of(row)));
+        let position = position.copied().flatten().ok_or_else(lost)?;
+        let after = self.outputs.partition_point(|output| output.start <= position);
+        let output = after.checked_sub(1).and_then(|index| self.outputs.get(index)).ok_or_else(lost)?;
+        let within = to_usize(position - output.start, "a position in an output of a merge")?;
+        let row = output.row_order.get(within).ok_or_else(lost)?;
+        Ok((output.meta.id, *row))
+    }
+}
+
+impl Merger<'_> {
+    /// Adds rows of the inputs to the output, and records where each went.
+    fn push_rows(&mut self, inputs: &[MergeInput], rows: &[MergeRow]) -> Result<()> {
+        for row in rows {
+            let positions = self.merged.positions.get_mut(row.input);
+            let position = positions.and_then(|rows| rows.get_mut(usize_of(row.row)));
+            let position = position.ok_or_else(|| Error::internal("a merged row is outside its segment"))?;
+            *position = Some(self.position);
+            self.position += 1;
+        }
+        let batches: Vec<&RecordBatch> = inputs.iter().map(MergeInput::batch).collect();
+        let indices: Vec<(usize, usize)> = rows.iter().map(|row| (row.input, row.batch_row)).collect();
+        let batch = interleave_record_batch(&batches, &indices).or_internal()?;
+        self.builder_bytes = self.builder_bytes.saturating_add(batch_bytes(&batch));
+        let builder = match self.builder.take() {
+            Some(builder) => builder,
+            None => self.start_output()?,
+        };
+        self.builder.insert(builder).push(batch)
+    }
+
+    fn start_output(&self) -> Result<SegmentBuilder> {
+        // The birth is the manifest that was the newest when the merge began. No manifest before it names the segment, so
+        // collection can tell the outputs of a merge under way from garbage, without a clock.
+        let id = SegmentId { birth: self.base.manifest.number, uuid: self.engine.context.env.uuid() };
+        Ok(SegmentBuilder::new(Arc::clone(&self.engine.schema), id, self.merged_sequences()?))
+    }
+
+    /// The sequences that all inputs together cover. An output may have rows of any input.
+    fn merged_sequences(&self) -> Result<(Sequence, Sequence)> {
+        let sequences = self.base.manifest.segments.iter().map(|meta| meta.sequences);
+        let merged = sequences.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        merged.ok_or_else(|| Error::internal("a merge without inputs"))
+    }
+
+    /// Finishes and uploads the output that is being built, if there is one.
+    async fn finish_output(&mut self) -> Result<()> {
+        self.builder_bytes = 0;
+        let Some(builder) = self.builder.take() else { return Ok(()) };
+        let written = self.job.write_segment(move || Ok(Some(builder))).await?;
+        let written = written.ok_or_else(|| Error::internal("a segment was not built"))?;
+        let start = self.position - u64::from(written.meta.rows);
+        self.merged.outputs.push(OutputSegment { meta: written.meta, start, row_order: written.row_order });
+        Ok(())
+    }
+}
