@@ -1,9 +1,9 @@
-//! Opening a database with settings and parts of the caller's.
+//! Opening a database with settings, an environment or a backend of the caller's choice.
 
 use std::sync::Arc;
 
 use super::Database;
-use super::handles::Handles;
+use super::open_namespaces::OpenNamespaces;
 use crate::cache::BlockCache;
 use crate::context::Context;
 use crate::env::Env;
@@ -12,7 +12,7 @@ use crate::safeguard::Safeguards;
 use crate::settings::Settings;
 use crate::storage::{SteadyBackend, StorageBackend, StoreInfo, open_location, open_store};
 
-/// What a database is opened with.
+/// Configures and opens a [`Database`].
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct DatabaseBuilder {
@@ -28,8 +28,7 @@ impl DatabaseBuilder {
         self
     }
 
-    /// Replaces the environment: time, chance and tasks. Default: the tokio runtime that `open` is called
-    /// on.
+    /// Replaces the environment: time, chance and tasks. Default: the tokio runtime on which `open` is called.
     pub fn with_env(mut self, env: Env) -> Self {
         self.env = Some(env);
         self
@@ -54,7 +53,7 @@ impl DatabaseBuilder {
         self.open_backend(backend).await
     }
 
-    /// Opens a backend of yours.
+    /// Opens a database on a custom [`StorageBackend`].
     ///
     /// # Errors
     /// As [`DatabaseBuilder::open`].
@@ -63,6 +62,7 @@ impl DatabaseBuilder {
         let env = self.env.map_or_else(Env::current, Ok)?;
         let backend: Arc<dyn StorageBackend> =
             Arc::new(SteadyBackend::new(backend, env.clone(), self.settings.request_timeout));
+        // Before anything is read or written: a store that ignores put-if-absent would lose writes in silence.
         let store = open_store(&backend, &env, self.settings.grace).await?;
         let settings = self.settings.held_to(store.grace)?;
         let context = Context {
@@ -72,12 +72,12 @@ impl DatabaseBuilder {
             settings: Arc::new(settings),
             safeguards: self.safeguards,
         };
-        let open = Arc::new(Handles::new(context.settings.idle_bytes_max));
+        let open = Arc::new(OpenNamespaces::new(context.settings.idle_bytes_max));
         Ok(Database { context, open })
     }
 }
 
-/// The cache that the settings ask for. A disk that cannot be had is no error: there is memory.
+/// The cache of the settings. A disk that cannot be used is not an error: the cache is in memory then.
 #[cfg(feature = "disk-cache")]
 async fn open_cache(settings: &Settings, store: &StoreInfo, env: &Env) -> BlockCache {
     use crate::cache::DiskOptions;

@@ -1,13 +1,13 @@
 //! A database: namespaces below one prefix of a store.
 
 mod builder;
-mod handles;
+mod open_namespaces;
 
 pub use builder::DatabaseBuilder;
 
 use std::sync::Arc;
 
-use self::handles::Handles;
+use self::open_namespaces::OpenNamespaces;
 use crate::cache::CacheStats;
 use crate::context::Context;
 use crate::engine::{Engine, create_incarnation, find_free_incarnation, list_incarnations, list_names};
@@ -17,8 +17,8 @@ use crate::schema::Schema;
 use crate::storage::NamespaceKeys;
 use crate::types::NamespaceName;
 
-/// How often a name that others create and delete is looked up.
-const OPENS: u32 = 8;
+/// How often `open_or_create` starts over because another process created or deleted the namespace in between.
+const OPEN_ATTEMPTS_MAX: u32 = 8;
 
 /// A database. Clones share it.
 ///
@@ -38,27 +38,27 @@ const OPENS: u32 = 8;
 #[derive(Clone, Debug)]
 pub struct Database {
     context: Context,
-    /// One process opens a namespace once.
-    open: Arc<Handles>,
+    /// A namespace is open at most once: two engines would compete for the log as two processes do.
+    open: Arc<OpenNamespaces>,
 }
 
 impl Database {
     /// Opens a database with default settings: `s3://bucket/prefix`, `gs://bucket/prefix`,
     /// `az://container/prefix` (each with its feature and the store's usual environment variables), a local
-    /// folder such as `./data`, or `memory://`. Other URLs, and what looks like one, are refused: a folder whose name has
-    /// a colon is written with `./` before it.
+    /// folder such as `./data`, or `memory://`. Other URLs are refused, and so is anything that looks like one: write a
+    /// folder whose name has a colon with `./` before it.
     ///
-    /// A store that is opened for the first time is probed: whether a second create of an object really
-    /// fails, and what else the protocol needs. Later it costs one request.
+    /// A store that is opened for the first time is probed: whether a second create of an object really fails, and
+    /// whatever else the protocol needs. After that, opening costs one request.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a location that is none, or outside a tokio runtime;
+    /// [`ErrorKind::Invalid`] for a malformed location, or outside a tokio runtime;
     /// [`ErrorKind::UnsupportedStore`] for a store that fails the probe.
     pub async fn open(location: &str) -> Result<Self> {
         Self::builder().open(location).await
     }
 
-    /// Begins a database with settings or parts of yours.
+    /// Configures a database before it is opened.
     pub fn builder() -> DatabaseBuilder {
         DatabaseBuilder::default()
     }
@@ -88,11 +88,11 @@ impl Database {
         };
         let incarnation = create_incarnation(&self.context, &name, next, schema).await?;
         let engine = Engine::open_created(&self.context, &name, incarnation).await?;
-        Ok(self.open.keep(Namespace::new(engine)))
+        Ok(self.open.insert(Namespace::new(engine)))
     }
 
-    /// Opens a namespace: three round trips, or two when nothing is in its tail. Opened again through the same
-    /// database, it costs nothing while there is a handle of it, and after that as long as idle namespaces stay within
+    /// Opens a namespace: three round trips, or two when its tail is empty. Opening it again through the same database
+    /// costs nothing while it has a handle, and after that as long as idle namespaces stay within
     /// [`Settings::idle_bytes_max`](crate::Settings::idle_bytes_max).
     ///
     /// # Errors
@@ -103,7 +103,7 @@ impl Database {
             return Ok(open);
         }
         let engine = Engine::open(&self.context, &name).await?;
-        Ok(self.open.keep(Namespace::new(engine)))
+        Ok(self.open.insert(Namespace::new(engine)))
     }
 
     /// Opens a namespace, or creates it.
@@ -118,9 +118,10 @@ impl Database {
                 Err(Error::invalid(format!("{exists}: {why}. name=`{name}`")))
             }
         };
-        for _ in 0..OPENS {
+        for _ in 0..OPEN_ATTEMPTS_MAX {
             let found = match self.namespace(name).await {
-                // A handle of this process may be of an incarnation that another has ended.
+                // The namespace may be open in this process, and have been deleted by another since: a strong read
+                // finds the seal.
                 Ok(known) => match known.snapshot(Consistency::Strong).await {
                     Ok(_) => Ok(known),
                     Err(e) if e.is(ErrorKind::Deleted) => continue,
@@ -128,7 +129,7 @@ impl Database {
                 },
                 Err(e) if e.is(ErrorKind::NotFound) => {
                     match self.create_namespace(name, schema.clone()).await {
-                        // Another was quicker.
+                        // Another process was quicker to create it.
                         Err(e) if e.is(ErrorKind::AlreadyExists) => continue,
                         outcome => outcome,
                     }
@@ -137,11 +138,14 @@ impl Database {
             };
             return found.and_then(matching);
         }
-        Err(Error::new(ErrorKind::Unavailable, "the namespace comes and goes: try again later"))
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "the namespace is being created and deleted concurrently: try again later",
+        ))
     }
 
-    /// Deletes a namespace: no write comes after this in any process, and the name is free again. Its
-    /// objects stay on the store until collection.
+    /// Deletes a namespace: no process can write to it any more, and the name is free again. Its objects stay on the store
+    /// until collection.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it does not exist.
@@ -149,7 +153,8 @@ impl Database {
         let known = self.namespace(name).await?;
         self.open.remove(known.name());
         let deleted = match known.delete().await {
-            // Another deleted that incarnation. There may be a newer one.
+            // Another process deleted the incarnation that is open here. The name may have a newer one, and the caller
+            // wants it gone too.
             Err(e) if e.is(ErrorKind::Deleted) => {
                 let newer = self.namespace(name).await?;
                 self.open.remove(newer.name());
@@ -160,7 +165,7 @@ impl Database {
         deleted.map(drop)
     }
 
-    /// The names of all namespaces, ascending. Costs one list and two small requests a name.
+    /// The names of all namespaces, ascending. Costs one list, and a list and two small requests for each name.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer.
@@ -168,14 +173,14 @@ impl Database {
         list_names(&self.context).await
     }
 
-    /// What the block cache did since the database was opened, what it holds, and what open namespaces hold.
+    /// Counters of the block cache since the database was opened, and the memory that it and open namespaces take.
     #[must_use]
     pub fn cache_stats(&self) -> CacheStats {
         CacheStats { resident_bytes: self.open.resident_bytes(), ..self.context.cache.stats() }
     }
 
-    /// Closes every namespace that is open through this database, and writes what the cache has for its
-    /// disk. Without it nothing acknowledged is lost.
+    /// Closes every namespace that is open through this database, and flushes the cache to its disk. Nothing acknowledged
+    /// is lost without it.
     pub async fn close(&self) {
         for namespace in self.open.take_all() {
             namespace.close().await;

@@ -1,48 +1,54 @@
-//! What the handles of one namespace share, and who is told when the last of them goes.
+//! The lease that all handles of a namespace share: it ends, and gives the namespace back, when the last of them is
+//! dropped.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
 use super::Namespace;
+use crate::codec::u64_of;
 use crate::memtable::PartSource;
 
-/// What an open namespace takes beside its segments and its tail: names, schema, locks, the manifest's record of each
-/// segment and of each write with a token, about.
+/// Estimates of what an open namespace takes besides its indexes and its tail: names, schema and locks; and in the
+/// manifest each segment, and each write with a token.
 const NAMESPACE_BYTES: u64 = 4 << 10;
 const SEGMENT_BYTES: u64 = 4 << 10;
 const TOKEN_BYTES: u64 = 192;
 
 /// Held by every handle of a namespace that a database lent.
 pub(crate) struct Lease {
-    /// Without a lease, or it would never end.
+    /// A handle without a lease: one with it would keep the lease alive for ever. `None` only while the lease is dropped.
     namespace: Option<Namespace>,
-    ended: Box<dyn Fn(Namespace) + Send + Sync>,
+    on_end: Box<dyn Fn(Namespace) + Send + Sync>,
 }
 
 impl Namespace {
-    /// A handle that hands the namespace to `ended` when it and all its clones are gone.
-    pub(crate) fn lend(mut self, ended: impl Fn(Self) + Send + Sync + 'static) -> (Self, Weak<Lease>) {
+    /// A handle that passes the namespace to `on_end` when it and all its clones are gone.
+    pub(crate) fn with_lease(mut self, on_end: impl Fn(Self) + Send + Sync + 'static) -> (Self, Weak<Lease>) {
         self.lease = None;
-        let lease = Arc::new(Lease { namespace: Some(self.clone()), ended: Box::new(ended) });
+        let lease = Arc::new(Lease { namespace: Some(self.clone()), on_end: Box::new(on_end) });
         let weak = Arc::downgrade(&lease);
         (Self { lease: Some(lease), ..self }, weak)
     }
 
-    /// Another handle of a namespace that is lent. `None` once the last one is gone.
-    pub(crate) fn borrow(lease: &Weak<Lease>) -> Option<Self> {
+    /// Another handle of a leased namespace. `None` once the last one is gone.
+    pub(crate) fn from_lease(lease: &Weak<Lease>) -> Option<Self> {
+        // Either this upgrade succeeds and the lease lives on, or the last handle has gone and `on_end` gets the
+        // namespace: the count of references decides, without a lock.
         let lease = lease.upgrade()?;
         let namespace = lease.namespace.clone()?;
         Some(Self { lease: Some(lease), ..namespace })
     }
 
     /// Whether nothing else in this process uses it: no handle, snapshot or task.
-    pub(crate) fn is_alone(&self) -> bool {
+    pub(crate) fn is_unshared(&self) -> bool {
+        // Snapshots, tasks and handles all hold the engine.
         Arc::strong_count(&self.engine) == 1
     }
 
-    /// What it keeps in memory, about: heads of segments and what their indexes keep, dead rows, the tail.
+    /// An estimate of what it keeps in memory: heads of segments and their indexes, dead rows, the tail.
     pub(crate) fn resident_bytes(&self) -> u64 {
+        // Copied out of the lock: walking all segments takes longer than a write should wait.
         let (segments, tail, manifest, tokens) = {
             let state = self.engine.state();
             (
@@ -52,16 +58,16 @@ impl Namespace {
                 state.tokens.len(),
             )
         };
-        let tokens = (manifest.tokens.len() + tokens) as u64 * TOKEN_BYTES;
-        let dead: u64 = segments.iter().map(|part| part.deletes.serialized_size() as u64).sum();
+        let tokens = u64_of(manifest.tokens.len() + tokens) * TOKEN_BYTES;
+        let dead: u64 = segments.iter().map(|part| u64_of(part.deletes.serialized_size())).sum();
         let sources =
             segments.iter().map(|part| &part.source).chain(tail.layers().iter().map(|l| l.source()));
         let mut bytes = NAMESPACE_BYTES + tokens + dead;
-        // Segments share the sets of their columns.
+        // Segments share centroid sets: each set counts once.
         let mut sets = HashMap::new();
         for source in sources {
             bytes += match source {
-                PartSource::Memory(run) => run.bytes() as u64,
+                PartSource::Memory(run) => u64_of(run.bytes()),
                 PartSource::Segment(segment) => {
                     sets.extend(segment.meta().centroids.values().map(|set| (set.id, set.size)));
                     SEGMENT_BYTES + segment.resident_bytes()
@@ -76,7 +82,7 @@ impl Namespace {
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(namespace) = self.namespace.take() {
-            (self.ended)(namespace);
+            (self.on_end)(namespace);
         }
     }
 }

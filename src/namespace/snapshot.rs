@@ -13,7 +13,7 @@ use crate::query::{
 use crate::types::{Document, DocumentId, Sequence};
 use crate::view::View;
 
-/// The most queries of one call.
+/// The most queries of one call: all of them have their candidates in memory at once.
 const QUERIES_MAX: usize = 16;
 
 /// Which state a snapshot shows.
@@ -44,9 +44,9 @@ impl Snapshot {
         Ok(Self { engine: Arc::clone(engine), view: engine.view()? })
     }
 
-    /// What came of a read. A file that is gone is no error of whoever asks: either a newer manifest took the place
-    /// of the one that names it, or it is lost.
-    async fn told<T>(&self, outcome: Result<T>) -> Result<T> {
+    /// The outcome of a read. If a file is gone, this finds out why: a newer manifest has replaced the one that names it,
+    /// and the snapshot has expired; or the file is lost.
+    async fn explain_outcome<T>(&self, outcome: Result<T>) -> Result<T> {
         match outcome {
             Err(gone) if gone.is_missing() => {
                 self.engine.explain_missing_file(self.view.manifest, &gone).await?;
@@ -57,7 +57,7 @@ impl Snapshot {
         }
     }
 
-    /// The newest write that this shows.
+    /// The newest write that the snapshot shows.
     #[must_use]
     pub fn sequence(&self) -> Sequence {
         self.view.sequence
@@ -69,31 +69,31 @@ impl Snapshot {
     /// [`ErrorKind::Unavailable`] if the store does not answer, and, as of every read,
     /// [`ErrorKind::SnapshotExpired`] if what it needs has been collected.
     pub async fn count(&self) -> Result<u64> {
-        let live = self.told(self.view.find_all_live_rows().await).await?;
+        let live = self.explain_outcome(self.view.find_all_live_rows().await).await?;
         Ok(live.iter().map(|(_, rows)| rows.len()).sum())
     }
 
-    /// How many documents match. No document is read where the index of attributes can tell.
+    /// How many documents match. No document is read where the attribute index has the answer.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a wrong filter.
     pub async fn count_matching(&self, filter: &Filter) -> Result<u64> {
         let bound = self.view.bind(Some(filter))?;
-        let matching = self.told(self.view.find_matching_rows(bound.as_ref()).await).await?;
+        let matching = self.explain_outcome(self.view.find_matching_rows(bound.as_ref()).await).await?;
         Ok(matching.iter().map(|(_, rows)| rows.len()).sum())
     }
 
     /// Counts, sums, least and greatest values, averages and facets of the documents that match.
     ///
-    /// The index of attributes answers counts by one attribute, and figures of all that match; what else is asked is
-    /// worked out of the attributes themselves, some of them at a time.
+    /// The attribute index answers counts by one attribute and figures over all matches. Everything else is computed from
+    /// the attributes themselves, read in batches.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a wrong filter, attribute or name,
     /// [`ErrorKind::LimitExceeded`] for more than [`Aggregation`] allows, and for a
     /// sum that does not fit its type.
     pub async fn aggregate(&self, aggregation: &Aggregation) -> Result<Aggregated> {
-        self.told(aggregation.run(&self.view).await).await
+        self.explain_outcome(aggregation.run(&self.view).await).await
     }
 
     /// The documents of these ids, whole, in their order.
@@ -110,7 +110,7 @@ impl Snapshot {
     /// As [`Snapshot::get`], and for a column that does not exist.
     pub async fn get_columns(&self, ids: &[DocumentId], select: &Select) -> Result<Vec<Option<Document>>> {
         ids.iter().try_for_each(|id| id.check(self.view.schema.id()))?;
-        self.told(self.view.get(ids, &select.column_indexes(&self.view.schema)?).await).await
+        self.explain_outcome(self.view.get(ids, &select.column_indexes(&self.view.schema)?).await).await
     }
 
     /// One page of documents in order of their ids.
@@ -123,7 +123,7 @@ impl Snapshot {
     }
 
     pub(super) async fn page(&self, scan: &Scan) -> Result<Page> {
-        self.told(scan.read_page(&self.view).await).await
+        self.explain_outcome(scan.read_page(&self.view).await).await
     }
 
     /// Runs a query on this state: its legs, what fuses, rescores and groups their results, and the documents of the
@@ -139,7 +139,7 @@ impl Snapshot {
         answers.pop().ok_or_else(|| Error::internal("a query without an answer"))
     }
 
-    /// Several queries at once, in their order. What they share is worked out and read once.
+    /// Several queries at once, answered in their order. What they share is computed and read once.
     ///
     /// # Errors
     /// As [`Snapshot::query`]; [`ErrorKind::LimitExceeded`] for more than 16
@@ -148,7 +148,7 @@ impl Snapshot {
         self.answers(queries, self.view.env.moment()).await
     }
 
-    /// The answers to queries whose time runs since `called`.
+    /// The answers to queries whose time limits began at `called`.
     pub(super) async fn answers(&self, queries: &[Query], called: Moment) -> Result<Vec<QueryResponse>> {
         if queries.len() > QUERIES_MAX {
             let count = queries.len();
@@ -156,10 +156,10 @@ impl Snapshot {
                 "too many queries: at most {QUERIES_MAX} are allowed. queries=`{count}`"
             )));
         }
-        self.told(self.view.query(queries, called).await).await
+        self.explain_outcome(self.view.query(queries, called).await).await
     }
 
-    /// What a query would do, without doing it. Costs nothing.
+    /// Describes what a query would do, without running it. Costs no request.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
@@ -184,11 +184,11 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::query`].
     pub async fn measure_recall(&self, check: &RecallCheck) -> Result<RecallReport> {
-        self.told(check.measure(&self.view).await).await
+        self.explain_outcome(check.measure(&self.view).await).await
     }
 }
 
-/// Nothing of a document is shown.
+/// No value of a document is shown.
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Snapshot").field("sequence", &self.sequence()).finish_non_exhaustive()
