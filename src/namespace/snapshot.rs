@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::query::{
     Aggregated, Aggregation, Explain, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, Select,
+    run_queries,
 };
 use crate::types::{Document, DocumentId, Sequence};
 use crate::view::View;
@@ -156,7 +157,7 @@ impl Snapshot {
                 "too many queries: at most {QUERIES_MAX} are allowed. queries=`{count}`"
             )));
         }
-        self.explain_outcome(self.view.query(queries, called).await).await
+        self.explain_outcome(run_queries(&self.view, queries, called).await).await
     }
 
     /// Describes what a query would do, without running it. Costs no request.

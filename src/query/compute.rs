@@ -6,11 +6,9 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, Float64Array, ListBuilder, StringBuilder};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::compare::VectorSearch;
-use super::distance::rounded;
-use super::probe::Effort;
+use super::leg::text::{BoundRank, Highlighter};
+use super::leg::vector::{Effort, VectorSearch, round_to_f32};
 use super::request::check_name;
-use super::text::{BoundRank, Highlighter};
 use super::{Fragment, Highlight, Query, Rank, Rows, TextQuery};
 use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
@@ -135,7 +133,7 @@ impl PreparedComputes {
             }
             let what = match &compute.0 {
                 What::Distance(column, vector) => {
-                    let search = view.nearest(column, vector, Effort::Exact)?;
+                    let search = VectorSearch::plan(&view.schema, column, vector, Effort::Exact)?;
                     prepared.columns.insert(search.column);
                     Prepared::Distance(Box::new(search))
                 }
@@ -213,9 +211,9 @@ fn computed_distances(schema: &Schema, search: &VectorSearch, rows: &Rows) -> Re
     let name = schema.columns().get(search.column).map(|column| column.name.as_str());
     let array = name.and_then(|name| rows.batch().column_by_name(name)).filter(|_| !rows.is_empty());
     if let Some(array) = array {
-        search.prepared.each(array, None, |at, distance| {
+        search.exact.for_each_distance(array, None, |at, distance| {
             if let Some(slot) = distances.get_mut(at) {
-                *slot = Computed::Number(Some(rounded(distance).into()));
+                *slot = Computed::Number(Some(round_to_f32(distance).into()));
             }
         })?;
     }

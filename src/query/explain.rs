@@ -3,12 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use roaring::RoaringBitmap;
-
-use super::Query;
-use super::compare::VectorSearch;
-use super::exec::{Prepared, PreparedAsk, PreparedLeg};
-use super::probe::{Target, clusters_of};
+use super::plan::{PlannedLeg, QueryPlan};
+use super::{Query, SearchPlan};
 use crate::error::Result;
 use crate::filter::BoundFilter;
 use crate::filter::{IndexPlan, SegmentIndexes};
@@ -73,76 +69,38 @@ pub enum FilterPlan {
     Values,
 }
 
-/// How rows are ranked in a part.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SearchPlan {
-    /// So many of the clusters of a vector index are probed, and of them about so many bytes of codes are read; with a
-    /// filter it may be more.
-    Probe {
-        /// Clusters that are probed.
-        clusters: usize,
-        /// Clusters that there are.
-        of: usize,
-        /// Bytes of codes.
-        bytes: u64,
-    },
-    /// Nothing is.
-    Nothing,
-    /// Every vector that the filter lets through is compared: at most so many bytes of them.
-    Compare {
-        /// Bytes of vectors.
-        bytes: u64,
-    },
-    /// The postings of so many words, prefixes or spellings are walked.
-    Postings {
-        /// What is looked up in the dictionary.
-        words: usize,
-    },
-    /// The values of the first attribute of an order are walked until so many rows are found.
-    Walk {
-        /// Rows that are wanted.
-        rows: usize,
-    },
-}
-
 impl Explain {
     /// The plan of a query on a view.
     pub(crate) fn new(view: &View, query: &Query) -> Result<Self> {
-        let prepared = view.prepare(query, &mut Scopes::default())?;
-        let legs = prepared.legs.iter().zip(&query.legs);
-        let legs = legs.map(|(leg, asked)| LegPlan {
-            by: asked.to_string(),
-            depth: leg.depth,
-            weight: leg.weight,
-            parts: view.parts().iter().enumerate().map(|(at, part)| plan_of(leg, at, part)).collect(),
+        let plan = QueryPlan::new(view, query, &mut Scopes::default())?;
+        let parts = view.parts();
+        let legs = plan.legs.iter().zip(&query.legs).map(|(leg, described)| {
+            let parts = parts.iter().enumerate().map(|(number, part)| plan_of(leg, number, part));
+            Ok(LegPlan {
+                by: described.to_string(),
+                depth: leg.depth,
+                weight: leg.weight,
+                parts: parts.collect::<Result<_>>()?,
+            })
         });
-        Ok(Self { sequence: view.sequence, legs: legs.collect(), steps: steps(&prepared) })
+        Ok(Self { sequence: view.sequence, legs: legs.collect::<Result<_>>()?, steps: steps(&plan) })
     }
 }
 
-fn plan_of(leg: &PreparedLeg, at: usize, part: &Part) -> PartPlan {
-    let pruned = leg.scope.is_pruned(at);
+fn plan_of(leg: &PlannedLeg, number: usize, part: &Part) -> Result<PartPlan> {
+    let pruned = leg.scope.is_pruned(number);
     let filter = match (leg.scope.bound_filter(), &part.source) {
         _ if pruned => FilterPlan::Pruned,
         (None, _) => FilterPlan::Nothing,
         (Some(bound), PartSource::Segment(segment)) => filter_of(bound, segment),
         (Some(_), PartSource::Memory(_)) => FilterPlan::Values,
     };
-    let search = match (&leg.ask, &part.source) {
-        _ if pruned => SearchPlan::Nothing,
-        (PreparedAsk::Text(plan, _), _) => SearchPlan::Postings { words: plan.terms.len() },
-        (PreparedAsk::Order(_), _) => SearchPlan::Walk { rows: leg.depth },
-        (PreparedAsk::Nearest(search), PartSource::Segment(segment)) => {
-            search_of(search, leg.depth, part, segment)
-        }
-        (PreparedAsk::Nearest(search), PartSource::Memory(_)) => compare(search, part),
-    };
+    let search = if pruned { SearchPlan::Nothing } else { leg.search.explain(part, leg.depth)? };
     let name = match &part.source {
         PartSource::Segment(segment) => format!("segment {}", segment.meta().id),
         PartSource::Memory(_) => "tail".to_owned(),
     };
-    PartPlan { part: name, rows: part.source.rows().into(), filter, search }
+    Ok(PartPlan { part: name, rows: part.source.rows().into(), filter, search })
 }
 
 fn filter_of(bound: &BoundFilter, segment: &Segment) -> FilterPlan {
@@ -155,35 +113,13 @@ fn filter_of(bound: &BoundFilter, segment: &Segment) -> FilterPlan {
     if plan.is_unknown() { FilterPlan::Values } else { FilterPlan::Index(plan.to_string(), plan.bytes()) }
 }
 
-fn search_of(search: &VectorSearch, depth: usize, part: &Part, segment: &Arc<Segment>) -> SearchPlan {
-    let mut all = RoaringBitmap::new();
-    all.insert_range(0..segment.meta().rows);
-    let search = VectorSearch { limit: depth, beyond: 1, ..search.clone() };
-    let (segment, matching) = (Arc::clone(segment), Arc::new(all));
-    let target = Target { at: 0, part: part.clone(), segment, matching };
-    if !search.probes(&target.segment, &target.matching) {
-        return compare(&search, part);
-    }
-    let exact = compare(&search, part);
-    match (clusters_of(&search, &target), &exact) {
-        (Some((clusters, of, bytes)), SearchPlan::Compare { bytes: all }) if bytes < *all => {
-            SearchPlan::Probe { clusters, of, bytes }
-        }
-        _ => exact,
-    }
-}
-
-fn compare(search: &VectorSearch, part: &Part) -> SearchPlan {
-    SearchPlan::Compare { bytes: u64::from(part.source.rows()) * search.row_bytes as u64 }
-}
-
-fn steps(prepared: &Prepared<'_>) -> Vec<String> {
-    let query = prepared.query;
+fn steps(plan: &QueryPlan<'_>) -> Vec<String> {
+    let query = plan.query;
     let mut steps = Vec::new();
     if query.legs.len() > 1 {
         steps.push(format!("fuse by {:?}", query.fusion));
     }
-    for (rescore, step) in query.rescores.iter().zip(&prepared.rescores) {
+    for (rescore, step) in query.rescores.iter().zip(&plan.rescores) {
         steps.push(format!("rescore the best {} by {rescore:?}", step.depth));
     }
     if let Some(diversity) = &query.diversity {
@@ -197,7 +133,7 @@ fn steps(prepared: &Prepared<'_>) -> Vec<String> {
     let computed = query.computes.len();
     steps.push(format!(
         "read {} columns of {} documents after {}, and compute {computed}",
-        prepared.columns.len(),
+        plan.columns.len(),
         query.limit,
         query.offset.saturating_add(query.shown_ids().len())
     ));
@@ -226,20 +162,6 @@ impl fmt::Display for FilterPlan {
             Self::Pruned => f.write_str("pruned by statistics"),
             Self::Index(plan, _) => write!(f, "by indexes: {plan}"),
             Self::Values => f.write_str("by the values of all rows"),
-        }
-    }
-}
-
-impl fmt::Display for SearchPlan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Probe { clusters, of, bytes } => {
-                write!(f, "{clusters} of {of} clusters, {bytes} bytes of codes")
-            }
-            Self::Nothing => f.write_str("none"),
-            Self::Compare { bytes } => write!(f, "every vector that matches, up to {bytes} bytes"),
-            Self::Postings { words } => write!(f, "postings of {words} words"),
-            Self::Walk { rows } => write!(f, "walk values for {rows} rows"),
         }
     }
 }

@@ -5,8 +5,7 @@ use std::collections::HashSet;
 use futures::future::BoxFuture;
 use roaring::RoaringBitmap;
 
-use super::compare::VectorSearch;
-use super::probe::Effort;
+use super::leg::vector::{Distance, Effort, VectorSearch};
 use super::request::check_limit;
 use crate::error::{Error, Result};
 use crate::filter::Filter;
@@ -79,7 +78,7 @@ impl RecallCheck {
 
     /// As [`Leg::recall`](crate::Leg::recall).
     pub fn recall(mut self, recall: f64) -> Self {
-        self.effort = Effort::of(recall);
+        self.effort = Effort::for_recall(recall);
         self
     }
 
@@ -114,28 +113,28 @@ impl RecallCheck {
                 RecallReport { queries: 0, recall: 1.0, expected: 1.0, rows_scanned: 0.0, rows: 0 };
             for (place, vector) in sample(view, &self.column, self.sample).await? {
                 // One more, for the vector's own document.
-                let search = view.nearest(&self.column, &vector, self.effort)?;
-                let probed = VectorSearch { limit: self.limit + 1, ..search };
-                let exact = VectorSearch { effort: Effort::Exact, ..probed.clone() };
-                let exact = view.search(&exact, &scope).await?;
-                let probed = view.search(&probed, &scope).await?;
-                let nearest = |near: Vec<(f64, RowAddr)>| {
+                let search = VectorSearch::plan(&view.schema, &self.column, &vector, self.effort)?;
+                let probed = search.with_limit(self.limit + 1);
+                let exact = probed.clone().with_effort(Effort::Exact);
+                let exact = exact.find_nearest(view, &scope).await?;
+                let probed = probed.find_nearest(view, &scope).await?;
+                let nearest = |near: Vec<(Distance, RowAddr)>| {
                     let mut near: Vec<f64> = near
                         .into_iter()
                         .filter(|(_, other)| *other != place)
-                        .map(|(distance, _)| distance)
+                        .map(|(distance, _)| distance.0)
                         .collect();
                     near.sort_unstable_by(f64::total_cmp);
                     near.truncate(self.limit);
                     near
                 };
-                let truth = nearest(exact.places);
+                let truth = nearest(exact.rows);
                 // By distance: of documents that are as near as each other any will do.
                 let last = truth.last().copied().unwrap_or(f64::NEG_INFINITY);
-                found += nearest(probed.places).iter().filter(|distance| **distance <= last).count();
+                found += nearest(probed.rows).iter().filter(|distance| **distance <= last).count();
                 wanted += truth.len();
                 scanned += probed.stats.rows_scanned;
-                expected += probed.expected;
+                expected += probed.expected_recall;
                 report.rows = exact.stats.rows_scanned;
                 report.queries += 1;
             }

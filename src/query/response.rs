@@ -1,6 +1,7 @@
 //! What is answered.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch, UInt64Array};
@@ -8,10 +9,10 @@ use arrow::datatypes::{Field, FieldRef, Schema as ArrowSchema};
 use serde::de::DeserializeOwned;
 
 use super::compute::{ComputedColumns, to_arrow};
-use super::{Aggregated, Computed, Cursor, Group, QueryCursor, QueryStats};
+use super::{Aggregated, Computed, Cursor, LegHit, QueryCursor, QueryStats};
 use crate::error::{OrInternal, Result};
 use crate::schema::Schema;
-use crate::types::{Document, Sequence};
+use crate::types::{Document, Sequence, Value};
 
 /// Documents of an answer, in its order: as documents, as rows of a type of yours, or as Arrow.
 #[derive(Clone, Debug)]
@@ -103,16 +104,14 @@ impl Hit {
     }
 }
 
-/// What one leg says of a hit.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// Hits of a query that have the same values.
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct LegHit {
-    /// Its rank in the leg, from 1.
-    pub rank: usize,
-    /// Its score, greater is better: by BM25 for text, the negated distance for vectors.
-    pub score: f32,
-    /// Its distance from the vector of the leg.
-    pub distance: Option<f32>,
+pub struct Group {
+    /// The values, in order of the attributes of [`Query::group_by`](crate::Query::group_by).
+    pub values: Vec<Value>,
+    /// The positions of the hits: they are contiguous, best first.
+    pub hits: Range<usize>,
 }
 
 /// The answer to a [`Query`](crate::Query).

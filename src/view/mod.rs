@@ -19,11 +19,11 @@ use roaring::RoaringBitmap;
 
 use crate::env::Env;
 use crate::error::{Error, OrInternal, Result};
-use crate::filter::{BoundFilter, ZoneMapFilter};
+use crate::filter::{BoundFilter, Filter, ZoneMapFilter};
 use crate::memtable::{Layer, MemRows, PartSource};
 use crate::schema::Schema;
 use crate::settings::Settings;
-use crate::types::{DocumentId, Sequence};
+use crate::types::{Document, DocumentId, Sequence};
 
 /// The rows of a namespace at one sequence: segments, and above them the layers of the tail in the order of
 /// the log. It shares everything with the views before and after it, and is cheap to clone.
@@ -52,6 +52,26 @@ pub(crate) struct RowAddr {
 }
 
 impl View {
+    /// The documents with these ids, in their order.
+    pub(crate) fn get<'a>(
+        &'a self,
+        ids: &'a [DocumentId],
+        columns: &'a [usize],
+    ) -> BoxFuture<'a, Result<Vec<Option<Document>>>> {
+        Box::pin(async move {
+            let addrs = self.locate_documents(ids).await?;
+            let found: Vec<RowAddr> = addrs.iter().flatten().copied().collect();
+            let batch = self.fetch_documents(&found, columns).await?;
+            let mut documents = self.schema.documents(&batch)?.into_iter();
+            Ok(addrs.into_iter().map(|addr| addr.and_then(|_| documents.next())).collect())
+        })
+    }
+
+    /// Checks a filter against the schema.
+    pub(crate) fn bind(&self, filter: Option<&Filter>) -> Result<Option<Arc<BoundFilter>>> {
+        filter.map(|f| BoundFilter::new(f, &self.schema, &self.settings, false).map(Arc::new)).transpose()
+    }
+
     /// The parts, oldest first.
     pub(crate) fn parts(&self) -> Vec<Part> {
         let layers = self.layers.iter().map(|layer| Part {

@@ -3,7 +3,7 @@
 use super::Query;
 use crate::error::{Error, Result};
 use crate::query::Rescore;
-use crate::query::diversity::Diversity;
+use crate::query::rank::Diversity;
 use crate::settings::Settings;
 use crate::types::COLUMN_NAME_BYTES_MAX;
 

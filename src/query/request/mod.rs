@@ -7,8 +7,8 @@ pub(super) use check::{check_limit, check_name};
 
 use std::time::Duration;
 
-use super::diversity::Diversity;
-use super::probe::Effort;
+use super::leg::vector::Effort;
+use super::rank::Diversity;
 use super::{Aggregation, Compute, Fusion, Leg, Order, QueryCursor, Rank, Rescore, Select, TextQuery};
 use crate::filter::Filter;
 use crate::types::Vector;
@@ -136,7 +136,7 @@ impl Query {
 
     /// [`Leg::recall`] of all its vector legs, overriding what a leg had set. An error for a query without a vector leg.
     pub fn recall(self, recall: f64) -> Self {
-        self.with_effort(Effort::of(recall))
+        self.with_effort(Effort::for_recall(recall))
     }
 
     /// [`Leg::probes`] of all its vector legs, as [`Query::recall`].

@@ -1,18 +1,18 @@
 //! Searching text: what is asked, as tokens and their composition.
 
 mod bind;
-mod exec;
 mod highlight;
 mod parse;
 mod rank;
+mod search;
 mod tree;
 
-pub(super) use bind::bind_query;
-pub(super) use highlight::Highlighter;
+pub(in crate::query) use highlight::Highlighter;
 pub use highlight::{Fragment, FragmentBy, Highlight, Offsets};
 pub use parse::SearchBox;
-pub(super) use rank::BoundRank;
+pub(in crate::query) use rank::BoundRank;
 pub use rank::{Combine, Rank};
+pub(in crate::query::leg) use search::TextSearch;
 
 use crate::filter::TextInput;
 

@@ -1,13 +1,14 @@
 //! Diversity: how many hits may have the same values, flat or in groups.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::row::{RowConverter, SortField};
 
 use super::fusion::Fused;
+use super::ties::{positions_in_order, take_positions};
 use crate::error::{Error, OrInternal, Result};
+use crate::query::Group;
 use crate::schema::{ColumnKind, Schema};
 use crate::types::Value;
 use crate::view::{RowAddr, View};
@@ -17,26 +18,16 @@ const COLUMNS_MAX: usize = 8;
 
 /// How many hits may have the same values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Diversity {
-    pub(super) columns: Vec<String>,
-    pub(super) limit: usize,
+pub(in crate::query) struct Diversity {
+    pub(in crate::query) columns: Vec<String>,
+    pub(in crate::query) limit: usize,
     /// Hits with the same values are given together, and groups are counted in place of hits.
-    pub(super) groups: bool,
-}
-
-/// Hits of a query that have the same values.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Group {
-    /// The values, in order of the attributes that were named.
-    pub values: Vec<Value>,
-    /// Which of the hits these are: they lie together, the best first.
-    pub hits: Range<usize>,
+    pub(in crate::query) groups: bool,
 }
 
 /// A diversity, checked against the schema.
 #[derive(Debug)]
-pub(super) struct PreparedDiversity {
+pub(in crate::query) struct PreparedDiversity {
     columns: Vec<usize>,
     names: Vec<String>,
     limit: usize,
@@ -45,20 +36,20 @@ pub(super) struct PreparedDiversity {
 
 /// What was picked of a ranking.
 #[derive(Debug, Default)]
-pub(super) struct Picked {
-    pub(super) fused: Vec<Fused>,
+pub(in crate::query) struct SelectedHits {
+    pub(in crate::query) fused: Vec<Fused>,
     /// Groups, if such were asked for.
-    pub(super) groups: Vec<Group>,
+    pub(in crate::query) groups: Vec<Group>,
     /// Hits, or groups.
-    pub(super) count: usize,
+    pub(in crate::query) count: usize,
     /// Whether there are more of them than the answer reaches.
-    pub(super) more: bool,
+    pub(in crate::query) more: bool,
     /// Whether there may be documents beyond the deepest that legs go.
-    pub(super) is_bounded: bool,
+    pub(in crate::query) is_bounded: bool,
 }
 
 impl Diversity {
-    pub(super) fn check(&self) -> Result<()> {
+    pub(in crate::query) fn check(&self) -> Result<()> {
         if !(1..=COLUMNS_MAX).contains(&self.columns.len()) {
             return Err(Error::limit(format!(
                 "bad number of attributes in a limit per value: 1 to {COLUMNS_MAX} are allowed. attributes=`{}`",
@@ -74,7 +65,7 @@ impl Diversity {
 
 impl PreparedDiversity {
     /// Checks a diversity against a schema.
-    pub(super) fn new(diversity: &Diversity, schema: &Schema) -> Result<Self> {
+    pub(in crate::query) fn new(diversity: &Diversity, schema: &Schema) -> Result<Self> {
         let place = |name: &String| {
             let mut columns = schema.columns().iter();
             let at = columns.position(|c| c.name == *name && matches!(c.kind, ColumnKind::Attribute(_)));
@@ -88,10 +79,15 @@ impl PreparedDiversity {
     }
 
     /// The first `wanted` documents, or groups, of a ranking that the limit per value lets through.
-    pub(super) async fn select(&self, view: &View, fused: Vec<Fused>, wanted: usize) -> Result<Picked> {
-        let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
+    pub(in crate::query) async fn select(
+        &self,
+        view: &View,
+        fused: Vec<Fused>,
+        wanted: usize,
+    ) -> Result<SelectedHits> {
+        let places: Vec<RowAddr> = fused.iter().map(|fused| fused.addr).collect();
         let batch = view.fetch_documents(&places, &self.columns).await?;
-        let order = view.order(&batch, fused.iter())?;
+        let order = positions_in_order(&view.schema, &batch, &fused)?;
         let values: Vec<ArrayRef> = batch.columns().iter().skip(1).cloned().collect();
         let fields = values.iter().map(|array| SortField::new(array.data_type().clone()));
         let rows =
@@ -119,19 +115,19 @@ impl PreparedDiversity {
                 flat.push(at);
             }
         }
-        let mut fused: Vec<Option<Fused>> = fused.into_iter().map(Some).collect();
-        let mut take = |of: &[usize]| -> Vec<Fused> {
-            of.iter().filter_map(|at| fused.get_mut(*at).and_then(Option::take)).collect()
-        };
         if !self.groups {
-            return Ok(Picked { count: flat.len(), fused: take(&flat), ..Picked::default() });
+            return Ok(SelectedHits {
+                count: flat.len(),
+                fused: take_positions(fused, flat.into_iter())?,
+                ..SelectedHits::default()
+            });
         }
         let described = self.describe(&view.schema, &batch, &groups)?;
-        Ok(Picked {
-            fused: take(&groups.concat()),
+        Ok(SelectedHits {
+            fused: take_positions(fused, groups.concat().into_iter())?,
             count: groups.len(),
             groups: described,
-            ..Picked::default()
+            ..SelectedHits::default()
         })
     }
 

@@ -7,13 +7,12 @@ use arrow::array::{RecordBatch, UInt64Array};
 use arrow::compute::take_record_batch;
 use async_trait::async_trait;
 
-use super::compare::VectorSearch;
-use super::distance::rounded;
 use super::fusion::Fused;
-use super::probe::Effort;
-use super::text::BoundRank;
-use super::{Combine, Hit, Rank, Rows, Select};
+use super::ties::positions_in_order;
 use crate::error::{Error, OrInternal, Result};
+use crate::query::leg::text::BoundRank;
+use crate::query::leg::vector::{Effort, VectorSearch, round_to_f32};
+use crate::query::{Combine, Hit, Rank, Rows, Select};
 use crate::schema::Schema;
 use crate::types::Vector;
 use crate::view::{RowAddr, View};
@@ -95,12 +94,12 @@ impl Rescore {
         self
     }
 
-    pub(super) fn requested_depth(&self) -> Option<usize> {
+    pub(in crate::query) fn requested_depth(&self) -> Option<usize> {
         self.depth
     }
 
     /// What is wrong whatever the schema.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(in crate::query) fn check(&self) -> Result<()> {
         if self.select.is_some() && !matches!(self.by, By::Model(_)) {
             let why = "a selection is for a reranker alone, other rescorings are given no documents";
             return Err(Error::invalid(format!("bad rescoring: {why}. rescoring=`{self:?}`")));
@@ -109,7 +108,7 @@ impl Rescore {
     }
 
     /// The value that it ranks by.
-    pub(super) fn as_rank(&self) -> Option<&Rank> {
+    pub(in crate::query) fn as_rank(&self) -> Option<&Rank> {
         if let By::Rank(_, rank) = &self.by { Some(rank) } else { None }
     }
 }
@@ -125,9 +124,9 @@ impl fmt::Debug for Rescore {
 }
 
 /// A rescoring, checked against the schema.
-pub(super) struct PreparedRescore {
+pub(in crate::query) struct PreparedRescore {
     by: PreparedBy,
-    pub(super) depth: usize,
+    pub(in crate::query) depth: usize,
 }
 
 enum PreparedBy {
@@ -138,11 +137,14 @@ enum PreparedBy {
 
 impl PreparedRescore {
     /// Checks a rescoring against the schema.
-    pub(super) fn new(view: &View, rescore: &Rescore, depth: usize) -> Result<Self> {
+    pub(in crate::query) fn new(view: &View, rescore: &Rescore, depth: usize) -> Result<Self> {
         let by = match &rescore.by {
-            By::Nearest(column, vector) => {
-                PreparedBy::Nearest(Box::new(view.nearest(column, vector, Effort::Exact)?))
-            }
+            By::Nearest(column, vector) => PreparedBy::Nearest(Box::new(VectorSearch::plan(
+                &view.schema,
+                column,
+                vector,
+                Effort::Exact,
+            )?)),
             By::Rank(combine, rank) => {
                 let rank = BoundRank::new(rank, &view.schema, &view.settings)?;
                 PreparedBy::Rank(*combine, Box::new(rank))
@@ -156,7 +158,7 @@ impl PreparedRescore {
     }
 
     /// Documents with new scores, in no order.
-    pub(super) async fn apply(&self, view: &View, fused: Vec<Fused>) -> Result<Vec<Fused>> {
+    pub(in crate::query) async fn apply(&self, view: &View, fused: Vec<Fused>) -> Result<Vec<Fused>> {
         let scores = match &self.by {
             PreparedBy::Nearest(search) => distances(view, search, &fused).await?,
             PreparedBy::Rank(combine, rank) => joined(view, *combine, rank, &fused).await?,
@@ -174,14 +176,14 @@ impl PreparedRescore {
 
 /// Negated exact distances; none where there is no vector.
 async fn distances(view: &View, search: &VectorSearch, fused: &[Fused]) -> Result<Vec<Option<f32>>> {
-    let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
+    let places: Vec<RowAddr> = fused.iter().map(|fused| fused.addr).collect();
     let batch = view.fetch_documents(&places, &[search.column]).await?;
     let mut scores = vec![None; fused.len()];
     let array = batch.columns().get(1).filter(|_| !fused.is_empty());
     if let Some(array) = array {
-        search.prepared.each(array, None, |at, distance| {
+        search.exact.for_each_distance(array, None, |at, distance| {
             if let Some(score) = scores.get_mut(at) {
-                *score = Some(-rounded(distance));
+                *score = Some(-round_to_f32(distance));
             }
         })?;
     }
@@ -194,9 +196,9 @@ async fn joined(
     rank: &BoundRank,
     fused: &[Fused],
 ) -> Result<Vec<Option<f32>>> {
-    let values = rank.read_values_at(view, fused.iter().map(|fused| fused.place)).await?;
+    let values = rank.read_values_at(view, fused.iter().map(|fused| fused.addr)).await?;
     let join = |fused: &Fused| {
-        let value = values.get(&fused.place).copied().unwrap_or_default();
+        let value = values.get(&fused.addr).copied().unwrap_or_default();
         Some(match combine {
             Combine::Sum => fused.score + value,
             Combine::Max => fused.score.max(value),
@@ -217,10 +219,10 @@ async fn modelled(
     if fused.is_empty() {
         return Ok(Vec::new());
     }
-    let places: Vec<RowAddr> = fused.iter().map(|fused| fused.place).collect();
+    let places: Vec<RowAddr> = fused.iter().map(|fused| fused.addr).collect();
     let batch = view.fetch_documents(&places, columns).await?;
     // Candidates come in the order of an answer, whatever order they lie in.
-    let order = view.order(&batch, fused.iter())?;
+    let order = positions_in_order(&view.schema, &batch, fused)?;
     let candidates = candidates(&view.schema, &batch, &order, fused)?;
     let given = model.rerank(&candidates).await?;
     if given.len() != candidates.len() {

@@ -4,12 +4,14 @@
 //! Sums run in f64. A product of two f32 is exact there, so with u = 2⁻⁵³ and n components [`Metric::L2Squared`] has
 //! a relative error of at most n·u, [`Metric::Dot`] an absolute one of at most n·u · Σ|aᵢ bᵢ|, and
 //! [`Metric::Cosine`] one of at most 2n·u, against the exact distance of the stored components; of i8 sums are
-//! exact. What is stored neither overflows nor underflows. Results are ordered by these distances, and rounded to
-//! f32 ([`rounded`]) where they are told.
+//! exact. Stored components neither overflow nor underflow. Results are ordered by these distances, and rounded to
+//! f32 ([`round_to_f32`]) where they are reported.
 //!
-//! **Invariants:** the distance of a row depends on its components and the query alone, never on its place in
+//! **Invariants:** the distance of a row depends on its components and the query alone, never on its position in
 //! a batch or on the processor; for finite components it is never NaN nor minus zero, a cosine lies between 0 and
-//! 2, and a vector is at no distance from itself but by the inner product.
+//! 2, and the distance of a vector from itself is 0 except by the inner product.
+
+use std::cmp::Ordering;
 
 use arrow::array::types::{ArrowPrimitiveType, Float16Type, Float32Type, Int8Type};
 use arrow::array::{Array, ArrayRef, AsArray, FixedSizeListArray};
@@ -18,15 +20,52 @@ use half::slice::HalfFloatSliceExt;
 
 use crate::error::{Error, Result};
 use crate::index::vector::kernels;
+use crate::query::leg::ranking::Score;
 use crate::schema::{VectorColumn, coerce_vector};
 use crate::types::{Metric, Vector};
 
-/// How many products of i8 are summed in an i32.
-const BLOCK: usize = 512;
+/// Products of i8 that are summed in an i32 before they are widened. A product is at most 2¹⁶ (of differences), so
+/// the sum of a block is at most 2²⁵, and a block is long enough for the compiler to vectorise it.
+const I8_BLOCK: usize = 512;
 
-/// A query vector, ready to be compared with the rows of a column.
+/// A distance as the score of a row: the least is the best, and NaN is behind all others.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::query) struct Distance(pub(in crate::query) f64);
+
+impl Score for Distance {
+    fn reported(self) -> f32 {
+        // Not a negation: the distance 0 scores 0, not minus zero.
+        0.0 - round_to_f32(self.0)
+    }
+
+    fn distance(self) -> Option<f32> {
+        Some(round_to_f32(self.0))
+    }
+}
+
+impl Ord for Distance {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Distance {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Distance {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Distance {}
+
+/// A query vector in the components of a column, to compare it with the rows of the column.
 #[derive(Clone, Debug)]
-pub(crate) struct Prepared {
+pub(in crate::query) struct ExactVector {
     metric: Metric,
     components: Components,
 }
@@ -40,9 +79,9 @@ enum Components {
     I8(Vec<i8>, i64),
 }
 
-impl Prepared {
-    /// Brings `query` into the shape of a column; `column` is its name, for messages.
-    pub(crate) fn new(column: &str, shape: VectorColumn, query: Vector) -> Result<Self> {
+impl ExactVector {
+    /// Coerces `query` to the element type and dimension of a column; `column` is its name, for messages.
+    pub(in crate::query) fn new(column: &str, shape: VectorColumn, query: Vector) -> Result<Self> {
         let query = coerce_vector(shape, query)
             .map_err(|why| Error::invalid(format!("bad query vector: {why}. column=`{column}`")))?;
         let components = match query {
@@ -65,45 +104,51 @@ impl Prepared {
 
     /// Appends the distance of every row to `out`; that of a null row is NaN, which sorts behind all others.
     #[cfg(test)]
-    pub(crate) fn distances(&self, rows: &ArrayRef, out: &mut Vec<f32>) -> Result<()> {
+    pub(in crate::query) fn distances(&self, rows: &ArrayRef, out: &mut Vec<f32>) -> Result<()> {
         let start = out.len();
         out.resize(start + rows.len(), f32::NAN);
         let (_, out) = out.split_at_mut(start);
-        self.each(rows, None, |row, distance| {
+        self.for_each_distance(rows, None, |row, distance| {
             if let Some(slot) = out.get_mut(row) {
-                *slot = rounded(distance);
+                *slot = round_to_f32(distance);
             }
         })
     }
 
-    /// Calls `visit` with the row and distance of every row of `mask` (of all without one) that is not null,
-    /// in the order of the rows.
-    pub(crate) fn each(
+    /// Calls `visit` with the position and distance of every vector that is not null, in their order; with a `mask`,
+    /// of those that it selects.
+    pub(in crate::query) fn for_each_distance(
         &self,
         rows: &ArrayRef,
         mask: Option<&BooleanBuffer>,
         visit: impl FnMut(usize, f64),
     ) -> Result<()> {
-        let list = rows.as_fixed_size_list_opt().ok_or_else(|| mismatch(rows))?;
+        let list = rows.as_fixed_size_list_opt().ok_or_else(|| shape_mismatch(rows))?;
         if usize::try_from(list.value_length()).ok() != Some(self.dimension()) {
-            return Err(mismatch(rows));
+            return Err(shape_mismatch(rows));
         }
-        let chosen = chosen(list, mask)?;
+        let selected = selected_rows(list, mask)?;
         match &self.components {
-            Components::F32(query, square) => {
-                drive::<Float32Type>(list, &chosen, |row| self.floats(query, *square, row), visit)
-            }
+            Components::F32(query, square) => visit_distances::<Float32Type>(
+                list,
+                &selected,
+                |row| self.distance_of_floats(query, *square, row),
+                visit,
+            ),
             Components::F16(query, square) => {
                 let mut wide = vec![0.0; query.len()];
                 let distance = |row: &[half::f16]| {
                     row.convert_to_f32_slice(&mut wide);
-                    self.floats(query, *square, &wide)
+                    self.distance_of_floats(query, *square, &wide)
                 };
-                drive::<Float16Type>(list, &chosen, distance, visit)
+                visit_distances::<Float16Type>(list, &selected, distance, visit)
             }
-            Components::I8(query, square) => {
-                drive::<Int8Type>(list, &chosen, |row| self.integers(query, *square, row), visit)
-            }
+            Components::I8(query, square) => visit_distances::<Int8Type>(
+                list,
+                &selected,
+                |row| self.distance_of_integers(query, *square, row),
+                visit,
+            ),
         }
     }
 
@@ -114,38 +159,42 @@ impl Prepared {
         }
     }
 
-    fn floats(&self, query: &[f32], query_square: f64, row: &[f32]) -> f64 {
+    fn distance_of_floats(&self, query: &[f32], query_square: f64, row: &[f32]) -> f64 {
         let kernels = kernels();
         match self.metric {
             Metric::L2Squared => kernels.wide_l2(query, row),
-            // One zero: the order of results tells minus zero from zero.
+            // Not a negation: results order minus zero before zero.
             Metric::Dot => 0.0 - kernels.wide_dot(query, row),
-            Metric::Cosine => cosine(kernels.wide_dot(query, row), query_square, kernels.wide_dot(row, row)),
+            Metric::Cosine => {
+                cosine_distance(kernels.wide_dot(query, row), query_square, kernels.wide_dot(row, row))
+            }
         }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "sums of 16,384 products of i8 are below 2^31")]
-    fn integers(&self, query: &[i8], query_square: i64, row: &[i8]) -> f64 {
+    fn distance_of_integers(&self, query: &[i8], query_square: i64, row: &[i8]) -> f64 {
         match self.metric {
             Metric::L2Squared => sum_i8(query, row, |a, b| (a - b) * (a - b)) as f64,
             Metric::Dot => 0.0 - dot_i8(query, row) as f64,
-            Metric::Cosine => cosine(dot_i8(query, row) as f64, query_square as f64, dot_i8(row, row) as f64),
+            Metric::Cosine => {
+                cosine_distance(dot_i8(query, row) as f64, query_square as f64, dot_i8(row, row) as f64)
+            }
         }
     }
 }
 
-/// A distance as results tell it.
+/// A distance as results report it.
 #[expect(clippy::cast_possible_truncation, reason = "rounding is the point; what is too large is infinite")]
-pub(super) fn rounded(distance: f64) -> f32 {
+pub(in crate::query) fn round_to_f32(distance: f64) -> f32 {
     distance as f32
 }
 
-fn mismatch(rows: &ArrayRef) -> Error {
+fn shape_mismatch(rows: &ArrayRef) -> Error {
     Error::internal(format!("a vector column is {}, not of the schema's shape", rows.data_type()))
 }
 
 /// The rows of `mask` that are not null.
-fn chosen(list: &FixedSizeListArray, mask: Option<&BooleanBuffer>) -> Result<BooleanBuffer> {
+fn selected_rows(list: &FixedSizeListArray, mask: Option<&BooleanBuffer>) -> Result<BooleanBuffer> {
     if let Some(mask) = mask.filter(|mask| mask.len() != list.len()) {
         return Err(Error::internal(format!("a mask of {} rows for {} vectors", mask.len(), list.len())));
     }
@@ -157,16 +206,16 @@ fn chosen(list: &FixedSizeListArray, mask: Option<&BooleanBuffer>) -> Result<Boo
     })
 }
 
-fn drive<T: ArrowPrimitiveType>(
+fn visit_distances<T: ArrowPrimitiveType>(
     list: &FixedSizeListArray,
-    chosen: &BooleanBuffer,
+    selected: &BooleanBuffer,
     mut distance: impl FnMut(&[T::Native]) -> f64,
     mut visit: impl FnMut(usize, f64),
 ) -> Result<()> {
     let short = || Error::internal("a vector column is shorter than its rows or of another type");
     let values = list.values().as_primitive_opt::<T>().ok_or_else(short)?.values();
-    let dimension = usize::try_from(list.value_length()).unwrap_or(0);
-    for row in chosen.set_indices() {
+    let dimension = usize::try_from(list.value_length()).map_err(|_| short())?;
+    for row in selected.set_indices() {
         let start = row * dimension;
         let components = values.get(start..start + dimension).ok_or_else(short)?;
         visit(row, distance(components));
@@ -175,8 +224,8 @@ fn drive<T: ArrowPrimitiveType>(
 }
 
 /// One minus the cosine; 1 when either vector has no length.
-fn cosine(dot: f64, a_square: f64, b_square: f64) -> f64 {
-    // The root of a square is exact, so that a vector is at no distance from itself.
+fn cosine_distance(dot: f64, a_square: f64, b_square: f64) -> f64 {
+    // One root of the product, not two roots: the root of a square is exact, so a vector has distance 0 from itself.
     let lengths = (a_square * b_square).sqrt();
     if lengths == 0.0 {
         return 1.0;
@@ -188,13 +237,12 @@ fn dot_i8(a: &[i8], b: &[i8]) -> i64 {
     sum_i8(a, b, |a, b| a * b)
 }
 
-/// A term is at most 2¹⁶, so the sum of a block fits an i32.
 fn sum_i8(a: &[i8], b: &[i8], term: impl Fn(i32, i32) -> i32) -> i64 {
     let block = |(a, b): (&[i8], &[i8])| {
         let sum: i32 = a.iter().zip(b).map(|(a, b)| term(i32::from(*a), i32::from(*b))).sum();
         i64::from(sum)
     };
-    a.chunks(BLOCK).zip(b.chunks(BLOCK)).map(block).sum()
+    a.chunks(I8_BLOCK).zip(b.chunks(I8_BLOCK)).map(block).sum()
 }
 
 #[cfg(test)]
@@ -249,7 +297,7 @@ mod tests {
         match metric {
             Metric::L2Squared => {
                 let distance = sum(&|a, b| (a - b) * (a - b));
-                // It is told in f32.
+                // It is reported in f32.
                 (distance, 2.0 * unit * distance + 1e-45)
             }
             Metric::Dot => {
@@ -268,7 +316,7 @@ mod tests {
         let column = column(rows);
         for metric in METRICS {
             let shape = shape(query.kind(), query.dimension(), metric);
-            let Ok(prepared) = Prepared::new("v", shape, query.clone()) else {
+            let Ok(prepared) = ExactVector::new("v", shape, query.clone()) else {
                 // By cosine one of length zero is refused, by others one that is too long.
                 let (square, _) =
                     reference(Metric::L2Squared, query, &Vector::F32(vec![0.0; query.dimension()]));
@@ -298,7 +346,11 @@ mod tests {
             // Alone, sliced, and under a mask: the same bits.
             let mask = BooleanBuffer::collect_bool(out.len(), |row| row % 4 != 1);
             let mut seen = Vec::new();
-            prepared.each(&column, Some(&mask), |row, distance| seen.push((row, rounded(distance)))).unwrap();
+            prepared
+                .for_each_distance(&column, Some(&mask), |row, distance| {
+                    seen.push((row, round_to_f32(distance)));
+                })
+                .unwrap();
             let wanted = (0..out.len()).filter(|row| row % 4 == 3).map(|row| (row, out[row]));
             assert_eq!(seen, wanted.collect::<Vec<_>>());
             for row in (1..out.len()).step_by(2) {
@@ -362,7 +414,7 @@ mod tests {
         let query = Vector::F32((0..700_u16).map(|i| f32::from(i).sin()).collect());
         let rows = column(&[query.clone(), Vector::F32(vec![0.0; 700])]);
         for (metric, expected) in [(Metric::Cosine, 1.0), (Metric::L2Squared, 0.0), (Metric::Dot, 0.0)] {
-            let prepared = Prepared::new("v", shape(VectorType::F32, 700, metric), query.clone()).unwrap();
+            let prepared = ExactVector::new("v", shape(VectorType::F32, 700, metric), query.clone()).unwrap();
             let mut out = Vec::new();
             prepared.distances(&rows, &mut out).unwrap();
             assert!(metric == Metric::Dot || out[1].to_bits() == 0);
@@ -373,13 +425,15 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_an_error() {
         let shape = shape(VectorType::F32, 2, Metric::Dot);
-        assert!(Prepared::new("v", shape, Vector::from([1.0])).is_err());
-        let prepared = Prepared::new("v", shape, Vector::from([1.0, 2.0])).unwrap();
+        assert!(ExactVector::new("v", shape, Vector::from([1.0])).is_err());
+        let prepared = ExactVector::new("v", shape, Vector::from([1.0, 2.0])).unwrap();
         let mut out = Vec::new();
         for wrong in [Vector::from([1.0]), Vector::I8(vec![1, 2])] {
             assert!(prepared.distances(&column(&[wrong]), &mut out).is_err());
         }
         let mask = BooleanBuffer::new_set(1);
-        assert!(prepared.each(&column(&[Vector::from([1.0, 2.0])]), Some(&mask), |_, _| ()).is_err());
+        assert!(
+            prepared.for_each_distance(&column(&[Vector::from([1.0, 2.0])]), Some(&mask), |_, _| ()).is_err()
+        );
     }
 }

@@ -1,20 +1,20 @@
 //! Fusion: one ranking of several.
 //!
-//! Everything here is arithmetic on ranks and scores, so it can be compared with its definition.
+//! Everything here is arithmetic on ranks and scores, so that tests can compare it with its definition.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use roaring::RoaringBitmap;
-
-use super::LegHit;
 use crate::error::{Error, Result};
+use crate::query::LegHit;
+use crate::query::leg::ranking::Ranking;
 use crate::view::RowAddr;
 
-/// The constant of reciprocal rank fusion in the paper that introduced it.
-const CONSTANT: f32 = 60.0;
+/// The constant of reciprocal rank fusion that its paper found best, though results hardly depend on it (Cormack, Clarke
+/// and Büttcher, SIGIR 2009).
+const RECIPROCAL_RANK_CONSTANT: f32 = 60.0;
 
 /// How the rankings of several legs become one. A query with one leg is not fused: its score is the leg's.
 ///
@@ -34,45 +34,45 @@ const CONSTANT: f32 = 60.0;
 pub struct Fusion(Rule);
 
 /// A caller's own function.
-type Combine = Arc<dyn Fn(&[Option<LegHit>]) -> f32 + Send + Sync>;
+type CustomScore = Arc<dyn Fn(&[Option<LegHit>]) -> f32 + Send + Sync>;
 
 #[derive(Clone)]
 enum Rule {
     ReciprocalRank(f32),
     MinMax,
     ZScore,
-    Custom(Combine),
+    Custom(CustomScore),
 }
 
 impl Fusion {
-    /// The sum over legs of weight / (constant + rank), ranks counted from 1; a leg that did not find a document
-    /// adds nothing. The constant is above 0. (Cormack, Clarke and Büttcher, SIGIR 2009.)
+    /// Reciprocal rank fusion: the sum over legs of weight / (constant + rank), where ranks count from 1 and a leg that
+    /// did not find a document adds nothing. The constant is above 0 (Cormack, Clarke and Büttcher, SIGIR 2009).
     #[must_use]
     pub fn reciprocal_rank(constant: f32) -> Self {
         Self(Rule::ReciprocalRank(constant))
     }
 
-    /// The sum over legs of weight times score, where the scores of each leg are stretched to 0 for its worst and
-    /// 1 for its best document. If all its scores are the same, they are 1. What a leg did not find has 0.
+    /// The sum over legs of weight times score, where the scores of each leg are scaled to 0 for its worst and 1 for its
+    /// best document. If all its scores are equal, they are 1. A document that a leg did not find scores 0 there.
     #[must_use]
     pub fn min_max() -> Self {
         Self(Rule::MinMax)
     }
 
-    /// The sum over legs of weight times score, where the scores of each leg have mean 0 and standard deviation 1.
-    /// If all its scores are the same, they are 0. What a leg did not find has the least score of the leg.
+    /// The sum over legs of weight times score, where the scores of each leg are scaled to mean 0 and standard deviation
+    /// 1. If all its scores are equal, they are 0. A document that a leg did not find has the least score of the leg.
     #[must_use]
     pub fn z_score() -> Self {
         Self(Rule::ZScore)
     }
 
-    /// A function of yours of what each leg says of a document, in order of the legs: greater is better. It must
-    /// not be NaN. Weights are left to it.
+    /// A custom score of a document, from its hit in each leg, in the order of the legs; `None` where a leg did not find
+    /// it. Greater is better, and NaN fails the query. Weights of legs are not applied.
     pub fn custom(combine: impl Fn(&[Option<LegHit>]) -> f32 + Send + Sync + 'static) -> Self {
         Self(Rule::Custom(Arc::new(combine)))
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    pub(in crate::query) fn check(&self) -> Result<()> {
         match self.0 {
             Rule::ReciprocalRank(constant) if !(constant.is_finite() && constant > 0.0) => {
                 Err(Error::invalid(format!(
@@ -83,49 +83,33 @@ impl Fusion {
         }
     }
 
-    /// The documents that any leg found, in no order.
-    pub(super) fn fuse(&self, rankings: Vec<Ranking>) -> Result<Vec<Fused>> {
-        if let [_] = rankings.as_slice() {
-            let one = |(place, hit): (RowAddr, LegHit)| Fused {
-                place,
+    /// Fuses the rankings of the legs, in their order. Returns the documents that any leg found, in no order.
+    pub(in crate::query) fn fuse(&self, legs: &[WeightedRanking]) -> Result<Vec<Fused>> {
+        if let [leg] = legs {
+            let only = |(addr, hit): &(RowAddr, LegHit)| Fused {
+                addr: *addr,
                 score: hit.score,
                 rank: hit.rank,
-                legs: vec![Some(hit)],
+                legs: vec![Some(*hit)],
             };
-            return Ok(rankings.into_iter().flat_map(|ranking| ranking.hits).map(one).collect());
+            return Ok(leg.ranking.hits.iter().map(only).collect());
         }
-        let scales: Vec<Scale> = rankings.iter().map(|ranking| self.scale(ranking)).collect();
-        let mut found: HashMap<RowAddr, Vec<Option<LegHit>>> = HashMap::new();
-        for (at, ranking) in rankings.iter().enumerate() {
-            for (place, hit) in &ranking.hits {
-                let legs = found.entry(*place).or_insert_with(|| vec![None; rankings.len()]);
-                if let Some(leg) = legs.get_mut(at) {
-                    *leg = Some(*hit);
-                }
-            }
-        }
-        for (at, alike) in rankings.iter().enumerate().filter_map(|(at, of)| Some((at, of.alike.as_ref()?))) {
-            for (place, legs) in &mut found {
-                let is_one = || alike.rows.get(place.part).is_some_and(|rows| rows.contains(place.row));
-                if let Some(leg) = legs.get_mut(at).filter(|leg| leg.is_none() && is_one()) {
-                    *leg = Some(alike.hit);
-                }
-            }
-        }
-        let fused = found.into_iter().map(|(place, legs)| {
-            // Of two zeros there is one here.
-            let score = self.score(&legs, &scales) + 0.0;
+        let scales: Vec<ScoreScale> = legs.iter().map(|leg| self.scale_of(leg)).collect();
+        let fused = collect_hits(legs)?.into_iter().map(|(addr, hits)| {
+            // Minus zero becomes zero: they are one score.
+            let score = self.score_of(&hits, &scales) + 0.0;
             if score.is_nan() {
                 return Err(Error::invalid("bad fusion: the function gave NaN"));
             }
-            Ok(Fused { place, score, rank: 0, legs })
+            Ok(Fused { addr, score, rank: 0, legs: hits })
         });
         fused.collect()
     }
 
-    /// The sum in double precision, rounded at the end: so that the order of addition makes no difference.
+    /// The fused score. The sum is in double precision and rounded at the end, so that the order of the legs makes no
+    /// difference.
     #[expect(clippy::cast_possible_truncation, reason = "scores are single precision")]
-    fn score(&self, legs: &[Option<LegHit>], scales: &[Scale]) -> f32 {
+    fn score_of(&self, legs: &[Option<LegHit>], scales: &[ScoreScale]) -> f32 {
         if let Rule::Custom(combine) = &self.0 {
             return combine(legs);
         }
@@ -135,38 +119,45 @@ impl Fusion {
                 let rank = hit.rank as f64;
                 scale.weight / (f64::from(*constant) + rank)
             }
-            (Some(hit), _) => scale.weight * (finite(hit.score) - scale.zero) / scale.unit + scale.found,
+            (Some(hit), _) => {
+                scale.weight * (clamp_finite(hit.score) - scale.zero) / scale.unit + scale.found
+            }
             (None, _) => scale.missing,
         });
         terms.sum::<f64>() as f32
     }
 
-    fn scale(&self, ranking: &Ranking) -> Scale {
-        let weight = f64::from(ranking.weight);
-        let plain = Scale { weight, zero: 0.0, unit: 1.0, found: 0.0, missing: 0.0 };
-        let scores = || ranking.hits.iter().map(|(_, hit)| finite(hit.score));
+    fn scale_of(&self, leg: &WeightedRanking) -> ScoreScale {
+        let (weight, ranking) = (f64::from(leg.weight), &leg.ranking);
+        let plain = ScoreScale { weight, zero: 0.0, unit: 1.0, found: 0.0, missing: 0.0 };
+        let scores = || ranking.hits.iter().map(|(_, hit)| clamp_finite(hit.score));
         let (least, most) =
             scores().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), score| (a.min(score), b.max(score)));
         match self.0 {
             Rule::ReciprocalRank(_) | Rule::Custom(_) => plain,
-            Rule::MinMax if most > least => Scale { zero: least, unit: most - least, ..plain },
-            // Every score is the zero: all that were found have what is added.
-            Rule::MinMax => Scale { zero: least, found: weight, ..plain },
+            Rule::MinMax if most > least => ScoreScale { zero: least, unit: most - least, ..plain },
+            // All scores are equal, and so is their distance from the zero: what was found scores 1.
+            Rule::MinMax => ScoreScale { zero: least, found: weight, ..plain },
             Rule::ZScore if most > least => {
                 #[expect(clippy::cast_precision_loss, reason = "hits are few")]
                 let count = ranking.hits.len() as f64;
                 let mean = scores().sum::<f64>() / count;
                 let deviation = (scores().map(|score| (score - mean).powi(2)).sum::<f64>() / count).sqrt();
-                Scale { zero: mean, unit: deviation, missing: weight * (least - mean) / deviation, ..plain }
+                ScoreScale {
+                    zero: mean,
+                    unit: deviation,
+                    missing: weight * (least - mean) / deviation,
+                    ..plain
+                }
             }
-            Rule::ZScore => Scale { zero: least, ..plain },
+            Rule::ZScore => ScoreScale { zero: least, ..plain },
         }
     }
 }
 
 impl Default for Fusion {
     fn default() -> Self {
-        Self::reciprocal_rank(CONSTANT)
+        Self::reciprocal_rank(RECIPROCAL_RANK_CONSTANT)
     }
 }
 
@@ -181,44 +172,59 @@ impl fmt::Debug for Fusion {
     }
 }
 
-/// What a leg found, best first.
+/// The ranking of a leg with its weight.
 #[derive(Clone, Debug)]
-pub(super) struct Ranking {
-    pub(super) weight: f32,
-    pub(super) hits: Vec<(RowAddr, LegHit)>,
-    /// Of several legs: what is as good as the last of these.
-    pub(super) alike: Option<Alike>,
+pub(in crate::query) struct WeightedRanking {
+    pub(in crate::query) weight: f32,
+    pub(in crate::query) ranking: Ranking,
 }
 
-/// Documents that a leg finds as good as the last of its ranking, whether or not they are in it.
+/// A document with its hits in the legs.
 #[derive(Clone, Debug)]
-pub(super) struct Alike {
-    pub(super) hit: LegHit,
-    /// The rows of each part.
-    pub(super) rows: Arc<[RoaringBitmap]>,
-}
-
-/// A document with what the legs say of it.
-#[derive(Clone, Debug)]
-pub(super) struct Fused {
-    pub(super) place: RowAddr,
-    pub(super) score: f32,
-    /// The rank of a score that is a leg's own, which tells apart what single precision does not; 0 of others.
-    pub(super) rank: usize,
-    pub(super) legs: Vec<Option<LegHit>>,
+pub(in crate::query) struct Fused {
+    pub(in crate::query) addr: RowAddr,
+    pub(in crate::query) score: f32,
+    /// The rank of a query with one leg, which tells apart what single precision does not; else 0.
+    pub(in crate::query) rank: usize,
+    pub(in crate::query) legs: Vec<Option<LegHit>>,
 }
 
 impl Fused {
-    /// The better comes first; equals are those that only ids tell apart.
-    pub(super) fn best_first(&self, other: &Self) -> Ordering {
+    /// Orders the better document first. Equal documents are ordered by their ids elsewhere.
+    pub(in crate::query) fn best_first(&self, other: &Self) -> Ordering {
         other.score.total_cmp(&self.score).then(self.rank.cmp(&other.rank))
     }
 }
 
-/// How the scores of a leg are stretched: weight × (score − zero) / unit + found; `missing` for what it did not
+/// The hits of every document that any leg found, by leg.
+fn collect_hits(legs: &[WeightedRanking]) -> Result<HashMap<RowAddr, Vec<Option<LegHit>>>> {
+    let no_leg = || Error::internal("a document is fused from more legs than there are");
+    let mut found: HashMap<RowAddr, Vec<Option<LegHit>>> = HashMap::new();
+    for (number, leg) in legs.iter().enumerate() {
+        for (addr, hit) in &leg.ranking.hits {
+            let hits = found.entry(*addr).or_insert_with(|| vec![None; legs.len()]);
+            *hits.get_mut(number).ok_or_else(no_leg)? = Some(*hit);
+        }
+    }
+    // A leg finds what ties with its last hit too: which of the ties are among its hits is decided by ids, and the result
+    // must not depend on those.
+    for (number, leg) in legs.iter().enumerate() {
+        let Some(last) = &leg.ranking.tied else { continue };
+        for (addr, hits) in &mut found {
+            let hit = hits.get_mut(number).ok_or_else(no_leg)?;
+            let is_tied = last.rows.get(addr.part).is_some_and(|rows| rows.contains(addr.row));
+            if hit.is_none() && is_tied {
+                *hit = Some(last.hit);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// How the scores of a leg are scaled: weight × (score − zero) / unit + found; `missing` for documents that it did not
 /// find.
 #[derive(Debug)]
-struct Scale {
+struct ScoreScale {
     weight: f64,
     zero: f64,
     unit: f64,
@@ -226,29 +232,30 @@ struct Scale {
     missing: f64,
 }
 
-/// A score that can be reckoned with: distances of vectors may pass what single precision holds.
-fn finite(score: f32) -> f64 {
+/// A score within the range of single precision. Distances of extreme vectors are infinite there, and an infinite score
+/// would make the scaled scores of all other documents NaN or zero.
+fn clamp_finite(score: f32) -> f64 {
     f64::from(score.clamp(f32::MIN, f32::MAX))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use roaring::RoaringBitmap;
 
-    fn ranking(weight: f32, scores: &[(u32, f32)]) -> Ranking {
+    use super::*;
+    use crate::query::leg::ranking::TiedHits;
+
+    fn ranking(weight: f32, scores: &[(u32, f32)]) -> WeightedRanking {
         let hit = |(at, (row, score)): (usize, &(u32, f32))| {
             (RowAddr { part: 0, row: *row }, LegHit { rank: at + 1, score: *score, distance: None })
         };
-        Ranking { weight, hits: scores.iter().enumerate().map(hit).collect(), alike: None }
+        let hits = scores.iter().enumerate().map(hit).collect();
+        WeightedRanking { weight, ranking: Ranking { hits, tied: None } }
     }
 
-    fn scores(fusion: &Fusion, rankings: &[Ranking]) -> Vec<(u32, f32)> {
-        let mut fused: Vec<(u32, f32)> = fusion
-            .fuse(rankings.to_vec())
-            .unwrap()
-            .into_iter()
-            .map(|fused| (fused.place.row, fused.score))
-            .collect();
+    fn scores(fusion: &Fusion, legs: &[WeightedRanking]) -> Vec<(u32, f32)> {
+        let mut fused: Vec<(u32, f32)> =
+            fusion.fuse(legs).unwrap().into_iter().map(|fused| (fused.addr.row, fused.score)).collect();
         fused.sort_by_key(|(row, _)| *row);
         fused
     }
@@ -271,7 +278,8 @@ mod tests {
     fn what_is_as_good_as_the_last_of_a_leg_is_found_by_it() {
         let mut tags = ranking(1.0, &[(1, 1.0)]);
         let rows = [RoaringBitmap::from([1, 3, 5])];
-        tags.alike = tags.hits.last().map(|(_, hit)| Alike { hit: *hit, rows: Arc::new(rows) });
+        let (_, last) = *tags.ranking.hits.last().unwrap();
+        tags.ranking.tied = Some(TiedHits { hit: last, rows: Arc::new(rows) });
         let legs = [tags, ranking(1.0, &[(3, 9.0), (4, 8.0)])];
         let expected = [(1, 1.0 / 61.0), (3, 2.0 / 61.0), (4, 1.0 / 62.0)];
         assert_near(&scores(&Fusion::default(), &legs), &expected);
@@ -306,7 +314,7 @@ mod tests {
         let legs = [ranking(1.0, &[(1, 9.0)]), ranking(2.0, &[(1, 0.5), (2, 0.25)])];
         let best = Fusion::custom(|legs| legs.iter().flatten().map(|hit| hit.score).fold(0.0, f32::max));
         assert_near(&scores(&best, &legs), &[(1, 9.0), (2, 0.25)]);
-        assert!(Fusion::custom(|_| f32::NAN).fuse(legs.to_vec()).is_err());
+        assert!(Fusion::custom(|_| f32::NAN).fuse(&legs).is_err());
         assert!(Fusion::reciprocal_rank(0.0).check().is_err());
         assert!(Fusion::reciprocal_rank(f32::NAN).check().is_err());
     }
