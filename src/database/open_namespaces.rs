@@ -26,7 +26,8 @@ pub(super) struct OpenNamespaces {
 struct Slots {
     by_name: BTreeMap<NamespaceName, Slot>,
     /// Idle namespaces by the tick at which they became idle: the first is the least recently used.
-    idle: BTreeMap<u64, NamespaceName>,
+    idle: BTreeMap<u64, IdleNamespace>,
+    /// The sum over `idle`.
     idle_bytes: u64,
     /// Counts leases and their ends: a clock for the order of use.
     tick: u64,
@@ -40,11 +41,17 @@ enum Slot {
         number: u64,
         lease: Weak<Lease>,
     },
-    Idle {
-        since: u64,
-        bytes: u64,
-        namespace: Namespace,
-    },
+    /// It has none: it is in `idle`, by this tick.
+    Idle { since: u64 },
+}
+
+/// A namespace without handles.
+#[derive(Debug)]
+struct IdleNamespace {
+    namespace: Namespace,
+    /// What it kept in memory when it became idle. Tasks and snapshots that still hold it may change that: the budget is
+    /// for an estimate.
+    bytes: u64,
 }
 
 impl OpenNamespaces {
@@ -100,14 +107,12 @@ impl OpenNamespaces {
     pub(super) fn take_all(&self) -> Vec<Namespace> {
         let mut slots = self.slots();
         // The tick goes on: otherwise the end of a lease from before could be taken for that of a later one.
-        let by_name = std::mem::take(&mut slots.by_name);
-        (slots.idle, slots.idle_bytes) = Default::default();
+        let (by_name, idle) = (std::mem::take(&mut slots.by_name), std::mem::take(&mut slots.idle));
+        slots.idle_bytes = 0;
         drop(slots);
-        let open = by_name.into_values().filter_map(|slot| match slot {
-            Slot::Leased { lease, .. } => Namespace::from_lease(&lease),
-            Slot::Idle { namespace, .. } => Some(namespace),
-        });
-        open.collect()
+        // A lease whose last handle is being dropped right now has nothing to close.
+        let leased = by_name.values().filter_map(Slot::lease).filter_map(Namespace::from_lease);
+        leased.chain(idle.into_values().map(|idle| idle.namespace)).collect()
     }
 
     /// An estimate of what all open namespaces keep in memory.
@@ -161,9 +166,9 @@ impl OpenNamespaces {
             match bytes {
                 Some(bytes) => {
                     let since = slots.next_tick();
-                    slots.idle.insert(since, name.clone());
+                    slots.by_name.insert(name, Slot::Idle { since });
+                    slots.idle.insert(since, IdleNamespace { namespace, bytes });
                     slots.idle_bytes += bytes;
-                    slots.by_name.insert(name, Slot::Idle { since, bytes, namespace });
                     evicted = slots.evict_idle(self.idle_bytes_max);
                 }
                 // Closed or deleted: nobody can use it again.
@@ -196,8 +201,8 @@ impl Slots {
     fn take(&mut self, name: &NamespaceName) -> Option<Namespace> {
         match self.by_name.remove(name)? {
             Slot::Leased { .. } => None,
-            Slot::Idle { since, bytes, namespace } => {
-                self.idle.remove(&since);
+            Slot::Idle { since } => {
+                let IdleNamespace { namespace, bytes } = self.idle.remove(&since)?;
                 self.idle_bytes -= bytes;
                 Some(namespace)
             }
@@ -207,18 +212,23 @@ impl Slots {
     /// Removes and returns the least recently used idle namespaces, until the others take at most `bytes_max`. One that a
     /// snapshot or a task still holds stays: dropping it would free nothing, and opening it again would load it twice.
     fn evict_idle(&mut self, bytes_max: u64) -> Vec<Namespace> {
-        let (mut bytes_left, mut chosen) = (self.idle_bytes, Vec::new());
-        for name in self.idle.values() {
+        let mut bytes_left = self.idle_bytes;
+        let mut evicted_ticks = Vec::new();
+        for (tick, idle) in &self.idle {
             if bytes_left <= bytes_max {
                 break;
             }
-            if let Some(Slot::Idle { bytes, namespace, .. }) = self.by_name.get(name)
-                && namespace.is_unshared()
-            {
-                bytes_left -= bytes;
-                chosen.push(name.clone());
+            if idle.namespace.is_unshared() {
+                bytes_left -= idle.bytes;
+                evicted_ticks.push(*tick);
             }
         }
-        chosen.iter().filter_map(|name| self.take(name)).collect()
+        self.idle_bytes = bytes_left;
+        let evicted = evicted_ticks.iter().filter_map(|tick| self.idle.remove(tick));
+        let evicted: Vec<Namespace> = evicted.map(|idle| idle.namespace).collect();
+        for namespace in &evicted {
+            self.by_name.remove(namespace.name());
+        }
+        evicted
     }
 }
