@@ -67,7 +67,7 @@ impl MaintenanceScheduler {
         Box::pin(async move { self.join_next_flush(engine).await })
     }
 
-    /// Merges all segments of the newest manifest, and indexes what is not.
+    /// Merges all segments of the newest manifest, and indexes vectors that are not indexed yet.
     pub(crate) fn compact<'a>(&'a self, engine: &'a Arc<Engine>) -> BoxFuture<'a, Result<CompactReport>> {
         Box::pin(async move {
             let engine = Arc::clone(engine);

@@ -1,4 +1,7 @@
 //! The objects at the ends of an incarnation of a namespace: OPEN and CLOSED.
+//!
+//! Each incarnation has a prefix of its own, so a request of an old one that arrives late, even after the name was created
+//! again, cannot touch the new one.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -22,6 +25,8 @@ pub(crate) struct Incarnation {
     /// The name as given, for people: the folder has it in an encoded form.
     pub(crate) name: String,
     pub(crate) number: u32,
+    /// Is in every manifest and entry. A folder that was restored from a backup over another would mix two incarnations
+    /// of the same number, and this reveals it.
     pub(crate) id: Uuid,
     pub(crate) schema: Schema,
     pub(crate) created_ms: i64,

@@ -15,11 +15,11 @@ use crate::storage::NUMBER_MAX;
 use crate::types::{Sequence, TokenLog, TokenRecord};
 
 const FRAME: Frame = Frame { what: "manifest", version: 1 };
-/// Ancestors that a manifest remembers: by them a slow committer finds out whether its commit counts. A committer that
-/// is later than this many manifests cannot, and its commit does not count.
+/// How many ancestors a manifest remembers: by them a slow committer finds out whether its commit counts. One that is more
+/// manifests late cannot, and treats its commit as lost, which costs it the work and nothing else.
 const RING_MAX: usize = 64;
-/// Idempotency tokens that a manifest remembers: the window in which a write may be repeated. All of them are read
-/// with every manifest.
+/// How many idempotency tokens a manifest remembers: the window in which a write may be repeated. A count and not a time,
+/// for processes do not share a clock. All of them are read with every manifest, so more would make each opening slower.
 const TOKENS_MAX: usize = 10_000;
 
 /// The whole state of a namespace up to `flushed_through`.
@@ -34,7 +34,7 @@ pub(crate) struct Manifest {
     pub(crate) flushed_through: Sequence,
     /// The batch of that entry: the next entry of the log names it.
     pub(crate) flushed_batch: Uuid,
-    /// Nothing below these is looked for.
+    /// Objects below these are not searched for.
     pub(crate) floors: Floors,
     pub(crate) schema: Schema,
     pub(crate) segments: Vec<SegmentMeta>,
@@ -83,6 +83,7 @@ impl Manifest {
     /// The manifest after this one, equal but for its identity.
     pub(crate) fn successor(&self, nonce: Uuid, created_ms: i64) -> Self {
         let mut next = self.clone();
+        // Number and nonce: two processes may make manifests of the same number, and one of them loses.
         next.ring.push((self.number, self.nonce));
         // invariant: a ring that is not full yet drops nothing, which is what saturation gives.
         let old = next.ring.len().saturating_sub(RING_MAX);

@@ -12,7 +12,8 @@ use crate::storage::{
     Created, IncarnationKeys, ObjectKey, StorageBackend, check_ascends, create_whole, read_whole,
 };
 
-/// Limits a manifest, which holds statistics of every segment and the tokens of many writes.
+/// Limits a manifest, which holds statistics of every segment and the tokens of many writes: a reader never allocates more
+/// for one, whatever the store claims.
 const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
 /// How a commit ended.
@@ -54,6 +55,7 @@ impl ManifestListing {
         let prefix = keys.manifests();
         let page = backend.list_page(&prefix, Some(&after)).await?;
         check_ascends(&prefix, &after, page.objects.first().map(|info| &info.key))?;
+        // Objects with other names are not manifests: whoever may write to the store could put them there.
         let newest = page.objects.iter().filter_map(|info| IncarnationKeys::number_of(&info.key)).max();
         // invariant: a page without a manifest leaves the newest as it is, and 0 is below every number.
         self.newest = self.newest.max(newest.unwrap_or(0));
@@ -79,6 +81,7 @@ impl ManifestListing {
     ) -> Result<u64> {
         // A list that begins right before the guess finds it and what is newer. If it is empty, the guess was too high,
         // and the pages are read as if there was none.
+        // invariant: a guess of 0 means that no manifest is known, and takes the second way.
         let before = supposed.saturating_sub(1);
         if self.next.is_some()
             && before > self.newest
@@ -138,6 +141,7 @@ pub(crate) async fn commit_manifest(
 /// Decodes a manifest, which must have the number of its name.
 fn decode_numbered(bytes: &[u8], number: u64) -> Result<Manifest, CodecError> {
     let manifest = Manifest::decode(bytes)?;
+    // An object that was copied to another name has a right checksum.
     if manifest.number == number {
         return Ok(manifest);
     }

@@ -27,7 +27,7 @@ pub(crate) enum PartId {
     Segment(SegmentId),
 }
 
-/// Where the rows of a part lie.
+/// The rows of a part: in memory, or in a segment.
 #[derive(Clone, Debug)]
 pub(crate) enum PartSource {
     Memory(Arc<MemRows>),
@@ -130,7 +130,7 @@ impl Layer {
         self.masks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The rows of an older part whose ids this layer puts or deletes.
+    /// The rows of an older part whose ids this layer puts or deletes: those that it hides.
     pub(crate) async fn find_hidden_rows(
         &self,
         env: &Env,

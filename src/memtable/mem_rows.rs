@@ -221,7 +221,7 @@ fn delete_bytes(deletes: &[DocumentId]) -> usize {
     deletes.len() * DELETE_BYTES
 }
 
-/// The bytes of the rows themselves: the buffers they lie in may be larger and shared.
+/// The bytes of the rows themselves. A slice of a batch shares the buffers of all of it, which may be much larger.
 pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
     // invariant: bounds an account of memory: a size that Arrow cannot give is as large as can be.
     let size =

@@ -37,6 +37,7 @@ impl Memtable {
 
     /// The bytes in memory, and of linked segments.
     pub(crate) fn bytes(&self) -> usize {
+        // Summed anew each time: there are few layers, and a counter would have to follow merges and flushes.
         self.layers.iter().map(|layer| layer.bytes()).sum()
     }
 

@@ -27,10 +27,10 @@ use crate::write::{CheckedBatch, Committer, WriteBatch, seal};
 /// are kept for the grace: only a process that is suspended for hours fails more than once.
 const READ_ATTEMPTS_MAX: u32 = 4;
 
-/// A namespace, opened. Clones share all they know, and so do all handles of a name that one [`Database`] opened.
+/// A handle to an open namespace. Clones share its state, and so do all handles of a name that one [`Database`] opened.
 ///
-/// Dropping the last one loses nothing acknowledged. What it kept in memory stays for whoever opens the namespace next,
-/// within [`Settings::idle_bytes_max`](crate::Settings::idle_bytes_max).
+/// Dropping the last one loses nothing acknowledged. Its state stays in memory, so that opening the namespace again is
+/// free, within [`Settings::idle_bytes_max`](crate::Settings::idle_bytes_max).
 ///
 /// [`Database`]: crate::Database
 ///
@@ -104,9 +104,11 @@ impl Namespace {
     ///   again and again for that time: nothing was written.
     /// - [`ErrorKind::Deleted`] after the namespace was deleted, [`ErrorKind::Closed`] after `close`.
     pub async fn write(&self, batch: WriteBatch) -> Result<WriteReceipt> {
+        // Before the backpressure: a batch that is wrong is refused at once, not after a flush.
         let batch = self.check_batch(batch).await?;
         self.apply_backpressure().await?;
         let receipt = self.committer.write(&self.engine, batch).await?;
+        // In a task of its own: this write is durable, and only later writes and reads gain from a flush.
         self.flush_if_due();
         Ok(receipt)
     }
@@ -188,7 +190,7 @@ impl Namespace {
     }
 
     /// Reads the state as it is known now. If files of it are gone, the newer state that replaced it is read instead.
-    async fn read<T, F>(&self, read: impl Fn(Snapshot) -> F + Send + Sync) -> Result<T>
+    async fn read_newest<T, F>(&self, read: impl Fn(Snapshot) -> F + Send + Sync) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send,
     {
@@ -218,7 +220,7 @@ impl Namespace {
         if self.engine.sequence() == before.sequence() && early.is_ok() {
             return early;
         }
-        self.read(|now| async move { now.get(ids).await }).await
+        self.read_newest(|now| async move { now.get(ids).await }).await
     }
 
     /// One page of documents in order of their ids.
@@ -228,7 +230,7 @@ impl Namespace {
     pub async fn scan(&self, scan: Scan) -> Result<Page> {
         self.engine.catch_up().await?;
         let scan = &scan;
-        self.read(|now| async move { now.page(scan).await }).await
+        self.read_newest(|now| async move { now.read_page(scan).await }).await
     }
 
     /// Runs a query on the newest state. See [`Snapshot::query`].
@@ -245,9 +247,10 @@ impl Namespace {
     /// # Errors
     /// As [`Snapshot::query_all`].
     pub async fn query_all(&self, queries: &[Query]) -> Result<Vec<QueryResponse>> {
+        // All queries see the state that this one request finds, so the shortest time limit holds for it.
         let called = self.engine.context.env.moment();
         self.catch_up_within(queries.iter().filter_map(Query::time_limit).min(), called).await?;
-        self.read(|now| async move { now.answers(queries, called).await }).await
+        self.read_newest(|now| async move { now.run_queries(queries, called).await }).await
     }
 
     async fn catch_up_within(&self, limit: Option<Duration>, called: Moment) -> Result<()> {
@@ -268,21 +271,21 @@ impl Namespace {
     /// As [`Snapshot::aggregate`].
     pub async fn aggregate(&self, aggregation: &Aggregation) -> Result<Aggregated> {
         self.engine.catch_up().await?;
-        self.read(|now| async move { now.aggregate(aggregation).await }).await
+        self.read_newest(|now| async move { now.aggregate(aggregation).await }).await
     }
 
-    /// Measures the recall of approximate search on what is stored. See [`Snapshot::measure_recall`].
+    /// Measures the recall of approximate search on the stored vectors. See [`Snapshot::measure_recall`].
     ///
     /// # Errors
     /// As [`Snapshot::query`].
     pub async fn measure_recall(&self, check: &RecallCheck) -> Result<RecallReport> {
         self.engine.catch_up().await?;
-        self.read(|now| async move { now.measure_recall(check).await }).await
+        self.read_newest(|now| async move { now.measure_recall(check).await }).await
     }
 
-    /// Turns everything acknowledged so far into segments. Writes and reads go on meanwhile, and any number
-    /// of processes may do this at once; in one process calls share the work. It goes on in a task of its own and
-    /// ends when every future that waits for it is dropped.
+    /// Writes everything acknowledged so far to segments. Writes and reads continue meanwhile, and any number of processes
+    /// may flush at once; in one process calls share the work. It runs in a task of its own, which ends when every future
+    /// that waits for it is dropped.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer. Nothing is lost: the next flush does it.
@@ -290,9 +293,9 @@ impl Namespace {
         self.maintenance.flush(&self.engine).await
     }
 
-    /// Merges all segments into as few as possible and drops dead rows. Writes, reads and flushes go on
-    /// meanwhile, in any process. Files that are no longer named stay on the store until collection. It goes on in a
-    /// task of its own and ends when every future that waits for it is dropped.
+    /// Merges all segments into as few as possible and drops dead rows. Writes, reads and flushes continue meanwhile, in
+    /// any process. Files that are no longer named stay on the store until collection. It runs in a task of its own, which
+    /// ends when every future that waits for it is dropped.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer. Nothing is lost.
@@ -309,6 +312,7 @@ impl Namespace {
 
     /// Refuses new writes through this handle and its clones, and waits for those under way, however large they are.
     pub async fn close(&self) {
+        // Not flushed: the log has everything that was acknowledged, and whoever opens the namespace next reads it.
         self.committer.close(&self.engine).await;
     }
 

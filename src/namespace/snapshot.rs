@@ -40,7 +40,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The state as it stands in this process.
+    /// The state as this process knows it.
     pub(super) fn new(engine: &Arc<Engine>) -> Result<Self> {
         Ok(Self { engine: Arc::clone(engine), view: engine.view()? })
     }
@@ -110,6 +110,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::get`], and for a column that does not exist.
     pub async fn get_columns(&self, ids: &[DocumentId], select: &Select) -> Result<Vec<Option<Document>>> {
+        // Ids of another kind would be looked up in vain, and the caller told that they do not exist.
         ids.iter().try_for_each(|id| id.check(self.view.schema.id()))?;
         self.explain_outcome(self.view.get(ids, &select.column_indexes(&self.view.schema)?).await).await
     }
@@ -120,10 +121,10 @@ impl Snapshot {
     /// [`ErrorKind::Invalid`] for a wrong filter, selection or cursor,
     /// [`ErrorKind::LimitExceeded`] for a wrong limit.
     pub async fn scan(&self, scan: Scan) -> Result<Page> {
-        self.page(&scan).await
+        self.read_page(&scan).await
     }
 
-    pub(super) async fn page(&self, scan: &Scan) -> Result<Page> {
+    pub(super) async fn read_page(&self, scan: &Scan) -> Result<Page> {
         self.explain_outcome(scan.read_page(&self.view).await).await
     }
 
@@ -136,7 +137,7 @@ impl Snapshot {
     /// [`ErrorKind::LimitExceeded`] for a wrong limit.
     pub async fn query(&self, query: Query) -> Result<QueryResponse> {
         let called = self.view.env.moment();
-        let mut answers = self.answers(&[query], called).await?;
+        let mut answers = self.run_queries(&[query], called).await?;
         answers.pop().ok_or_else(|| Error::internal("a query without an answer"))
     }
 
@@ -146,11 +147,11 @@ impl Snapshot {
     /// As [`Snapshot::query`]; [`ErrorKind::LimitExceeded`] for more than 16
     /// queries.
     pub async fn query_all(&self, queries: &[Query]) -> Result<Vec<QueryResponse>> {
-        self.answers(queries, self.view.env.moment()).await
+        self.run_queries(queries, self.view.env.moment()).await
     }
 
     /// The answers to queries whose time limits began at `called`.
-    pub(super) async fn answers(&self, queries: &[Query], called: Moment) -> Result<Vec<QueryResponse>> {
+    pub(super) async fn run_queries(&self, queries: &[Query], called: Moment) -> Result<Vec<QueryResponse>> {
         if queries.len() > QUERIES_MAX {
             let count = queries.len();
             return Err(Error::limit(format!(

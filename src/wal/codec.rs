@@ -8,6 +8,9 @@
 //! 120 ..  extension (JSON, padded), rows, deletes (Arrow IPC streams)
 //!  ..  8  XXH3-64 of all before
 //! ```
+//!
+//! Rows are Arrow IPC and not the format of segments: a writer copies buffers, and a reader uses the arrays in place. An
+//! entry is read a few times and flushed soon, so it is written for speed, and has no index.
 
 use std::sync::Arc;
 
@@ -85,6 +88,8 @@ pub(crate) fn encode_entry(schema: &Schema, head: EntryHead, body: &EntryBody) -
         )?;
     }
     let deletes = bytes.len() - HEAD - extension - rows;
+    // Checked here at last, though limits on batches keep entries smaller: no reader would take a larger one, and a log
+    // with one could not be read beyond it.
     if u64_of(bytes.len()) + 8 > ENTRY_BYTES_MAX {
         let size = bytes.len();
         return Err(Error::limit(format!(
@@ -149,6 +154,7 @@ impl LogEntry {
             Ok(section)
         };
         let [extension, rows, deletes] = lengths.map(&mut take_section);
+        // Bytes that no section covers could be a section of a later format, and must not be ignored.
         if offset != bytes.len() {
             return Err(CodecError::malformed(WHAT, "bytes left over"));
         }

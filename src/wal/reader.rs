@@ -103,6 +103,7 @@ pub(crate) async fn read_entry(
 ) -> Result<Option<LogEntry>> {
     let decode = |bytes: &Bytes| {
         let entry = LogEntry::decode(schema, bytes)?;
+        // An object that was copied to another name has a right checksum.
         if entry.head.sequence == sequence {
             return Ok(entry);
         }

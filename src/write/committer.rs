@@ -88,7 +88,7 @@ impl Committer {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Commits a batch. It goes on even if this future is dropped.
+    /// Commits a batch. The commit continues even if this future is dropped.
     pub(crate) fn write<'a>(
         self: &'a Arc<Self>,
         engine: &'a Arc<Engine>,

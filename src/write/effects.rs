@@ -60,8 +60,8 @@ impl Effects {
         self.patched.extend(other.patched);
         self.deleted.extend(other.deleted);
         self.skipped.extend(other.skipped);
-        // It stays set even if what remained is gone by now: a caller who writes again finds out, one who was told that
-        // nothing remains would not.
+        // It stays set even if what remained is gone by now. A caller who is told that something remains writes again and
+        // finds nothing; one who is told that nothing remains would stop too early.
         self.remaining |= other.remaining;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Commit of a group: batches that share an entry of the log.
 //!
 //! The batches of a group are resolved one on top of the other, in the order they came, as if each had an entry of its
-//! own. A batch that fails is answered alone and leaves the group; the others go on without it.
+//! own. A batch that fails is answered alone and leaves the group; the others are committed without it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ struct GroupCommit<'a> {
 /// A group resolved against one state.
 #[derive(Default)]
 struct ResolvedGroup {
-    /// What the batches come to, as a stack of [`MemRows::push_on_stack`].
+    /// The rows and deletes of the batches, as a stack of [`MemRows::push_on_stack`].
     runs: Vec<MemRows>,
     tokens: Vec<TokenRecord>,
     receipts_by_token: HashMap<Uuid, WriteReceipt>,

@@ -17,7 +17,7 @@ use crate::schema::{Ids, Schema};
 use crate::types::{DocumentId, WriteReceipt};
 use crate::view::View;
 
-/// What a batch comes to in some state: rows to put, ids to delete, and the effects that its receipt reports.
+/// The outcome of a batch in some state: rows to put, ids to delete, and the effects that its receipt reports.
 ///
 /// It is kept as a base, which never changes its rows and may have been uploaded as a segment, and an overlay with what
 /// has changed since. So bringing a large batch up to date costs as much as the documents that others touched.
@@ -27,7 +27,7 @@ pub(super) struct ResolvedBatch {
     base: MemRows,
     /// Rows of the base that are out of date: their documents were touched since.
     hidden: RoaringBitmap,
-    /// What these documents come to instead.
+    /// The puts and deletes of these documents instead.
     overlay: MemRows,
     effects: Effects,
     /// The documents that the effects name, and perhaps more, each list ascending. A batch may touch documents outside
@@ -56,7 +56,7 @@ impl ResolvedBatch {
         Ok(resolved)
     }
 
-    /// A batch of blind writes only, which comes to the same in every state.
+    /// A batch of blind writes only, whose outcome is the same in every state.
     pub(super) fn from_blind(schema: &Schema, batch: &CheckedBatch) -> Result<Self> {
         let resolved = Self {
             base: batch.blind.clone(),

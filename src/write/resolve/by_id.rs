@@ -18,7 +18,7 @@ use crate::write::CheckedBatch;
 use crate::write::batch::IfMissing;
 use crate::write::check::{Change, ConditionalWrites};
 
-/// What the writes by id of a batch come to, before it is sorted by id.
+/// The puts and deletes of the writes by id of a batch, before they are sorted by id.
 #[derive(Default)]
 struct UnsortedWrites {
     rows: Vec<RecordBatch>,

@@ -1,4 +1,4 @@
-//! Resolving a batch: what its conditions, patches and filters come to in a given state, as rows to put and ids to delete.
+//! Resolving a batch: its conditions, patches and filters become rows to put and ids to delete in a given state.
 //!
 //! The effect on a document depends only on the batch and on what the state holds of that document, limits aside. So in
 //! a later state only the documents that were touched in between are resolved again: the [`ResolveScope`].

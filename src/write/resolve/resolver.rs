@@ -5,6 +5,7 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 
 use super::{Resolution, ResolveScope};
+use crate::codec::u64_of;
 use crate::error::{Error, Result};
 use crate::memtable::{MemRows, batch_bytes};
 use crate::types::Document;
@@ -51,7 +52,7 @@ impl<'a> Resolver<'a> {
     pub(super) fn split_into_pieces(&self, addrs: &[RowAddr]) -> Vec<Range<usize>> {
         // An eighth of a small limit, so that the first piece does not pass it already: a batch that allows a part is
         // filled piece by piece.
-        let bytes_max = PATCH_PIECE_BYTES.min(self.view.settings.batch_bytes_max / 8) as u64;
+        let bytes_max = u64_of(PATCH_PIECE_BYTES.min(self.view.settings.batch_bytes_max / 8));
         self.view.split_by_bytes(addrs, &self.view.all_columns(), bytes_max)
     }
 
@@ -61,9 +62,8 @@ impl<'a> Resolver<'a> {
         self.view.schema.documents(&batch)
     }
 
-    /// Counts the rows of patched documents towards the size of a batch. `false`: they do not fit, and the batch goes on
-    /// without them, as `partial` allows. The limit holds for what a patch comes to: a patch of a few bytes may
-    /// rewrite gigabytes.
+    /// Counts the rows of patched documents towards the size limit of a batch: a patch of a few bytes may rewrite
+    /// gigabytes. `false`: they do not fit and are left out, as `partial` allows.
     pub(super) fn reserve_row_bytes(&mut self, rows: &RecordBatch, partial: bool) -> Result<bool> {
         let bytes_max = self.view.settings.batch_bytes_max;
         let is_first = self.scope.row_bytes == 0;
