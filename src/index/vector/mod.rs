@@ -21,6 +21,7 @@ mod kernels;
 mod kmeans;
 mod measure;
 mod named;
+mod numeric;
 mod outliers;
 mod quantizer;
 mod query;

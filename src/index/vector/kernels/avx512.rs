@@ -1,4 +1,6 @@
-//! The scan for AVX-512: that of AVX2 in registers twice as wide. What is not here is as in [`avx2`].
+//! The scan for AVX-512: that of AVX2 in registers twice as wide. All other kernels are those of [`avx2`].
+//!
+//! Comments on the algorithm are there too.
 
 #![expect(unsafe_code, reason = "registers are loaded through pointers, and a feature is needed to call")]
 
@@ -8,34 +10,34 @@ use std::arch::x86_64::{
     _mm512_set1_epi8, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_srli_epi16,
 };
 
-use super::avx2::{self, WideSums, carry, finish};
+use super::avx2::{self, WideSums, carry_sums, mask_bounds};
+use super::kernel_set::{Kernels, ScanParams};
 use super::layout::SignBlock;
 use super::tables::{Aligned, NARROW_STRIDES, STRIDE, SignTable, WIDE_STRIDES};
-use super::{Kernels, ScanParams};
 
-/// These kernels, where the processor can run them.
-pub(super) fn kernels() -> Option<&'static Kernels> {
-    avx2::kernels()?;
+/// These kernels, if the processor can run them.
+pub(super) fn detect() -> Option<&'static Kernels> {
+    avx2::detect()?;
     (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")).then_some(&KERNELS)
 }
 
 static KERNELS: Kernels = Kernels {
     name: "avx512",
-    // SAFETY: all that hands out this function is `kernels`, which has found AVX2, F16C and AVX-512.
-    scan: |blocks, table, factors, masks| unsafe { scan(blocks, table, factors, masks) },
+    // SAFETY: this function is handed out by `detect` alone, which has found AVX2, F16C and AVX-512.
+    scan: |blocks, table, params, masks| unsafe { scan_blocks(blocks, table, params, masks) },
     ..avx2::KERNELS
 };
 
 #[target_feature(enable = "avx2,f16c,avx512f,avx512bw")]
-fn scan(blocks: &[u8], table: &SignTable, scan: &ScanParams<'_>, masks: &mut [u32]) {
-    let blocks = SignBlock::each(blocks, table.padded(), scan.adds).zip(masks);
+fn scan_blocks(blocks: &[u8], table: &SignTable, params: &ScanParams<'_>, masks: &mut [u32]) {
+    let blocks = SignBlock::iter_blocks(blocks, table.padded(), params.adds).zip(masks);
     if table.wide {
         blocks.for_each(|(block, mask)| {
-            *mask = finish(sums_wide(block.groups, &table.entries), &block, scan);
+            *mask = mask_bounds(sums_wide(block.groups, &table.entries), &block, params);
         });
     } else {
         blocks.for_each(|(block, mask)| {
-            *mask = finish(sums_narrow(block.groups, &table.entries), &block, scan);
+            *mask = mask_bounds(sums_narrow(block.groups, &table.entries), &block, params);
         });
     }
 }
@@ -57,12 +59,12 @@ fn sums_narrow(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>]) -> [__m256i; 4]
         for (groups, Aligned(entries)) in strides.iter().zip(entries) {
             let (mut low, mut high) = (_mm512_setzero_si512(), _mm512_setzero_si512());
             for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
-                let (more_low, more_high) = look_up(load(groups), load(entries));
-                (low, high) = (_mm512_add_epi8(low, more_low), _mm512_add_epi8(high, more_high));
+                let (entries_low, entries_high) = look_up(load(groups), load(entries));
+                (low, high) = (_mm512_add_epi8(low, entries_low), _mm512_add_epi8(high, entries_high));
             }
-            wide = widen(wide, low, high);
+            wide = widen_bytes(wide, low, high);
         }
-        totals = carry(totals, halved(wide));
+        totals = carry_sums(totals, add_halves(wide));
     }
     totals
 }
@@ -77,10 +79,10 @@ fn sums_wide(groups: &[u8], entries: &[Aligned<[u8; STRIDE]>]) -> [__m256i; 4] {
         for (groups, Aligned(entries)) in strides.iter().zip(entries) {
             for (groups, entries) in groups.as_chunks().0.iter().zip(entries.as_chunks().0) {
                 let (low, high) = look_up(load(groups), load(entries));
-                wide = widen(wide, low, high);
+                wide = widen_bytes(wide, low, high);
             }
         }
-        totals = carry(totals, halved(wide));
+        totals = carry_sums(totals, add_halves(wide));
     }
     totals
 }
@@ -96,7 +98,7 @@ fn look_up(groups: __m512i, entries: __m512i) -> (__m512i, __m512i) {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn widen([a, b, c, d]: [__m512i; 4], low: __m512i, high: __m512i) -> [__m512i; 4] {
+fn widen_bytes([a, b, c, d]: [__m512i; 4], low: __m512i, high: __m512i) -> [__m512i; 4] {
     [
         _mm512_add_epi16(a, low),
         _mm512_add_epi16(b, _mm512_srli_epi16::<8>(low)),
@@ -105,9 +107,9 @@ fn widen([a, b, c, d]: [__m512i; 4], low: __m512i, high: __m512i) -> [__m512i; 4
     ]
 }
 
-/// Adds the halves of sums, which is no more than all of them in one.
+/// Adds the halves of sums: no more than one register of AVX2 would hold of all entries.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw")]
-fn halved(wide: [__m512i; 4]) -> WideSums {
+fn add_halves(wide: [__m512i; 4]) -> WideSums {
     wide.map(|sums| _mm256_add_epi16(_mm512_castsi512_si256(sums), _mm512_extracti64x4_epi64::<1>(sums)))
 }

@@ -1,29 +1,34 @@
-//! Where the bits of codes lie.
+//! The layout of codes: where each bit lies.
 //!
 //! ```text
 //! sign block of 32 vectors: padded/4 groups × 16 bytes | F_add f32 × 32 | F_mul f16 × 32 | F_err f16 × 32
 //! group j, byte k:          signs of dimensions 4j..4j+4: low nibble vector ORDER[k], high ORDER[k] + 16
-//! extra code of a vector:   planes of 4, 2 and 1 bits, those of them that bits - 1 is the sum of
+//! extra code of a vector:   those planes of 4, 2 and 1 bits whose widths add up to bits - 1
 //! plane of width w:         per 64 dimensions 8·w bytes; byte i: dimensions i, i + 8w, … from the low bits up
 //! ```
-//! Numbers are little-endian; unused places of a block are zero. The order of a group is 0 4 1 5 2 6 3 7
+//! Numbers are little-endian; unused places of a block are zero. ORDER is 0 4 1 5 2 6 3 7
 //! 8 12 9 13 10 14 11 15: sums of bytes are widened by one shift to 16 bits and by interleaving zeros to 32, and
 //! come out in the order of the vectors.
 //! The widest plane holds the most significant bits.
 //!
-//! **Invariant:** nothing here panics, whatever the bytes and lengths; places out of range read as zero.
+//! Four dimensions of one vector are a nibble, and a nibble is the index of a byte shuffle: one instruction looks up the
+//! sums of 32 vectors in a table of 16 (`FastScan`). Counting bits of signs and query instead is no faster with AVX-512
+//! and several times slower with AVX2. Levels are in planes, not packed as numbers of `bits - 1` bits, so that one
+//! load, mask and shift unpacks 64 of them.
+//!
+//! **Invariant:** nothing here panics, whatever the bytes and their lengths.
 
 use half::f16;
 
 /// How many vectors a sign block holds.
 pub(crate) const BLOCK_VECTORS: usize = 32;
-/// The bytes of what a block adds to the estimates of its vectors.
+/// The bytes of the adds of the vectors of a block.
 pub(crate) const ADDS_LEN: usize = BLOCK_VECTORS * 4;
 /// The bytes of the factors of a block.
 const FACTORS_LEN: usize = BLOCK_VECTORS * 8;
 /// The bytes of a group: four dimensions of the vectors of a block.
 pub(super) const GROUP: usize = 16;
-/// Dimensions come in multiples of this.
+/// Dimensions are padded to a multiple of this.
 pub(super) const PADDING: usize = 64;
 
 /// The bytes of a sign block.
@@ -33,10 +38,15 @@ pub(crate) const fn block_len(padded: usize) -> usize {
 
 /// The bytes of the extra code of a vector, for `bits` between 1 and 8.
 pub(crate) const fn extra_len(padded: usize, bits: u32) -> usize {
-    padded / 8 * (bits.saturating_sub(1) as usize)
+    padded / 8 * extra_bits(bits)
 }
 
-/// What the first estimate of a vector is made of.
+/// The low bits that a code has besides its sign; none for codes of one bit.
+const fn extra_bits(bits: u32) -> usize {
+    bits.saturating_sub(1) as usize
+}
+
+/// The factors of the estimate by signs.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SignFactors {
     pub(crate) add: f32,
@@ -64,14 +74,16 @@ impl<'a> SignBlock<'a> {
         (padded.is_multiple_of(PADDING) && rest.is_empty()).then_some(Self { groups, adds, muls, errs })
     }
 
-    /// The whole blocks in `bytes`, which lie side by side; with `adds`, if there are any, in place of theirs.
+    /// The blocks in `bytes`, one after another; with `adds`, if there are any, in place of their own.
+    ///
+    /// A block without adds ends it; so callers preset the masks of a scan to ones, for vectors that nothing has scored.
     #[inline]
-    pub(super) fn each(
+    pub(super) fn iter_blocks(
         bytes: &'a [u8],
         padded: usize,
         adds: Option<&'a [[u8; ADDS_LEN]]>,
     ) -> impl Iterator<Item = Self> {
-        bytes.chunks_exact(block_len(padded)).enumerate().filter_map(move |(number, bytes)| {
+        bytes.chunks_exact(block_len(padded)).enumerate().map_while(move |(number, bytes)| {
             let block = Self::new(bytes, padded)?;
             Some(match adds {
                 Some(adds) => Self { adds: adds.get(number)?, ..block },
@@ -80,15 +92,19 @@ impl<'a> SignBlock<'a> {
         })
     }
 
-    /// How much the estimate of a vector depends on the query.
+    /// The factor `mul` of the estimate by signs.
+    ///
+    /// # Panics
+    /// If a block has no such vector.
+    #[expect(clippy::indexing_slicing, reason = "another vector's factor would be a wrong bound")]
     pub(crate) fn mul(&self, vector: usize) -> f32 {
-        self.muls.as_chunks().0.get(vector).map_or(0.0, |bytes| f16::from_le_bytes(*bytes).to_f32())
+        f16::from_le_bytes(self.muls.as_chunks().0[vector]).to_f32()
     }
 
     /// The signs of four dimensions of a vector: bit b is dimension 4·group + b.
     #[cfg(test)]
     pub(crate) fn nibble(&self, group: usize, vector: usize) -> u8 {
-        let (byte, shift) = place(vector);
+        let (byte, shift) = nibble_position(vector);
         let group = self.groups.as_chunks::<GROUP>().0.get(group);
         group.and_then(|group| group.get(byte)).map_or(0, |byte| byte >> shift & 15)
     }
@@ -109,14 +125,15 @@ impl<'a> SignBlock<'a> {
     }
 }
 
-/// The byte of a group in which the signs of a vector lie, and by how many bits they are shifted.
-pub(super) const fn place(vector: usize) -> (usize, u32) {
+/// The byte of a group that has the signs of a vector, below [`GROUP`], and by how many bits they are shifted.
+pub(super) const fn nibble_position(vector: usize) -> (usize, u32) {
     let byte = vector / 8 % 2 * 8 + vector % 4 * 2 + vector / 4 % 2;
     (byte, if vector < 16 { 0 } else { 4 })
 }
 
-/// Appends a sign block: of up to 32 vectors, each with its sign code, of which bit i % 8 of byte i / 8 is
+/// Appends a sign block of up to 32 vectors, each with its sign code, of which bit i % 8 of byte i / 8 is
 /// dimension i.
+#[expect(clippy::indexing_slicing, reason = "positions of nibbles are below GROUP")]
 pub(crate) fn push_block<'a>(
     vectors: impl IntoIterator<Item = (&'a [u8], SignFactors)>,
     padded: usize,
@@ -124,22 +141,23 @@ pub(crate) fn push_block<'a>(
 ) {
     let start = out.len();
     out.resize(start + padded * 4, 0);
+    let (_, groups) = out.split_at_mut(start);
+    let groups = groups.as_chunks_mut::<{ 2 * GROUP }>().0;
     let (mut adds, mut muls, mut errs) = ([0; 128], [0; 64], [0; 64]);
     let places = adds.as_chunks_mut().0.iter_mut().zip(muls.as_chunks_mut().0).zip(errs.as_chunks_mut().0);
-    for ((vector, ((add, mul), err)), (signs, factors)) in places.enumerate().zip(vectors) {
+    let mut vectors = vectors.into_iter();
+    for ((vector, ((add, mul), err)), (signs, factors)) in places.enumerate().zip(&mut vectors) {
+        assert_eq!(signs.len() * 8, padded, "a sign for each dimension");
         (*add, *mul, *err) =
             (factors.add.to_le_bytes(), factors.mul.to_le_bytes(), factors.err.to_le_bytes());
-        let (byte, shift) = place(vector);
-        let groups = out.get_mut(start..).unwrap_or_default().as_chunks_mut::<{ 2 * GROUP }>().0;
+        let (byte, shift) = nibble_position(vector);
         for (pair, signs) in groups.iter_mut().zip(signs) {
             let (even, odd) = pair.split_at_mut(GROUP);
-            for (group, nibble) in [(even, signs & 15), (odd, signs >> 4)] {
-                if let Some(byte) = group.get_mut(byte) {
-                    *byte |= nibble << shift;
-                }
-            }
+            even[byte] |= (signs & 15) << shift;
+            odd[byte] |= (signs >> 4) << shift;
         }
     }
+    assert!(vectors.next().is_none(), "a block has at most 32 vectors");
     out.extend(adds);
     out.extend(muls);
     out.extend(errs);
@@ -154,7 +172,7 @@ pub(super) struct Plane {
 
 impl Plane {
     /// The bytes of 64 dimensions.
-    const fn chunk(self) -> usize {
+    const fn stride_len(self) -> usize {
         8 * self.width
     }
 
@@ -164,8 +182,8 @@ impl Plane {
 }
 
 /// The planes of an extra code, in their order: the set bits of `bits - 1` from the highest down.
-pub(super) fn planes(bits: u32) -> impl Iterator<Item = Plane> {
-    let extra = bits.saturating_sub(1) as usize;
+pub(super) fn code_planes(bits: u32) -> impl Iterator<Item = Plane> {
+    let extra = extra_bits(bits);
     [4, 2, 1]
         .into_iter()
         .filter(move |width| extra & width != 0)
@@ -175,9 +193,9 @@ pub(super) fn planes(bits: u32) -> impl Iterator<Item = Plane> {
 /// The planes of an extra code with their bytes, as many as there are whole ones.
 pub(super) fn split_planes(extra: &[u8], padded: usize, bits: u32) -> impl Iterator<Item = (Plane, &[u8])> {
     let mut rest = extra;
-    planes(bits).map_while(move |plane| {
+    code_planes(bits).map_while(move |plane| {
         let bytes;
-        (bytes, rest) = rest.split_at_checked(padded / PADDING * plane.chunk())?;
+        (bytes, rest) = rest.split_at_checked(padded / PADDING * plane.stride_len())?;
         Some((plane, bytes))
     })
 }
@@ -185,11 +203,11 @@ pub(super) fn split_planes(extra: &[u8], padded: usize, bits: u32) -> impl Itera
 /// Appends the extra code of a vector: `levels` are the low `bits - 1` bits of its dimensions, a multiple of
 /// 64 of them.
 pub(crate) fn push_levels(levels: &[u8], bits: u32, out: &mut Vec<u8>) {
-    for plane in planes(bits) {
+    for plane in code_planes(bits) {
         for levels in levels.as_chunks::<PADDING>().0 {
             let start = out.len();
-            out.resize(start + plane.chunk(), 0);
-            for (position, part) in levels.chunks(plane.chunk()).enumerate() {
+            out.resize(start + plane.stride_len(), 0);
+            for (position, part) in levels.chunks(plane.stride_len()).enumerate() {
                 for (byte, level) in out.iter_mut().skip(start).zip(part) {
                     *byte |= (level >> plane.shift & plane.mask()) << (position * plane.width);
                 }
@@ -203,9 +221,10 @@ pub(crate) fn push_levels(levels: &[u8], bits: u32, out: &mut Vec<u8>) {
 pub(crate) fn levels(extra: &[u8], padded: usize, bits: u32) -> Vec<u8> {
     let mut levels = vec![0; padded];
     for (plane, bytes) in split_planes(extra, padded, bits) {
-        for (levels, bytes) in levels.as_chunks_mut::<PADDING>().0.iter_mut().zip(bytes.chunks(plane.chunk()))
+        for (levels, bytes) in
+            levels.as_chunks_mut::<PADDING>().0.iter_mut().zip(bytes.chunks(plane.stride_len()))
         {
-            for (position, part) in levels.chunks_mut(plane.chunk()).enumerate() {
+            for (position, part) in levels.chunks_mut(plane.stride_len()).enumerate() {
                 for (level, byte) in part.iter_mut().zip(bytes) {
                     *level |= (byte >> (position * plane.width) & plane.mask()) << plane.shift;
                 }
@@ -281,7 +300,7 @@ mod tests {
 
     #[test]
     fn planes_lie_where_the_header_says() {
-        let widths = |bits| planes(bits).map(|p| (p.width, p.shift)).collect::<Vec<_>>();
+        let widths = |bits| code_planes(bits).map(|p| (p.width, p.shift)).collect::<Vec<_>>();
         assert_eq!(widths(1), []);
         assert_eq!(widths(4), [(2, 1), (1, 0)]);
         assert_eq!(widths(5), [(4, 0)]);

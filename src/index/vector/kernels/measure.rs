@@ -2,9 +2,12 @@
 
 use std::fmt;
 
-use super::{Kernels, ScanParams, SignFactors, SignTable, block_len, push_block};
+use super::kernel_set::{Kernels, ScanParams};
+use super::layout::{SignFactors, block_len, push_block};
+use super::select::supported_kernels;
+use super::tables::SignTable;
 
-/// How many blocks a query scans at once.
+/// How many blocks a query scans at a time.
 const AT_ONCE: usize = 4;
 
 /// Sign blocks of random codes, and a query to scan them by.
@@ -31,9 +34,10 @@ impl ScanTrial {
         let padded = dimension.next_multiple_of(64);
         let mut state = 1_u64;
         let mut draw = || {
-            // Knuth's generator; the high bits are good.
+            // Knuth's generator: of its bits, the highest are the most random.
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            u16::try_from(state >> 48).unwrap_or_default()
+            let [.., low, high] = state.to_le_bytes();
+            u16::from_le_bytes([low, high])
         };
         let query: Vec<f32> = (0..padded).map(|_| f32::from(draw()) / 32_768.0 - 1.0).collect();
         let count = vectors.div_ceil(32);
@@ -51,25 +55,25 @@ impl ScanTrial {
     /// The kernels of this processor by name, the fastest last.
     #[must_use]
     pub fn kernels() -> Vec<&'static str> {
-        Kernels::supported().into_iter().map(Kernels::name).collect()
+        supported_kernels().into_iter().map(Kernels::name).collect()
     }
 
-    /// Scans all blocks with the kernel of that name, under a limit that rules all vectors out, and counts
-    /// those that are left.
+    /// Scans all blocks with the kernel of that name, under a limit that rules out all vectors, and counts
+    /// those that remain.
     ///
     /// # Panics
     /// If there is no such kernel.
     #[must_use]
     pub fn run(&self, name: &str) -> u32 {
-        let kernels = Kernels::supported().into_iter().find(|kernels| kernels.name() == name);
+        let kernels = supported_kernels().into_iter().find(|kernels| kernels.name() == name);
         let Some(kernels) = kernels else { panic!("no such kernel: {name}") };
         let (step, base) = (self.table.step(), self.table.base() + self.table.error());
-        let scan = ScanParams { add_weight: 1.0, g_err: 2.5, step, base, limit: -1e30, adds: None };
+        let params = ScanParams { add_weight: 1.0, g_err: 2.5, step, base, limit: -1e30, adds: None };
         let mut left = 0;
         for blocks in self.blocks.chunks(AT_ONCE * block_len(self.padded)) {
             let mut masks = [0; AT_ONCE];
-            let masks = masks.get_mut(..blocks.len() / block_len(self.padded)).unwrap_or_default();
-            kernels.scan(blocks, &self.table, &scan, masks);
+            let (masks, _) = masks.split_at_mut(blocks.len() / block_len(self.padded));
+            kernels.scan(blocks, &self.table, &params, masks);
             left += masks.iter().map(|mask| mask.count_ones()).sum::<u32>();
         }
         left

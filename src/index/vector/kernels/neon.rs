@@ -1,5 +1,5 @@
-//! The scan for NEON, which every 64-bit Arm processor has: look-ups by the table instruction, as the shuffles of
-//! [AVX2](super). The rest is what compilers make of the plain form.
+//! The scan for NEON, which every 64-bit Arm processor has: look-ups by the table instruction, as by the shuffles of
+//! AVX2. All other kernels are the portable ones, which compilers vectorise.
 
 #![expect(unsafe_code, reason = "registers are loaded and stored through pointers")]
 
@@ -10,46 +10,46 @@ use std::arch::aarch64::{
 };
 use std::arch::is_aarch64_feature_detected;
 
+use super::kernel_set::{Kernels, ScanParams};
 use super::layout::{BLOCK_VECTORS, GROUP, SignBlock};
-use super::portable::{self, finish};
+use super::portable::{self, mask_bounds};
 use super::tables::{Aligned, NARROW_STRIDES, STRIDE, SignTable, WIDE_STRIDES};
-use super::{Kernels, ScanParams};
 
-/// These kernels, where the processor can run them.
-pub(super) fn kernels() -> Option<&'static Kernels> {
+/// These kernels, if the processor can run them.
+pub(super) fn detect() -> Option<&'static Kernels> {
     is_aarch64_feature_detected!("neon").then_some(&KERNELS)
 }
 
 const KERNELS: Kernels = Kernels {
     name: "neon",
-    // SAFETY: all that hands out this function is `kernels`, which has found NEON.
-    scan: |blocks, table, factors, masks| unsafe { scan(blocks, table, factors, masks) },
+    // SAFETY: this function is handed out by `detect` alone, which has found NEON.
+    scan: |blocks, table, params, masks| unsafe { scan_blocks(blocks, table, params, masks) },
     ..portable::KERNELS
 };
 
 #[target_feature(enable = "neon")]
-fn scan(blocks: &[u8], table: &SignTable, scan: &ScanParams<'_>, masks: &mut [u32]) {
-    for (block, mask) in SignBlock::each(blocks, table.padded(), scan.adds).zip(masks) {
+fn scan_blocks(blocks: &[u8], table: &SignTable, params: &ScanParams<'_>, masks: &mut [u32]) {
+    for (block, mask) in SignBlock::iter_blocks(blocks, table.padded(), params.adds).zip(masks) {
         let (groups, entries) = (block.groups.as_chunks::<STRIDE>().0, table.entries.as_slice());
         let sums = if table.wide {
-            sums::<WIDE_STRIDES>(groups, entries)
+            sum_entries::<WIDE_STRIDES>(groups, entries)
         } else {
-            sums::<NARROW_STRIDES>(groups, entries)
+            sum_entries::<NARROW_STRIDES>(groups, entries)
         };
-        *mask = finish(&sums, &block, scan);
+        *mask = mask_bounds(&sums, &block, params);
     }
 }
 
-/// Sums of 16 bits: of the vectors of the even and the odd bytes of groups, and of those 16 above them.
+/// Sums of 16 bits: of the vectors in the even and the odd bytes of groups, and of the vectors 16 above them.
 ///
-/// The first and third also hold 256 times the next, which is taken off at the end.
+/// The first and third also contain 256 times the next, which is subtracted at the end.
 type NeonSums = [uint16x8_t; 4];
 
-/// The sums of all vectors, in 32 bits as soon as 16 may overflow, which is after `MOST` times 64 dimensions. Narrow
+/// The sums of all vectors, carried to 32 bits before 16 could overflow, which is after `MOST` times 64 dimensions. Narrow
 /// entries are added four at a time before they are widened, wide ones are widened each.
 #[inline]
 #[target_feature(enable = "neon")]
-fn sums<const MOST: usize>(
+fn sum_entries<const MOST: usize>(
     strides: &[[u8; STRIDE]],
     entries: &[Aligned<[u8; STRIDE]>],
 ) -> [u32; BLOCK_VECTORS] {
@@ -58,12 +58,12 @@ fn sums<const MOST: usize>(
         let mut wide = [vdupq_n_u16(0); 4];
         for (groups, Aligned(entries)) in strides.iter().zip(entries) {
             wide = if MOST == NARROW_STRIDES {
-                add::<{ 4 * GROUP }>(wide, groups, entries)
+                add_entries::<{ 4 * GROUP }>(wide, groups, entries)
             } else {
-                add::<GROUP>(wide, groups, entries)
+                add_entries::<GROUP>(wide, groups, entries)
             };
         }
-        totals = carry(totals, wide);
+        totals = carry_sums(totals, wide);
     }
     let mut sums = [0; BLOCK_VECTORS];
     for (sums, total) in sums.as_chunks_mut().0.iter_mut().zip(totals) {
@@ -75,7 +75,11 @@ fn sums<const MOST: usize>(
 /// Adds the entries of 64 dimensions, those of `TOGETHER` bytes of groups in bytes.
 #[inline]
 #[target_feature(enable = "neon")]
-fn add<const TOGETHER: usize>(wide: NeonSums, groups: &[u8; STRIDE], entries: &[u8; STRIDE]) -> NeonSums {
+fn add_entries<const TOGETHER: usize>(
+    wide: NeonSums,
+    groups: &[u8; STRIDE],
+    entries: &[u8; STRIDE],
+) -> NeonSums {
     let together = groups.as_chunks::<TOGETHER>().0.iter().zip(entries.as_chunks::<TOGETHER>().0);
     together.fold(wide, |wide, (groups, entries)| {
         let (mut low, mut high) = (vdupq_n_u8(0), vdupq_n_u8(0));
@@ -92,7 +96,7 @@ fn add<const TOGETHER: usize>(wide: NeonSums, groups: &[u8; STRIDE], entries: &[
 /// Adds sums of 16 bits to those of 32, four vectors each in their order.
 #[inline]
 #[target_feature(enable = "neon")]
-fn carry(
+fn carry_sums(
     [a, b, c, d, e, f, g, h]: [uint32x4_t; 8],
     [low, low_next, high, high_next]: NeonSums,
 ) -> [uint32x4_t; 8] {

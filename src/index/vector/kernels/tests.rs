@@ -3,6 +3,7 @@
 use half::f16;
 
 use super::layout::{BLOCK_VECTORS, GROUP};
+use super::select::supported_kernels;
 use super::tables::{Aligned, IntegerQuery, STRIDE};
 use super::testing::TestRng;
 use super::*;
@@ -44,7 +45,7 @@ fn check_scan(bytes: &[u8], table: &SignTable, scan: &ScanParams<'_>) -> u32 {
         above.enumerate().fold(0, |mask, (bit, above)| mask | u32::from(!above) << bit)
     };
     let edges = lower.iter().flat_map(|lower| [*lower, lower.next_down()]);
-    for kernels in Kernels::supported() {
+    for kernels in supported_kernels() {
         for limit in std::iter::once(scan.limit).chain(edges.clone()) {
             let mut masks = [0; 3];
             let adds = scan.adds.map(|adds| [adds[0]; 3]);
@@ -118,6 +119,19 @@ fn what_is_not_finite_is_never_ruled_out_by_accident() {
 }
 
 #[test]
+fn what_nothing_has_scored_keeps_its_mask() {
+    let mut draw = TestRng::new(18);
+    let (table, bytes) = (SignTable::new(&draw.floats(128), false), block(&mut draw, 128, TestRng::float));
+    let adds = [[0; ADDS_LEN]];
+    let params = ScanParams { limit: -1e30, adds: Some(&adds), ..a_scan(&mut draw, &table) };
+    for kernels in supported_kernels() {
+        let mut masks = [u32::MAX; 2];
+        (kernels.scan)(&bytes.repeat(2), &table, &params, &mut masks);
+        assert_eq!(masks, [0, u32::MAX], "{}: the second block has no adds", kernels.name());
+    }
+}
+
+#[test]
 fn a_query_of_zeros_leaves_the_constant_parts() {
     let mut draw = TestRng::new(14);
     let table = SignTable::new(&[0.0; 768], false);
@@ -167,7 +181,7 @@ fn check_levels(table: &LevelTable, levels: &[u8], bits: u32) {
     let wanted: i64 = integers(table).iter().zip(levels).map(|(q, level)| q * i64::from(*level)).sum();
     let mut extra = Vec::new();
     push_levels(levels, bits, &mut extra);
-    for kernels in Kernels::supported() {
+    for kernels in supported_kernels() {
         assert_eq!(kernels.level_dot(&extra, table), wanted, "{}: {bits} bits", kernels.name());
     }
 }
@@ -179,7 +193,7 @@ fn check_signs(table: &LevelTable, bytes: &[u8]) {
         let signs = block.signs(vector);
         let sign = |i: usize| i64::from(signs[i / 8] >> (i % 8) & 1);
         let wanted: i64 = query.iter().enumerate().map(|(i, q)| sign(i) * q).sum();
-        for kernels in Kernels::supported() {
+        for kernels in supported_kernels() {
             assert_eq!(i64::from(kernels.sign_dot(&block, vector, table)), wanted, "{}", kernels.name());
         }
     }
@@ -215,7 +229,7 @@ fn exact_sums_are_near_those_of_f64_and_the_same_bits_everywhere() {
         let (wanted, _) = exact(&query, &row, |a, b| (a - b) * (a - b));
         assert!((l2 - wanted).abs() <= 24.0 * unit * wanted, "{l2} for {wanted}");
         assert!((wide_l2 - wanted).abs() <= wide_unit * wanted, "{wide_l2} for {wanted}");
-        for kernels in Kernels::supported() {
+        for kernels in supported_kernels() {
             for (found, wanted) in results(kernels).iter().zip(&plain) {
                 assert_eq!(found.to_bits(), wanted.to_bits(), "{} of {dimension}", kernels.name());
             }
@@ -230,7 +244,7 @@ fn wide_sums_neither_overflow_nor_underflow() {
     for size in [f32::MAX, 1e-45, 1e-30] {
         let (row, wide) = ([size; COUNT], f64::from(size));
         let wanted = COUNT as f64 * wide * wide;
-        for kernels in Kernels::supported() {
+        for kernels in supported_kernels() {
             let (dot, l2) = (kernels.wide_dot(&row, &row), kernels.wide_l2(&row, &[-size; COUNT]));
             assert_eq!(dot.to_bits(), wanted.to_bits(), "{}", kernels.name());
             assert_eq!(l2.to_bits(), (4.0 * wanted).to_bits(), "{}", kernels.name());
@@ -240,7 +254,7 @@ fn wide_sums_neither_overflow_nor_underflow() {
 
 #[test]
 fn exact_sums_pass_on_what_is_not_finite() {
-    for kernels in Kernels::supported() {
+    for kernels in supported_kernels() {
         for place in [0, 31, 40, 77] {
             let (mut query, row) = (vec![1.0; 78], vec![2.0; 78]);
             query[place] = f32::INFINITY;
@@ -262,7 +276,7 @@ fn lengths_that_do_not_match_do_not_panic() {
     let mut draw = TestRng::new(17);
     let bytes = block(&mut draw, 128, TestRng::float);
     let block = SignBlock::new(&bytes, 128).unwrap();
-    for kernels in Kernels::supported() {
+    for kernels in supported_kernels() {
         for padded in [0, 4, 60, 64, 192] {
             let query = draw.floats(padded);
             for wide in [false, true] {
@@ -285,7 +299,7 @@ fn lengths_that_do_not_match_do_not_panic() {
 
 #[test]
 fn the_chosen_kernels_are_the_fastest() {
-    let names: Vec<_> = Kernels::supported().into_iter().map(Kernels::name).collect();
+    let names: Vec<_> = supported_kernels().into_iter().map(Kernels::name).collect();
     assert_eq!(names.first(), Some(&"portable"));
     assert_eq!(names.last(), Some(&kernels().name()));
 }
