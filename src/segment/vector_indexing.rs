@@ -16,7 +16,7 @@ use crate::codec::{to_u32, u64_of, usize_of};
 use crate::error::{Error, Result};
 use crate::index::vector::{
     CentroidsMeta, CopyFinder, DistinctVectors, NamedCentroids, Random, Space, TrainingProgress,
-    VectorIndexBuilder, fits, train,
+    VectorIndexBuilder, still_fits, train_centroids,
 };
 use crate::schema::{Schema, VectorColumn};
 use crate::types::VectorType;
@@ -116,7 +116,7 @@ impl VectorIndexing {
             let may_be_new = self.names.contains_key(name);
             let outgrown = u64_of(vectors.rows.len()) >= named.meta.trained.saturating_mul(OUTGROWN);
             if !(outgrown && may_be_new) {
-                let fits = fits(&named.set, vectors, &self.progress)?;
+                let fits = still_fits(&named.set, vectors, &self.progress)?;
                 // A misfit costs recall or reads, but a new set makes all segments of the old one misfits: only what
                 // rewrites all rows replaces it. Others note the misfit in the meta, for the next compaction.
                 if fits || !(self.renew && may_be_new) {
@@ -128,7 +128,7 @@ impl VectorIndexing {
         // A seed and no shared generator: the same rows and seed make the same clusters, whatever else was drawn before.
         let mut generator = Random::new(self.seed);
         let mut random = || generator.next();
-        let set = train(shape.metric, shape.code_bits, vectors, &mut random, &self.progress)?;
+        let set = train_centroids(shape.metric, shape.code_bits, vectors, &mut random, &self.progress)?;
         let bytes = set.encode()?;
         let meta = CentroidsMeta { id, size: u64_of(bytes.len()), trained: set.trained() };
         Ok(ChosenCentroids {
@@ -198,7 +198,7 @@ fn read_distinct_vectors(shape: VectorColumn, name: &str, rows: &SortedRows) -> 
                 continue;
             }
         }
-        Space::normalized(shape.metric, &vector, &mut vectors.values);
+        Space::push_normalized(shape.metric, &vector, &mut vectors.values);
         vectors.rows.push(row);
         firsts.push(address);
     }

@@ -1,49 +1,62 @@
-//! The vector index: clusters of short codes that tell which exact vectors are worth reading.
+//! The vector index: clusters of short codes that select which exact vectors are worth reading.
 //!
 //! Vectors are brought to one metric ([`space`]). A few out of all scale are set apart ([`outliers`]) and always
-//! compared; of the others balanced k-means ([`kmeans`]) has made clusters. A set of clusters
+//! compared; the others are in clusters made by balanced k-means ([`kmeans`]). A set of clusters
 //! is an object of its own ([`centroids`]), shared by segments. In a segment each cluster has a record
 //! ([`record`]) of RaBitQ codes ([`quantizer`], after a random [`rotation`]) of its vectors. A query
-//! ([`query`]) reads the records of the nearest clusters, scores them with the [`kernels`], and names the rows
+//! ([`query`]) reads the records of the nearest clusters, scores them with the [`kernels`], and returns the rows
 //! whose exact vectors decide. How many clusters a recall takes is measured when an index is built ([`measure`]) and
-//! read from its [`curve`]. Rows with one and the same vector are one vector to all of this ([`distinct`]).
+//! read from its [`curve`]. Rows with the same vector share one vector in all of this ([`distinct`]).
 //!
 //! A cluster is what faiss calls an IVF list and `ScaNN` a leaf; to probe a cluster is to scan its record.
 //!
 //! RaBitQ: Gao and Long, SIGMOD 2024 (arXiv 2405.12497) and SIGMOD 2025 (arXiv 2409.09913).
 
+mod assignment;
 mod build;
 mod centroids;
+mod count_matches;
 mod curve;
 mod distinct;
 mod index;
 mod kernels;
 mod kmeans;
+mod match_counts;
 mod measure;
 mod named;
 mod numeric;
 mod outliers;
 mod quantizer;
 mod query;
+mod query_recall;
 mod random;
+mod read_plan;
 mod record;
+mod record_writer;
+mod regions;
 mod rotation;
+mod search;
 mod section;
 mod space;
+mod train;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use build::{VectorIndexBuilder, fits, train};
+pub(crate) use build::VectorIndexBuilder;
 pub(crate) use centroids::CentroidSet;
 pub(crate) use curve::{RegionCurve, is_enough};
 pub(crate) use distinct::{CopyFinder, DistinctVectors};
-pub(crate) use index::{MatchCounts, ReadPlan, SearchState, VectorIndex};
+pub(crate) use index::VectorIndex;
 #[cfg(feature = "testing")]
 pub use kernels::ScanTrial;
 pub(crate) use kernels::kernels;
 pub(crate) use kmeans::TrainingProgress;
+pub(crate) use match_counts::MatchCounts;
 pub(crate) use named::{CentroidsMeta, NamedCentroids};
 pub(crate) use query::VectorQuery;
 pub(crate) use random::Random;
+pub(crate) use read_plan::{ReadPlan, ReadWindow};
+pub(crate) use search::SearchState;
 pub(crate) use space::Space;
+pub(crate) use train::{still_fits, train_centroids};

@@ -6,16 +6,16 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::CentroidSet;
+use super::centroids::CentroidSet;
 use crate::cache::{Blob, Shared, Span};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::types::Metric;
 
-/// A set is read whole: none may be larger.
+/// The size of a set, at most. It is read whole, so that a forged size must not decide how much memory is allocated.
 const BYTES_MAX: u64 = 4 << 30;
 
-/// A centroid set as manifests and segments name it.
+/// A centroid set as manifests and segments refer to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CentroidsMeta {
@@ -33,7 +33,7 @@ pub(crate) struct NamedCentroids {
 }
 
 impl NamedCentroids {
-    /// Reads the set that `blob` holds, or finds it in use. One round trip.
+    /// Reads the set of `blob`, unless it is in use already. One round trip.
     pub(crate) async fn load(
         env: &Env,
         blob: &Blob,
@@ -49,12 +49,16 @@ impl NamedCentroids {
         }
         let whole = [Span { start: 0, end: blob.size(), checksum: None }];
         let decode = |mut bytes: Vec<Bytes>| {
-            let bytes = bytes.pop().unwrap_or_default();
-            let decoded = env.blocking(move || CentroidSet::decode(metric, dimension, &bytes));
-            async { decoded.await?.map_err(|e| e.at(blob.key())) }
+            let whole = bytes.pop().ok_or_else(|| Error::internal("a span was not read"));
+            async move {
+                let whole = whole?;
+                // Decoding rotates every centroid: too long for an async task.
+                let decoded = env.blocking(move || CentroidSet::decode(metric, dimension, &whole));
+                decoded.await?.map_err(|e| e.at(blob.key()))
+            }
         };
         let set = Arc::new(blob.read_decoded(&whole, decode).await?);
-        // Segments that are opened together decode it together, and hold one.
+        // Segments that are opened together may decode it at the same time; they keep one of the results.
         Ok(Self { meta, set: shared.keep(blob.key().clone(), set) })
     }
 }
@@ -65,7 +69,7 @@ mod tests {
 
     use super::*;
     use crate::cache::BlockCache;
-    use crate::index::vector::{DistinctVectors, TrainingProgress, train};
+    use crate::index::vector::{DistinctVectors, TrainingProgress, train_centroids};
     use crate::storage::{MemoryBackend, ObjectKey, PutMode, StorageBackend};
 
     #[tokio::test]
@@ -76,7 +80,7 @@ mod tests {
             rows: vec![0, 1],
             ..DistinctVectors::default()
         };
-        let set = train(Metric::L2Squared, 5, &coded, &mut || 1, &TrainingProgress::default())?;
+        let set = train_centroids(Metric::L2Squared, 5, &coded, &mut || 1, &TrainingProgress::default())?;
         let (backend, key, bytes) = (Arc::new(MemoryBackend::new()), ObjectKey::new("set")?, set.encode()?);
         let meta = CentroidsMeta { id: Uuid::nil(), size: bytes.len() as u64, trained: set.trained() };
         backend.put(&key, bytes, PutMode::Create).await?;

@@ -1,4 +1,7 @@
-//! Chance from a seed: `SplitMix64` (Steele, Lea and Flood 2014), the same on every platform.
+//! Pseudo-random numbers: `SplitMix64` (Steele, Lea and Flood 2014), the same on every platform.
+//!
+//! Clusters and curves are functions of rows and seed, bit by bit, and tests compare them with recorded checksums: a
+//! generator of a crate that may change with its version would not do.
 
 /// A sequence of numbers that its seed determines.
 #[derive(Clone, Debug)]
@@ -16,35 +19,37 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`; 0 when that is 0.
+    /// A number below `bound`; 0 if that is 0.
+    // By multiplication (Lemire): without a division, and with a bias below 2^-32 for any number of rows.
     #[expect(clippy::cast_possible_truncation, reason = "the product's upper half is below `bound`")]
     pub(super) fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 
-    /// A number from 0 to below 1.
+    /// A number of [0, 1).
     #[expect(clippy::cast_precision_loss, reason = "53 bits are what an f64 has")]
     pub(super) fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Close to normally distributed, of mean 0: a sum of 32 bytes. No function of the system's library, which
-    /// differ in the last bit.
-    pub(super) fn normal(&mut self) -> f32 {
+    /// Close to normally distributed, of mean 0: a sum of 32 bytes.
+    // Logarithm and cosine, as of Box and Muller, differ between system libraries in the last bit.
+    pub(super) fn next_normal(&mut self) -> f32 {
         let sum: u16 = (0..4).flat_map(|_| self.next().to_le_bytes()).map(u16::from).sum();
         f32::from(sum) - 127.5 * 32.0
     }
 
-    /// So many of the items, each as likely as any other, in their order.
+    /// `count` of the items, each as likely as any other, in their order.
+    // Selection sampling (Knuth, algorithm S): one pass, and the sample needs no sort.
     pub(super) fn sample(&mut self, items: impl ExactSizeIterator<Item = u32>, count: usize) -> Vec<u32> {
-        let (mut left, mut wanted) = (items.len(), count.min(items.len()));
+        let (mut remaining, mut wanted) = (items.len(), count.min(items.len()));
         let mut chosen = Vec::with_capacity(wanted);
         for item in items {
-            if self.below(left) < wanted {
+            if self.below(remaining) < wanted {
                 chosen.push(item);
                 wanted -= 1;
             }
-            left -= 1;
+            remaining -= 1;
         }
         chosen
     }

@@ -1,4 +1,4 @@
-//! The random rotation that RaBitQ codes are taken after: it spreads every vector evenly over all dimensions.
+//! The random rotation before RaBitQ codes: it spreads every vector evenly over all dimensions.
 //!
 //! A vector is padded with zeros to D, the next multiple of 64, and goes through four rounds. With p the
 //! largest power of two that is at most D, a round
@@ -7,19 +7,25 @@
 //!    the last p.
 //!
 //! Unless p = D, the second round ends with a turn of every pair (i, i + D/2) by π/4: (u, v) becomes
-//! ((u + v)/√2, (u − v)/√2). It evens out what the two halves hold. A turn in every round, as is done elsewhere,
-//! would carry a coordinate around the transforms: a quarter of its length could come out in one place.
+//! ((u + v)/√2, (u − v)/√2). It evens out what the two halves hold. A turn in every round, as other libraries do it,
+//! would carry a coordinate around the transforms: a quarter of its length could end in one coordinate.
 //!
-//! On storage it is the 4·D signs, one bit each, round after round, low bits first; a one is a minus. They are
-//! stored rather than the seed, so that no generator has to stay what it is.
+//! On storage it is the 4·D signs, one bit each, round after round, low bits first; a one is a minus. The signs are
+//! stored rather than a seed, so that the generator may change.
 
+use super::numeric::{count_to_f64, round_to_f32};
 use crate::codec::CodecError;
 
 const WHAT: &str = "rotation";
+// A dense random matrix takes 2·D² operations per vector, 1.2 million at 768 dimensions, where four rounds take about a
+// microsecond.
 const ROUNDS: usize = 4;
 /// The round, from 0, that ends with the turn.
 const TURN: usize = 1;
-/// Dimensions are padded to a multiple of this: what codes are grouped by, and enough to spread a vector over.
+/// Dimensions are padded to a multiple of this.
+// Kernels work on groups of 64 dimensions, and fewer would be too few to spread a vector over. Padding comes before the
+// rotation, so that the added coordinates carry a part of the vector: from 100 to 128, they cost 28 % more bytes and lower
+// the error by 12 %.
 const GROUP: usize = 64;
 
 /// A random orthogonal map from `dimension` coordinates into `padded` ones.
@@ -27,13 +33,14 @@ const GROUP: usize = 64;
 pub(crate) struct Rotation {
     dimension: usize,
     padded: usize,
-    /// The signs of every round, times the factors that keep transforms and turn orthonormal. Applied first, they
-    /// also keep any sum from overflowing unless the length of the vector does.
+    /// The signs of every round, times the factors that keep transforms and turn orthonormal.
+    // One multiplication for both. Applied before the transform, the factors also keep its sums from overflowing unless
+    // the length of the vector does.
     scales: Vec<f32>,
 }
 
 impl Rotation {
-    /// Draws a rotation; `random` gives 64 random bits a call. A dimension is at least 1.
+    /// Draws a rotation; `random` returns 64 random bits per call. A dimension is at least 1.
     pub(crate) fn random(dimension: usize, random: &mut impl FnMut() -> u64) -> Self {
         let padded = dimension.max(1).next_multiple_of(GROUP);
         let words = ROUNDS * padded / 64;
@@ -42,15 +49,17 @@ impl Rotation {
     }
 
     fn from_bits(dimension: usize, padded: usize, bits: &[u8]) -> Self {
-        let window = window(padded);
+        let window = window_len(padded);
         let signs = bits.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
         let scales = signs.enumerate().map(|(at, minus)| {
             let (round, coordinate) = (at / padded, at % padded);
             let transformed =
                 if round % 2 == 0 { coordinate < window } else { coordinate >= padded - window };
             let turned = round == TURN && window != padded;
-            let square = if turned { 0.5 } else { 1.0 } / if transformed { as_f64(window) } else { 1.0 };
-            if minus { -scale(square) } else { scale(square) }
+            let square =
+                if turned { 0.5 } else { 1.0 } / if transformed { count_to_f64(window) } else { 1.0 };
+            let scale = round_to_f32(square.sqrt());
+            if minus { -scale } else { scale }
         });
         Self { dimension, padded, scales: scales.collect() }
     }
@@ -91,18 +100,18 @@ impl Rotation {
     /// Rotates a vector of [`dimension`](Self::dimension) into `out`, of [`padded`](Self::padded) coordinates.
     pub(crate) fn apply(&self, vector: &[f32], out: &mut [f32]) {
         debug_assert_eq!((vector.len(), out.len()), (self.dimension, self.padded), "dimensions");
-        let (head, tail) = out.split_at_mut(vector.len().min(out.len()));
-        for (out, component) in head.iter_mut().zip(vector) {
-            *out = *component;
-        }
+        let (head, tail) = out.split_at_mut(vector.len());
+        head.copy_from_slice(vector);
         tail.fill(0.0);
-        let window = window(self.padded);
+        let window = window_len(self.padded);
         for (round, scales) in self.scales.chunks_exact(self.padded).enumerate() {
             for (out, scale) in out.iter_mut().zip(scales) {
                 *out *= scale;
             }
             let start = if round % 2 == 0 { 0 } else { self.padded - window };
-            hadamard(out.get_mut(start..start + window).unwrap_or_default());
+            let (_, transformed) = out.split_at_mut(start);
+            let (transformed, _) = transformed.split_at_mut(window);
+            hadamard(transformed);
             if round == TURN && window != self.padded {
                 let (low, high) = out.split_at_mut(self.padded / 2);
                 butterfly(low, high);
@@ -112,22 +121,13 @@ impl Rotation {
 }
 
 /// The largest power of two that is not above `padded`.
-fn window(padded: usize) -> usize {
+fn window_len(padded: usize) -> usize {
     1 << padded.ilog2()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a dimension is far below 2^52")]
-fn as_f64(dimension: usize) -> f64 {
-    dimension as f64
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "rounding is the point")]
-fn scale(square: f64) -> f32 {
-    square.sqrt() as f32
-}
-
-/// The Hadamard transform in place, without its factor. The length is a power of two, 64 or more: blocks of 64
-/// are done with while they are at hand, then two stages a pass halve the traffic to memory.
+/// The Hadamard transform in place, without its factor. The length is a power of two, 64 or more.
+// All stages within blocks of 64 run while the block is in registers and first-level cache. Of the later stages, each pass
+// does two, which halves the traffic to memory.
 fn hadamard(values: &mut [f32]) {
     for block in values.as_chunks_mut::<64>().0 {
         hadamard_64(block);

@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
-use super::build::{VectorIndexBuilder, train};
+use super::assignment::Assignment;
+use super::build::VectorIndexBuilder;
 use super::centroids::CentroidSet;
 use super::curve::RecallCurve;
 use super::distinct::{COPIES_MIN, DistinctVectors};
-use super::index::{SearchResult, SearchState, VectorIndex};
+use super::index::VectorIndex;
 use super::kmeans::TrainingProgress;
 use super::query::VectorQuery;
 use super::random::Random;
+use super::search::{SearchResult, SearchState};
 use super::space::Space;
+use super::train::train_centroids;
 use crate::cache::{Blob, BlockCache};
 use crate::env::Env;
 use crate::error::Result;
@@ -35,7 +38,7 @@ fn coded(metric: Metric, rows: u32, seed: u64) -> (DistinctVectors, Vec<Vec<f32>
     let vectors: Vec<Vec<f32>> = (0..rows).map(|_| draw.vector()).collect();
     let mut coded = DistinctVectors { dimension: DIMENSION, ..DistinctVectors::default() };
     for (row, vector) in (0..).zip(&vectors) {
-        Space::normalized(metric, vector, &mut coded.values);
+        Space::push_normalized(metric, vector, &mut coded.values);
         coded.rows.push(row);
     }
     (coded, vectors)
@@ -43,7 +46,7 @@ fn coded(metric: Metric, rows: u32, seed: u64) -> (DistinctVectors, Vec<Vec<f32>
 
 fn made(metric: Metric, bits: u8, coded: &DistinctVectors) -> CentroidSet {
     let mut random = Random::new(3);
-    train(metric, bits, coded, &mut || random.next(), &TrainingProgress::default()).unwrap()
+    train_centroids(metric, bits, coded, &mut || random.next(), &TrainingProgress::default()).unwrap()
 }
 
 fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
@@ -87,16 +90,16 @@ async fn search(
 ) -> Result<SearchResult> {
     let env = Env::current()?;
     let tally = match matching {
-        Some(matching) => Some(index.tally(matching).await?),
+        Some(matching) => Some(index.count_matches(matching).await?),
         None => None,
     };
-    let plan = index.plan(clusters, tally.as_ref(), 16 << 10);
-    let filtered = matching.map(|matching| index.filtered(&plan, matching));
+    let plan = index.plan_reads(clusters, tally.as_ref(), 16 << 10);
+    let filtered = matching.map(|matching| index.filter_rows(&plan, matching)).transpose()?;
     let mut hunt = SearchState::new(limit);
-    for (window, bytes) in plan.windows {
-        let records = index.read(&window).await?;
-        assert_eq!(records.iter().map(|record| record.len() as u64).sum::<u64>(), bytes);
-        hunt = index.scan(&env, query, (window, records), filtered.clone(), hunt).await?;
+    for window in plan.windows {
+        let records = index.read_records(&window).await?;
+        assert_eq!(records.iter().map(|record| record.len() as u64).sum::<u64>(), window.bytes);
+        hunt = index.scan_records(&env, query, (window, records), filtered.clone(), hunt).await?;
     }
     Ok(hunt.finish(limit))
 }
@@ -144,12 +147,12 @@ async fn only_allowed_rows_are_found_and_counted_cluster_by_cluster() -> Result<
             let found = search(&index, &query, &clusters, Some(&matching), 10).await?;
             assert!(found.candidates.len() >= 10);
             assert!(found.candidates.iter().all(|c| matching.contains(c.row)));
-            let tally = index.tally(&matching).await?;
+            let tally = index.count_matches(&matching).await?;
             let mut counted = 0;
             for cluster in &clusters {
                 let (all, matches) =
                     (index.matches_of(*cluster, None), index.matches_of(*cluster, Some(&tally)));
-                let one = index.plan(&[*cluster], None, 1 << 20);
+                let one = index.plan_reads(&[*cluster], None, 1 << 20);
                 let scanned = search(&index, &query, &[*cluster], Some(&matching), usize::MAX).await?;
                 assert_eq!(scanned.candidates.len() as u64, matches, "cluster {cluster}");
                 assert!(all >= matches && one.clusters == u64::from(all > 0));
@@ -180,7 +183,7 @@ async fn rows_with_one_vector_have_one_code() -> Result<()> {
         assert_eq!(order.len(), coded.len());
         assert_eq!(index.codes(), 700 + 1, "one for each, but two for the one that two rows have");
         let clusters: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
-        let all = index.plan(&clusters, None, 1 << 20);
+        let all = index.plan_reads(&clusters, None, 1 << 20);
         assert!(all.bytes < 400_000, "{} bytes", all.bytes);
         let query = Arc::new(VectorQuery::new(&set, metric, coded.values_of(6)));
         let even: RoaringBitmap =
@@ -285,7 +288,7 @@ fn a_curve_rises_to_one() {
 fn measured(set: &CentroidSet, coded: &DistinctVectors) -> RecallCurve {
     let points = super::kmeans::Points::new(&coded.values, DIMENSION).unwrap();
     let assignment = set.plain().assign(points, &TrainingProgress::default()).unwrap();
-    RecallCurve::measure(set, points, &assignment)
+    RecallCurve::measure(set, points, &Assignment::new(assignment, set.len(), &[]).unwrap()).unwrap()
 }
 
 /// Two fifths of the vectors lie in a blur without clusters that could be told apart, the others in groups: a query in

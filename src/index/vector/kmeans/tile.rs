@@ -1,28 +1,30 @@
 //! The inner loop of k-means: a tile of rows against all centroids, keeping the least score of each row.
 //!
-//! Centroids stand in panels of sixteen, component by component, so that a component of a row meets sixteen
-//! of them in one go; four rows at a time keep their sums in registers. The compiler turns the loops into
-//! vector code by itself, twice: for the least processor, and for one with AVX2. Measured, it is as fast as
-//! the `matrixmultiply` crate with a search for the least behind it, and gives the same bits everywhere.
+//! Centroids are stored in panels of sixteen, component by component, so that a component of a row is multiplied with
+//! sixteen of them at once; four rows at a time keep their sums in registers. The compiler vectorises the loops itself,
+//! twice: for the baseline processor and for AVX2. Measured, this is as fast as the `matrixmultiply` crate
+//! followed by a search for the least, and gives the same bits everywhere.
 
-use super::Points;
+use super::points::Points;
 
 /// The width of a panel.
 pub(super) const LANES: usize = 16;
 /// How many rows are compared at once.
+// Four rows of sixteen sums take 8 registers of AVX2 out of 16; twice as many would spill.
 const GROUP: usize = 4;
-/// The size of a tile: half of what a core's second cache holds, at the least.
+/// The size of a tile.
+// Half of the smallest second-level caches: the panels, which are streamed past the tile, need the rest.
 const TILE_BYTES: usize = 64 << 10;
 const TILE_ROWS_MAX: usize = 128;
 
 pub(super) type Lanes<T> = [T; LANES];
 
-/// Centroids as the loop wants them. The score of row x is ‖c‖² − 2·x·c: ‖x‖² would be the same for all.
+/// Centroids in the layout of the loop. The score of row x is ‖c‖² − 2·x·c: ‖x‖² would be the same for all.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Panels {
-    /// −2·c: for each panel, and each component, that of sixteen centroids.
+    /// −2·c: for each panel and each component, that of sixteen centroids.
     pub(super) components: Vec<Lanes<f32>>,
-    /// ‖c‖²; infinite where the last panel is empty.
+    /// ‖c‖²; infinite in the free lanes of the last panel.
     pub(super) squares: Vec<Lanes<f32>>,
 }
 
@@ -43,14 +45,15 @@ impl Tile {
         Self { dim, rows: 0, values: vec![0.0; rows * dim], scores, nearest }
     }
 
-    /// Takes the next rows, less `offset`, as many as fit, and says how many.
-    pub(super) fn fill(
+    /// Takes the next rows, less `offset`, as many as fit. Returns how many.
+    pub(super) fn fill_rows(
         &mut self,
         points: Points<'_>,
         rows: &mut impl Iterator<Item = usize>,
         offset: &[f32],
     ) -> usize {
         self.rows = 0;
+        // `zip` asks the tile before the rows, so no row is taken that has no space.
         for (place, row) in self.values.chunks_exact_mut(self.dim).zip(rows) {
             for ((place, value), offset) in place.iter_mut().zip(points.row(row)).zip(offset) {
                 *place = value - offset;
@@ -61,29 +64,35 @@ impl Tile {
     }
 
     /// Compares the rows with all centroids.
-    pub(super) fn scan(&mut self, panels: &Panels) {
+    pub(super) fn compare_with(&mut self, panels: &Panels) {
         self.scores.fill([f32::INFINITY; LANES]);
         self.nearest.fill([0; LANES]);
-        let values = self.values.get(..self.rows.next_multiple_of(GROUP) * self.dim).unwrap_or_default();
+        // Whole groups: what follows the last row is left from an earlier tile, and its scores are not read.
+        #[expect(clippy::indexing_slicing, reason = "a tile has space for a multiple of GROUP rows")]
+        let values = &self.values[..self.rows.next_multiple_of(GROUP) * self.dim];
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") {
-            // SAFETY: the processor has the one feature the function asks for.
+            // SAFETY: the processor has the one feature that the function needs.
             #[expect(unsafe_code, reason = "a function for a processor feature is called")]
             unsafe {
                 scan_avx2(panels, self.dim, values, &mut self.scores, &mut self.nearest);
             }
             return;
         }
-        scan(panels, self.dim, values, &mut self.scores, &mut self.nearest);
+        scan_panels(panels, self.dim, values, &mut self.scores, &mut self.nearest);
     }
 
     /// The nearest centroid of each row, the first of those equally near.
-    pub(super) fn nearest(&self) -> impl Iterator<Item = u32> {
-        self.scores.iter().zip(&self.nearest).take(self.rows).map(|(scores, panels)| least(scores, panels))
+    pub(super) fn nearest_centroids(&self) -> impl Iterator<Item = u32> {
+        self.scores
+            .iter()
+            .zip(&self.nearest)
+            .take(self.rows)
+            .map(|(scores, panels)| least_lane(scores, panels))
     }
 }
 
-/// [`scan`], compiled for wider registers; additions and multiplications stay apart, so its bits are the
+/// [`scan_panels`], compiled for wider registers; additions and multiplications stay apart, so its bits are the
 /// same.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
@@ -94,17 +103,23 @@ fn scan_avx2(
     scores: &mut [Lanes<f32>],
     nearest: &mut [Lanes<u32>],
 ) {
-    scan(panels, dim, values, scores, nearest);
+    scan_panels(panels, dim, values, scores, nearest);
 }
 
 #[expect(clippy::inline_always, reason = "it is compiled with the features of its caller")]
 #[inline(always)]
-fn scan(panels: &Panels, dim: usize, values: &[f32], scores: &mut [Lanes<f32>], nearest: &mut [Lanes<u32>]) {
+fn scan_panels(
+    panels: &Panels,
+    dim: usize,
+    values: &[f32],
+    scores: &mut [Lanes<f32>],
+    nearest: &mut [Lanes<u32>],
+) {
     for (number, (panel, squares)) in (0..).zip(panels.components.chunks_exact(dim).zip(&panels.squares)) {
         let kept = scores.chunks_exact_mut(GROUP).zip(nearest.chunks_exact_mut(GROUP));
         for (rows, (scores, nearest)) in values.chunks_exact(GROUP * dim).zip(kept) {
-            let found = compare(panel, squares, dim, rows);
-            keep(number, found.as_flattened(), scores.as_flattened_mut(), nearest.as_flattened_mut());
+            let found = score_rows(panel, squares, dim, rows);
+            update_least(number, found.as_flattened(), scores.as_flattened_mut(), nearest.as_flattened_mut());
         }
     }
 }
@@ -112,7 +127,7 @@ fn scan(panels: &Panels, dim: usize, values: &[f32], scores: &mut [Lanes<f32>], 
 /// The scores of four rows with the centroids of a panel.
 #[expect(clippy::inline_always, reason = "it is compiled with the features of its caller")]
 #[inline(always)]
-fn compare(panel: &[Lanes<f32>], squares: &Lanes<f32>, dim: usize, rows: &[f32]) -> [Lanes<f32>; GROUP] {
+fn score_rows(panel: &[Lanes<f32>], squares: &Lanes<f32>, dim: usize, rows: &[f32]) -> [Lanes<f32>; GROUP] {
     let mut scores = [*squares; GROUP];
     let ((a, b), (c, d)) = {
         let (first, second) = rows.split_at(2 * dim);
@@ -128,10 +143,10 @@ fn compare(panel: &[Lanes<f32>], squares: &Lanes<f32>, dim: usize, rows: &[f32])
     scores
 }
 
-/// Keeps what is less than before. It is flat, and has no branch, so that the compiler makes vectors of it.
+/// Replaces scores by smaller ones. Flat and without a branch, so that the compiler vectorises it.
 #[expect(clippy::inline_always, reason = "it is compiled with the features of its caller")]
 #[inline(always)]
-fn keep(number: u32, found: &[f32], scores: &mut [f32], nearest: &mut [u32]) {
+fn update_least(number: u32, found: &[f32], scores: &mut [f32], nearest: &mut [u32]) {
     for ((found, score), nearest) in found.iter().zip(scores).zip(nearest) {
         let less = *found < *score;
         *nearest = if less { number } else { *nearest };
@@ -139,8 +154,10 @@ fn keep(number: u32, found: &[f32], scores: &mut [f32], nearest: &mut [u32]) {
     }
 }
 
+/// The number of the centroid with the least score, the lowest number of equals.
+// A strict comparison in the loop keeps the first panel of each lane; across lanes the numbers decide.
 #[expect(clippy::cast_possible_truncation, reason = "a panel has sixteen lanes")]
-fn least(scores: &Lanes<f32>, panels: &Lanes<u32>) -> u32 {
+fn least_lane(scores: &Lanes<f32>, panels: &Lanes<u32>) -> u32 {
     let mut best = (f32::INFINITY, 0);
     for ((score, panel), lane) in scores.iter().zip(panels).zip(0..) {
         let number = panel * LANES as u32 + lane;
@@ -179,7 +196,7 @@ mod tests {
                     scan_avx2(&panels, dim, &values, &mut scores, &mut nearest);
                 }
             } else {
-                scan(&panels, dim, &values, &mut scores, &mut nearest);
+                scan_panels(&panels, dim, &values, &mut scores, &mut nearest);
             }
             let bits: Vec<_> = scores.into_iter().map(|lanes| lanes.map(f32::to_bits)).collect();
             (bits, nearest)

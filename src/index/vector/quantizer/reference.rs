@@ -1,6 +1,7 @@
 //! The estimates as the formulas say, in f64: what kernels are compared with.
 
-use super::{Code, Factors, Form, Quantizer, ResidualTerms};
+use super::code::Factors;
+use super::{Code, Form, Quantizer, ResidualTerms};
 
 /// Which part of a code an estimate is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +120,7 @@ mod tests {
 
     /// A direction with a few large components, of the given length.
     fn spiky(random: &mut Random, dimension: usize, length: f64) -> Vec<f64> {
-        let vector: Vec<f64> = (0..dimension).map(|_| f64::from(random.normal()).powi(3)).collect();
+        let vector: Vec<f64> = (0..dimension).map(|_| f64::from(random.next_normal()).powi(3)).collect();
         let norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt();
         vector.iter().map(|x| x * length / norm).collect()
     }
@@ -256,7 +257,7 @@ mod tests {
     #[test]
     fn all_ways_to_a_dot_product_agree() {
         let mut random = Random::new(17);
-        let mut vector = || (0..128).map(|_| random.normal()).collect::<Vec<_>>();
+        let mut vector = || (0..128).map(|_| random.next_normal()).collect::<Vec<_>>();
         let (r, c, q) = (vector(), vector(), vector());
         let sum: f64 = q.iter().map(|q| f64::from(*q)).sum();
         for bits in 1..=8 {

@@ -1,19 +1,23 @@
-//! How many levels a unit of a direction spans: the one choice a code of several bits leaves.
+//! How many levels a unit of a direction spans: the one choice that a code of several bits leaves.
 //!
 //! With magnitudes |oᵢ| of a unit vector and a step count t, the level of a dimension is ⌊t·|oᵢ|⌋, at most
 //! 2^(bits−1) − 1, and the code points along yᵢ = ±(level + ½). The best t has the largest cosine between y
-//! and o. The exact optimum needs a sorted sweep over all D·2^(bits−1) places where a level changes; the best
-//! of eight candidates is within a few percent of its error, and has no branch.
+//! and o.
 
 use crate::index::vector::random::Random;
 
+// The exact optimum needs a sorted sweep over all D·2^(bits−1) points where a level changes, 10 to 80 µs per vector, which
+// would be most of the time of building an index. The best of eight candidates takes 8·D steps without a branch, and its
+// error exceeds the optimum by .3 % up to 3 bits, 1.2 % at 5, 2.6 % at 6 and up to 7 % at 7 and 8. The typical step alone
+// would not do: with 5 bits at 100 dimensions its error is 1.2 times the optimum, with 8 bits 4.9 times.
+
 /// How many values are summed at once: two of the widest registers of AVX2.
 const LANES: usize = 16;
-/// Adding and taking away this rounds an f32 to an integer, in its lowest bits, on every processor.
+/// Adding and subtracting this rounds an f32 to an integer, in its lowest bits, on every processor.
 const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23
-/// Tried around the step that is best on average: it clips the largest values, which pays with few bits.
+/// Candidates around the step that is best on average. It clips the largest values, which pays with few bits.
 const AROUND_TYPICAL: [f32; 5] = [0.85, 0.92, 1.0, 1.08, 1.16];
-/// Tried below the step at which the largest value would be clipped: best with many bits.
+/// Candidates below the step at which the largest value would be clipped: best with many bits.
 const BELOW_CLIPPING: [f32; 3] = [0.90, 0.95, 0.999_99];
 
 const CANDIDATES: usize = AROUND_TYPICAL.len() + BELOW_CLIPPING.len();
@@ -32,38 +36,39 @@ impl StepSearch {
     pub(super) fn new(padded: usize, top: u8) -> Self {
         let mut steps = Self { top, typical: 0.0 };
         if top > 0 {
-            steps.typical = steps.measured(padded);
+            steps.typical = steps.measure_typical(padded);
         }
         steps
     }
 
-    pub(super) fn top(self) -> u8 {
+    pub(super) fn top_level(self) -> u8 {
         self.top
     }
 
-    /// The best step for `vector` times `scale`, which makes it a unit vector; `largest` is its largest
-    /// magnitude then.
-    pub(super) fn choose(self, vector: &[f32], scale: f32, largest: f32) -> f32 {
+    /// The best step for `vector` times `scale`, a unit vector; `largest` is the largest
+    /// magnitude of that.
+    pub(super) fn choose_step(self, vector: &[f32], scale: f32, largest: f32) -> f32 {
+        // One bit has one level: any step is the best.
         if self.top == 0 {
             return 0.0;
         }
-        let clipping = self.clipping(largest);
+        let clipping = self.clipping_step(largest);
         let mut candidates = [0.0; CANDIDATES];
         let around = AROUND_TYPICAL.iter().map(|factor| factor * self.typical);
         let below = BELOW_CLIPPING.iter().map(|factor| factor * clipping);
         for (candidate, step) in candidates.iter_mut().zip(around.chain(below)) {
             *candidate = step;
         }
-        self.best(vector, scale, candidates).1
+        self.best_candidate(vector, scale, candidates).1
     }
 
     /// The step at which a magnitude would go beyond the largest level.
-    fn clipping(self, largest: f32) -> f32 {
+    fn clipping_step(self, largest: f32) -> f32 {
         (f32::from(self.top) + 1.0) / largest
     }
 
     /// The largest cosine, but for a factor, and the candidate that has it.
-    fn best(self, vector: &[f32], scale: f32, candidates: [f32; CANDIDATES]) -> (f32, f32) {
+    fn best_candidate(self, vector: &[f32], scale: f32, candidates: [f32; CANDIDATES]) -> (f32, f32) {
         let mut sums = [([0.0; LANES], [0.0; LANES]); CANDIDATES];
         for group in vector.as_chunks::<64>().0 {
             let mut magnitudes = [0.0; 64];
@@ -77,34 +82,39 @@ impl StepSearch {
         let total = |lanes: &[f32; LANES]| lanes.iter().sum::<f32>();
         let cosine = |(products, squares): &_| total(products) / total(squares).sqrt();
         let scored = sums.iter().map(cosine).zip(candidates);
-        scored.fold((f32::NEG_INFINITY, 0.0), |best, one| if one.0 > best.0 { one } else { best })
+        // The first of equals: all sums are in a fixed order, so every processor chooses the same.
+        scored.fold((f32::NEG_INFINITY, 0.0), |best, next| if next.0 > best.0 { next } else { best })
     }
 
     /// The mean of the best steps of random unit vectors; fewer of them where there are many dimensions, as
     /// they differ less. Each is searched on a grid of 2.5 %.
-    fn measured(self, padded: usize) -> f32 {
+    fn measure_typical(self, padded: usize) -> f32 {
+        // Drawn, not stored as a table: the typical step depends on the dimension and the number of bits alone, and a fixed
+        // seed makes it the same on every machine.
         let count = (49_152 / padded.max(1)).clamp(8, 64);
         let mut random = Random::new(0x656c_6163_7379_6d00);
         let mut total = 0.0;
         for _ in 0..count {
-            let vector: Vec<f32> = (0..padded).map(|_| random.normal()).collect();
+            let vector: Vec<f32> = (0..padded).map(|_| random.next_normal()).collect();
             let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
             let largest = vector.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
-            let mut factor = 0.5 * self.clipping(largest / length);
+            let mut factor = 0.5 * self.clipping_step(largest / length);
             let mut best = (f32::NEG_INFINITY, 0.0);
             for _ in 0..8 {
                 let candidates = std::array::from_fn(|_| {
                     factor *= 1.025;
                     factor
                 });
-                let found = self.best(&vector, length.recip(), candidates);
+                let found = self.best_candidate(&vector, length.recip(), candidates);
                 if found.0 > best.0 {
                     best = found;
                 }
             }
             total += best.1;
         }
-        total / f32::from(u8::try_from(count).unwrap_or(u8::MAX))
+        #[expect(clippy::cast_precision_loss, reason = "there are at most 64 vectors")]
+        let mean = total / count as f32;
+        mean
     }
 }
 
@@ -118,7 +128,7 @@ fn add_group(
 ) {
     for chunk in magnitudes.as_chunks::<LANES>().0 {
         for ((product, square), magnitude) in products.iter_mut().zip(squares.iter_mut()).zip(chunk) {
-            let value = (shifted(*magnitude, step, top) - ROUND) + 0.5;
+            let value = (shifted_level(*magnitude, step, top) - ROUND) + 0.5;
             *product += magnitude * value;
             *square += value * value;
         }
@@ -128,20 +138,22 @@ fn add_group(
 /// The level of a magnitude, ⌊step·magnitude⌋ but at most `top`, plus [`ROUND`]: in the low bits of the float.
 /// Not a number becomes `top`.
 #[inline]
-pub(super) fn shifted(magnitude: f32, step: f32, top: f32) -> f32 {
-    // Half below, as adding rounds to the nearest; a little above, for products that should be whole.
+pub(super) fn shifted_level(magnitude: f32, step: f32, top: f32) -> f32 {
+    // Half below, as adding rounds to the nearest; a little above, so that products which should be whole do not fall to
+    // the level below.
     let scaled = magnitude * step + (1e-5 - 0.5);
+    // NaN fails the comparison, so that no level is out of range whatever the residual.
     (if scaled < top { scaled } else { top }) + ROUND
 }
 
-/// A level as an integer, of what [`shifted`] gave.
+/// A level as an integer, of what [`shifted_level`] gave.
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "the low bits are the level")]
-pub(super) fn level(shifted: f32) -> u8 {
+pub(super) fn level_u8(shifted: f32) -> u8 {
     shifted.to_bits() as u8
 }
 
-/// A level as a float, of what [`shifted`] gave.
+/// A level as a float, of what [`shifted_level`] gave.
 #[inline]
 pub(super) fn level_f32(shifted: f32) -> f32 {
     shifted - ROUND
@@ -154,7 +166,7 @@ mod tests {
     use super::*;
 
     fn direction(random: &mut Random, padded: usize) -> Vec<f32> {
-        let vector: Vec<f32> = (0..padded).map(|_| random.normal()).collect();
+        let vector: Vec<f32> = (0..padded).map(|_| random.next_normal()).collect();
         let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
         vector.iter().map(|x| x / length).collect()
     }
@@ -196,11 +208,11 @@ mod tests {
                 for i in 0..2000_u16 {
                     let magnitude = f32::from(i) * 0.01 + 0.001;
                     let expected = (magnitude * step + 1e-5).floor().min(top.into());
-                    let found = shifted(magnitude, step, top.into());
-                    assert_eq!((level_f32(found), f32::from(level(found))), (expected, expected));
+                    let found = shifted_level(magnitude, step, top.into());
+                    assert_eq!((level_f32(found), f32::from(level_u8(found))), (expected, expected));
                 }
                 for odd in [f32::NAN, f32::INFINITY, 1e30] {
-                    assert!(level(shifted(odd, step, top.into())) <= top);
+                    assert!(level_u8(shifted_level(odd, step, top.into())) <= top);
                 }
             }
         }
@@ -216,7 +228,7 @@ mod tests {
                 let (mut found, mut best) = (0.0, 0.0);
                 for _ in 0..(if padded == 768 { 3 } else { 12 }) {
                     let vector = direction(&mut random, padded);
-                    let step = steps.choose(&vector, 1.0, largest(&vector));
+                    let step = steps.choose_step(&vector, 1.0, largest(&vector));
                     found += tangent(&vector, step, top.into());
                     best += exact(&vector, top);
                 }
@@ -230,10 +242,10 @@ mod tests {
     fn the_scale_of_a_vector_does_not_matter() {
         let vector = direction(&mut Random::new(4), 128);
         let steps = StepSearch::new(128, 15);
-        let step = steps.choose(&vector, 1.0, largest(&vector));
+        let step = steps.choose_step(&vector, 1.0, largest(&vector));
         for scale in [2_f32.powi(-90), 2_f32.powi(-10), 2_f32.powi(100)] {
             let scaled: Vec<f32> = vector.iter().map(|x| x * scale).collect();
-            assert_eq!(steps.choose(&scaled, scale.recip(), largest(&vector)), step);
+            assert_eq!(steps.choose_step(&scaled, scale.recip(), largest(&vector)), step);
         }
     }
 }

@@ -22,7 +22,9 @@ use super::effort::Effort;
 use super::exact::SPARSE;
 use crate::codec::to_u32;
 use crate::error::{Error, Result};
-use crate::index::vector::{CentroidSet, MatchCounts, ReadPlan, SearchState, VectorIndex, VectorQuery};
+use crate::index::vector::{
+    CentroidSet, MatchCounts, ReadPlan, ReadWindow, SearchState, VectorIndex, VectorQuery,
+};
 use crate::segment::Segment;
 use crate::view::{Part, RowAddr, View};
 
@@ -204,7 +206,7 @@ fn late_finds(search: &VectorSearch, chosen: &ChosenClusters, probes: &[Probe<'_
         return None;
     }
     let evidence = evidence_rows(search);
-    let best = probes.iter().flat_map(|probe| probe.state.likeliest(evidence)).collect();
+    let best = probes.iter().flat_map(|probe| probe.state.best_estimates(evidence)).collect();
     Some(LateFinds::new(&chosen.clusters, best, evidence))
 }
 
@@ -310,7 +312,7 @@ impl<'a> Probe<'a> {
         let index = target.index(search.column)?;
         let nulls = target.segment.rows_without_vector(search.column)?.len();
         let all_match = target.matching.len() + nulls == u64::from(target.segment.meta().rows);
-        let match_counts = if all_match { None } else { Some(index.tally(&target.matching).await?) };
+        let match_counts = if all_match { None } else { Some(index.count_matches(&target.matching).await?) };
         let state = SearchState::new(if all_match { search.limit } else { evidence_rows(search) });
         Ok(Self { target, index, match_counts, state, compared: None, clusters: 0 })
     }
@@ -348,22 +350,23 @@ impl<'a> Probe<'a> {
             return Ok(());
         }
         let (index, ProbeTarget { part, matching, .. }) = (self.index, self.target);
-        let plan = index.plan(clusters, self.match_counts.as_ref(), WINDOW_BYTES);
+        let plan = index.plan_reads(clusters, self.match_counts.as_ref(), WINDOW_BYTES);
         if !matches!(search.effort, Effort::Probes(_)) && self.is_comparison_cheaper(search, &plan) {
             self.compared = Some(search.compare_part(view, part, matching).await?);
             return Ok(());
         }
         self.clusters += plan.clusters;
-        let filtered = self.match_counts.is_some().then(|| index.filtered(&plan, matching));
-        let read = |(window, bytes): (Vec<usize>, u64)| async move {
-            let room = search.room.take(bytes).await?;
-            Ok::<_, Error>((index.read(&window).await?, window, room))
+        let filtered = self.match_counts.is_some().then(|| index.filter_rows(&plan, matching)).transpose()?;
+        let read = |window: ReadWindow| async move {
+            let room = search.room.take(window.bytes).await?;
+            Ok::<_, Error>((index.read_records(&window).await?, window, room))
         };
         let mut windows = stream::iter(plan.windows).map(read).buffered(WINDOWS_AHEAD);
         while let Some((records, window, _room)) = windows.try_next().await? {
             // The scan may run on the pool, so it takes the state and gives it back.
             let state = mem::replace(&mut self.state, SearchState::new(0));
-            self.state = index.scan(&view.env, codes, (window, records), filtered.clone(), state).await?;
+            self.state =
+                index.scan_records(&view.env, codes, (window, records), filtered.clone(), state).await?;
         }
         Ok(())
     }

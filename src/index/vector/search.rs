@@ -1,0 +1,168 @@
+//! Searching the records of an index for rows that may be among the nearest.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+
+use super::index::VectorIndex;
+use super::query::{AllowedRows, RowCandidate, Shortlist, VectorQuery};
+use super::read_plan::{ReadPlan, ReadWindow};
+use super::record::ClusterRecord;
+use super::section::RecordEntry;
+use crate::codec::{CodecError, u64_of, usize_of, zip_equal};
+use crate::env::{Cost, Env};
+use crate::error::{Error, Result};
+
+const WHAT: &str = "cluster record";
+
+/// The rows that a search may find: all without a filter.
+#[derive(Clone, Debug)]
+pub(crate) struct RowFilter {
+    matching: Arc<RoaringBitmap>,
+    /// The same as bits, for the rows of the clusters that are searched.
+    // A scan tests 32 rows at a time. A bitmap would have to look up its container for each.
+    bits: Arc<[u64]>,
+}
+
+/// A search of an index in progress.
+#[derive(Debug)]
+pub(crate) struct SearchState {
+    list: Shortlist,
+    found: SearchResult,
+}
+
+/// What a search of an index found.
+#[derive(Debug, Default)]
+pub(crate) struct SearchResult {
+    /// Rows that may be among the nearest, the most likely first.
+    pub(crate) candidates: Vec<RowCandidate>,
+    /// The candidates that represent all rows with their vector, with these.
+    pub(crate) copies: Vec<(u32, RoaringBitmap)>,
+    /// Codes that were scanned.
+    pub(crate) scanned: u64,
+}
+
+impl SearchState {
+    /// A search for the `limit` nearest.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { list: Shortlist::new(limit), found: SearchResult::default() }
+    }
+
+    /// The rows that were found so far, including those that are certainly not among the nearest by now.
+    pub(crate) fn rows(&self) -> u64 {
+        let copies: u64 = self.found.copies.iter().map(|(_, rows)| rows.len() - 1).sum();
+        u64_of(self.list.len()) + copies
+    }
+
+    /// The `count` best estimates of distances, and the clusters of these rows.
+    pub(crate) fn best_estimates(&self, count: usize) -> Vec<(f64, u32)> {
+        self.list.best_estimates(count)
+    }
+
+    /// The rows that are in question for the `limit` nearest; no more than the search was made for.
+    pub(crate) fn finish(self, limit: usize) -> SearchResult {
+        SearchResult { candidates: self.list.finish(limit), ..self.found }
+    }
+}
+
+impl VectorIndex {
+    /// The matching rows of the clusters of a plan, in the form that a scan needs.
+    pub(crate) fn filter_rows(&self, plan: &ReadPlan, matching: &Arc<RoaringBitmap>) -> Result<RowFilter> {
+        let mut bits = vec![0_u64; usize_of(self.rows.div_ceil(64))];
+        let mut allow = |row: u32| -> Result<()> {
+            let word = bits.get_mut(usize_of(row / 64));
+            *word.ok_or_else(|| Error::internal("a filter has a row beyond the last"))? |= 1 << (row % 64);
+            Ok(())
+        };
+        let entries = || plan.windows.iter().flat_map(|window| &window.entries);
+        if entries().any(RecordEntry::is_listed) {
+            matching.iter().try_for_each(&mut allow)?;
+        } else {
+            // Only the rows that will be scanned: a filter may match millions of others.
+            for run in entries().filter_map(RecordEntry::run) {
+                matching.range(run).try_for_each(&mut allow)?;
+            }
+        }
+        Ok(RowFilter { matching: Arc::clone(matching), bits: bits.into() })
+    }
+
+    /// Looks for rows that may be among the nearest in the records of a window.
+    pub(crate) async fn scan_records(
+        &self,
+        env: &Env,
+        query: &Arc<VectorQuery>,
+        (window, records): (ReadWindow, Vec<Bytes>),
+        filtered: Option<RowFilter>,
+        state: SearchState,
+    ) -> Result<SearchState> {
+        let codes: u64 = window.entries.iter().map(|entry| u64::from(entry.codes)).sum();
+        let cost = Cost::code_dimensions(codes.saturating_mul(u64_of(self.set.space().padded())));
+        let (this, query) = (self.clone(), Arc::clone(query));
+        let work = move || {
+            let mut state = state;
+            for (entry, bytes) in zip_equal(&window.entries, &records, "records and their bytes")? {
+                let scanned = this.scan_record(&query, entry, bytes, filtered.as_ref(), &mut state);
+                scanned.map_err(|e| e.at(this.blob.key()))?;
+            }
+            state.found.scanned += codes;
+            Ok(state)
+        };
+        env.compute(cost, work).await?
+    }
+
+    fn scan_record(
+        &self,
+        query: &VectorQuery,
+        entry: &RecordEntry,
+        bytes: &[u8],
+        filtered: Option<&RowFilter>,
+        state: &mut SearchState,
+    ) -> Result<(), CodecError> {
+        let (set, space) = (&self.set, self.set.space());
+        let (padded, bits) = (space.padded(), space.bits());
+        if entry.is_of_copies() {
+            return self.scan_copies(query, entry, bytes, filtered, state);
+        }
+        let record = ClusterRecord::new(padded, bits, entry.codes, entry.first, bytes)?;
+        // Rows index the bits of a filter, and later the exact vectors of the segment.
+        record.check_rows(self.rows)?;
+        let allowed = AllowedRows(filtered.map(|filtered| filtered.bits.as_ref()));
+        query.scan_record(set, entry.cluster, &record, allowed, &mut state.list);
+        Ok(())
+    }
+
+    /// Scans the single code of a record of copies, for all of its rows that match.
+    fn scan_copies(
+        &self,
+        query: &VectorQuery,
+        entry: &RecordEntry,
+        bytes: &[u8],
+        filtered: Option<&RowFilter>,
+        state: &mut SearchState,
+    ) -> Result<(), CodecError> {
+        let (padded, bits) = (self.set.space().padded(), self.set.space().bits());
+        let listed = if entry.is_listed() { 4 * usize_of(entry.rows) } else { 0 };
+        let record_len = bytes.len().checked_sub(listed).ok_or(CodecError::Truncated { what: WHAT })?;
+        let (record, listed) = bytes.split_at(record_len);
+        let mut rows = RoaringBitmap::new();
+        match entry.run() {
+            Some(run) => {
+                rows.insert_range(run);
+            }
+            None => rows.extend(listed.as_chunks().0.iter().map(|row| u32::from_le_bytes(*row))),
+        }
+        if rows.max().is_some_and(|row| row >= self.rows) {
+            return Err(CodecError::malformed(WHAT, "a row beyond the last"));
+        }
+        if let Some(filtered) = filtered {
+            rows &= filtered.matching.as_ref();
+        }
+        // One row stands for all in the shortlist: thousands of equal distances would displace every other candidate.
+        let Some(first) = rows.min() else { return Ok(()) };
+        let record = ClusterRecord::new(padded, bits, entry.codes, Some(first), record)?;
+        query.scan_record(&self.set, entry.cluster, &record, AllowedRows(None), &mut state.list);
+        state.found.copies.push((first, rows));
+        Ok(())
+    }
+}

@@ -1,0 +1,126 @@
+//! Training a centroid set on vectors, and deciding whether a set still fits others.
+//!
+//! Pure and CPU-heavy: it runs where blocking work does.
+
+use std::borrow::Cow;
+
+use super::assignment::Assignment;
+use super::centroids::{CentroidSet, ClusterFit};
+use super::distinct::DistinctVectors;
+use super::kernels::kernels;
+use super::kmeans::{Centroids, Clusters, Points, Training, TrainingProgress};
+use super::numeric::{count_to_f64, median, round_to_f32};
+use super::outliers::{find_outliers, interquartile_mean};
+use super::record::bytes_per_vector;
+use super::space::Space;
+use crate::codec::{u64_of, usize_of};
+use crate::error::Result;
+use crate::types::Metric;
+
+/// The size of a cluster's record: one request, and a few hundred vectors.
+// Smaller clusters let a query scan fewer vectors but need more requests. At 768 dimensions and a recall of .95, clusters
+// of 1,024, 512 and 256 vectors took about 6, 5 and 7 probes and scanned 1.5, .42 and .33 % of the vectors.
+const RECORD_BYTES: usize = 64 << 10;
+const CLUSTER_ROWS_MIN: usize = 64;
+const CLUSTER_ROWS_MAX: usize = 512;
+/// Vectors that decide whether a set fits.
+const FIT_SAMPLE: usize = 1_024;
+/// A set no longer fits when vectors lie this many times farther from their centroids than those it was trained on, or
+/// are this many times as likely to share a cluster.
+// The first costs recall, as curves fall when residuals grow. The second costs bytes, as a query reads whole clusters: a
+// column that grows into one corner of the space fills a few clusters.
+const SPREAD_MAX: f32 = 2.0;
+const CROWDING_MAX: f32 = 4.0;
+
+/// How many rows a cluster should have.
+pub(super) fn cluster_rows(dimension: usize, bits: u8) -> usize {
+    let per_vector = bytes_per_vector(dimension.next_multiple_of(64), bits);
+    (RECORD_BYTES / per_vector).clamp(CLUSTER_ROWS_MIN, CLUSTER_ROWS_MAX)
+}
+
+/// Makes the clusters of a column from some of its vectors.
+pub(crate) fn train_centroids(
+    metric: Metric,
+    bits: u8,
+    vectors: &DistinctVectors,
+    random: &mut impl FnMut() -> u64,
+    progress: &TrainingProgress,
+) -> Result<CentroidSet> {
+    let points = Points::new(&vectors.values, vectors.dimension)?;
+    let rows = u64_of(points.rows());
+    let values = copy_without(points, &find_outliers(points)?)?;
+    let points = Points::new(&values, vectors.dimension)?;
+    let training = Training::new(cluster_rows(vectors.dimension, bits), random());
+    progress.add_expected(training.expected_comparisons(points.rows()));
+    let clusters = Clusters::train(points, &training, progress)?;
+    let plain = Centroids::new(clusters.centroids, vectors.dimension)?;
+    let distances = centroid_distances(points, &plain, &clusters.assignment);
+    let fit = ClusterFit {
+        spread: round_to_f32(median(&distances)),
+        crowding: measure_crowding(clusters.sizes.iter().map(|size| usize_of(*size))),
+    };
+    let centroids: Vec<&[f32]> = (0..plain.len()).map(|cluster| plain.points().row(cluster)).collect();
+    // Each centroid counts once, however many rows it has: the mean is subtracted from queries, which may come from
+    // anywhere, and is not moved by a few clusters far off.
+    let mean = interquartile_mean(vectors.dimension, &centroids);
+    let farthest_component = |centroid: &&[f32]| {
+        let gaps = centroid.iter().zip(&mean).map(|(c, mean)| (f64::from(*c) - f64::from(*mean)).abs());
+        gaps.fold(0.0, f64::max)
+    };
+    let reach = centroids.iter().map(farthest_component).fold(0.0, f64::max);
+    // A vector that is its own centroid says nothing about the scale of residuals. Where most are, a median over all of
+    // them would be 0.
+    let apart: Vec<f64> = distances.into_iter().filter(|distance| *distance > 0.0).collect();
+    let space = Space::new(metric, bits, mean, median(&apart), reach, random);
+    Ok(CentroidSet::new(space, rows, fit, plain))
+}
+
+/// Whether a set fits vectors about as well as those it was trained on.
+pub(crate) fn still_fits(
+    set: &CentroidSet,
+    vectors: &DistinctVectors,
+    progress: &TrainingProgress,
+) -> Result<bool> {
+    let points = Points::new(&vectors.values, vectors.dimension)?;
+    let step = points.rows().div_ceil(FIT_SAMPLE).max(1);
+    let sample: Vec<f32> =
+        (0..points.rows()).step_by(step).flat_map(|row| points.row(row)).copied().collect();
+    let sample = Points::new(&sample, vectors.dimension)?;
+    progress.add_expected(u64_of(sample.rows()).saturating_mul(u64_of(set.len())));
+    let assignment = set.plain().assign(sample, progress)?;
+    let spread = round_to_f32(median(&centroid_distances(sample, set.plain(), &assignment)));
+    let assignment = Assignment::new(assignment, set.len(), &[])?;
+    let crowding = measure_crowding(assignment.members().iter().map(Vec::len));
+    let trained = set.fit();
+    Ok(spread <= trained.spread * SPREAD_MAX && crowding <= trained.crowding * CROWDING_MAX)
+}
+
+/// The values of all rows except some, which are given in order.
+fn copy_without<'a>(points: Points<'a>, rows: &[u32]) -> Result<Cow<'a, [f32]>> {
+    if rows.is_empty() {
+        return Ok(Cow::Borrowed(points.values()));
+    }
+    let others = points.row_numbers()?.filter(|row| rows.binary_search(row).is_err());
+    Ok(Cow::Owned(others.flat_map(|row| points.row(usize_of(row))).copied().collect()))
+}
+
+/// How far each row lies from its centroid.
+fn centroid_distances(points: Points<'_>, centroids: &Centroids, assignment: &[u32]) -> Vec<f64> {
+    let kernels = kernels();
+    let rows = assignment.iter().enumerate();
+    let square = |(row, cluster): (usize, &u32)| {
+        kernels.wide_l2(points.row(row), centroids.points().row(usize_of(*cluster)))
+    };
+    rows.map(square).map(f64::sqrt).collect()
+}
+
+/// The probability that two rows share a cluster, by the number of rows in each.
+// Unlike the size of the largest cluster, it does not depend on the size of the sample.
+fn measure_crowding(sizes: impl Iterator<Item = usize> + Clone) -> f32 {
+    let pairs = |size: usize| count_to_f64(size) * (count_to_f64(size) - 1.0);
+    let all = pairs(sizes.clone().sum());
+    if all <= 0.0 {
+        return 0.0;
+    }
+    round_to_f32((sizes.map(pairs).sum::<f64>() / all).min(1.0))
+}
