@@ -73,7 +73,7 @@ impl Layer {
     }
 
     /// The rows that neither answer nor hide.
-    pub(crate) fn dead(&self) -> &Arc<RoaringBitmap> {
+    pub(crate) fn dead_rows(&self) -> &Arc<RoaringBitmap> {
         &self.dead
     }
 
@@ -85,7 +85,7 @@ impl Layer {
         }
     }
 
-    pub(crate) fn last(&self) -> Sequence {
+    pub(crate) fn last_sequence(&self) -> Sequence {
         self.last
     }
 
@@ -116,17 +116,17 @@ impl Layer {
         let merged = Self::from_rows(id, old.merge_newer(new)?, self.first, newer.last);
         // The merged layer hides what either hid: a put or a delete of an id hides older rows of it alike. A mask that
         // only one of them has would be incomplete, so it is left out and found again when it is needed.
-        let (old_masks, new_masks) = (self.masks(), newer.masks());
+        let (old_masks, new_masks) = (self.lock_masks(), newer.lock_masks());
         let both = old_masks.iter().filter_map(|(part, old)| {
             let new = new_masks.get(part)?;
             Some((*part, Arc::new(old.as_ref() | new.as_ref())))
         });
-        *merged.masks() = both.collect();
+        *merged.lock_masks() = both.collect();
         drop((old_masks, new_masks));
         Ok(Some(merged))
     }
 
-    fn masks(&self) -> std::sync::MutexGuard<'_, BTreeMap<PartId, Arc<RoaringBitmap>>> {
+    fn lock_masks(&self) -> std::sync::MutexGuard<'_, BTreeMap<PartId, Arc<RoaringBitmap>>> {
         self.masks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -137,7 +137,7 @@ impl Layer {
         part: PartId,
         source: &PartSource,
     ) -> Result<Arc<RoaringBitmap>> {
-        if let Some(mask) = self.masks().get(&part) {
+        if let Some(mask) = self.lock_masks().get(&part) {
             return Ok(Arc::clone(mask));
         }
         let mask = match &self.source {
@@ -153,7 +153,7 @@ impl Layer {
         };
         // Two reads may have found it at once: both masks are equal, so it does not matter which one stays.
         let mask = Arc::new(mask);
-        self.masks().insert(part, Arc::clone(&mask));
+        self.lock_masks().insert(part, Arc::clone(&mask));
         Ok(mask)
     }
 }

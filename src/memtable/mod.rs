@@ -46,7 +46,7 @@ impl Memtable {
         let mut layer = layer;
         // Layers that are being flushed are left alone. Merged with a newer one, such a layer would outlive the flush,
         // and its rows would be written to a second segment.
-        while let Some(last) = self.layers.last().filter(|last| last.last() > self.flushing) {
+        while let Some(last) = self.layers.last().filter(|last| last.last_sequence() > self.flushing) {
             let Some(merged) = last.merge(&layer, MERGED_BYTES_MAX)? else { break };
             layer = merged;
             self.layers.pop();
@@ -63,6 +63,6 @@ impl Memtable {
     /// Drops the layers that the manifest covers. A layer that reaches beyond it stays whole: its older rows repeat what
     /// the segments hold, and hide it, so no read changes.
     pub(crate) fn drop_through(&mut self, flushed: Sequence) {
-        self.layers.retain(|layer| layer.last() > flushed);
+        self.layers.retain(|layer| layer.last_sequence() > flushed);
     }
 }

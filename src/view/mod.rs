@@ -77,7 +77,7 @@ impl View {
         let layers = self.layers.iter().map(|layer| Part {
             id: layer.id(),
             source: layer.source().clone(),
-            deletes: Arc::clone(layer.dead()),
+            deletes: Arc::clone(layer.dead_rows()),
         });
         self.segments.iter().cloned().chain(layers).collect()
     }

@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::CheckedBatch;
-use super::group::commit_group;
+use super::group::{commit_group, group_bytes_max};
 use super::link::{linked_bytes_min, should_link};
 use super::pace::CommitPacer;
 use super::pending::PendingBatch;
@@ -28,10 +28,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::WriteReceipt;
 
-/// A group is closed when it reaches this size: above it, the time of the put grows with the bytes, and every batch in
-/// the entry and every reader waits for all of them.
-const GROUP_BYTES: usize = 8 << 20;
-/// The same by number: each operation is resolved while the batches behind it wait.
+/// A group is closed when it reaches this number of operations: each is resolved while the batches behind it wait.
 const GROUP_OPERATIONS: usize = 10_000;
 /// How many batches with filters are under way at a time. Each holds what its filters matched in memory, up to
 /// [`Settings::batch_bytes_max`](crate::settings::Settings::batch_bytes_max), until it is committed.
@@ -175,7 +172,7 @@ impl Committer {
     /// alone in its group.
     fn take_group(&self, engine: &Engine) -> Vec<PendingBatch> {
         let mut queue = self.queue();
-        let bytes_max = GROUP_BYTES.min(linked_bytes_min(engine, false));
+        let bytes_max = group_bytes_max(engine);
         let (mut group, mut bytes, mut operations) = (Vec::new(), 0usize, 0);
         while let Some(next) = queue.waiting.front() {
             let (weight, count) = next.resolved.weight();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::link::linked_bytes_min;
 use super::pace::CommitPacer;
 use super::pending::PendingBatch;
 use crate::engine::{AppendOutcome, BaseState, Engine, EntryDraft};
@@ -17,17 +18,28 @@ use crate::memtable::MemRows;
 use crate::types::{Sequence, TokenRecord, WriteReceipt};
 use crate::wal::{EntryBody, EntryKind, SegmentLink};
 
+/// A group is closed when it reaches this size: above it, the time of the put grows with the bytes, and every batch in
+/// the entry and every reader waits for all of them.
+const GROUP_BYTES: usize = 8 << 20;
 /// How many numbers a group loses at least before it is given up: with a slow store the write timeout alone would allow
 /// only one or two attempts.
 const LOSSES_MIN: u32 = 16;
 /// After how many lost numbers rows are linked that would fit into the entry: a smaller put is faster.
 const LOSSES_HURRIED: u32 = 3;
 
+/// The size in bytes that several batches of an entry stay below. A larger batch is alone, and has its rows linked if
+/// they are many.
+pub(super) fn group_bytes_max(engine: &Engine) -> usize {
+    GROUP_BYTES.min(linked_bytes_min(engine, false))
+}
+
 /// A group on its way to the log, over all attempts.
 struct GroupCommit<'a> {
     engine: &'a Arc<Engine>,
     pacer: &'a CommitPacer,
     batches: Vec<PendingBatch>,
+    /// Batches behind these that take another entry.
+    deferred: Vec<PendingBatch>,
     /// The id of the entry. It is the same in all attempts, so that the entry is recognised whichever of its requests
     /// arrived, and is in the log at most once.
     id: Uuid,
@@ -65,19 +77,22 @@ pub(super) async fn commit_group(engine: &Arc<Engine>, batches: Vec<PendingBatch
         losses: 0,
         is_behind: batches.iter().any(|pending| pending.is_behind),
         batches,
+        deferred: Vec::new(),
         is_stacked: false,
         proved_end: None,
     };
     loop {
-        match commit.attempt().await {
-            Ok(Some(sequence)) => {
-                return commit.batches.into_iter().for_each(|pending| pending.acknowledge(sequence));
-            }
-            Ok(None) => {}
-            Err(error) => {
-                return commit.batches.into_iter().for_each(|pending| pending.answer(Err(error.clone())));
+        let Some(outcome) = commit.attempt().await.transpose() else { continue };
+        for pending in std::mem::take(&mut commit.batches) {
+            match &outcome {
+                Ok(sequence) => pending.acknowledge(*sequence),
+                Err(error) => pending.answer(Err(error.clone())),
             }
         }
+        if commit.deferred.is_empty() {
+            return;
+        }
+        commit.start_deferred();
     }
 }
 
@@ -106,11 +121,14 @@ impl GroupCommit<'_> {
             self.record_loss()?;
             return Ok(None);
         }
+        if self.defer_excess() {
+            return Ok(None);
+        }
         let has_links = self.batches.iter().any(|pending| pending.link().is_some());
         if !has_links && resolved.runs.iter().all(MemRows::is_empty) && resolved.tokens.is_empty() {
             return self.prove_end(sequence).await;
         }
-        // Only a batch that is alone can be too large: the queue takes small batches together.
+        // Only a batch that is alone can be too large.
         if let [only] = self.batches.as_mut_slice()
             && only.upload_if_large(engine, self.losses >= LOSSES_HURRIED).await?
         {
@@ -130,6 +148,36 @@ impl GroupCommit<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// Leaves batches for another entry if they have grown beyond what one takes, and returns whether it did. The queue
+    /// takes batches together that are small, but a patch by filter grows when others write what it matches. It must not
+    /// make the batches beside it fail at the limit of an entry.
+    fn defer_excess(&mut self) -> bool {
+        let bytes_max = group_bytes_max(self.engine);
+        let mut bytes = 0usize;
+        let fitting = self.batches.iter().take_while(|pending| {
+            bytes = bytes.saturating_add(pending.resolved.weight().0);
+            bytes < bytes_max
+        });
+        let fitting = fitting.count().max(1);
+        if fitting >= self.batches.len() {
+            return false;
+        }
+        // In front of those that were deferred before: the order of the queue is kept.
+        let excess = self.batches.split_off(fitting);
+        self.deferred.splice(..0, excess);
+        true
+    }
+
+    /// Makes the deferred batches the next group. They stay stacked: they were resolved on top of each other.
+    fn start_deferred(&mut self) {
+        let env = &self.engine.context.env;
+        self.batches = std::mem::take(&mut self.deferred);
+        self.id = env.uuid();
+        self.begun = env.moment();
+        self.losses = 0;
+        self.is_behind = false;
     }
 
     /// Answers a group that writes nothing, such as conditions that are not met. No entry proves that it was resolved
@@ -246,6 +294,7 @@ mod tests {
     use crate::context::Context;
     use crate::engine::create_incarnation;
     use crate::env::Env;
+    use crate::filter::Filter;
     use crate::safeguard::Safeguards;
     use crate::schema::{AttributeType, Schema};
     use crate::settings::Settings;
@@ -257,12 +306,12 @@ mod tests {
         Schema::builder(IdKind::U64).attribute("a", attribute).build().unwrap()
     }
 
-    async fn create_engine() -> Arc<Engine> {
+    async fn create_engine(settings: Settings) -> Arc<Engine> {
         let context = Context {
             env: Env::current().unwrap(),
             backend: Arc::new(MemoryBackend::new()),
             cache: BlockCache::off(),
-            settings: Arc::new(Settings::default()),
+            settings: Arc::new(settings),
             safeguards: Safeguards::default(),
         };
         let name = NamespaceName::new("n").unwrap();
@@ -270,23 +319,34 @@ mod tests {
         Engine::open_created(&context, &name, incarnation).await.unwrap()
     }
 
+    type Answer = oneshot::Receiver<Result<WriteReceipt>>;
+
+    async fn prepare(engine: &Engine, schema: &Schema, batch: WriteBatch) -> (PendingBatch, Answer) {
+        let batch = CheckedBatch::new(schema, &engine.context.settings, batch).unwrap();
+        let (answer, answered) = oneshot::channel();
+        (PendingBatch::prepare(engine, batch, answer, None).await.unwrap(), answered)
+    }
+
+    async fn commit(engine: &Arc<Engine>, batches: Vec<PendingBatch>) {
+        commit_group(engine, batches, &CommitPacer::default()).await;
+    }
+
     #[tokio::test]
     async fn an_internal_error_of_a_batch_answers_that_batch_alone() {
-        let engine = create_engine().await;
+        let engine = create_engine(Settings::default()).await;
         let (mut batches, mut answers) = (Vec::new(), Vec::new());
         for (id, attribute) in [(1, AttributeType::Int), (2, AttributeType::String), (3, AttributeType::Int)]
         {
             // The second was checked against another schema, as only a bug could: its rows cannot join the entry.
             let batch = WriteBatch::new().upsert(Document::new(id));
-            let batch = CheckedBatch::new(&schema(attribute), &Settings::default(), batch).unwrap();
-            let (answer, answered) = oneshot::channel();
-            batches.extend(PendingBatch::prepare(&engine, batch, answer, None).await);
-            answers.push(answered);
+            let (pending, answer) = prepare(&engine, &schema(attribute), batch).await;
+            batches.push(pending);
+            answers.push(answer);
         }
-        commit_group(&engine, batches, &CommitPacer::default()).await;
+        commit(&engine, batches).await;
         let mut outcomes = Vec::new();
         for answer in answers {
-            let outcome: Result<WriteReceipt> = answer.await.unwrap();
+            let outcome = answer.await.unwrap();
             outcomes.push(outcome.map(|receipt| (receipt.sequence, receipt.upserted)).map_err(|e| e.kind()));
         }
         let written = Ok((Sequence(1), 1));
@@ -294,5 +354,32 @@ mod tests {
         let ids = [1.into(), 2.into(), 3.into()];
         let found = engine.view().unwrap().locate_documents(&ids).await.unwrap();
         assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_grows_beside_others_has_an_entry_of_its_own() {
+        let settings = Settings { reference_bytes_min: 1 << 10, ..Settings::default() };
+        let engine = create_engine(settings).await;
+        let schema = schema(AttributeType::Int);
+        let small = || WriteBatch::new().upsert(Document::new(1_000));
+        let patch = WriteBatch::new().patch_by_filter(Filter::eq("a", 1), [("a", 2)]);
+        // Nothing matches when the patch is resolved first, and a thousand documents when its turn comes.
+        let (first, first_answer) = prepare(&engine, &schema, small()).await;
+        let (patch, patch_answer) = prepare(&engine, &schema, patch).await;
+        let (last, last_answer) = prepare(&engine, &schema, small()).await;
+        let many = (0..1_000u64).map(|id| Document::new(id).with("a", 1));
+        let (many, many_answer) = prepare(&engine, &schema, WriteBatch::new().upsert_all(many)).await;
+        commit(&engine, vec![many]).await;
+        many_answer.await.unwrap().unwrap();
+        commit(&engine, vec![first, patch, last]).await;
+        let mut sequences = Vec::new();
+        for answer in [first_answer, patch_answer, last_answer] {
+            sequences.push(answer.await.unwrap().unwrap().sequence.0);
+        }
+        assert_eq!(sequences, [2, 3, 4]);
+        let bound = engine.view().unwrap().bind(Some(&Filter::eq("a", 2))).unwrap();
+        let patched = engine.view().unwrap();
+        let patched = patched.find_matching_rows(bound.as_ref()).await.unwrap();
+        assert_eq!(patched.iter().map(|(_, rows)| rows.len()).sum::<u64>(), 1_000);
     }
 }

@@ -124,7 +124,7 @@ impl PendingBatch {
             return Ok(true);
         };
         // A layer may merge entries from before and after `resolved_at`. Resolving a document once more is harmless.
-        let newer = view.layers.iter().filter(|layer| layer.last() > resolved_at);
+        let newer = view.layers.iter().filter(|layer| layer.last_sequence() > resolved_at);
         let delta = View { segments: Arc::default(), layers: newer.cloned().collect(), ..view.clone() };
         self.resolved.update(&on_top(delta), &self.batch).await?;
         self.resolved_at = Some(view.sequence);

@@ -130,7 +130,7 @@ impl ResolvedBatch {
             };
             for affected in &self.affected {
                 let found = layer.source().find_sorted_ids(&delta.env, affected).await?;
-                let live = found.into_iter().filter(|(_, row)| !layer.dead().contains(*row));
+                let live = found.into_iter().filter(|(_, row)| !layer.dead_rows().contains(*row));
                 touched.extend(live.map(|(position, _)| affected.get(position)));
                 if let Some(deleted) = &deleted {
                     affected.intersect(deleted, |position, _| {
