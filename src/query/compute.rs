@@ -1,15 +1,16 @@
-//! Computed columns: what is worked out of the hits, besides what is stored of them.
+//! Computed columns: values that are derived from the hits of a query.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Float64Array, ListBuilder, StringBuilder};
+use arrow::array::{Array, ArrayRef, Float64Array, ListBuilder, RecordBatch, StringBuilder};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::leg::text::{BoundRank, Highlighter};
-use super::leg::vector::{Effort, VectorSearch, round_to_f32};
-use super::request::check_name;
-use super::{Fragment, Highlight, Query, Rank, Rows, TextQuery};
+use super::leg::vector::{Effort, VectorSearch};
+use super::limits::check_name;
+use super::row_distances::row_distances;
+use super::{Fragment, Highlight, Rank, TextQuery};
 use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
 use crate::schema::Schema;
@@ -18,10 +19,11 @@ use crate::view::{RowAddr, View};
 
 /// The most computed columns of a query.
 const COMPUTED_MAX: usize = 64;
-/// Columns that are worked out at a time.
+/// Columns that are computed concurrently.
+// They read only the attributes of the hits, so they wait for the store more than they hold.
 const PARALLEL: usize = 16;
 
-/// Something to work out of every hit: see [`Query::compute`](crate::Query::compute).
+/// A column to compute for every hit: see [`Query::compute`](crate::Query::compute).
 ///
 /// ```
 /// use elacsym::query::Highlight;
@@ -35,20 +37,20 @@ const PARALLEL: usize = 16;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
-pub struct Compute(What);
+pub struct Compute(ComputeKind);
 
 #[derive(Clone, Debug, PartialEq)]
-enum What {
+enum ComputeKind {
     Distance(String, Vector),
     Rank(Rank),
     Highlight(String, Box<TextQuery>, Highlight),
 }
 
-/// What was worked out of one hit.
+/// The value of a computed column for one hit.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Computed {
-    /// A distance or a value; none where there is no vector.
+    /// A distance or a rank; `None` where a document has no vector.
     Number(Option<f64>),
     /// Fragments of a text.
     Fragments(Vec<Fragment>),
@@ -57,29 +59,30 @@ pub enum Computed {
 impl Compute {
     /// The exact distance of the vector in `column` from `vector`, by the metric of the column.
     pub fn distance(column: impl Into<String>, vector: impl Into<Vector>) -> Self {
-        Self(What::Distance(column.into(), vector.into()))
+        Self(ComputeKind::Distance(column.into(), vector.into()))
     }
 
-    /// A value made of attributes and filters.
+    /// A rank: a number made of attributes and filters.
     pub fn rank(rank: Rank) -> Self {
-        Self(What::Rank(rank))
+        Self(ComputeKind::Rank(rank))
     }
 
-    /// The fragments of a text that match, as [`Rows::highlight`] gives them; the column need not be selected.
+    /// The matching fragments of a text, as [`Rows::highlight`](super::Rows::highlight) returns them. The column need not
+    /// be selected.
     pub fn highlight(column: impl Into<String>, query: impl Into<TextQuery>, options: Highlight) -> Self {
-        Self(What::Highlight(column.into(), Box::new(query.into()), options))
+        Self(ComputeKind::Highlight(column.into(), Box::new(query.into()), options))
     }
 }
 
 impl Compute {
-    /// The value that it works out.
+    /// The rank that is computed.
     pub(super) fn as_rank(&self) -> Option<&Rank> {
-        if let What::Rank(rank) = &self.0 { Some(rank) } else { None }
+        if let ComputeKind::Rank(rank) = &self.0 { Some(rank) } else { None }
     }
 
-    /// The text that it highlights.
+    /// The query whose matches are highlighted.
     pub(super) fn as_text(&self) -> Option<&TextQuery> {
-        if let What::Highlight(_, query, _) = &self.0 { Some(query) } else { None }
+        if let ComputeKind::Highlight(_, query, _) = &self.0 { Some(query) } else { None }
     }
 }
 
@@ -90,7 +93,7 @@ impl Computed {
         if let Self::Number(number) = self { *number } else { None }
     }
 
-    /// The fragments; of a number there are none.
+    /// The fragments; empty for a number.
     #[must_use]
     pub fn fragments(&self) -> &[Fragment] {
         if let Self::Fragments(fragments) = self { fragments } else { &[] }
@@ -99,133 +102,131 @@ impl Computed {
 
 /// Computed columns, checked against the schema.
 pub(super) struct PreparedComputes {
-    of: Vec<(String, Prepared)>,
-    /// Columns that they need of the documents.
+    /// By name, in the order of the query.
+    computes: Vec<(String, PreparedCompute)>,
+    /// The stored columns that they need.
     columns: BTreeSet<usize>,
 }
 
-enum Prepared {
+enum PreparedCompute {
     Distance(Box<VectorSearch>),
     Rank(Box<BoundRank>),
     Highlight(String, Arc<Highlighter>),
 }
 
-/// What was worked out of all hits, by name.
+/// The values of all hits, by the name of the column.
 pub(super) type ComputedColumns = BTreeMap<String, Vec<Computed>>;
 
 impl PreparedComputes {
     /// Checks the computed columns of a query against the schema.
-    pub(super) fn new(view: &View, query: &Query) -> Result<Self> {
-        if query.computes.len() > COMPUTED_MAX {
-            let count = query.computes.len();
+    pub(super) fn new(view: &View, computes: &[(String, Compute)]) -> Result<Self> {
+        if computes.len() > COMPUTED_MAX {
+            let count = computes.len();
             return Err(Error::limit(format!(
                 "too many computed columns: at most {COMPUTED_MAX} are allowed. columns=`{count}`"
             )));
         }
-        let mut prepared = Self { of: Vec::new(), columns: BTreeSet::new() };
-        for (name, compute) in &query.computes {
-            let twice = prepared.of.iter().any(|(other, _)| other == name);
+        let mut prepared = Self { computes: Vec::new(), columns: BTreeSet::new() };
+        for (name, compute) in computes {
+            let is_repeated = prepared.computes.iter().any(|(other, _)| other == name);
             check_name("computed column", name)?;
-            if twice || name.is_empty() || name.starts_with('$') || view.schema.column(name).is_some() {
+            // `$score` and its like are columns of `QueryResponse::to_batch`.
+            if is_repeated || name.is_empty() || name.starts_with('$') || view.schema.column(name).is_some() {
                 return Err(Error::invalid(format!(
-                    "bad name of a computed column: not that of a column, not twice, not with `$`. column=`{name}`"
+                    "bad name of a computed column: it must be unique, not empty, not that of a stored column, and not begin \
+                     with `$`. column=`{name}`"
                 )));
             }
-            let what = match &compute.0 {
-                What::Distance(column, vector) => {
+            let prepared_compute = match &compute.0 {
+                ComputeKind::Distance(column, vector) => {
                     let search = VectorSearch::plan(&view.schema, column, vector, Effort::Exact)?;
                     prepared.columns.insert(search.column);
-                    Prepared::Distance(Box::new(search))
+                    PreparedCompute::Distance(Box::new(search))
                 }
-                What::Rank(rank) => {
-                    Prepared::Rank(Box::new(BoundRank::new(rank, &view.schema, &view.settings)?))
+                ComputeKind::Rank(rank) => {
+                    PreparedCompute::Rank(Box::new(BoundRank::new(rank, &view.schema, &view.settings)?))
                 }
-                What::Highlight(column, query, options) => {
-                    // Wrong ones are refused before anything is read.
+                ComputeKind::Highlight(column, query, options) => {
                     let highlighter = Highlighter::new(&view.schema, column, query, *options)?;
-                    prepared.columns.extend(view.schema.columns().iter().position(|c| c.name == *column));
-                    Prepared::Highlight(column.clone(), Arc::new(highlighter))
+                    let index = view.schema.columns().iter().position(|described| described.name == *column);
+                    let index =
+                        index.ok_or_else(|| Error::internal("a column with full text is in no schema"))?;
+                    prepared.columns.insert(index);
+                    PreparedCompute::Highlight(column.clone(), Arc::new(highlighter))
                 }
             };
-            prepared.of.push((name.clone(), what));
+            prepared.computes.push((name.clone(), prepared_compute));
         }
         Ok(prepared)
     }
 
-    /// The computed columns of the hits in `rows`, which were fetched from `places`.
+    /// Computes all columns for the hits at `addrs`, whose stored columns are in `batch`.
     pub(super) async fn evaluate(
         &self,
         view: &View,
-        places: &[RowAddr],
-        rows: &Rows,
+        addrs: &[RowAddr],
+        batch: &RecordBatch,
     ) -> Result<ComputedColumns> {
-        let columns = self.of.iter().map(|(name, what)| async move {
+        let columns = self.computes.iter().map(|(name, what)| async move {
             let column = match what {
-                Prepared::Distance(search) => computed_distances(&view.schema, search, rows)?,
-                Prepared::Rank(rank) => {
-                    let values = rank.read_values_at(view, places.iter().copied()).await?;
-                    let value = |place| Computed::Number(values.get(place).copied().map(f64::from));
-                    places.iter().map(value).collect()
+                PreparedCompute::Distance(search) => compute_distances(&view.schema, search, batch)?,
+                PreparedCompute::Rank(rank) => {
+                    let values = rank.read_values_at(view, addrs).await?;
+                    values.into_iter().map(|value| Computed::Number(Some(value.into()))).collect()
                 }
-                Prepared::Highlight(column, highlighter) => {
-                    computed_fragments(&view.env, column, highlighter, rows).await?
+                PreparedCompute::Highlight(column, highlighter) => {
+                    compute_fragments(&view.env, column, highlighter, batch).await?
                 }
             };
             Ok::<_, Error>((name.clone(), column))
         });
-        // Several together: what they read of attributes is of the hits alone.
         let columns: Vec<_> = columns.collect();
         let columns: Vec<_> = stream::iter(columns).buffered(PARALLEL).try_collect().await?;
         Ok(columns.into_iter().collect())
     }
 
-    /// The columns to fetch, where these are selected.
-    pub(super) fn columns(&self, selected: &[usize]) -> Vec<usize> {
-        let all: BTreeSet<usize> = selected.iter().chain(&self.columns).copied().collect();
-        all.into_iter().collect()
+    /// The columns to fetch for a selection: those of the selection, and those that are computed from.
+    pub(super) fn columns_to_fetch(&self, selected: &[usize]) -> Vec<usize> {
+        let columns: BTreeSet<usize> = selected.iter().chain(&self.columns).copied().collect();
+        columns.into_iter().collect()
     }
 }
 
-/// The fragments of a column. Long texts are marked in the blocking pool, each for itself: a query that ends early
-/// leaves the rest.
-async fn computed_fragments(
+/// The fragments of a column for each row.
+async fn compute_fragments(
     env: &Env,
     column: &str,
     highlighter: &Arc<Highlighter>,
-    rows: &Rows,
+    batch: &RecordBatch,
 ) -> Result<Vec<Computed>> {
-    let array = rows.batch().column_by_name(column);
+    let array = batch.column_by_name(column);
     let array = array.ok_or_else(|| Error::internal("a column to highlight was not fetched"))?;
     let mut computed = Vec::with_capacity(array.len());
     let cost = Cost::analyzed_bytes(array.get_array_memory_size());
+    // One piece of work for each text: blocking work cannot be cancelled, so a query that is dropped wastes one text.
     for row in 0..array.len() {
         let (highlighter, array) = (Arc::clone(highlighter), Arc::clone(array));
-        let fragments = env.compute(cost, move || highlighter.fragments(&array, row)).await?;
+        let fragments = env.compute(cost, move || highlighter.fragments(&array, row)).await??;
         computed.push(Computed::Fragments(fragments));
     }
     Ok(computed)
 }
 
-fn computed_distances(schema: &Schema, search: &VectorSearch, rows: &Rows) -> Result<Vec<Computed>> {
-    let mut distances = vec![Computed::Number(None); rows.len()];
-    let name = schema.columns().get(search.column).map(|column| column.name.as_str());
-    let array = name.and_then(|name| rows.batch().column_by_name(name)).filter(|_| !rows.is_empty());
-    if let Some(array) = array {
-        search.exact.for_each_distance(array, None, |at, distance| {
-            if let Some(slot) = distances.get_mut(at) {
-                *slot = Computed::Number(Some(round_to_f32(distance).into()));
-            }
-        })?;
-    }
-    Ok(distances)
+fn compute_distances(schema: &Schema, search: &VectorSearch, batch: &RecordBatch) -> Result<Vec<Computed>> {
+    let column = schema.columns().get(search.column);
+    let array = column.and_then(|column| batch.column_by_name(&column.name));
+    let array = array.ok_or_else(|| Error::internal("a column of vectors was not fetched"))?;
+    let distances = row_distances(search, array)?.into_iter();
+    Ok(distances.map(|distance| Computed::Number(distance.map(f64::from))).collect())
 }
 
 /// A computed column as Arrow: numbers, or the texts of fragments.
 pub(super) fn to_arrow(column: &[Computed]) -> ArrayRef {
-    if column.iter().any(|one| matches!(one, Computed::Fragments(_))) {
+    // All values of a column are of one kind; a column without hits is given as numbers.
+    if column.iter().any(|value| matches!(value, Computed::Fragments(_))) {
         let mut lists = ListBuilder::new(StringBuilder::new());
-        for one in column {
-            one.fragments().iter().for_each(|fragment| lists.values().append_value(&fragment.text));
+        for value in column {
+            value.fragments().iter().for_each(|fragment| lists.values().append_value(&fragment.text));
             lists.append(true);
         }
         return Arc::new(lists.finish());

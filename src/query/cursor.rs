@@ -1,4 +1,4 @@
-//! Where a scan or a query goes on.
+//! Cursors: where the next page of a scan or a query begins.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::error::{Error, Result};
 use crate::types::{DocumentId, ID_BYTES_MAX};
 
-/// A place in a scan: right after a document. As text it can be handed to another process.
+/// A position in a scan: right after a document. Its text form can be passed to another process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor(DocumentId);
 
@@ -49,13 +49,15 @@ impl FromStr for Cursor {
 }
 
 /// The most ids of a cursor.
+// A cursor names every document that was returned, since scores move with every write and a position in the ranking
+// would repeat or skip hits. So it grows, to some megabytes at this many ids, and every page has to exclude them.
 pub(super) const CURSOR_IDS_MAX: usize = 100_000;
 
-/// A place in the hits of a query: after those that were shown. As text it can be handed to a browser and come back
-/// in another process.
+/// A position in the hits of a query: after those that earlier pages returned. Its text form can be passed to a browser
+/// and come back in another process.
 ///
-/// It holds the ids that were shown, so that no document is shown twice, whatever is written meanwhile; and so it
-/// grows with the pages, up to 100,000 ids. To read more documents than that, scan.
+/// It holds the ids of all hits so far, so that no document is returned twice even if others write in between. It grows
+/// with the pages, up to 100,000 ids. To read more documents, use a [`Scan`](crate::Scan).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryCursor(Vec<DocumentId>);
 
@@ -76,6 +78,7 @@ impl fmt::Display for QueryCursor {
             match id {
                 DocumentId::U64(id) => write!(f, ".n{id:x}")?,
                 DocumentId::Uuid(id) => write!(f, ".u{}", id.simple())?,
+                // In hexadecimal: an id may hold any character, the separator and what URLs reserve included.
                 DocumentId::String(id) => {
                     f.write_str(".s")?;
                     id.bytes().try_for_each(|byte| write!(f, "{byte:02x}"))?;
@@ -91,16 +94,17 @@ impl FromStr for QueryCursor {
 
     fn from_str(text: &str) -> Result<Self> {
         let ids = text.strip_prefix('q').ok_or_else(|| Error::invalid("not a cursor of a query"))?;
+        // Counted before anything is parsed: the text comes from outside, and each id would be an allocation.
         if ids.bytes().filter(|byte| *byte == b'.').count() > CURSOR_IDS_MAX {
             return Err(Error::limit(format!("a cursor of a query holds at most {CURSOR_IDS_MAX} ids")));
         }
-        let ids: Option<Vec<DocumentId>> = ids.split('.').skip(1).map(id_of).collect();
+        let ids: Option<Vec<DocumentId>> = ids.split('.').skip(1).map(parse_id).collect();
         ids.map(Self).ok_or_else(|| Error::invalid("not a cursor of a query"))
     }
 }
 
-/// An id as [`QueryCursor`] writes it.
-fn id_of(text: &str) -> Option<DocumentId> {
+/// Parses an id as [`QueryCursor`] formats it.
+fn parse_id(text: &str) -> Option<DocumentId> {
     let mut chars = text.chars();
     let kind = chars.next()?;
     let id = chars.as_str();

@@ -1,10 +1,11 @@
-//! What a query would do, told without doing it.
+//! Explaining a query: its plan, without running it.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::plan::{PlannedLeg, QueryPlan};
 use super::{Query, SearchPlan};
+use crate::codec::zip_equal;
 use crate::error::Result;
 use crate::filter::BoundFilter;
 use crate::filter::{IndexPlan, SegmentIndexes};
@@ -14,56 +15,56 @@ use crate::types::Sequence;
 use crate::view::Scopes;
 use crate::view::{Part, View};
 
-/// The plan of a query: what each leg would do in each part. It prints as a tree. It is made of what is in memory
-/// already, so that it costs nothing, and its numbers are estimates.
+/// The plan of a query: what each leg would do in each part. Displays as a tree. It is made from what is in memory, so
+/// it costs no requests, and its numbers are estimates.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Explain {
-    /// The state that would be asked.
+    /// The sequence that would be queried.
     pub sequence: Sequence,
     /// The legs, in their order.
     pub legs: Vec<LegPlan>,
-    /// What would be done with what they find, in order: fusion, rescoring, diversity, the documents.
+    /// The steps after the legs, in order: fusion, rescoring, diversity, reading the documents.
     pub steps: Vec<String>,
 }
 
-/// What a leg would do.
+/// The plan of a leg.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LegPlan {
-    /// What ranks.
+    /// What the leg ranks by.
     pub by: String,
-    /// How many documents go into fusion.
+    /// The most documents that go into fusion.
     pub depth: usize,
-    /// How much they count.
+    /// Their weight in fusion.
     pub weight: f32,
-    /// What it would do in each part, oldest first.
+    /// The plan for each part, oldest first.
     pub parts: Vec<PartPlan>,
 }
 
-/// What a leg would do in a part.
+/// The plan of a leg for one part.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PartPlan {
     /// The segment, or a layer of the tail.
     pub part: String,
-    /// Rows that lie in it, dead ones included.
+    /// Rows of the part, including dead ones.
     pub rows: u64,
-    /// How the filter would be answered.
+    /// How the filter would be evaluated.
     pub filter: FilterPlan,
-    /// How the rest would be ranked.
+    /// How the matching rows would be ranked.
     pub search: SearchPlan,
 }
 
-/// How a filter is answered in a part.
+/// How a filter is evaluated in a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FilterPlan {
-    /// There is none.
+    /// There is no filter.
     Nothing,
-    /// The statistics of the segment tell that nothing matches: it is left out.
+    /// The statistics of the segment prove that nothing matches: it is skipped.
     Pruned,
-    /// By indexes, as the text says; so many bytes of the index of attributes are needed.
+    /// By indexes, as the text describes, with the bytes of the attribute index that are needed.
     Index(String, u64),
     /// By the values of all rows.
     Values,
@@ -74,8 +75,8 @@ impl Explain {
     pub(crate) fn new(view: &View, query: &Query) -> Result<Self> {
         let plan = QueryPlan::new(view, query, &mut Scopes::default())?;
         let parts = view.parts();
-        let legs = plan.legs.iter().zip(&query.legs).map(|(leg, described)| {
-            let parts = parts.iter().enumerate().map(|(number, part)| plan_of(leg, number, part));
+        let legs = zip_equal(&plan.legs, &query.legs, "legs and their plans")?.map(|(leg, described)| {
+            let parts = parts.iter().enumerate().map(|(number, part)| plan_part(leg, number, part));
             Ok(LegPlan {
                 by: described.to_string(),
                 depth: leg.depth,
@@ -83,16 +84,20 @@ impl Explain {
                 parts: parts.collect::<Result<_>>()?,
             })
         });
-        Ok(Self { sequence: view.sequence, legs: legs.collect::<Result<_>>()?, steps: steps(&plan) })
+        Ok(Self {
+            sequence: view.sequence,
+            legs: legs.collect::<Result<_>>()?,
+            steps: describe_steps(&plan)?,
+        })
     }
 }
 
-fn plan_of(leg: &PlannedLeg, number: usize, part: &Part) -> Result<PartPlan> {
+fn plan_part(leg: &PlannedLeg, number: usize, part: &Part) -> Result<PartPlan> {
     let pruned = leg.scope.is_pruned(number);
     let filter = match (leg.scope.bound_filter(), &part.source) {
         _ if pruned => FilterPlan::Pruned,
         (None, _) => FilterPlan::Nothing,
-        (Some(bound), PartSource::Segment(segment)) => filter_of(bound, segment),
+        (Some(bound), PartSource::Segment(segment)) => plan_filter(bound, segment),
         (Some(_), PartSource::Memory(_)) => FilterPlan::Values,
     };
     let search = if pruned { SearchPlan::Nothing } else { leg.search.explain(part, leg.depth)? };
@@ -103,7 +108,7 @@ fn plan_of(leg: &PlannedLeg, number: usize, part: &Part) -> Result<PartPlan> {
     Ok(PartPlan { part: name, rows: part.source.rows().into(), filter, search })
 }
 
-fn filter_of(bound: &BoundFilter, segment: &Segment) -> FilterPlan {
+fn plan_filter(bound: &BoundFilter, segment: &Segment) -> FilterPlan {
     let indexes = SegmentIndexes {
         attributes: segment.attribute_index().map(Arc::clone),
         text: segment.text_index().map(Arc::clone),
@@ -113,13 +118,13 @@ fn filter_of(bound: &BoundFilter, segment: &Segment) -> FilterPlan {
     if plan.is_unknown() { FilterPlan::Values } else { FilterPlan::Index(plan.to_string(), plan.bytes()) }
 }
 
-fn steps(plan: &QueryPlan<'_>) -> Vec<String> {
+fn describe_steps(plan: &QueryPlan<'_>) -> Result<Vec<String>> {
     let query = plan.query;
     let mut steps = Vec::new();
     if query.legs.len() > 1 {
         steps.push(format!("fuse by {:?}", query.fusion));
     }
-    for (rescore, step) in query.rescores.iter().zip(&plan.rescores) {
+    for (rescore, step) in zip_equal(&query.rescores, &plan.rescores, "rescorings and their plans")? {
         steps.push(format!("rescore the best {} by {rescore:?}", step.depth));
     }
     if let Some(diversity) = &query.diversity {
@@ -137,7 +142,7 @@ fn steps(plan: &QueryPlan<'_>) -> Vec<String> {
         query.limit,
         query.offset.saturating_add(query.shown_ids().len())
     ));
-    steps
+    Ok(steps)
 }
 
 impl fmt::Display for Explain {

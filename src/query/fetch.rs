@@ -32,7 +32,7 @@ pub(super) async fn fetch_answer(
     let rows = Rows::new(Arc::clone(&view.schema), take_record_batch(batch, &picks).or_internal()?);
     let hits = take_positions(fused.iter().collect(), positions.into_iter())?;
     let addrs: Vec<RowAddr> = hits.iter().map(|fused| fused.addr).collect();
-    let computed = plan.computes.evaluate(view, &addrs, &rows).await?;
+    let computed = plan.computes.evaluate(view, &addrs, rows.batch()).await?;
     let (scores, legs) = hits.into_iter().map(|fused| (fused.score, fused.legs.clone())).unzip();
     Ok(QueryResponse {
         rows: rows.project(&plan.columns)?,
@@ -78,7 +78,7 @@ impl Candidates {
             fused = first_hits(view, fused, query.rank_count(&view.settings)).await?;
         }
         let addrs: Vec<RowAddr> = fused.iter().map(|fused| fused.addr).collect();
-        let batch = view.fetch_documents(&addrs, &plan.computes.columns(&plan.columns)).await?;
+        let batch = view.fetch_documents(&addrs, &plan.computes.columns_to_fetch(&plan.columns)).await?;
         Ok(Self { fused, groups, batch, more, is_bounded })
     }
 

@@ -1,7 +1,7 @@
-//! Queries: which documents, how near, in what order.
+//! Queries, scans and aggregations, which read a view.
 //!
-//! A `View` is a set of parts at one sequence: segments, and the layers of the tail that hide what is
-//! older. Everything here works on any part alike and never sees a manifest.
+//! A `View` is a set of parts at one sequence: segments, and the layers of the tail that hide older rows. Everything
+//! here works on both kinds of part alike, and never sees a manifest.
 
 mod aggregate;
 mod compute;
@@ -10,12 +10,14 @@ mod explain;
 mod fetch;
 mod keys;
 mod leg;
+mod limits;
 mod plan;
 mod rank;
 mod recall;
 mod request;
 mod response;
 mod room;
+mod row_distances;
 mod run;
 mod scan;
 mod select;

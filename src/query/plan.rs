@@ -46,7 +46,7 @@ impl<'a> QueryPlan<'a> {
             PreparedRescore::new(view, step, query.depth_or_default(step.requested_depth(), settings))
         });
         let rescores = rescores.collect::<Result<_>>()?;
-        let computes = PreparedComputes::new(view, query)?;
+        let computes = PreparedComputes::new(view, &query.computes)?;
         let legs = query.legs.iter().map(|leg| {
             Ok(PlannedLeg {
                 search: LegSearch::plan(leg, schema, settings)?,

@@ -1,30 +1,34 @@
-//! Measuring recall on what is stored: approximate against exact search, by vectors of the namespace itself.
+//! Measuring recall on stored data: approximate against exact search, with vectors of the namespace as queries.
 
 use std::collections::HashSet;
 
 use futures::future::BoxFuture;
 use roaring::RoaringBitmap;
 
-use super::leg::vector::{Distance, Effort, VectorSearch};
-use super::request::check_limit;
+use super::leg::vector::{Distance, Effort, NearestRows, VectorSearch};
+use super::limits::check_limit;
+use crate::codec::{to_u32, u64_of, zip_equal};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::types::{Document, Value, Vector};
 use crate::view::Scopes;
 use crate::view::{Part, RowAddr, View};
 
-/// The most stored vectors that are asked for.
+/// The most queries of a check.
+// At a recall of .95 the standard error is below 0.1 points there: more queries would tell nothing.
 const SAMPLE_MAX: usize = 100_000;
-/// How many rows are looked at for as many different vectors as are asked for, besides as many as these.
-const LOOKED_AT: u64 = 16 << 10;
+/// How many rows a check reads, if it must, to find its distinct vectors; never fewer than the sample.
+// Where an image or a text is missing, most rows may share one placeholder. Looking further for other vectors is worth
+// some pages, but a column of nothing else must not make a check read all rows.
+const SAMPLED_ROWS_MIN: u64 = 16 << 10;
 
-/// What to measure: approximate search, by vectors that are stored, against a comparison with every vector.
+/// A measurement of recall: approximate search, with stored vectors as queries, against an exact search.
 ///
-/// Each vector is asked for once, however many documents have it, so that placeholders and templates do not count for
-/// more than all others. What is found counts by its distance: a document that is no farther than the last of the true
-/// nearest is one of them, whichever of several equal ones the true answer names. Documents of other vectors than
-/// those that are stored may find less, if they lie apart from these: of such queries, ask some with
-/// [`Query::exact`](crate::Query::exact) and without, and compare the distances of the hits.
+/// Each distinct vector is used once, however many documents have it, so that placeholders and templates do not
+/// dominate. Hits are compared by distance: a document no farther than the last of the true nearest counts as found,
+/// whichever of several equally near ones the exact search returns. Queries that lie far from all stored vectors may
+/// reach less recall. To measure those, run some with and without [`Query::exact`](crate::Query::exact) and compare the
+/// distances of the hits.
 ///
 /// ```
 /// use elacsym::RecallCheck;
@@ -41,36 +45,36 @@ pub struct RecallCheck {
     filter: Option<Filter>,
 }
 
-/// What was measured.
+/// The result of a [`RecallCheck`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RecallReport {
-    /// How many stored vectors were asked for: fewer than the sample where there are not so many different ones.
+    /// The number of queries: fewer than the sample if there are not enough distinct vectors.
     pub queries: usize,
-    /// The share of the true nearest that was found, the vector's own document left out.
+    /// The share of the true nearest documents that was found, not counting the document of the query itself.
     pub recall: f64,
-    /// The share that was expected by the curves of the index, on average.
+    /// The average recall that the index predicted.
     pub expected: f64,
-    /// Rows whose vector was looked at, on average.
+    /// The average number of rows whose vector was looked at.
     pub rows_scanned: f64,
-    /// Rows that an exact search looks at.
+    /// The number of rows that an exact search looks at.
     pub rows: u64,
 }
 
 impl RecallCheck {
-    /// Of a vector column.
+    /// Measures a vector column.
     pub fn of(column: impl Into<String>) -> Self {
         Self { column: column.into(), sample: 100, limit: 10, effort: Effort::default(), filter: None }
     }
 
-    /// How many different stored vectors are asked for, 1 to 100,000. Default 100. The share that is measured has a
-    /// standard error of about `sqrt(r * (1 - r) / sample)`: 2 points at .95 and 100.
+    /// The number of queries, 1 to 100,000. Default 100. The measured recall `r` has a standard error of about
+    /// `sqrt(r * (1 - r) / sample)`: 2 points at .95 and 100 queries.
     pub fn sample(mut self, sample: usize) -> Self {
         self.sample = sample;
         self
     }
 
-    /// How many of the nearest count. Default 10.
+    /// How many nearest documents a query should find. Default 10.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
@@ -88,7 +92,7 @@ impl RecallCheck {
         self
     }
 
-    /// As [`Leg::filter`](crate::Leg::filter): the documents that may be found. Those that are asked for are of all.
+    /// As [`Leg::filter`](crate::Leg::filter): the documents that may be found. Queries are sampled from all documents.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(Filter::narrowed(self.filter, filter));
         self
@@ -108,79 +112,121 @@ impl RecallCheck {
                 )));
             }
             let scope = Scopes::default().scope_for(view, self.filter.clone())?;
-            let (mut found, mut wanted, mut scanned, mut expected) = (0, 0, 0, 0.0);
-            let mut report =
-                RecallReport { queries: 0, recall: 1.0, expected: 1.0, rows_scanned: 0.0, rows: 0 };
-            for (place, vector) in sample(view, &self.column, self.sample).await? {
-                // One more, for the vector's own document.
+            let mut sums = RecallSums::default();
+            // One query after another, so that a check holds no more memory than a single query.
+            for (addr, vector) in sample_vectors(view, &self.column, self.sample).await? {
                 let search = VectorSearch::plan(&view.schema, &self.column, &vector, self.effort)?;
-                let probed = search.with_limit(self.limit + 1);
-                let exact = probed.clone().with_effort(Effort::Exact);
-                let exact = exact.find_nearest(view, &scope).await?;
-                let probed = probed.find_nearest(view, &scope).await?;
-                let nearest = |near: Vec<(Distance, RowAddr)>| {
-                    let mut near: Vec<f64> = near
-                        .into_iter()
-                        .filter(|(_, other)| *other != place)
-                        .map(|(distance, _)| distance.0)
-                        .collect();
-                    near.sort_unstable_by(f64::total_cmp);
-                    near.truncate(self.limit);
-                    near
-                };
-                let truth = nearest(exact.rows);
-                // By distance: of documents that are as near as each other any will do.
-                let last = truth.last().copied().unwrap_or(f64::NEG_INFINITY);
-                found += nearest(probed.rows).iter().filter(|distance| **distance <= last).count();
-                wanted += truth.len();
-                scanned += probed.stats.rows_scanned;
-                expected += probed.expected_recall;
-                report.rows = exact.stats.rows_scanned;
-                report.queries += 1;
+                // One more hit, since each search finds the vector's own document.
+                let approximate = search.with_limit(self.limit + 1);
+                let exact = approximate.clone().with_effort(Effort::Exact);
+                let truth = exact.find_nearest(view, &scope).await?;
+                let answer = approximate.find_nearest(view, &scope).await?;
+                sums.add(self.limit, addr, truth, answer);
             }
-            #[expect(clippy::cast_precision_loss, reason = "counts")]
-            if wanted > 0 {
-                report.recall = found as f64 / wanted as f64;
-                report.expected = expected / report.queries as f64;
-                report.rows_scanned = scanned as f64 / report.queries as f64;
-            }
-            Ok(report)
+            Ok(sums.to_report())
         })
     }
 }
 
-/// Up to `count` different live vectors of a column, evenly spread over all rows.
-async fn sample(view: &View, column: &str, count: usize) -> Result<Vec<(RowAddr, Vector)>> {
-    let columns = view.schema.columns().iter();
-    let at = columns.enumerate().find(|(_, c)| c.name == column).map(|(at, _)| at);
-    let at = at.ok_or_else(|| Error::invalid(format!("no such vector column. column=`{column}`")))?;
-    let live = view.find_all_live_rows().await?;
-    let total: u64 = live.iter().map(|(_, rows)| rows.len()).sum();
-    let mut wanted = count as u64;
-    loop {
-        let step = (total / wanted).max(1);
-        let (mut vectors, mut seen, mut skip) = (Vec::new(), HashSet::new(), step / 2);
-        for (part, (source, rows)) in live.iter().enumerate() {
-            let picked = spread(rows, &mut skip, step);
-            for (row, vector) in picked.iter().zip(read_vectors(view, source, at, &picked).await?) {
-                let Some(vector) = vector else { continue };
-                if seen.insert(vector.to_f32().into_iter().map(f32::to_bits).collect::<Vec<u32>>()) {
-                    vectors.push((RowAddr { part, row }, vector));
-                }
-            }
+/// What the queries of a check found, added up.
+#[derive(Debug, Default)]
+struct RecallSums {
+    queries: usize,
+    found: usize,
+    wanted: usize,
+    expected: f64,
+    scanned: u64,
+    rows: u64,
+}
+
+impl RecallSums {
+    /// Adds the answers for the vector of the document at `addr`.
+    fn add(&mut self, limit: usize, addr: RowAddr, truth: NearestRows, answer: NearestRows) {
+        let truth_distances = nearest_distances(truth.rows, addr, limit);
+        // Compared by distance, not by document: of documents at the same distance, either is a right answer.
+        if let Some(farthest) = truth_distances.last() {
+            let distances = nearest_distances(answer.rows, addr, limit);
+            self.found += distances.iter().filter(|distance| *distance <= farthest).count();
         }
-        if vectors.len() >= count || step == 1 || wanted >= (count as u64).max(LOOKED_AT) {
-            // More than are wanted are thinned out, not cut off.
-            let all = vectors.len();
-            let kept = (0..all).map(|at| at * count.min(all) / all != (at + 1) * count.min(all) / all);
-            let kept: Vec<bool> = kept.collect();
-            return Ok(vectors.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(one, _)| one).collect());
+        self.wanted += truth_distances.len();
+        self.scanned += answer.stats.rows_scanned;
+        self.expected += answer.expected_recall;
+        self.rows = truth.stats.rows_scanned;
+        self.queries += 1;
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts")]
+    fn to_report(&self) -> RecallReport {
+        let Self { queries, found, wanted, expected, scanned, rows } = *self;
+        if wanted == 0 {
+            // There was nothing to find, so nothing was missed.
+            return RecallReport { queries, recall: 1.0, expected: 1.0, rows_scanned: 0.0, rows };
         }
-        // Many are the same, or null.
-        wanted = wanted.saturating_mul(4).min((count as u64).max(LOOKED_AT));
+        let count = queries as f64;
+        RecallReport {
+            queries,
+            recall: found as f64 / wanted as f64,
+            expected: expected / count,
+            rows_scanned: scanned as f64 / count,
+            rows,
+        }
     }
 }
 
+/// The `limit` smallest distances, ascending, without that of the document at `own`.
+fn nearest_distances(near: Vec<(Distance, RowAddr)>, own: RowAddr, limit: usize) -> Vec<f64> {
+    let others = near.into_iter().filter(|(_, addr)| *addr != own);
+    let mut distances: Vec<f64> = others.map(|(distance, _)| distance.0).collect();
+    distances.sort_unstable_by(f64::total_cmp);
+    distances.truncate(limit);
+    distances
+}
+
+/// Up to `count` distinct live vectors of a column, evenly spread over all rows.
+async fn sample_vectors(view: &View, column: &str, count: usize) -> Result<Vec<(RowAddr, Vector)>> {
+    let column_index = view.schema.columns().iter().position(|described| described.name == column);
+    let column_index =
+        column_index.ok_or_else(|| Error::invalid(format!("no such vector column. column=`{column}`")))?;
+    let live = view.find_all_live_rows().await?;
+    let total: u64 = live.iter().map(|(_, rows)| rows.len()).sum();
+    let rows_max = u64_of(count).max(SAMPLED_ROWS_MIN);
+    let mut rows_wanted = u64_of(count);
+    loop {
+        // Evenly spread and not at random: a check gives the same figure until something is written, and every segment
+        // counts in proportion to its rows.
+        let step = (total / rows_wanted).max(1);
+        let (mut vectors, mut seen, mut skip) = (Vec::new(), HashSet::new(), step / 2);
+        for (part_index, (part, rows)) in live.iter().enumerate() {
+            let sampled = every_nth(rows, &mut skip, step)?;
+            let read = read_vectors(view, part, column_index, &sampled).await?;
+            let sampled: Vec<u32> = sampled.iter().collect();
+            for (row, vector) in zip_equal(sampled, read, "rows and their vectors")? {
+                let Some(vector) = vector else { continue };
+                if seen.insert(vector.to_f32().into_iter().map(f32::to_bits).collect::<Vec<u32>>()) {
+                    vectors.push((RowAddr { part: part_index, row }, vector));
+                }
+            }
+        }
+        if vectors.len() >= count || step == 1 || rows_wanted >= rows_max {
+            return Ok(thin_out(vectors, count));
+        }
+        // Many rows share a vector, or have none. A sample of four times as many replaces this one, since adding to it
+        // would not be evenly spread.
+        rows_wanted = rows_wanted.saturating_mul(4).min(rows_max);
+    }
+}
+
+/// Keeps `count` items, evenly spread.
+fn thin_out<T>(items: Vec<T>, count: usize) -> Vec<T> {
+    // Cutting the list off would leave out the last parts, which hold the newest rows.
+    let total = items.len();
+    let count = count.min(total);
+    // An item is kept where the running share of `count` reaches the next whole number.
+    let is_kept = |index: usize| index * count / total != (index + 1) * count / total;
+    items.into_iter().enumerate().filter(|(index, _)| is_kept(*index)).map(|(_, item)| item).collect()
+}
+
+/// The vectors of some rows, in their order; `None` for a null.
 async fn read_vectors(
     view: &View,
     part: &Part,
@@ -201,14 +247,15 @@ async fn read_vectors(
     Ok(documents.into_iter().map(vector).collect())
 }
 
-/// Every `step`-th row, after `skip` of them; `skip` is then how many of the next part are left out.
-fn spread(rows: &RoaringBitmap, skip: &mut u64, step: u64) -> RoaringBitmap {
-    let mut picked = RoaringBitmap::new();
+/// Every `step`-th row, after `skip` of them. Sets `skip` to the rows to leave out of the next part, so that the steps
+/// continue across parts.
+fn every_nth(rows: &RoaringBitmap, skip: &mut u64, step: u64) -> Result<RoaringBitmap> {
+    let mut sampled = RoaringBitmap::new();
     while *skip < rows.len() {
-        let row = u32::try_from(*skip).ok().and_then(|at| rows.select(at));
-        picked.extend(row);
+        let row = rows.select(to_u32(*skip, "a row to sample")?);
+        sampled.insert(row.ok_or_else(|| Error::internal("a bitmap has fewer rows than it counts"))?);
         *skip += step;
     }
     *skip -= rows.len();
-    picked
+    Ok(sampled)
 }

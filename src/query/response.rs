@@ -1,4 +1,4 @@
-//! What is answered.
+//! Responses of queries and scans.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,12 +9,14 @@ use arrow::datatypes::{Field, FieldRef, Schema as ArrowSchema};
 use serde::de::DeserializeOwned;
 
 use super::compute::{ComputedColumns, to_arrow};
-use super::{Aggregated, Computed, Cursor, LegHit, QueryCursor, QueryStats};
-use crate::error::{OrInternal, Result};
+use super::leg::text::Highlighter;
+use super::{Aggregated, Computed, Cursor, Fragment, Highlight, LegHit, QueryCursor, QueryStats, TextQuery};
+use crate::codec::zip_equal;
+use crate::error::{Error, OrInternal, Result};
 use crate::schema::Schema;
 use crate::types::{Document, Sequence, Value};
 
-/// Documents of an answer, in its order: as documents, as rows of a type of yours, or as Arrow.
+/// The documents of a response, in its order: as documents, as rows of your own type, or as Arrow.
 #[derive(Clone, Debug)]
 pub struct Rows {
     schema: Arc<Schema>,
@@ -26,29 +28,28 @@ impl Rows {
         Self { schema, batch }
     }
 
-    /// With these columns alone, by their places in the schema.
+    /// Keeps the id and these columns, given by their indexes in the schema.
     pub(super) fn project(self, columns: &[usize]) -> Result<Self> {
-        let wanted = |name: &str| self.schema.columns().iter().position(|c| c.name == name);
-        let fields = self.batch.schema_ref().fields().iter().enumerate();
-        let kept = fields.filter(|(at, field)| {
-            *at == 0 || wanted(field.name()).is_some_and(|place| columns.contains(&place))
-        });
-        let kept: Vec<usize> = kept.map(|(at, _)| at).collect();
+        let mut kept = vec![0];
+        for (index, field) in self.batch.schema_ref().fields().iter().enumerate().skip(1) {
+            let column = self.schema.columns().iter().position(|column| column.name == *field.name());
+            let column = column.ok_or_else(|| Error::internal("a fetched column is not in the schema"))?;
+            // Columns that only a computed column or a diversity needed were fetched with the others.
+            if columns.contains(&column) {
+                kept.push(index);
+            }
+        }
         let batch = self.batch.project(&kept).or_internal()?;
         Ok(Self { batch, ..self })
     }
 
-    pub(crate) fn schema(&self) -> &Schema {
-        &self.schema
-    }
-
-    /// How many.
+    /// The number of documents.
     #[must_use]
     pub fn len(&self) -> usize {
         self.batch.num_rows()
     }
 
-    /// Whether there are none.
+    /// Whether there are no documents.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -68,12 +69,55 @@ impl Rows {
         self.schema.documents(&self.batch)
     }
 
-    /// As rows of any type that serde reads: fields by column name, and `id`.
+    /// As any type that serde deserializes: fields by column name, and `id`.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a document does not fit the type.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
         self.documents()?.iter().map(Document::deserialize).collect()
+    }
+
+    /// For each document, in order, the fragments of `column` that match `query`. The column must have been selected.
+    ///
+    /// Words are marked as they stand in the text, even if they matched by a stem, a folded letter, a prefix or an
+    /// approximate spelling. The words of a phrase are marked one by one, wherever they occur. Words that the query
+    /// excludes are not marked, and fragments without a match are not returned. The work is proportional to the length
+    /// of the texts and runs on the calling thread; [`Compute::highlight`](crate::Compute::highlight) moves long texts
+    /// to the blocking pool.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+    /// # use elacsym::schema::{Language, TextOptions};
+    /// # use elacsym::query::Highlight;
+    /// # use elacsym::*;
+    /// # let options = TextOptions::default().with_language(Language::English);
+    /// # let schema = Schema::builder(IdKind::U64).text("body", options).build()?;
+    /// # let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+    /// ns.write(WriteBatch::new().upsert(Document::new(1).with("body", "Tea. Stored leaves!"))).await?;
+    /// let query = TextQuery::any("body", "leaf store");
+    /// let answer = ns.query(Query::text(query.clone())).await?;
+    /// let fragments = answer.rows.highlight("body", &query, Highlight::default())?;
+    /// assert_eq!(fragments[0][0].text, "Stored leaves!");
+    /// assert_eq!(fragments[0][0].matches[0], 0..6);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the column has no full-text index or was not
+    /// selected, or the query does not fit the schema; [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded)
+    /// for a bad limit.
+    pub fn highlight(
+        &self,
+        column: &str,
+        query: &TextQuery,
+        options: Highlight,
+    ) -> Result<Vec<Vec<Fragment>>> {
+        let highlighter = Highlighter::new(&self.schema, column, query, options)?;
+        let array = self.batch.column_by_name(column);
+        let array = array.ok_or_else(|| {
+            Error::invalid(format!("cannot highlight a column that was not selected. column=`{column}`"))
+        })?;
+        (0..array.len()).map(|row| highlighter.fragments(array, row)).collect::<Result<_>>()
     }
 }
 
@@ -83,12 +127,12 @@ impl Rows {
 pub struct Hit {
     /// The document, with the selected columns.
     pub document: Document,
-    /// What hits are in order of, greater is better: the fused score, of a single leg that of the leg, and after
-    /// a rescoring that of it.
+    /// The score that orders the hits, greater is better: the score of the last rescoring, or else the fused score, or
+    /// the score of the only leg.
     pub score: f32,
-    /// What each leg says of it, in order of the legs; `None` where a leg did not find it.
+    /// Its rank and score in each leg, in order of the legs; `None` where a leg did not find it.
     pub legs: Vec<Option<LegHit>>,
-    /// What was worked out of it, by name: see [`Query::compute`](crate::Query::compute).
+    /// Its computed columns, by name: see [`Query::compute`](crate::Query::compute).
     pub computed: BTreeMap<String, Computed>,
 }
 
@@ -122,26 +166,26 @@ pub struct QueryResponse {
     pub rows: Rows,
     /// Their scores, in the same order: see [`Hit::score`].
     pub scores: Vec<f32>,
-    /// What each leg says of them, in the same order: see [`Hit::legs`].
+    /// Their ranks and scores in each leg, in the same order: see [`Hit::legs`].
     pub legs: Vec<Vec<Option<LegHit>>>,
-    /// The groups that the hits lie in, by [`Query::group_by`](crate::Query::group_by); else none.
+    /// The groups of the hits, with [`Query::group_by`](crate::Query::group_by); empty otherwise.
     pub groups: Vec<Group>,
     /// The facets, by name: see [`Query::facet`](crate::Query::facet).
     pub facets: BTreeMap<String, Aggregated>,
-    /// Where the next page begins, for [`Query::after`](crate::Query::after); `None` after the last one, with groups and
-    /// offsets, and after 100,000 hits, or [`Settings::limit_max`](crate::Settings::limit_max) of them with
+    /// Where the next page begins, for [`Query::after`](crate::Query::after). `None` after the last page, with groups or
+    /// an offset, and after 100,000 hits, or [`Settings::limit_max`](crate::Settings::limit_max) hits with
     /// [`Query::limit_per`](crate::Query::limit_per).
     pub cursor: Option<QueryCursor>,
-    /// Whether the query found more hits, or groups, than those up to here, or legs with more documents than it
-    /// looked at for different values. Where it is true and there is no cursor, a greater
-    /// [`Query::offset`](crate::Query::offset) reaches them, or a narrower query.
+    /// Whether there are hits or groups beyond this page, or may be because a leg reached its greatest depth before it
+    /// found enough distinct values. If there is no cursor, a greater [`Query::offset`](crate::Query::offset) or a
+    /// narrower query reaches them.
     pub more: bool,
-    /// The numbers of legs that were left out, as [`Query::partial`](crate::Query::partial) allowed; of a whole
-    /// answer none.
+    /// The indexes of legs that did not finish, which [`Query::partial`](crate::Query::partial) allows; empty for a
+    /// complete answer.
     pub unfinished: Vec<usize>,
-    /// The state that was asked.
+    /// The sequence that was queried.
     pub sequence: Sequence,
-    /// What the query looked at, and what it took.
+    /// What the query cost.
     pub stats: QueryStats,
     pub(super) computed: ComputedColumns,
 }
@@ -152,26 +196,28 @@ impl QueryResponse {
     /// # Errors
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) alone.
     pub fn hits(&self) -> Result<Vec<Hit>> {
-        let documents = self.rows.documents()?.into_iter();
-        let ranked = self.scores.iter().zip(&self.legs).enumerate();
-        let hit = |(document, (at, (score, legs))): (_, (usize, (&f32, &Vec<_>)))| {
-            let computed =
-                |(name, column): (&String, &Vec<Computed>)| Some((name.clone(), column.get(at)?.clone()));
-            let computed = self.computed.iter().filter_map(computed).collect();
-            Hit { computed, ..Hit::new(document, *score, legs.clone()) }
-        };
-        Ok(documents.zip(ranked).map(hit).collect())
+        let documents = self.rows.documents()?;
+        let ranked = zip_equal(&self.scores, &self.legs, "scores and ranks of hits")?;
+        let hits = zip_equal(documents, ranked, "documents and their scores")?;
+        let mut hits: Vec<Hit> =
+            hits.map(|(document, (score, legs))| Hit::new(document, *score, legs.clone())).collect();
+        for (name, column) in &self.computed {
+            for (hit, value) in zip_equal(&mut hits, column, "hits and values of a computed column")? {
+                hit.computed.insert(name.clone(), value.clone());
+            }
+        }
+        Ok(hits)
     }
 
-    /// What was worked out of the hits under a name, in their order: see [`Query::compute`](crate::Query::compute).
+    /// The values of a computed column, in the order of the hits: see [`Query::compute`](crate::Query::compute).
     #[must_use]
     pub fn computed(&self, name: &str) -> Option<&[Computed]> {
         self.computed.get(name).map(Vec::as_slice)
     }
 
-    /// The whole answer as Arrow: [`Rows::batch`], then `$score`, of every leg (from 0) `$rank_0` and `$score_0`,
-    /// null where the leg did not find the document, and the computed columns by name: numbers, or lists of the
-    /// texts of fragments.
+    /// The hits as Arrow: [`Rows::batch`], then `$score`, for each leg (from 0) `$rank_0` and `$score_0`, which are null
+    /// where the leg did not find the document, and the computed columns by name, as numbers or as lists of the texts
+    /// of fragments.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) alone.
@@ -184,6 +230,8 @@ impl QueryResponse {
             columns.push(column);
         };
         add("$score".to_owned(), Arc::new(Float32Array::from(self.scores.clone())), false);
+        // invariant: every hit has an entry for each leg, so the first one has their number; without hits there is nothing
+        // to show of a leg.
         for leg in 0..self.legs.first().map_or(0, Vec::len) {
             let hits = || self.legs.iter().map(|legs| legs.get(leg).copied().flatten());
             let ranks: UInt64Array = hits().map(|hit| Some(hit?.rank as u64)).collect();
@@ -212,6 +260,6 @@ pub struct Page {
     pub rows: Rows,
     /// Where the next page begins; `None` after the last one.
     pub cursor: Option<Cursor>,
-    /// The state that was asked.
+    /// The sequence that was queried.
     pub sequence: Sequence,
 }

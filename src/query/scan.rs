@@ -7,24 +7,27 @@ use futures::future::BoxFuture;
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
-use super::request::check_limit;
+use super::limits::check_limit;
 use super::{Cursor, Page, Rows, Select};
-use crate::error::Result;
+use crate::codec::{to_usize, u64_of};
+use crate::error::{Error, Result};
 use crate::filter::{BoundFilter, Filter};
 use crate::index::Candidates;
 use crate::schema::Ids;
 use crate::types::DocumentId;
 use crate::view::{Part, RowAddr, View};
 
-/// Ids that a scan reads of a part at a time, at least: a few more than a page needs.
-const PAGE: usize = 256;
+/// Ids that a scan reads from a part at a time, at least.
+// A block of the id index holds hundreds of ids or more, and is read whole anyway.
+const PAGE_IDS_MIN: usize = 256;
 
-/// A scan asks an index that tells by so few bytes. A filter that takes more matches many rows, so that a page is
-/// soon full without it.
-const WALK_BYTES_MAX: u64 = 1 << 20;
+/// The most bytes of an index that a scan reads for its filter.
+// An answer that takes more names many rows. Then matches are frequent, and a walk over the ids soon fills a page.
+const INDEX_BYTES_MAX: u64 = 1 << 20;
 
-/// Ids that a walk looks at together where an index tells how rare those are that match.
-const WALK_IDS_MAX: u64 = 1 << 16;
+/// The most ids that a scan looks at together, and the most candidates that it sorts at once.
+// With 256 ids at a time, a filter that matches one row in 10,000 took a round trip for each 256 of them.
+const PAGE_IDS_MAX: u64 = 1 << 16;
 
 /// A walk over documents in order of their ids.
 ///
@@ -49,12 +52,12 @@ impl Default for Scan {
 }
 
 impl Scan {
-    /// All documents, whole, a page of 1,000 at a time.
+    /// All documents with all columns, 1,000 a page.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only documents that match. Several hold together. Default: all.
+    /// Restricts the scan to documents that match. Several calls are combined with `and`. Default: all documents.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(Filter::narrowed(self.filter, filter));
         self
@@ -67,7 +70,7 @@ impl Scan {
         self
     }
 
-    /// Goes on where another page ended. Default: from the first id.
+    /// Continues where another page ended. Default: from the first id.
     pub fn after(mut self, cursor: impl Into<Option<Cursor>>) -> Self {
         self.after = cursor.into();
         self
@@ -92,143 +95,173 @@ impl Scan {
                 after.check(view.schema.id())?;
             }
             let live = view.find_unpruned_rows(bound.as_deref()).await?.into_iter().enumerate();
-            let mut walks: Vec<Walk> =
-                live.map(|(at, (part, live))| Walk::new(at, part, live, after)).collect();
-            let mut picked: Vec<(DocumentId, RowAddr)> = Vec::new();
-            let page = (self.limit + 1).max(PAGE);
+            let mut walks: Vec<PartWalk> =
+                live.map(|(part_index, (part, live))| PartWalk::new(part_index, part, live, after)).collect();
             // One more than the page, to know whether another follows.
-            while picked.len() <= self.limit {
-                try_join_all(walks.iter_mut().map(|walk| walk.fill(view, bound.as_ref(), page))).await?;
-                // Each walk holds some next ids; only up to the least of their ends is the order known.
-                let known = walks.iter().filter(|w| !w.finished).filter_map(|w| w.after.clone()).min();
-                let mut next: Vec<(DocumentId, RowAddr)> =
-                    walks.iter_mut().flat_map(|walk| walk.take_through(known.as_ref())).collect();
-                next.sort_unstable();
-                picked.extend(next);
-                if walks.iter().all(|w| w.finished && w.ready.is_empty()) {
-                    break;
-                }
-            }
-            let more = picked.len() > self.limit;
-            picked.truncate(self.limit);
-            let cursor = picked.last().filter(|_| more).map(|(id, _)| Cursor::after(id.clone()));
-            let places: Vec<RowAddr> = picked.into_iter().map(|(_, place)| place).collect();
-            let rows = Rows::new(Arc::clone(&view.schema), view.fetch_documents(&places, &columns).await?);
+            let mut documents = merge_walks(&mut walks, view, bound.as_ref(), self.limit + 1).await?;
+            let has_more = documents.len() > self.limit;
+            documents.truncate(self.limit);
+            let cursor = documents.last().filter(|_| has_more).map(|(id, _)| Cursor::after(id.clone()));
+            let addrs: Vec<RowAddr> = documents.into_iter().map(|(_, addr)| addr).collect();
+            let rows = Rows::new(Arc::clone(&view.schema), view.fetch_documents(&addrs, &columns).await?);
             Ok(Page { rows, cursor, sequence: view.sequence })
         })
     }
 }
 
-/// The walk of a scan over one part: live, matching ids in ascending order, some at a time.
-struct Walk {
-    at: usize,
+/// Merges the walks of all parts into the order of ids, until at least `wanted` documents are found or none are left.
+async fn merge_walks(
+    walks: &mut [PartWalk],
+    view: &View,
+    bound: Option<&Arc<BoundFilter>>,
+    wanted: usize,
+) -> Result<Vec<(DocumentId, RowAddr)>> {
+    let mut merged: Vec<(DocumentId, RowAddr)> = Vec::new();
+    let page = wanted.max(PAGE_IDS_MIN);
+    while merged.len() < wanted {
+        try_join_all(walks.iter_mut().map(|walk| walk.fill(view, bound, page))).await?;
+        // A walk knows its part up to the last id that it looked at. Beyond the smallest of these, an id of that part may
+        // still come before those that other parts have ready.
+        let mut known_through: Option<DocumentId> = None;
+        for walk in walks.iter().filter(|walk| !walk.is_finished) {
+            let after =
+                walk.after.as_ref().ok_or_else(|| Error::internal("a scan is filled, but has read no id"))?;
+            if known_through.as_ref().is_none_or(|known| after < known) {
+                known_through = Some(after.clone());
+            }
+        }
+        let ready = walks.iter_mut().flat_map(|walk| walk.take_through(known_through.as_ref()));
+        let mut next: Vec<(DocumentId, RowAddr)> = ready.collect();
+        next.sort_unstable();
+        merged.extend(next);
+        if walks.iter().all(|walk| walk.is_finished && walk.ready.is_empty()) {
+            break;
+        }
+    }
+    Ok(merged)
+}
+
+/// The walk of a scan over one part: live, matching ids in ascending order, a page at a time.
+struct PartWalk {
+    part_index: usize,
     part: Part,
     live: RoaringBitmap,
-    /// The last id that was looked at.
+    /// The last id that was looked at. It need not match, nor be alive.
     after: Option<DocumentId>,
     ready: VecDeque<(DocumentId, RowAddr)>,
-    finished: bool,
-    asked: Asked,
+    is_finished: bool,
+    lookup: FilterLookup,
 }
 
-/// What an index was asked of the filter of a walk.
-enum Asked {
-    NotYet,
-    InVain,
-    Candidates(Candidates),
+/// The candidates of the filter by the indexes of a part.
+enum FilterLookup {
+    NotTried,
+    /// No index covers the filter, or its answer would be too large.
+    NoIndex,
+    Found(Candidates),
 }
 
-impl Walk {
-    fn new(at: usize, part: Part, live: RoaringBitmap, after: Option<&DocumentId>) -> Self {
+impl PartWalk {
+    fn new(part_index: usize, part: Part, live: RoaringBitmap, after: Option<&DocumentId>) -> Self {
         Self {
-            at,
+            part_index,
             part,
             after: after.cloned(),
             ready: VecDeque::new(),
-            finished: live.is_empty(),
+            is_finished: live.is_empty(),
             live,
-            asked: Asked::NotYet,
+            lookup: FilterLookup::NotTried,
         }
     }
 
     /// Looks at ids until some are ready or none are left.
     async fn fill(&mut self, view: &View, bound: Option<&Arc<BoundFilter>>, page: usize) -> Result<()> {
-        if self.finished {
+        if self.is_finished {
             return Ok(());
         }
-        if let (Some(bound), Asked::NotYet) = (bound, &self.asked) {
-            let candidates = self.part.find_candidates(&view.env, bound, WALK_BYTES_MAX).await?;
-            self.asked = candidates.map_or(Asked::InVain, Asked::Candidates);
+        if let (Some(bound), FilterLookup::NotTried) = (bound, &self.lookup) {
+            let candidates = self.part.find_candidates(&view.env, bound, INDEX_BYTES_MAX).await?;
+            self.lookup = candidates.map_or(FilterLookup::NoIndex, FilterLookup::Found);
         }
-        let (mut page, all) = (page as u64, u64::from(self.part.source.rows()));
-        if let Asked::Candidates(candidates) = &self.asked {
-            let possible = (&candidates.possible & &self.live).len();
-            // As many ids as hold a page of those that match, unless all of these are fewer.
-            let walked = page.saturating_mul(all) / possible.max(1);
-            if possible <= walked.min(WALK_IDS_MAX) {
-                return self.jump(view, bound).await;
+        let mut page = u64_of(page);
+        if let FilterLookup::Found(candidates) = &self.lookup {
+            let possible = &candidates.possible & &self.live;
+            // The ids among which a page of matches is expected, if matches are spread evenly.
+            let walked = page.saturating_mul(self.part.source.rows().into()) / possible.len().max(1);
+            // Sorting all candidates is the better bargain while they are fewer than the ids that a page would take.
+            if possible.len() <= walked.min(PAGE_IDS_MAX) {
+                return self.read_all(view, bound, possible).await;
             }
-            page = walked.clamp(page, WALK_IDS_MAX.max(page));
+            page = walked.clamp(page, PAGE_IDS_MAX.max(page));
         }
-        while self.ready.is_empty() && !self.finished {
-            self.step(view, bound, usize::try_from(page).unwrap_or(usize::MAX)).await?;
+        let page = to_usize(page, "a page of ids")?;
+        while self.ready.is_empty() && !self.is_finished {
+            self.read_page(view, bound, page).await?;
         }
         Ok(())
     }
 
-    /// Looks at the next ids.
-    async fn step(&mut self, view: &View, bound: Option<&Arc<BoundFilter>>, page: usize) -> Result<()> {
+    /// Looks at the next `page` ids.
+    async fn read_page(&mut self, view: &View, bound: Option<&Arc<BoundFilter>>, page: usize) -> Result<()> {
         let ids = self.part.next_ids(self.after.as_ref(), page).await?;
-        self.finished = ids.len() < page;
+        self.is_finished = ids.len() < page;
         if let Some((last, _)) = ids.last() {
             self.after = Some(last.clone());
         }
         let rows: RoaringBitmap = ids.iter().map(|(_, row)| *row).collect();
-        let rows = self.settle(view, bound, rows & &self.live).await?;
+        let rows = self.retain_matching(view, bound, rows & &self.live).await?;
+        let part = self.part_index;
         let matching = ids.into_iter().filter(|(_, row)| rows.contains(*row));
-        let at = self.at;
-        self.ready.extend(matching.map(|(id, row)| (id, RowAddr { part: at, row })));
+        self.ready.extend(matching.map(|(id, row)| (id, RowAddr { part, row })));
         Ok(())
     }
 
-    /// Takes all that may match, which are few, in place of a walk over the ids.
-    async fn jump(&mut self, view: &View, bound: Option<&Arc<BoundFilter>>) -> Result<()> {
-        let Asked::Candidates(candidates) = &self.asked else { return Ok(()) };
-        if self.finished {
-            return Ok(());
-        }
-        self.finished = true;
-        let rows = self.settle(view, bound, &candidates.possible & &self.live).await?;
+    /// Reads the ids of all candidates, which are few, instead of walking over the ids of the part.
+    async fn read_all(
+        &mut self,
+        view: &View,
+        bound: Option<&Arc<BoundFilter>>,
+        possible: RoaringBitmap,
+    ) -> Result<()> {
+        self.is_finished = true;
+        let rows = self.retain_matching(view, bound, possible).await?;
         if rows.is_empty() {
             return Ok(());
         }
         let batch = self.part.fetch_rows(&view.schema, &[], &rows).await?;
         let ids = Ids::new(view.schema.id(), batch.column(0))?;
-        let at = self.at;
-        let found = rows.iter().enumerate().map(|(n, row)| (ids.get(n), RowAddr { part: at, row }));
-        let mut found: Vec<_> =
-            found.filter(|(id, _)| self.after.as_ref().is_none_or(|after| id > after)).collect();
+        let part = self.part_index;
+        let found = rows.iter().enumerate().map(|(index, row)| (ids.get(index), RowAddr { part, row }));
+        // Candidates know nothing of the cursor, nor of the pages that this walk has read already.
+        let is_ahead = |id: &DocumentId| self.after.as_ref().is_none_or(|after| id > after);
+        let mut found: Vec<_> = found.filter(|(id, _)| is_ahead(id)).collect();
         found.sort_unstable();
         self.ready.extend(found);
         Ok(())
     }
 
-    /// The rows of some that match.
-    async fn settle(
+    /// The rows among these that match the filter.
+    async fn retain_matching(
         &self,
         view: &View,
         bound: Option<&Arc<BoundFilter>>,
         rows: RoaringBitmap,
     ) -> Result<RoaringBitmap> {
         let Some(bound) = bound else { return Ok(rows) };
-        let candidates =
-            if let Asked::Candidates(candidates) = &self.asked { Some(candidates) } else { None };
+        let candidates = match &self.lookup {
+            FilterLookup::Found(candidates) => Some(candidates),
+            FilterLookup::NotTried | FilterLookup::NoIndex => None,
+        };
         self.part.verify_candidates(&view.env, &view.schema, bound, candidates, &rows).await
     }
 
-    /// The ready ids up to `known`; all if it is `None`.
-    fn take_through(&mut self, known: Option<&DocumentId>) -> impl Iterator<Item = (DocumentId, RowAddr)> {
-        let count = self.ready.iter().take_while(|(id, _)| known.is_none_or(|known| id <= known)).count();
+    /// Takes the ready ids up to `known_through`; all of them if it is `None`.
+    fn take_through(
+        &mut self,
+        known_through: Option<&DocumentId>,
+    ) -> impl Iterator<Item = (DocumentId, RowAddr)> {
+        let is_known = |id: &DocumentId| known_through.is_none_or(|known| id <= known);
+        let count = self.ready.iter().take_while(|(id, _)| is_known(id)).count();
         self.ready.drain(..count)
     }
 }

@@ -14,7 +14,9 @@ pub(super) const ENTRY_BYTES: usize = 64;
 /// The running state of an aggregate. An average keeps its sum and divides once at the end, so that it is rounded once.
 #[derive(Debug)]
 pub(super) enum Accumulator {
-    /// A sum of ints or uints. 128 bits hold any sum that rows can add up to, so that only the result can overflow.
+    /// A sum of ints or uints.
+    // 128 bits, so that only the result can overflow its type: the order of the rows does not decide whether a sum of
+    // positive and negative values is an error.
     Integer {
         sum: i128,
         values: u64,

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use super::{Aggregate, Aggregation, GroupBy};
 use crate::error::{Error, Result};
-use crate::query::request::check_name;
+use crate::query::limits::check_name;
 use crate::schema::{AttributeType, ColumnKind, Schema, type_mismatch};
 
-/// The most attributes to group by. Without a limit, groups by many unrelated attributes would be as many as rows.
+/// The most attributes to group by.
+// With many unrelated attributes there are as many groups as rows, which is a scan and not an aggregation.
 const KEYS_MAX: usize = 8;
-/// The most aggregates: each has an accumulator in every group.
+/// The most aggregates.
+// Each has an accumulator in every group.
 const AGGREGATES_MAX: usize = 64;
 /// The most groups of a response.
 const GROUPS_MAX: usize = 10_000;

@@ -20,17 +20,20 @@ use crate::memtable::PartSource;
 use crate::view::{Part, View};
 use crate::view::{Scope, Scopes};
 
-/// Windows of a segment that are fetched concurrently: one is read while another is added up.
+/// Windows of a segment that are fetched concurrently.
+// One is read while another is added up. More would only hold memory.
 const PARALLEL: usize = 2;
-/// The most bytes of an index that are read for one part. They are held at once, while columns pass in windows.
+/// The most bytes of an index that are read for one part.
+// They are all in memory at once, whereas columns pass through in windows.
 const INDEX_BYTES_MAX: u64 = 64 << 20;
 
-/// The most bytes of an index for each matching row. Above it the rows themselves are cheaper: a row far from others
-/// costs about one page of its column.
+/// The most bytes of an index for each matching row: above it the rows themselves are read.
+// A row that is far from other matching rows costs about one page of its column, which is of this order.
 const ROW_BYTES: u64 = 4 << 10;
 
-/// The most bytes of parts that are read concurrently, and the most parts. What was read waits for its turn, so that
-/// floats are added in the order of the parts and a query gives the same sum each time.
+/// The most bytes of parts that are read concurrently, and the most parts.
+// What was read waits for its turn: floats are added in the order of the parts, so that a view gives the same sum each
+// time. The limits bound what waits.
 const CONCURRENT_BYTES: u64 = 256 << 20;
 const CONCURRENT_PARTS: usize = 64;
 
@@ -181,9 +184,6 @@ async fn add_part(
 
 /// The values of all columns with the number of matching rows that have them. `None` if the index cannot answer, or
 /// reading the columns is cheaper.
-///
-/// The index lists the rows of each value, and so knows nothing of two values in one row: it answers aggregates without
-/// groups, and groups without aggregates.
 async fn count_by_index(
     view: &View,
     plan: &Arc<AggregatePlan>,
@@ -191,6 +191,8 @@ async fn count_by_index(
     rows: &Arc<RoaringBitmap>,
 ) -> Result<Option<Vec<ValueCount>>> {
     let PartSource::Segment(segment) = &part.source else { return Ok(None) };
+    // The index lists the rows of each value, not the values of each row: it cannot say which value of one attribute goes
+    // with which of another. That leaves aggregates without groups, and counts by one key.
     let is_separable = plan.keys.is_empty() || (plan.keys.len() == 1 && plan.aggregates.is_empty());
     let Some(index) = segment.attribute_index().filter(|_| is_separable) else { return Ok(None) };
     let (mut columns, mut spans) = (Vec::new(), Vec::new());

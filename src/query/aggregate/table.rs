@@ -16,10 +16,12 @@ use crate::error::{Error, Result};
 use crate::query::keys::ColumnKeys;
 use crate::types::Value;
 
-/// The memory that groups and distinct values may take. Their number depends on the data, so that a query for a few
-/// groups could otherwise exhaust the process; beyond it the query fails, since dropping groups would falsify figures.
+/// The memory that groups and distinct values may take.
+// Their number depends on the data, so a query that wants ten groups may build millions. Beyond the limit the query
+// fails: leaving groups out while counting would make the largest ones wrong, not only incomplete.
 const BYTES_MAX: usize = 128 << 20;
-/// The length that marks a null in the name of a group. Keys are far shorter.
+/// The length that marks a null in the name of a group.
+// Keys are far shorter, so it cannot be one of theirs.
 const NULL_LENGTH: u32 = u32::MAX;
 
 /// The groups found so far.

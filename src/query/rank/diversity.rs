@@ -1,4 +1,4 @@
-//! Diversity: how many hits may have the same values, flat or in groups.
+//! Diversity: a limit on hits with the same values, flat or in groups.
 
 use std::collections::HashMap;
 
@@ -14,6 +14,7 @@ use crate::types::Value;
 use crate::view::{RowAddr, View};
 
 /// The most columns whose values limit hits.
+// More columns seldom have equal values at all, and then limit nothing.
 const COLUMNS_MAX: usize = 8;
 
 /// How many hits may have the same values.
@@ -21,7 +22,7 @@ const COLUMNS_MAX: usize = 8;
 pub(in crate::query) struct Diversity {
     pub(in crate::query) columns: Vec<String>,
     pub(in crate::query) limit: usize,
-    /// Hits with the same values are given together, and groups are counted in place of hits.
+    /// Whether hits with the same values form a group, and the query counts groups instead of hits.
     pub(in crate::query) groups: bool,
 }
 
@@ -34,17 +35,17 @@ pub(in crate::query) struct PreparedDiversity {
     groups: bool,
 }
 
-/// What was picked of a ranking.
+/// The documents that were selected from a ranking.
 #[derive(Debug, Default)]
 pub(in crate::query) struct SelectedHits {
     pub(in crate::query) fused: Vec<Fused>,
-    /// Groups, if such were asked for.
+    /// The groups, if the query has some.
     pub(in crate::query) groups: Vec<Group>,
-    /// Hits, or groups.
+    /// The number of hits, or of groups.
     pub(in crate::query) count: usize,
-    /// Whether there are more of them than the answer reaches.
+    /// Whether there are more hits or groups than the page reaches.
     pub(in crate::query) more: bool,
-    /// Whether there may be documents beyond the deepest that legs go.
+    /// Whether there may be documents beyond the greatest depth of the legs.
     pub(in crate::query) is_bounded: bool,
 }
 
@@ -66,12 +67,13 @@ impl Diversity {
 impl PreparedDiversity {
     /// Checks a diversity against a schema.
     pub(in crate::query) fn new(diversity: &Diversity, schema: &Schema) -> Result<Self> {
-        let place = |name: &String| {
+        let find_column = |name: &String| {
             let mut columns = schema.columns().iter();
-            let at = columns.position(|c| c.name == *name && matches!(c.kind, ColumnKind::Attribute(_)));
-            at.ok_or_else(|| Error::invalid(format!("no such attribute to limit hits by. column=`{name}`")))
+            let column = columns.position(|c| c.name == *name && matches!(c.kind, ColumnKind::Attribute(_)));
+            column
+                .ok_or_else(|| Error::invalid(format!("no such attribute to limit hits by. column=`{name}`")))
         };
-        let mut columns: Vec<usize> = diversity.columns.iter().map(place).collect::<Result<_>>()?;
+        let mut columns: Vec<usize> = diversity.columns.iter().map(find_column).collect::<Result<_>>()?;
         columns.sort_unstable();
         columns.dedup();
         let (names, limit, groups) = (diversity.columns.clone(), diversity.limit, diversity.groups);
@@ -85,64 +87,76 @@ impl PreparedDiversity {
         fused: Vec<Fused>,
         wanted: usize,
     ) -> Result<SelectedHits> {
-        let places: Vec<RowAddr> = fused.iter().map(|fused| fused.addr).collect();
-        let batch = view.fetch_documents(&places, &self.columns).await?;
+        let addrs: Vec<RowAddr> = fused.iter().map(|fused| fused.addr).collect();
+        let batch = view.fetch_documents(&addrs, &self.columns).await?;
+        // Ties are in order of ids from here on: which of them a full group keeps must not depend on where they lie.
         let order = positions_in_order(&view.schema, &batch, &fused)?;
-        let values: Vec<ArrayRef> = batch.columns().iter().skip(1).cloned().collect();
-        let fields = values.iter().map(|array| SortField::new(array.data_type().clone()));
-        let rows =
-            RowConverter::new(fields.collect()).or_internal()?.convert_columns(&values).or_internal()?;
-        let mut number_of: HashMap<_, usize> = HashMap::new();
-        let mut groups: Vec<Vec<usize>> = Vec::new();
-        let mut flat = Vec::new();
-        for at in order {
-            let next = groups.len();
-            let full = self.groups && next == wanted;
-            let number = match number_of.get(&rows.row(at)) {
-                Some(number) => *number,
-                None if full => continue,
-                None => {
-                    groups.push(Vec::new());
-                    number_of.insert(rows.row(at), next);
-                    next
-                }
-            };
-            let Some(group) = groups.get_mut(number).filter(|group| group.len() < self.limit) else {
-                continue;
-            };
-            if self.groups || flat.len() < wanted {
-                group.push(at);
-                flat.push(at);
-            }
-        }
+        let (groups, selected) = self.group_rows(&batch, order, wanted)?;
         if !self.groups {
-            return Ok(SelectedHits {
-                count: flat.len(),
-                fused: take_positions(fused, flat.into_iter())?,
-                ..SelectedHits::default()
-            });
+            let fused = take_positions(fused, selected.into_iter())?;
+            return Ok(SelectedHits { count: fused.len(), fused, ..SelectedHits::default() });
         }
-        let described = self.describe(&view.schema, &batch, &groups)?;
         Ok(SelectedHits {
             fused: take_positions(fused, groups.concat().into_iter())?,
             count: groups.len(),
-            groups: described,
+            groups: self.describe_groups(&view.schema, &batch, &groups)?,
             ..SelectedHits::default()
         })
     }
 
-    /// The groups, of which each is at hand as rows of a batch.
-    fn describe(&self, schema: &Schema, batch: &RecordBatch, groups: &[Vec<usize>]) -> Result<Vec<Group>> {
+    /// The rows of each group, and all selected rows in the order of the ranking.
+    fn group_rows(
+        &self,
+        batch: &RecordBatch,
+        order: Vec<usize>,
+        wanted: usize,
+    ) -> Result<(Vec<Vec<usize>>, Vec<usize>)> {
+        // The first column is the id.
+        let values: Vec<ArrayRef> = batch.columns().iter().skip(1).cloned().collect();
+        let fields = values.iter().map(|array| SortField::new(array.data_type().clone()));
+        // Arrow's row format makes the values of all columns one string of bytes that can be hashed and compared.
+        let rows =
+            RowConverter::new(fields.collect()).or_internal()?.convert_columns(&values).or_internal()?;
+        let mut numbers: HashMap<_, usize> = HashMap::new();
+        let (mut groups, mut selected): (Vec<Vec<usize>>, _) = (Vec::new(), Vec::new());
+        for row in order {
+            let number = match numbers.get(&rows.row(row)) {
+                Some(number) => *number,
+                // Later rows may still belong to groups that are there, so the walk goes on.
+                None if self.groups && groups.len() == wanted => continue,
+                None => {
+                    groups.push(Vec::new());
+                    numbers.insert(rows.row(row), groups.len() - 1);
+                    groups.len() - 1
+                }
+            };
+            let group = groups.get_mut(number).ok_or_else(|| Error::internal("no such group of hits"))?;
+            if group.len() < self.limit && (self.groups || selected.len() < wanted) {
+                group.push(row);
+                selected.push(row);
+            }
+        }
+        Ok((groups, selected))
+    }
+
+    /// The values of each group, and where its hits are once groups lie one after another.
+    fn describe_groups(
+        &self,
+        schema: &Schema,
+        batch: &RecordBatch,
+        groups: &[Vec<usize>],
+    ) -> Result<Vec<Group>> {
         let mut start = 0;
-        let group = |rows: &Vec<usize>| {
+        let describe = |rows: &Vec<usize>| {
             let hits = start..start + rows.len();
             start = hits.end;
-            let first = rows.first().copied().unwrap_or_default();
-            let of = schema.documents(&batch.slice(first, 1))?.pop();
-            let value = |name: &String| of.as_ref().and_then(|document| document.get(name)).cloned();
-            let values = self.names.iter().map(|name| value(name).unwrap_or(Value::Null)).collect();
-            Ok(Group { values, hits })
+            let first = rows.first().ok_or_else(|| Error::internal("a group without hits"))?;
+            let document = schema.documents(&batch.slice(*first, 1))?.pop();
+            let document = document.ok_or_else(|| Error::internal("a row without a document"))?;
+            // invariant: a document leaves out its nulls, so that a missing value is one.
+            let value = |name: &String| document.get(name).cloned().unwrap_or(Value::Null);
+            Ok(Group { values: self.names.iter().map(value).collect(), hits })
         };
-        groups.iter().map(group).collect()
+        groups.iter().map(describe).collect()
     }
 }

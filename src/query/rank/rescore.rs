@@ -1,4 +1,4 @@
-//! Rescoring: the best of a ranking, ranked again by what is too costly for all.
+//! Rescoring: the best documents of a ranking are ranked again, by a score that is too expensive for all documents.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,24 +9,26 @@ use async_trait::async_trait;
 
 use super::fusion::Fused;
 use super::ties::positions_in_order;
+use crate::codec::{u64_of, zip_equal};
 use crate::error::{Error, OrInternal, Result};
 use crate::query::leg::text::BoundRank;
-use crate::query::leg::vector::{Effort, VectorSearch, round_to_f32};
+use crate::query::leg::vector::{Effort, VectorSearch};
+use crate::query::row_distances::row_distances;
 use crate::query::{Combine, Hit, Rank, Rows, Select};
 use crate::schema::Schema;
 use crate::types::Vector;
 use crate::view::{RowAddr, View};
 
-/// A model of yours that says how good documents are, such as a cross-encoder behind an HTTP interface.
+/// Your own model that scores documents, such as a cross-encoder behind an HTTP API.
 #[async_trait]
 pub trait Reranker: Send + Sync {
-    /// One score for each of the candidates, in their order: greater is better, and none is NaN. They come best
-    /// first, with the columns that were selected for them. An error ends the query.
+    /// Returns one score for each candidate, in their order: greater is better, NaN is refused. Candidates are sorted
+    /// best first and carry the columns of [`Rescore::select`]. An error fails the query.
     async fn rerank(&self, candidates: &[Hit]) -> Result<Vec<f32>>;
 }
 
-/// One more look at the best documents of a query, after its legs were fused. What was not among the best is no
-/// hit. Several are done one after the other.
+/// A second ranking of the best documents of a query, after its legs were fused. Documents outside of its depth are no
+/// hits. Several rescorings run one after another.
 ///
 /// ```
 /// use elacsym::{Combine, Leg, Query, Rank, Rescore, TextQuery};
@@ -59,36 +61,36 @@ enum By {
 }
 
 impl Rescore {
-    /// By the exact distance of the vector in `column` from `vector`; the score is the negated distance. Documents
-    /// without a vector there are left out. The column needs no leg of its own: rank by small vectors, and again
+    /// Rescores by the exact distance of the vector in `column` from `vector`; the score is the negated distance.
+    /// Documents without a vector are dropped. The column needs no leg of its own: search by small vectors, and rescore
     /// by large ones.
     pub fn nearest(column: impl Into<String>, vector: impl Into<Vector>) -> Self {
-        Self::of(By::Nearest(column.into(), vector.into()))
+        Self::from_method(By::Nearest(column.into(), vector.into()))
     }
 
-    /// By the score so far, joined with a value of the document: plain arithmetic, also of negative scores, as
-    /// distances and z-scores have them. Nothing times a distance that is infinite is 0.
+    /// Rescores by the score so far, combined with a rank. This is plain arithmetic, even on negative scores such as
+    /// distances and z-scores, except that zero times an infinite distance is 0.
     pub fn rank(combine: Combine, rank: Rank) -> Self {
-        Self::of(By::Rank(combine, rank))
+        Self::from_method(By::Rank(combine, rank))
     }
 
-    /// By a model of yours.
+    /// Rescores by your own model.
     pub fn with(reranker: Arc<dyn Reranker>) -> Self {
-        Self::of(By::Model(reranker))
+        Self::from_method(By::Model(reranker))
     }
 
-    fn of(by: By) -> Self {
+    fn from_method(by: By) -> Self {
         Self { by, depth: None, select: None }
     }
 
-    /// How many of the best documents are looked at. Default ten times what the query asks for, at least 100. At
-    /// least what the query asks for, at most [`Settings::limit_max`](crate::Settings::limit_max).
+    /// How many of the best documents are rescored, at most [`Settings::limit_max`](crate::Settings::limit_max), and not
+    /// fewer than the hits of the query. Default ten times the hits, at least 100.
     pub fn depth(mut self, depth: usize) -> Self {
         self.depth = Some(depth);
         self
     }
 
-    /// The columns that a [`Reranker`] is given. Default [`Select::Attributes`]. Other rescorings refuse it.
+    /// The columns of the candidates of a [`Reranker`]. Default [`Select::Attributes`]. An error for other rescorings.
     pub fn select(mut self, select: Select) -> Self {
         self.select = Some(select);
         self
@@ -98,16 +100,16 @@ impl Rescore {
         self.depth
     }
 
-    /// What is wrong whatever the schema.
+    /// Refuses what is invalid for every schema.
     pub(in crate::query) fn check(&self) -> Result<()> {
         if self.select.is_some() && !matches!(self.by, By::Model(_)) {
-            let why = "a selection is for a reranker alone, other rescorings are given no documents";
+            let why = "a selection is for a reranker alone, other rescorings do not see documents";
             return Err(Error::invalid(format!("bad rescoring: {why}. rescoring=`{self:?}`")));
         }
         Ok(())
     }
 
-    /// The value that it ranks by.
+    /// The rank of the score, if it has one.
     pub(in crate::query) fn as_rank(&self) -> Option<&Rank> {
         if let By::Rank(_, rank) = &self.by { Some(rank) } else { None }
     }
@@ -150,106 +152,114 @@ impl PreparedRescore {
                 PreparedBy::Rank(*combine, Box::new(rank))
             }
             By::Model(model) => {
-                let select = rescore.select.as_ref().map_or_else(Select::default, Clone::clone);
+                let select = rescore.select.clone().unwrap_or_default();
                 PreparedBy::Model(Arc::clone(model), select.column_indexes(&view.schema)?)
             }
         };
         Ok(Self { by, depth })
     }
 
-    /// Documents with new scores, in no order.
+    /// Gives documents their new scores, and drops those without one. The result is in no order.
     pub(in crate::query) async fn apply(&self, view: &View, fused: Vec<Fused>) -> Result<Vec<Fused>> {
         let scores = match &self.by {
-            PreparedBy::Nearest(search) => distances(view, search, &fused).await?,
-            PreparedBy::Rank(combine, rank) => joined(view, *combine, rank, &fused).await?,
-            PreparedBy::Model(model, columns) => modelled(view, model.as_ref(), columns, &fused).await?,
+            PreparedBy::Nearest(search) => score_by_distance(view, search, &fused).await?,
+            PreparedBy::Rank(combine, rank) => score_by_rank(view, *combine, rank, &fused).await?,
+            PreparedBy::Model(model, columns) => {
+                score_by_model(view, model.as_ref(), columns, &fused).await?
+            }
         };
         if scores.iter().flatten().any(|score| score.is_nan()) {
             return Err(Error::invalid("bad rescoring: a score is NaN"));
         }
-        // Of two zeros there is one here.
-        let anew =
-            |(fused, score): (Fused, Option<f32>)| Some(Fused { score: score? + 0.0, rank: 0, ..fused });
-        Ok(fused.into_iter().zip(scores).filter_map(anew).collect())
+        let rescored =
+            zip_equal(fused, scores, "documents and their new scores")?.filter_map(|(fused, score)| {
+                // Adding zero turns -0 into 0. The order of hits is total, so it would tell the two apart.
+                let score = score? + 0.0;
+                // The rank comes from the legs, and would break ties of the new scores by the old order.
+                Some(Fused { score, rank: 0, ..fused })
+            });
+        Ok(rescored.collect())
     }
 }
 
-/// Negated exact distances; none where there is no vector.
-async fn distances(view: &View, search: &VectorSearch, fused: &[Fused]) -> Result<Vec<Option<f32>>> {
-    let places: Vec<RowAddr> = fused.iter().map(|fused| fused.addr).collect();
-    let batch = view.fetch_documents(&places, &[search.column]).await?;
-    let mut scores = vec![None; fused.len()];
-    let array = batch.columns().get(1).filter(|_| !fused.is_empty());
-    if let Some(array) = array {
-        search.exact.for_each_distance(array, None, |at, distance| {
-            if let Some(score) = scores.get_mut(at) {
-                *score = Some(-round_to_f32(distance));
-            }
-        })?;
-    }
-    Ok(scores)
+/// Negated exact distances; `None` for a document without a vector.
+async fn score_by_distance(view: &View, search: &VectorSearch, fused: &[Fused]) -> Result<Vec<Option<f32>>> {
+    let batch = view.fetch_documents(&row_addrs(fused), &[search.column]).await?;
+    // The id comes first.
+    let array =
+        batch.columns().get(1).ok_or_else(|| Error::internal("a column of vectors was not fetched"))?;
+    let distances = row_distances(search, array)?;
+    Ok(distances.into_iter().map(|distance| distance.map(|distance| -distance)).collect())
 }
 
-async fn joined(
+async fn score_by_rank(
     view: &View,
     combine: Combine,
     rank: &BoundRank,
     fused: &[Fused],
 ) -> Result<Vec<Option<f32>>> {
-    let values = rank.read_values_at(view, fused.iter().map(|fused| fused.addr)).await?;
-    let join = |fused: &Fused| {
-        let value = values.get(&fused.addr).copied().unwrap_or_default();
-        Some(match combine {
-            Combine::Sum => fused.score + value,
-            Combine::Max => fused.score.max(value),
-            // A distance may pass what single precision holds.
-            Combine::Product if value == 0.0 => 0.0,
-            Combine::Product => fused.score * value,
-        })
+    let values = rank.read_values_at(view, &row_addrs(fused)).await?;
+    let score = |(fused, value): (&Fused, f32)| match combine {
+        Combine::Sum => fused.score + value,
+        Combine::Max => fused.score.max(value),
+        // A distance may exceed single precision, and zero times infinity would be NaN.
+        Combine::Product if value == 0.0 => 0.0,
+        Combine::Product => fused.score * value,
     };
-    Ok(fused.iter().map(join).collect())
+    Ok(zip_equal(fused, values, "documents and their ranks")?.map(score).map(Some).collect())
 }
 
-async fn modelled(
+async fn score_by_model(
     view: &View,
     model: &dyn Reranker,
     columns: &[usize],
     fused: &[Fused],
 ) -> Result<Vec<Option<f32>>> {
+    // A model may be a request over the network, and need not know what to do with nothing.
     if fused.is_empty() {
         return Ok(Vec::new());
     }
-    let places: Vec<RowAddr> = fused.iter().map(|fused| fused.addr).collect();
-    let batch = view.fetch_documents(&places, columns).await?;
-    // Candidates come in the order of an answer, whatever order they lie in.
+    let batch = view.fetch_documents(&row_addrs(fused), columns).await?;
+    // Candidates are in the order that the response would have. Models that look at all of them at once would otherwise
+    // give other scores after a compaction, for it moves rows.
     let order = positions_in_order(&view.schema, &batch, fused)?;
-    let candidates = candidates(&view.schema, &batch, &order, fused)?;
-    let given = model.rerank(&candidates).await?;
-    if given.len() != candidates.len() {
+    let candidates = make_candidates(&view.schema, &batch, &order, fused)?;
+    let model_scores = model.rerank(&candidates).await?;
+    if model_scores.len() != candidates.len() {
         return Err(Error::invalid(format!(
             "bad rescoring: a model must give one score for each candidate. candidates=`{}` scores=`{}`",
             candidates.len(),
-            given.len()
+            model_scores.len()
         )));
     }
     let mut scores = vec![None; fused.len()];
-    for (at, score) in order.into_iter().zip(given) {
-        if let Some(slot) = scores.get_mut(at) {
-            *slot = Some(score);
-        }
+    for (index, score) in zip_equal(order, model_scores, "candidates and their scores")? {
+        *scores.get_mut(index).ok_or_else(no_such_document)? = Some(score);
     }
     Ok(scores)
 }
 
-fn candidates(
+/// The documents of a batch as a model sees them, in `order`.
+fn make_candidates(
     schema: &Arc<Schema>,
     batch: &RecordBatch,
     order: &[usize],
     fused: &[Fused],
 ) -> Result<Vec<Hit>> {
-    let picks = UInt64Array::from_iter_values(order.iter().map(|at| *at as u64));
-    let rows = Rows::new(Arc::clone(schema), take_record_batch(batch, &picks).or_internal()?);
-    let documents = rows.documents()?.into_iter();
-    let hit = |(document, fused): (_, &Fused)| Hit::new(document, fused.score, fused.legs.clone());
-    Ok(documents.zip(order.iter().filter_map(|at| fused.get(*at))).map(hit).collect())
+    let indexes = UInt64Array::from_iter_values(order.iter().map(|index| u64_of(*index)));
+    let rows = Rows::new(Arc::clone(schema), take_record_batch(batch, &indexes).or_internal()?);
+    let hits = zip_equal(rows.documents()?, order, "documents and their order")?.map(|(document, index)| {
+        let fused = fused.get(*index).ok_or_else(no_such_document)?;
+        Ok(Hit::new(document, fused.score, fused.legs.clone()))
+    });
+    hits.collect()
+}
+
+fn row_addrs(fused: &[Fused]) -> Vec<RowAddr> {
+    fused.iter().map(|fused| fused.addr).collect()
+}
+
+#[cold]
+fn no_such_document() -> Error {
+    Error::internal("an order of documents names one that was not ranked")
 }

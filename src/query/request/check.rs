@@ -3,15 +3,18 @@
 use super::Query;
 use crate::error::{Error, Result};
 use crate::query::Rescore;
+use crate::query::limits::{check_limit, check_name};
 use crate::query::rank::Diversity;
 use crate::settings::Settings;
-use crate::types::COLUMN_NAME_BYTES_MAX;
 
-/// The most legs of a query. All legs run concurrently and hold their rankings until fusion.
+/// The most legs of a query.
+// All legs run concurrently, and hold their rankings until they are fused.
 const LEGS_MAX: usize = 16;
-/// The most facets of a query. They run concurrently, each with up to 128 MiB of groups.
+/// The most facets of a query.
+// They run concurrently, and each may hold 128 MiB of groups.
 const FACETS_MAX: usize = 16;
-/// The most rescorings of a query. Each costs at least a round trip of its own, one after another.
+/// The most rescorings of a query.
+// Each depends on the scores of the one before it, so each adds at least a round trip to the latency.
 const RESCORES_MAX: usize = 4;
 
 impl Query {
@@ -88,23 +91,4 @@ impl Query {
         }
         Ok(())
     }
-}
-
-/// Refuses a name that is longer than the longest column name.
-pub(in crate::query) fn check_name(what: &str, name: &str) -> Result<()> {
-    if name.len() <= COLUMN_NAME_BYTES_MAX {
-        return Ok(());
-    }
-    Err(Error::limit(format!(
-        "the name of a {what} is too long: at most {COLUMN_NAME_BYTES_MAX} bytes are allowed. bytes=`{}`",
-        name.len()
-    )))
-}
-
-/// Refuses a limit outside of 1 to [`Settings::limit_max`].
-pub(in crate::query) fn check_limit(what: &str, limit: usize, settings: &Settings) -> Result<()> {
-    if (1..=settings.limit_max).contains(&limit) {
-        return Ok(());
-    }
-    Err(Error::limit(format!("bad {what}: 1 to {} are allowed. {what}=`{limit}`", settings.limit_max)))
 }

@@ -3,8 +3,6 @@
 mod check;
 mod paging;
 
-pub(super) use check::{check_limit, check_name};
-
 use std::time::Duration;
 
 use super::leg::vector::Effort;

@@ -9,11 +9,12 @@ use crate::query::{Leg, QueryCursor};
 use crate::settings::Settings;
 use crate::types::DocumentId;
 
-/// The default depth of a leg that is fused or rescored, as a multiple of the hits. A document that is tenth in one leg
-/// is often far down in another, and fusion ranks only what a leg returned. A deeper default costs reads for every
-/// query; [`Leg::depth`] is there for those that need it.
+/// The default depth of a leg that is fused or rescored, as a multiple of the hits.
+// A document that is tenth in one leg is often far down in another, and fusion ranks only what the legs returned. A
+// deeper default would cost every query more reads; `Leg::depth` is there for those that need it.
 const DEPTH_FACTOR: usize = 10;
-/// Ten candidates of each leg, for a page of a single hit, would seldom have a document in common.
+/// The least default depth.
+// Ten candidates of each leg, for a page of a single hit, would seldom have a document in common.
 const DEPTH_MIN: usize = 100;
 
 impl Query {

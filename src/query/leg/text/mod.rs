@@ -1,16 +1,17 @@
 //! Searching text: what is asked, as tokens and their composition.
 
 mod bind;
+mod bound_rank;
 mod highlight;
 mod parse;
 mod rank;
 mod search;
 mod tree;
 
+pub(in crate::query) use bound_rank::BoundRank;
 pub(in crate::query) use highlight::Highlighter;
 pub use highlight::{Fragment, FragmentBy, Highlight, Offsets};
 pub use parse::SearchBox;
-pub(in crate::query) use rank::BoundRank;
 pub use rank::{Combine, Rank};
 pub(in crate::query::leg) use search::TextSearch;
 
