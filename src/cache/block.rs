@@ -1,4 +1,4 @@
-//! What is kept: a range of an object, under its exact place.
+//! The unit of the cache: a range of an object, under exactly that range.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,12 +7,13 @@ use bytes::Bytes;
 
 use crate::storage::ObjectKey;
 
-/// Bytes of an object that are read together: what a format asks for.
+/// A range of an object that a format reads as one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// Their XXH3-64, if it is known. It is checked when they come from the store; what is cached is sound.
+    /// The XXH3-64 of its bytes, if it is known. It is checked when they arrive from the store, and not again when they
+    /// come from the cache.
     pub(crate) checksum: Option<u64>,
 }
 
@@ -21,14 +22,15 @@ impl Span {
         self.start..self.end
     }
 
-    /// Spans in ascending order: by where they start, then by where they end.
-    pub(super) fn order(&self) -> (u64, u64) {
+    /// The order of spans: by start, then by end.
+    pub(super) fn sort_key(&self) -> (u64, u64) {
         (self.start, self.end)
     }
 }
 
-/// How many bytes spans are together.
+/// The number of bytes in all spans.
 pub(crate) fn total_bytes(spans: &[Span]) -> u64 {
+    // invariant: ends are not below starts in a span that was decoded, and a total beyond u64 is above any limit.
     spans.iter().map(|span| span.end.saturating_sub(span.start)).fold(0, u64::saturating_add)
 }
 
@@ -41,8 +43,8 @@ impl From<Range<u64>> for Span {
 /// A range with its bytes.
 pub(super) type Piece = (Range<u64>, Bytes);
 
-/// The place of a block. Two blocks of one object may overlap: a format asks for its own units, which hardly
-/// ever do.
+/// The key of a block. Blocks of one object may overlap, but hardly ever do: a format always reads the same units, so a
+/// map by exact range finds nearly all that an interval tree would.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct BlockKey {
     pub(super) object: Arc<ObjectKey>,
@@ -56,13 +58,13 @@ impl BlockKey {
     }
 }
 
-/// The bytes of `range` among pieces in ascending order of their ranges.
-pub(super) fn find(pieces: &[Piece], range: &Range<u64>) -> Option<Bytes> {
-    let at = pieces.binary_search_by_key(&order(range), |(range, _)| order(range)).ok()?;
-    pieces.get(at).map(|(_, bytes)| bytes.clone())
+/// The bytes of `range`, by binary search in pieces that ascend by [`sort_key`].
+pub(super) fn find_piece(pieces: &[Piece], range: &Range<u64>) -> Option<Bytes> {
+    let found = pieces.binary_search_by_key(&sort_key(range), |(range, _)| sort_key(range)).ok()?;
+    pieces.get(found).map(|(_, bytes)| bytes.clone())
 }
 
-/// Ranges in ascending order: by where they start, then by where they end.
-pub(super) fn order(range: &Range<u64>) -> (u64, u64) {
+/// The order of ranges: by start, then by end.
+pub(super) fn sort_key(range: &Range<u64>) -> (u64, u64) {
     (range.start, range.end)
 }

@@ -1,10 +1,10 @@
-//! The disk tier of a build without the feature `disk-cache`: there is none.
+//! The disk tier of a build without the feature `disk-cache`: an empty type, so that the other tiers need no `cfg`.
 
 use bytes::Bytes;
 
 use super::block::BlockKey;
 
-/// What cannot be.
+/// Cannot be constructed.
 pub(super) enum Disk {}
 
 impl Disk {
@@ -12,7 +12,7 @@ impl Disk {
         match *self {}
     }
 
-    pub(super) fn takes(&self, _: usize) -> bool {
+    pub(super) fn accepts(&self, _: usize) -> bool {
         match *self {}
     }
 

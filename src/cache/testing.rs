@@ -1,4 +1,4 @@
-//! A store of one object that notes what is asked of it, and can be held up.
+//! A store of one object that records requests, and can be paused, made to fail or to damage a response.
 
 use std::fmt;
 use std::ops::Range;

@@ -80,7 +80,7 @@ impl Run<'_> {
         let (mut answer, facets) =
             answer.inspect_err(|error| span.in_scope(|| tracing::debug!(%error, "failed")))?;
         answer.facets = facets;
-        answer.stats = answer.stats.with_metered(meter.read());
+        answer.stats = answer.stats.with_metered(meter.totals());
         span.in_scope(|| answer.stats.emit_event(answer.rows.len(), answer.unfinished.len()));
         Ok(answer)
     }
@@ -125,7 +125,7 @@ impl Run<'_> {
             let elapsed = view.env.elapsed(start);
             if plan.query.partial {
                 // What was ranked is answered, whatever its documents cost.
-                meter.lift();
+                meter.lift_limit();
             }
             let selected = self.fuse_and_select(&legs, deepening).await?;
             let is_too_short = selected.count < reached;

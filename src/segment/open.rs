@@ -18,7 +18,7 @@ use super::sections::{
     ROW_ID_HEAD, ROW_SIZES,
 };
 use super::vectors::{ExactVectors, row_checksum_seed};
-use crate::cache::{Blob, BlockCache, Shared};
+use crate::cache::{Blob, BlockCache, SharedObjects};
 use crate::codec::{CodecError, u64_of, zip_equal};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -219,7 +219,7 @@ impl SegmentLayout {
     }
 
     /// Reads all heads together. One round trip.
-    async fn read_heads(&self, env: &Env, shared: &Shared) -> Result<SegmentHeads> {
+    async fn read_heads(&self, env: &Env, shared: &SharedObjects) -> Result<SegmentHeads> {
         let text = async {
             let Some(text) = &self.text else { return Ok(None) };
             text.blob.read(text.head.span()).await.map(Some)
@@ -341,7 +341,7 @@ impl AttributesLayout {
 }
 
 impl VectorColumnLayout {
-    async fn read_heads(&self, env: &Env, shared: &Shared) -> Result<VectorColumnHeads> {
+    async fn read_heads(&self, env: &Env, shared: &SharedObjects) -> Result<VectorColumnHeads> {
         let Some(index) = &self.index else {
             return Ok(VectorColumnHeads { head: self.blob.read(self.head.span()).await?, index: None });
         };

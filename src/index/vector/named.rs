@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::centroids::CentroidSet;
-use crate::cache::{Blob, Shared, Span};
+use crate::cache::{Blob, SharedObjects, Span};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::types::Metric;
@@ -37,7 +37,7 @@ impl NamedCentroids {
     pub(crate) async fn load(
         env: &Env,
         blob: &Blob,
-        shared: &Shared,
+        shared: &SharedObjects,
         meta: CentroidsMeta,
         (metric, dimension): (Metric, usize),
     ) -> Result<Self> {
@@ -59,7 +59,7 @@ impl NamedCentroids {
         };
         let set = Arc::new(blob.read_decoded(&whole, decode).await?);
         // Segments that are opened together may decode it at the same time; they keep one of the results.
-        Ok(Self { meta, set: shared.keep(blob.key().clone(), set) })
+        Ok(Self { meta, set: shared.get_or_insert(blob.key().clone(), set) })
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
         let meta = CentroidsMeta { id: Uuid::nil(), size: bytes.len() as u64, trained: set.trained() };
         backend.put(&key, bytes, PutMode::Create).await?;
         let blob = Blob::new(backend, BlockCache::off(), key, meta.size);
-        let (env, shared) = (Env::current()?, Shared::default());
+        let (env, shared) = (Env::current()?, SharedObjects::default());
         let load = || NamedCentroids::load(&env, &blob, &shared, meta, (Metric::L2Squared, 2));
         let (one, other) = try_join(load(), load()).await?;
         assert!(Arc::ptr_eq(&one.set, &other.set));
