@@ -1,4 +1,4 @@
-//! What a database opens once and its namespaces share.
+//! What a database opens once and all its namespaces share.
 
 use std::sync::Arc;
 

@@ -1,7 +1,6 @@
-//! The one public error: what went wrong, in words, and what the caller can do about it, as a kind.
+//! The public error type: a message that says what went wrong, and a kind that says what the caller can do.
 //!
-//! **Invariant:** an [`Error`] is one word wide, cheap to clone, and never shows a credential or a value of
-//! a document.
+//! **Invariant:** an [`Error`] is one word wide, cheap to clone, and never shows a credential or a value of a document.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -14,62 +13,62 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request is wrong: change it. Nothing was written.
+    /// The request is invalid: change it. Nothing was written.
     Invalid,
-    /// The request passes a stated limit: make it smaller, or raise the limit. Nothing was written.
+    /// The request exceeds a limit: make it smaller, or raise the limit. Nothing was written.
     LimitExceeded,
-    /// The query had no more time: see [`Query::timeout`](crate::Query::timeout).
+    /// The query ran out of time: see [`Query::timeout`](crate::Query::timeout).
     DeadlineExceeded,
-    /// The query would have read more than it may: see [`Query::bytes_max`](crate::Query::bytes_max).
+    /// The query would have read more from the store than it may: see [`Query::bytes_max`](crate::Query::bytes_max).
     BudgetExceeded,
-    /// What was asked for does not exist.
+    /// The requested item does not exist.
     NotFound,
-    /// What was to be created exists already.
+    /// The item to create exists already.
     AlreadyExists,
-    /// The write may or may not have been applied. [`Error::indeterminate`] says which it was; a write with
-    /// an idempotency token can be sent again safely, and so can plain upserts and deletes by id.
+    /// The write may or may not have been applied. [`Error::indeterminate`] identifies it. A write with an idempotency
+    /// token can safely be repeated, and so can plain upserts and deletes by id.
     Indeterminate,
-    /// Too much is waiting to be flushed: call [`Namespace::flush`](crate::Namespace::flush), or wait, then
-    /// try again. Nothing was written.
+    /// The tail is too large: call [`Namespace::flush`](crate::Namespace::flush) or wait, then retry. Nothing was
+    /// written.
     Backpressure,
-    /// The store did not answer, or asked to slow down: try again later.
+    /// The store did not answer, or asked to slow down: retry later.
     Unavailable,
-    /// The store has no more space, or none that it would give us. Nothing was written.
+    /// The store has no more space, or a quota is used up. Nothing was written.
     StorageFull,
-    /// The store refuses these credentials.
+    /// The store rejects the credentials.
     PermissionDenied,
-    /// The store lacks what the protocol needs, such as a put that fails if the object exists.
+    /// The store lacks a capability that the protocol needs, such as a put that fails if the object exists.
     UnsupportedStore,
-    /// The bytes are of a newer format: use a newer version of this crate.
+    /// The data has a newer format: use a newer version of this crate.
     UnsupportedVersion,
-    /// Bytes on the store are damaged. The message names the object.
+    /// Data in the store is damaged. The message names the object.
     Corrupt,
     /// The namespace was deleted.
     Deleted,
-    /// The snapshot is too old: what it needs has been collected. Take a new one.
+    /// The snapshot is too old: files that it needs have been deleted. Take a new one.
     SnapshotExpired,
     /// The handle was closed.
     Closed,
-    /// A bug in this crate, or a panic in a task of it.
+    /// A bug in this crate, or a panic in one of its tasks.
     Internal,
 }
 
 /// Whether a failed write may have taken effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// Nothing was applied, and nothing will be.
+    /// The write was not applied, and will not be.
     NotApplied,
-    /// It is not known: the write may be in the log, or may still reach it.
+    /// Unknown: the write may be in the log, or may still reach it.
     Unknown,
 }
 
-/// Which write is in doubt.
+/// The identity of a write in doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Indeterminate {
-    /// The place in the log the write was last sent to.
+    /// The log position that the write was last sent to.
     pub sequence: u64,
-    /// The id of the batch, unique for each commit.
+    /// The id of the batch. It is unique for each commit.
     pub batch: uuid::Uuid,
 }
 
@@ -82,7 +81,7 @@ struct Inner {
     message: String,
     indeterminate: Option<Indeterminate>,
     source: Option<Box<dyn StdError + Send + Sync>>,
-    /// A file that is in use is gone.
+    /// Whether the cause is that a file in use is gone.
     missing: bool,
 }
 
@@ -99,7 +98,7 @@ impl Error {
         Self(Arc::new(Inner::new(kind, message.into())))
     }
 
-    /// The same kind, with more words before the message and this error as the source.
+    /// Prepends `what` to the message. The kind stays, and this error becomes the source.
     #[must_use]
     pub fn context(self, what: impl fmt::Display) -> Self {
         let inner = &self.0;
@@ -108,7 +107,7 @@ impl Error {
         Self(Arc::new(Inner { kind, message, indeterminate, missing, source: Some(Box::new(self)) }))
     }
 
-    /// The outcome of the write at `sequence` is unknown.
+    /// An error for a write whose outcome is unknown.
     pub(crate) fn in_doubt(sequence: u64, batch: uuid::Uuid, cause: Option<Error>) -> Self {
         let why = cause.as_ref().map_or_else(String::new, |e| format!(": {e}"));
         Self(Arc::new(Inner {
@@ -128,17 +127,18 @@ impl Error {
         self.0.kind
     }
 
-    /// Whether the failed write may have been applied. For anything but writes this has no meaning.
+    /// Whether the failed write may have been applied. Meaningless for other operations.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self.0.kind {
+            // A panic may have come at any point of a write.
             ErrorKind::Indeterminate | ErrorKind::Internal => Outcome::Unknown,
             _ => Outcome::NotApplied,
         }
     }
 
-    /// Whether the same call may succeed later without a change. A snapshot that expired stays so: the call has to
-    /// be made on a new one.
+    /// Whether the same call may succeed later without a change. An expired snapshot stays expired: the call has to be
+    /// made on a new one.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self.0.kind, ErrorKind::Unavailable | ErrorKind::Backpressure)
@@ -166,10 +166,10 @@ impl Error {
         Self::new(ErrorKind::Internal, message)
     }
 
-    /// A file that the state names is gone. To the caller it is damage; whoever reads may look whether a newer
-    /// state does without it.
+    /// An error for a file that is gone although the state refers to it. For the caller this is damage; inside the
+    /// crate a reader first checks whether a newer state does without the file.
     pub(crate) fn missing(object: impl fmt::Display) -> Self {
-        let message = format!("damaged object: it is gone, though it is in use. key=`{object}`");
+        let message = format!("damaged object: missing, although it is in use. key=`{object}`");
         Self(Arc::new(Inner { missing: true, ..Inner::new(ErrorKind::Corrupt, message) }))
     }
 
@@ -178,7 +178,7 @@ impl Error {
         self.0.missing
     }
 
-    /// Whether the store turned a put down before it did anything: nothing was written, and nothing will be.
+    /// Whether the store rejected a put before it did anything, so that nothing was written and nothing will be.
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(self.0.kind, ErrorKind::PermissionDenied | ErrorKind::StorageFull)
     }
@@ -206,9 +206,10 @@ impl StdError for Error {
     }
 }
 
-/// For errors of Arrow that this crate's own in-memory encoders raise, which are bugs; what comes of bytes from a store
-/// is [`ErrorKind::Corrupt`] where they are read. No `From`: a caller's own `?` on an error of Arrow would make a bug of
-/// this crate of it.
+/// Converts errors of Arrow from this crate's own in-memory operations, which are bugs. Errors from bytes of a store
+/// are
+/// [`ErrorKind::Corrupt`], and are converted where the bytes are read. Not a `From`: `?` in an application's code would
+/// turn its own Arrow errors into bugs of this crate.
 pub(crate) trait OrInternal<T> {
     fn or_internal(self) -> Result<T>;
 }
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_same_call_cannot_mend_is_not_retryable() {
+    fn only_errors_that_may_pass_are_retryable() {
         for (kind, retryable) in [
             (ErrorKind::Unavailable, true),
             (ErrorKind::Backpressure, true),

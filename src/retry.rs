@@ -32,22 +32,26 @@ impl RetryPolicy {
     /// A single request to the store that is safe to repeat. Four pauses come to between 0.75 and 1.5 seconds: enough
     /// for a store that throttles, and short beside the request timeout of 30 seconds.
     pub(crate) const STORE_REQUEST: Self = Self::new(5, Duration::from_millis(50));
-    /// A create whose answer is unclean: the object is read back between attempts.
+    /// A create without a clear answer. The object is read back between attempts, and others may be waiting to build on
+    /// it, so the first pauses are short.
     pub(crate) const CREATE_OBJECT: Self = Self::new(6, Duration::from_millis(20));
     /// A request of the probe, which goes to the bare backend: nothing below it repeats requests.
     pub(crate) const STORE_PROBE: Self = Self::new(4, Duration::from_millis(50));
-    /// Loading a state whose objects are collected or replaced while it is read.
+    /// Loading a state whose objects are deleted or replaced while it is read. Each attempt starts from a newer
+    /// listing, so it can only fail again if maintenance was as quick again.
     pub(crate) const LOAD_STATE: Self = Self::new(8, Duration::from_millis(20));
-    /// Reading the newest manifest while others keep committing.
+    /// Reading the newest manifest while others keep committing. The caller can go on from an older one.
     pub(crate) const READ_MANIFEST: Self = Self::new(4, Duration::from_millis(20));
-    /// Appending to the log, up to [`Settings::write_timeout`](crate::settings::Settings::write_timeout).
+    /// Appending to the log, which has no limit but
+    /// [`Settings::write_timeout`](crate::settings::Settings::write_timeout).
     pub(crate) const APPEND_ENTRY: Self =
         Self::new(UNLIMITED, Duration::from_millis(40)).capped(CONTENTION_PAUSE_MAX);
     /// Committing a manifest against other processes, up to the patience of the job.
     pub(crate) const COMMIT_MANIFEST: Self =
         Self::new(UNLIMITED, Duration::from_millis(40)).capped(CONTENTION_PAUSE_MAX);
 
-    /// Automatic flushes after one that failed. Writes go on meanwhile, so there is no hurry.
+    /// Automatic flushes after one that failed. Writes go on meanwhile, and a store that refuses segments for a reason
+    /// (a full disk, an expired credential) should not be sent one every second.
     pub(crate) const AUTOMATIC_FLUSH: Self =
         Self::new(UNLIMITED, Duration::from_secs(1)).capped(Duration::from_mins(1));
 

@@ -1,26 +1,26 @@
-//! The safeguards of the commit protocol, each of which a test may switch off to see that it is needed.
+//! The safeguards of the commit protocol. Tests switch each one off to show that it is needed.
 
 /// A rule of the commit protocol without which acknowledged writes can be lost, doubled or missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[cfg_attr(not(feature = "testing"), expect(unreachable_pub, reason = "only tests switch them off"))]
 pub enum Safeguard {
-    /// After an unclean answer a writer knows its own entry by its batch id.
+    /// After an unclear answer a writer recognises its own entry by its batch id.
     OwnWrite,
-    /// That a number is taken is believed only when it has been read back.
+    /// A store's answer that a number is taken is believed only after the entry has been read back.
     VerifyExists,
-    /// A writer whose last look at the log is old checks that its number was never used before.
+    /// A writer that has not looked at the log for long checks that its number was never used before.
     WriterFreshness,
-    /// A reader whose last look at the log is old does not trust a missing entry.
+    /// A reader that has not looked at the log for long does not take a missing entry for its end.
     ReaderFreshness,
-    /// On opening, a gap anywhere in the listed log means that the manifest is stale, from the last entry that it
-    /// covers on.
+    /// On opening, a gap anywhere in the listed log, from the last entry that the manifest covers on, means that the
+    /// manifest is stale.
     GapCheck,
     /// Each entry must name the batch before it.
     ChainCheck,
 }
 
-/// Which safeguards hold: all, but for one in a test.
+/// The safeguards that hold: all, or in a test all but one.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Safeguards {
     #[cfg(feature = "testing")]

@@ -4,46 +4,50 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// The grace of a database whose creator did not say.
+/// The grace of a database whose creator chose none. A reader or writer that is slow or suspended for less than the
+/// grace never misses an object it relies on. A day covers a backup and a machine that sleeps over night, and the
+/// garbage of a day costs little.
 pub(crate) const GRACE_DEFAULT: Duration = Duration::from_hours(24);
+/// Timeouts are at most an eighth of the grace: with less than an hour they would be of the order of a slow request.
 pub(crate) const GRACE_MIN: Duration = Duration::from_hours(1);
+/// Ten years: practically never, and far from overflowing milliseconds anywhere.
 pub(crate) const GRACE_MAX: Duration = Duration::from_hours(24 * 3_650);
 
-/// What a write does when more waits to be flushed than [`Settings::tail_bytes_max`] allows.
+/// What a write does when the tail is larger than [`Settings::tail_bytes_max`] or [`Settings::tail_entries_max`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backpressure {
-    /// It flushes first, then goes on: slower, but no error.
+    /// The write flushes the tail, then proceeds: slower, but without an error.
     #[default]
-    Help,
-    /// It fails with [`ErrorKind::Backpressure`](crate::ErrorKind::Backpressure).
+    FlushInline,
+    /// The write fails with [`ErrorKind::Backpressure`](crate::ErrorKind::Backpressure).
     Refuse,
 }
 
-/// How much the safety of a write may lean on clocks.
+/// How far the safety of writes may rely on clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
-    /// A process that was stopped for longer than [`Settings::grace`] must see it on one of its clocks when it
-    /// wakes. Costs nothing.
+    /// A process that was suspended for longer than [`Settings::grace`] must see that on one of its clocks when it
+    /// resumes. Costs nothing.
     #[default]
     Standard,
-    /// No clock is trusted: one more request (a list) per commit and per strong read.
+    /// No clock is trusted. Costs one more request (a list) per commit and per strong read.
     Paranoid,
 }
 
-/// A folder for the on-disk tier of the block cache (feature `disk-cache`). One process uses it at a time:
-/// another that names the same folder goes without.
+/// A folder for the disk tier of the block cache (feature `disk-cache`). One process uses it at a time: another that is
+/// given the same folder runs without a disk tier.
 #[cfg(feature = "disk-cache")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskCache {
-    /// The folder; it is made if need be.
+    /// The folder. It is created if absent.
     pub dir: std::path::PathBuf,
-    /// How many bytes it may take. They are reserved when the database is opened.
+    /// The disk space that is reserved when the database is opened, in bytes.
     pub bytes: u64,
 }
 
-/// Settings of a database. Every process may use its own but for `grace`, which the database keeps.
+/// Settings of a database. Every process may have its own, except for `grace`, which the database stores.
 ///
 /// ```
 /// use elacsym::{Backpressure, Database, Settings};
@@ -58,64 +62,65 @@ pub struct DiskCache {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The largest batch, in bytes; what its patches come to may take as much. Default 256 MiB.
+    /// The largest batch, in bytes. The documents that its patches result in may take as much again. Default 256 MiB.
     pub batch_bytes_max: usize,
     /// The most operations in a batch. Default 1,000,000.
     pub batch_operations_max: usize,
-    /// From how many bytes on a batch is written as a segment that its log entry links. Above 32 MiB it counts as
-    /// that. Default 16 MiB.
+    /// The size in bytes from which a batch is written as a segment that its log entry links. Values above 32 MiB count
+    /// as 32 MiB. Default 16 MiB.
     pub reference_bytes_min: usize,
-    /// The most rows a delete by filter may take. Their ids may take 80 MiB besides. Default 5,000,000.
+    /// The most rows that a delete by filter may delete. Their ids may also take at most 80 MiB. Default 5,000,000.
     pub delete_by_filter_rows_max: usize,
-    /// The most rows a patch by filter may take. Default 50,000.
+    /// The most rows that a patch by filter may change. Default 50,000.
     pub patch_by_filter_rows_max: usize,
-    /// Whether a write that leaves the tail above `tail_bytes_flush` or `tail_entries_flush` starts a flush
-    /// on the caller's runtime. Default true.
+    /// Whether a write that leaves the tail above `tail_bytes_flush` or `tail_entries_flush` starts a flush on the
+    /// caller's runtime. Default true.
     pub auto_flush: bool,
-    /// How many bytes of tail start a flush. Default 64 MiB.
+    /// The size of the tail that starts a flush, in bytes. Default 64 MiB.
     pub tail_bytes_flush: usize,
-    /// How many log entries of tail start a flush. Default 256.
+    /// The number of log entries in the tail that starts a flush. Default 256.
     pub tail_entries_flush: usize,
-    /// How many bytes of tail hold up writes. Default 512 MiB.
+    /// The size of the tail that causes backpressure, in bytes. Default 512 MiB.
     pub tail_bytes_max: usize,
-    /// How many log entries of tail hold up writes. Default 4,096.
+    /// The number of log entries in the tail that causes backpressure. Default 4,096.
     pub tail_entries_max: usize,
-    /// What a write does then. Default [`Backpressure::Help`].
+    /// What writes do under backpressure. Default [`Backpressure::FlushInline`].
     pub backpressure: Backpressure,
-    /// How far clocks are trusted. Default [`Durability::Standard`].
+    /// How far writes rely on clocks. Default [`Durability::Standard`].
     pub durability: Durability,
     /// How long objects outlive the last manifest that needed them: 1 hour to 10 years, in whole milliseconds.
     ///
-    /// All processes must hold to one grace, so who creates the database decides on it. Default `None`: what the
-    /// database was created with, 24 hours if this process creates it. To say another than the database has is
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
+    /// All processes must use the same grace, so the creator of the database decides. Default `None`: the grace that
+    /// the database was created with, or 24 hours if this process creates it. A grace that differs from that of the
+    /// database is [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
     pub grace: Option<Duration>,
-    /// How long one request to the store may take before its outcome counts as unknown, besides one second for each
+    /// How long one request to the store may take before its outcome counts as unknown, plus one second for each
     /// megabyte that it carries. Default 30 s.
     pub request_timeout: Duration,
-    /// How long a write may go on after its first unclean answer before it ends as
+    /// How long a write may continue after its first unclear answer before it fails with
     /// [`ErrorKind::Indeterminate`](crate::ErrorKind::Indeterminate). Default 60 s.
     pub write_timeout: Duration,
-    /// How many bytes of immutable blocks are kept in memory. Default 256 MiB; 0 keeps none.
+    /// The size of the block cache in memory, in bytes. Default 256 MiB; 0 turns it off.
     pub cache_bytes: usize,
-    /// How many bytes namespaces may keep in memory when no handle of them is left, so that to open them again costs
-    /// nothing: heads of segments, and the tail. Beyond it those that were used longest ago are let go. What namespaces
-    /// with handles keep is not limited by it, and counted with it in
-    /// [`CacheStats::resident_bytes`](crate::CacheStats::resident_bytes). Default 64 MiB; 0 keeps none.
+    /// The memory in bytes that namespaces without handles may keep, so that opening them again costs nothing: heads of
+    /// segments, and the tail. Above it, the least recently used are dropped. Namespaces with handles are not limited,
+    /// and are included in [`CacheStats::resident_bytes`](crate::CacheStats::resident_bytes). Default 64 MiB; 0 keeps
+    /// none.
     pub idle_bytes_max: usize,
-    /// From how many vectors on a column of a segment is indexed: fewer are compared one by one, which is as
-    /// fast. Default 4,096.
+    /// The number of vectors in a column of a segment from which it is indexed. Fewer are compared one by one, which is
+    /// as fast. Default 4,096.
     pub index_rows_min: usize,
-    /// Where blocks are kept beyond memory. Default: nowhere.
+    /// The disk tier of the block cache. Default: none.
     #[cfg(feature = "disk-cache")]
     pub disk_cache: Option<DiskCache>,
     /// The largest `limit` of a query or page of a scan. Default 10,000.
     pub limit_max: usize,
     /// The most bytes of documents that are read for one answer: the hits of a query, the candidates of a rescoring, a
-    /// page of a scan, the documents of a get, what a patch by filter changes. More are [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded).
-    /// Default 1 GiB; what decoding takes for a moment comes besides.
+    /// page of a scan, the documents of a get, the documents that a patch by filter changes. More are
+    /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded). Decoding takes more memory temporarily. Default 1
+    /// GiB.
     pub answer_bytes_max: usize,
-    /// How deep a filter may nest. Default 32.
+    /// The greatest depth of a filter. Default 32.
     pub filter_depth_max: usize,
     /// The most nodes of a filter. Default 4,096.
     pub filter_nodes_max: usize,
@@ -156,13 +161,18 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// How long after a look at the store its answer may be built upon without another look.
-    pub(crate) fn trust(&self) -> Duration {
+    /// How long an answer of the store may be relied on without asking again.
+    ///
+    /// An eighth of the grace: a request that begins at the end of it and takes a whole timeout, which is at most
+    /// another eighth, still ends long before anything it relies on can be deleted. An hour at most, since looking
+    /// costs little.
+    pub(crate) fn trust_period(&self) -> Duration {
+        // invariant: before the database is opened its grace is unknown. `with_grace` checks the timeouts again.
         (self.grace.unwrap_or(GRACE_DEFAULT) / 8).min(Duration::from_hours(1))
     }
 
-    /// The settings with the grace of the database, against which timeouts are checked again.
-    pub(crate) fn held_to(self, grace: Duration) -> Result<Self> {
+    /// The settings with the grace of the database. The timeouts are checked against it again.
+    pub(crate) fn with_grace(self, grace: Duration) -> Result<Self> {
         let settings = Self { grace: Some(grace), ..self };
         settings.validate()?;
         Ok(settings)
@@ -177,12 +187,12 @@ impl Settings {
             return bad("grace is above ten years");
         }
         if self.grace.is_some_and(|grace| grace.subsec_nanos() % 1_000_000 != 0) {
-            return bad("grace is no whole number of milliseconds");
+            return bad("grace is not a whole number of milliseconds");
         }
         if self.request_timeout.is_zero() || self.write_timeout.is_zero() {
             return bad("a timeout is zero");
         }
-        if self.request_timeout > self.trust() || self.write_timeout > self.trust() {
+        if self.request_timeout > self.trust_period() || self.write_timeout > self.trust_period() {
             return bad("a timeout is above an eighth of grace");
         }
         let sizes = [
@@ -197,8 +207,9 @@ impl Settings {
         if sizes.contains(&0) {
             return bad("a limit is zero");
         }
+        // Backpressure would set in before a flush starts, so every write would end in it.
         if self.tail_bytes_flush > self.tail_bytes_max || self.tail_entries_flush > self.tail_entries_max {
-            return bad("a tail flushes only above the size that holds up writes");
+            return bad("a tail flushes only above the size that causes backpressure");
         }
         Ok(())
     }

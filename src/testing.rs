@@ -1,4 +1,4 @@
-//! What tests of the crate need and users of it do not (feature `testing`).
+//! Access to internals for tests of the crate (feature `testing`).
 
 use std::sync::Arc;
 
@@ -17,28 +17,29 @@ use crate::storage::{NamespaceKeys, StorageBackend};
 use crate::types::{Document, DocumentId, NamespaceName};
 use crate::wal::{EntryKind, LogEntry};
 
-/// A log entry as a test sees it.
+/// The contents of a log entry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntryView {
-    /// Its number.
+    /// Its sequence number.
     pub sequence: u64,
-    /// Its batch.
+    /// The id of its batch.
     pub batch: Uuid,
-    /// The batch before it.
+    /// The id of the batch before it.
     pub previous: Uuid,
-    /// Documents it puts.
+    /// The documents that it puts.
     pub puts: Vec<Document>,
-    /// Ids it deletes.
+    /// The ids that it deletes.
     pub deletes: Vec<DocumentId>,
-    /// Segments it links. Their rows are among the documents it puts only if it was read with [`read_entry`].
+    /// The number of segments that it links. Their rows are among `puts` only if the entry was read with
+    /// [`read_entry`].
     pub linked: usize,
-    /// Rows of these that do not count.
+    /// The number of rows in these segments that it masks.
     pub masked: u64,
-    /// Whether it is the last of its incarnation.
+    /// Whether it seals its incarnation.
     pub sealed: bool,
 }
 
-/// Reads a log entry of the first incarnation of a namespace or a later one, and the segments that it links.
+/// Decodes a log entry, and reads the segments that it links.
 ///
 /// # Errors
 /// As for any bytes from a store.
@@ -64,7 +65,7 @@ pub async fn read_entry(
     Ok(view)
 }
 
-/// Reads a log entry, without what it links.
+/// Decodes a log entry, without the segments that it links.
 ///
 /// # Errors
 /// As for any bytes from a store.

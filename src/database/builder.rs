@@ -64,7 +64,7 @@ impl DatabaseBuilder {
             Arc::new(SteadyBackend::new(backend, env.clone(), self.settings.request_timeout));
         // Before anything is read or written: a store that ignores put-if-absent would lose writes in silence.
         let store = open_store(&backend, &env, self.settings.grace).await?;
-        let settings = self.settings.held_to(store.grace)?;
+        let settings = self.settings.with_grace(store.grace)?;
         let context = Context {
             cache: open_cache(&settings, &store, &env).await,
             env,

@@ -160,7 +160,8 @@ impl Engine {
             return true;
         }
         let settings = &self.context.settings;
-        settings.durability == Durability::Standard && self.context.env.elapsed(verified) < settings.trust()
+        settings.durability == Durability::Standard
+            && self.context.env.elapsed(verified) < settings.trust_period()
     }
 
     /// How much of the tail is not flushed.

@@ -1,10 +1,10 @@
-//! The only door to time, chance and tasks.
+//! The only access to time, randomness and tasks.
 //!
-//! The library starts no runtime and no thread: tasks and CPU-heavy work go to the caller's runtime through
-//! an [`Env`]. A simulation passes its own [`Runtime`], so that a seed replays a run.
+//! The library starts no runtime and no thread: tasks and CPU-heavy work go to the caller's runtime through an [`Env`].
+//! A simulation passes a [`Runtime`] of its own, so that a seed replays a run.
 //!
-//! **Invariant:** no other module reads a clock, draws a random number, sleeps or spawns; clippy's
-//! `disallowed-methods` holds it.
+//! **Invariant:** no other module reads a clock, draws a random number, sleeps or spawns; clippy's `disallowed-methods`
+//! enforces it.
 
 mod cost;
 
@@ -21,9 +21,9 @@ pub(crate) use cost::Cost;
 
 use crate::error::{Error, Result};
 
-/// What the library needs of the world: one method an operation.
+/// The services that the library needs from its environment.
 pub trait Runtime: fmt::Debug + Send + Sync + 'static {
-    /// Time since a fixed point in the past; it never goes back.
+    /// Time since a fixed point in the past. It never decreases.
     fn monotonic(&self) -> Duration;
     /// Milliseconds since 1970-01-01 UTC.
     fn wall_ms(&self) -> i64;
@@ -31,9 +31,9 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
     /// 64 random bits.
     fn random(&self) -> u64;
-    /// Runs a task to its end, whether or not anyone waits.
+    /// Runs a task to completion, whether or not anyone awaits it.
     fn spawn(&self, task: BoxFuture<'static, ()>);
-    /// Runs CPU-heavy work where it does not hold up other tasks.
+    /// Runs work that takes CPU time or blocks where it does not hold up other tasks.
     fn blocking(&self, work: Box<dyn FnOnce() + Send>);
 }
 
@@ -55,7 +55,7 @@ impl Moment {
 }
 
 impl Env {
-    /// An environment over a runtime of the caller's.
+    /// An environment over a runtime of the caller.
     pub fn new(runtime: impl Runtime) -> Self {
         Self(Arc::new(runtime))
     }
@@ -68,13 +68,13 @@ impl Env {
     pub fn current() -> Result<Self> {
         let handle = tokio::runtime::Handle::try_current()
             .map_err(|_| Error::invalid("no tokio runtime: call this from within one"))?;
-        // Nothing else tells: without timers a sleep panics when it is made. Better once, here.
+        // tokio has no method to ask for this: without timers, creating a sleep panics. Better here than in a request.
         let timers = AssertUnwindSafe(|| drop(tokio_sleep(&handle, Duration::ZERO)));
         if std::panic::catch_unwind(timers).is_err() {
             let why = "the tokio runtime has no timers: build it with `enable_time` or `enable_all`";
             return Err(Error::invalid(why));
         }
-        #[expect(clippy::disallowed_methods, reason = "this is the door")]
+        #[expect(clippy::disallowed_methods, reason = "the one place that may")]
         let start = std::time::Instant::now();
         Ok(Self::new(TokioRuntime { handle, start }))
     }
@@ -83,10 +83,15 @@ impl Env {
         Moment { monotonic: self.0.monotonic(), wall_ms: self.0.wall_ms() }
     }
 
-    /// Time since `start`, by the clock that saw more of it: a monotonic clock may not count a suspended
-    /// machine, and a wall clock may be set back.
+    /// Time since `start`, by the clock that advanced more.
+    ///
+    /// A monotonic clock may stop while the machine is suspended (`CLOCK_MONOTONIC` of Linux does), and a wall clock
+    /// may be set back. What leans on this is how long a look at the store is trusted: too long a time costs a request,
+    /// too short a time could lose a write.
     pub(crate) fn elapsed(&self, start: Moment) -> Duration {
+        // invariant: a wall clock that was set back saw no time pass; the monotonic one did.
         let wall = u64::try_from(self.0.wall_ms() - start.wall_ms).unwrap_or(0);
+        // invariant: a runtime whose monotonic clock goes back breaks its contract, and the wall clock remains.
         self.0.monotonic().saturating_sub(start.monotonic).max(Duration::from_millis(wall))
     }
 
@@ -115,10 +120,12 @@ impl Env {
         uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
     }
 
-    /// A duration between zero and `most`, evenly distributed: jitter.
-    pub(crate) fn jitter(&self, most: Duration) -> Duration {
-        let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
-        Duration::from_nanos(self.0.random() % nanos.saturating_add(1).max(1))
+    /// A random duration from zero to `max`, evenly distributed.
+    pub(crate) fn jitter(&self, max: Duration) -> Duration {
+        // invariant: u64 holds 584 years of nanoseconds, and no pause is longer.
+        let nanos = u64::try_from(max.as_nanos()).unwrap_or(u64::MAX);
+        // The bias of the remainder is below 2^-20 for pauses of up to hours.
+        Duration::from_nanos(self.0.random() % nanos.saturating_add(1))
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -134,7 +141,7 @@ impl Env {
         if cost.is_inline() { Ok(work()) } else { self.blocking(work).await }
     }
 
-    /// Runs `work` on the caller's blocking pool, however short it is: for work of unknown cost, and for system calls
+    /// Runs `work` on the blocking pool, however short it is: for work of unknown cost, and for system calls
     /// that block. A panic in it is returned as an error.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
@@ -142,8 +149,10 @@ impl Env {
     ) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
         self.0.blocking(Box::new(move || {
+            // Caught here: a panic would otherwise be lost with the thread's task, and the caller would see a runtime
+            // that shut down. Unwind safe, because nothing that `work` owns survives it.
             let outcome = std::panic::catch_unwind(AssertUnwindSafe(work));
-            // The receiver may be gone: then nobody wants the outcome.
+            // The receiver is gone if the caller was dropped. The outcome is then of no use.
             let _ = sender.send(outcome);
         }));
         match receiver.await {
@@ -160,14 +169,16 @@ struct TokioRuntime {
     start: std::time::Instant,
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the door")]
+#[expect(clippy::disallowed_methods, reason = "the one place that may")]
 impl Runtime for TokioRuntime {
     fn monotonic(&self) -> Duration {
         self.start.elapsed()
     }
 
     fn wall_ms(&self) -> i64 {
+        // invariant: a clock before 1970 reads as 1970. Timestamps are informative, and `elapsed` has the other clock.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // invariant: i64 holds 292 million years of milliseconds.
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 
@@ -190,8 +201,9 @@ impl Runtime for TokioRuntime {
     }
 }
 
-/// A sleep of the runtime behind `handle`, whoever polls it: a future of ours may be polled outside of any.
-#[expect(clippy::disallowed_methods, reason = "this is the door")]
+/// A sleep on the timers of `handle`. Our futures may be polled outside of any runtime, where `tokio::time::sleep`
+/// panics.
+#[expect(clippy::disallowed_methods, reason = "the one place that may")]
 fn tokio_sleep(handle: &tokio::runtime::Handle, duration: Duration) -> tokio::time::Sleep {
     let _within = handle.enter();
     tokio::time::sleep(duration)
