@@ -10,7 +10,7 @@ use crate::env::Env;
 use crate::error::Result;
 use crate::safeguard::Safeguards;
 use crate::settings::Settings;
-use crate::storage::{SteadyBackend, StorageBackend, StoreInfo, open_location, open_store};
+use crate::storage::{RetryBackend, StorageBackend, StoreInfo, open_location, open_store};
 
 /// Configures and opens a [`Database`].
 #[derive(Clone, Debug, Default)]
@@ -61,7 +61,7 @@ impl DatabaseBuilder {
         self.settings.validate()?;
         let env = self.env.map_or_else(Env::current, Ok)?;
         let backend: Arc<dyn StorageBackend> =
-            Arc::new(SteadyBackend::new(backend, env.clone(), self.settings.request_timeout));
+            Arc::new(RetryBackend::new(backend, env.clone(), self.settings.request_timeout));
         // Before anything is read or written: a store that ignores put-if-absent would lose writes in silence.
         let store = open_store(&backend, &env, self.settings.grace).await?;
         let settings = self.settings.with_grace(store.grace)?;

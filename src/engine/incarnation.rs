@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{CLOSED_BYTES_MAX, Closed, Incarnation, OPEN_BYTES_MAX};
 use crate::schema::Schema;
-use crate::storage::{Created, DatabaseKeys, IncarnationKeys, NamespaceKeys, ObjectKey, create_whole};
+use crate::storage::{CreateOutcome, DatabaseKeys, IncarnationKeys, NamespaceKeys, ObjectKey, create_object};
 use crate::types::{NamespaceName, Sequence};
 
 /// Names that are looked up at a time when all are listed.
@@ -101,15 +101,15 @@ pub(crate) fn create_incarnation<'a>(
         let key = NamespaceKeys::new(name).incarnation(number).open();
         let bytes = record.encode().map_err(|e| e.at(&key))?;
         let (bytes, decode) = ((bytes, OPEN_BYTES_MAX), |bytes: &Bytes| Incarnation::decode(bytes));
-        match create_whole(env, &context.backend, &key, bytes, decode).await? {
-            Created::Written => Ok(record),
+        match create_object(env, &context.backend, &key, bytes, decode).await? {
+            CreateOutcome::Created => Ok(record),
             // "Exists" may be the answer to our own request that the client repeated: the id tells them apart.
-            Created::Found(found) if found.id == record.id => Ok(record),
-            Created::Found(_) => {
+            CreateOutcome::Exists(found) if found.id == record.id => Ok(record),
+            CreateOutcome::Exists(_) => {
                 let why = format!("the namespace exists. name=`{name}`");
                 Err(Error::new(ErrorKind::AlreadyExists, why))
             }
-            Created::Unknown(error) => Err(in_doubt(&key, &error)),
+            CreateOutcome::InDoubt(error) => Err(in_doubt(&key, &error)),
         }
     })
 }
@@ -121,9 +121,9 @@ pub(crate) async fn mark_closed(context: &Context, keys: &IncarnationKeys, seale
     let bytes = Closed { sealed }.encode().map_err(|e| e.at(&key))?;
     // That the object exists is all that counts, whoever wrote it and whatever it holds.
     let bytes = (bytes, CLOSED_BYTES_MAX);
-    match create_whole(&context.env, &context.backend, &key, bytes, |_| Ok(())).await? {
-        Created::Written | Created::Found(()) => Ok(()),
-        Created::Unknown(error) => Err(in_doubt(&key, &error)),
+    match create_object(&context.env, &context.backend, &key, bytes, |_| Ok(())).await? {
+        CreateOutcome::Created | CreateOutcome::Exists(()) => Ok(()),
+        CreateOutcome::InDoubt(error) => Err(in_doubt(&key, &error)),
     }
 }
 

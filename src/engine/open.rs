@@ -13,7 +13,7 @@ use super::objects::IncarnationReader;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{self, CLOSED_BYTES_MAX, Hint, Incarnation, Manifest, OPEN_BYTES_MAX};
-use crate::storage::{NamespaceKeys, read_whole};
+use crate::storage::{NamespaceKeys, read_object};
 use crate::types::NamespaceName;
 
 /// The incarnation that most names have: its manifests are listed before it is known to be the newest.
@@ -44,9 +44,10 @@ impl Engine {
                     None => DiscoveryStart::from_list(listed),
                 };
                 let (begins, ends) = (keys.open(), keys.closed());
-                let opened =
-                    read_whole(&context.backend, &begins, OPEN_BYTES_MAX, |bytes| Incarnation::decode(bytes));
-                let closed = read_whole(&context.backend, &ends, CLOSED_BYTES_MAX, |_| Ok(()));
+                let opened = read_object(&context.backend, &begins, OPEN_BYTES_MAX, |bytes| {
+                    Incarnation::decode(bytes)
+                });
+                let closed = read_object(&context.backend, &ends, CLOSED_BYTES_MAX, |_| Ok(()));
                 let records = async { try_join!(opened, closed) };
                 // Round trip two. `join`, not `try_join`: an error of the lists matters only if the incarnation exists.
                 let (records, first) = join(records, start.discover(context, &keys)).await;

@@ -9,7 +9,7 @@ use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Created, IncarnationKeys, ObjectKey, StorageBackend, check_ascends, create_whole, read_whole,
+    CreateOutcome, IncarnationKeys, ObjectKey, StorageBackend, check_ascends, create_object, read_object,
 };
 
 /// Limits a manifest, which holds statistics of every segment and the tokens of many writes: a reader never allocates more
@@ -109,7 +109,7 @@ pub(crate) async fn read_manifest(
     keys: &IncarnationKeys,
     number: u64,
 ) -> Result<Option<Manifest>> {
-    read_whole(backend, &keys.manifest(number), MANIFEST_BYTES_MAX, |bytes| decode_numbered(bytes, number))
+    read_object(backend, &keys.manifest(number), MANIFEST_BYTES_MAX, |bytes| decode_numbered(bytes, number))
         .await
 }
 
@@ -123,15 +123,15 @@ pub(crate) async fn commit_manifest(
 ) -> Result<CommitOutcome> {
     let key = keys.manifest(manifest.number);
     let decode = |bytes: &Bytes| decode_numbered(bytes, manifest.number);
-    match create_whole(env, backend, &key, (bytes, MANIFEST_BYTES_MAX), decode).await? {
-        Created::Written => Ok(CommitOutcome::Committed),
+    match create_object(env, backend, &key, (bytes, MANIFEST_BYTES_MAX), decode).await? {
+        CreateOutcome::Created => Ok(CommitOutcome::Committed),
         // "Exists" may be the answer to our own request that the client repeated: the nonce tells them apart.
-        Created::Found(found) if found.nonce == manifest.nonce => Ok(CommitOutcome::Committed),
-        Created::Found(_) => Ok(CommitOutcome::Lost),
+        CreateOutcome::Exists(found) if found.nonce == manifest.nonce => Ok(CommitOutcome::Committed),
+        CreateOutcome::Exists(_) => Ok(CommitOutcome::Lost),
         // It may still arrive, which does no harm: it is derived from the log like any other. So whatever the last
         // answer was, the caller may try again.
-        Created::Unknown(error) if error.is_refusal() => Err(error),
-        Created::Unknown(error) => {
+        CreateOutcome::InDoubt(error) if error.is_refusal() => Err(error),
+        CreateOutcome::InDoubt(error) => {
             let why = format!("the outcome of a manifest commit is unknown: {error}");
             Err(Error::new(ErrorKind::Unavailable, why))
         }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::meta::{DeletesMeta, SegmentMeta};
 use crate::codec::{CodecError, Reader, checksum, put_bitmap, rows_bitmap, to_u32, u64_of};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{PutMode, SegmentKeys, StorageBackend, read_decoded};
+use crate::storage::{PutMode, SegmentKeys, StorageBackend, fetch_decoded};
 
 const WHAT: &str = "deletes";
 const MAGIC: [u8; 4] = *b"EDEL";
@@ -59,7 +59,7 @@ impl Deletes {
             return Err(Error::corrupt(key, "the file of dead rows is too large"));
         }
         let fetch = || backend.get_range(&key, 0..deletes.size);
-        let read = read_decoded(&key, fetch, |bytes| decode(bytes, deletes, meta.rows)).await;
+        let read = fetch_decoded(&key, fetch, |bytes| decode(bytes, deletes, meta.rows)).await;
         // The manifest names it, so its absence is damage, or a sign that the manifest is outdated: the caller may retry
         // with a newer one.
         read.map_err(|e| if e.is(ErrorKind::NotFound) { Error::missing(&key) } else { e })

@@ -1,7 +1,8 @@
-//! Clients of the clouds: two over one configuration.
+//! Clients of cloud stores: two over one configuration.
 //!
-//! One client sends a request once, for puts that must not meet their own first try. The other retries,
-//! within the time a query may take. They share credentials, so that a token is fetched once, with retries.
+//! One client sends each request once, for create-only puts, which must not be refused because of their own first
+//! attempt. The other retries, within the time that a query may take. They share credentials, so that a token is
+//! fetched once, with retries.
 //!
 //! **Invariant:** builders, whose `Debug` may show keys, live no longer than the function that uses them.
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use object_store::{BackoffConfig, ClientConfigKey, ObjectStore, RetryConfig};
 
-use super::scrub::cause;
+use super::scrub::scrubbed_cause;
 use super::{ObjectStoreBackend, StorageBackend};
 use crate::error::{Error, Result};
 
@@ -22,80 +23,90 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 #[cfg(feature = "gcp")]
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 
-/// How many keys a request of a list brings, at S3 and Google Cloud Storage, and at Azure.
+/// The keys that one list request returns by default, in S3 and Google Cloud Storage, and in Azure.
 #[cfg(any(feature = "aws", feature = "gcp"))]
-const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).expect("not zero");
+const PAGE_KEYS: NonZeroUsize = NonZeroUsize::new(1_000).expect("not zero");
 #[cfg(feature = "azure")]
-const AZURE_PAGE: NonZeroUsize = NonZeroUsize::new(5_000).expect("not zero");
+const AZURE_PAGE_KEYS: NonZeroUsize = NonZeroUsize::new(5_000).expect("not zero");
 
 #[cfg(feature = "aws")]
-pub(super) fn aws(bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
-    aws_by(AmazonS3Builder::from_env(), bucket, root)
+pub(super) fn open_aws(bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
+    build_aws(AmazonS3Builder::from_env(), bucket, root)
 }
 
 #[cfg(feature = "gcp")]
-pub(super) fn gcp(bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
-    gcp_by(GoogleCloudStorageBuilder::from_env(), bucket, root)
+pub(super) fn open_gcp(bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
+    build_gcp(GoogleCloudStorageBuilder::from_env(), bucket, root)
 }
 
 #[cfg(feature = "azure")]
-pub(super) fn azure(bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
-    azure_by(MicrosoftAzureBuilder::from_env(), bucket, root)
+pub(super) fn open_azure(bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
+    build_azure(MicrosoftAzureBuilder::from_env(), bucket, root)
 }
 
 #[cfg(feature = "aws")]
-fn aws_by(builder: AmazonS3Builder, bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
+fn build_aws(builder: AmazonS3Builder, bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
     let (key, value) = TIMEOUT;
     let builder = builder.with_bucket_name(bucket).with_config(AmazonS3ConfigKey::Client(key), value);
-    let retries = builder.clone().with_retry(retrying()).build().map_err(bad_environment)?;
-    let builder = builder.with_credentials(Arc::clone(retries.credentials())).with_retry(once());
+    let retries = builder.clone().with_retry(retry_config()).build().map_err(bad_environment)?;
+    let builder = builder.with_credentials(Arc::clone(retries.credentials())).with_retry(no_retry_config());
     let express = builder.get_config_value(&AmazonS3ConfigKey::S3Express).is_some_and(|on| on == "true");
-    let opened = backend("s3://", bucket, root, builder.build().map_err(bad_environment)?, retries)?;
-    // Directory buckets list in no order.
-    Ok(Arc::new(if express { opened } else { opened.with_pages(PAGE) }))
+    let opened = new_backend("s3://", bucket, root, builder.build().map_err(bad_environment)?, retries)?;
+    // Directory buckets (S3 Express) list in no order.
+    Ok(Arc::new(if express { opened } else { opened.with_pages(PAGE_KEYS) }))
 }
 
 #[cfg(feature = "gcp")]
-fn gcp_by(builder: GoogleCloudStorageBuilder, bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
+fn build_gcp(
+    builder: GoogleCloudStorageBuilder,
+    bucket: &str,
+    root: &str,
+) -> Result<Arc<dyn StorageBackend>> {
     let (key, value) = TIMEOUT;
     let builder = builder.with_bucket_name(bucket).with_config(GoogleConfigKey::Client(key), value);
-    let retries = builder.clone().with_retry(retrying()).build().map_err(bad_environment)?;
-    let builder = builder.with_credentials(Arc::clone(retries.credentials())).with_retry(once());
-    let opened = backend("gs://", bucket, root, builder.build().map_err(bad_environment)?, retries)?;
-    Ok(Arc::new(opened.with_pages(PAGE)))
+    let retries = builder.clone().with_retry(retry_config()).build().map_err(bad_environment)?;
+    let builder = builder.with_credentials(Arc::clone(retries.credentials())).with_retry(no_retry_config());
+    let opened = new_backend("gs://", bucket, root, builder.build().map_err(bad_environment)?, retries)?;
+    Ok(Arc::new(opened.with_pages(PAGE_KEYS)))
 }
 
 #[cfg(feature = "azure")]
-fn azure_by(builder: MicrosoftAzureBuilder, container: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
+fn build_azure(
+    builder: MicrosoftAzureBuilder,
+    container: &str,
+    root: &str,
+) -> Result<Arc<dyn StorageBackend>> {
     let (key, value) = TIMEOUT;
     let builder = builder.with_container_name(container).with_config(AzureConfigKey::Client(key), value);
-    let retries = builder.clone().with_retry(retrying()).build().map_err(bad_environment)?;
-    let builder = builder.with_credentials(Arc::clone(retries.credentials())).with_retry(once());
-    let opened = backend("az://", container, root, builder.build().map_err(bad_environment)?, retries)?;
-    Ok(Arc::new(opened.with_pages(AZURE_PAGE)))
+    let retries = builder.clone().with_retry(retry_config()).build().map_err(bad_environment)?;
+    let builder = builder.with_credentials(Arc::clone(retries.credentials())).with_retry(no_retry_config());
+    let opened = new_backend("az://", container, root, builder.build().map_err(bad_environment)?, retries)?;
+    Ok(Arc::new(opened.with_pages(AZURE_PAGE_KEYS)))
 }
 
-fn once() -> RetryConfig {
+fn no_retry_config() -> RetryConfig {
     RetryConfig { max_retries: 0, ..RetryConfig::default() }
 }
 
-fn retrying() -> RetryConfig {
+/// Within 15 seconds, half of the default request timeout: what remains is for a last attempt, after which
+/// `RetryBackend` would give up. The pauses are for throttling, which ends within seconds.
+fn retry_config() -> RetryConfig {
     let (init_backoff, max_backoff) = (Duration::from_millis(50), Duration::from_secs(3));
     let backoff = BackoffConfig { init_backoff, max_backoff, base: 2.0 };
     RetryConfig { backoff, max_retries: 5, retry_timeout: Duration::from_secs(15) }
 }
 
-/// The time for a request as a whole grows with its size: `SteadyBackend` limits it. Set by key: whole `ClientOptions`
-/// would replace what the environment says (`allow_http`, proxies).
+/// Practically none: `RetryBackend` limits each request by its size, which the client does not know. Set by key,
+/// because a `ClientOptions` would replace what the environment configures (`allow_http`, proxies).
 const TIMEOUT: (ClientConfigKey, &str) = (ClientConfigKey::Timeout, "1h");
 
-/// A builder's error, which may quote what it was given.
+/// The error of a builder, which may quote its input.
 #[expect(clippy::needless_pass_by_value, reason = "the original must not live on")]
 fn bad_environment(error: object_store::Error) -> Error {
-    Error::invalid(format!("the environment does not describe the store: {}", cause(&error)))
+    Error::invalid(format!("the environment does not configure the store: {}", scrubbed_cause(&error)))
 }
 
-fn backend(
+fn new_backend(
     scheme: &str,
     bucket: &str,
     root: &str,
@@ -132,16 +143,16 @@ mod tests {
                 .with_access_key("Q0FOQVJZ")
                 .with_endpoint(NOWHERE.to_owned())
                 .with_allow_http(true);
-            shows_no_canary(azure_by(azure, "container", "root").unwrap()).await;
+            shows_no_canary(build_azure(azure, "container", "root").unwrap()).await;
             let sas = MicrosoftAzureBuilder::new()
                 .with_account("account")
                 .with_config(AzureConfigKey::SasKey, "sv=1&sig=CANARY")
                 .with_endpoint(NOWHERE.to_owned())
                 .with_allow_http(true);
-            shows_no_canary(azure_by(sas, "container", "root").unwrap()).await;
+            shows_no_canary(build_azure(sas, "container", "root").unwrap()).await;
             let gcp =
                 GoogleCloudStorageBuilder::new().with_service_account_key(r#"{"private_key":"CANARY"}"#);
-            let error = gcp_by(gcp, "bucket", "root").unwrap_err();
+            let error = build_gcp(gcp, "bucket", "root").unwrap_err();
             assert!(!format!("{error} {error:?}").contains("CANARY"), "{error}");
         }
     }
@@ -269,7 +280,7 @@ mod tests {
                 .with_secret_access_key("CANARY")
                 .with_token("CANARY")
                 .with_http_connector(Connection(Arc::clone(&server)));
-            let backend = aws_by(builder, "bucket", "root").unwrap();
+            let backend = build_aws(builder, "bucket", "root").unwrap();
             assert_eq!(
                 format!("{backend} {backend:?}"),
                 "s3://bucket/root ObjectStoreBackend(s3://bucket/root)"

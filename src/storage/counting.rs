@@ -1,4 +1,4 @@
-//! Backends that measure: how many requests, how many bytes, how many dependent round trips.
+//! Backends that measure: requests, bytes and sequential round trips.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBacke
 use crate::env::Env;
 use crate::error::Result;
 
-/// What a request asks for.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Verb {
@@ -21,11 +21,11 @@ pub enum Verb {
     Create,
     /// A put in [`PutMode::Overwrite`].
     Overwrite,
-    /// A whole object.
+    /// A get of an object.
     Get,
-    /// A range of an object.
+    /// A get of a range.
     GetRange,
-    /// Size and time of an object.
+    /// A head.
     Head,
     /// A page of a listing.
     List,
@@ -35,93 +35,94 @@ pub enum Verb {
     Delete,
 }
 
-/// A request, as it was when it was sent.
+/// A request that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Request {
-    /// What it asked for.
+    /// Its kind.
     pub verb: Verb,
-    /// The key or the prefix.
+    /// Its key or prefix.
     pub name: String,
-    /// Of [`Verb::GetRange`]: which bytes.
+    /// The range of a [`Verb::GetRange`].
     pub range: Option<Range<u64>>,
 }
 
-/// A backend that counts what passes through it, whatever the answer. Clones share their counts.
+/// A backend that counts the requests to another, whether or not they succeed. Clones share their counts.
 #[derive(Clone, Debug)]
 pub struct CountingBackend {
     inner: Arc<dyn StorageBackend>,
-    seen: Arc<Mutex<Seen>>,
+    traffic: Arc<Mutex<Traffic>>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Traffic {
     requests: Vec<Request>,
     bytes_read: u64,
     bytes_written: u64,
 }
 
 impl CountingBackend {
-    /// Counts what passes to `inner`.
+    /// Counts the requests to `inner`.
     pub fn new(inner: Arc<dyn StorageBackend>) -> Self {
-        Self { inner, seen: Arc::default() }
+        Self { inner, traffic: Arc::default() }
     }
 
-    /// How many requests there were.
+    /// The number of requests.
     #[must_use]
     pub fn requests(&self) -> usize {
-        self.seen().requests.len()
+        self.traffic().requests.len()
     }
 
-    /// How many requests of a kind there were.
+    /// The number of requests of one kind.
     #[must_use]
     pub fn count(&self, verb: Verb) -> usize {
-        self.seen().requests.iter().filter(|request| request.verb == verb).count()
+        self.traffic().requests.iter().filter(|request| request.verb == verb).count()
     }
 
-    /// How many requests of each kind there were; kinds without any are left out.
+    /// The number of requests of each kind. Kinds without requests are absent.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<Verb, usize> {
-        self.seen().requests.iter().fold(BTreeMap::new(), |mut counts, request| {
+        self.traffic().requests.iter().fold(BTreeMap::new(), |mut counts, request| {
             *counts.entry(request.verb).or_default() += 1;
             counts
         })
     }
 
-    /// How many bytes of objects were read.
+    /// The number of bytes read from objects.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {
-        self.seen().bytes_read
+        self.traffic().bytes_read
     }
 
-    /// How many bytes of objects were sent to be written.
+    /// The number of bytes sent to be written.
     #[must_use]
     pub fn bytes_written(&self) -> u64 {
-        self.seen().bytes_written
+        self.traffic().bytes_written
     }
 
-    /// Every request, in the order they were sent.
+    /// All requests, in the order in which they were sent.
     #[must_use]
     pub fn log(&self) -> Vec<Request> {
-        self.seen().requests.clone()
+        self.traffic().requests.clone()
     }
 
-    /// Starts again from nothing.
+    /// Resets all counts.
     pub fn reset(&self) {
-        *self.seen() = Seen::default();
+        *self.traffic() = Traffic::default();
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn traffic(&self) -> MutexGuard<'_, Traffic> {
+        // Every change is one push or one sum: a panic elsewhere leaves it sound.
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sent(&self, verb: Verb, name: &impl fmt::Display, range: Option<Range<u64>>) {
-        self.seen().requests.push(Request { verb, name: name.to_string(), range });
+    fn record_request(&self, verb: Verb, name: &impl fmt::Display, range: Option<Range<u64>>) {
+        self.traffic().requests.push(Request { verb, name: name.to_string(), range });
     }
 
-    fn read(&self, answer: Result<Bytes>) -> Result<Bytes> {
+    fn record_read(&self, answer: Result<Bytes>) -> Result<Bytes> {
         if let Ok(bytes) = &answer {
-            self.seen().bytes_read += bytes.len() as u64;
+            self.traffic().bytes_read += bytes.len() as u64;
         }
         answer
     }
@@ -134,43 +135,44 @@ impl StorageBackend for CountingBackend {
             PutMode::Create => Verb::Create,
             PutMode::Overwrite => Verb::Overwrite,
         };
-        self.sent(verb, key, None);
-        self.seen().bytes_written += bytes.len() as u64;
+        // Counted when sent: a put whose answer is lost still went over the network.
+        self.record_request(verb, key, None);
+        self.traffic().bytes_written += bytes.len() as u64;
         self.inner.put(key, bytes, mode).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
-        self.sent(Verb::Get, key, None);
-        self.read(self.inner.get(key).await)
+        self.record_request(Verb::Get, key, None);
+        self.record_read(self.inner.get(key).await)
     }
 
     async fn get_bounded(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
-        self.sent(Verb::Get, key, None);
-        self.read(self.inner.get_bounded(key, bytes_max).await)
+        self.record_request(Verb::Get, key, None);
+        self.record_read(self.inner.get_bounded(key, bytes_max).await)
     }
 
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        self.sent(Verb::GetRange, key, Some(range.clone()));
-        self.read(self.inner.get_range(key, range).await)
+        self.record_request(Verb::GetRange, key, Some(range.clone()));
+        self.record_read(self.inner.get_range(key, range).await)
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
-        self.sent(Verb::Head, key, None);
+        self.record_request(Verb::Head, key, None);
         self.inner.head(key).await
     }
 
     async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
-        self.sent(Verb::List, prefix, None);
+        self.record_request(Verb::List, prefix, None);
         self.inner.list_page(prefix, after).await
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
-        self.sent(Verb::ListFolders, prefix, None);
+        self.record_request(Verb::ListFolders, prefix, None);
         self.inner.list_folders(prefix).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
-        self.sent(Verb::Delete, key, None);
+        self.record_request(Verb::Delete, key, None);
         self.inner.delete(key).await
     }
 }
@@ -181,9 +183,8 @@ impl fmt::Display for CountingBackend {
     }
 }
 
-/// A backend that waits before each request. On a clock that tokio has paused, the time something took
-/// divided by the delay is the number of its dependent round trips: see
-/// [`round_trips`](Self::round_trips).
+/// A backend that waits before each request. On tokio's paused clock, the time that an operation takes, divided by the
+/// delay, is the number of its sequential round trips: see [`round_trips`](Self::round_trips).
 #[derive(Clone, Debug)]
 pub struct DelayedBackend {
     inner: Arc<dyn StorageBackend>,
@@ -197,10 +198,11 @@ impl DelayedBackend {
         Self { inner, env: env.clone(), delay }
     }
 
-    /// How many dependent round trips fit in `elapsed`, by tokio's clock while it is paused.
+    /// The number of sequential round trips in `elapsed`, a time by tokio's paused clock.
     #[must_use]
     pub fn round_trips(&self, elapsed: Duration) -> u64 {
         let trips = elapsed.as_nanos() / self.delay.as_nanos().max(1);
+        // invariant: a duration has at most 2^94 nanoseconds, and only an operation that never ends takes 2^64 delays.
         u64::try_from(trips).unwrap_or(u64::MAX)
     }
 }

@@ -1,7 +1,7 @@
-//! Names of objects: every one is spelt in this file only.
+//! The names of all objects.
 //!
-//! **Invariants:** a key never leaves its database (`..`, empty and hidden parts cannot be made), and two
-//! different names of a namespace never share a key, not even on a file system without case.
+//! **Invariants:** a key never leaves its database (`..`, empty and hidden parts cannot be constructed), and two
+//! namespaces never share a key, not even on a case-insensitive file system.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -9,20 +9,20 @@ use std::fmt;
 use crate::error::{Error, Result};
 use crate::types::{NamespaceName, SegmentId, Sequence};
 
-/// Neither entries nor manifests count this far: beyond it, adding to a number could overflow.
+/// The greatest number of a log entry or a manifest. No namespace gets near it, and sums of two numbers cannot
+/// overflow.
 pub(crate) const NUMBER_MAX: u64 = u64::MAX / 2;
 
-/// The name of an object, relative to the root of the database: parts of `A-Z a-z 0-9 - _ . ~` with `/`
-/// between them.
+/// The name of an object, relative to the root of the database: parts of `A-Z a-z 0-9 - _ . ~`, separated by `/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey(String);
 
-/// The beginning of object names: some parts with a `/` after each.
+/// A prefix of object names: any number of parts, each followed by `/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectPrefix(String);
 
 impl ObjectKey {
-    /// Checks a name.
+    /// Validates a name.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for an empty part, one that begins with a dot, or
@@ -42,39 +42,39 @@ impl ObjectKey {
 
     /// The last part.
     pub(crate) fn file_name(&self) -> &str {
-        self.0.rsplit('/').next().unwrap_or_default()
+        self.0.rsplit_once('/').map_or(self.0.as_str(), |(_, name)| name)
     }
 }
 
 impl ObjectPrefix {
-    /// The prefix of everything.
+    /// The prefix of all objects.
     #[must_use]
     pub fn root() -> Self {
         Self(String::new())
     }
 
-    /// A folder: the parts of `key` as a prefix.
+    /// The prefix of the objects in folder `key`.
     #[must_use]
     pub fn folder(key: &ObjectKey) -> Self {
         Self(format!("{key}/"))
     }
 
-    /// The prefix as text: empty, or with a `/` at its end.
+    /// The prefix as text: empty, or ending in `/`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    fn join(&self, name: impl fmt::Display) -> ObjectKey {
+    fn object(&self, name: impl fmt::Display) -> ObjectKey {
         ObjectKey(format!("{}{name}", self.0))
     }
 
-    fn sub(&self, name: impl fmt::Display) -> Self {
+    fn subfolder(&self, name: impl fmt::Display) -> Self {
         Self(format!("{}{name}/", self.0))
     }
 }
 
-/// Keys are ordered and hashed as their text is.
+/// Keys are ordered and hashed like their text.
 impl Borrow<str> for ObjectKey {
     fn borrow(&self) -> &str {
         &self.0
@@ -93,95 +93,95 @@ impl fmt::Display for ObjectPrefix {
     }
 }
 
-/// Objects of a database.
+/// Keys of the objects of a database.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DatabaseKeys;
 
 impl DatabaseKeys {
     pub(crate) fn store() -> ObjectKey {
-        ObjectPrefix::root().join("STORE")
+        ObjectPrefix::root().object("STORE")
     }
 
-    /// Objects that the capability probe makes and deletes.
+    /// Objects that the probe of a store creates and deletes.
     pub(crate) fn probe(name: impl fmt::Display) -> ObjectKey {
-        Self::probes().join(name)
+        Self::probes().object(name)
     }
 
     pub(crate) fn probes() -> ObjectPrefix {
-        ObjectPrefix::root().sub("probe")
+        ObjectPrefix::root().subfolder("probe")
     }
 
     pub(crate) fn namespaces() -> ObjectPrefix {
-        ObjectPrefix::root().sub("ns")
+        ObjectPrefix::root().subfolder("ns")
     }
 
-    /// The name behind a folder of [`Self::namespaces`], if it is one of ours.
+    /// The name of the namespace in a folder of [`Self::namespaces`]; `None` for a foreign folder.
     pub(crate) fn namespace_of(folder: &str) -> Option<NamespaceName> {
         let name = NamespaceName::new(&decode_name(folder)?).ok()?;
-        // One spelling a name: `n-~~a` is not ours.
+        // Each name has one spelling: `n-~~a` is foreign.
         (encode_name(name.as_str()) == folder).then_some(name)
     }
 }
 
-/// Objects of a namespace.
+/// Keys of the objects of a namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct NamespaceKeys(ObjectPrefix);
 
 impl NamespaceKeys {
     pub(crate) fn new(name: &NamespaceName) -> Self {
-        Self(DatabaseKeys::namespaces().sub(encode_name(name.as_str())))
+        Self(DatabaseKeys::namespaces().subfolder(encode_name(name.as_str())))
     }
 
     pub(crate) fn hint(&self) -> ObjectKey {
-        self.0.join("HINT")
+        self.0.object("HINT")
     }
 
     pub(crate) fn incarnations(&self) -> &ObjectPrefix {
         &self.0
     }
 
-    /// The number behind a folder of [`Self::incarnations`].
+    /// The number of the incarnation in a folder of [`Self::incarnations`]; `None` for a foreign folder.
     pub(crate) fn incarnation_number(folder: &str) -> Option<u32> {
-        // One spelling a number: `0000000A` is not ours.
+        // Each number has one spelling: `0000000A` is foreign.
         u32::from_str_radix(folder, 16).ok().filter(|incarnation| format!("{incarnation:08x}") == folder)
     }
 
     pub(crate) fn incarnation(&self, incarnation: u32) -> IncarnationKeys {
-        IncarnationKeys(self.0.sub(format_args!("{incarnation:08x}")))
+        IncarnationKeys(self.0.subfolder(format_args!("{incarnation:08x}")))
     }
 }
 
-/// Objects of one incarnation of a namespace.
+/// Keys of the objects of one incarnation of a namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct IncarnationKeys(ObjectPrefix);
 
 impl IncarnationKeys {
     pub(crate) fn open(&self) -> ObjectKey {
-        self.0.join("OPEN")
+        self.0.object("OPEN")
     }
 
     pub(crate) fn closed(&self) -> ObjectKey {
-        self.0.join("CLOSED")
+        self.0.object("CLOSED")
     }
 
     pub(crate) fn manifests(&self) -> ObjectPrefix {
-        self.0.sub("manifest")
+        self.0.subfolder("manifest")
     }
 
     pub(crate) fn manifest(&self, number: u64) -> ObjectKey {
-        self.manifests().join(Number(number))
+        self.manifests().object(Number(number))
     }
 
     pub(crate) fn wal(&self) -> ObjectPrefix {
-        self.0.sub("wal")
+        self.0.subfolder("wal")
     }
 
     pub(crate) fn entry(&self, sequence: Sequence) -> ObjectKey {
-        self.wal().join(Number(sequence.0))
+        self.wal().object(Number(sequence.0))
     }
 
-    /// The number of a manifest or an entry, from a listing. A name that counts too far is not ours: whoever may
-    /// write to the store could put one there.
+    /// The number of a listed manifest or log entry; `None` for a foreign object. Numbers above [`NUMBER_MAX`] are
+    /// foreign: anyone with write access to the store could put one there, and nothing after it could be numbered.
     pub(crate) fn number_of(key: &ObjectKey) -> Option<u64> {
         let name = key.file_name();
         let number =
@@ -190,51 +190,51 @@ impl IncarnationKeys {
     }
 
     pub(crate) fn segments(&self) -> ObjectPrefix {
-        self.0.sub("segment")
+        self.0.subfolder("segment")
     }
 
-    /// A centroid set. Sets of all columns lie together: their names are unique.
+    /// A centroid set. The sets of all columns share a folder: their names are unique.
     pub(crate) fn centroids(&self, id: uuid::Uuid) -> ObjectKey {
-        self.0.sub("centroids").join(id.simple())
+        self.0.subfolder("centroids").object(id.simple())
     }
 
     pub(crate) fn segment(&self, id: SegmentId) -> SegmentKeys {
-        SegmentKeys(self.segments().sub(id))
+        SegmentKeys(self.segments().subfolder(id))
     }
 }
 
-/// Files of a segment.
+/// Keys of the files of a segment.
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentKeys(ObjectPrefix);
 
 impl SegmentKeys {
     pub(crate) fn rows(&self) -> ObjectKey {
-        self.0.join("rows.parquet")
+        self.0.object("rows.parquet")
     }
 
     pub(crate) fn attributes(&self) -> ObjectKey {
-        self.0.join("attributes")
+        self.0.object("attributes")
     }
 
     /// The index of all text columns.
     pub(crate) fn text(&self) -> ObjectKey {
-        self.0.join("text")
+        self.0.object("text")
     }
 
-    /// The vectors of the column at this place of the schema. Its name would be too long for a file, spelt so that
-    /// any file system takes it.
+    /// The vectors of the column at this index of the schema. Not by its name, which escaped for all file systems would
+    /// be too long for some.
     pub(crate) fn vector(&self, column: usize) -> ObjectKey {
-        self.0.join(format_args!("vector.{column}"))
+        self.0.object(format_args!("vector.{column}"))
     }
 
-    /// The dead rows as of a manifest. Two processes may try for the same manifest: the nonce keeps their
-    /// files apart.
+    /// The dead rows as of a manifest. Two processes may compete for the same manifest: the nonce keeps their files
+    /// apart.
     pub(crate) fn deletes(&self, manifest: u64, nonce: uuid::Uuid) -> ObjectKey {
-        self.0.join(format_args!("deletes.{}-{}", Number(manifest), nonce.simple()))
+        self.0.object(format_args!("deletes.{}-{}", Number(manifest), nonce.simple()))
     }
 }
 
-/// Twenty digits: the order of names is the order of numbers.
+/// A number in twenty digits, so that names sort like numbers. Twenty hold any u64.
 struct Number(u64);
 
 impl fmt::Display for Number {
@@ -243,15 +243,17 @@ impl fmt::Display for Number {
     }
 }
 
-/// The folder of a namespace. File systems may not tell capitals from small letters and end a name at 255 bytes: so
-/// the letters of which there are more stand for themselves, those of the other case have a `~` before them, and
-/// what comes before it all says which is which. A dot at the end, which some file systems drop, is `~0`.
+/// The folder of a namespace.
+///
+/// File systems may be case-insensitive and limit names to 255 bytes. So all letters are written in lower case, those
+/// of the less frequent case are escaped with `~`, and the prefix says which case that is: at most half of a name of
+/// 128 bytes is escaped. A dot at the end, which Windows drops, becomes `~0`.
 fn encode_name(name: &str) -> String {
     let capitals = name.bytes().filter(u8::is_ascii_uppercase).count();
-    let shouts = capitals > name.bytes().filter(u8::is_ascii_lowercase).count();
-    let mut folder = String::from(if shouts { "u-" } else { "n-" });
+    let mostly_upper = capitals > name.bytes().filter(u8::is_ascii_lowercase).count();
+    let mut folder = String::from(if mostly_upper { "u-" } else { "n-" });
     for letter in name.chars() {
-        if letter.is_ascii_alphabetic() && letter.is_ascii_uppercase() != shouts {
+        if letter.is_ascii_alphabetic() && letter.is_ascii_uppercase() != mostly_upper {
             folder.push('~');
         }
         folder.push(letter.to_ascii_lowercase());
@@ -263,9 +265,9 @@ fn encode_name(name: &str) -> String {
     folder
 }
 
-/// What could be the name of a folder.
+/// The name that a folder may stand for. It may have another spelling: the caller encodes it again and compares.
 fn decode_name(folder: &str) -> Option<String> {
-    let (shouts, rest) = match folder.split_at_checked(2)? {
+    let (mostly_upper, rest) = match folder.split_at_checked(2)? {
         ("n-", rest) => (false, rest),
         ("u-", rest) => (true, rest),
         _ => return None,
@@ -274,11 +276,11 @@ fn decode_name(folder: &str) -> Option<String> {
     let mut letters = rest.chars();
     while let Some(letter) = letters.next() {
         let (letter, capital) = match letter {
-            '~' => (letters.next()?, !shouts),
-            letter => (letter, shouts),
+            '~' => (letters.next()?, !mostly_upper),
+            letter => (letter, mostly_upper),
         };
         name.push(match letter {
-            '0' if capital != shouts => '.',
+            '0' if capital != mostly_upper => '.',
             letter if capital => letter.to_ascii_uppercase(),
             letter => letter,
         });

@@ -1,7 +1,7 @@
-//! From a location, as a user writes it, to a backend.
+//! Parses locations of databases and opens their backends.
 //!
-//! **Invariant:** a location is never shown in an error before it is known to hold no credential; keys and
-//! tokens come from the environment alone.
+//! **Invariant:** an error never shows a location that may contain a credential; keys and tokens come from the
+//! environment alone.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use crate::error::{Error, Result};
 ///
 /// | location | store |
 /// |---|---|
-/// | `memory://` | memory; every call makes an empty one |
-/// | `./data`, `/srv/data`, `file:///srv/data` | a local folder, made if absent |
-/// | `s3://bucket/prefix` | S3 and its like (feature `aws`), by the usual `AWS_*` variables |
-/// | `gs://bucket/prefix` | Google Cloud Storage (feature `gcp`), by `GOOGLE_*` |
-/// | `az://container/prefix` | Azure Blob Storage (feature `azure`), by `AZURE_*` |
+/// | `memory://` | memory; every call creates an empty store |
+/// | `./data`, `/srv/data`, `file:///srv/data` | a local folder, created if absent |
+/// | `s3://bucket/prefix` | S3 and compatible stores (feature `aws`), configured by `AWS_*` variables |
+/// | `gs://bucket/prefix` | Google Cloud Storage (feature `gcp`), configured by `GOOGLE_*` |
+/// | `az://container/prefix` | Azure Blob Storage (feature `azure`), configured by `AZURE_*` |
 ///
 /// # Errors
-/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for another location, a missing feature, or an
-/// environment that does not say enough. What looks like a URL and is none of these is never taken for a folder.
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for any other location, a missing feature, or an
+/// incomplete environment. Text that looks like a URL of another kind is never taken for a folder.
 pub(crate) fn open_location(location: &str, env: &Env) -> Result<Arc<dyn StorageBackend>> {
-    match parse(location)? {
+    match parse_location(location)? {
         Location::Memory => Ok(Arc::new(MemoryBackend::new())),
         Location::Folder(path) => Ok(Arc::new(LocalBackend::new(path, env)?)),
         Location::Bucket { cloud, bucket, root } => open_bucket(cloud, &bucket, &root),
@@ -45,35 +45,37 @@ enum Location {
     Bucket { cloud: Cloud, bucket: String, root: String },
 }
 
-/// What may stand before `://`.
+/// The schemes of locations.
 const SCHEMES: [&str; 5] = ["memory", "file", "s3", "gs", "az"];
 
-fn parse(location: &str) -> Result<Location> {
+fn parse_location(location: &str) -> Result<Location> {
     let Some((scheme, rest)) = location.split_once("://") else {
-        return bare(location);
+        return parse_without_scheme(location);
     };
-    // Nothing of it is shown: it may be a key.
+    // Not shown in the error: the location may contain a key.
     if rest.contains(['?', '#', '@']) {
-        let why = "bad location: it must hold no `?`, `#` or `@`; credentials are taken from the environment";
+        let why =
+            "bad location: it must not contain `?`, `#` or `@`. credentials are taken from the environment";
         return Err(Error::invalid(why));
     }
-    // Schemes have no case.
+    // Schemes are case-insensitive (RFC 3986).
     match scheme.to_ascii_lowercase().as_str() {
         "memory" if rest.is_empty() => Ok(Location::Memory),
         "memory" => Err(Error::invalid("bad location: nothing may follow `memory://`")),
-        "file" => folder(rest),
-        "s3" => bucket(Cloud::Aws, rest),
-        "gs" => bucket(Cloud::Gcp, rest),
-        "az" => bucket(Cloud::Azure, rest),
+        "file" => parse_folder(rest),
+        "s3" => parse_bucket(Cloud::Aws, rest),
+        "gs" => parse_bucket(Cloud::Gcp, rest),
+        "az" => parse_bucket(Cloud::Azure, rest),
         _ => Err(Error::invalid(
-            "bad location: it must be a folder, or begin with `file://`, `s3://`, `gs://`, `az://` or `memory://`;              the address of a store that speaks S3 is taken from `AWS_ENDPOINT`",
+            "bad location: it must be a folder, or begin with `file://`, `s3://`, `gs://`, `az://` or `memory://`. the \
+             address of an S3-compatible store is taken from `AWS_ENDPOINT`",
         )),
     }
 }
 
-/// A location without `://`: a folder, unless it was meant for something else. A folder made for `s3:/bucket` would
-/// take every write, and nobody would look for them there.
-fn bare(location: &str) -> Result<Location> {
+/// Parses a location without `://`: a folder, unless it looks like a misspelt URL. A folder that is created for
+/// `s3:/bucket` would take every write, and nobody would look for the data there.
+fn parse_without_scheme(location: &str) -> Result<Location> {
     if location.is_empty() {
         return Err(Error::invalid("bad location: it is empty"));
     }
@@ -84,7 +86,7 @@ fn bare(location: &str) -> Result<Location> {
     if let Some(scheme) = SCHEMES.iter().find(lost_colon) {
         return Err(Error::invalid(format!("bad location: a colon is missing, write `{scheme}://`")));
     }
-    // A single letter is a drive.
+    // A single letter is a drive of Windows.
     let Some((scheme, _)) = location.split_once(':').filter(|(scheme, _)| scheme.len() > 1) else {
         return Ok(Location::Folder(PathBuf::from(location)));
     };
@@ -96,35 +98,36 @@ fn bare(location: &str) -> Result<Location> {
     let scheme = scheme.to_ascii_lowercase();
     Err(Error::invalid(match SCHEMES.iter().find(|known| **known == scheme) {
         Some(known) => format!("bad location: two slashes are missing, write `{known}://`"),
-        None => "bad location: it begins like a URL of another kind; for a folder whose name has a colon write `./` \
-                 before it"
+        None => "bad location: it begins like a URL of another kind. for a folder with a colon in its name, begin with `./`"
             .to_owned(),
     }))
 }
 
-fn folder(rest: &str) -> Result<Location> {
+fn parse_folder(rest: &str) -> Result<Location> {
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
     if !path.starts_with('/') {
-        return Err(Error::invalid("bad location: `file://` takes an absolute path, as `file:///srv/data`"));
+        return Err(Error::invalid(
+            "bad location: `file://` takes an absolute path, such as `file:///srv/data`",
+        ));
     }
     let path =
-        percent_decoded(path).ok_or_else(|| Error::invalid("bad location: a `%` is no `%hh` of UTF-8"))?;
-    // `file:///C:/data` is `C:/data`.
+        decode_percent(path).ok_or_else(|| Error::invalid("bad location: invalid percent-encoding"))?;
+    // `file:///C:/data` means `C:/data`.
     let drive = cfg!(windows) && path.as_bytes().get(2) == Some(&b':');
     let path = if drive { path.trim_start_matches('/') } else { path.as_str() };
     Ok(Location::Folder(PathBuf::from(path)))
 }
 
-fn bucket(cloud: Cloud, rest: &str) -> Result<Location> {
+fn parse_bucket(cloud: Cloud, rest: &str) -> Result<Location> {
     let (bucket, root) = rest.split_once('/').unwrap_or((rest, ""));
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'$');
     if bucket.is_empty() || !bucket.bytes().all(allowed) {
-        return Err(Error::invalid("bad location: it names no bucket or container"));
+        return Err(Error::invalid("bad location: no valid name of a bucket or container"));
     }
     Ok(Location::Bucket { cloud, bucket: bucket.to_owned(), root: root.trim_matches('/').to_owned() })
 }
 
-fn percent_decoded(text: &str) -> Option<String> {
+fn decode_percent(text: &str) -> Option<String> {
     let mut bytes = text.bytes();
     let mut decoded = Vec::with_capacity(text.len());
     while let Some(byte) = bytes.next() {
@@ -146,11 +149,11 @@ fn percent_decoded(text: &str) -> Option<String> {
 fn open_bucket(cloud: Cloud, bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
     match cloud {
         #[cfg(feature = "aws")]
-        Cloud::Aws => super::clouds::aws(bucket, root),
+        Cloud::Aws => super::clouds::open_aws(bucket, root),
         #[cfg(feature = "gcp")]
-        Cloud::Gcp => super::clouds::gcp(bucket, root),
+        Cloud::Gcp => super::clouds::open_gcp(bucket, root),
         #[cfg(feature = "azure")]
-        Cloud::Azure => super::clouds::azure(bucket, root),
+        Cloud::Azure => super::clouds::open_azure(bucket, root),
         #[cfg(not(feature = "aws"))]
         Cloud::Aws => Err(not_compiled_in("s3://", "aws")),
         #[cfg(not(feature = "gcp"))]
@@ -198,7 +201,7 @@ mod tests {
             ("2026-01:x", folder("2026-01:x")),
         ];
         for (text, location) in cases {
-            assert_eq!(parse(text).unwrap(), location, "{text}");
+            assert_eq!(parse_location(text).unwrap(), location, "{text}");
         }
     }
 
@@ -228,7 +231,7 @@ mod tests {
             "abfs+x:CANARY",
         ];
         for text in bad {
-            let error = parse(text).unwrap_err();
+            let error = parse_location(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{text}");
             assert!(!error.to_string().contains("CANARY"), "{error}");
         }

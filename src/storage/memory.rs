@@ -1,4 +1,4 @@
-//! Objects in memory: for tests, and for data that need not outlive the process.
+//! A store in memory, for tests and for data that need not outlive the process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How many objects a page of a listing shows, as the stores of the clouds do.
-const PAGE: usize = 1_000;
+/// The objects in a page of a listing: as in S3, so that tests meet listings of several pages where S3 has them.
+const PAGE_OBJECTS: usize = 1_000;
 
 /// Objects in memory. Clones share them.
 #[derive(Clone, Default)]
@@ -23,7 +23,7 @@ pub struct MemoryBackend {
 #[derive(Default)]
 struct Objects {
     by_key: BTreeMap<ObjectKey, (Bytes, i64)>,
-    /// Stands for the time: it grows by one with every write.
+    /// A logical clock in place of the time: it advances by one with every write, so that tests are deterministic.
     clock: i64,
 }
 
@@ -40,7 +40,7 @@ impl MemoryBackend {
     }
 }
 
-fn missing(key: &ObjectKey) -> Error {
+fn no_such_object(key: &ObjectKey) -> Error {
     Error::new(ErrorKind::NotFound, format!("no such object. key=`{key}`"))
 }
 
@@ -59,21 +59,21 @@ impl StorageBackend for MemoryBackend {
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
         let objects = self.objects();
-        objects.by_key.get(key).map(|(bytes, _)| bytes.clone()).ok_or_else(|| missing(key))
+        objects.by_key.get(key).map(|(bytes, _)| bytes.clone()).ok_or_else(|| no_such_object(key))
     }
 
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
         let bytes = self.get(key).await?;
-        let within = || {
+        let slice_range = || {
             let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
             (range.start <= range.end && range.end <= bytes.len()).then(|| bytes.slice(range))
         };
-        within().ok_or_else(|| Error::corrupt(key, format!("range {range:?} of {} bytes", bytes.len())))
+        slice_range().ok_or_else(|| Error::corrupt(key, format!("range {range:?} of {} bytes", bytes.len())))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
         let objects = self.objects();
-        let (bytes, modified_ms) = objects.by_key.get(key).ok_or_else(|| missing(key))?;
+        let (bytes, modified_ms) = objects.by_key.get(key).ok_or_else(|| no_such_object(key))?;
         Ok(ObjectInfo { key: key.clone(), size: bytes.len() as u64, modified_ms: *modified_ms })
     }
 
@@ -88,7 +88,7 @@ impl StorageBackend for MemoryBackend {
             size: bytes.len() as u64,
             modified_ms: *modified_ms,
         };
-        let objects = below.by_ref().take(PAGE).map(info).collect();
+        let objects = below.by_ref().take(PAGE_OBJECTS).map(info).collect();
         Ok(ListPage { objects, more: below.next().is_some() })
     }
 

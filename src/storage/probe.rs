@@ -1,145 +1,29 @@
-//! The `STORE` object, and the probe of a store that has none yet.
+//! The probe of a store that holds no database yet.
 //!
-//! The protocol rests on puts that fail if the object exists, and on reads and listings that show every
-//! finished write. Stores that promise this do not all keep it, so the first to open one tries. The verdict is
-//! stored with the store's id: whoever opens it later reads one object and writes nothing.
+//! The protocol rests on puts that fail if the object exists, and on reads and listings that show every finished write.
+//! Not every store that promises this keeps it, so the first process to open one tries.
 //!
-//! **Invariants:** no answer of a put is believed, only what is read back; a store is called unsupported for
+//! **Invariants:** the answer to a put is never believed, only what is read back; a store is called unsupported for
 //! what it did, never for not answering.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use super::{DatabaseKeys, ObjectKey, PutMode, StorageBackend};
-use crate::codec::Frame;
+use super::{DatabaseKeys, ObjectInfo, ObjectKey, PutMode, StorageBackend};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::retry::{Backoff, RetryPolicy, retry};
-use crate::settings::{GRACE_DEFAULT, GRACE_MAX, GRACE_MIN};
 
-const FRAME: Frame = Frame { what: "store", version: 1 };
-/// Neither `STORE` nor what the probe makes is larger.
-const BYTES_MAX: u64 = 64 << 10;
-/// How many creates race for one name.
-const RACERS: usize = 8;
+/// The largest object that opening a store writes or reads.
+pub(super) const OBJECT_BYTES_MAX: u64 = 64 << 10;
+/// How many creates race for one key. A store that checks first and writes later may pass with two that arrive one
+/// after the other; with eight, some overlap, and they reach several servers of a replicated store. The conformance
+/// suite races harder, but runs only when its author asks for it.
+pub(super) const RACERS: usize = 8;
 
-/// What is known of a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StoreInfo {
-    /// Unique for every store.
-    pub(crate) id: Uuid,
-    /// When it was made, by the clock of who made it: milliseconds since 1970-01-01 UTC.
-    pub(crate) created_ms: i64,
-    /// What all processes that open it hold to.
-    pub(crate) grace: Duration,
-}
-
-/// The `STORE` object.
-#[derive(Debug, Deserialize, Serialize)]
-struct Record {
-    /// The layout of the objects below the root.
-    format: u32,
-    store: String,
-    created_ms: i64,
-    created_by: String,
-    grace_ms: u64,
-    probe: Verdict,
-}
-
-/// What the probe found. There is just one verdict a store can be opened with; the racers say how hard it was
-/// tried.
-#[derive(Debug, Deserialize, Serialize)]
-struct Verdict {
-    create_only: bool,
-    racers: usize,
-}
-
-/// The layout that this version reads and writes.
-const FORMAT: u32 = 1;
-
-/// Reads the `STORE` object. If there is none: probes the store, and makes it. `grace` is what the settings say, if
-/// they say anything: a store that holds another is not opened.
-pub(crate) async fn open_store(
-    backend: &Arc<dyn StorageBackend>,
-    env: &Env,
-    grace: Option<Duration>,
-) -> Result<StoreInfo> {
-    let info = find_or_create(backend, env, grace.unwrap_or(GRACE_DEFAULT)).await?;
-    match grace {
-        // One that deletes after less would take what another still builds upon.
-        Some(grace) if millis(grace) != millis(info.grace) => Err(Error::invalid(format!(
-            "the database was created with another grace, which all its processes share: leave `Settings::grace` \
-             unset to take it from the database. database=`{:?}` settings=`{grace:?}`",
-            info.grace
-        ))),
-        _ => Ok(info),
-    }
-}
-
-/// At most [`GRACE_MAX`], which fits.
-fn millis(grace: Duration) -> u64 {
-    u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)
-}
-
-async fn find_or_create(backend: &Arc<dyn StorageBackend>, env: &Env, grace: Duration) -> Result<StoreInfo> {
-    let key = DatabaseKeys::store();
-    let probe = Probe::new(backend, env);
-    let found = probe.get_missing(&key).await.map_err(|error| error.context("opening the store"))?;
-    if let Some(bytes) = found {
-        return settle(backend, &bytes).await;
-    }
-    probe.run().await?;
-    create(backend, env, grace).await
-}
-
-async fn create(backend: &Arc<dyn StorageBackend>, env: &Env, grace: Duration) -> Result<StoreInfo> {
-    let key = DatabaseKeys::store();
-    let (id, created_ms) = (env.uuid(), env.wall_ms());
-    let record = Record {
-        format: FORMAT,
-        store: id.simple().to_string(),
-        created_ms,
-        created_by: concat!("elacsym ", env!("CARGO_PKG_VERSION")).to_owned(),
-        grace_ms: millis(grace),
-        probe: Verdict { create_only: true, racers: RACERS },
-    };
-    let bytes = FRAME.encode(&record).map_err(|error| error.at(&key))?;
-    let found = Probe::new(backend, env).create(&key, &bytes).await?;
-    settle(backend, &found).await
-}
-
-/// What the object says; if that does not read it is fetched once more, for the damage may be on the way.
-async fn settle(backend: &Arc<dyn StorageBackend>, found: &[u8]) -> Result<StoreInfo> {
-    match decode(found) {
-        Ok(info) => Ok(info),
-        Err(_) => decode(&backend.get_bounded(&DatabaseKeys::store(), BYTES_MAX).await?),
-    }
-}
-
-fn decode(bytes: &[u8]) -> Result<StoreInfo> {
-    let key = DatabaseKeys::store();
-    let record: Record = FRAME.decode(bytes).map_err(|error| error.at(&key))?;
-    if record.format != FORMAT {
-        let message = format!("the store has another format. key=`{key}` format=`{}`", record.format);
-        return Err(Error::new(ErrorKind::UnsupportedVersion, message));
-    }
-    if !record.probe.create_only {
-        return Err(unsupported("an earlier probe", "the store does not honour create-only puts"));
-    }
-    let id = Uuid::try_parse(&record.store).map_err(|_| Error::corrupt(&key, "the store's id is no UUID"))?;
-    let grace = Duration::from_millis(record.grace_ms);
-    if !(GRACE_MIN..=GRACE_MAX).contains(&grace) {
-        return Err(Error::corrupt(&key, "its grace is out of range"));
-    }
-    Ok(StoreInfo { id, created_ms: record.created_ms, grace })
-}
-
-fn unsupported(check: &str, why: &str) -> Error {
+pub(super) fn unsupported(check: &str, why: &str) -> Error {
     let message = format!(
         "this store cannot hold a database: {why}. It must honour `If-None-Match: *` (or its equal) and show \
          every finished write at once: update it, turn off what caches or mirrors it, or use another. \
@@ -148,69 +32,71 @@ fn unsupported(check: &str, why: &str) -> Error {
     Error::new(ErrorKind::UnsupportedStore, message)
 }
 
-/// One run of the probe. Its objects have names of their own: any number may run at once.
-struct Probe<'a> {
+/// One run of the probe. Its keys are unique, so that any number of processes may probe at once.
+pub(super) struct StoreProbe<'a> {
     backend: &'a Arc<dyn StorageBackend>,
     env: &'a Env,
-    run: String,
+    run_id: String,
 }
 
-impl<'a> Probe<'a> {
-    fn new(backend: &'a Arc<dyn StorageBackend>, env: &'a Env) -> Self {
-        Self { backend, env, run: env.uuid().simple().to_string() }
+impl<'a> StoreProbe<'a> {
+    pub(super) fn new(backend: &'a Arc<dyn StorageBackend>, env: &'a Env) -> Self {
+        Self { backend, env, run_id: env.uuid().simple().to_string() }
     }
 
     fn key(&self, name: &str) -> ObjectKey {
-        DatabaseKeys::probe(format_args!("{}-{name}", self.run))
+        DatabaseKeys::probe(format_args!("{}-{name}", self.run_id))
     }
 
-    fn nonce(&self) -> Bytes {
+    fn random_body(&self) -> Bytes {
         self.env.uuid().simple().to_string().into()
     }
 
-    async fn run(&self) -> Result<()> {
-        let outcome = self.checks().await;
+    pub(super) async fn run(&self) -> Result<()> {
+        let outcome = self.run_checks().await;
+        // Also after a failure: the first attempt to use a store is often the one that shows a missing permission.
         let names = ["absent", "control", "first", "race", "second"].map(|name| self.key(name));
-        // Best effort: what stays is small, and below a folder of its own.
+        // Best effort: objects that stay are small, and in a folder of their own.
         join_all(names.iter().map(|key| self.backend.delete(key))).await;
         outcome.map_err(|error| error.context("probing the store"))
     }
 
-    async fn checks(&self) -> Result<()> {
+    async fn run_checks(&self) -> Result<()> {
         let (first, second) = (self.key("first"), self.key("second"));
-        let body = self.create_is_readable(&first).await?;
-        self.second_create_is_refused(&first, &body).await?;
-        self.one_racer_wins().await?;
-        self.missing_is_not_found().await?;
-        self.create_is_readable(&second).await?;
-        self.list_shows(&[&first, &second]).await?;
-        self.range_is_exact(&first, &body).await?;
-        self.ask(|| self.backend.delete(&first)).await?;
-        if self.read(&first).await?.is_some() {
+        let body = self.check_create(&first).await?;
+        self.check_second_create(&first, &body).await?;
+        self.check_racing_creates().await?;
+        self.check_missing_object().await?;
+        self.check_create(&second).await?;
+        self.check_listing(&[&first, &second]).await?;
+        self.check_range(&first, &body).await?;
+        self.retry(|| self.backend.delete(&first)).await?;
+        if self.read_object(&first).await?.is_some() {
             return Err(unsupported("delete", "a deleted object is still read"));
         }
-        self.list_shows(&[&second]).await?;
-        self.create_is_readable(&first).await?;
+        self.check_listing(&[&second]).await?;
+        // A store that caches misses, or keeps tombstones, may refuse or hide an object that is created again.
+        self.check_create(&first).await?;
         Ok(())
     }
 
-    async fn create_is_readable(&self, key: &ObjectKey) -> Result<Bytes> {
-        let body = self.nonce();
-        if self.create(key, &body).await? == body {
+    async fn check_create(&self, key: &ObjectKey) -> Result<Bytes> {
+        let body = self.random_body();
+        if self.create_object(key, &body).await? == body {
             return Ok(body);
         }
         Err(unsupported("create", "an object that was just created does not hold what was written"))
     }
 
-    async fn second_create_is_refused(&self, key: &ObjectKey, body: &Bytes) -> Result<()> {
+    async fn check_second_create(&self, key: &ObjectKey, body: &Bytes) -> Result<()> {
         let check = "second create";
         let mut backoff = Backoff::new(RetryPolicy::STORE_PROBE);
         loop {
-            let put = self.backend.put(key, self.nonce(), PutMode::Create).await;
+            let put = self.backend.put(key, self.random_body(), PutMode::Create).await;
             if put.is_ok() {
                 return Err(unsupported(check, "a second create-only put of one object succeeds"));
             }
-            if self.read(key).await?.as_ref() != Some(body) {
+            if self.read_object(key).await?.as_ref() != Some(body) {
                 return Err(unsupported(check, "a create-only put that failed changed the object"));
             }
             match put {
@@ -221,12 +107,12 @@ impl<'a> Probe<'a> {
         }
     }
 
-    async fn one_racer_wins(&self) -> Result<()> {
+    async fn check_racing_creates(&self) -> Result<()> {
         let check = "racing creates";
         let key = self.key("race");
         let mut backoff = Backoff::new(RetryPolicy::STORE_PROBE);
         loop {
-            let bodies: Vec<Bytes> = (0..RACERS).map(|_| self.nonce()).collect();
+            let bodies: Vec<Bytes> = (0..RACERS).map(|_| self.random_body()).collect();
             let puts = bodies.iter().map(|body| self.backend.put(&key, body.clone(), PutMode::Create));
             let answers = join_all(puts).await;
             let won: Vec<&Bytes> = bodies
@@ -235,7 +121,7 @@ impl<'a> Probe<'a> {
                 .filter(|(_, answer)| answer.is_ok())
                 .map(|(body, _)| body)
                 .collect();
-            let found = self.read(&key).await?;
+            let found = self.read_object(&key).await?;
             match (won.as_slice(), &found) {
                 ([_, _, ..], _) => {
                     return Err(unsupported(check, "several create-only puts of one object succeed at once"));
@@ -246,11 +132,12 @@ impl<'a> Probe<'a> {
                 ([_], None) => {
                     return Err(unsupported(check, "an object that was just created is not there"));
                 }
+                // In later attempts it may be the body of an earlier one whose answer was lost.
                 ([], Some(found)) if !bodies.contains(found) && backoff.is_first_attempt() => {
-                    return Err(unsupported(check, "the object holds what nobody wrote"));
+                    return Err(unsupported(check, "the object holds bytes that nobody wrote"));
                 }
                 (_, Some(_)) => return Ok(()),
-                // All were refused, as some stores do when they are busy.
+                // All were refused, as some stores do under contention.
                 ([], None) => {
                     let busy =
                         Error::new(ErrorKind::Unavailable, "the store refuses every create of one object");
@@ -262,12 +149,12 @@ impl<'a> Probe<'a> {
         }
     }
 
-    async fn list_shows(&self, expected: &[&ObjectKey]) -> Result<()> {
+    async fn check_listing(&self, expected: &[&ObjectKey]) -> Result<()> {
         let probes = DatabaseKeys::probes();
-        let all = self.ask(|| self.backend.list(&probes, None)).await?;
+        let all = self.retry(|| self.backend.list(&probes, None)).await?;
         let (first, after) = (self.key("first"), self.key("first"));
-        let rest = self.ask(|| self.backend.list(&probes, Some(&after))).await?;
-        let own = |found: &[super::ObjectInfo]| -> Vec<ObjectKey> {
+        let rest = self.retry(|| self.backend.list(&probes, Some(&after))).await?;
+        let own = |found: &[ObjectInfo]| -> Vec<ObjectKey> {
             let ours = |key: &&ObjectKey| **key == first || **key == self.key("second");
             found.iter().map(|info| &info.key).filter(ours).cloned().collect()
         };
@@ -285,61 +172,61 @@ impl<'a> Probe<'a> {
         Ok(())
     }
 
-    async fn range_is_exact(&self, key: &ObjectKey, body: &Bytes) -> Result<()> {
-        let part = self.ask(|| self.backend.get_range(key, 3..7)).await?;
+    async fn check_range(&self, key: &ObjectKey, body: &Bytes) -> Result<()> {
+        let part = self.retry(|| self.backend.get_range(key, 3..7)).await?;
         if Some(part.as_ref()) == body.get(3..7) {
             return Ok(());
         }
         Err(unsupported("range", "a range of an object is not the bytes asked for"))
     }
 
-    async fn missing_is_not_found(&self) -> Result<()> {
+    async fn check_missing_object(&self) -> Result<()> {
         let absent = self.key("absent");
         match self.backend.get(&absent).await {
-            Ok(_) => Err(unsupported("missing object", "an object that nobody wrote is read")),
+            Ok(_) => Err(unsupported("missing object", "an object that was never written is read")),
             Err(error) if error.is(ErrorKind::NotFound) => Ok(()),
             Err(error) => self.explain_missing(error).await,
         }
     }
 
-    /// The object, if it is there. It may be the first request ever to this store, so an answer that is no
-    /// answer is looked into: a store may have no clear word for "not there".
-    async fn get_missing(&self, key: &ObjectKey) -> Result<Option<Bytes>> {
-        match self.read(key).await {
+    /// Reads an object that may be missing. This may be the first request ever to the store, so an unclear answer is
+    /// investigated: a store may have no clear answer for a missing object.
+    pub(super) async fn read_or_explain(&self, key: &ObjectKey) -> Result<Option<Bytes>> {
+        match self.read_object(key).await {
             Err(error) if error.is(ErrorKind::Unavailable) => {
                 let outcome = self.explain_missing(error).await;
                 let _ = self.backend.delete(&self.key("control")).await;
                 outcome?;
-                self.read(key).await
+                self.read_object(key).await
             }
             answer => answer,
         }
     }
 
-    /// Tells a store that is out of reach from one that answers, but not that an object is missing.
+    /// Distinguishes a store that is out of reach from one that answers, but cannot report that an object is missing.
     async fn explain_missing(&self, error: Error) -> Result<()> {
         if error.is(ErrorKind::PermissionDenied) {
-            let why = "reading an object that may be missing; some stores, as S3, say that one is missing only \
-                       to who may list (`s3:ListBucket`)";
+            let why = "reading an object that may be missing; some stores, such as S3, report a missing object only to \
+                       clients that may list (`s3:ListBucket`)";
             return Err(error.context(why));
         }
         let (control, absent) = (self.key("control"), self.key("absent"));
-        let body = self.nonce();
+        let body = self.random_body();
         let answers = self.backend.put(&control, body.clone(), PutMode::Create).await.is_ok()
             && self.backend.get(&control).await.is_ok_and(|found| found == body);
         match self.backend.get(&absent).await {
             Err(missing) if missing.is(ErrorKind::NotFound) => Ok(()),
-            _ if answers => Err(unsupported("missing object", "a missing object is not told from an outage")),
+            _ if answers => Err(unsupported("missing object", "it reports a missing object like an outage")),
             _ => Err(error),
         }
     }
 
-    /// Creates an object, and says what it holds afterwards: `bytes`, or what another wrote.
-    async fn create(&self, key: &ObjectKey, bytes: &Bytes) -> Result<Bytes> {
+    /// Creates an object, and returns what it holds afterwards: `bytes`, or what another process wrote.
+    pub(super) async fn create_object(&self, key: &ObjectKey, bytes: &Bytes) -> Result<Bytes> {
         let mut backoff = Backoff::new(RetryPolicy::STORE_PROBE);
         loop {
             let put = self.backend.put(key, bytes.clone(), PutMode::Create).await;
-            let found = self.read(key).await?;
+            let found = self.read_object(key).await?;
             match (put, found) {
                 (_, Some(found)) => return Ok(found),
                 (Ok(()), None) => {
@@ -350,16 +237,16 @@ impl<'a> Probe<'a> {
         }
     }
 
-    async fn read(&self, key: &ObjectKey) -> Result<Option<Bytes>> {
-        match self.ask(|| self.backend.get_bounded(key, BYTES_MAX)).await {
+    async fn read_object(&self, key: &ObjectKey) -> Result<Option<Bytes>> {
+        match self.retry(|| self.backend.get_bounded(key, OBJECT_BYTES_MAX)).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.is(ErrorKind::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Sends a request that changes nothing by being sent twice, again while it is not answered.
-    async fn ask<T, F>(&self, request: impl Fn() -> F + Send + Sync) -> Result<T>
+    /// Sends a request that is safe to repeat.
+    async fn retry<T, F>(&self, request: impl Fn() -> F + Send + Sync) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send,
     {
@@ -369,70 +256,8 @@ impl<'a> Probe<'a> {
 
     /// Waits before another attempt at a create, or gives up with the error.
     async fn pause_after(&self, backoff: &mut Backoff, error: Error) -> Result<()> {
-        // Some stores answer "exists" to creates that merely met one another: the object is not there.
+        // Some stores answer "exists" to concurrent creates of a key that has no object.
         let transient = error.is(ErrorKind::Unavailable) || error.is(ErrorKind::AlreadyExists);
         if transient && backoff.pause(self.env).await { Ok(()) } else { Err(error) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::{CountingBackend, MemoryBackend, ObjectPrefix, Verb};
-
-    #[tokio::test]
-    async fn a_store_is_probed_once_and_later_opened_by_one_read() -> Result<()> {
-        let env = Env::current()?;
-        let counting = CountingBackend::new(Arc::new(MemoryBackend::new()));
-        let backend: Arc<dyn StorageBackend> = Arc::new(counting.clone());
-        let info = open_store(&backend, &env, None).await?;
-        let left = backend.list(&ObjectPrefix::root(), None).await?;
-        assert_eq!(left.iter().map(|info| info.key.as_str()).collect::<Vec<_>>(), ["STORE"]);
-        counting.reset();
-        assert_eq!(open_store(&backend, &env, None).await?, info);
-        assert_eq!((counting.requests(), counting.count(Verb::Get)), (1, 1));
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn all_who_open_at_once_agree_on_the_store() -> Result<()> {
-        let env = Env::current()?;
-        let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-        let opened = join_all((0..8).map(|_| open_store(&backend, &env, None))).await;
-        let ids: Vec<_> = opened.into_iter().collect::<Result<_>>()?;
-        assert!(ids.windows(2).all(|pair| pair[0] == pair[1]));
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn who_creates_a_store_decides_on_its_grace() -> Result<()> {
-        let env = Env::current()?;
-        let hours = |hours| Some(Duration::from_hours(hours));
-        for (first, held) in [(hours(48), 48), (None, 24)] {
-            let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-            for grace in [first, None, hours(held)] {
-                let info = open_store(&backend, &env, grace).await?;
-                assert_eq!(Some(info.grace), hours(held));
-            }
-            let error = open_store(&backend, &env, hours(2)).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Invalid);
-            let held = format!("database=`{:?}` settings=`7200s`", Duration::from_hours(held));
-            assert!(error.to_string().contains(&held), "{error}");
-        }
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn a_damaged_or_newer_store_is_not_opened() -> Result<()> {
-        let env = Env::current()?;
-        let key = DatabaseKeys::store();
-        let newer = Frame { what: "store", version: 2 }.encode(&1).unwrap();
-        for (bytes, kind) in [(Bytes::from("?"), ErrorKind::Corrupt), (newer, ErrorKind::UnsupportedVersion)]
-        {
-            let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-            backend.put(&key, bytes, PutMode::Create).await?;
-            assert_eq!(open_store(&backend, &env, None).await.unwrap_err().kind(), kind);
-        }
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
-//! Words of foreign errors, made safe to show.
+//! Removes credentials from the text of foreign errors.
 //!
-//! A client's error may hold a signed URL, a header or the body of a response. What passes here keeps what
-//! helps (the status, the store's code and message) and loses what must not be in a log.
+//! A client's error may contain a signed URL, a header or the body of a response. Scrubbing keeps what helps (the
+//! status, the store's code and message) and removes what must not be in a log.
 //!
 //! **Invariant:** only text that went through [`scrub`] becomes part of an [`Error`](crate::Error).
 
@@ -11,17 +11,17 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// The longest text that is kept, in bytes.
-const SHOWN_MAX: usize = 256;
-/// How much of a text is looked at: a body may be a whole page.
-const READ_MAX: usize = 8 << 10;
-/// How many sources of an error are asked.
+/// The longest text that is kept: room for a status, a code and a message on one line of a log.
+const SHOWN_BYTES_MAX: usize = 256;
+/// How much of a text is scanned: the body of a response may be a page of HTML, and six expressions run over it.
+const SCANNED_BYTES_MAX: usize = 8 << 10;
+/// How many sources of an error are followed. A source may in theory lead back to its error.
 const SOURCES_MAX: usize = 8;
 
-/// What is replaced, in this order.
+/// What is replaced by what, in this order.
 const RULES: [(&str, &str); 6] = [
-    // Of an XML body only the code and the message are known to be harmless: S3 and Azure add the key id and
-    // the string they expected to be signed.
+    // Of an XML body only the code and the message are known to be harmless: S3 and Azure add the key id and the string
+    // to sign.
     (r"(?s)<\?xml.*?\?>", ""),
     (r"(?s)<Error>.*?<Code>([^<]*)</Code>(?:.*?<Message>([^<]*)</Message>)?.*", "$1: $2"),
     // Query strings hold signatures.
@@ -38,15 +38,16 @@ static COMPILED: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     RULES.iter().filter_map(|(pattern, with)| Some((Regex::new(pattern).ok()?, *with))).collect()
 });
 
-/// What an error and its sources say, safe to show.
-pub(super) fn cause(error: &(dyn StdError + 'static)) -> String {
+/// The texts of an error and its sources, scrubbed.
+pub(super) fn scrubbed_cause(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     for _ in 0..SOURCES_MAX {
         let Some(source) = next else { break };
-        let said = source.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
+        let message = source.to_string();
+        // Many errors include the text of their source in their own.
+        if !text.contains(&message) {
+            text = format!("{text}: {message}");
         }
         next = source.source();
     }
@@ -55,16 +56,21 @@ pub(super) fn cause(error: &(dyn StdError + 'static)) -> String {
 
 /// The text without credentials, on one line, and short.
 pub(super) fn scrub(text: &str) -> String {
-    // A rule that did not compile would let a secret pass: then nothing is shown.
+    // A rule that did not compile would let a secret pass, and an error path must not panic: then nothing is shown.
     if COMPILED.len() != RULES.len() {
         return String::from("(not shown)");
     }
-    let mut text = Cow::Borrowed(text.get(..text.floor_char_boundary(READ_MAX)).unwrap_or_default());
+    let mut text = Cow::Borrowed(truncate(text, SCANNED_BYTES_MAX));
     for (rule, with) in COMPILED.iter() {
         text = Cow::Owned(rule.replace_all(&text, *with).into_owned());
     }
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.get(..line.floor_char_boundary(SHOWN_MAX)).unwrap_or_default().to_owned()
+    truncate(&line, SHOWN_BYTES_MAX).to_owned()
+}
+
+/// The first `bytes_max` bytes, less what would split a character.
+fn truncate(text: &str, bytes_max: usize) -> &str {
+    text.split_at(text.floor_char_boundary(bytes_max)).0
 }
 
 #[cfg(test)]
@@ -104,12 +110,12 @@ mod tests {
 
     #[test]
     fn a_text_is_cut_between_characters() {
-        assert_eq!(scrub(&"ä".repeat(10_000)).len(), SHOWN_MAX);
-        assert_eq!(scrub(&format!("a{}", "ä".repeat(10_000))).len(), SHOWN_MAX - 1);
+        assert_eq!(scrub(&"ä".repeat(10_000)).len(), SHOWN_BYTES_MAX);
+        assert_eq!(scrub(&format!("a{}", "ä".repeat(10_000))).len(), SHOWN_BYTES_MAX - 1);
     }
 
     #[test]
-    fn the_sources_of_an_error_are_told_once() {
+    fn the_sources_of_an_error_are_shown_once() {
         #[derive(Debug, thiserror::Error)]
         #[error("outer: {0}")]
         struct Outer(#[source] Inner);
@@ -117,6 +123,6 @@ mod tests {
         #[error("inner")]
         struct Inner(#[source] std::io::Error);
         let error = Outer(Inner(std::io::Error::other("refused")));
-        assert_eq!(cause(&error), "outer: inner: refused");
+        assert_eq!(scrubbed_cause(&error), "outer: inner: refused");
     }
 }

@@ -12,7 +12,7 @@ use super::entry::LogEntry;
 use crate::codec::CodecError;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Schema;
-use crate::storage::{IncarnationKeys, ObjectInfo, ObjectKey, StorageBackend, check_ascends, read_whole};
+use crate::storage::{IncarnationKeys, ObjectInfo, ObjectKey, StorageBackend, check_ascends, read_object};
 use crate::types::Sequence;
 
 /// Entries that are requested at a time: a tail of the default length at which it is flushed takes one round trip.
@@ -109,7 +109,7 @@ pub(crate) async fn read_entry(
         }
         Err(CodecError::malformed("log entry", format!("it holds entry {}", entry.head.sequence)))
     };
-    read_whole(backend, &keys.entry(sequence), ENTRY_BYTES_MAX, decode).await
+    read_object(backend, &keys.entry(sequence), ENTRY_BYTES_MAX, decode).await
 }
 
 /// The entries of a listing, in its order. As many are fetched at a time as their sizes allow. An entry that is missing

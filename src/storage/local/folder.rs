@@ -1,46 +1,46 @@
-//! The files behind a [`LocalBackend`](super::LocalBackend). Everything here blocks.
+//! The folder behind a [`LocalBackend`](super::LocalBackend). Everything here blocks.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 
-use super::super::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode, oversize};
+use super::super::{ObjectInfo, ObjectKey, PutMode, oversize};
+use super::errors::{io_failed, is_missing, link_failed, no_such_object, object_exists};
+use super::staging::{remove_staging, sweep_staging, write_staging};
 use super::sys;
 use crate::error::{Error, ErrorKind, Result};
 
-/// How staging files begin. No part of a key begins with a dot.
-pub(super) const STAGING: &str = ".staging-";
-/// How old a staging file is before it counts as left by a crash.
-const STALE: Duration = Duration::from_hours(24);
-/// How many folders are remembered as synced. Forgetting costs a few syncs.
-const READY_MAX: usize = 4096;
+/// How many folders are remembered as synced. Every segment has a folder, so without a limit the set would grow as long
+/// as the process lives. When it is full it is emptied, which costs a sync for each folder in use.
+const SYNCED_MAX: usize = 4096;
 
-/// The root, and what this process knows of what is below it. Its methods block.
+/// The root folder, and what this process knows of the folders and files below it. Its methods block.
 pub(super) struct Folder {
     /// Absolute, without symbolic links.
     root: PathBuf,
-    /// Folders whose names, and the names of all above them, are on disk.
-    ready: Mutex<HashSet<String>>,
-    /// Objects that are visible but whose folder is not synced yet, once for each put.
+    /// Folders whose own names, and those of all folders above them, are on disk.
+    synced_folders: Mutex<HashSet<String>>,
+    /// Objects that are visible but whose folder is not synced yet, one entry for each put in flight.
     unsynced: Mutex<Vec<ObjectKey>>,
     /// Whether a folder failed to sync.
     in_doubt: AtomicBool,
 }
 
 impl Folder {
-    /// Opens the root, which is made if absent.
+    /// Opens the root folder, and creates it if absent.
     pub(super) fn open_root(path: &Path) -> Result<Self> {
-        let root = make_root(path).map_err(|error| failed("opening the folder", &path.display(), &error))?;
-        let (ready, unsynced) = (Mutex::default(), Mutex::default());
-        Ok(Self { root, ready, unsynced, in_doubt: AtomicBool::new(false) })
+        let root =
+            create_root(path).map_err(|error| io_failed("opening the folder", &path.display(), &error))?;
+        let (synced_folders, unsynced) = (Mutex::default(), Mutex::default());
+        Ok(Self { root, synced_folders, unsynced, in_doubt: AtomicBool::new(false) })
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -48,46 +48,47 @@ impl Folder {
     }
 
     pub(super) fn put(&self, key: &ObjectKey, bytes: &[u8], mode: PutMode, staging: &str) -> Result<()> {
-        let existed = self.prepare(key)?;
-        match self.publish(key, bytes, mode, staging, existed) {
-            // Somebody removed the folder that this process had made.
+        let sweep = self.create_folders(key)?;
+        match self.publish(key, bytes, mode, staging, sweep) {
+            // Another program removed a folder that this process had synced.
             Err(error) if error.is(ErrorKind::NotFound) => {
-                self.ready().clear();
-                let existed = self.prepare(key)?;
-                self.publish(key, bytes, mode, staging, existed)
+                self.synced_folders().clear();
+                let sweep = self.create_folders(key)?;
+                self.publish(key, bytes, mode, staging, sweep)
             }
             outcome => outcome,
         }
     }
 
-    /// Makes the folders of a key, each with its name on disk. Whether the last one was there.
-    fn prepare(&self, key: &ObjectKey) -> Result<bool> {
-        let mut existed = false;
+    /// Creates the folders of a key and syncs their names. Returns whether this process used the last one for the first
+    /// time and found it there.
+    fn create_folders(&self, key: &ObjectKey) -> Result<bool> {
+        let mut found_last = false;
         let mut above = self.root.clone();
         for (at, _) in key.as_str().match_indices('/') {
             let (name, _) = key.as_str().split_at(at);
             let path = self.path(name);
-            if !self.ready().contains(name) {
-                let io = |error| failed("making a folder", key, &error);
+            if !self.synced_folders().contains(name) {
+                let io = |error| io_failed("creating a folder", key, &error);
                 let handle = sys::open_folder(&above).map_err(io)?;
-                existed = match sys::make_folder(&path) {
+                found_last = match sys::make_folder(&path) {
                     Ok(()) => false,
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
                     Err(error) => return Err(io(error)),
                 };
                 if !fs::symlink_metadata(&path).map_err(io)?.is_dir() {
-                    return Err(Error::invalid(format!("a part of the name is no folder. key=`{key}`")));
+                    return Err(Error::invalid(format!("a part of the name is not a folder. key=`{key}`")));
                 }
                 self.sync(&handle)?;
-                let mut ready = self.ready();
-                if ready.len() >= READY_MAX {
-                    ready.clear();
+                let mut synced = self.synced_folders();
+                if synced.len() >= SYNCED_MAX {
+                    synced.clear();
                 }
-                ready.insert(name.to_owned());
+                synced.insert(name.to_owned());
             }
             above = path;
         }
-        Ok(existed)
+        Ok(found_last)
     }
 
     fn publish(
@@ -99,29 +100,34 @@ impl Folder {
         sweep: bool,
     ) -> Result<()> {
         let target = self.path(key.as_str());
+        // invariant: a path below the root has a parent.
         let parent = target.parent().unwrap_or(&self.root);
-        // Opened before anything is visible: afterwards only the sync itself can fail.
-        let handle = sys::open_folder(parent).map_err(|error| failed("opening the folder", key, &error))?;
-        if occupied(key, &target)? && mode == PutMode::Create {
+        // Opened before the object is visible: afterwards only the sync itself can fail.
+        let handle =
+            sys::open_folder(parent).map_err(|error| io_failed("opening the folder", key, &error))?;
+        if object_is_there(key, &target)? && mode == PutMode::Create {
+            // The caller goes on from the object it lost to, so that one has to be durable too.
             self.sync(&handle)?;
-            return Err(exists(key));
+            return Err(object_exists(key));
         }
         let staging = parent.join(staging);
-        let staged = stage(&staging, bytes).inspect_err(|_| discard(&staging));
-        let time = staged.map_err(|error| failed("writing", key, &error))?;
+        let staged = write_staging(&staging, bytes).inspect_err(|_| remove_staging(&staging));
+        let time = staged.map_err(|error| io_failed("writing", key, &error))?;
+        // Before the object is visible, so that every reader that sees it also sees this: see `check_synced`.
         self.unsynced().push(key.clone());
         let published = match mode {
-            PutMode::Create => fs::hard_link(&staging, &target).map_err(|error| unlinked(key, &error)),
+            // A link fails if the name is taken; a rename would replace the object.
+            PutMode::Create => fs::hard_link(&staging, &target).map_err(|error| link_failed(key, &error)),
             PutMode::Overwrite => {
-                fs::rename(&staging, &target).map_err(|error| failed("renaming", key, &error))
+                fs::rename(&staging, &target).map_err(|error| io_failed("renaming", key, &error))
             }
         };
         if mode == PutMode::Create || published.is_err() {
-            discard(&staging);
+            remove_staging(&staging);
         }
-        // Whatever the answer was: the caller builds on what it then finds there.
+        // Whatever the outcome: the caller goes on from what it then reads.
         self.sync(&handle)?;
-        self.settle(key);
+        self.mark_synced(key);
         if published.is_ok() && sweep {
             sweep_staging(parent, time);
         }
@@ -129,50 +135,51 @@ impl Folder {
     }
 
     pub(super) fn get(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
-        let (file, size) = self.open(key)?;
+        let (file, size) = self.open_object(key)?;
         if size > bytes_max {
             return Err(oversize(key, size, bytes_max));
         }
-        read(file, key, 0..size)
+        read_range(file, key, 0..size)
     }
 
     pub(super) fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        let (file, size) = self.open(key)?;
+        let (file, size) = self.open_object(key)?;
         if range.start > range.end || range.end > size {
             return Err(Error::corrupt(key, format!("range {range:?} of {size} bytes")));
         }
-        read(file, key, range)
+        read_range(file, key, range)
     }
 
     pub(super) fn head(&self, key: ObjectKey) -> Result<ObjectInfo> {
         let metadata = self.metadata(&key)?;
         self.check_synced(&key)?;
-        Ok(info(key, &metadata))
+        Ok(object_info(key, &metadata))
     }
 
-    fn open(&self, key: &ObjectKey) -> Result<(File, u64)> {
+    fn open_object(&self, key: &ObjectKey) -> Result<(File, u64)> {
         self.metadata(key)?;
         let opened = sys::open_file(&self.path(key.as_str())).and_then(|file| {
             let size = file.metadata()?.len();
             Ok((file, size))
         });
-        let opened = opened.map_err(|error| failed("reading", key, &error))?;
+        let opened = opened.map_err(|error| io_failed("reading", key, &error))?;
         self.check_synced(key)?;
         Ok(opened)
     }
 
-    /// What is seen of an object after this call stays seen. It comes after the look, since a put names its
-    /// object as unsynced before it publishes it.
+    /// Makes durable what a read saw of an object. Called after the read, since a put registers its object as unsynced
+    /// before it publishes it.
     fn check_synced(&self, key: &ObjectKey) -> Result<()> {
         if self.unsynced().contains(key) {
             let target = self.path(key.as_str());
+            // invariant: a path below the root has a parent.
             let handle = sys::open_folder(target.parent().unwrap_or(&self.root));
-            self.sync(&handle.map_err(|error| failed("opening the folder", key, &error))?)?;
+            self.sync(&handle.map_err(|error| io_failed("opening the folder", key, &error))?)?;
         }
         self.check_not_in_doubt()
     }
 
-    fn settle(&self, key: &ObjectKey) {
+    fn mark_synced(&self, key: &ObjectKey) {
         let mut unsynced = self.unsynced();
         if let Some(at) = unsynced.iter().position(|found| found == key) {
             unsynced.swap_remove(at);
@@ -186,87 +193,12 @@ impl Folder {
     fn metadata(&self, key: &ObjectKey) -> Result<Metadata> {
         self.check_folders(key.as_str(), key)?;
         let found = fs::symlink_metadata(self.path(key.as_str()));
-        let metadata = found.map_err(|error| failed("reading", key, &error))?;
+        let metadata = found.map_err(|error| io_failed("reading", key, &error))?;
         match () {
             () if metadata.is_file() => Ok(metadata),
-            () if metadata.is_dir() => Err(missing(key)),
+            () if metadata.is_dir() => Err(no_such_object(key)),
             () => Err(Error::corrupt(key, "not a plain file")),
         }
-    }
-
-    pub(super) fn list(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<Vec<ObjectInfo>> {
-        let mut found = Vec::new();
-        let mut folders = vec![prefix.as_str().to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in self.entries(&folder)? {
-                let (name, kind) = (format!("{folder}{}", entry.name), entry.kind);
-                let Ok(key) = ObjectKey::new(name) else { continue };
-                let below = format!("{key}/");
-                // All keys of a folder that `after` is not in lie on one side of it.
-                let reaches =
-                    |after: &ObjectKey| below.as_str() > after.as_str() || after.as_str().starts_with(&below);
-                if kind.is_dir() && after.is_none_or(reaches) {
-                    folders.push(below);
-                } else if kind.is_file() && after.is_none_or(|after| key > *after) {
-                    match entry.found.metadata() {
-                        Ok(metadata) => found.push(info(key, &metadata)),
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                        Err(error) => return Err(failed("listing", &prefix, &error)),
-                    }
-                }
-            }
-        }
-        found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-        Ok(found)
-    }
-
-    pub(super) fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in self.entries(prefix.as_str())? {
-            if entry.kind.is_dir() && self.holds_objects(format!("{prefix}{}/", entry.name))? {
-                names.push(entry.name);
-            }
-        }
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    fn holds_objects(&self, folder: String) -> Result<bool> {
-        let mut folders = vec![folder];
-        while let Some(folder) = folders.pop() {
-            for entry in self.entries(&folder)? {
-                if entry.kind.is_file() {
-                    return Ok(true);
-                }
-                if entry.kind.is_dir() {
-                    folders.push(format!("{folder}{}/", entry.name));
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// What is directly below a folder and could be part of a key: no staging files, nothing foreign. One
-    /// that is missing is empty.
-    fn entries(&self, folder: &str) -> Result<Vec<Entry>> {
-        let io = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(Vec::new()),
-            _ => Err(failed("listing", &folder, &error)),
-        };
-        match self.check_folders(folder, &folder) {
-            Err(error) if error.is(ErrorKind::NotFound) => return Ok(Vec::new()),
-            checked => checked?,
-        }
-        let found = fs::read_dir(self.path(folder)).and_then(|entries| {
-            let entry = |found: io::Result<fs::DirEntry>| {
-                let found = found?;
-                let kind = found.file_type()?;
-                let name = found.file_name().into_string().ok().filter(|name| ObjectKey::new(name).is_ok());
-                Ok(name.map(|name| Entry { name, kind, found }))
-            };
-            entries.map(entry).filter_map(Result::transpose).collect::<io::Result<Vec<Entry>>>()
-        });
-        found.or_else(io)
     }
 
     pub(super) fn delete(&self, key: &ObjectKey) -> Result<()> {
@@ -275,44 +207,46 @@ impl Folder {
             checked => checked?,
         }
         let target = self.path(key.as_str());
-        let io = |error| failed("deleting", key, &error);
+        let io = |error| io_failed("deleting", key, &error);
+        // invariant: a path below the root has a parent.
         let handle = sys::open_folder(target.parent().unwrap_or(&self.root)).map_err(io)?;
         if fs::symlink_metadata(&target).is_ok_and(|metadata| metadata.is_dir()) {
             return Ok(());
         }
         match fs::remove_file(&target) {
-            // Whoever deleted it before may not have come to sync the folder.
+            // Also if it was gone: whoever deleted it may not have synced the folder yet.
             Ok(()) => self.sync(&handle),
             Err(error) if is_missing(&error) => self.sync(&handle),
             Err(error) => Err(io(error)),
         }
     }
 
-    /// Every folder above `name` must be a folder, not a link to one.
-    fn check_folders(&self, name: &str, shown: &impl fmt::Display) -> Result<()> {
+    /// Checks that everything above `name` is a folder, not a link to one.
+    pub(super) fn check_folders(&self, name: &str, shown: &impl fmt::Display) -> Result<()> {
         for (at, _) in name.match_indices('/') {
             let (above, _) = name.split_at(at);
             let found = fs::symlink_metadata(self.path(above));
-            check_is_folder(shown, &found.map_err(|error| failed("looking", shown, &error))?)?;
+            check_is_folder(shown, &found.map_err(|error| io_failed("looking", shown, &error))?)?;
         }
         Ok(())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        // Part by part: on Windows a canonical path knows no other separator than its own.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        // Part by part: on Windows a canonical path (`\\?\`) takes no `/`.
         name.split('/').filter(|part| !part.is_empty()).fold(self.root.clone(), |path, part| path.join(part))
     }
 
     fn sync(&self, handle: &sys::FolderHandle) -> Result<()> {
         sys::sync_folder(handle).map_err(|error| {
-            self.doubt();
-            // Whatever the cause, the object may be there: no kind that says it is not.
+            self.mark_in_doubt();
+            // Not the kind of the cause: the object may be there, and callers take some kinds as proof that it is not.
             let message = format!("syncing a folder failed: {error}. root=`{}`", self.root.display());
             Error::new(ErrorKind::Unavailable, message)
         })
     }
 
-    pub(super) fn doubt(&self) {
+    pub(super) fn mark_in_doubt(&self) {
+        // Sequentially consistent: a read on another thread that starts after the failed put must see it.
         self.in_doubt.store(true, Ordering::SeqCst);
     }
 
@@ -324,26 +258,20 @@ impl Folder {
         Ok(())
     }
 
-    fn ready(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    fn synced_folders(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.synced_folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What a folder shows.
-struct Entry {
-    name: String,
-    kind: fs::FileType,
-    found: fs::DirEntry,
-}
-
-/// Makes the root, with its name on disk.
-fn make_root(path: &Path) -> io::Result<PathBuf> {
+/// Creates the root and the folders above it, and syncs their names.
+fn create_root(path: &Path) -> io::Result<PathBuf> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if path.is_dir() {
-        // It may have been made a moment ago. Who cannot sync its name did not make it.
+        // Another process may have created it a moment ago, so its name is synced here too. A parent that cannot be
+        // opened was not created by us.
         let _ = sys::open_outside(parent).and_then(|handle| sys::sync_folder(&handle));
     } else {
-        let parent = if parent == path { parent.to_owned() } else { make_root(parent)? };
+        let parent = if parent == path { parent.to_owned() } else { create_root(parent)? };
         let handle = sys::open_outside(&parent)?;
         match sys::make_folder(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -353,47 +281,21 @@ fn make_root(path: &Path) -> io::Result<PathBuf> {
     fs::canonicalize(path)
 }
 
-/// Whether the object is there. Anything else of its name is an error.
-fn occupied(key: &ObjectKey, target: &Path) -> Result<bool> {
+/// Whether the object exists. Anything else with its name is an error.
+fn object_is_there(key: &ObjectKey, target: &Path) -> Result<bool> {
     match fs::symlink_metadata(target) {
         Ok(metadata) if metadata.is_file() => Ok(true),
-        Ok(_) => Err(Error::invalid(format!("what has this name is no plain file. key=`{key}`"))),
+        Ok(_) => Err(Error::invalid(format!("another kind of file has this name. key=`{key}`"))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(failed("looking", key, &error)),
+        Err(error) => Err(io_failed("looking", key, &error)),
     }
 }
 
-/// Writes a staging file, down to the disk. When it was written, by the clock of the file system.
-fn stage(staging: &Path, bytes: &[u8]) -> io::Result<SystemTime> {
-    let mut file = sys::create_file(staging)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    Ok(file.metadata()?.modified().unwrap_or(UNIX_EPOCH))
-}
-
-/// Best effort: it is invisible, and swept some day.
-fn discard(staging: &Path) {
-    let _ = fs::remove_file(staging);
-}
-
-/// Removes what crashes left in a folder. Best effort: nobody sees these files.
-fn sweep_staging(folder: &Path, now: SystemTime) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let stale = || {
-            let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok()?;
-            now.duration_since(modified).ok().filter(|age| *age >= STALE)
-        };
-        if entry.file_name().to_string_lossy().starts_with(STAGING) && stale().is_some() {
-            discard(&entry.path());
-        }
-    }
-}
-
-fn read(mut file: File, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
+fn read_range(mut file: File, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
     let wanted = range.end - range.start;
-    let io = |error| failed("reading", key, &error);
+    let io = |error| io_failed("reading", key, &error);
     let mut bytes = Vec::new();
+    // `try_reserve`: the size of a file is up to whoever may write to the folder, and an allocation that fails aborts.
     let len =
         usize::try_from(wanted).map_err(|_| Error::limit(format!("the object is too large. key=`{key}`")))?;
     bytes
@@ -404,12 +306,16 @@ fn read(mut file: File, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
     if bytes.len() == len {
         return Ok(bytes.into());
     }
+    // Objects are replaced by rename, never written in place: something else truncated the file.
     let message = format!("the file shrank while it was read. key=`{key}`");
     Err(Error::new(ErrorKind::Unavailable, message))
 }
 
-fn info(key: ObjectKey, metadata: &Metadata) -> ObjectInfo {
+pub(super) fn object_info(key: ObjectKey, metadata: &Metadata) -> ObjectInfo {
+    // invariant: a file system without times, or with times before 1970, makes objects as old as can be, and one with
+    // times beyond i64 makes them as new as can be.
     let since = metadata.modified().unwrap_or(UNIX_EPOCH).duration_since(UNIX_EPOCH).unwrap_or_default();
+    // invariant: as above.
     let modified_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     ObjectInfo { key, size: metadata.len(), modified_ms }
 }
@@ -417,45 +323,7 @@ fn info(key: ObjectKey, metadata: &Metadata) -> ObjectInfo {
 fn check_is_folder(shown: &impl fmt::Display, metadata: &Metadata) -> Result<()> {
     match () {
         () if metadata.is_dir() => Ok(()),
-        () if metadata.is_file() => Err(missing(shown)),
+        () if metadata.is_file() => Err(no_such_object(shown)),
         () => Err(Error::corrupt(shown, "a folder above is a symbolic link, which is not followed")),
     }
-}
-
-fn missing(shown: &impl fmt::Display) -> Error {
-    Error::new(ErrorKind::NotFound, format!("no such object. key=`{shown}`"))
-}
-
-fn exists(key: &ObjectKey) -> Error {
-    Error::new(ErrorKind::AlreadyExists, format!("the object exists. key=`{key}`"))
-}
-
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// Why a hard link was not made. The staging file beside it was, so it is no question of permissions.
-fn unlinked(key: &ObjectKey, error: &io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::AlreadyExists => exists(key),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported => {
-            let why = "the file system makes no hard links, which a put that must not replace needs";
-            Error::new(ErrorKind::UnsupportedStore, format!("{why}: {error}. key=`{key}`"))
-        }
-        _ => failed("linking", key, error),
-    }
-}
-
-pub(super) fn failed(what: &str, shown: &impl fmt::Display, error: &io::Error) -> Error {
-    let kind = match error.kind() {
-        _ if is_missing(error) => return missing(shown),
-        _ if sys::is_link(error) => return Error::corrupt(shown, "a symbolic link, which is not followed"),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
-        io::ErrorKind::InvalidFilename => ErrorKind::Invalid,
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            ErrorKind::StorageFull
-        }
-        _ => ErrorKind::Unavailable,
-    };
-    Error::new(kind, format!("{what} failed: {error}. key=`{shown}`"))
 }

@@ -1,36 +1,40 @@
 //! Objects as files of a local folder, durable when a put returns.
 //!
-//! `object_store::local` is not used. Read in 0.14.2, with `with_fsync(true)`: it syncs the file before it
-//! publishes it by link or rename, then the folder, and reports an error of either. But
-//! - only the put that makes a folder syncs the folders above it, after making them: a second put (or a
-//!   process that finds the folder of one that was killed in between) acknowledges an object in a folder whose
-//!   own name may not be on disk yet;
-//! - a put whose folder did not sync is an error, but the object is visible: who reads it back, as every
+//! `object_store::local` is not used. Version 0.14.2 with `with_fsync(true)` syncs the file before it publishes it by
+//! link or rename, then the folder, and reports an error of either. But
+//! - only the put that creates a folder syncs the folders above it, after creating them: a second put (or a process
+//!   that finds the folder of one that was killed in between) acknowledges an object in a folder whose own name may not
+//!   be on disk yet;
+//! - a put whose folder did not sync is an error, but the object is visible: a writer that reads it back, as every
 //!   writer here does, would take it for durable;
-//! - deletes are not synced, symbolic links are followed out of the root, and files left by a crash stay for
-//!   ever, since their numbered names do not tell them from those in use.
+//! - deletes are not synced, symbolic links are followed out of the root, and files left by a crash stay for ever,
+//!   since their numbered names do not distinguish them from files in use.
 //!
 //! Here:
 //! - *put*: staging file beside the object → write → sync the file → hard link (create) or rename (overwrite)
-//!   → unlink the staging file → sync the folder. A put that is late to create syncs the folder too: its
-//!   caller builds on the object it lost to.
-//! - *folders*: before this process first puts into a folder, it syncs the name of that folder and of each one
-//!   above, whoever made them.
-//! - *reads* of an object that this process has published but not synced wait for a sync: a writer whose put
-//!   timed out reads it back, and may acknowledge what it finds.
-//! - *a sync of a folder that fails* leaves what is visible in doubt, and a second sync may lie. From then on
-//!   every operation of this backend fails: open it again when the disk has been looked at.
-//! - *staging files* have names no key can have, unique across processes. The first put into a folder sweeps
+//!   → unlink the staging file → sync the folder. A create that loses to an existing object syncs the folder too: its
+//!   caller goes on from that object.
+//! - *folders*: before this process first puts into a folder, it syncs the name of that folder and of each folder
+//!   above, no matter which process created them.
+//! - *reads* of an object that this process has published but not synced wait for a sync: a writer whose put timed out
+//!   reads it back, and may acknowledge what it finds.
+//! - *a failed sync of a folder* leaves it unknown whether visible objects are durable, and a second sync may succeed
+//!   without having written them (as `fsync` does after an error on Linux). From then on every operation of this
+//!   backend fails, until it is opened again.
+//! - *staging files* have names that no key can have, unique across processes. The first put into a folder removes
 //!   those older than a day, by the clock of the file system.
 //!
-//! Folders that deletes leave empty stay: removing one could take it from under a put. Another process may
-//! read an object whose folder is not synced yet; after a power cut it may be gone, though never if its put
-//! returned. On Windows folders cannot be synced; the file system's journal stands for it.
+//! Folders that deletes leave empty stay: removing one could take it from under a concurrent put. Another process may
+//! read an object whose folder is not synced yet; after a power cut it may be gone, though never if its put returned.
+//! On Windows folders cannot be synced, and the journal of the file system takes their place.
 //!
-//! **Invariant:** no path below the root is opened through a symbolic link. Each folder above an object is
-//! looked at first, and neither the last of them nor the object is opened if it is a link by then.
+//! **Invariant:** no path below the root is opened through a symbolic link. Each folder above an object is checked
+//! first, and neither the last of them nor the object is opened if it has become a link by then.
 
+mod errors;
 mod folder;
+mod listing;
+mod staging;
 mod sys;
 
 use std::fmt;
@@ -41,12 +45,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use self::folder::{Folder, STAGING};
+use self::folder::Folder;
+use self::staging::STAGING_PREFIX;
 use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
 use crate::env::Env;
 use crate::error::Result;
 
-/// Objects as files of a local folder. Clones share their state; any number of processes may use one folder.
+/// Objects as files in a local folder. Clones share their state; any number of processes may use one folder.
 #[derive(Clone)]
 pub struct LocalBackend {
     folder: Arc<Folder>,
@@ -54,7 +59,7 @@ pub struct LocalBackend {
 }
 
 impl LocalBackend {
-    /// A backend over the folder `path`, which is made if absent, readable by its owner only.
+    /// A backend over the folder `path`. It is created if absent, readable by its owner only.
     ///
     /// # Errors
     /// [`ErrorKind::PermissionDenied`](crate::ErrorKind::PermissionDenied) and
@@ -63,7 +68,8 @@ impl LocalBackend {
         Ok(Self { folder: Arc::new(Folder::open_root(path.as_ref())?), env: env.clone() })
     }
 
-    async fn run<T: Send + 'static>(
+    /// Runs blocking work on the pool, unless a sync failed before.
+    async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Folder) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -80,44 +86,44 @@ impl LocalBackend {
 #[async_trait]
 impl StorageBackend for LocalBackend {
     async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
-        let (key, staging) = (key.clone(), format!("{STAGING}{}", self.env.uuid().simple()));
-        self.run(move |folder| folder.put(&key, &bytes, mode, &staging)).await
+        let (key, staging) = (key.clone(), format!("{STAGING_PREFIX}{}", self.env.uuid().simple()));
+        self.run_blocking(move |folder| folder.put(&key, &bytes, mode, &staging)).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
         let key = key.clone();
-        self.run(move |folder| folder.get(&key, u64::MAX)).await
+        self.run_blocking(move |folder| folder.get(&key, u64::MAX)).await
     }
 
     async fn get_bounded(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
         let key = key.clone();
-        self.run(move |folder| folder.get(&key, bytes_max)).await
+        self.run_blocking(move |folder| folder.get(&key, bytes_max)).await
     }
 
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
         let key = key.clone();
-        self.run(move |folder| folder.get_range(&key, range)).await
+        self.run_blocking(move |folder| folder.get_range(&key, range)).await
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
         let key = key.clone();
-        self.run(move |folder| folder.head(key)).await
+        self.run_blocking(move |folder| folder.head(key)).await
     }
 
     async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
         let (prefix, after) = (prefix.clone(), after.cloned());
-        // A folder is read whole whatever is wanted of it: to cut it into pages would read it once for each.
-        self.run(move |folder| folder.list(&prefix, after.as_ref()).map(ListPage::last)).await
+        // One page: the system reads a folder from its beginning, so each page would read all of it again.
+        self.run_blocking(move |folder| folder.list(&prefix, after.as_ref()).map(ListPage::last)).await
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
         let prefix = prefix.clone();
-        self.run(move |folder| folder.list_folders(&prefix)).await
+        self.run_blocking(move |folder| folder.list_folders(&prefix)).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         let key = key.clone();
-        self.run(move |folder| folder.delete(&key)).await
+        self.run_blocking(move |folder| folder.delete(&key)).await
     }
 }
 
@@ -169,7 +175,7 @@ mod tests {
         let folder = root.join("wal");
         open(&root).put(&key("wal/1"), "x".into(), PutMode::Create).await?;
         for (name, days) in [("old", 2), ("young", 0)] {
-            let path = folder.join(format!("{STAGING}{name}"));
+            let path = folder.join(format!("{STAGING_PREFIX}{name}"));
             let file = File::create(path).unwrap();
             let written = fs::metadata(folder.join("1")).unwrap().modified().unwrap();
             file.set_modified(written - Duration::from_secs(days * 24 * 3600)).unwrap();
@@ -227,7 +233,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let backend = open(temp.path());
         backend.put(&key("a"), "x".into(), PutMode::Create).await?;
-        backend.folder.doubt();
+        backend.folder.mark_in_doubt();
         assert_eq!(backend.get(&key("a")).await.unwrap_err().kind(), ErrorKind::Unavailable);
         assert_eq!(open(temp.path()).get(&key("a")).await?, "x");
         Ok(())
@@ -287,7 +293,7 @@ mod tests {
     fn a_full_disk_has_a_kind_of_its_own() {
         // ENOSPC and EDQUOT of Linux.
         for code in if cfg!(target_os = "linux") { [28, 122] } else { [28, 28] } {
-            let error = folder::failed("writing", &"k", &std::io::Error::from_raw_os_error(code));
+            let error = errors::io_failed("writing", &"k", &std::io::Error::from_raw_os_error(code));
             assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
         }
     }

@@ -1,4 +1,4 @@
-//! What differs between systems: whether a folder can be synced, whose a file is, and whether links can be told.
+//! Differences between systems: whether folders can be synced, permissions of files, and symbolic links.
 
 pub(super) use imp::{
     FolderHandle, create_file, is_link, make_folder, open_file, open_folder, open_outside, sync_folder,
@@ -13,22 +13,22 @@ mod imp {
 
     pub(crate) type FolderHandle = File;
 
-    /// A folder of ours. In the place of one a symbolic link is an error.
+    /// Opens a folder below the root. A symbolic link in its place is an error.
     pub(crate) fn open_folder(path: &Path) -> io::Result<FolderHandle> {
         OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_DIRECTORY).open(path)
     }
 
-    /// A folder above the root, which may be named by links.
+    /// Opens the root or a folder above it, which may be reached by symbolic links.
     pub(crate) fn open_outside(path: &Path) -> io::Result<FolderHandle> {
         File::open(path)
     }
 
-    /// A file to read. A symbolic link is an error.
+    /// Opens a file to read. A symbolic link is an error.
     pub(crate) fn open_file(path: &Path) -> io::Result<File> {
         OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(path)
     }
 
-    /// Whether opening failed for a symbolic link.
+    /// Whether opening failed because of a symbolic link.
     pub(crate) fn is_link(error: &io::Error) -> bool {
         error.raw_os_error() == Some(libc::ELOOP)
     }
@@ -37,6 +37,7 @@ mod imp {
         handle.sync_all()
     }
 
+    // Folders and files are for their owner only: they hold contents of documents.
     pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
         fs::DirBuilder::new().mode(0o700).create(path)
     }
@@ -71,6 +72,7 @@ mod imp {
         false
     }
 
+    // Windows has no call for this; NTFS journals names.
     #[expect(clippy::unnecessary_wraps, reason = "as on unix")]
     pub(crate) fn sync_folder(_: &FolderHandle) -> io::Result<()> {
         Ok(())

@@ -1,8 +1,7 @@
-//! A backend that does not give up at once: each request has a time limit, and requests that can be sent
-//! again without harm are, when the store says that it is busy.
+//! A backend that limits the time of each request, and repeats requests that the store did not answer.
 //!
-//! **Invariant:** a put in create mode is sent once: whoever puts must read back after an unclean answer anyway, and a
-//! hidden second put could refuse our own first.
+//! **Invariant:** a put in create mode is sent once. Its caller reads back after an unclear answer anyway, and a hidden
+//! second put could be refused because of our own first.
 
 use std::fmt;
 use std::ops::Range;
@@ -17,124 +16,124 @@ use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::retry::{RetryPolicy, retry};
 
-/// Below this bandwidth, in bytes a millisecond, a large object is given up.
-const BANDWIDTH_MIN: u64 = 1_000;
-/// Of an object of unknown size, this part of the most it may have is allowed for: most are small, and one that is not
-/// answered at all is to be noticed.
-const LIKELY_PART: u64 = 4;
+/// Each megabyte of a request extends its time limit by one second: a fixed limit would either fail large objects on a
+/// slow link, or notice a store that does not answer too late. 1 MB/s is far below what any link to a store has that a
+/// database can be run on.
+const BYTES_PER_MS_MIN: u64 = 1_000;
+/// A bounded read does not know the size of its object. Its time limit allows for this part of the bound: most objects
+/// are far smaller than their bound, and with the full 128 MiB of a log entry a silent store would go unnoticed for
+/// over two minutes.
+const EXPECTED_PART: u64 = 4;
 
-/// Limits and repeats the requests to another backend.
+/// Adds time limits and retries to another backend.
 #[derive(Debug)]
-pub(crate) struct SteadyBackend {
+pub(crate) struct RetryBackend {
     inner: Arc<dyn StorageBackend>,
     env: Env,
     timeout: Duration,
 }
 
-impl SteadyBackend {
-    /// `timeout` limits each single request.
+impl RetryBackend {
+    /// `timeout` limits each single request, besides what its size adds.
     pub(crate) fn new(inner: Arc<dyn StorageBackend>, env: Env, timeout: Duration) -> Self {
         Self { inner, env, timeout }
     }
 
-    async fn within<T>(
+    async fn send_once<T>(
         &self,
         limit: Duration,
-        what: &(impl fmt::Display + Sync),
+        name: &(impl fmt::Display + Sync),
         request: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        let late = || {
+        self.env.timeout(limit, request).await.unwrap_or_else(|| {
             let limit = limit.as_millis();
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("no answer from the store in {limit} ms. key=`{what}`"),
-            )
-        };
-        self.env.timeout(limit, request).await.unwrap_or_else(|| Err(late()))
+            let message = format!("no answer from the store in {limit} ms. key=`{name}`");
+            Err(Error::new(ErrorKind::Unavailable, message))
+        })
     }
 
-    /// How long a request may take that carries at most so many bytes.
-    fn timeout_of(&self, bytes: u64) -> Duration {
-        self.timeout.saturating_add(Duration::from_millis(bytes / BANDWIDTH_MIN))
+    /// The time limit of a request that carries at most `bytes`.
+    fn timeout_for(&self, bytes: u64) -> Duration {
+        // invariant: a limit beyond what a duration holds is no limit.
+        self.timeout.saturating_add(Duration::from_millis(bytes / BYTES_PER_MS_MIN))
     }
 
-    async fn again<T, F>(
+    /// Sends a request that is safe to repeat until the store answers, within the retry policy.
+    async fn send<T, F>(
         &self,
-        what: &(impl fmt::Display + Sync),
+        limit: Duration,
+        name: &(impl fmt::Display + Sync),
         request: impl Fn() -> F + Send + Sync,
     ) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send,
     {
-        self.repeat(|| self.within(self.timeout, what, request())).await
-    }
-
-    async fn repeat<T, F>(&self, request: impl Fn() -> F + Send + Sync) -> Result<T>
-    where
-        F: Future<Output = Result<T>> + Send,
-    {
         let is_transient = |error: &Error| error.is(ErrorKind::Unavailable);
-        retry(&self.env, RetryPolicy::STORE_REQUEST, is_transient, request).await
+        let attempt = || self.send_once(limit, name, request());
+        retry(&self.env, RetryPolicy::STORE_REQUEST, is_transient, attempt).await
     }
 }
 
+// `list` keeps its default body: each page then has a time limit and attempts of its own, which one call for the whole
+// listing would share.
 #[async_trait]
-impl StorageBackend for SteadyBackend {
+impl StorageBackend for RetryBackend {
     async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
-        let timeout = self.timeout_of(bytes.len() as u64);
+        let limit = self.timeout_for(bytes.len() as u64);
         match mode {
-            PutMode::Create => self.within(timeout, key, self.inner.put(key, bytes, mode)).await,
-            // The same bytes under a name of their own: once more does no harm.
+            PutMode::Create => self.send_once(limit, key, self.inner.put(key, bytes, mode)).await,
             PutMode::Overwrite => {
+                // Safe to repeat: the same bytes, under a key that only this writer overwrites.
                 let put = || async {
-                    let put = self.inner.put(key, bytes.clone(), mode);
-                    match self.within(timeout, key, put).await {
-                        // A store's word for "two at once, try again": nothing is there that could be met.
-                        Err(e) if e.is(ErrorKind::AlreadyExists) => Err(busy(key, &e)),
+                    match self.inner.put(key, bytes.clone(), mode).await {
+                        // Some stores answer 409 to two requests for one key at once. An overwrite cannot be refused
+                        // because of what exists.
+                        Err(e) if e.is(ErrorKind::AlreadyExists) => Err(conflict(key, &e)),
                         answer => answer,
                     }
                 };
-                self.repeat(put).await
+                self.send(limit, key, put).await
             }
         }
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
-        self.again(key, || self.inner.get(key)).await
+        self.send(self.timeout, key, || self.inner.get(key)).await
     }
 
     async fn get_bounded(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
-        let timeout = self.timeout_of(bytes_max / LIKELY_PART);
-        self.repeat(|| self.within(timeout, key, self.inner.get_bounded(key, bytes_max))).await
+        let limit = self.timeout_for(bytes_max / EXPECTED_PART);
+        self.send(limit, key, || self.inner.get_bounded(key, bytes_max)).await
     }
 
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        let timeout = self.timeout_of(range.end.saturating_sub(range.start));
-        self.repeat(|| self.within(timeout, key, self.inner.get_range(key, range.clone()))).await
+        // invariant: a reversed range carries no bytes, and the backend refuses it.
+        let limit = self.timeout_for(range.end.saturating_sub(range.start));
+        self.send(limit, key, || self.inner.get_range(key, range.clone())).await
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
-        self.again(key, || self.inner.head(key)).await
+        self.send(self.timeout, key, || self.inner.head(key)).await
     }
 
     async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
-        self.again(prefix, || self.inner.list_page(prefix, after)).await
+        self.send(self.timeout, prefix, || self.inner.list_page(prefix, after)).await
     }
 
     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
-        self.again(prefix, || self.inner.list_folders(prefix)).await
+        self.send(self.timeout, prefix, || self.inner.list_folders(prefix)).await
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
-        self.again(key, || self.inner.delete(key)).await
+        self.send(self.timeout, key, || self.inner.delete(key)).await
     }
 }
 
-fn busy(key: &ObjectKey, answer: &Error) -> Error {
+fn conflict(key: &ObjectKey, answer: &Error) -> Error {
     Error::new(ErrorKind::Unavailable, format!("the store refused an overwrite: {answer}. key=`{key}`"))
 }
 
-impl fmt::Display for SteadyBackend {
+impl fmt::Display for RetryBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }
@@ -145,7 +144,7 @@ mod tests {
     use super::*;
     use crate::storage::MemoryBackend;
 
-    /// Says that it is busy some times, then answers.
+    /// Answers that it is busy for a number of requests, then serves them.
     #[derive(Debug)]
     struct Busy(MemoryBackend, std::sync::atomic::AtomicU32);
 
@@ -197,18 +196,18 @@ mod tests {
     async fn reads_are_repeated_and_puts_are_not() -> Result<()> {
         let key = ObjectKey::new("a")?;
         let busy = Arc::new(Busy(MemoryBackend::new(), 1.into()));
-        let steady = SteadyBackend::new(busy.clone(), Env::current()?, Duration::from_secs(1));
-        let error = steady.put(&key, "x".into(), PutMode::Create).await.unwrap_err();
+        let backend = RetryBackend::new(busy.clone(), Env::current()?, Duration::from_secs(1));
+        let error = backend.put(&key, "x".into(), PutMode::Create).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
-        steady.put(&key, "x".into(), PutMode::Create).await?;
+        backend.put(&key, "x".into(), PutMode::Create).await?;
         busy.1.store(4, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(steady.get(&key).await?, "x");
+        assert_eq!(backend.get(&key).await?, "x");
         busy.1.store(5, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(steady.get(&key).await.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert_eq!(backend.get(&key).await.unwrap_err().kind(), ErrorKind::Unavailable);
         Ok(())
     }
 
-    /// Takes its time for each page of a listing, has one conflict for each overwrite, and fails each second page.
+    /// Takes 900 ms for a page of a listing, and fails every second page and every second overwrite.
     #[derive(Debug, Default)]
     struct Slow {
         memory: MemoryBackend,
@@ -268,26 +267,26 @@ mod tests {
         for name in 0..40 {
             slow.memory.put(&ObjectKey::new(format!("{name:02}"))?, "x".into(), PutMode::Create).await?;
         }
-        let steady = SteadyBackend::new(Arc::new(slow), Env::current()?, Duration::from_secs(1));
+        let backend = RetryBackend::new(Arc::new(slow), Env::current()?, Duration::from_secs(1));
         // Twenty pages of two attempts each: far beyond what one request may take.
-        assert_eq!(steady.list(&ObjectPrefix::root(), None).await?.len(), 40);
+        assert_eq!(backend.list(&ObjectPrefix::root(), None).await?.len(), 40);
         Ok(())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_conflict_of_an_overwrite_is_tried_again() -> Result<()> {
-        let steady = SteadyBackend::new(Arc::new(Slow::default()), Env::current()?, Duration::from_secs(1));
+        let backend = RetryBackend::new(Arc::new(Slow::default()), Env::current()?, Duration::from_secs(1));
         let key = ObjectKey::new("a")?;
-        steady.put(&key, "x".into(), PutMode::Overwrite).await?;
-        assert_eq!(steady.get(&key).await?, "x");
+        backend.put(&key, "x".into(), PutMode::Overwrite).await?;
+        assert_eq!(backend.get(&key).await?, "x");
         Ok(())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_does_not_answer_is_an_error_in_the_end() -> Result<()> {
         let silent = Arc::new(Busy(MemoryBackend::new(), 0.into()));
-        let steady = SteadyBackend::new(silent, Env::current()?, Duration::from_secs(1));
-        let error = steady.delete(&ObjectKey::new("a")?).await.unwrap_err();
+        let backend = RetryBackend::new(silent, Env::current()?, Duration::from_secs(1));
+        let error = backend.delete(&ObjectKey::new("a")?).await.unwrap_err();
         assert!(error.to_string().contains("no answer"), "{error}");
         Ok(())
     }

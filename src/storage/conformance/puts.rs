@@ -1,0 +1,159 @@
+//! Checks of puts and deletes.
+
+use bytes::Bytes;
+use futures::future::join_all;
+
+use super::case::{Broken, Case, CheckResult, ensure, ensure_kind, test_bytes};
+use crate::error::{Error, ErrorKind};
+use crate::storage::PutMode;
+
+/// How many creates race for one key, and how often: more than in the probe, which has to be quick.
+const RACERS: usize = 12;
+const RACES: usize = 4;
+/// Above the sizes from which clients send in parts or in chunks: 5 MiB is the smallest part that S3 takes.
+const LARGE_BYTES: usize = 6 << 20;
+
+impl Case {
+    pub(super) async fn create_is_read_back(self) -> CheckResult {
+        let body = test_bytes(1000, 1);
+        let key = self.create_object("a/b/c", &body).await?;
+        self.expect_object(&key, &body, "after a create").await
+    }
+
+    pub(super) async fn create_refuses_what_exists(self) -> CheckResult {
+        let body = test_bytes(10, 1);
+        let key = self.create_object("a", &body).await?;
+        let what = "a second create of one object";
+        // Also with the same bytes: a store that compares contents would accept a second write of one batch.
+        for second in [test_bytes(10, 2), body.clone(), Bytes::new()] {
+            let put = self.backend.put(&key, second, PutMode::Create).await;
+            ensure_kind(put, ErrorKind::AlreadyExists, what)?;
+            self.expect_object(&key, &body, "after a create that failed").await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn create_has_one_winner(self) -> CheckResult {
+        for race in 0..RACES {
+            let key = self.key(&format!("race-{race}"))?;
+            let bodies: Vec<Bytes> = (0..RACERS).map(|racer| test_bytes(100 + racer, racer)).collect();
+            let puts = bodies.iter().map(|body| self.backend.put(&key, body.clone(), PutMode::Create));
+            let answers = join_all(puts).await;
+            let won: Vec<&Bytes> = bodies
+                .iter()
+                .zip(&answers)
+                .filter(|(_, answer)| answer.is_ok())
+                .map(|(body, _)| body)
+                .collect();
+            let found = self.backend.get(&key).await?;
+            let [winner] = won.as_slice() else {
+                return Err(Broken(format!("{} of {RACERS} creates of one object succeed", won.len())));
+            };
+            ensure(**winner == found, || "the object does not hold what the winner put".to_owned())?;
+            for answer in answers.into_iter().filter(Result::is_err) {
+                ensure_kind(answer, ErrorKind::AlreadyExists, "a create that lost")?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn create_after_delete(self) -> CheckResult {
+        let key = self.create_object("a", &test_bytes(10, 1)).await?;
+        self.backend.delete(&key).await?;
+        let body = test_bytes(20, 2);
+        self.create_object("a", &body).await?;
+        self.expect_object(&key, &body, "after create, delete and create").await
+    }
+
+    pub(super) async fn overwrite_replaces_whole(self) -> CheckResult {
+        let key = self.key("a")?;
+        // Shorter after longer: a store that writes in place would leave the rest of the old bytes.
+        for (len, seed) in [(100, 1), (1000, 2), (10, 3), (0, 4), (5, 5)] {
+            let body = test_bytes(len, seed);
+            self.backend.put(&key, body.clone(), PutMode::Overwrite).await?;
+            self.expect_object(&key, &body, "after an overwrite").await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn overwrite_is_atomic(self) -> CheckResult {
+        // Large enough that writing takes several system calls or packets, and of two sizes.
+        let bodies = [test_bytes(256 << 10, 1), test_bytes(200 << 10, 2)];
+        let key = self.create_object("a", &bodies[0]).await?;
+        let writes = async {
+            for body in bodies.iter().cycle().take(16) {
+                self.backend.put(&key, body.clone(), PutMode::Overwrite).await?;
+            }
+            Ok::<(), Error>(())
+        };
+        let reads = async {
+            let mut torn = 0;
+            for _ in 0..32 {
+                torn += usize::from(!bodies.contains(&self.backend.get(&key).await?));
+            }
+            Ok::<usize, Error>(torn)
+        };
+        let (writes, torn) = futures::future::join(writes, reads).await;
+        writes?;
+        let torn = torn?;
+        ensure(torn == 0, || {
+            format!("{torn} of 32 reads during overwrites are neither the one nor the other")
+        })
+    }
+
+    pub(super) async fn empty_object(self) -> CheckResult {
+        let key = self.create_object("a", &Bytes::new()).await?;
+        self.expect_object(&key, &Bytes::new(), "after an empty create").await?;
+        let size = self.backend.head(&key).await?.size;
+        ensure(size == 0, || format!("an empty object has size {size}"))?;
+        let range = self.backend.get_range(&key, 0..0).await?;
+        ensure(range.is_empty(), || "an empty range is not empty".to_owned())?;
+        ensure_kind(
+            self.backend.get_range(&key, 0..1).await,
+            ErrorKind::Corrupt,
+            "a range of an empty object",
+        )?;
+        self.expect_names("", None, &["a"]).await
+    }
+
+    pub(super) async fn large_object(self) -> CheckResult {
+        let body = test_bytes(LARGE_BYTES, 1);
+        let key = self.create_object("created", &body).await?;
+        self.expect_object(&key, &body, "after a large create").await?;
+        // Across the boundary of a part.
+        self.expect_range(&key, &body, (5 << 20) - 3..(5 << 20) + 70_000).await?;
+        let key = self.key("overwritten")?;
+        self.backend.put(&key, body.clone(), PutMode::Overwrite).await?;
+        self.expect_object(&key, &body, "after a large overwrite").await
+    }
+
+    pub(super) async fn delete_removes_one(self) -> CheckResult {
+        self.create_objects(&["a", "a-b", "ab", "b/1", "b/2"]).await?;
+        self.backend.delete(&self.key("a")?).await?;
+        self.backend.delete(&self.key("b/1")?).await?;
+        ensure_kind(self.backend.get(&self.key("a")?).await, ErrorKind::NotFound, "get of a deleted object")?;
+        self.expect_names("", None, &["a-b", "ab", "b/2"]).await
+    }
+
+    pub(super) async fn delete_of_missing_is_no_error(self) -> CheckResult {
+        let key = self.create_object("a/b", &test_bytes(1, 1)).await?;
+        // `a` is a folder of a local store: deleting it must not delete what is below.
+        for name in ["missing", "a/missing", "x/y/z", "a"] {
+            self.backend.delete(&self.key(name)?).await?;
+        }
+        self.expect_object(&key, &test_bytes(1, 1), "after deletes of other names").await
+    }
+
+    pub(super) async fn keys_keep_every_character(self) -> CheckResult {
+        // `~41` and `~7e` look like escapes: a backend that escapes keys itself must not decode them.
+        let every = "0123456789-ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz.~~41~7e";
+        let long = "l".repeat(200);
+        for (seed, name) in [every, &format!("{every}/{every}"), &long].into_iter().enumerate() {
+            let name = format!("{seed}/{name}");
+            let key = self.create_object(&name, &test_bytes(9, seed)).await?;
+            self.expect_object(&key, &test_bytes(9, seed), "after a create").await?;
+            self.expect_names(&seed.to_string(), None, &[&name]).await?;
+        }
+        Ok(())
+    }
+}
