@@ -86,9 +86,13 @@ impl Engine {
     }
 
     /// The receipt of the write with this token, if it is remembered.
-    pub(crate) fn find_receipt(&self, token: Uuid) -> Option<WriteReceipt> {
+    pub(crate) fn find_receipt(&self, token: Uuid) -> Result<Option<WriteReceipt>> {
         let state = self.state();
-        state.tokens.receipt(token).or_else(|| state.manifest.tokens.receipt(token)).cloned()
+        let receipt = match state.tokens.find_receipt(token)? {
+            Some(receipt) => Some(receipt),
+            None => state.manifest.tokens.find_receipt(token)?,
+        };
+        Ok(receipt.cloned())
     }
 
     /// Puts a batch that was resolved against `base` at the number after it.

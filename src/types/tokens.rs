@@ -1,4 +1,4 @@
-//! Recent writes by their idempotency tokens, so that a repeated write is answered and not applied again.
+//! Recent writes by their idempotency tokens: a repeated write is answered with its receipt and not applied again.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{Sequence, WriteReceipt};
 use crate::codec::{Packer, Unpacker, u64_of};
+use crate::error::{Error, Result};
 
 /// A write remembered by its idempotency token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,18 +20,26 @@ pub(crate) struct TokenRecord {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TokenLog {
     records: VecDeque<TokenRecord>,
-    /// The number of the newest record of each token, counted from the first record there ever was: numbers stay the
-    /// same when records are dropped at the front.
+    /// The number of the newest record of each token, counted from the first record ever: dropping records at the front
+    /// does not renumber the others.
     numbers: HashMap<Uuid, u64>,
-    /// How many records were dropped.
+    /// The number of records that were dropped.
     dropped: u64,
 }
 
 impl TokenLog {
     /// The receipt of the write with this token.
-    pub(crate) fn receipt(&self, token: Uuid) -> Option<&WriteReceipt> {
-        let number = self.numbers.get(&token)?.checked_sub(self.dropped)?;
-        self.records.get(usize::try_from(number).ok()?).map(|record| &record.receipt)
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`](crate::error::ErrorKind) if the number of the token is not that of its record: `None`
+    /// would let the write be applied a second time.
+    pub(crate) fn find_receipt(&self, token: Uuid) -> Result<Option<&WriteReceipt>> {
+        let Some(number) = self.numbers.get(&token) else { return Ok(None) };
+        let index = number.checked_sub(self.dropped).and_then(|index| usize::try_from(index).ok());
+        match index.and_then(|index| self.records.get(index)) {
+            Some(record) if record.token == token => Ok(Some(&record.receipt)),
+            Some(_) | None => Err(Error::internal("a token is not at its place in the log of tokens")),
+        }
     }
 
     pub(crate) fn push(&mut self, record: TokenRecord) {
@@ -38,9 +47,9 @@ impl TokenLog {
         self.records.push_back(record);
     }
 
-    /// Drops the oldest records, until at most `most` are left.
-    pub(crate) fn keep_last(&mut self, most: usize) {
-        while self.records.len() > most {
+    /// Drops the oldest records, down to `max` of them.
+    pub(crate) fn keep_last(&mut self, max: usize) {
+        while self.records.len() > max {
             self.drop_oldest();
         }
     }
@@ -54,7 +63,7 @@ impl TokenLog {
 
     fn drop_oldest(&mut self) {
         let Some(oldest) = self.records.pop_front() else { return };
-        // The same token may have come again: its newer record stays.
+        // The token may have been logged again since. Its number is then that of the newer record, which stays.
         if self.numbers.get(&oldest.token) == Some(&self.dropped) {
             self.numbers.remove(&oldest.token);
         }
@@ -78,13 +87,13 @@ impl Extend<TokenRecord> for TokenLog {
 }
 
 impl Serialize for TokenLog {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
         pack_records(self.iter()).serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for TokenLog {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
         let mut log = Self::default();
         log.extend(packed_tokens::deserialize(from)?);
         Ok(log)
@@ -187,7 +196,7 @@ mod tests {
         let text = serde_json::to_string(&log).unwrap();
         let read: TokenLog = serde_json::from_str(&text).unwrap();
         assert!(read.iter().eq(log.iter()));
-        assert!((0..50).all(|n| read.receipt(record(n).token) == Some(&record(n).receipt)));
+        assert!((0..50).all(|n| read.find_receipt(record(n).token).unwrap() == Some(&record(n).receipt)));
         assert!(serde_json::from_str::<TokenLog>("\"AAAA\"").is_err());
         assert!(serde_json::from_str::<TokenLog>("\"not base64\"").is_err());
     }
@@ -206,7 +215,7 @@ mod tests {
         log.keep_last(20);
         log.forget_through(record(12).receipt.sequence);
         log.push(record(3));
-        let found = |log: &TokenLog, n| log.receipt(record(n).token).is_some();
+        let found = |log: &TokenLog, n| log.find_receipt(record(n).token).unwrap().is_some();
         // Entries 12, 13 and 14 are of one sequence.
         assert!((0..30).all(|n| found(&log, n) == (n == 3 || n >= 15)));
         assert_eq!(log.iter().count(), 16);

@@ -261,7 +261,8 @@ impl ResolvedGroup {
         from_scratch: bool,
     ) -> Result<Option<WriteReceipt>> {
         let token = pending.batch.token;
-        if let Some(receipt) = token.and_then(|token| engine.find_receipt(token)) {
+        let known = token.map_or(Ok(None), |token| engine.find_receipt(token))?;
+        if let Some(receipt) = known {
             return Ok(Some(WriteReceipt { replayed: true, ..receipt }));
         }
         if let Some(first) = token.and_then(|token| self.receipts_by_token.get(&token)) {

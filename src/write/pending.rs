@@ -55,9 +55,10 @@ impl PendingBatch {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Option<Self> {
         let begun = engine.context.env.moment();
-        if let Some(receipt) = batch.token.and_then(|token| engine.find_receipt(token)) {
+        let known = batch.token.map_or(Ok(None), |token| engine.find_receipt(token));
+        if let Some(known) = known.transpose() {
             // The caller may have dropped its future, here and below.
-            let _ = answer.send(Ok(WriteReceipt { replayed: true, ..receipt }));
+            let _ = answer.send(known.map(|receipt| WriteReceipt { replayed: true, ..receipt }));
             return None;
         }
         let prepared = async {
