@@ -1,12 +1,12 @@
 //! An embedded search database for Rust: vectors, full text and filters in one query, over an object store, with no
 //! server.
 //!
-//! A [`Database`] is a place on a store: a bucket with a prefix, a local folder, or memory. A [`Namespace`] is
-//! one searchable collection in it, with a [`Schema`] of its own. Any number of processes may open, write and
-//! read the same ones at the same time; they meet on the store alone, without a server, a lock or a leader.
+//! A [`Database`] is a location on a store: a prefix of a bucket, a local folder, or memory. A [`Namespace`] is a
+//! searchable collection in it, with its own [`Schema`]. Any number of processes may open, write and read the same
+//! namespaces concurrently. They coordinate through the store alone, without a server, a lock or a leader.
 //!
-//! A query has one leg or several: nearest vectors (exact, or by an index at the recall you ask for), full text by
-//! BM25, an order by attributes. Their results are fused, filtered, rescored, grouped and paged in one call.
+//! A query has one or more legs: nearest vectors (exact, or through an index at a recall you choose), full text ranked
+//! by BM25, or an order by attributes. One call filters, fuses, rescores, groups and pages their results.
 //!
 //! ```
 //! use elacsym::schema::AttributeType;
@@ -36,40 +36,39 @@
 //! ```
 //!
 //! # Promises
-//! - **Durable.** When [`Namespace::write`] returns, the batch is on the store. An outcome that cannot be known
-//!   is an error of its own, [`ErrorKind::Indeterminate`], and [`WriteBatch::with_token`] makes sending it again
-//!   safe.
-//! - **Atomic and serializable.** A batch happens whole or not at all. Conditions, patches and writes by filter
-//!   are decided and written as one step, across processes.
-//! - **Strong reads.** A read sees every write that was acknowledged, in any process, before it was called;
-//!   [`Consistency`] asks for less.
-//! - **Open formats.** Rows are plain Parquet, the rest is documented in [`_docs::format`].
+//! - **Durable.** When [`Namespace::write`] returns, the batch is on the store. An unknown outcome is an error of its
+//!   own, [`ErrorKind::Indeterminate`], and [`WriteBatch::with_token`] makes a retry safe.
+//! - **Atomic and serializable.** A batch is applied as a whole or not at all. Conditions, patches and writes by filter
+//!   are evaluated and applied in one step, across processes.
+//! - **Strong reads.** A read sees every write that any process acknowledged before it started. [`Consistency`] can
+//!   relax this.
+//! - **Open formats.** Rows are plain Parquet; the other formats are documented in [`_docs::format`].
 //!
 //! # Where to go
 //! | to | see |
 //! |---|---|
-//! | open a store, make and delete namespaces | [`Database`], [`DatabaseBuilder`], [`Settings`] |
+//! | open a store, create and delete namespaces | [`Database`], [`DatabaseBuilder`], [`Settings`] |
 //! | declare columns | [`Schema`], [`schema`] |
 //! | write: upserts, patches, deletes, conditions, tokens | [`WriteBatch`], [`Condition`], [`WriteReceipt`] |
 //! | search | [`Query`], [`query::TextQuery`], [`query::QueryResponse`] |
 //! | count, sum and group: facets | [`Aggregation`], [`Namespace::aggregate`] |
-//! | walk over documents | [`Scan`], [`Cursor`] |
-//! | say which documents | [`Filter`] |
-//! | read several things from one state | [`Snapshot`], [`Consistency`] |
-//! | use Arrow or structs of your own | [`WriteBatch::upsert_batch`], [`query::Rows`], [`Document::from_serialize`] |
-//! | keep it fast: flush, compact | [`Namespace::flush`], [`Namespace::compact`] |
-//! | know what to do about an error | [`ErrorKind`] |
-//! | bring a store of your own | [`storage`] |
-//! | bring a runtime of your own | [`env`](mod@env) |
-//! | know how it works, what it costs and why it is so | [`_docs`] |
+//! | iterate over documents | [`Scan`], [`Cursor`] |
+//! | select documents | [`Filter`] |
+//! | read from one state several times | [`Snapshot`], [`Consistency`] |
+//! | use Arrow or your own structs | [`WriteBatch::upsert_batch`], [`query::Rows`], [`Document::from_serialize`] |
+//! | maintain it: flush, compact | [`Namespace::flush`], [`Namespace::compact`] |
+//! | handle errors | [`ErrorKind`] |
+//! | implement a store | [`storage`] |
+//! | provide time, randomness and tasks | [`env`](mod@env) |
+//! | learn how it works, what it costs, and why | [`_docs`] |
 //!
 //! # Features
-//! `aws`, `gcp` and `azure` add the stores, `disk-cache` the on-disk tier of the cache, `testing` what authors of
-//! backends need. None is on by default.
+//! `aws`, `gcp` and `azure` add stores, `disk-cache` adds the disk tier of the cache, and `testing` adds tools for
+//! authors of backends. None is enabled by default.
 //!
 //! # Runtime
-//! Everything runs on the caller's tokio runtime, with time and, for stores over the network, I/O enabled. The
-//! crate starts no thread and leaves no task behind that idles.
+//! Everything runs on the caller's tokio runtime, which needs its time driver and, for network stores, its I/O driver.
+//! The crate starts no threads and leaves no idle tasks behind.
 #![warn(missing_docs)]
 #![deny(unsafe_code)] // `tests/tidy/shape.rs` lists the few files that may
 
@@ -126,7 +125,7 @@ pub use write::{Condition, IfMissing, WriteBatch};
 
 pub use arrow;
 
-/// How it works, for those who want to know or to change it.
+/// How the crate works, for its users and contributors.
 pub mod _docs {
     #[doc = include_str!("docs/architecture.md")]
     pub mod architecture {}
@@ -159,7 +158,7 @@ pub mod _docs {
     pub mod protocol {}
 }
 
-/// The examples of the README are run as those of the documentation are.
+/// Runs the examples of the README along with those of the documentation.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}

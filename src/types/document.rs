@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{DocumentId, Value};
 
-/// An id with values by column name: attributes and vectors alike. A column that is not there is null.
+/// An id with values by column name, of attributes and vectors alike. A missing column is null.
 ///
 /// ```
 /// use elacsym::{Document, Vector};

@@ -1,4 +1,4 @@
-//! Identities: of documents, of log entries, of segments.
+//! Ids of documents, log entries and segments.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::ID_BYTES_MAX;
 use crate::error::{Error, Result};
 
-/// The kind of id a namespace uses: one for all its documents.
+/// The kind of the ids of a namespace. All its documents have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum IdKind {
@@ -45,7 +45,7 @@ impl fmt::Display for IdKind {
     }
 }
 
-/// The id of a document. Within a kind, ids order as numbers, as bytes (UUID) or as UTF-8 bytes (strings).
+/// The id of a document. Ids of one kind order as numbers, as bytes (UUID) or as UTF-8 bytes (strings).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DocumentId {
     /// A number.
@@ -121,7 +121,7 @@ impl From<String> for DocumentId {
     }
 }
 
-/// The number of a log entry: the total order of a namespace. The first entry is 1.
+/// The number of a log entry, which defines the total order of a namespace. The first entry is 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sequence(pub u64);
@@ -130,7 +130,7 @@ impl Sequence {
     /// Before the first entry.
     pub const ZERO: Self = Self(0);
 
-    /// The entry after this one.
+    /// The number after this one.
     #[must_use]
     pub fn next(self) -> Self {
         // invariant: a log never has 2⁶⁴ entries. A number that came from forged bytes must not panic either.
@@ -144,11 +144,11 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// The name of a segment: the newest manifest known when the job that wrote it began, and a UUID.
+/// The name of a segment: the number of the newest manifest known to the job that wrote it, and a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SegmentId {
-    /// The newest manifest known when the job began: the logical clock of collection.
+    /// The newest manifest known when the job began: a logical clock for garbage collection.
     pub birth: u64,
     /// Makes the name unique.
     pub uuid: Uuid,

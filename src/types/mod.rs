@@ -1,4 +1,4 @@
-//! The vocabulary: names, ids, values, vectors, documents and batches.
+//! The types that all layers share: names, ids, values, vectors and documents.
 
 mod document;
 mod id;
@@ -21,12 +21,12 @@ pub use vector::{Metric, Vector, VectorType};
 pub const ID_BYTES_MAX: usize = 64;
 /// The longest name of an attribute or vector column, in bytes.
 pub const COLUMN_NAME_BYTES_MAX: usize = 128;
-/// The largest single value, in bytes; an array counts as the sum of its elements.
+/// The largest single value, in bytes. An array counts as the total of its elements.
 pub const VALUE_BYTES_MAX: usize = 8 << 20;
 /// The largest document, in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 64 << 20;
-/// The greatest Euclidean length of a vector, stored or asked for, of a column measured by squared distance or dot
-/// product: squares of it still leave room for sums. By cosine every length but zero is taken.
+/// The largest Euclidean length of a stored or queried vector in a column with squared distance or dot product: its
+/// square leaves room for additions in 32-bit floats. With cosine distance, every length but zero is accepted.
 pub const VECTOR_LENGTH_MAX: f64 = 1e15;
 /// The highest dimension of a vector column.
 pub const DIMENSION_MAX: usize = 16_384;

@@ -1,4 +1,4 @@
-//! Names of namespaces.
+//! Namespace names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ impl NamespaceName {
     /// Checks a name.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a name outside the rule.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for any other name.
     pub fn new(name: &str) -> Result<Self> {
         // What every store takes in a key and every file system in a name, without any quoting of ours.
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');

@@ -1,42 +1,42 @@
-//! What a write did.
+//! The results of writes.
 
 use serde::{Deserialize, Serialize};
 
 use super::{DocumentId, Sequence};
 
-/// What a write did, once it is durable.
+/// The effects of a durable write.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct WriteReceipt {
-    /// The log entry that holds the write, or for a write that changed nothing the newest entry it saw.
+    /// The log entry of the write, or the newest entry it saw if it changed nothing.
     pub sequence: Sequence,
-    /// Documents written whole.
+    /// Documents written as a whole.
     pub upserted: u64,
-    /// Documents of which some columns were written.
+    /// Documents of which only some columns were written.
     pub patched: u64,
-    /// Documents deleted. Plain deletes by id count the ids given, whether or not a document was there.
+    /// Documents deleted. Unconditional deletes by id count the given ids, whether or not the documents existed.
     pub deleted: u64,
-    /// Operations that did nothing: a condition that was false, an insert of an id that exists, a patch or
-    /// conditional delete of one that does not.
+    /// Operations without effect: false conditions, inserts of ids that exist, patches and conditional deletes of ids
+    /// that do not.
     pub skipped: u64,
-    /// A write by filter stopped at one of its limits, and more rows may match.
+    /// Whether a write by filter stopped at one of its limits, so that more rows may match.
     pub rows_remaining: bool,
-    /// The write had been applied before under the same idempotency token: this is its first receipt.
+    /// Whether the write had already been applied under the same idempotency token. This is then its original receipt.
     #[serde(skip)]
     pub replayed: bool,
-    /// Which documents changed, if the batch asked for it; never for a replay.
+    /// The ids that changed, if the batch requested them. A replay has none.
     #[serde(skip)]
     pub ids: Option<AffectedIds>,
 }
 
-/// The documents that a write changed.
+/// The ids of the documents that a write changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AffectedIds {
-    /// Written whole.
+    /// Documents written as a whole.
     pub upserted: Vec<DocumentId>,
-    /// Written in part.
+    /// Documents written in part.
     pub patched: Vec<DocumentId>,
-    /// Deleted.
+    /// Documents deleted.
     pub deleted: Vec<DocumentId>,
 }

@@ -7,10 +7,10 @@ use super::Vector;
 
 /// The value of an attribute or vector column.
 ///
-/// Numbers convert with [`From`]. The schema decides the type of a column: a [`Value::Int`] is accepted
-/// by a `uint` or `float` column, and a [`Value::Uint`] by an `int` or `float` column, where the number fits
-/// exactly. A [`Value::String`] is accepted by a `uuid` column if it is a UUID, and by a `datetime` column if it is in
-/// RFC 3339: without a zone it is UTC, and fractions of a millisecond are cut off, towards the past.
+/// Numbers convert with [`From`]. The schema determines the type of a column. A `uint` or `float` column accepts a
+/// [`Value::Int`], and an `int` or `float` column a [`Value::Uint`], if the number is exactly representable. A `uuid`
+/// column accepts a [`Value::String`] that is a UUID, and a `datetime` column one in RFC 3339: UTC if it has no zone,
+/// and rounded down to a millisecond.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -22,7 +22,7 @@ pub enum Value {
     Int(i64),
     /// An unsigned 64-bit number.
     Uint(u64),
-    /// A 64-bit float. NaN is refused; minus zero is stored as zero.
+    /// A 64-bit float. NaN is rejected; minus zero is stored as zero.
     Float(f64),
     /// True or false.
     Bool(bool),
@@ -30,9 +30,9 @@ pub enum Value {
     Uuid(Uuid),
     /// Milliseconds since 1970-01-01 UTC.
     Datetime(i64),
-    /// Bytes of any kind.
+    /// Arbitrary bytes.
     Bytes(Bytes),
-    /// An array: its elements are of one type, neither null nor arrays nor bytes.
+    /// An array of elements of one type, which are not null, arrays or bytes.
     Array(Vec<Value>),
     /// A vector.
     Vector(Vector),
@@ -45,7 +45,7 @@ impl Value {
         matches!(self, Self::Null)
     }
 
-    /// The size that limits apply to, in bytes.
+    /// The size in bytes that limits apply to.
     #[must_use]
     pub fn size(&self) -> usize {
         match self {
@@ -60,7 +60,7 @@ impl Value {
         }
     }
 
-    /// The kind of the value, for messages.
+    /// The kind of the value, for error messages.
     pub(crate) fn kind_name(&self) -> &'static str {
         match self {
             Self::Null => "null",

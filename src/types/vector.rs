@@ -1,22 +1,22 @@
-//! Vectors and how near they are.
+//! Vectors and their metrics.
 
 use half::f16;
 use serde::{Deserialize, Serialize};
 
-/// How the nearness of two vectors is measured. All are distances: smaller is nearer.
+/// How vectors are compared. All metrics are distances: smaller is nearer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// One minus the cosine of the angle: 0 (same direction) to 2. Only the direction of a vector counts, so that any
-    /// length is taken but zero, which is refused.
+    /// One minus the cosine of the angle, from 0 (same direction) to 2. Only the direction of a vector counts: every
+    /// length but zero is accepted.
     Cosine,
-    /// The squared Euclidean distance. A vector longer than [`VECTOR_LENGTH_MAX`](crate::VECTOR_LENGTH_MAX) is refused.
+    /// The squared Euclidean distance. Vectors longer than [`VECTOR_LENGTH_MAX`](crate::VECTOR_LENGTH_MAX) are rejected.
     L2Squared,
-    /// Minus the dot product. A vector longer than [`VECTOR_LENGTH_MAX`](crate::VECTOR_LENGTH_MAX) is refused.
+    /// Minus the dot product. Vectors longer than [`VECTOR_LENGTH_MAX`](crate::VECTOR_LENGTH_MAX) are rejected.
     Dot,
 }
 
-/// What the components of a vector are stored as.
+/// The type in which the components of a vector are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VectorType {
@@ -40,8 +40,8 @@ impl VectorType {
     }
 }
 
-/// A vector. Columns of f16 also take f32 vectors and round them; if they are measured by cosine, one that f16 cannot
-/// hold, or not to all its digits, is stored at length 1.
+/// A vector. Columns of f16 also accept f32 vectors and round them. With cosine distance, a vector whose components are
+/// out of range for f16, or too small for its full precision, is scaled to length 1 first.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Vector {
     /// 32-bit floats.
@@ -63,7 +63,7 @@ impl Vector {
         }
     }
 
-    /// What the components are.
+    /// The type of the components.
     #[must_use]
     pub fn kind(&self) -> VectorType {
         match self {
