@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::column::AttributeColumn;
-use super::format::{ColumnHead, decode_head};
+use super::format::{AttributeColumnHead, decode_head};
 use super::trigram::TrigramIndex;
 use crate::cache::{Blob, Span};
 use crate::codec::CodecError;
@@ -22,7 +22,7 @@ impl AttributeIndex {
     /// Opens the index of `rows` rows by its head; its blocks are in `section` of the file.
     pub(crate) fn open(rows: u32, blob: Blob, section: &Span, head: &[u8]) -> Result<Self, CodecError> {
         let mut columns = HashMap::new();
-        for ColumnHead { name, keys, trigrams } in decode_head(rows, section, head)? {
+        for AttributeColumnHead { name, keys, trigrams } in decode_head(rows, section, head)? {
             let trigrams = trigrams.map(TrigramIndex::open).transpose()?;
             if columns.insert(name, AttributeColumn::open(keys, trigrams)).is_some() {
                 return Err(CodecError::malformed("attribute index", "a column twice"));

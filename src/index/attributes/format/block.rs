@@ -92,7 +92,8 @@ impl<'a> BlockKeys<'a> {
             BlockKeys::Fixed { width, .. } => index * width..(index + 1) * width,
             BlockKeys::Varying { ends, .. } => {
                 let end = |index: usize| usize::from(u16::from_le_bytes(ends[index]));
-                index.checked_sub(1).map_or(0, end)..end(index)
+                let start = if index == 0 { 0 } else { end(index - 1) };
+                start..end(index)
             }
         }
     }

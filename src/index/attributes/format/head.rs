@@ -102,7 +102,7 @@ fn put_fence(out: &mut Vec<u8>, key: &[u8]) -> Result<()> {
 
 /// A column as its head describes it.
 #[derive(Debug)]
-pub(crate) struct ColumnHead {
+pub(crate) struct AttributeColumnHead {
     pub(crate) name: String,
     pub(crate) keys: KeyColumn,
     pub(crate) trigrams: Option<TrigramHead>,
@@ -118,7 +118,11 @@ pub(crate) struct TrigramHead {
 }
 
 /// Reads a head, which must be that of `rows` rows whose blocks are in `section` of the file.
-pub(crate) fn decode_head(rows: u32, section: &Span, head: &[u8]) -> Result<Vec<ColumnHead>, CodecError> {
+pub(crate) fn decode_head(
+    rows: u32,
+    section: &Span,
+    head: &[u8],
+) -> Result<Vec<AttributeColumnHead>, CodecError> {
     let mut reader = Reader::new(WHAT, head);
     reader.magic(MAGIC)?;
     if reader.version(VERSION)? < VERSION {
@@ -150,14 +154,14 @@ struct HeadDecoder<'a> {
 }
 
 impl HeadDecoder<'_> {
-    fn decode_column(&mut self, rows: u32) -> Result<ColumnHead, CodecError> {
+    fn decode_column(&mut self, rows: u32) -> Result<AttributeColumnHead, CodecError> {
         let length = self.reader.u16()?;
         let name = self.reader.take(length.into())?.to_vec();
         let name = String::from_utf8(name).map_err(|_| CodecError::malformed(WHAT, "a name is not UTF-8"))?;
         let keys = self.decode_part(rows)?;
         let has_trigrams = self.read_u8_up_to(1)? == 1;
         let trigrams = has_trigrams.then(|| self.decode_trigrams(&keys)).transpose()?;
-        Ok(ColumnHead { name, keys, trigrams })
+        Ok(AttributeColumnHead { name, keys, trigrams })
     }
 
     fn decode_trigrams(&mut self, keys: &KeyColumn) -> Result<TrigramHead, CodecError> {

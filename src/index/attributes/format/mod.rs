@@ -26,7 +26,7 @@ mod search;
 pub(super) use block::{BlockKeys, KeyBlock, KeyPostings};
 pub(super) use column::{KeyColumn, KeyRows, truncate_key};
 pub(super) use column_writer::KeyColumnWriter;
-pub(super) use head::{ColumnHead, HeadWriter, TrigramHead, decode_head};
+pub(super) use head::{AttributeColumnHead, HeadWriter, TrigramHead, decode_head};
 pub(super) use key::{KEY_BYTES_MAX, key_width};
 pub(crate) use key::{bits_of, each_key, is_whole, value_of};
 pub(crate) use key_list::KeyList;

@@ -174,7 +174,7 @@ fn encode_sorted(rows: &[u32]) -> Option<RoaringBitmap> {
     reason = "a digit is below the counters, and their sum is the number of rows"
 )]
 fn radix_sort(mut rows: Vec<u32>) -> Vec<u32> {
-    let max = rows.iter().max().copied().unwrap_or(0);
+    let Some(max) = rows.iter().copied().max() else { return rows };
     let mut sorted = vec![0; rows.len()];
     let mut shift = 0;
     // Passes over digits that are zero in every row would change nothing.
