@@ -1,29 +1,30 @@
-//! `Fuzzy`: what a fuzzy filter looks for, and how many edits it forgives.
+//! `Fuzzy`: the query of a fuzzy filter, and how many edits it allows.
 
 use crate::error::{Error, Result};
 use crate::index::attributes::{FuzzyMatcher, Pattern, QUERY_CHARS_MAX};
 
-/// The most edits.
+/// The most edits. More of them match nearly everything: with three, a query of 12 characters loses a quarter of them.
 const DISTANCE_MAX: u8 = 2;
-/// The most thresholds.
+/// The most thresholds, which are compared pairwise.
 const THRESHOLDS_MAX: usize = 16;
-/// The thresholds unless others are given.
-const DEFAULT: [(usize, u8); 3] = [(3, 0), (6, 1), (9, 2)];
+/// The thresholds unless others are set: at least three characters for each edit and three more, so that an edited
+/// query still has enough in common with what it finds.
+const DEFAULT_THRESHOLDS: [(usize, u8); 3] = [(3, 0), (6, 1), (9, 2)];
 
-/// What [`Filter::fuzzy`](super::Filter::fuzzy) looks for: a query, and how many edits it forgives.
+/// The query of [`Filter::fuzzy`](super::Filter::fuzzy), and how many edits it allows.
 ///
-/// A string matches if some part of it, anywhere, can be made the query with so many edits. An edit inserts,
-/// deletes or replaces one character (a Unicode scalar value; two that change places are two edits). Nothing
-/// is cut into words and nothing is normalised: an `é` of one character and one of two differ. For misspelt words
-/// in a column with full text there is [`TextMatch::fuzzy`](crate::query::TextMatch::fuzzy).
+/// A string matches if some part of it, anywhere, is within that many edits of the query (Levenshtein distance). An
+/// edit inserts, deletes or replaces one character (a Unicode scalar value); a transposition counts as two edits. The
+/// string is neither split into words nor normalised: a composed and a decomposed `é` differ. For misspelt words in a
+/// column with full text, use [`TextMatch::fuzzy`](crate::query::TextMatch::fuzzy).
 ///
-/// How many edits are allowed depends on the length of the query, by thresholds: the greatest that the query's
-/// number of characters reaches decides, and a query below all of them matches nothing. By default these are
+/// The number of edits depends on the length of the query, by thresholds: the largest threshold that the query's
+/// number of characters reaches applies, and a query below all of them matches nothing. The defaults are
 ///
 /// | characters of the query | edits |
 /// |---|---|
 /// | fewer than 3 | matches nothing |
-/// | 3 to 5 | 0: the string holds the query |
+/// | 3 to 5 | 0: the string contains the query |
 /// | 6 to 8 | 1 |
 /// | 9 and more | 2 |
 ///
@@ -31,64 +32,63 @@ const DEFAULT: [(usize, u8); 3] = [(3, 0), (6, 1), (9, 2)];
 /// use elacsym::query::Fuzzy;
 /// use elacsym::Filter;
 ///
-/// // One edit, as the query has seven characters: "elacsim" and "the elacsyms", but not "Elacsim" or "elacysm".
+/// // One edit, since the query has seven characters: "elacsim" and "the elacsyms", but not "Elacsim" or "elacysm".
 /// let default = Filter::fuzzy("name", "elacsym");
-/// // These, and "Elacsim".
+/// // "Elacsim" too.
 /// let mine = Filter::fuzzy("name", Fuzzy::new("elacsym").distance(6, 1).any_case());
 /// # let _ = (default, mine);
 /// ```
 ///
 /// # Errors
-/// What a filter with it returns when it is used:
-/// - [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a threshold is below 3 characters for each edit and
-///   3 more (6 for one edit, 9 for two), or given twice.
+/// A filter with it returns these when it is used:
+/// - [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a threshold is below 3 characters for each edit plus
+///   3 (6 for one edit, 9 for two), or is given twice.
 /// - [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) if there are more than 2 edits, 256
 ///   characters in the query, or 16 thresholds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Fuzzy {
     pub(super) query: String,
-    /// None: the default ones.
+    /// Empty for the defaults.
     thresholds: Vec<(usize, u8)>,
     pub(super) any_case: bool,
 }
 
 impl Fuzzy {
-    /// Looks for `query` with the default thresholds, upper and lower case being different.
+    /// Searches for `query` with the default thresholds, case-sensitively.
     pub fn new(query: impl Into<String>) -> Self {
         Self { query: query.into(), thresholds: Vec::new(), any_case: false }
     }
 
-    /// Queries of so many characters or more may be so many edits away. The first threshold takes the place of all
-    /// default ones.
+    /// Allows `distance` edits for queries of at least `min_query_chars` characters. The first call replaces all
+    /// default thresholds.
     pub fn distance(mut self, min_query_chars: usize, distance: u8) -> Self {
         self.thresholds.push((min_query_chars, distance));
         self
     }
 
-    /// Upper and lower case are the same, by Unicode's simple case folding, as with
-    /// [`iglob`](super::Filter::iglob).
+    /// Ignores case, by Unicode's simple case folding, as [`iglob`](super::Filter::iglob) does.
     pub fn any_case(self) -> Self {
         Self { any_case: true, ..self }
     }
 
-    /// The edits that are allowed; `None` if nothing matches.
-    pub(super) fn edits(&self) -> Option<u8> {
-        let thresholds = if self.thresholds.is_empty() { &DEFAULT[..] } else { &self.thresholds };
-        // No more are counted than are allowed.
+    /// The number of edits that are allowed; `None` if nothing matches.
+    pub(super) fn allowed_edits(&self) -> Option<u8> {
+        let thresholds = if self.thresholds.is_empty() { &DEFAULT_THRESHOLDS[..] } else { &self.thresholds };
+        // `check` rejects longer queries; counting one of a gigabyte would be wasted.
         let chars = self.query.chars().take(QUERY_CHARS_MAX + 1).count();
         let reached = thresholds.iter().filter(|(min, _)| *min <= chars);
         reached.max_by_key(|(min, _)| *min).map(|(_, distance)| *distance)
     }
 
-    /// The query, ready to be looked for; `None` if nothing matches.
+    /// The compiled query; `None` if nothing matches.
     pub(super) fn compile(&self) -> Result<Option<Pattern>> {
-        self.check()?;
+        self.check_limits()?;
         let compiled = |edits| Pattern::fuzzy(FuzzyMatcher::new(&self.query, edits, self.any_case));
-        Ok(self.edits().map(compiled))
+        Ok(self.allowed_edits().map(compiled))
     }
 
-    fn check(&self) -> Result<()> {
+    fn check_limits(&self) -> Result<()> {
         if self.query.chars().nth(QUERY_CHARS_MAX).is_some() {
             let chars = self.query.chars().count();
             return Err(Error::limit(format!(
@@ -102,15 +102,15 @@ impl Fuzzy {
             )));
         }
         for (number, (min, distance)) in self.thresholds.iter().enumerate() {
-            let least = 3 * (usize::from(*distance) + 1);
+            let chars_min = 3 * (usize::from(*distance) + 1);
             if *distance > DISTANCE_MAX {
                 return Err(Error::limit(format!(
                     "fuzzy query with {distance} edits: at most {DISTANCE_MAX} are allowed"
                 )));
             }
-            if *min < least {
+            if *min < chars_min {
                 return Err(Error::invalid(format!(
-                    "a fuzzy distance of {distance} needs queries of at least {least} characters. \
+                    "a fuzzy distance of {distance} needs queries of at least {chars_min} characters. \
                      min_query_chars=`{min}`"
                 )));
             }
@@ -142,18 +142,21 @@ mod tests {
     use crate::error::ErrorKind;
 
     #[test]
-    fn the_greatest_threshold_that_is_reached_decides() {
+    fn the_largest_threshold_reached_applies() {
         let edits = |chars: usize, thresholds: &[(usize, u8)]| {
             // Characters count, not bytes.
             let query = Fuzzy::new("é".repeat(chars));
-            thresholds.iter().fold(query, |query, (min, distance)| query.distance(*min, *distance)).edits()
+            thresholds
+                .iter()
+                .fold(query, |query, (min, distance)| query.distance(*min, *distance))
+                .allowed_edits()
         };
         let default =
             [(0, None), (2, None), (3, Some(0)), (5, Some(0)), (6, Some(1)), (8, Some(1)), (9, Some(2))];
         for (chars, expected) in default {
             assert_eq!(edits(chars, &[]), expected, "{chars}");
         }
-        // In any order; and one of its own replaces them all.
+        // In any order. The first replaces the defaults.
         let own = [(20, 0), (9, 2), (12, 1)];
         for (chars, expected) in
             [(8, None), (9, Some(2)), (11, Some(2)), (12, Some(1)), (19, Some(1)), (20, Some(0))]
@@ -163,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_state_the_reason() {
         use ErrorKind::{Invalid, LimitExceeded};
         let query = || Fuzzy::new("elacsym");
         let many = (10..27).fold(query(), |query, min| query.distance(min, 0));

@@ -1,4 +1,4 @@
-//! Text input of filters and text queries: how it is tokenized, and for which columns.
+//! Text input of filters and text queries: its tokens, and the columns it applies to.
 
 use crate::error::{Error, Result};
 use crate::index::text::{Analyzer, POSITION_INCREMENT_GAP};
@@ -8,13 +8,13 @@ use crate::schema::{AttributeType, ColumnKind, Schema, TextOptions, Tokenizer};
 /// or pastes into a search box is far shorter.
 const CHARACTERS_MAX: usize = 8_192;
 
-/// What is looked for: a text, or tokens that are given.
+/// The input of a text search: a text, or a list of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TextInput {
-    /// A text, which the column's tokenizer cuts.
+    /// A text, split by the column's tokenizer.
     Text(String),
-    /// Texts that are cut each for itself; for a column of given tokens these are the tokens.
+    /// Texts that are tokenized separately. In a column with the `Pretokenized` tokenizer, each is a token.
     Tokens(Vec<String>),
 }
 
@@ -36,27 +36,34 @@ impl<S: Into<String>> From<Vec<S>> for TextInput {
     }
 }
 
-/// A column with full text: its number among the text columns, and its options.
+/// The number of a column among those with full text, and its options.
 type TextColumn<'a> = (usize, &'a TextOptions);
 
-/// A column with full text.
+/// Finds a column with full text.
 pub(crate) fn text_column<'a>(schema: &'a Schema, name: &str) -> Result<TextColumn<'a>> {
     let texts = schema.texts().enumerate();
-    let found = texts.map(|(at, (column, options))| (column, at, options)).find(|found| found.0 == name);
-    let (_, at, options) =
-        found.ok_or_else(|| Error::invalid(format!("no such column with full text. column=`{name}`")))?;
-    Ok((at, options))
+    let found =
+        texts.map(|(number, (column, options))| (column, number, options)).find(|found| found.0 == name);
+    let (_, number, options) =
+        found.ok_or_else(|| Error::invalid(format!("no such full-text column. column=`{name}`")))?;
+    Ok((number, options))
 }
 
-/// Whether the tokens of a column have places, and words with `slop` of them stay within one string of an array.
-pub(crate) fn check_places(name: &str, schema: &Schema, words: &[(Box<str>, u32)], slop: u32) -> Result<()> {
+/// Checks that a column stores positions, and that a phrase with `slop` fits in one string of an array.
+pub(crate) fn check_phrase_positions(
+    name: &str,
+    schema: &Schema,
+    words: &[(Box<str>, u32)],
+    slop: u32,
+) -> Result<()> {
     let (_, options) = text_column(schema, name)?;
     if matches!(options.tokenizer, Tokenizer::Ngram { .. }) {
-        let why = "n-grams have no places: there are no phrases of them";
+        let why = "phrases need token positions, which n-gram columns do not store";
         return Err(Error::invalid(format!("{why}. column=`{name}`")));
     }
     let kind = schema.column(name).map(|column| &column.kind);
     let array = matches!(kind, Some(ColumnKind::Attribute(AttributeType::StringArray)));
+    // A wider phrase could reach across the gap between two strings of an array and match a sequence that is in none.
     let span = match words {
         [(_, first), .., (_, last)] => (last - first).saturating_add(slop),
         _ => 0,
@@ -71,7 +78,7 @@ pub(crate) fn check_places(name: &str, schema: &Schema, words: &[(Box<str>, u32)
     Ok(())
 }
 
-/// Tokenizes the inputs of one query, and counts their characters together.
+/// Tokenizes the inputs of one query, within a common limit on their characters.
 #[derive(Debug, Default)]
 pub(crate) struct InputTokens {
     characters: usize,
@@ -92,7 +99,7 @@ impl InputTokens {
         let mut words: Vec<(Box<str>, u32)> = Vec::new();
         let mut base = 0_u32;
         for text in texts {
-            // A text of so many bytes has too many characters, or few enough to count.
+            // Beyond four bytes a character the text is too long for certain. A shorter one is cheap to count.
             let characters = if text.len() > CHARACTERS_MAX * 4 { text.len() } else { text.chars().count() };
             self.characters = self.characters.saturating_add(characters);
             if self.characters > CHARACTERS_MAX {
@@ -102,11 +109,11 @@ impl InputTokens {
             }
             let mut end = base;
             for word in analyzer.tokenize(text) {
-                // All n-grams of a text share a place.
-                let apart = matches!(options.tokenizer, Tokenizer::Ngram { .. });
-                let place = if apart { end } else { base.saturating_add(word.position) };
-                end = place.saturating_add(1);
-                words.push((word.text.into(), place));
+                // The analyzer gives all n-grams of a text one position, but a filter compares each as a word.
+                let is_ngram = matches!(options.tokenizer, Tokenizer::Ngram { .. });
+                let position = if is_ngram { end } else { base.saturating_add(word.position) };
+                end = position.saturating_add(1);
+                words.push((word.text.into(), position));
             }
             base = end;
         }

@@ -1,28 +1,27 @@
-//! What a predicate compares a column with.
+//! `Operand`: the right side of a comparison.
 
 use crate::types::Value;
 
-/// What a predicate compares a column with: a value, or in the condition of a write what a column of the row
-/// is about to become.
+/// The right side of a comparison: a value or, in the condition of a write, a column of the incoming row.
 ///
 /// Everything that converts into a [`Value`] converts into an operand.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Operand {
-    /// This value.
+    /// A value.
     Value(Value),
-    /// The value this column of the row has after the write: null where the write sets none and where it
-    /// deletes the row. Only conditions of writes know it; anywhere else it is an error.
+    /// The value of this column after the write: null if the write does not set it or deletes the row. It is available
+    /// only in the condition of a write; anywhere else it is an error.
     New(String),
 }
 
 impl Operand {
-    /// The value that `column` of the row has after the write.
+    /// The value of `column` after the write.
     ///
     /// ```
     /// use elacsym::{Filter, Operand};
     ///
-    /// // Only newer versions replace what is there.
+    /// // Only newer versions replace the stored one.
     /// let newer = Filter::lt("updated_at", Operand::new_value("updated_at"));
     /// ```
     pub fn new_value(column: impl Into<String>) -> Self {

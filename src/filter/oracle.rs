@@ -1,6 +1,6 @@
-//! Filters one document at a time, in the plainest words: what the real evaluation is held against.
+//! A naive evaluation of filters, one document at a time, as a reference for the real one.
 //!
-//! It knows nothing of schemas, Arrow or the real pattern translation, and uses public types only.
+//! It shares no code with it: no schemas, no Arrow, no pattern translation, public types only.
 
 use std::cmp::Ordering;
 
@@ -115,7 +115,7 @@ fn with_float(a: i128, b: &Value) -> Option<Ordering> {
 /// The whole table: in row and column the fewest edits from the first characters of the query to some end of the
 /// first characters of the text.
 fn similar(fuzzy: &Fuzzy, text: &str) -> bool {
-    let Some(edits) = fuzzy.edits() else { return false };
+    let Some(edits) = fuzzy.allowed_edits() else { return false };
     let cased = |text: &str| if fuzzy.any_case { text.to_lowercase() } else { text.to_owned() };
     let text: Vec<char> = cased(text).chars().collect();
     let mut row = vec![0; text.len() + 1];

@@ -1,15 +1,18 @@
-//! Tokens as a filter: which documents hold them, whatever the score.
+//! `TokenFilter`: full-text matching as a filter, without a score.
 
-use super::{Filter, InputTokens, TextInput, check_places, text_column};
+use super::{Filter, InputTokens, TextInput, check_phrase_positions, text_column};
 use crate::error::{Error, Result};
 use crate::index::text::{Analyzer, TermSpec, TokenMatch, TokenPredicate};
 use crate::schema::Schema;
 
-/// Tokens that a document must hold in a column with full text, as a [`Filter`].
+/// The most tokens of a predicate: each is a lookup in the term dictionary of every segment.
+const TOKENS_MAX: usize = 1_024;
+
+/// A [`Filter`] on the tokens of a column with full text.
 ///
-/// The input is cut as the column says, with its stemming and folding, and never parsed. Where that leaves no
-/// token, no document matches. Positions are exact; the strings of an array are cut each for itself, and no
-/// sequence reaches from one into the next: there it spans at most 1,023 words. Tokens of a column of given ones
+/// The column's tokenizer splits the input, with its stemming and folding; there is no query syntax. An input without
+/// tokens matches no document. Positions are exact. The strings of an array are tokenized separately, and no sequence
+/// crosses from one into the next; there a sequence spans at most 1,023 words. The tokens of a `Pretokenized` column
 /// are one text.
 ///
 /// ```
@@ -22,43 +25,43 @@ use crate::schema::Schema;
 /// ```
 ///
 /// # Errors
-/// A column without full text is [`ErrorKind::Invalid`](crate::ErrorKind::Invalid), and so is a sequence of
-/// n-grams; more than 8,192 characters are [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded). A
-/// prefix stands for every token that begins so, however many.
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a column without full text and for a sequence of n-grams;
+/// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) for more than 8,192 characters. A prefix expands to
+/// all tokens that start with it, without a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct TokenFilter {
-    pub(crate) column: String,
+    pub(super) column: String,
     input: TextInput,
-    enough: TokenMatch,
+    matching: TokenMatch,
     prefix: bool,
 }
 
 impl TokenFilter {
     /// Documents with at least one of the tokens.
     pub fn any(column: impl Into<String>, input: impl Into<TextInput>) -> Self {
-        Self { column: column.into(), input: input.into(), enough: TokenMatch::Any, prefix: false }
+        Self { column: column.into(), input: input.into(), matching: TokenMatch::Any, prefix: false }
     }
 
-    /// Documents with all of the tokens, wherever they stand.
+    /// Documents with all of the tokens, at any positions.
     pub fn all(column: impl Into<String>, input: impl Into<TextInput>) -> Self {
-        Self { enough: TokenMatch::All, ..Self::any(column, input) }
+        Self { matching: TokenMatch::All, ..Self::any(column, input) }
     }
 
-    /// Documents with the tokens one behind the other.
+    /// Documents with the tokens at consecutive positions.
     pub fn sequence(column: impl Into<String>, input: impl Into<TextInput>) -> Self {
-        Self { enough: TokenMatch::Phrase, ..Self::any(column, input) }
+        Self { matching: TokenMatch::Phrase, ..Self::any(column, input) }
     }
 
-    /// What the input takes.
-    pub(crate) fn bytes(&self) -> usize {
+    /// The size of the input.
+    pub(super) fn input_bytes(&self) -> usize {
         match &self.input {
             TextInput::Text(text) => text.len(),
             TextInput::Tokens(tokens) => tokens.iter().map(String::len).fold(0, usize::saturating_add),
         }
     }
 
-    /// The last token may go on. In a column with stemming its stem may.
+    /// Also matches tokens that the last one is a prefix of. In a column with stemming, its stem is the prefix.
     pub fn prefix(self) -> Self {
         Self { prefix: true, ..self }
     }
@@ -70,28 +73,26 @@ impl From<TokenFilter> for Filter {
     }
 }
 
-/// What is asked of a column; `None` if no document can match.
-pub(crate) fn bind(tokens: &TokenFilter, schema: &Schema) -> Result<Option<TokenPredicate>> {
-    let column = text_column(schema, &tokens.column)?;
-    let words = InputTokens::default().tokenize(column.1, &tokens.input)?;
-    if tokens.enough == TokenMatch::Phrase {
-        check_places(&tokens.column, schema, &words, 0)?;
+/// The predicate on a column; `None` if no document can match.
+pub(super) fn bind_tokens(tokens: &TokenFilter, schema: &Schema) -> Result<Option<TokenPredicate>> {
+    let (field, options) = text_column(schema, &tokens.column)?;
+    let words = InputTokens::default().tokenize(options, &tokens.input)?;
+    if tokens.matching == TokenMatch::Phrase {
+        check_phrase_positions(&tokens.column, schema, &words, 0)?;
     }
-    if words.len() > WORDS_MAX {
-        return Err(Error::limit(format!("more than {WORDS_MAX} tokens in a filter")));
+    if words.len() > TOKENS_MAX {
+        return Err(Error::limit(format!("more than {TOKENS_MAX} tokens in a filter")));
     }
-    let (first, last) = (words.first().map_or(0, |(_, position)| *position), words.len());
-    let words = words.into_iter().enumerate().map(|(number, (text, position))| {
-        let goes_on = tokens.prefix && number + 1 == last;
-        (if goes_on { TermSpec::CompletePrefix(text) } else { TermSpec::Term(text) }, position - first)
+    let Some((_, first_position)) = words.first() else { return Ok(None) };
+    let (first_position, count) = (*first_position, words.len());
+    let words = words.into_iter().enumerate().map(|(index, (text, position))| {
+        let is_prefix = tokens.prefix && index + 1 == count;
+        let term = if is_prefix { TermSpec::CompletePrefix(text) } else { TermSpec::Term(text) };
+        // Positions ascend. A phrase matches wherever it starts.
+        (term, position - first_position)
     });
-    let words: Vec<(TermSpec, u32)> = words.collect();
-    if words.is_empty() {
-        return Ok(None);
-    }
-    let analyzer = Analyzer::new(column.1)?;
-    Ok(Some(TokenPredicate { field: column.0, matching: tokens.enough, words, analyzer }))
+    let words = words.collect();
+    // Evaluation on batches tokenizes the documents in the same way.
+    let analyzer = Analyzer::new(options)?;
+    Ok(Some(TokenPredicate { field, matching: tokens.matching, words, analyzer }))
 }
-
-/// The most tokens of a predicate.
-const WORDS_MAX: usize = 1_024;

@@ -1,87 +1,84 @@
-//! Filters as trees.
+//! Filters as trees: one list of predicates drives copying, comparing, printing and measuring.
 
 use std::fmt;
 
-use super::{Filter, Operand};
-use crate::error::{Error, Result};
+use super::{Filter, Fuzzy, Operand, TokenFilter};
 use crate::types::Value;
-use crate::types::tree::{Level, Tree, impl_tree, nodes};
-
-/// The most patterns of the filters of a call: each may take a megabyte when compiled.
-const PATTERNS_MAX: usize = 128;
-/// The most bytes of the filters of a call.
-const BYTES_MAX: usize = 64 << 20;
-/// What a node counts besides its names and values, in bytes.
-const NODE_BYTES: usize = 64;
+use crate::types::tree::{Level, Tree, impl_tree};
 
 impl_tree!(Filter);
 
-/// What the filters of a call take together.
-#[derive(Debug, Default)]
-pub(crate) struct FilterWeight {
-    patterns: usize,
-    bytes: usize,
-}
+/// What a predicate compares its column with, as the limits see it.
+pub(super) trait PredicateArgument {
+    /// The size that counts towards the limit of a call.
+    fn bytes(&self) -> usize;
 
-impl FilterWeight {
-    /// Adds a filter, unless that is too much.
-    pub(crate) fn add(&mut self, filter: &Filter) -> Result<()> {
-        for node in nodes(filter) {
-            self.patterns += usize::from(node.is_pattern());
-            self.bytes = self.bytes.saturating_add(node.bytes());
-            if self.patterns > PATTERNS_MAX {
-                return Err(Error::limit(format!(
-                    "too many patterns in the filters of a call: at most {PATTERNS_MAX} are allowed"
-                )));
-            }
-            if self.bytes > BYTES_MAX {
-                return Err(Error::limit(format!(
-                    "the filters of a call are too large: at most {BYTES_MAX} bytes are allowed"
-                )));
-            }
-        }
-        Ok(())
+    /// The length of a list of values.
+    fn value_count(&self) -> usize {
+        0
     }
-}
 
-impl Filter {
+    /// Whether it is compiled into a program.
     fn is_pattern(&self) -> bool {
-        matches!(self, Self::Glob(..) | Self::IGlob(..) | Self::Regex(..) | Self::Fuzzy(..))
-    }
-
-    /// What the node itself takes.
-    fn bytes(&self) -> usize {
-        let operand = |operand: &Operand| match operand {
-            Operand::Value(value) => value.size(),
-            Operand::New(name) => name.len(),
-        };
-        let (column, rest) = match self {
-            Self::And(_) | Self::Or(_) | Self::Not(_) => ("", 0),
-            Self::Tokens(tokens) => (tokens.column.as_str(), tokens.bytes()),
-            // A fuzzy one is checked for itself.
-            Self::IsNull(column) | Self::Fuzzy(column, _) => (column.as_str(), 0),
-            Self::Eq(column, with)
-            | Self::Lt(column, with)
-            | Self::Lte(column, with)
-            | Self::Gt(column, with)
-            | Self::Gte(column, with)
-            | Self::Contains(column, with)
-            | Self::AnyLt(column, with)
-            | Self::AnyLte(column, with)
-            | Self::AnyGt(column, with)
-            | Self::AnyGte(column, with) => (column.as_str(), operand(with)),
-            Self::In(column, values) | Self::ContainsAny(column, values) => {
-                (column.as_str(), values.iter().map(Value::size).fold(0, usize::saturating_add))
-            }
-            Self::Glob(column, text) | Self::IGlob(column, text) | Self::Regex(column, text) => {
-                (column.as_str(), text.len())
-            }
-        };
-        column.len().saturating_add(rest).saturating_add(NODE_BYTES)
+        false
     }
 }
 
-/// Does the same for every predicate of a column and something that it is compared with.
+impl PredicateArgument for () {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+impl PredicateArgument for Operand {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Value(value) => value.size(),
+            Self::New(name) => name.len(),
+        }
+    }
+}
+
+impl PredicateArgument for Vec<Value> {
+    fn bytes(&self) -> usize {
+        self.iter().map(Value::size).fold(0, usize::saturating_add)
+    }
+
+    fn value_count(&self) -> usize {
+        self.len()
+    }
+}
+
+/// A glob or a regular expression.
+impl PredicateArgument for String {
+    fn bytes(&self) -> usize {
+        self.len()
+    }
+
+    fn is_pattern(&self) -> bool {
+        true
+    }
+}
+
+impl PredicateArgument for Fuzzy {
+    // Its own limits are far lower, and binding checks them.
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn is_pattern(&self) -> bool {
+        true
+    }
+}
+
+impl PredicateArgument for TokenFilter {
+    fn bytes(&self) -> usize {
+        self.input_bytes()
+    }
+}
+
+/// Expands `$do` with the name of every variant that is a column and an argument. A new operator is added here, and
+/// nowhere else in this file.
 macro_rules! predicates {
     ($do:ident) => {
         $do! {
@@ -90,20 +87,49 @@ macro_rules! predicates {
     };
 }
 
+impl Filter {
+    /// The column and the argument of a predicate; `None` for and, or and not.
+    pub(super) fn predicate(&self) -> Option<(&str, &dyn PredicateArgument)> {
+        macro_rules! each {
+            ($($predicate:ident)*) => {
+                match self {
+                    Self::And(_) | Self::Or(_) | Self::Not(_) => None,
+                    Self::IsNull(column) => Some((column.as_str(), &() as &dyn PredicateArgument)),
+                    Self::Tokens(tokens) => Some((tokens.column.as_str(), tokens as &dyn PredicateArgument)),
+                    $(Self::$predicate(column, argument) => {
+                        Some((column.as_str(), argument as &dyn PredicateArgument))
+                    })*
+                }
+            };
+        }
+        predicates!(each)
+    }
+
+    /// The names of all variants with a column and an argument.
+    #[cfg(test)]
+    pub(super) fn predicate_names() -> &'static [&'static str] {
+        macro_rules! each {
+            ($($predicate:ident)*) => { &[$(stringify!($predicate)),*] };
+        }
+        predicates!(each)
+    }
+}
+
 impl Tree for Filter {
-    fn leaf() -> Self {
+    fn without_children() -> Self {
         Self::And(Vec::new())
     }
 
-    fn children<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
+    fn visit_children<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
         match self {
             Self::And(filters) | Self::Or(filters) => filters.iter().for_each(visit),
             Self::Not(inner) => visit(inner),
+            // Predicates have no children.
             _ => {}
         }
     }
 
-    fn children_mut(&mut self, visit: &mut dyn FnMut(&mut Self)) {
+    fn visit_children_mut(&mut self, visit: &mut dyn FnMut(&mut Self)) {
         match self {
             Self::And(filters) | Self::Or(filters) => filters.iter_mut().for_each(visit),
             Self::Not(inner) => visit(inner),
@@ -111,34 +137,35 @@ impl Tree for Filter {
         }
     }
 
-    fn copy(&self) -> Self {
-        let leaves = |filters: &[Self]| filters.iter().map(|_| Self::leaf()).collect();
+    fn copy_node(&self) -> Self {
+        let blanks = |filters: &[Self]| filters.iter().map(|_| Self::without_children()).collect();
         macro_rules! each {
             ($($predicate:ident)*) => {
                 match self {
-                    Self::And(filters) => Self::And(leaves(filters)),
-                    Self::Or(filters) => Self::Or(leaves(filters)),
-                    Self::Not(_) => Self::Not(Box::new(Self::leaf())),
+                    Self::And(filters) => Self::And(blanks(filters)),
+                    Self::Or(filters) => Self::Or(blanks(filters)),
+                    Self::Not(_) => Self::Not(Box::new(Self::without_children())),
                     Self::IsNull(column) => Self::IsNull(column.clone()),
                     Self::Tokens(tokens) => Self::Tokens(tokens.clone()),
-                    $(Self::$predicate(column, with) => Self::$predicate(column.clone(), with.clone()),)*
+                    $(Self::$predicate(column, argument) => {
+                        Self::$predicate(column.clone(), argument.clone())
+                    })*
                 }
             };
         }
         predicates!(each)
     }
 
-    fn is_like(&self, other: &Self) -> bool {
+    fn is_same_node(&self, other: &Self) -> bool {
         macro_rules! each {
             ($($predicate:ident)*) => {
                 match (self, other) {
-                    (Self::And(one), Self::And(other)) | (Self::Or(one), Self::Or(other)) => {
-                        one.len() == other.len()
-                    }
+                    (Self::And(a), Self::And(b)) | (Self::Or(a), Self::Or(b)) => a.len() == b.len(),
                     (Self::Not(_), Self::Not(_)) => true,
-                    (Self::IsNull(one), Self::IsNull(other)) => one == other,
-                    (Self::Tokens(one), Self::Tokens(other)) => one == other,
+                    (Self::IsNull(a), Self::IsNull(b)) => a == b,
+                    (Self::Tokens(a), Self::Tokens(b)) => a == b,
                     $((Self::$predicate(a, x), Self::$predicate(b, y)) => a == b && x == y,)*
+                    // Two variants.
                     _ => false,
                 }
             };
@@ -146,7 +173,7 @@ impl Tree for Filter {
         predicates!(each)
     }
 
-    fn show(&self, children: &[Level<'_, Self>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_node(&self, children: &[Level<'_, Self>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
         macro_rules! each {
             ($($predicate:ident)*) => {
                 match self {
@@ -155,14 +182,14 @@ impl Tree for Filter {
                     Self::Not(_) => {
                         let mut tuple = f.debug_tuple("Not");
                         for child in children {
- tuple.field(child);
- }
+                            tuple.field(child);
+                        }
                         tuple.finish()
                     }
                     Self::IsNull(column) => f.debug_tuple("IsNull").field(column).finish(),
                     Self::Tokens(tokens) => f.debug_tuple("Tokens").field(tokens).finish(),
-                    $(Self::$predicate(column, with) => {
-                        f.debug_tuple(stringify!($predicate)).field(column).field(with).finish()
+                    $(Self::$predicate(column, argument) => {
+                        f.debug_tuple(stringify!($predicate)).field(column).field(argument).finish()
                     })*
                 }
             };

@@ -1,88 +1,96 @@
-//! Trees that callers build, of any depth: cloned, compared, shown and dropped without recursion on their depth.
+//! Trees that callers build, of any depth: cloned, compared, printed and dropped without recursion.
 //!
-//! What derives give would recurse, so that a tree made from hostile input ends the process: in a query that
-//! refuses it just as in the caller's own `clone()`.
+//! Derived implementations recurse. A deep tree from hostile input would overflow the stack and end the process, in
+//! the caller's own `clone()` as well as in the query that rejects it.
 
 use std::fmt;
 use std::mem;
 
-/// Levels of a tree that are shown; below them stands `..`.
-const SHOWN_MAX: usize = 64;
+/// The levels that are printed, with `..` for the rest. Formatting recurses, as `Formatter` leaves no other way.
+const PRINTED_LEVELS_MAX: usize = 64;
 
 /// A node of a tree, with children of its own type.
 pub(crate) trait Tree: Sized {
-    /// A node without children.
-    fn leaf() -> Self;
+    /// Any node without children.
+    fn without_children() -> Self;
 
     /// Visits the children, in order.
-    fn children<'a>(&'a self, visit: &mut dyn FnMut(&'a Self));
+    fn visit_children<'a>(&'a self, visit: &mut dyn FnMut(&'a Self));
 
-    /// Visits the places of the children, in order.
-    fn children_mut(&mut self, visit: &mut dyn FnMut(&mut Self));
+    /// Visits the children in the same order, to replace them.
+    fn visit_children_mut(&mut self, visit: &mut dyn FnMut(&mut Self));
 
-    /// A copy of the node itself, with leaves in the places of its children.
-    fn copy(&self) -> Self;
+    /// A copy of the node itself, with as many [`without_children`](Self::without_children) in place of its children.
+    fn copy_node(&self) -> Self;
 
-    /// Whether two nodes are equal but for their children: as many of the same kind.
-    fn is_like(&self, other: &Self) -> bool;
+    /// Whether two nodes are equal, with as many children, whatever these are.
+    fn is_same_node(&self, other: &Self) -> bool;
 
-    /// Shows the node, with its children as they are given.
-    fn show(&self, children: &[Level<'_, Self>], f: &mut fmt::Formatter<'_>) -> fmt::Result;
+    /// Prints the node with its printed children.
+    fn fmt_node(&self, children: &[Level<'_, Self>], f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-/// All nodes of a tree: parents before their children, and these in order.
-pub(crate) fn nodes<T: Tree>(tree: &T) -> impl Iterator<Item = &T> {
+/// All nodes of a tree in preorder.
+pub(crate) fn iter_nodes<T: Tree>(tree: &T) -> impl Iterator<Item = &T> {
     let mut pending = vec![tree];
     std::iter::from_fn(move || {
         let node = pending.pop()?;
         let first = pending.len();
-        node.children(&mut |child| pending.push(child));
-        if let Some(children) = pending.get_mut(first..) {
-            children.reverse();
-        }
+        node.visit_children(&mut |child| pending.push(child));
+        // The first child is the next node, so it goes on top.
+        #[expect(clippy::indexing_slicing, reason = "`first` is the length before the children were pushed")]
+        pending[first..].reverse();
         Some(node)
     })
 }
 
 /// As [`Clone::clone`].
-pub(crate) fn copy<T: Tree>(tree: &T) -> T {
-    let order: Vec<&T> = nodes(tree).collect();
-    // Whatever stands behind a node in this order and is not taken by another is its children, the first on top.
-    let mut done: Vec<T> = Vec::new();
-    for node in order.into_iter().rev() {
-        let mut copy = node.copy();
-        copy.children_mut(&mut |place| {
-            if let Some(child) = done.pop() {
-                *place = child;
-            }
-        });
-        done.push(copy);
+pub(crate) fn clone_tree<T: Tree>(tree: &T) -> T {
+    // Backwards through the preorder, a node comes after all of its descendants. By then the copies of its children are
+    // on top of the stack, the first uppermost.
+    let nodes: Vec<&T> = iter_nodes(tree).skip(1).collect();
+    let mut copies: Vec<T> = Vec::with_capacity(nodes.len());
+    for node in nodes.into_iter().rev() {
+        let copy = copy_with_children(node, &mut copies);
+        copies.push(copy);
     }
-    done.pop().unwrap_or_else(T::leaf)
+    copy_with_children(tree, &mut copies)
+}
+
+/// A copy of a node with the copies of its children, which are taken from the stack.
+fn copy_with_children<T: Tree>(node: &T, stack: &mut Vec<T>) -> T {
+    let mut copy = node.copy_node();
+    copy.visit_children_mut(&mut |child| {
+        // A clone that lost a condition would be another filter, and `Clone` cannot return an error.
+        let Some(copied) = stack.pop() else { unreachable!("each child was copied before its parent") };
+        *child = copied;
+    });
+    copy
 }
 
 /// As [`PartialEq::eq`].
 pub(crate) fn is_equal<T: Tree>(one: &T, other: &T) -> bool {
-    let (mut left, mut right) = (nodes(one), nodes(other));
+    let (mut nodes, mut others) = (iter_nodes(one), iter_nodes(other));
     loop {
-        match (left.next(), right.next()) {
-            (Some(a), Some(b)) if a.is_like(b) => {}
+        match (nodes.next(), others.next()) {
+            (Some(a), Some(b)) if a.is_same_node(b) => {}
             (None, None) => return true,
+            // Other nodes, or fewer of them.
             _ => return false,
         }
     }
 }
 
-/// For [`Drop::drop`]: takes the tree below a node apart.
-pub(crate) fn fell<T: Tree>(tree: &mut T) {
+/// For [`Drop::drop`]: drops the descendants of a node one by one.
+pub(crate) fn drop_descendants<T: Tree>(tree: &mut T) {
     let mut pending = Vec::new();
     let detach = |node: &mut T, pending: &mut Vec<T>| {
-        node.children_mut(&mut |child| {
-            let mut has_some = false;
-            child.children(&mut |_| has_some = true);
-            // A leaf is dropped with its parent.
-            if has_some {
-                pending.push(mem::replace(child, T::leaf()));
+        node.visit_children_mut(&mut |child| {
+            let mut has_children = false;
+            child.visit_children(&mut |_| has_children = true);
+            // Dropping a leaf along with its parent is shallow, and saves a move.
+            if has_children {
+                pending.push(mem::replace(child, T::without_children()));
             }
         });
     };
@@ -92,20 +100,20 @@ pub(crate) fn fell<T: Tree>(tree: &mut T) {
     }
 }
 
-/// As [`fmt::Debug::fmt`], down to some levels.
-pub(crate) fn show<T: Tree>(tree: &T, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    fmt::Debug::fmt(&Level(tree, SHOWN_MAX), f)
+/// As [`fmt::Debug::fmt`], down to a limited depth.
+pub(crate) fn fmt_tree<T: Tree>(tree: &T, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fmt::Debug::fmt(&Level(tree, PRINTED_LEVELS_MAX), f)
 }
 
-/// A tree, and how many levels of it are shown.
+/// A tree, and how many of its levels are printed.
 pub(crate) struct Level<'a, T>(&'a T, usize);
 
 impl<T: Tree> fmt::Debug for Level<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(below) = self.1.checked_sub(1) else { return f.write_str("..") };
         let mut children = Vec::new();
-        self.0.children(&mut |child| children.push(Level(child, below)));
-        self.0.show(&children, f)
+        self.0.visit_children(&mut |child| children.push(Level(child, below)));
+        self.0.fmt_node(&children, f)
     }
 }
 
@@ -114,7 +122,7 @@ macro_rules! impl_tree {
     ($tree:ty) => {
         impl Clone for $tree {
             fn clone(&self) -> Self {
-                $crate::types::tree::copy(self)
+                $crate::types::tree::clone_tree(self)
             }
         }
 
@@ -124,16 +132,16 @@ macro_rules! impl_tree {
             }
         }
 
-        /// As it would be derived, down to 64 levels.
+        /// As the derived implementation, down to 64 levels.
         impl std::fmt::Debug for $tree {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                $crate::types::tree::show(self, f)
+                $crate::types::tree::fmt_tree(self, f)
             }
         }
 
         impl Drop for $tree {
             fn drop(&mut self) {
-                $crate::types::tree::fell(self);
+                $crate::types::tree::drop_descendants(self);
             }
         }
     };

@@ -37,7 +37,7 @@ impl Part {
 
     /// Whether statistics tell that a filter matches no row. Of layers in memory there are none.
     pub(crate) fn is_pruned(&self, rules: &ZoneMapFilter<'_>) -> bool {
-        matches!(&self.source, PartSource::Segment(segment) if rules.rule_out(segment.meta()))
+        matches!(&self.source, PartSource::Segment(segment) if rules.can_prune(segment.meta()))
     }
 
     /// The rows of `among` that a filter matches. Nothing is read for none.

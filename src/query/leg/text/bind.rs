@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{BoundRank, Rank, TextMatch, TextPhrase, TextQuery};
 use crate::error::{Error, Result};
-use crate::filter::{InputTokens, check_places, text_column};
+use crate::filter::{InputTokens, check_phrase_positions, text_column};
 use crate::index::text::{PlanTerm, TermSpec, TextNode, TextPlan};
 use crate::schema::{Schema, TextOptions};
 use crate::settings::Settings;
@@ -150,7 +150,7 @@ impl<'a> Binder<'a> {
     fn phrase(&mut self, query: &TextPhrase) -> Result<Option<TextNode>> {
         let column = text_column(self.schema, &query.column)?;
         let words = self.tokens.tokenize(column.1, &query.input)?;
-        check_places(&query.column, self.schema, &words, query.slop)?;
+        check_phrase_positions(&query.column, self.schema, &words, query.slop)?;
         let (first, last) = (words.first().map_or(0, |(_, position)| *position), words.len());
         let mut leaves = Vec::new();
         for (number, (text, position)) in words.into_iter().enumerate() {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{Rank, TextQuery};
 use crate::filter::Filter;
-use crate::types::tree::{Level, Tree, impl_tree, nodes};
+use crate::types::tree::{Level, Tree, impl_tree, iter_nodes};
 
 impl_tree!(TextQuery);
 impl_tree!(Rank);
@@ -12,28 +12,29 @@ impl_tree!(Rank);
 impl TextQuery {
     /// The values that it ranks by.
     pub(in crate::query) fn ranks(&self) -> impl Iterator<Item = &Rank> {
-        nodes(self).filter_map(|node| if let Self::Ranked(_, rank, _) = node { Some(rank) } else { None })
+        iter_nodes(self)
+            .filter_map(|node| if let Self::Ranked(_, rank, _) = node { Some(rank) } else { None })
     }
 }
 
 impl Rank {
     /// The filters in it.
     pub(in crate::query) fn filters(&self) -> impl Iterator<Item = &Filter> {
-        nodes(self).filter_map(|node| if let Self::Filter(filter) = node { Some(filter) } else { None })
+        iter_nodes(self).filter_map(|node| if let Self::Filter(filter) = node { Some(filter) } else { None })
     }
 }
 
 /// Leaves for so many children.
 fn leaves<T: Tree>(children: &[T]) -> Vec<T> {
-    children.iter().map(|_| T::leaf()).collect()
+    children.iter().map(|_| T::without_children()).collect()
 }
 
 impl Tree for TextQuery {
-    fn leaf() -> Self {
+    fn without_children() -> Self {
         Self::Any(Vec::new())
     }
 
-    fn children<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
+    fn visit_children<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
         match self {
             Self::Any(of) | Self::All(of) | Self::Best(of) | Self::Product(of) => of.iter().for_each(visit),
             Self::Without(of, not) => {
@@ -45,7 +46,7 @@ impl Tree for TextQuery {
         }
     }
 
-    fn children_mut(&mut self, visit: &mut dyn FnMut(&mut Self)) {
+    fn visit_children_mut(&mut self, visit: &mut dyn FnMut(&mut Self)) {
         match self {
             Self::Any(of) | Self::All(of) | Self::Best(of) | Self::Product(of) => {
                 of.iter_mut().for_each(visit);
@@ -59,8 +60,8 @@ impl Tree for TextQuery {
         }
     }
 
-    fn copy(&self) -> Self {
-        let leaf = || Box::new(Self::leaf());
+    fn copy_node(&self) -> Self {
+        let leaf = || Box::new(Self::without_children());
         match self {
             Self::Match(query) => Self::Match(query.clone()),
             Self::Phrase(query) => Self::Phrase(query.clone()),
@@ -75,7 +76,7 @@ impl Tree for TextQuery {
         }
     }
 
-    fn is_like(&self, other: &Self) -> bool {
+    fn is_same_node(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Match(one), Self::Match(other)) => one == other,
             (Self::Phrase(one), Self::Phrase(other)) => one == other,
@@ -93,7 +94,7 @@ impl Tree for TextQuery {
         }
     }
 
-    fn show(&self, children: &[Level<'_, Self>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_node(&self, children: &[Level<'_, Self>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |name: &str, f: &mut fmt::Formatter<'_>| f.debug_tuple(name).field(&children).finish();
         let each = |name: &str, rest: &[&dyn fmt::Debug], f: &mut fmt::Formatter<'_>| {
             let mut tuple = f.debug_tuple(name);
@@ -121,11 +122,11 @@ impl Tree for TextQuery {
 }
 
 impl Tree for Rank {
-    fn leaf() -> Self {
+    fn without_children() -> Self {
         Self::Constant(0.0)
     }
 
-    fn children<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
+    fn visit_children<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
         match self {
             Self::Saturate(of, ..) | Self::Decay(of, ..) => visit(of),
             Self::Join(_, of) => of.iter().for_each(visit),
@@ -133,7 +134,7 @@ impl Tree for Rank {
         }
     }
 
-    fn children_mut(&mut self, visit: &mut dyn FnMut(&mut Self)) {
+    fn visit_children_mut(&mut self, visit: &mut dyn FnMut(&mut Self)) {
         match self {
             Self::Saturate(of, ..) | Self::Decay(of, ..) => visit(of),
             Self::Join(_, of) => of.iter_mut().for_each(visit),
@@ -141,8 +142,8 @@ impl Tree for Rank {
         }
     }
 
-    fn copy(&self) -> Self {
-        let leaf = || Box::new(Self::leaf());
+    fn copy_node(&self) -> Self {
+        let leaf = || Box::new(Self::without_children());
         match self {
             Self::Constant(number) => Self::Constant(*number),
             Self::Filter(filter) => Self::Filter(filter.clone()),
@@ -155,7 +156,7 @@ impl Tree for Rank {
     }
 
     #[expect(clippy::float_cmp, reason = "equal numbers are the same")]
-    fn is_like(&self, other: &Self) -> bool {
+    fn is_same_node(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Constant(one), Self::Constant(other)) => one == other,
             (Self::Filter(one), Self::Filter(other)) => one == other,
@@ -170,7 +171,7 @@ impl Tree for Rank {
         }
     }
 
-    fn show(&self, children: &[Level<'_, Self>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_node(&self, children: &[Level<'_, Self>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bent = |name: &str, m: &f64, e: &f64, f: &mut fmt::Formatter<'_>| {
             let mut tuple = f.debug_tuple(name);
             for child in children {

@@ -1,6 +1,6 @@
-//! Evaluates a bound filter on record batches, a column at a time.
+//! Evaluation of a bound filter on record batches, a column at a time.
 //!
-//! **Invariant:** no answer is ever null.
+//! **Invariant:** the result has no nulls.
 
 use std::sync::Arc;
 
@@ -13,41 +13,48 @@ use arrow::compute::kernels::cmp;
 use arrow::compute::{SortOptions, take};
 use arrow::datatypes::DataType;
 
-use super::bind::{Against, BoundFilter, Comparison, Leaf, Node, Source, Test};
+use super::bound::{BoundColumn, BoundFilter, BoundNode, BoundPredicate, Comparand, Comparison, ValueTest};
+use crate::codec::to_usize;
 use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::Pattern;
+use crate::schema::AttributeType;
 
 impl BoundFilter {
-    /// Which rows match. `rows` has at least [`Self::columns`], in the layout of the schema's Arrow types.
+    /// Which rows match. `rows` has at least [`Self::columns`], in the Arrow types of the schema.
     ///
-    /// `new` holds what the rows are about to become, row by row, with at least [`Self::new_columns`]. Without
-    /// it every new value is null, as when rows are deleted.
+    /// `new` has the incoming version of each row, with at least [`Self::new_columns`]. Without it every new value is
+    /// null, as when rows are deleted.
     pub(crate) fn evaluate(&self, rows: &RecordBatch, new: Option<&RecordBatch>) -> Result<BooleanArray> {
         let len = rows.num_rows();
         if let Some(new) = new.filter(|new| new.num_rows() != len) {
             return Err(Error::internal(format!("{} new rows for {len} rows", new.num_rows())));
         }
-        let input = Input {
+        let input = FilterInput {
             len,
-            rows: read(&self.columns, Some(rows), len)?,
-            new: read(&self.new_columns, new, len)?,
+            rows: resolve_columns(&self.columns, Some(rows), len)?,
+            new: resolve_columns(&self.new_columns, new, len)?,
         };
-        Ok(BooleanArray::new(input.node(&self.root)?, None))
+        Ok(BooleanArray::new(input.evaluate_node(&self.root)?, None))
     }
 }
 
 /// The columns of a batch; all null without one.
-fn read(sources: &[Source], batch: Option<&RecordBatch>, len: usize) -> Result<Vec<ArrayRef>> {
-    let column = |source: &Source| {
-        let expected = source.kind.map(crate::schema::AttributeType::arrow_type);
+fn resolve_columns(
+    columns: &[BoundColumn],
+    batch: Option<&RecordBatch>,
+    len: usize,
+) -> Result<Vec<ArrayRef>> {
+    let resolve = |column: &BoundColumn| {
+        let expected = column.kind.map(AttributeType::arrow_type);
         let Some(batch) = batch else {
+            // A vector is only tested for null, so its type does not matter.
             return Ok(new_null_array(&expected.unwrap_or(DataType::Null), len));
         };
-        let name = &source.name;
+        let name = &column.name;
         let found = batch.column_by_name(name);
         let found =
             found.ok_or_else(|| Error::internal(format!("a batch lacks a column. column=`{name}`")))?;
-        if expected.is_some_and(|expected| !same(&expected, found.data_type())) {
+        if expected.is_some_and(|expected| !is_same_type(&expected, found.data_type())) {
             return Err(Error::internal(format!(
                 "a column of a batch is {}, not of the schema's type. column=`{name}`",
                 found.data_type()
@@ -55,44 +62,45 @@ fn read(sources: &[Source], batch: Option<&RecordBatch>, len: usize) -> Result<V
         }
         Ok(Arc::clone(found))
     };
-    sources.iter().map(column).collect()
+    columns.iter().map(resolve).collect()
 }
 
-/// Readers may name the element of a list as they like.
-fn same(expected: &DataType, found: &DataType) -> bool {
+/// Whether two types are equal but for the element's field of a list: readers choose its name and nullability.
+fn is_same_type(expected: &DataType, found: &DataType) -> bool {
     match (expected, found) {
         (DataType::List(expected), DataType::List(found)) => expected.data_type() == found.data_type(),
         (expected, found) => expected == found,
     }
 }
 
-struct Input {
+/// The columns of [`BoundFilter::columns`] and [`BoundFilter::new_columns`], in their order.
+struct FilterInput {
     len: usize,
     rows: Vec<ArrayRef>,
     new: Vec<ArrayRef>,
 }
 
-impl Input {
-    fn node(&self, node: &Node) -> Result<BooleanBuffer> {
+impl FilterInput {
+    fn evaluate_node(&self, node: &BoundNode) -> Result<BooleanBuffer> {
         match node {
-            Node::Const(true) => Ok(BooleanBuffer::new_set(self.len)),
-            Node::Const(false) => Ok(BooleanBuffer::new_unset(self.len)),
-            Node::Not(inner) => Ok(!&self.node(inner)?),
-            Node::Leaf(leaf) => self.leaf(leaf),
-            Node::All(nodes) => {
+            BoundNode::Const(true) => Ok(BooleanBuffer::new_set(self.len)),
+            BoundNode::Const(false) => Ok(BooleanBuffer::new_unset(self.len)),
+            BoundNode::Not(inner) => Ok(!&self.evaluate_node(inner)?),
+            BoundNode::Predicate(predicate) => self.evaluate_predicate(predicate),
+            BoundNode::All(nodes) => {
                 let mut all = BooleanBuffer::new_set(self.len);
                 for node in nodes {
-                    all = &all & &self.node(node)?;
+                    all = &all & &self.evaluate_node(node)?;
                     if !all.has_true() {
                         break;
                     }
                 }
                 Ok(all)
             }
-            Node::Any(nodes) => {
+            BoundNode::Any(nodes) => {
                 let mut any = BooleanBuffer::new_unset(self.len);
                 for node in nodes {
-                    any = &any | &self.node(node)?;
+                    any = &any | &self.evaluate_node(node)?;
                     if !any.has_false() {
                         break;
                     }
@@ -102,39 +110,43 @@ impl Input {
         }
     }
 
-    fn leaf(&self, leaf: &Leaf) -> Result<BooleanBuffer> {
-        let column = self.rows.get(leaf.column).ok_or_else(lost)?;
-        if leaf.elements {
-            let list = column.as_list_opt::<i32>().ok_or_else(lost)?;
-            return any_element(list, |elements, row_of| self.test(leaf, elements, Some(row_of)));
+    fn evaluate_predicate(&self, predicate: &BoundPredicate) -> Result<BooleanBuffer> {
+        let column = self.rows.get(predicate.column).ok_or_else(misfit)?;
+        if predicate.elements {
+            let list = column.as_list_opt::<i32>().ok_or_else(misfit)?;
+            return rows_with_any_element(list, |elements, element_rows| {
+                self.test_values(&predicate.test, elements, Some(element_rows))
+            });
         }
-        self.test(leaf, column, None)
+        self.test_values(&predicate.test, column, None)
     }
 
-    /// The test on each value. `row_of` gives the row of each value when they are elements of arrays.
-    fn test(
+    /// Tests each value. `element_rows` returns the row of each value if the values are elements of arrays.
+    // Only a comparison with new values needs the rows, so they are computed on demand.
+    fn test_values(
         &self,
-        leaf: &Leaf,
+        test: &ValueTest,
         values: &ArrayRef,
-        row_of: Option<&dyn Fn() -> UInt32Array>,
+        element_rows: Option<&dyn Fn() -> UInt32Array>,
     ) -> Result<BooleanBuffer> {
-        match &leaf.test {
-            Test::Null => {
+        match test {
+            ValueTest::Null => {
                 let nulls = values.logical_nulls();
                 Ok(nulls.map_or_else(|| BooleanBuffer::new_unset(values.len()), |nulls| !nulls.inner()))
             }
-            Test::Member(set) => Ok(present(set.contains(values)?, values.nulls())),
-            Test::Pattern(pattern) => search(pattern, values),
-            Test::Tokens(contains) => Ok(contains.evaluate(values)),
-            Test::Compare(comparison, Against::Literal(literal)) => {
-                compare(*comparison, values, literal, true)
+            ValueTest::Member(set) => Ok(unset_nulls(set.contains(values)?, values.nulls())),
+            ValueTest::Pattern(pattern) => search_strings(pattern, values),
+            ValueTest::Tokens(contains) => Ok(contains.evaluate(values)),
+            ValueTest::Compare(comparison, Comparand::Literal(literal)) => {
+                compare_values(*comparison, values, literal, true)
             }
-            Test::Compare(comparison, Against::New(new)) => {
-                let new = self.new.get(*new).ok_or_else(lost)?;
-                match row_of {
-                    None => compare(*comparison, values, new, false),
-                    Some(row_of) => {
-                        compare(*comparison, values, &take(new, &row_of(), None).or_internal()?, false)
+            ValueTest::Compare(comparison, Comparand::New(new)) => {
+                let new = self.new.get(*new).ok_or_else(misfit)?;
+                match element_rows {
+                    None => compare_values(*comparison, values, new, false),
+                    Some(element_rows) => {
+                        let new = take(new, &element_rows(), None).or_internal()?;
+                        compare_values(*comparison, values, &new, false)
                     }
                 }
             }
@@ -142,87 +154,87 @@ impl Input {
     }
 }
 
-fn lost() -> Error {
+fn misfit() -> Error {
     Error::internal("a bound filter does not fit its columns")
 }
 
-/// True only where there is a value.
-fn present(answers: BooleanBuffer, nulls: Option<&NullBuffer>) -> BooleanBuffer {
+/// Sets the bits of nulls to false.
+fn unset_nulls(answers: BooleanBuffer, nulls: Option<&NullBuffer>) -> BooleanBuffer {
     match nulls {
         Some(nulls) => &answers & nulls.inner(),
         None => answers,
     }
 }
 
-/// Compares each value with its counterpart, or all with the only row of `other`.
-fn compare(
+/// Compares each value with its counterpart in `other`, or all values with its only row if `is_literal`.
+fn compare_values(
     comparison: Comparison,
     values: &ArrayRef,
     other: &ArrayRef,
-    literal: bool,
+    is_literal: bool,
 ) -> Result<BooleanBuffer> {
     if values.data_type().is_nested() {
-        // Of arrays, only equality is asked. Two nulls are equal here as well.
+        // Arrow's kernels do not compare lists. Binding lets only equality through; `not_distinct` semantics hold here
+        // too, as the comparator treats two nulls as equal.
         let order = make_comparator(values, other, SortOptions::default()).or_internal()?;
-        let counterpart = |row| if literal { 0 } else { row };
+        let counterpart = |row| if is_literal { 0 } else { row };
         return Ok(BooleanBuffer::collect_bool(values.len(), |row| order(row, counterpart(row)).is_eq()));
     }
     let kernel = match comparison {
+        // `x == new.x` is true where both are null, in two-valued logic.
         Comparison::Eq => cmp::not_distinct,
         Comparison::Lt => cmp::lt,
         Comparison::Lte => cmp::lt_eq,
         Comparison::Gt => cmp::gt,
         Comparison::Gte => cmp::gt_eq,
     };
-    let answers = if literal {
+    let answers = if is_literal {
         kernel(values, &Scalar::new(Arc::clone(other))).or_internal()?
     } else {
         kernel(values, other).or_internal()?
     };
     let (answers, nulls) = answers.into_parts();
-    Ok(present(answers, nulls.as_ref()))
+    Ok(unset_nulls(answers, nulls.as_ref()))
 }
 
-fn search(pattern: &Pattern, values: &ArrayRef) -> Result<BooleanBuffer> {
-    let strings = values.as_string_opt::<i32>().ok_or_else(lost)?;
+fn search_strings(pattern: &Pattern, values: &ArrayRef) -> Result<BooleanBuffer> {
+    let strings = values.as_string_opt::<i32>().ok_or_else(misfit)?;
     let found = |row| strings.is_valid(row) && pattern.is_match(strings.value(row));
     Ok(BooleanBuffer::collect_bool(strings.len(), found))
 }
 
-/// The rows that have an element which passes `test`. It is given all elements of the rows as one flat column,
-/// and a way to the row of each.
-fn any_element(
+/// The rows with an element that passes `test`. It is given the elements of all rows as one flat array, and a function
+/// that computes the row of each.
+fn rows_with_any_element(
     list: &ListArray,
     test: impl FnOnce(&ArrayRef, &dyn Fn() -> UInt32Array) -> Result<BooleanBuffer>,
 ) -> Result<BooleanBuffer> {
-    // The offsets of a sliced array begin anywhere in the values it shares with the whole.
-    let offsets = list.value_offsets();
-    let position = |offset: Option<&i32>| offset.and_then(|o| usize::try_from(*o).ok()).ok_or_else(lost);
-    let (first, end) = (position(offsets.first())?, position(offsets.last())?);
-    let elements = list.values().slice(first, end.saturating_sub(first));
-    let ends = || offsets.iter().skip(1).map(|end| usize::try_from(*end).unwrap_or(0).saturating_sub(first));
-    let row_of = || {
-        let mut start = 0;
-        let rows = (0..).zip(ends()).flat_map(|(row, end)| {
-            let count = end.saturating_sub(start);
-            start = end;
-            std::iter::repeat_n(row, count)
-        });
+    // A sliced array shares the values of the whole, so that its offsets may start anywhere.
+    let offsets = list.value_offsets().iter().map(|offset| to_usize(*offset, "an offset of a list"));
+    let offsets = offsets.collect::<Result<Vec<usize>>>()?;
+    let Some((first, ends)) = offsets.split_first() else { return Err(misfit()) };
+    // invariant: a list of no rows has one offset, and no elements.
+    let length = ends.last().unwrap_or(first) - first;
+    let elements = list.values().slice(*first, length);
+    let element_rows = || {
+        let starts = std::iter::once(first).chain(ends);
+        let lengths = ends.iter().zip(starts).map(|(end, start)| end - start);
+        let rows = (0_u32..).zip(lengths).flat_map(|(row, length)| std::iter::repeat_n(row, length));
         UInt32Array::from_iter_values(rows)
     };
-    let passed = test(&elements, &row_of)?;
+    let passed = test(&elements, &element_rows)?;
 
+    // Elements and rows are both in ascending order, so one pass merges them.
     let mut rows = BooleanBufferBuilder::new(list.len());
     rows.append_n(list.len(), false);
-    let mut ends = ends().enumerate().peekable();
+    let mut ends = ends.iter().enumerate().peekable();
     for element in passed.set_indices() {
-        while ends.next_if(|(_, end)| *end <= element).is_some() {}
-        if let Some((row, _)) = ends.peek() {
-            rows.set_bit(*row, true);
-        }
+        while ends.next_if(|(_, end)| **end - first <= element).is_some() {}
+        let (row, _) = ends.peek().ok_or_else(misfit)?;
+        rows.set_bit(*row, true);
     }
-    // The slot of a null may hold elements.
-    Ok(present(rows.finish(), list.nulls()))
+    // Arrow allows elements in the slot of a null.
+    Ok(unset_nulls(rows.finish(), list.nulls()))
 }
 
 #[cfg(test)]
@@ -253,7 +265,7 @@ mod tests {
 
     #[test]
     fn nulls_follow_the_rule() {
-        // Of four rows, the first and the last are null.
+        // The first and the last of four rows are null.
         let cases = [
             (Filter::is_null("s"), [true, false, false, true]),
             (Filter::eq("s", "1"), [false, true, false, false]),
@@ -275,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hundred_thousand_values_are_one_set() {
+    fn lists_of_a_hundred_thousand_values_are_hashed() {
         let values = 0..100_000_u64;
         let numbers = bound(&Filter::is_in("id", values.clone().map(|i| i * 2)));
         let strings = bound(&Filter::not_in("s", values.map(|i| i.to_string())));
