@@ -1,27 +1,28 @@
-//! A part of a snapshot: a segment or a layer of the tail behind one small surface.
+//! A part of a view: a segment or a layer of the tail, with one interface.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanBufferBuilder, RecordBatch};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
+use crate::codec::{to_u32, u64_of, usize_of, zip_equal};
 use crate::env::{Cost, Env};
-use crate::error::{OrInternal, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::filter::{BoundFilter, IndexPlan, SegmentIndexes, ZoneMapFilter};
 use crate::index::Candidates;
 use crate::memtable::{PartId, PartSource};
-use crate::schema::Schema;
+use crate::schema::{ID_COLUMN, Schema};
 use crate::segment::Segment;
 use crate::types::DocumentId;
 
-/// Windows of a segment that are fetched at a time.
+/// Windows of a segment that are fetched at a time: one is evaluated while the next are under way.
 const PARALLEL: usize = 4;
 
-/// Rows with some of them dead already, whatever newer layers hide.
+/// Rows with their delete bitmap. Newer layers may hide further rows.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     pub(crate) id: PartId,
@@ -30,17 +31,17 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Rows that lie in the tail.
+    /// The rows that count as rows of the tail in statistics.
     pub(crate) fn tail_rows(&self) -> u64 {
         if matches!(self.source, PartSource::Memory(_)) { self.source.rows().into() } else { 0 }
     }
 
-    /// Whether statistics tell that a filter matches no row. Of layers in memory there are none.
-    pub(crate) fn is_pruned(&self, rules: &ZoneMapFilter<'_>) -> bool {
-        matches!(&self.source, PartSource::Segment(segment) if rules.can_prune(segment.meta()))
+    /// Whether statistics prove that a filter matches no row. Layers in memory have no statistics.
+    pub(crate) fn is_pruned(&self, zone_maps: &ZoneMapFilter<'_>) -> bool {
+        matches!(&self.source, PartSource::Segment(segment) if zone_maps.can_prune(segment.meta()))
     }
 
-    /// The rows of `among` that a filter matches. Nothing is read for none.
+    /// The rows of `among` that a filter matches. Nothing is read if `among` is empty.
     pub(crate) async fn find_matching_rows(
         &self,
         env: &Env,
@@ -55,7 +56,8 @@ impl Part {
         self.verify_candidates(env, schema, bound, candidates.as_ref(), among).await
     }
 
-    /// The candidates of a filter by the indexes, if finding them reads at most `bytes_max` bytes.
+    /// The candidates of a filter by the indexes. `None` if they have no answer, or would read more than `bytes_max`
+    /// bytes for it.
     pub(crate) async fn find_candidates(
         &self,
         env: &Env,
@@ -79,7 +81,8 @@ impl Part {
         plan.run(env, &indexes).await.map(Some)
     }
 
-    /// The rows of `among` that a filter matches, by its candidates, and else by their values.
+    /// The rows of `among` that a filter matches: the definite candidates, and of the possible ones those whose values
+    /// match. Without candidates all rows of `among` are verified by their values.
     pub(crate) async fn verify_candidates(
         &self,
         env: &Env,
@@ -93,15 +96,17 @@ impl Part {
         }
         let segment = match &self.source {
             PartSource::Memory(run) => {
+                // Selecting rows first would copy them; kernels over all rows of a layer are cheaper.
                 let all: RoaringBitmap = (0..self.source.rows()).collect();
-                return Ok(evaluate(env, bound, run.rows().clone(), all).await? & among);
+                return Ok(evaluate_batch(env, bound, run.rows().clone(), all).await? & among);
             }
             PartSource::Segment(segment) => segment,
         };
         let Some(Candidates { definite, possible }) = candidates else {
-            return Self::scan(env, schema, bound, segment, among).await;
+            return scan_segment(env, schema, bound, segment, among).await;
         };
-        // An answer that is whole is the common one.
+        // `possible` contains `definite`, so equal sizes mean equal sets. That is the common case, and a difference of
+        // two large bitmaps is not free.
         let in_doubt = if definite.len() == possible.len() {
             RoaringBitmap::new()
         } else {
@@ -114,44 +119,22 @@ impl Part {
                 definite & among
             });
         }
-        Ok((definite & among) | Self::scan(env, schema, bound, segment, &in_doubt).await?)
+        Ok((definite & among) | scan_segment(env, schema, bound, segment, &in_doubt).await?)
     }
 
-    /// The rows of `among` that a filter matches, by their values.
-    async fn scan(
-        env: &Env,
-        schema: &Schema,
-        bound: &Arc<BoundFilter>,
-        segment: &Segment,
-        among: &RoaringBitmap,
-    ) -> Result<RoaringBitmap> {
-        let columns = places(schema, bound.columns());
-        let windows = windows(segment, &columns, among);
-        let columns = &columns;
-        let one = |picked: RoaringBitmap| async move {
-            let batch = segment.fetch_rows(columns, &picked).await?;
-            evaluate(env, bound, batch, picked).await
-        };
-        stream::iter(windows)
-            .map(one)
-            .buffered(PARALLEL)
-            .try_fold(RoaringBitmap::new(), |all, some| async move { Ok(all | some) })
-            .await
-    }
-
-    /// Some rows in ascending order, cut so that each piece is worth one fetch of these columns.
+    /// Rows in ascending order, split so that each window is worth one fetch of these columns.
     pub(crate) fn split_into_windows(&self, columns: &[usize], rows: &RoaringBitmap) -> Vec<RoaringBitmap> {
         match &self.source {
-            PartSource::Segment(segment) => windows(segment, columns, rows),
+            PartSource::Segment(segment) => segment_windows(segment, columns, rows),
             PartSource::Memory(_) => vec![rows.clone()],
         }
     }
 
-    /// What a row takes in these columns, in bytes, about.
+    /// About how many bytes a row takes in these columns.
     pub(crate) fn row_bytes(&self, columns: &[usize], row: u32) -> u64 {
         match &self.source {
             PartSource::Segment(segment) => segment.row_bytes(columns, row),
-            PartSource::Memory(run) => (run.bytes() / run.len().max(1)) as u64,
+            PartSource::Memory(run) => u64_of(run.bytes() / run.len().max(1)),
         }
     }
 
@@ -165,21 +148,20 @@ impl Part {
         match &self.source {
             PartSource::Segment(segment) => segment.fetch_rows(columns, rows).await,
             PartSource::Memory(run) => {
-                let picked: BooleanBuffer = rows_to_mask(0..self.source.rows(), rows);
-                let places: Vec<usize> =
+                if run.rows().num_columns() != schema.columns().len() + 1 {
+                    return Err(Error::internal("rows in memory lack columns of the schema"));
+                }
+                let selected: BooleanBuffer = rows_to_mask(0..self.source.rows(), rows);
+                // The id is column 0 of a batch, and no column of the schema.
+                let projection: Vec<usize> =
                     std::iter::once(0).chain(columns.iter().map(|column| column + 1)).collect();
-                debug_assert_eq!(
-                    run.rows().num_columns(),
-                    schema.columns().len() + 1,
-                    "a run has all columns"
-                );
-                Ok(filter_record_batch(&run.rows().project(&places).or_internal()?, &picked.into())
-                    .or_internal()?)
+                let batch = run.rows().project(&projection).or_internal()?;
+                filter_record_batch(&batch, &selected.into()).or_internal()
             }
         }
     }
 
-    /// Up to `limit` ids above `after` in ascending order, with their rows; dead ones included.
+    /// Up to `limit` ids above `after` in ascending order, with their rows. Dead rows are included.
     pub(crate) async fn next_ids(
         &self,
         after: Option<&DocumentId>,
@@ -194,27 +176,47 @@ impl Part {
                     Err(row) => row,
                 });
                 let end = ids.len().min(start.saturating_add(limit));
-                Ok((start..end).filter_map(|row| Some((ids.get(row), u32::try_from(row).ok()?))).collect())
+                (start..end).map(|row| Ok((ids.get(row), to_u32(row, "a row number")?))).collect()
             }
         }
     }
 }
 
-fn windows(segment: &Segment, columns: &[usize], rows: &RoaringBitmap) -> Vec<RoaringBitmap> {
+/// The rows of `among` that a filter matches, by their values.
+async fn scan_segment(
+    env: &Env,
+    schema: &Schema,
+    bound: &Arc<BoundFilter>,
+    segment: &Segment,
+    among: &RoaringBitmap,
+) -> Result<RoaringBitmap> {
+    let columns = &find_columns(schema, bound.columns())?;
+    let scan_window = |rows: RoaringBitmap| async move {
+        let batch = segment.fetch_rows(columns, &rows).await?;
+        evaluate_batch(env, bound, batch, rows).await
+    };
+    stream::iter(segment_windows(segment, columns, among))
+        .map(scan_window)
+        .buffered(PARALLEL)
+        .try_fold(RoaringBitmap::new(), |matching, window| async move { Ok(matching | window) })
+        .await
+}
+
+fn segment_windows(segment: &Segment, columns: &[usize], rows: &RoaringBitmap) -> Vec<RoaringBitmap> {
     let (mut windows, mut from) = (Vec::new(), 0);
     while from < segment.meta().rows {
         let window = segment.scan_window(columns, from);
         from = window.end.max(from + 1);
-        let picked = rows_in_range(rows, window);
-        if !picked.is_empty() {
-            windows.push(picked);
+        let window = rows_in_range(rows, window);
+        if !window.is_empty() {
+            windows.push(window);
         }
     }
     windows
 }
 
-/// Evaluates a filter on the batch of these rows: which of them match.
-async fn evaluate(
+/// The rows that a filter matches; `batch` has their values.
+async fn evaluate_batch(
     env: &Env,
     bound: &Arc<BoundFilter>,
     batch: RecordBatch,
@@ -224,32 +226,35 @@ async fn evaluate(
     let cost = Cost::filtered_rows(batch.num_rows());
     let work = move || {
         let matches = bound.evaluate(&batch, None)?;
-        let picked = rows.iter().zip(matches.values().iter()).filter(|(_, matches)| *matches);
-        Ok(picked.map(|(row, _)| row).collect())
+        let answers = zip_equal(rows.iter(), matches.values().iter(), "rows and their answers")?;
+        Ok(answers.filter(|(_, matches)| *matches).map(|(row, _)| row).collect())
     };
     env.compute(cost, work).await?
 }
 
-/// The places of columns in the schema; the id has none.
-fn places<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> Vec<usize> {
-    let mut places: Vec<usize> =
-        names.filter_map(|name| schema.columns().iter().position(|c| c.name == name)).collect();
-    places.sort_unstable();
-    places
+/// The indexes of columns in the schema, ascending. The id is part of every batch and is not among them.
+fn find_columns<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> Result<Vec<usize>> {
+    let find = |name| {
+        let index = schema.columns().iter().position(|column| column.name == name);
+        index.ok_or_else(|| Error::internal(format!("a filter on an unknown column. column=`{name}`")))
+    };
+    let mut columns = names.filter(|name| *name != ID_COLUMN).map(find).collect::<Result<Vec<_>>>()?;
+    columns.sort_unstable();
+    Ok(columns)
 }
 
-/// The rows of a range that are in a bitmap, as bits from the start of the range.
+/// The rows of a bitmap that are in a range, as one bit for each row of the range.
 pub(crate) fn rows_to_mask(range: Range<u32>, rows: &RoaringBitmap) -> BooleanBuffer {
     let len = range.len();
-    let mut builder = arrow::array::BooleanBufferBuilder::new(len);
+    let mut builder = BooleanBufferBuilder::new(len);
     builder.append_n(len, false);
     for row in rows.range(range.clone()) {
-        builder.set_bit((row - range.start) as usize, true);
+        builder.set_bit(usize_of(row - range.start), true);
     }
     builder.finish()
 }
 
-/// The rows of a bitmap that lie in a range.
+/// The rows of a bitmap that are in a range.
 pub(crate) fn rows_in_range(rows: &RoaringBitmap, range: Range<u32>) -> RoaringBitmap {
     rows.range(range).collect()
 }

@@ -53,7 +53,7 @@ impl Resolver<'_> {
         let rows_max = self.view.settings.patch_by_filter_rows_max;
         let addrs = self.find_matches(filter, "patch", rows_max, matched).await?;
         let (mut rows, mut patched) = (Vec::new(), Vec::new());
-        for piece in self.split_into_pieces(&addrs) {
+        for piece in self.split_into_pieces(&addrs)? {
             let addrs = addrs.get(piece).ok_or_else(|| Error::internal("a piece outside the matches"))?;
             let mut documents = self.fetch_documents(addrs).await?;
             for document in &mut documents {

@@ -106,7 +106,7 @@ impl Resolver<'_> {
         let (patches, missing) = partition(patches, addrs.iter().map(Option::is_some))?;
         self.record_skipped(&missing);
         let addrs = existing_addrs(&addrs);
-        for piece in self.split_into_pieces(&addrs) {
+        for piece in self.split_into_pieces(&addrs)? {
             let outside = || Error::internal("a piece outside the documents to patch");
             let addrs = addrs.get(piece.clone()).ok_or_else(outside)?;
             let patches = patches.get(piece).ok_or_else(outside)?;

@@ -49,7 +49,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Ranges of addresses whose documents are read and patched together.
-    pub(super) fn split_into_pieces(&self, addrs: &[RowAddr]) -> Vec<Range<usize>> {
+    pub(super) fn split_into_pieces(&self, addrs: &[RowAddr]) -> Result<Vec<Range<usize>>> {
         // An eighth of a small limit, so that the first piece does not pass it already: a batch that allows a part is
         // filled piece by piece.
         let bytes_max = u64_of(PATCH_PIECE_BYTES.min(self.view.settings.batch_bytes_max / 8));
