@@ -31,8 +31,11 @@ pub(super) struct BoundColumn {
 #[derive(Debug)]
 pub(super) enum BoundNode {
     Const(bool),
+    // At least two nodes in each: one alone takes the place of the list.
     All(Vec<BoundNode>),
     Any(Vec<BoundNode>),
+    // Not pushed down to the predicates: negation is exact in every stage, and the negation of a range on nulls would
+    // need predicates of its own.
     Not(Box<BoundNode>),
     Predicate(BoundPredicate),
 }

@@ -23,6 +23,7 @@ pub(super) fn coerce_operand(kind: AttributeType, value: &Value) -> Result<Coerc
         (AttributeType::Int, Value::Uint(x)) => Ok(coerce_to_int(&Neighbours::exact((*x).into()))),
         (AttributeType::Uint, Value::Float(x)) => neighbours(*x).map(|x| coerce_to_uint(&x)),
         (AttributeType::Uint, Value::Int(x)) => Ok(coerce_to_uint(&Neighbours::exact((*x).into()))),
+        // A cast to f64 would make 2^53 + 1 equal to 2^53.
         (AttributeType::Float, Value::Int(x)) => Ok(coerce_to_float((*x).into())),
         (AttributeType::Float, Value::Uint(x)) => Ok(coerce_to_float((*x).into())),
         (kind, Value::Array(elements)) if kind.element().is_some() => coerce_array(kind, elements),
@@ -101,6 +102,7 @@ fn coerce_array(kind: AttributeType, elements: &[Value]) -> Result<Coerced, Stri
     let mut is_exact = true;
     for value in elements {
         if value.is_null() {
+            // No stored array has a null element, so this would be a predicate that is never true: surely a mistake.
             return Err("null inside an array".into());
         }
         match coerce_operand(element, value)? {

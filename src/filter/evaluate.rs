@@ -89,6 +89,8 @@ impl FilterInput {
             BoundNode::Predicate(predicate) => self.evaluate_predicate(predicate),
             BoundNode::All(nodes) => {
                 let mut all = BooleanBuffer::new_set(self.len);
+                // A predicate is evaluated on all rows or not at all: kernels over a whole column are cheaper than
+                // selecting the rows that are left, except when there are none.
                 for node in nodes {
                     all = &all & &self.evaluate_node(node)?;
                     if !all.has_true() {

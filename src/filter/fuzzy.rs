@@ -77,6 +77,7 @@ impl Fuzzy {
         let thresholds = if self.thresholds.is_empty() { &DEFAULT_THRESHOLDS[..] } else { &self.thresholds };
         // `check` rejects longer queries; counting one of a gigabyte would be wasted.
         let chars = self.query.chars().take(QUERY_CHARS_MAX + 1).count();
+        // In any order: callers may add thresholds as they like.
         let reached = thresholds.iter().filter(|(min, _)| *min <= chars);
         reached.max_by_key(|(min, _)| *min).map(|(_, distance)| *distance)
     }

@@ -107,6 +107,7 @@ impl InputTokens {
                     "more than {CHARACTERS_MAX} characters of text in a query"
                 )));
             }
+            // Each text starts where the last one ended, as if they were one text.
             let mut end = base;
             for word in analyzer.tokenize(text) {
                 // The analyzer gives all n-grams of a text one position, but a filter compares each as a word.

@@ -30,6 +30,7 @@ pub(super) fn build_array(kind: AttributeType, values: Vec<Value>) -> Result<Arr
         lengths.push(elements.len());
         flat.extend(elements);
     }
+    // The field of the type, so that kernels find equal types on both sides.
     let offsets = OffsetBuffer::from_lengths(lengths);
     Ok(Arc::new(ListArray::try_new(field, offsets, build_scalars(element, &flat)?, None).or_internal()?))
 }
@@ -95,6 +96,7 @@ impl ValueSet {
 
     /// Which values of a column are in the set. The bits of nulls have no meaning.
     pub(super) fn contains(&self, array: &ArrayRef) -> Result<BooleanBuffer> {
+        // Two threads may build it at once. Only one result is kept, and no thread waits for another.
         let hashed = if let Some(hashed) = self.hashed.get() {
             hashed
         } else {

@@ -33,6 +33,7 @@ pub(super) fn compile_glob(pattern: &str, any_case: bool) -> Result<Pattern> {
         return Ok(Pattern::literals(&glob.literals));
     }
     let mut builder = RegexBuilder::new(&glob.regex);
+    // A star matches any text of a value, line breaks included.
     builder.dot_matches_new_line(true).case_insensitive(any_case);
     let regex = build_regex(pattern, builder)?;
     Ok(if any_case {
@@ -142,6 +143,7 @@ struct Glob {
 impl Glob {
     fn parse(glob: &str) -> Result<Self, &'static str> {
         let mut parsed = Self { regex: String::from(r"\A"), literals: vec![String::new()], only_stars: true };
+        // Depth of braces. A comma outside of them is literal.
         let mut open = 0_usize;
         let mut chars = glob.chars();
         while let Some(c) = chars.next() {
@@ -197,6 +199,7 @@ fn push_class(chars: &mut std::str::Chars<'_>, out: &mut String) -> Result<(), &
         out.push('^');
         next = chars.next().ok_or(OPEN)?;
     }
+    // `[]a]`: a bracket that comes first does not close the class.
     let mut first = true;
     while first || next != ']' {
         first = false;

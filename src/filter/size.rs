@@ -19,6 +19,7 @@ impl Filter {
     /// Checks the depth, the number of nodes and the length of lists.
     // Without recursion: the tree may be deeper than the stack, so this comes before it is cloned, compared or bound.
     pub(crate) fn check_size(&self, settings: &Settings) -> Result<()> {
+        // The caller's limit may be higher than what the stack allows.
         let depth_max = settings.filter_depth_max.min(DEPTH_MAX);
         let over = |what: &str, max: usize| Err(Error::limit(format!("{what}: at most {max} are allowed")));
         let mut pending = vec![(self, 1)];

@@ -80,6 +80,7 @@ pub(super) fn bind_tokens(tokens: &TokenFilter, schema: &Schema) -> Result<Optio
     if tokens.matching == TokenMatch::Phrase {
         check_phrase_positions(&tokens.column, schema, &words, 0)?;
     }
+    // After tokenizing: a text within the limit of characters can still have too many n-grams.
     if words.len() > TOKENS_MAX {
         return Err(Error::limit(format!("more than {TOKENS_MAX} tokens in a filter")));
     }

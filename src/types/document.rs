@@ -18,6 +18,7 @@ use super::{DocumentId, Value};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Document {
     id: DocumentId,
+    // Ordered, so that a document is encoded and printed in the same way every time.
     values: BTreeMap<String, Value>,
 }
 
@@ -48,6 +49,8 @@ impl Document {
     /// The value of a column, if the document has it. A stored null reads as `None`.
     #[must_use]
     pub fn get(&self, column: &str) -> Option<&Value> {
+        // The store does not distinguish an explicit null from a column that was never set. A document that was not
+        // stored yet must not either.
         self.values.get(column).filter(|v| !v.is_null())
     }
 

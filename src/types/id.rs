@@ -46,6 +46,7 @@ impl fmt::Display for IdKind {
 }
 
 /// The id of a document. Ids of one kind order as numbers, as bytes (UUID) or as UTF-8 bytes (strings).
+// The derived order of the variants never decides anything, as a namespace has ids of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DocumentId {
     /// A number.
@@ -53,6 +54,7 @@ pub enum DocumentId {
     /// A UUID.
     Uuid(Uuid),
     /// A string of 1 to 64 bytes.
+    // Shared: an id is cloned wherever rows are looked up, compared or deleted by it.
     String(Arc<str>),
 }
 
@@ -156,6 +158,7 @@ pub struct SegmentId {
 
 impl fmt::Display for SegmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // 20 digits hold every u64, so that listings of the store are in the order of birth.
         write!(f, "{:020}-{}", self.birth, self.uuid.simple())
     }
 }

@@ -22,9 +22,11 @@ pub struct WriteReceipt {
     /// Whether a write by filter stopped at one of its limits, so that more rows may match.
     pub rows_remaining: bool,
     /// Whether the write had already been applied under the same idempotency token. This is then its original receipt.
+    // Not stored: it describes the answer, not the write.
     #[serde(skip)]
     pub replayed: bool,
     /// The ids that changed, if the batch requested them. A replay has none.
+    // Not stored: the receipts of 10,000 tokens are in every manifest, and a batch may have a million ids.
     #[serde(skip)]
     pub ids: Option<AffectedIds>,
 }

@@ -113,6 +113,8 @@ fn pack_records<'a>(records: impl IntoIterator<Item = &'a TokenRecord>) -> Packe
             present.map(|(_, bit)| bit).fold(u8::from(receipt.rows_remaining), |flags, bit| flags | bit);
         packer.push_bytes(token.as_bytes());
         packer.push_bytes(&[flags]);
+        // Neighbours are a few entries apart, so that most differences take one byte. They wrap, since decoding forged
+        // ones must not panic.
         packer.push_number(receipt.sequence.0.wrapping_sub(before));
         counts.into_iter().filter(|count| *count > 0).for_each(|count| packer.push_number(count));
         before = receipt.sequence.0;
@@ -157,6 +159,7 @@ pub(crate) mod packed_tokens {
             }
         }
         let [upserted, patched, deleted, skipped] = counts;
+        // An unknown flag announces bytes that this version cannot skip.
         let known = COUNTS.iter().fold(REMAINING, |known, bit| known | bit);
         let rows_remaining = flags & REMAINING > 0;
         let receipt = WriteReceipt {

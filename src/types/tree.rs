@@ -9,6 +9,7 @@ use std::mem;
 /// The levels that are printed, with `..` for the rest. Formatting recurses, as `Formatter` leaves no other way.
 const PRINTED_LEVELS_MAX: usize = 64;
 
+// Visitors instead of iterators: children are in vectors, boxes and options, which have no iterator type in common.
 /// A node of a tree, with children of its own type.
 pub(crate) trait Tree: Sized {
     /// Any node without children.
@@ -83,6 +84,7 @@ pub(crate) fn is_equal<T: Tree>(one: &T, other: &T) -> bool {
 
 /// For [`Drop::drop`]: drops the descendants of a node one by one.
 pub(crate) fn drop_descendants<T: Tree>(tree: &mut T) {
+    // The fields of a dropped node are dropped after this: what is left of the tree must be shallow by then.
     let mut pending = Vec::new();
     let detach = |node: &mut T, pending: &mut Vec<T>| {
         node.visit_children_mut(&mut |child| {

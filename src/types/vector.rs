@@ -12,6 +12,7 @@ pub enum Metric {
     Cosine,
     /// The squared Euclidean distance. Vectors longer than [`VECTOR_LENGTH_MAX`](crate::VECTOR_LENGTH_MAX) are rejected.
     L2Squared,
+    // Negated, so that all metrics sort in the same direction.
     /// Minus the dot product. Vectors longer than [`VECTOR_LENGTH_MAX`](crate::VECTOR_LENGTH_MAX) are rejected.
     Dot,
 }

@@ -73,6 +73,7 @@ impl Part {
             text: segment.text_index().map(Arc::clone),
             rows: segment.meta().rows,
         };
+        // Planning reads nothing: heads of indexes are in memory since the segment was opened.
         let plan = IndexPlan::new(bound, &indexes);
         if plan.is_unknown() || plan.bytes() > bytes_max {
             return Ok(None);
@@ -206,6 +207,7 @@ fn segment_windows(segment: &Segment, columns: &[usize], rows: &RoaringBitmap) -
     let (mut windows, mut from) = (Vec::new(), 0);
     while from < segment.meta().rows {
         let window = segment.scan_window(columns, from);
+        // Progress even if a window were empty.
         from = window.end.max(from + 1);
         let window = rows_in_range(rows, window);
         if !window.is_empty() {
@@ -239,6 +241,7 @@ fn find_columns<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> Re
         index.ok_or_else(|| Error::internal(format!("a filter on an unknown column. column=`{name}`")))
     };
     let mut columns = names.filter(|name| *name != ID_COLUMN).map(find).collect::<Result<Vec<_>>>()?;
+    // Segments return columns in the order of the schema.
     columns.sort_unstable();
     Ok(columns)
 }

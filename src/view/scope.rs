@@ -126,11 +126,13 @@ impl Scopes {
 
     /// The scope of a filter.
     pub(crate) fn scope_for(&mut self, view: &View, filter: Option<Filter>) -> Result<Scope> {
+        // A call has few legs, so that comparing filters costs less than hashing them.
         if let Some((_, scope)) = self.known.iter().find(|(known, _)| *known == filter) {
             return Ok(scope.clone());
         }
         filter.iter().try_for_each(|filter| self.weight.add(filter))?;
         let bound = view.bind(filter.as_ref())?;
+        // Shared by all scopes: the live rows of a part do not depend on the filter.
         let live = Arc::clone(self.live.get_or_insert_with(|| Arc::new(LiveParts::new(view))));
         let zone_maps = bound.as_deref().map(ZoneMapFilter::new);
         let pruned = live

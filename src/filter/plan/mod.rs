@@ -58,6 +58,7 @@ impl IndexPlan {
     }
 
     /// The bytes of the attribute index that its first round trip reads.
+    // Without what patterns read after their trigrams, which is not known before.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -67,6 +68,7 @@ impl IndexPlan {
     pub(crate) async fn run(mut self, env: &Env, indexes: &SegmentIndexes) -> Result<Candidates> {
         let (mut probes, mut token_probes) = (Vec::new(), Vec::new());
         self.root.collect_probes(&mut probes, &mut token_probes);
+        // Both indexes at once: the slower one determines the latency, not the sum.
         let attributes = read_blocks(probes, indexes.attributes.as_deref());
         let tokens = read_postings(env, token_probes, indexes.text.as_ref());
         let (bytes, ()) = try_join(attributes, tokens).await?;

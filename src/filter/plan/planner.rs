@@ -33,6 +33,7 @@ impl Planner<'_> {
             BoundNode::Const(answer) => PlanNode::Const(*answer),
             BoundNode::Not(inner) => self.plan_node(inner).negate(),
             BoundNode::All(nodes) => {
+                // Ranges are planned last, once each is as narrow as all comparisons make it.
                 let (mut ranges, mut planned) = (Vec::new(), Vec::new());
                 for node in nodes {
                     if !intersect_ranges(node, &mut ranges) {
@@ -167,11 +168,13 @@ fn plan_array_equality(name: &Arc<str>, column: &AttributeColumn, elements: &Arr
         let member = AttributeProbe::In(Arc::new(KeyList::single(key)));
         nodes.push(PlanNode::probe(name, column, member));
     };
+    // Arrays of a type without keys, whose elements no index knows.
     if each_key(elements, each).is_err() {
         return PlanNode::Unknown;
     }
     match PlanNode::fold(false, nodes) {
         PlanNode::Const(false) => PlanNode::Const(false),
+        // Every row has the elements, but not necessarily in that order.
         PlanNode::Const(true) => PlanNode::Unknown,
         node => PlanNode::AtMost(Box::new(node)),
     }

@@ -49,6 +49,7 @@ impl IndexProbe {
         let spans = column.find_spans(&probe);
         let lookup = match &probe {
             AttributeProbe::Matches(pattern) => column.plan_trigrams(pattern),
+            // Other probes name their keys, so that the head already leads to the right blocks.
             AttributeProbe::Null
             | AttributeProbe::In(_)
             | AttributeProbe::Range(..)

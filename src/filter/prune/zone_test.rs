@@ -33,6 +33,7 @@ impl ZoneTest {
     pub(super) fn new(test: &ValueTest) -> Self {
         match test {
             ValueTest::Null => Self::Null,
+            // Bounds are of whole texts, not of tokens.
             ValueTest::Tokens(_) => Self::Value,
             ValueTest::Pattern(pattern) => Self::Prefix(pattern.prefix().as_bytes().into()),
             // Equality with a null of the incoming row is true of nulls.
@@ -42,6 +43,7 @@ impl ZoneTest {
                 if let Some(list) = literal.as_list_opt::<i32>() {
                     return encode_keys(list.values()).map_or(Self::Array, Self::Every);
                 }
+                // A literal is one scalar, so there is one key.
                 let key = encode_keys(literal).and_then(|mut keys| keys.pop());
                 key.map_or(Self::Anything, |key| Self::Compare(*comparison, key))
             }
