@@ -90,7 +90,7 @@ impl VectorIndexing {
             // The first vector column decides the order of all rows: the vectors of its clusters then are runs of rows,
             // and exact distances take few reads. The records of other columns name rows wherever they are.
             if number == 0 {
-                indexes.order = Some(append_missing_rows(builder.order(&vectors), rows.len()));
+                indexes.order = Some(append_missing_rows(builder.row_order(&vectors), rows.len()));
             }
             let positions = match &mut positions {
                 Some(positions) => positions,

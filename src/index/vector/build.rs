@@ -54,7 +54,7 @@ impl VectorIndexBuilder {
     }
 
     /// The rows in the order of their clusters, those in none last.
-    pub(crate) fn order(&self, vectors: &DistinctVectors) -> Vec<u32> {
+    pub(crate) fn row_order(&self, vectors: &DistinctVectors) -> Vec<u32> {
         let ordered = self.records.iter().flat_map(|record| &record.vectors).chain(&self.loose);
         ordered.flat_map(|vector| vectors.rows_of(*vector)).collect()
     }
@@ -88,7 +88,7 @@ impl VectorIndexBuilder {
         let mut records;
         (records, section.loose) = writer.finish();
         // Whether a cluster has a match is a range count over the filter where rows are runs. Where any are listed, the
-        // owner of each matching row answers it, and then all rows need one.
+        // owner of each matching row is read instead, and then all rows need one.
         if section.entries.iter().any(RecordEntry::is_listed) {
             for (number, entry) in (0..).zip(&section.entries) {
                 if let Some(run) = entry.run() {

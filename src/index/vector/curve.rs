@@ -58,7 +58,7 @@ pub(crate) struct RegionCurve<'a> {
 
 impl RecallCurve {
     /// The curve for a query with this nearest cluster.
-    pub(crate) fn at(&self, cluster: u32) -> RegionCurve<'_> {
+    pub(crate) fn for_cluster(&self, cluster: u32) -> RegionCurve<'_> {
         let at = self.regions.partition_point(|region| region.last < cluster);
         // Clusters beyond the last region had no vector to measure with, and belong to it.
         RegionCurve { curve: self, region: self.regions.get(at).or(self.regions.last()) }
@@ -168,7 +168,7 @@ impl RegionCurve<'_> {
     }
 
     /// The curve is as certain as that of this many queries.
-    pub(crate) fn queries(&self) -> f64 {
+    pub(crate) fn query_count(&self) -> f64 {
         // Without a region nothing was measured, which is as uncertain as a curve may be.
         self.region.map_or(1.0, |region| f64::from(region.queries))
     }

@@ -23,7 +23,7 @@ impl MatchCounts {
     }
 
     /// How many rows of an entry match.
-    // Runs are counted when a query asks: of thousands of entries it looks at some tens.
+    // Runs are counted on demand: of thousands of entries a query needs some tens.
     #[expect(clippy::indexing_slicing, reason = "there is a count for each entry of the same index")]
     pub(super) fn matching_rows(&self, number: usize, entry: &RecordEntry) -> u64 {
         match (&self.rows, entry.run()) {

@@ -1,7 +1,7 @@
 //! Measuring the [`RecallCurve`] of an index when it is built.
 //!
 //! The queries are distinct vectors of the segment itself, the same number from each cluster. For each, its
-//! true nearest among the distinct vectors are found, and the cluster of each of them, by its rank in the order in which
+//! true nearest among the distinct vectors are found, and with each the rank of its cluster in the order in which
 //! the query would probe the clusters. Copies of a vector would be each other's neighbours in the one cluster they share,
 //! and a curve that counts them promises what other vectors do not get. For the same reason the query's own part in the
 //! centroid of its cluster is taken out: a query that is not stored has none.

@@ -144,7 +144,7 @@ pub(super) struct FineFactors {
     pub(super) err: f32,
 }
 
-// A scan asks for parts by the numbers of vectors it got from the record itself. Bounds are checked once here, by `new`:
+// A scan takes parts by the numbers of vectors that the record itself returned. Bounds are checked once, by `new`:
 // a part of the wrong length afterwards is a bug, and a wrong distance would hide it.
 impl<'a> ClusterRecord<'a> {
     /// The record of `vectors` vectors whose rows start at `first`, or are listed.

@@ -67,7 +67,7 @@ async fn index(
 ) -> (VectorIndex, Vec<u32>, Vec<u8>) {
     let built = VectorIndexBuilder::new(set, coded, &TrainingProgress::default()).unwrap();
     let rows = u32::try_from(coded.len()).unwrap();
-    let order = if listed { (0..rows).collect() } else { built.order(coded) };
+    let order = if listed { (0..rows).collect() } else { built.row_order(coded) };
     let mut place = vec![0; order.len()];
     for (at, row) in (0..).zip(&order) {
         place[*row as usize] = at;
@@ -268,7 +268,7 @@ fn a_curve_rises_to_one() {
     let curve = measured(&set, &coded);
     let clusters = u32::try_from(set.len()).unwrap();
     for home in [0, clusters / 2, clusters - 1] {
-        let curve = curve.at(home);
+        let curve = curve.for_cluster(home);
         for neighbours in [1.0, 10.0, 40.0, 1_000.0, 2_500.0] {
             let mut last = 0.0;
             for probes in 0..=clusters {
@@ -309,11 +309,12 @@ fn a_curve_tells_regions_apart() {
     let curve = measured(&set, &coded);
     let home = |vector: &[f32]| {
         let query = VectorQuery::new(&set, Metric::L2Squared, vector);
-        let scores = query.scores().iter().zip(0_u32..);
+        let scores = query.cluster_scores().iter().zip(0_u32..);
         scores.min_by(|a, b| a.0.total_cmp(b.0)).unwrap().1
     };
     let near_group: Vec<f32> = centres[7].iter().map(|c| c + 0.1).collect();
-    let (grouped, blurred) = (curve.at(home(&near_group)), curve.at(home(&[400.2; DIMENSION])));
+    let (grouped, blurred) =
+        (curve.for_cluster(home(&near_group)), curve.for_cluster(home(&[400.2; DIMENSION])));
     assert!(grouped.recall(2.0, 10.0) > 0.95, "{}", grouped.recall(2.0, 10.0));
     assert!(blurred.recall(2.0, 10.0) < 0.8, "{}", blurred.recall(2.0, 10.0));
 }

@@ -26,9 +26,9 @@ impl Training {
             // only places centroids: the means that codes refer to are taken over all rows afterwards.
             sample_per_cluster: 128,
             iterations: 10,
-            // A row near the border of two coarse cells was compared with centroids of its own cell only. These
-            // iterations are the ones that see all centroids, and each costs as much as the final assignment of the
-            // sample: few are affordable, and few are needed as the centroids are nearly placed.
+            // A row near the border of two coarse cells was compared with the centroids of its own cell only. These
+            // iterations compare the sample with all centroids, which is costly; few are needed, as the centroids are
+            // nearly placed.
             refinements: 2,
             seed,
         }

@@ -146,14 +146,14 @@ pub(super) fn shifted_level(magnitude: f32, step: f32, top: f32) -> f32 {
     (if scaled < top { scaled } else { top }) + ROUND
 }
 
-/// A level as an integer, of what [`shifted_level`] gave.
+/// A level as an integer, from the result of [`shifted_level`].
 #[inline]
 #[expect(clippy::cast_possible_truncation, reason = "the low bits are the level")]
 pub(super) fn level_u8(shifted: f32) -> u8 {
     shifted.to_bits() as u8
 }
 
-/// A level as a float, of what [`shifted_level`] gave.
+/// A level as a float, from the result of [`shifted_level`].
 #[inline]
 pub(super) fn level_f32(shifted: f32) -> f32 {
     shifted - ROUND

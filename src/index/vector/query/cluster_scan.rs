@@ -19,7 +19,7 @@ const DEVIATIONS: f64 = 2.5;
 /// The same for signs alone, as in the paper.
 // Bounds of signs are so wide that hardly any neighbour is at their border, and each vector that passes costs a whole code.
 const DEVIATIONS_OF_SIGNS: f64 = 1.9;
-/// Blocks that are scanned before the vectors that remain of them are looked at.
+/// Blocks that are scanned before the vectors that remain in them are refined.
 // Their codes are prefetched meanwhile: scanning four blocks takes about as long as memory takes to answer.
 const AHEAD: usize = 4;
 /// The relative error of a sum of a few f32.
@@ -51,8 +51,8 @@ impl VectorQuery {
             record,
             allowed,
         };
-        // The blocks before, and what remains of them. They are refined one step later, when their codes have arrived; the
-        // threshold of a step is that of the refined steps, never too strict.
+        // The blocks of the step before, and the vectors that remain in them. They are refined one step later, when their
+        // codes have arrived. So a step is scanned with a threshold that is one step old: looser, never too strict.
         let mut before = (0, [0; AHEAD]);
         for first in (0..record.vector_count().div_ceil(BLOCK_VECTORS)).step_by(AHEAD) {
             let remaining = scan.scan_blocks(first, list.threshold());

@@ -96,7 +96,7 @@ impl VectorQuery {
     }
 
     /// How near each cluster of the set is: smaller is nearer.
-    pub(crate) fn scores(&self) -> &[f32] {
+    pub(crate) fn cluster_scores(&self) -> &[f32] {
         &self.scores
     }
 

@@ -103,7 +103,7 @@ impl<'a> Curves<'a> {
         };
         // The curve with the fewest measured queries is the least certain, and decides the margin for error.
         let queries =
-            self.segments.iter().map(|segment| segment.curve.queries()).fold(f64::INFINITY, f64::min);
+            self.segments.iter().map(|segment| segment.curve.query_count()).fold(f64::INFINITY, f64::min);
         let (mut low, mut high) = (1, clusters.max(1));
         while low < high {
             let middle = usize::midpoint(low, high);

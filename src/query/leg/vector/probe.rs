@@ -133,7 +133,7 @@ impl ProbeGroup<'_> {
         let Self { view, search, set } = self;
         let codes = Arc::new(VectorQuery::new(set, search.metric, &search.components));
         let mut probes = try_join_all(targets.iter().map(|target| Probe::new(search, target))).await?;
-        let mut order = ClusterOrder::new(codes.scores());
+        let mut order = ClusterOrder::new(codes.cluster_scores());
         let home =
             order.nth(0).ok_or_else(|| Error::internal("a centroid set without clusters is probed"))?;
         let curves = Curves::new(probes.iter().map(|probe| probe.curve_at(home)));
@@ -287,7 +287,7 @@ pub(super) fn estimate_probes(search: &VectorSearch, target: &ProbeTarget) -> Re
     let index = target.index(search.column)?;
     let clusters = index.set().len();
     let segment = SegmentCurve {
-        curve: index.curve().at(to_u32(clusters / 2, "clusters")?),
+        curve: index.curve().for_cluster(to_u32(clusters / 2, "clusters")?),
         codes: index.codes() as f64,
         matches: target.matching.len() as f64,
     };
@@ -331,7 +331,7 @@ impl<'a> Probe<'a> {
     /// The recall curve where the nearest cluster is `home`.
     fn curve_at(&self, home: u32) -> SegmentCurve<'a> {
         SegmentCurve {
-            curve: self.index.curve().at(home),
+            curve: self.index.curve().for_cluster(home),
             codes: self.index.codes() as f64,
             matches: self.count_matches(),
         }
