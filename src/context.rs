@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::cache::BlockCache;
-use crate::env::Env;
-use crate::safeguard::Safeguards;
-use crate::settings::Settings;
+use crate::env::{Env, Moment};
+use crate::safeguard::{Safeguard, Safeguards};
+use crate::settings::{Durability, Settings};
 use crate::storage::StorageBackend;
 
 /// The store, the cache, the environment and the settings. Cheap to clone.
@@ -16,4 +16,16 @@ pub(crate) struct Context {
     pub(crate) cache: BlockCache,
     pub(crate) settings: Arc<Settings>,
     pub(crate) safeguards: Safeguards,
+}
+
+impl Context {
+    /// Whether what the store showed at `seen` still holds: nothing that was there then can have been collected since.
+    /// Call it after the last answer is in, for the process may have been suspended between a request and its answer.
+    pub(crate) fn is_fresh(&self, seen: Moment, rule: Safeguard) -> bool {
+        if !self.safeguards.hold(rule) {
+            return true;
+        }
+        self.settings.durability == Durability::Standard
+            && self.env.elapsed(seen) < self.settings.trust_period()
+    }
 }

@@ -29,8 +29,8 @@ pub(super) struct DiscoveryStart {
     manifest: Option<Arc<Manifest>>,
     /// The number is certain: this process has read that manifest, so any newer one covers at least as much of the log.
     certain: bool,
-    /// The first page of all manifests.
-    listed: Option<manifest::ManifestListing>,
+    /// The first page of all manifests, and just before what time it was asked for.
+    listed: Option<(manifest::ManifestListing, Moment)>,
     /// Segments that are open.
     opened: Vec<OpenedSegment>,
 }
@@ -41,6 +41,8 @@ pub(super) struct Discovery {
     pub(super) newest: u64,
     /// The newest manifest, if there was time to read it.
     pub(super) manifest: Option<Arc<Manifest>>,
+    /// Just before the first of the lists was asked for.
+    pub(super) begun: Moment,
     pub(super) log: LogStart,
     /// Segments that are open.
     pub(super) opened: Vec<OpenedSegment>,
@@ -57,7 +59,7 @@ pub(super) struct LogStart {
 
 impl DiscoveryStart {
     /// Starts from nothing but the list of manifests that was read beside the names.
-    pub(super) fn from_list(listed: Option<manifest::ManifestListing>) -> Self {
+    pub(super) fn from_list(listed: Option<(manifest::ManifestListing, Moment)>) -> Self {
         Self {
             flushed: Sequence::ZERO,
             number: 0,
@@ -69,7 +71,7 @@ impl DiscoveryStart {
     }
 
     /// Starts from what a hint says, which may be wrong.
-    pub(super) fn from_hint(listed: Option<manifest::ManifestListing>, hint: &Hint) -> Self {
+    pub(super) fn from_hint(listed: Option<(manifest::ManifestListing, Moment)>, hint: &Hint) -> Self {
         Self {
             flushed: hint.flushed_through,
             number: hint.number,
@@ -99,6 +101,7 @@ impl DiscoveryStart {
     pub(super) async fn discover(self, context: &Context, keys: &IncarnationKeys) -> Result<Discovery> {
         let after = self.flushed;
         let verified = context.env.moment();
+        let begun = self.listed.as_ref().map_or(verified, |(_, asked)| *asked);
         let speculate = async {
             if self.certain {
                 return Ok(self.opened.clone());
@@ -108,7 +111,7 @@ impl DiscoveryStart {
         let listing = LogListing::first_page(&context.backend, keys, list_start(after));
         let ((newest, manifest), listing, opened) =
             try_join!(self.find_newest_manifest(context, keys), listing, speculate)?;
-        Ok(Discovery { newest, manifest, log: LogStart { listing, after, verified }, opened })
+        Ok(Discovery { newest, manifest, begun, log: LogStart { listing, after, verified }, opened })
     }
 
     /// The number of the newest manifest, with its contents if they are at hand or if there is time to read them.
@@ -133,7 +136,7 @@ impl DiscoveryStart {
             // invariant: nothing newer than a manifest that was read means that it is still the newest.
             return Ok(manifest::find_latest(backend, keys, self.number).await?.unwrap_or(self.number));
         }
-        if let Some(page) = &self.listed {
+        if let Some((page, _)) = &self.listed {
             return page.clone().find_newest(backend, keys, self.number).await;
         }
         // The list starts at the supposed number itself: if that shows nothing the hint promised too much.

@@ -13,6 +13,7 @@ use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{self, CommitOutcome, Hint, Manifest};
 use crate::retry::{Backoff, RetryPolicy};
+use crate::safeguard::Safeguard;
 use crate::storage::PutMode;
 
 /// With a backlog of this size it is worth asking whether another process has flushed it.
@@ -62,8 +63,9 @@ impl RefreshSchedule {
 impl Engine {
     /// Replaces the manifest by the newest.
     pub(crate) async fn refresh_manifest(&self) -> Result<Arc<Manifest>> {
+        let begun = self.context.env.moment();
         let newest = self.find_newer_manifest().await?;
-        self.read_and_install(newest).await
+        self.read_and_install(newest, begun).await
     }
 
     /// The number of the newest manifest, if it is newer than the known one.
@@ -72,12 +74,21 @@ impl Engine {
         manifest::find_latest(&self.context.backend, &self.keys, known).await
     }
 
-    async fn read_and_install(&self, newest: Option<u64>) -> Result<Arc<Manifest>> {
+    /// Reads and installs the manifest that a list showed, which was asked for after `begun`. Returns the one that is
+    /// known then.
+    async fn read_and_install(&self, newest: Option<u64>, begun: Moment) -> Result<Arc<Manifest>> {
         let known = Arc::clone(&self.state().manifest);
         let Some(newest) = newest else { return Ok(known) };
         let read = manifest::read_manifest(&self.context.backend, &self.keys, newest).await?;
         // Listed, and collected since: a newer one exists, which the next look finds.
         let Some(newer) = read else { return Ok(known) };
+        // After a sleep in between the number may have been collected, and been taken by a process that slept as well. As
+        // long as it is the newest, it has not been.
+        if !self.is_fresh(begun, Safeguard::ReaderFreshness)
+            && manifest::find_latest(&self.context.backend, &self.keys, newest).await?.is_some()
+        {
+            return Ok(known);
+        }
         self.reader().check_manifest(&newer)?;
         self.install_manifest(Arc::new(newer)).await
     }
@@ -159,8 +170,9 @@ impl Engine {
             let mut seen = None;
             let mut backoff = Backoff::new(RetryPolicy::READ_MANIFEST);
             loop {
+                let begun = self.context.env.moment();
                 let newest = self.find_newer_manifest().await?;
-                match self.read_and_install(newest).await {
+                match self.read_and_install(newest, begun).await {
                     // A file of it is gone although it is still the newest: the file is lost.
                     Err(e) if e.is_missing() && seen == Some(newest) => return Err(e),
                     Err(e) if e.is_missing() => {

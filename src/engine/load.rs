@@ -72,7 +72,7 @@ impl Loader<'_> {
 
     /// The state that the lists show. `NotFound`, or a missing file, means that they were stale.
     async fn assemble_state(&self, discovery: Discovery, hint: Option<&Hint>) -> Result<EngineState> {
-        let reader = self.reader;
+        let (reader, begun) = (self.reader, discovery.begun);
         let manifest = self.read_manifest(discovery.newest, discovery.manifest, hint).await?;
         let (flushed, mut previous) = (manifest.flushed_through, manifest.flushed_batch);
         let tail = self.list_tail(flushed, discovery.log).await?;
@@ -97,7 +97,22 @@ impl Loader<'_> {
             previous = entry.head.batch;
             state.apply_entry(&entry.head, layers, &entry.body.tokens)?;
         }
+        self.check_still_newest(state.manifest.number, begun).await?;
         Ok(state)
+    }
+
+    /// Checks that nothing of what was read can have been put after a long sleep at a number that had been collected. The
+    /// chain does not show that of the last entry, nor anything of a manifest. As long as a manifest is the newest, nothing
+    /// that it needs is collected, so it is enough to know that it was the newest when all had been read.
+    async fn check_still_newest(&self, number: u64, begun: Moment) -> Result<()> {
+        let IncarnationReader { context, keys, .. } = self.reader;
+        if context.is_fresh(begun, Safeguard::ReaderFreshness) {
+            return Ok(());
+        }
+        match manifest::find_latest(&context.backend, keys, number).await? {
+            None => Ok(()),
+            Some(_) => Err(stale_manifest("it was replaced while it was read")),
+        }
     }
 
     /// The entries after `flushed`.

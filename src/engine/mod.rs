@@ -41,7 +41,6 @@ use crate::index::vector::TrainingProgress;
 use crate::manifest::Incarnation;
 use crate::safeguard::Safeguard;
 use crate::schema::Schema;
-use crate::settings::Durability;
 use crate::storage::{IncarnationKeys, NamespaceKeys};
 use crate::types::{NamespaceName, Sequence, TokenRecord};
 use crate::view::View;
@@ -152,16 +151,8 @@ impl Engine {
         Error::new(ErrorKind::Deleted, format!("the namespace was deleted. name=`{}`", self.name))
     }
 
-    /// Whether what was seen of the log at `verified` still holds: nothing that was there then can have been
-    /// collected since. Call it after the answer of the store is in, for the process may have been suspended between
-    /// request and answer.
-    fn is_fresh(&self, verified: Moment, rule: Safeguard) -> bool {
-        if !self.context.safeguards.hold(rule) {
-            return true;
-        }
-        let settings = &self.context.settings;
-        settings.durability == Durability::Standard
-            && self.context.env.elapsed(verified) < settings.trust_period()
+    fn is_fresh(&self, seen: Moment, rule: Safeguard) -> bool {
+        self.context.is_fresh(seen, rule)
     }
 
     /// How much of the tail is not flushed.

@@ -32,9 +32,10 @@ impl Engine {
             let first_incarnation = names.incarnation(FIRST_INCARNATION);
             // Round trip one: which incarnations there are, beside guesses at what the answer will be.
             let hint = async { Ok(Hint::read(&context.backend, &hint_key).await) };
+            let begun = context.env.moment();
             let listed = manifest::ManifestListing::first_page(&context.backend, &first_incarnation, 0);
             let (incarnations, hint, listed) = try_join!(list_incarnations(context, &names), hint, listed)?;
-            let mut listed = Some(listed);
+            let mut listed = Some((listed, begun));
             for number in incarnations {
                 let keys = names.incarnation(number);
                 let hint = hint.clone().filter(|hint| hint.incarnation == number);

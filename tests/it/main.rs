@@ -32,6 +32,7 @@ mod public_api;
 mod ranking;
 mod reads;
 mod round_trips;
+mod suspended;
 mod text_answers;
 mod text_extras;
 mod token_filters;
