@@ -18,6 +18,7 @@ use crate::types::Vector;
 use crate::view::{RowAddr, View};
 
 /// The most computed columns of a query.
+// Each may read columns of its own for the hits, and is a column of the response.
 const COMPUTED_MAX: usize = 64;
 /// Columns that are computed concurrently.
 // They read only the attributes of the hits, so they wait for the store more than they hold.

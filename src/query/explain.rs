@@ -100,6 +100,7 @@ fn plan_part(leg: &PlannedLeg, number: usize, part: &Part) -> Result<PartPlan> {
         (Some(bound), PartSource::Segment(segment)) => plan_filter(bound, segment),
         (Some(_), PartSource::Memory(_)) => FilterPlan::Values,
     };
+    // Nothing is read: this tells from statistics and heads in memory what a search would do.
     let search = if pruned { SearchPlan::Nothing } else { leg.search.explain(part, leg.depth)? };
     let name = match &part.source {
         PartSource::Segment(segment) => format!("segment {}", segment.meta().id),
@@ -121,6 +122,7 @@ fn plan_filter(bound: &BoundFilter, segment: &Segment) -> FilterPlan {
 fn describe_steps(plan: &QueryPlan<'_>) -> Result<Vec<String>> {
     let query = plan.query;
     let mut steps = Vec::new();
+    // A single leg keeps its ranking as it is.
     if query.legs.len() > 1 {
         steps.push(format!("fuse by {:?}", query.fusion));
     }

@@ -230,8 +230,7 @@ impl QueryResponse {
             columns.push(column);
         };
         add("$score".to_owned(), Arc::new(Float32Array::from(self.scores.clone())), false);
-        // invariant: every hit has an entry for each leg, so the first one has their number; without hits there is nothing
-        // to show of a leg.
+        // invariant: every hit has an entry for each leg; without hits a leg has nothing to show.
         for leg in 0..self.legs.first().map_or(0, Vec::len) {
             let hits = || self.legs.iter().map(|legs| legs.get(leg).copied().flatten());
             let ranks: UInt64Array = hits().map(|hit| Some(hit?.rank as u64)).collect();

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::schema::{COLUMNS_MAX, Column, ColumnKind, ID_COLUMN, Schema};
 
 /// The most names of a selection: every column that a schema may have, and the id.
+// A list from outside is checked against the schema name by name, so it must not be longer than is of use.
 const NAMES_MAX: usize = COLUMNS_MAX + 1;
 
 /// The columns that a response carries. The id is always included. At most 1,025 names.

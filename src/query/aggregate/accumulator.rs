@@ -27,6 +27,7 @@ pub(super) enum Accumulator {
     },
     /// The smallest or largest key.
     Extreme(Option<Box<[u8]>>),
+    // Exact, not a sketch: the answer must not change with the order in which segments are read, and the memory is bounded.
     Distinct(HashSet<Box<[u8]>>),
 }
 

@@ -1,4 +1,4 @@
-//! From a text query to a plan: columns are found, texts become tokens, limits hold.
+//! Binding a text query to a schema: columns are found, texts become terms, and limits are checked.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -10,12 +10,16 @@ use crate::index::text::{PlanTerm, TermSpec, TextNode, TextPlan};
 use crate::schema::{Schema, TextOptions};
 use crate::settings::Settings;
 
-const LEAVES_MAX: usize = 1_024;
+/// The most distinct terms, nodes and levels of a query.
+// Every term is looked up in every segment, and nodes are scored by recursion. The public type is a tree that a caller can
+// nest without bound, so the depth is checked here, before anything recurses over it.
+const TERMS_MAX: usize = 1_024;
 const NODES_MAX: usize = 1_024;
 const DEPTH_MAX: usize = 32;
+/// The most columns of a match.
 const COLUMNS_MAX: usize = 64;
 
-/// The plan of a query, and what its rows are ranked by besides.
+/// The plan of a query, and the ranks that its scores are combined with.
 pub(in crate::query) fn bind_query(
     query: &TextQuery,
     schema: &Schema,
@@ -28,51 +32,57 @@ pub(in crate::query) fn bind_query(
 
 /// The plan of a query alone.
 pub(super) fn plan_query(query: &TextQuery, schema: &Schema) -> Result<(TextPlan, Vec<Rank>)> {
-    let mut binder = Binder::new(schema);
-    let root = binder.node(query, 1)?.unwrap_or(TextNode::Any(Vec::new()));
+    let mut binder = TextBinder::new(schema);
+    // A query of stop words alone finds nothing: that is an `any` of nothing.
+    let root = binder.bind_node(query, 1)?.unwrap_or(TextNode::Any(Vec::new()));
     let columns = schema.texts().map(|(_, options)| (options.k1, options.b)).collect();
-    Ok((TextPlan::new(binder.leaves, root, columns), binder.ranks))
+    Ok((TextPlan::new(binder.terms, root, columns), binder.ranks))
 }
 
-pub(super) struct Binder<'a> {
+struct TextBinder<'a> {
     schema: &'a Schema,
-    leaves: Vec<PlanTerm>,
+    /// Distinct terms. Nodes name them by their index.
+    terms: Vec<PlanTerm>,
     ranks: Vec<Rank>,
     tokens: InputTokens,
     nodes: usize,
 }
 
-/// Leaves with the factors of their scores, by the number of the token in its text.
-type Places = BTreeMap<u32, Vec<(usize, f32)>>;
+/// A term and the factor of its score.
+type WeightedTerm = (usize, f32);
+/// Terms by the position of their token in the text. At a position there is one for each column.
+type TermsByPosition = BTreeMap<u32, Vec<WeightedTerm>>;
 
-impl<'a> Binder<'a> {
-    pub(super) fn new(schema: &'a Schema) -> Self {
-        Self { schema, leaves: Vec::new(), ranks: Vec::new(), tokens: InputTokens::default(), nodes: 0 }
+impl<'a> TextBinder<'a> {
+    fn new(schema: &'a Schema) -> Self {
+        Self { schema, terms: Vec::new(), ranks: Vec::new(), tokens: InputTokens::default(), nodes: 0 }
     }
 
-    /// `None` for a query that says nothing: analysis leaves no token of its text.
-    fn node(&mut self, query: &TextQuery, depth: usize) -> Result<Option<TextNode>> {
+    /// `None` for a query without tokens, such as one of stop words alone.
+    fn bind_node(&mut self, query: &TextQuery, depth: usize) -> Result<Option<TextNode>> {
         self.nodes += 1;
         if self.nodes > NODES_MAX || depth > DEPTH_MAX {
             let most = format!("at most {NODES_MAX} nodes and {DEPTH_MAX} levels are allowed");
             return Err(Error::limit(format!("the text query is too large: {most}")));
         }
-        let mut each =
+        let mut bind_all =
             |queries: &[TextQuery], join: fn(Vec<TextNode>) -> TextNode| -> Result<Option<TextNode>> {
-                let nodes = queries.iter().map(|query| self.node(query, depth + 1));
+                let nodes = queries.iter().map(|query| self.bind_node(query, depth + 1));
                 let nodes: Vec<Option<TextNode>> = nodes.collect::<Result<_>>()?;
-                let silent = !nodes.is_empty() && nodes.iter().all(Option::is_none);
-                Ok((!silent).then(|| join(nodes.into_iter().flatten().collect())))
+                // A part without tokens is left out: an `all` of it and others must not fail for a stop word. A list that was
+                // empty from the start keeps its meaning.
+                let has_no_tokens = !nodes.is_empty() && nodes.iter().all(Option::is_none);
+                Ok((!has_no_tokens).then(|| join(nodes.into_iter().flatten().collect())))
             };
         Ok(match query {
             TextQuery::Everything => Some(TextNode::Every),
-            TextQuery::Any(queries) => each(queries, TextNode::Any)?,
-            TextQuery::All(queries) => each(queries, TextNode::All)?,
-            TextQuery::Best(queries) => each(queries, TextNode::Best)?,
-            TextQuery::Product(queries) => each(queries, TextNode::Product)?,
+            TextQuery::Any(queries) => bind_all(queries, TextNode::Any)?,
+            TextQuery::All(queries) => bind_all(queries, TextNode::All)?,
+            TextQuery::Best(queries) => bind_all(queries, TextNode::Best)?,
+            TextQuery::Product(queries) => bind_all(queries, TextNode::Product)?,
             TextQuery::Without(query, not) => {
-                let query = self.node(query, depth + 1)?;
-                let not = self.node(not, depth + 1)?;
+                let query = self.bind_node(query, depth + 1)?;
+                let not = self.bind_node(not, depth + 1)?;
                 query.map(|query| match not {
                     Some(not) => TextNode::Without(Box::new(query), Box::new(not)),
                     None => query,
@@ -81,132 +91,148 @@ impl<'a> Binder<'a> {
             TextQuery::Ranked(query, rank, combine) => {
                 let number = self.ranks.len();
                 self.ranks.push(rank.clone());
-                let query = self.node(query, depth + 1)?;
+                let query = self.bind_node(query, depth + 1)?;
                 query.map(|query| TextNode::Rank(Box::new(query), number, (*combine).into()))
             }
             TextQuery::Boost(query, factor) => {
                 check_factor(*factor)?;
-                self.node(query, depth + 1)?.map(|query| TextNode::Boost(Box::new(query), *factor))
+                self.bind_node(query, depth + 1)?.map(|query| TextNode::Boost(Box::new(query), *factor))
             }
-            TextQuery::Match(query) => self.tokens(query)?,
-            TextQuery::Phrase(query) => self.phrase(query)?,
+            TextQuery::Match(query) => self.bind_match(query)?,
+            TextQuery::Phrase(query) => self.bind_phrase(query)?,
         })
     }
 
-    /// What is looked for in the columns, each group of those that cut text alike for itself: the numbers of tokens that
-    /// were cut otherwise do not speak of the same words.
-    fn tokens(&mut self, query: &TextMatch) -> Result<Option<TextNode>> {
+    /// Binds tokens in one or several columns. Columns are grouped by how they tokenize.
+    fn bind_match(&mut self, query: &TextMatch) -> Result<Option<TextNode>> {
         if query.columns.is_empty() || query.columns.len() > COLUMNS_MAX {
             return Err(Error::invalid(format!("text is searched in 1 to {COLUMNS_MAX} columns")));
         }
-        let mut groups: Vec<(&TextOptions, Places)> = Vec::new();
+        // Positions of tokens can only be compared between columns that tokenize alike: the third token of words is not the
+        // third of n-grams.
+        let mut groups: Vec<(&TextOptions, TermsByPosition)> = Vec::new();
         for (name, factor) in &query.columns {
             check_factor(*factor)?;
             let column = text_column(self.schema, name)?;
-            let at = groups.iter().position(|(options, _)| options.tokenizes_like(column.1));
             let words = self.tokens.tokenize(column.1, &query.input)?;
-            let last = words.len();
-            let mut places = Places::new();
+            let count = words.len();
+            let mut terms = TermsByPosition::new();
             for (number, (text, position)) in words.into_iter().enumerate() {
-                let spec = if query.prefix && number + 1 == last {
+                let spec = if query.prefix && number + 1 == count {
                     TermSpec::Prefix(text)
-                } else if let Some(edits) = edits(&text).filter(|_| query.fuzzy) {
+                } else if let Some(edits) = allowed_edits(&text).filter(|_| query.fuzzy) {
                     TermSpec::Fuzzy(text, edits)
                 } else {
                     TermSpec::Term(text)
                 };
-                let leaf = self.leaf(column.0, spec, false)?;
-                places.entry(position).or_default().push((leaf, *factor));
+                let term = self.find_or_add_term(column.0, spec, false)?;
+                terms.entry(position).or_default().push((term, *factor));
             }
-            match at.and_then(|at| groups.get_mut(at)) {
+            match groups.iter_mut().find(|(options, _)| options.tokenizes_like(column.1)) {
                 Some((_, group)) => {
-                    for (position, leaves) in places {
-                        group.entry(position).or_default().extend(leaves);
+                    for (position, terms) in terms {
+                        group.entry(position).or_default().extend(terms);
                     }
                 }
-                None => groups.push((column.1, places)),
+                None => groups.push((column.1, terms)),
             }
         }
-        let groups: Vec<Places> =
-            groups.into_iter().map(|(_, places)| places).filter(|places| !places.is_empty()).collect();
+        let groups = groups.into_iter().map(|(_, terms)| terms);
+        let groups: Vec<TermsByPosition> = groups.filter(|terms| !terms.is_empty()).collect();
         if groups.is_empty() {
             return Ok(None);
         }
         if query.every {
             let mut groups: Vec<TextNode> = groups
                 .into_iter()
-                .map(|places| {
-                    let places = once(places.into_values().collect());
-                    TextNode::All(places.into_iter().map(|leaves| TextNode::Any(nodes(leaves))).collect())
+                .map(|terms| {
+                    let terms = merge_repeated(terms.into_values().collect());
+                    TextNode::All(terms.into_iter().map(|terms| TextNode::Any(term_nodes(terms))).collect())
                 })
                 .collect();
             return Ok(if groups.len() == 1 { groups.pop() } else { Some(TextNode::Any(groups)) });
         }
-        let single =
-            groups.into_iter().flat_map(Places::into_values).flatten().map(|leaf| vec![leaf]).collect();
-        Ok(Some(TextNode::Any(nodes(once(single).into_iter().flatten().collect()))))
+        let single = groups
+            .into_iter()
+            .flat_map(TermsByPosition::into_values)
+            .flatten()
+            .map(|term| vec![term])
+            .collect();
+        Ok(Some(TextNode::Any(term_nodes(merge_repeated(single).into_iter().flatten().collect()))))
     }
 
-    fn phrase(&mut self, query: &TextPhrase) -> Result<Option<TextNode>> {
+    fn bind_phrase(&mut self, query: &TextPhrase) -> Result<Option<TextNode>> {
         let column = text_column(self.schema, &query.column)?;
         let words = self.tokens.tokenize(column.1, &query.input)?;
         check_phrase_positions(&query.column, self.schema, &words, query.slop)?;
-        let (first, last) = (words.first().map_or(0, |(_, position)| *position), words.len());
-        let mut leaves = Vec::new();
+        let Some((_, first)) = words.first() else { return Ok(None) };
+        // Positions are counted from the first word that is left: a stop word before it is not part of the phrase, but one
+        // between two words keeps them apart.
+        let (first, count) = (*first, words.len());
+        let mut terms = Vec::with_capacity(count);
         for (number, (text, position)) in words.into_iter().enumerate() {
-            let goes_on = query.prefix && number + 1 == last;
-            let spec = if goes_on { TermSpec::Prefix(text) } else { TermSpec::Term(text) };
-            leaves.push((self.leaf(column.0, spec, last > 1)?, position - first));
+            let is_prefix = query.prefix && number + 1 == count;
+            let spec = if is_prefix { TermSpec::Prefix(text) } else { TermSpec::Term(text) };
+            // Positions are read apart from postings, and a single word needs none.
+            terms.push((self.find_or_add_term(column.0, spec, count > 1)?, position - first));
         }
-        Ok(match leaves.as_slice() {
-            [] => None,
-            [(leaf, _)] => Some(TextNode::Term(*leaf, 1.0)),
-            _ => Some(TextNode::Phrase { terms: leaves, slop: query.slop, boost: 1.0 }),
-        })
+        Ok(Some(match terms.as_slice() {
+            [(term, _)] => TextNode::Term(*term, 1.0),
+            _ => TextNode::Phrase { terms, slop: query.slop, boost: 1.0 },
+        }))
     }
 
-    fn leaf(&mut self, field: usize, spec: TermSpec, positions: bool) -> Result<usize> {
-        let same = |leaf: &PlanTerm| leaf.field == field && leaf.spec == spec;
-        if let Some(at) = self.leaves.iter().position(same) {
-            if let Some(leaf) = self.leaves.get_mut(at) {
-                leaf.positions |= positions;
-            }
-            return Ok(at);
+    /// The index of a term. Equal terms of a column are one, so that each is looked up and counted once.
+    fn find_or_add_term(&mut self, field: usize, spec: TermSpec, positions: bool) -> Result<usize> {
+        let is_same = |term: &PlanTerm| term.field == field && term.spec == spec;
+        let mut known = self.terms.iter_mut().enumerate();
+        if let Some((index, term)) = known.find(|(_, term)| is_same(term)) {
+            term.positions |= positions;
+            return Ok(index);
         }
-        if self.leaves.len() >= LEAVES_MAX {
-            return Err(Error::limit(format!("more than {LEAVES_MAX} tokens in a text query")));
+        if self.terms.len() >= TERMS_MAX {
+            return Err(Error::limit(format!(
+                "too many tokens in a text query: at most {TERMS_MAX} are allowed"
+            )));
         }
-        self.leaves.push(PlanTerm { field, spec, positions });
-        Ok(self.leaves.len() - 1)
+        self.terms.push(PlanTerm { field, spec, positions });
+        Ok(self.terms.len() - 1)
     }
 }
 
-/// Words that are asked for more than once as one that counts as often: so each is walked over once.
-fn once(places: Vec<Vec<(usize, f32)>>) -> Vec<Vec<(usize, f32)>> {
-    let mut merged: Vec<Vec<(usize, f32)>> = Vec::new();
+/// Merges lists of the same terms into one that counts as much as all of them.
+fn merge_repeated(lists: Vec<Vec<WeightedTerm>>) -> Vec<Vec<WeightedTerm>> {
+    // A word that is repeated in the query is scored once with a greater factor, instead of walking its postings again.
+    let mut merged: Vec<Vec<WeightedTerm>> = Vec::new();
     let mut known: HashMap<Vec<usize>, usize> = HashMap::new();
-    for leaves in places {
-        let key = leaves.iter().map(|(leaf, _)| *leaf).collect();
+    for terms in lists {
+        let key = terms.iter().map(|(term, _)| *term).collect();
         match known.entry(key) {
             Entry::Vacant(entry) => {
                 entry.insert(merged.len());
-                merged.push(leaves);
+                merged.push(terms);
             }
             Entry::Occupied(entry) => {
-                let same = merged.get_mut(*entry.get()).into_iter().flatten();
-                same.zip(leaves).for_each(|(kept, again)| kept.1 += again.1);
+                #[expect(
+                    clippy::indexing_slicing,
+                    reason = "an entry is the index of a list that was pushed"
+                )]
+                let first = &mut merged[*entry.get()];
+                // Lists with the same key have the same terms in the same order.
+                first.iter_mut().zip(terms).for_each(|(kept, repeated)| kept.1 += repeated.1);
             }
         }
     }
     merged
 }
 
-fn nodes(leaves: Vec<(usize, f32)>) -> Vec<TextNode> {
-    leaves.into_iter().map(|(leaf, factor)| TextNode::Term(leaf, factor)).collect()
+fn term_nodes(terms: Vec<WeightedTerm>) -> Vec<TextNode> {
+    terms.into_iter().map(|(term, factor)| TextNode::Term(term, factor)).collect()
 }
 
-/// How many edits a token may be away: as Elasticsearch's `AUTO`.
-fn edits(text: &str) -> Option<u8> {
+/// The edits that a misspelt token may have, by its length.
+// As the `AUTO` fuzziness of Elasticsearch: shorter words have too many others within one edit.
+fn allowed_edits(text: &str) -> Option<u8> {
     match text.chars().count() {
         0..=2 => None,
         3..=5 => Some(1),
@@ -218,5 +244,7 @@ fn check_factor(factor: f32) -> Result<()> {
     if factor.is_finite() && factor >= 0.0 {
         return Ok(());
     }
-    Err(Error::invalid(format!("bad factor of a score: it is a number from 0 on. factor=`{factor}`")))
+    Err(Error::invalid(format!(
+        "bad factor of a score: it must be finite and not negative. factor=`{factor}`"
+    )))
 }

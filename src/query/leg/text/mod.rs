@@ -1,4 +1,4 @@
-//! Searching text: what is asked, as tokens and their composition.
+//! Text legs: queries, their binding to a schema, and their search.
 
 mod bind;
 mod bound_rank;
@@ -17,9 +17,9 @@ pub(in crate::query::leg) use search::TextSearch;
 
 use crate::filter::TextInput;
 
-/// A search of text: which documents match, and how their scores join.
+/// A text query: which documents match, and how their scores are combined.
 ///
-/// Text is analysed as its column says, and never parsed: no character of it has a meaning of its own.
+/// Text is analysed as its column specifies, and never parsed: no character of it is an operator.
 ///
 /// ```
 /// use elacsym::query::{TextMatch, TextPhrase, TextQuery};
@@ -31,31 +31,30 @@ use crate::filter::TextInput;
 /// ```
 ///
 /// # Scores
-/// A token scores by BM25 with the k1 and b of its column. The number of documents, their average length and how
-/// many hold a token are those of the documents that exist, exactly, wherever they lie: a score is the same before
-/// and after a flush or a compaction. Lengths are kept in one byte each, to about 5 % (as Lucene keeps them).
-/// A phrase counts as one token as rare as its words together. Scores are never negative.
+/// A token scores by BM25 with the k1 and b of its column. The number of documents, their average length and the document
+/// frequency of a token are exact and cover all live documents: a score is the same before and after a flush or a
+/// compaction. Lengths are stored in one byte each, to about 5 % (as in Lucene). A phrase scores as one token whose idf is
+/// the sum of those of its words. Scores are never negative.
 ///
-/// # What says nothing
-/// A text of which a column's analysis leaves no token, as of stop words or signs alone, says nothing: it is left out of
-/// what it is part of, and a query of nothing else finds nothing.
+/// # Queries without tokens
+/// A text without tokens, such as one of stop words or punctuation alone, is left out of the query that it is part of. A
+/// query without any tokens finds nothing.
 ///
 /// # Limits
 /// A query has at most 8,192 characters of text, 1,024 tokens, 1,024 nodes and 32 levels.
 ///
-/// A prefix stands for every token of the column that begins so, and a misspelt token for the 256 that are nearest and,
-/// of these, in most documents that exist: the token itself is always one. All prefixes and misspelt tokens of a query
-/// look at no more than 65,536 tokens of a segment together, in equal shares, though each at 256: those that are nearest
-/// and, of these, in most of its rows. [`QueryStats::expansions_cut`](super::QueryStats::expansions_cut) tells how many
-/// stood for less than they could. The first of a column's dictionary that is not cached reads, of a prefix, what begins
-/// so, and of a misspelt token the blocks that may hold what is near: all of them at most, in one round trip.
+/// A prefix expands to every token of the column that begins with it, and a misspelt token to the 256 nearest ones, by
+/// edits and then by document frequency; the token itself is always among them. All expansions of a query share 65,536
+/// tokens of a segment equally, but at least 256 each.
+/// [`QueryStats::expansions_cut`](crate::query::QueryStats::expansions_cut) counts those that were cut. If the dictionary
+/// of a column is not cached, a prefix reads the blocks of its range, and a misspelt token the blocks that may hold similar
+/// tokens, in one round trip.
 ///
 /// # Threads
-/// A search stays on the thread it is on, for some hundreds of microseconds at most; one that may look at more than
-/// 131,072 postings of a segment, or has thousands of deleted documents to leave out of its statistics, goes to the
-/// blocking pool.
+/// A search that is estimated to take less than about 100 microseconds in a segment runs on the calling task; a longer one
+/// runs on the blocking pool.
 ///
-/// A query of any depth is cloned, compared and dropped safely; what is printed of one ends below 64 levels.
+/// A query of any depth can be cloned, compared and dropped safely; `Debug` prints at most 64 levels.
 #[non_exhaustive]
 pub enum TextQuery {
     /// Every document, with a score of 0.
@@ -76,7 +75,7 @@ pub enum TextQuery {
     Without(Box<TextQuery>, Box<TextQuery>),
     /// The score of another times a factor, which is not negative.
     Boost(Box<TextQuery>, f32),
-    /// The score of another, and a value of the document besides.
+    /// The score of another, combined with a rank of the document.
     Ranked(Box<TextQuery>, Rank, Combine),
 }
 
@@ -85,18 +84,18 @@ pub enum TextQuery {
 #[non_exhaustive]
 #[must_use]
 pub struct TextMatch {
-    /// What is looked for.
+    /// The text or tokens to search for.
     pub input: TextInput,
     /// The columns, each with the factor of its scores.
     pub columns: Vec<(String, f32)>,
     /// Whether every token must be in one of the columns. Otherwise one is enough.
     ///
-    /// Columns that cut text alike (all their [`TextOptions`](crate::schema::TextOptions) but k1 and b are equal) are a
-    /// group: each token must be in one of them. Of columns that cut it otherwise the tokens are others, and no word of
-    /// one is known to be a word of another: each group is asked for itself, and a document is found if one of them has
-    /// every token of its own cut. A group whose cut leaves no token is passed over.
+    /// Columns that tokenize alike (their [`TextOptions`](crate::schema::TextOptions) differ at most in k1 and b) form a
+    /// group: each token must be in one of them. Columns that tokenize differently have different tokens, which cannot be
+    /// matched with each other: a document is found if one group has all tokens of its own. A group without tokens is
+    /// ignored.
     pub every: bool,
-    /// Whether the last token may go on.
+    /// Whether the last token is a prefix.
     pub prefix: bool,
     /// Whether tokens may be misspelt: those of 3 to 5 characters by one edit, longer ones by two. An edit inserts,
     /// deletes or replaces a character, the first one too, or swaps two neighbours: `kitcehn` is one edit from
@@ -121,13 +120,13 @@ pub struct TextMatch {
 #[non_exhaustive]
 #[must_use]
 pub struct TextPhrase {
-    /// What is looked for.
+    /// The text or tokens to search for.
     pub input: TextInput,
     /// The column.
     pub column: String,
     /// How many moves may bring the words into a row.
     pub slop: u32,
-    /// Whether the last word may go on.
+    /// Whether the last word is a prefix.
     pub prefix: bool,
 }
 
@@ -167,7 +166,7 @@ impl TextQuery {
         Self::Product(queries.into_iter().collect())
     }
 
-    /// These but those.
+    /// Documents that match this query and not another.
     #[must_use]
     pub fn without(self, not: impl Into<Self>) -> Self {
         Self::Without(Box::new(self), Box::new(not.into()))
@@ -179,7 +178,7 @@ impl TextQuery {
         Self::Boost(Box::new(self), factor)
     }
 
-    /// The score joined with a value of the document: an attribute, or whether it matches a filter.
+    /// Combines the score with a rank: a number made of attributes and filters.
     #[must_use]
     pub fn ranked(self, combine: Combine, rank: Rank) -> Self {
         Self::Ranked(Box::new(self), rank, combine)
@@ -197,18 +196,18 @@ impl TextMatch {
         Self { every: true, ..Self::any(input) }
     }
 
-    /// One more column, and the factor of its scores.
+    /// Adds a column with the factor of its scores.
     pub fn column(mut self, column: impl Into<String>, factor: f32) -> Self {
         self.columns.push((column.into(), factor));
         self
     }
 
-    /// The last token may go on: for search while typing. In a column with stemming its stem may.
+    /// Treats the last token as a prefix, for search as you type. In a column with stemming, its stem is the prefix.
     pub fn prefix(self) -> Self {
         Self { prefix: true, ..self }
     }
 
-    /// Tokens may be misspelt.
+    /// Allows misspelt tokens.
     pub fn fuzzy(self) -> Self {
         Self { fuzzy: true, ..self }
     }
@@ -220,12 +219,12 @@ impl TextPhrase {
         Self { input: input.into(), column: column.into(), slop: 0, prefix: false }
     }
 
-    /// So many moves may bring the words into a row. Default 0.
+    /// Sets the slop. Default 0.
     pub fn slop(self, slop: u32) -> Self {
         Self { slop, ..self }
     }
 
-    /// The last word may go on.
+    /// Treats the last word as a prefix.
     pub fn prefix(self) -> Self {
         Self { prefix: true, ..self }
     }

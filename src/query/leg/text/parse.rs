@@ -1,27 +1,29 @@
-//! What is typed into a search box, as a text query.
+//! Parsing the input of a search box into a text query.
 
 use super::{TextMatch, TextPhrase, TextQuery};
 use crate::filter::TextInput;
 
-/// Characters that are read, over all columns: so that every text stays within the limits of a query.
+/// The most characters that are read, summed over the columns.
+// Parsing never fails, so whatever is typed must stay within the limits of a text query, which are a little larger: 1,024
+// tokens and 1,024 nodes. A token has at least one character, and each column has tokens of its own.
 const CHARACTERS_MAX: usize = 1_000;
 const CLAUSES_MAX: usize = 64;
-/// Nodes that the clauses may take together, for the same reason.
-const NODES: usize = 1_000;
+/// The most nodes that clauses may take together, for the same reason.
+const NODES_MAX: usize = 1_000;
 
-/// Reads what people type into a search box. It is opt-in: nothing else in the crate gives characters a meaning.
+/// Parses what people type into a search box. It is opt-in: nothing else in the crate gives characters a meaning.
 ///
 /// | typed | meaning |
 /// |---|---|
 /// | `cold storage` | these words |
 /// | `"cold storage"` | these words in a row |
-/// | `"cold stor` | a quote that is not closed goes to the end, and its last word may go on, unless a space follows it |
+/// | `"cold stor` | an unclosed quote extends to the end, and its last word is a prefix unless a space follows it |
 /// | `-tea`, `-"green tea"` | without these; alone, every document without these, with a score of 0 |
 /// | `title:cold`, `title:"cold storage"` | in this column, if it is one that [`SearchBox::field`] names |
 ///
-/// Everything else is text, and every text has a meaning: reading never fails. Of long text the first 1,000
-/// characters are read, shared among the columns, and 64 clauses. A word or a quote of which a column's analysis leaves
-/// nothing, as of stop words or signs alone, is passed over; where nothing else is asked for, nothing is found.
+/// Everything else is text. Parsing never fails. Of long input, the first 1,000 characters, shared among the columns, and
+/// 64 clauses are read. A word or quote without tokens, such as a stop word or punctuation, is ignored; if nothing else
+/// is left, nothing is found.
 ///
 /// ```
 /// use elacsym::query::SearchBox;
@@ -32,7 +34,7 @@ const NODES: usize = 1_000;
 /// # let _ = query;
 /// ```
 ///
-/// Columns must have full text and words in places: of n-grams there are no phrases.
+/// Columns must have full text with word positions: n-gram columns do not support phrases.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[must_use]
 pub struct SearchBox {
@@ -42,73 +44,77 @@ pub struct SearchBox {
     prefix: bool,
 }
 
-/// A piece of what was typed.
+/// A word or quote of the input, with what precedes it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Clause {
     without: bool,
     field: Option<String>,
     quoted: bool,
-    /// Whether it is a quote that is not closed.
+    /// Whether it is a quote without an end.
     unclosed: bool,
     text: String,
 }
 
 impl SearchBox {
-    /// Without a column to look in.
+    /// A search box without columns.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One more column that words are looked for in, and the factor of its scores. It can be named.
+    /// Adds a column to search, with the factor of its scores. The input may also name it.
     pub fn column(mut self, column: impl Into<String>, factor: f32) -> Self {
         self.columns.push((column.into(), factor));
         self
     }
 
-    /// One more column that can be named: `author:` before a word.
+    /// Adds a column that is searched only where the input names it: `author:` before a word.
     pub fn field(mut self, column: impl Into<String>) -> Self {
         self.fields.push(column.into());
         self
     }
 
-    /// Every word and phrase must be there. Default: one is enough.
+    /// Requires every word and phrase. Default: one is enough.
     pub fn every(self) -> Self {
         Self { every: true, ..self }
     }
 
-    /// The last word may go on, unless a space follows it: for search while typing.
+    /// Treats the last word as a prefix, unless a space follows it: for search as you type.
     pub fn prefix(self) -> Self {
         Self { prefix: true, ..self }
     }
 
-    /// The query that a text means.
+    /// Parses an input.
     #[must_use]
     pub fn parse(&self, text: &str) -> TextQuery {
-        let most = CHARACTERS_MAX / self.columns.len().max(1);
-        let end = text.char_indices().nth(most).map_or(text.len(), |(at, _)| at);
-        let text = text.get(..end).unwrap_or_default();
-        let clauses = self.clauses(text);
-        let whole = text.ends_with(char::is_whitespace);
-        let typing = !whole
+        let characters_max = CHARACTERS_MAX / self.columns.len().max(1);
+        let text = match text.char_indices().nth(characters_max) {
+            Some((end, _)) => text.split_at(end).0,
+            None => text,
+        };
+        let clauses = self.split_clauses(text);
+        // A space after the last word says that it is complete; a closed quote says so itself.
+        let is_last_complete = text.ends_with(char::is_whitespace);
+        let is_typing = !is_last_complete
             && clauses
                 .last()
                 .is_some_and(|last| !last.without && if last.quoted { last.unclosed } else { self.prefix });
         let last = clauses.len().saturating_sub(1);
-        let (mut words, mut words_go_on) = (Vec::new(), false);
+        let (mut words, mut is_words_prefix) = (Vec::new(), false);
         let (mut wanted, mut without) = (Vec::new(), Vec::new());
         for (number, clause) in clauses.into_iter().enumerate() {
-            let goes_on = typing && number == last;
+            let is_prefix = is_typing && number == last;
             match clause {
-                Clause { without: true, .. } => without.push(self.query(&clause, false)),
+                Clause { without: true, .. } => without.push(self.clause_query(&clause, false)),
+                // Words without a field are one match, wherever they stand: their tokens may be spread over the columns.
                 Clause { field: None, quoted: false, text, .. } => {
                     words.push(text);
-                    words_go_on = goes_on;
+                    is_words_prefix = is_prefix;
                 }
-                clause => wanted.push(self.query(&clause, goes_on)),
+                clause => wanted.push(self.clause_query(&clause, is_prefix)),
             }
         }
         if !words.is_empty() {
-            wanted.insert(0, self.words(&self.columns, words.join(" "), words_go_on));
+            wanted.insert(0, self.match_words(&self.columns, words.join(" "), is_words_prefix));
         }
         let query = match (wanted.pop(), wanted.is_empty()) {
             (Some(only), true) => only,
@@ -121,12 +127,12 @@ impl SearchBox {
         if without.is_empty() { query } else { query.without(TextQuery::Any(without)) }
     }
 
-    /// What one clause means.
-    fn query(&self, clause: &Clause, prefix: bool) -> TextQuery {
+    /// The query of one clause.
+    fn clause_query(&self, clause: &Clause, prefix: bool) -> TextQuery {
         let named: Option<Vec<(String, f32)>> = clause.field.clone().map(|field| vec![(field, 1.0)]);
         let columns = named.as_ref().unwrap_or(&self.columns);
         if !clause.quoted {
-            return self.words(columns, clause.text.clone(), prefix);
+            return self.match_words(columns, clause.text.clone(), prefix);
         }
         let phrase = |(column, factor): &(String, f32)| {
             let phrase = TextPhrase::new(column.as_str(), clause.text.as_str());
@@ -135,7 +141,7 @@ impl SearchBox {
         TextQuery::Any(columns.iter().map(phrase).collect())
     }
 
-    fn words(&self, columns: &[(String, f32)], text: String, prefix: bool) -> TextQuery {
+    fn match_words(&self, columns: &[(String, f32)], text: String, prefix: bool) -> TextQuery {
         if columns.is_empty() {
             return TextQuery::Any(Vec::new());
         }
@@ -143,21 +149,22 @@ impl SearchBox {
         TextMatch { input, columns, every: self.every, prefix, fuzzy: false }.into()
     }
 
-    fn clauses(&self, text: &str) -> Vec<Clause> {
+    fn split_clauses(&self, text: &str) -> Vec<Clause> {
         let mut rest = text.trim_start();
         let mut clauses = Vec::new();
         // A phrase takes two nodes of a query for each column.
-        let most = (NODES / (2 * self.columns.len() + 1)).clamp(1, CLAUSES_MAX);
-        while !rest.is_empty() && clauses.len() < most {
+        let clauses_max = (NODES_MAX / (2 * self.columns.len() + 1)).clamp(1, CLAUSES_MAX);
+        while !rest.is_empty() && clauses.len() < clauses_max {
             let mut clause = Clause::default();
-            // A minus is one only before what it may do without.
-            if let Some(after) = rest.strip_prefix('-').filter(|after| begins(after)) {
+            // A minus excludes only if something follows it directly: ` - ` is a dash.
+            if let Some(after) = rest.strip_prefix('-').filter(|after| begins_word(after)) {
                 (clause.without, rest) = (true, after);
             }
             let columns = self.columns.iter().map(|(name, _)| name).chain(&self.fields);
             let named = columns.filter_map(|name| Some((name, rest.strip_prefix(name.as_str())?)));
             let named = named.filter_map(|(name, after)| Some((name, after.strip_prefix(':')?)));
-            if let Some((name, after)) = named.filter(|(_, after)| begins(after)).max_by_key(|(n, _)| n.len())
+            if let Some((name, after)) =
+                named.filter(|(_, after)| begins_word(after)).max_by_key(|(n, _)| n.len())
             {
                 (clause.field, rest) = (Some(name.clone()), after);
             }
@@ -168,11 +175,11 @@ impl SearchBox {
                 (clause.text, rest) = (within.to_owned(), after);
             } else {
                 let end = rest.find(|c: char| c.is_whitespace() || QUOTES.contains(&c)).unwrap_or(rest.len());
-                let (word, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+                let (word, after) = rest.split_at(end);
                 (clause.text, rest) = (word.to_owned(), after);
             }
             rest = rest.trim_start();
-            // Quotes of nothing say nothing.
+            // Empty quotes are what is there while a quote is being typed.
             if !(clause.quoted && clause.text.trim().is_empty()) {
                 clauses.push(clause);
             }
@@ -181,10 +188,10 @@ impl SearchBox {
     }
 }
 
-/// As keyboards and word processors write them.
+/// Quotation marks, as keyboards and word processors write them.
 const QUOTES: [char; 4] = ['"', '\u{201C}', '\u{201D}', '\u{201E}'];
 
-fn begins(text: &str) -> bool {
+fn begins_word(text: &str) -> bool {
     text.starts_with(|c: char| !c.is_whitespace())
 }
 

@@ -1,4 +1,4 @@
-//! Text queries and ranks as trees.
+//! Text queries and ranks as trees, which can be deeper than the stack.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ impl_tree!(TextQuery);
 impl_tree!(Rank);
 
 impl TextQuery {
-    /// The values that it ranks by.
+    /// The ranks in it.
     pub(in crate::query) fn ranks(&self) -> impl Iterator<Item = &Rank> {
         iter_nodes(self)
             .filter_map(|node| if let Self::Ranked(_, rank, _) = node { Some(rank) } else { None })
@@ -24,12 +24,13 @@ impl Rank {
     }
 }
 
-/// Leaves for so many children.
-fn leaves<T: Tree>(children: &[T]) -> Vec<T> {
+/// A node without children for each child.
+fn leaves_for<T: Tree>(children: &[T]) -> Vec<T> {
     children.iter().map(|_| T::without_children()).collect()
 }
 
 impl Tree for TextQuery {
+    // The cheapest variant: children are replaced by it while a tree is taken apart.
     fn without_children() -> Self {
         Self::Any(Vec::new())
     }
@@ -66,10 +67,10 @@ impl Tree for TextQuery {
             Self::Match(query) => Self::Match(query.clone()),
             Self::Phrase(query) => Self::Phrase(query.clone()),
             Self::Everything => Self::Everything,
-            Self::Any(of) => Self::Any(leaves(of)),
-            Self::All(of) => Self::All(leaves(of)),
-            Self::Best(of) => Self::Best(leaves(of)),
-            Self::Product(of) => Self::Product(leaves(of)),
+            Self::Any(of) => Self::Any(leaves_for(of)),
+            Self::All(of) => Self::All(leaves_for(of)),
+            Self::Best(of) => Self::Best(leaves_for(of)),
+            Self::Product(of) => Self::Product(leaves_for(of)),
             Self::Without(..) => Self::Without(leaf(), leaf()),
             Self::Boost(_, factor) => Self::Boost(leaf(), *factor),
             Self::Ranked(_, rank, combine) => Self::Ranked(leaf(), rank.clone(), *combine),
@@ -151,7 +152,7 @@ impl Tree for Rank {
             Self::Distance(name, origin) => Self::Distance(name.clone(), *origin),
             Self::Saturate(_, midpoint, exponent) => Self::Saturate(leaf(), *midpoint, *exponent),
             Self::Decay(_, midpoint, exponent) => Self::Decay(leaf(), *midpoint, *exponent),
-            Self::Join(combine, of) => Self::Join(*combine, leaves(of)),
+            Self::Join(combine, of) => Self::Join(*combine, leaves_for(of)),
         }
     }
 

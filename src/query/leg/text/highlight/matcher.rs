@@ -25,6 +25,7 @@ impl TokenMatcher {
         let mut matcher = Self::default();
         for (number, spec) in specs.enumerate() {
             match spec {
+                // The first number stays: a token counts once, however often the query repeats its term.
                 TermSpec::Term(text) => {
                     matcher.terms.entry(text.clone()).or_insert(number);
                 }
