@@ -18,6 +18,12 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
+#[path = "common/rng.rs"]
+#[expect(dead_code, reason = "a part of it is used")]
+mod rng;
+
+use rng::Rng;
+
 /// Engines that merge or cut by what the footer says of the order would answer wrongly if it were not so.
 #[tokio::test]
 async fn the_footer_claims_the_order_of_ids_just_where_rows_are_in_it() -> Result<()> {
@@ -32,11 +38,8 @@ async fn the_footer_claims_the_order_of_ids_just_where_rows_are_in_it() -> Resul
         };
         // Neighbours in the order of ids are far from each other: clusters part them.
         let vector = |n: u64| {
-            let mixed = |at: u64| {
-                let x = (n * 8 + at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 48
-            };
-            Vector::from([0, 1, 2, 3, 4, 5, 6, 7].map(|at| f32::from(u16::try_from(mixed(at)).unwrap())))
+            let mut rng = Rng::new(n);
+            Vector::from([(); 8].map(|()| f32::from(u16::try_from(rng.bits() >> 48).unwrap())))
         };
         let documents = || (0..ROWS).rev().map(|n| Document::new(id(n)).with("n", n).with("v", vector(n)));
         for (indexed, linked) in [(true, false), (false, false), (false, true)] {

@@ -1,4 +1,4 @@
-//! What the test crates share: chance, filters and a namespace done the naive way, and the one door to the
+//! What the test crates share: chance, filters, fixtures and a namespace done the naive way, and the one door to the
 //! library's API.
 #![allow(
     dead_code,
@@ -9,6 +9,7 @@
 )]
 
 pub mod api;
+pub mod fixtures;
 pub mod model;
 pub mod odd;
 pub mod predicate;

@@ -6,7 +6,12 @@ pub struct Rng(u64);
 
 impl Rng {
     pub fn new(seed: u64) -> Self {
-        Self(seed ^ 0x9e37_79b9_7f4a_7c15)
+        Self::from_state(seed ^ 0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// The stream of a state: what the published algorithm calls its seed.
+    pub fn from_state(state: u64) -> Self {
+        Self(state)
     }
 
     pub fn bits(&mut self) -> u64 {

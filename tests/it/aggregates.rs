@@ -8,6 +8,7 @@ use elacsym::query::{AggregateGroup, Aggregated};
 use elacsym::schema::AttributeType;
 use elacsym::*;
 
+use crate::common::fixtures::{empty_namespace, random_namespace};
 use crate::common::rng;
 use rng::Rng;
 
@@ -58,33 +59,9 @@ fn document(id: u64, row: &Row) -> Document {
         .with("sold", row.sold)
 }
 
-/// Documents in several segments and the tail, some of them written again or deleted.
+/// Documents in several segments and the tail.
 async fn filled(rng: &mut Rng, long: bool) -> Result<(Namespace, Model)> {
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()?).await?;
-    let mut model = Model::new();
-    for round in 0..5 {
-        let mut batch = WriteBatch::new();
-        let mut touched = BTreeSet::new();
-        for _ in 0..60 {
-            let id = rng.below(150);
-            if !touched.insert(id) {
-                continue;
-            }
-            if rng.chance(0.15) {
-                model.remove(&id);
-                batch = batch.delete(id);
-            } else {
-                let row = row(rng, long);
-                batch = batch.upsert(document(id, &row));
-                model.insert(id, row);
-            }
-        }
-        ns.write(batch).await?;
-        if round == 1 || round == 2 {
-            ns.flush().await?;
-        }
-    }
-    Ok((ns, model))
+    random_namespace(schema()?, rng, (60, 150), |rng| row(rng, long), document).await
 }
 
 /// The figures of some rows, by hand.
@@ -212,7 +189,7 @@ async fn they_are_what_counting_by_hand_gives_wherever_documents_lie() -> Result
 
 #[tokio::test]
 async fn a_sum_that_does_not_fit_is_an_error_and_its_average_is_not() -> Result<()> {
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()?).await?;
+    let ns = empty_namespace(schema()?).await?;
     let row = |id: u64| Document::new(id).with("price", i64::MAX);
     ns.write(WriteBatch::new().upsert(row(1)).upsert(row(2))).await?;
     for _ in 0..2 {
@@ -229,7 +206,7 @@ async fn a_sum_that_does_not_fit_is_an_error_and_its_average_is_not() -> Result<
 
 #[tokio::test]
 async fn what_is_wrong_is_refused_by_name() -> Result<()> {
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()?).await?;
+    let ns = empty_namespace(schema()?).await?;
     let new = Aggregation::new;
     let invalid = [
         (new().group_by("x"), "no such attribute"),
@@ -258,7 +235,7 @@ async fn figures_alone_are_asked_by_a_limit_of_nothing() -> Result<()> {
         .vector("v", VectorType::F32, 2, Metric::L2Squared)
         .attribute("kind", AttributeType::String)
         .build()?;
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+    let ns = empty_namespace(schema).await?;
     for part in [0..30_u64, 30..40] {
         let documents = part.map(|id| {
             let kind = if id % 4 == 0 { "tea" } else { "pot" };

@@ -24,6 +24,8 @@ use elacsym::{
     VALUE_BYTES_MAX, Value, Vector, VectorType, WriteBatch,
 };
 
+use crate::common::fixtures::empty_namespace;
+
 /// A namespace with one document on a store that can be looked into.
 struct Fixture {
     memory: MemoryBackend,
@@ -325,7 +327,7 @@ fn a_text_query_or_rank_deeper_than_the_stack_is_refused_wherever_it_is_given() 
             .vector("v", VectorType::F32, 2, Metric::Cosine)
             .text("body", TextOptions::default())
             .attribute("n", AttributeType::Int);
-        let docs = Database::open("memory://").await?.create_namespace("docs", schema.build()?).await?;
+        let docs = empty_namespace(schema.build()?).await?;
         let document = Document::new(1).with("v", Vector::from([1.0, 0.0])).with("body", "tea").with("n", 1);
         docs.write(WriteBatch::new().upsert(document)).await?;
         let snapshot = docs.snapshot(Consistency::Strong).await?;
@@ -379,7 +381,7 @@ async fn an_option_that_a_query_has_no_use_for_is_refused() -> Result<()> {
         .vector("v", VectorType::F32, 2, Metric::Cosine)
         .text("body", TextOptions::default())
         .attribute("n", AttributeType::Int);
-    let docs = Database::open("memory://").await?.create_namespace("docs", schema.build()?).await?;
+    let docs = empty_namespace(schema.build()?).await?;
     let near = || Leg::nearest("v", [1.0, 0.0]);
     let text = || Leg::text(TextQuery::any("body", "tea"));
     let order = || Leg::order_by([Order::asc("n")]);

@@ -13,15 +13,13 @@ use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, ObjectPre
 use elacsym::{Consistency, Database, Filter, IdKind, Query, Result, Scan, Schema, Select, WriteBatch};
 use tokio::time::Instant;
 
+use crate::common::rng::Rng;
+
 const DOCUMENTS: u64 = 100_000;
 
 /// Twenty words, of a vocabulary of 30,000 in which some are far more frequent; three documents have a rare one.
-fn text(id: u64, state: &mut u64) -> String {
-    let word = |_| {
-        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let (a, b) = ((*state >> 33) % 173, (*state >> 48) % 173);
-        format!("w{} ", a * b)
-    };
+fn text(id: u64, rng: &mut Rng) -> String {
+    let word = |_| format!("w{} ", rng.below(173) * rng.below(173));
     let mut text: String = (0..20).map(word).collect();
     if id % 40_000 == 7 {
         text.push_str("needle");
@@ -37,9 +35,9 @@ async fn a_cold_query_for_a_rare_word_reads_little_of_the_index() -> Result<()> 
     let open = || Database::builder().open_backend(Arc::new(counting.clone()));
     let schema = Schema::builder(IdKind::U64).text("body", TextOptions::default()).build()?;
     let docs = open().await?.create_namespace("docs", schema).await?;
-    let mut state = 1;
+    let mut rng = Rng::new(1);
     let ids: ArrayRef = Arc::new((0..DOCUMENTS).collect::<UInt64Array>());
-    let texts = StringArray::from_iter_values((0..DOCUMENTS).map(|id| text(id, &mut state)));
+    let texts = StringArray::from_iter_values((0..DOCUMENTS).map(|id| text(id, &mut rng)));
     let batch = RecordBatch::try_from_iter([("id", ids), ("body", Arc::new(texts) as ArrayRef)]).unwrap();
     docs.write(WriteBatch::new().upsert_batch(batch)).await?;
     docs.flush().await?;

@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use elacsym::query::Hit;
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::*;
 
+use crate::common::fixtures::{empty_namespace, hit_numbers};
 use crate::common::rng;
 use rng::Rng;
 
@@ -53,14 +53,6 @@ async fn write(ns: &Namespace, model: &mut Model, ids: &[u64], rng: &mut Rng) ->
     ns.write(batch).await.map(drop)
 }
 
-fn found(hits: &[Hit]) -> Vec<u64> {
-    let id = |hit: &Hit| match hit.document.id() {
-        DocumentId::U64(id) => *id,
-        _ => unreachable!(),
-    };
-    hits.iter().map(id).collect()
-}
-
 fn words() -> TextQuery {
     TextQuery::any("text", "red")
 }
@@ -100,7 +92,7 @@ async fn check(ns: &Namespace, model: &Model, state: &str) -> Result<()> {
             }
             let query = query.clone().select(Select::only(["author"]));
             let hits = ns.query(query.limit(limit).offset(offset)).await?.hits()?;
-            assert_eq!(found(&hits), all[offset..offset + limit], "{state}: {name} from {offset}");
+            assert_eq!(hit_numbers(&hits), all[offset..offset + limit], "{state}: {name} from {offset}");
             let first = hits[0].legs.clone();
             assert!(offset > 0 || hits.iter().all(|hit| hit.legs == first), "{state}: {name}, {first:?}");
         }
@@ -109,7 +101,7 @@ async fn check(ns: &Namespace, model: &Model, state: &str) -> Result<()> {
         let hits = ns.query(query.clone().filter(filter)).await?.hits()?;
         let expected: Vec<u64> =
             model.iter().filter(|(_, author)| **author == 1).map(|(id, _)| *id).collect();
-        assert_eq!(found(&hits), expected[..10], "{state}: {name}, filtered");
+        assert_eq!(hit_numbers(&hits), expected[..10], "{state}: {name}, filtered");
         if !["text", "nearest", "all three", "fused and rescored"].contains(&name) {
             continue;
         }
@@ -121,9 +113,9 @@ async fn check(ns: &Namespace, model: &Model, state: &str) -> Result<()> {
         });
         let few: Vec<u64> = few.map(|(id, _)| *id).collect();
         let hits = ns.query(query.clone().limit_per(["author"], 3)).await?.hits()?;
-        assert_eq!(found(&hits), few, "{state}: {name}, limited");
+        assert_eq!(hit_numbers(&hits), few, "{state}: {name}, limited");
         let answer = ns.query(query.group_by(["author"], 2)).await?;
-        let grouped = found(&answer.hits()?);
+        let grouped = hit_numbers(&answer.hits()?);
         let mut groups: Vec<(u64, usize)> =
             (0..3).filter_map(|a| Some((*model.iter().find(|(_, author)| **author == a)?.0, a))).collect();
         groups.sort_unstable();
@@ -138,7 +130,7 @@ async fn check(ns: &Namespace, model: &Model, state: &str) -> Result<()> {
 #[tokio::test]
 async fn equals_come_in_order_of_ids_wherever_they_lie() -> Result<()> {
     let mut rng = Rng::new(7);
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()?).await?;
+    let ns = empty_namespace(schema()?).await?;
     let mut model = Model::new();
     let ids = ids(6_000, &mut rng);
     write(&ns, &mut model, &ids, &mut rng).await?;
@@ -164,7 +156,7 @@ async fn equals_come_in_order_of_ids_wherever_they_lie() -> Result<()> {
 #[tokio::test]
 async fn twenty_thousand_equals_are_paged_by_offset_without_a_gap_or_a_repeat() -> Result<()> {
     let mut rng = Rng::new(8);
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()?).await?;
+    let ns = empty_namespace(schema()?).await?;
     let mut model = Model::new();
     let ids = ids(20_000, &mut rng);
     write(&ns, &mut model, &ids[..11_000], &mut rng).await?;
@@ -177,7 +169,7 @@ async fn twenty_thousand_equals_are_paged_by_offset_without_a_gap_or_a_repeat() 
         let mut paged = Vec::new();
         for page in 0..18 {
             let query = query.clone().select(Select::only(["author"])).limit(500).offset(page * 500);
-            paged.extend(found(&snapshot.query(query).await?.hits()?));
+            paged.extend(hit_numbers(&snapshot.query(query).await?.hits()?));
         }
         assert_eq!(paged, all[..9_000], "{query:?}");
         assert_eq!(paged.iter().collect::<BTreeSet<_>>().len(), 9_000);
@@ -188,7 +180,7 @@ async fn twenty_thousand_equals_are_paged_by_offset_without_a_gap_or_a_repeat() 
 #[tokio::test]
 async fn short_labels_rank_alike_before_and_after_a_flush() -> Result<()> {
     let mut rng = Rng::new(9);
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()?).await?;
+    let ns = empty_namespace(schema()?).await?;
     let mut batch = WriteBatch::new();
     for id in ids(9_000, &mut rng) {
         let label = if id % 10 == 0 { "red wine" } else { "red" };
@@ -198,7 +190,7 @@ async fn short_labels_rank_alike_before_and_after_a_flush() -> Result<()> {
     let query = || Query::text(words()).limit(1_000).select(Select::only(["author"]));
     let before = ns.query(query()).await?.hits()?;
     assert!(before.iter().all(|hit| matches!(hit.document.id(), DocumentId::U64(id) if id % 10 != 0)));
-    assert!(found(&before).is_sorted());
+    assert!(hit_numbers(&before).is_sorted());
     for _ in 0..2 {
         ns.flush().await?;
         assert_eq!(ns.query(query()).await?.hits()?, before);
@@ -210,7 +202,7 @@ async fn short_labels_rank_alike_before_and_after_a_flush() -> Result<()> {
 #[tokio::test]
 async fn what_legs_score_alike_is_fused_alike_wherever_it_lies() -> Result<()> {
     let mut rng = Rng::new(10);
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()?).await?;
+    let ns = empty_namespace(schema()?).await?;
     let mut model = Model::new();
     write(&ns, &mut model, &ids(9_000, &mut rng), &mut rng).await?;
     let hybrid = || {
@@ -223,14 +215,14 @@ async fn what_legs_score_alike_is_fused_alike_wherever_it_lies() -> Result<()> {
     write(&ns, &mut model, &[900_000_000], &mut rng).await?;
     ns.flush().await?;
     ns.compact().await?;
-    assert_eq!(found(&ns.query(hybrid()).await?.hits()?), found(&before));
+    assert_eq!(hit_numbers(&ns.query(hybrid()).await?.hits()?), hit_numbers(&before));
     Ok(())
 }
 
 #[tokio::test]
 async fn what_another_leg_finds_is_not_parted_from_its_equals_by_depth() -> Result<()> {
     let mut rng = Rng::new(12);
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()?).await?;
+    let ns = empty_namespace(schema()?).await?;
     let mut model = Model::new();
     let ids = ids(9_000, &mut rng);
     write(&ns, &mut model, &ids[..7_000], &mut rng).await?;
@@ -243,7 +235,7 @@ async fn what_another_leg_finds_is_not_parted_from_its_equals_by_depth() -> Resu
             let by_id = Leg::order_by([Order::desc("id")]).depth(depth.max(20));
             let query = Query::hybrid([equal.clone().depth(depth), by_id]).limit(20);
             let hits = ns.query(query.clone()).await?.hits()?;
-            assert_eq!(found(&hits), newest, "{query:?}");
+            assert_eq!(hit_numbers(&hits), newest, "{query:?}");
             assert!(hits.iter().all(|hit| hit.legs[0].is_some_and(|leg| leg.rank == 1)), "{query:?}");
         }
     }

@@ -8,6 +8,7 @@ use elacsym::schema::AttributeType;
 use elacsym::*;
 
 use crate::common;
+use crate::common::fixtures::{empty_namespace, id_number};
 use common::api::filter;
 use common::predicate::Predicate;
 use common::rng::Rng;
@@ -142,7 +143,7 @@ enum Lie {
 
 /// Batches of their own values, some documents written again or deleted.
 async fn filled(draw: &mut Draw, lie: Lie) -> Result<(Namespace, Model)> {
-    let docs = Database::open("memory://").await?.create_namespace("docs", schema()?).await?;
+    let docs = empty_namespace(schema()?).await?;
     let mut model = Model::new();
     for round in 0..6 {
         draw.near = round * 10;
@@ -180,10 +181,7 @@ async fn filled(draw: &mut Draw, lie: Lie) -> Result<(Namespace, Model)> {
 
 /// What a filter finds, by every way to ask that tells no less than how many.
 async fn found(snapshot: &Snapshot, filter: &Filter) -> Result<BTreeSet<u64>> {
-    let id = |document: &Document| match document.id() {
-        DocumentId::U64(id) => *id,
-        other => panic!("an id that is no number: {other}"),
-    };
+    let id = |document: &Document| id_number(document.id());
     let page = snapshot.scan(Scan::new().filter(filter.clone())).await?;
     let scanned: BTreeSet<u64> = page.rows.documents()?.iter().map(id).collect();
     assert_eq!(snapshot.count_matching(filter).await?, scanned.len() as u64, "{filter:?}");

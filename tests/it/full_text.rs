@@ -15,24 +15,17 @@ use elacsym::schema::{AttributeType, Language, TextOptions, Tokenizer};
 use elacsym::storage::{MemoryBackend, StorageBackend};
 use elacsym::*;
 
+use crate::common::fixtures::id_number;
+use crate::common::rng::Rng;
+
 const WORDS: [&str; 12] =
     ["cold", "store", "object", "query", "tea", "leaf", "leaves", "search", "a", "index", "vector", "log"];
 
-/// A generator of numbers that is the same everywhere.
-struct Seed(u64);
-
-impl Seed {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-
-    fn text(&mut self) -> String {
-        let words = self.below(20);
-        // The first words are far more frequent than the last.
-        let word = |seed: &mut Self| WORDS[(seed.below(12) * seed.below(12) / 12) as usize];
-        (0..words).map(|_| word(self)).collect::<Vec<_>>().join(" ")
-    }
+fn random_text(rng: &mut Rng) -> String {
+    // The first words are far more frequent than the last.
+    let words = rng.below(20);
+    let word = |_| WORDS[(rng.below(12) * rng.below(12) / 12) as usize];
+    (0..words).map(word).collect::<Vec<_>>().join(" ")
 }
 
 type Model = BTreeMap<u64, (String, String)>;
@@ -87,10 +80,7 @@ fn reference(
 
 async fn hits(ns: &Namespace, query: impl Into<TextQuery>, limit: usize) -> Result<Vec<(u64, f64)>> {
     let hits = ns.query(Query::text(query).limit(limit)).await?.hits()?;
-    let id = |hit: &query::Hit| match hit.document.id() {
-        DocumentId::U64(id) => *id,
-        _ => unreachable!(),
-    };
+    let id = |hit: &query::Hit| id_number(hit.document.id());
     Ok(hits.iter().map(|hit| (id(hit), f64::from(hit.score))).collect())
 }
 
@@ -157,17 +147,17 @@ async fn the_ranking_is_that_of_the_documents_that_exist() -> Result<()> {
     for vector in [false, true] {
         let db = Database::open("memory://").await?;
         let ns = db.create_namespace("docs", schema(vector)).await?;
-        let mut seed = Seed(7 + u64::from(vector));
+        let mut rng = Rng::new(7 + u64::from(vector));
         let mut model = Model::new();
         for round in 0..12 {
             let mut batch = WriteBatch::new();
-            let ids: BTreeSet<u64> = (0..=seed.below(40)).map(|_| seed.below(120)).collect();
+            let ids: BTreeSet<u64> = (0..=rng.below(40)).map(|_| rng.below(120)).collect();
             for id in ids {
-                if seed.below(4) == 0 {
+                if rng.below(4) == 0 {
                     model.remove(&id);
                     batch = batch.delete(id);
                 } else {
-                    let (title, body) = (seed.text(), seed.text());
+                    let (title, body) = (random_text(&mut rng), random_text(&mut rng));
                     let mut document =
                         Document::new(id).with("title", title.clone()).with("body", body.clone());
                     if vector {
@@ -179,7 +169,7 @@ async fn the_ranking_is_that_of_the_documents_that_exist() -> Result<()> {
             }
             ns.write(batch).await?;
             check(&ns, &model, 1000).await?;
-            match seed.below(3) {
+            match rng.below(3) {
                 0 => drop(ns.flush().await?),
                 1 if round > 6 => drop(ns.compact().await?),
                 _ => {}

@@ -7,6 +7,8 @@ use elacsym::schema::AttributeType;
 use elacsym::*;
 use proptest::prelude::*;
 
+use crate::common::fixtures::id_number;
+
 /// A document as the tests know it: a name, and other names.
 #[derive(Clone, Debug, Default)]
 struct Person {
@@ -119,8 +121,7 @@ async fn found(ns: &Namespace, filter: Filter) -> Result<Vec<u64>> {
 }
 
 fn id(document: &Document) -> u64 {
-    let DocumentId::U64(id) = document.id() else { unreachable!() };
-    *id
+    id_number(document.id())
 }
 
 async fn agree(ns: &Namespace, people: &BTreeMap<u64, Person>, asked: &Asked) -> Result<usize> {

@@ -11,6 +11,7 @@ use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, StorageBackend};
 use elacsym::*;
 
+use crate::common::fixtures::{empty_namespace, id_number};
 use crate::common::rng;
 use rng::Rng;
 
@@ -66,7 +67,7 @@ async fn namespace() -> Result<Namespace> {
         .attribute("author", AttributeType::String)
         .attribute("year", AttributeType::Int)
         .build()?;
-    Database::open("memory://").await?.create_namespace("docs", schema).await
+    empty_namespace(schema).await
 }
 
 /// Documents in several segments and the tail, some of them written again or deleted.
@@ -158,10 +159,7 @@ impl Asked {
 }
 
 fn id(hit: &Hit) -> u64 {
-    match hit.document.id() {
-        DocumentId::U64(id) => *id,
-        _ => unreachable!(),
-    }
+    id_number(hit.document.id())
 }
 
 /// The documents that a leg found, each with its rank and score.

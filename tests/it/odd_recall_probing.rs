@@ -5,6 +5,7 @@
 #![expect(clippy::cast_precision_loss, reason = "counts of tests are small")]
 
 use crate::common;
+use crate::common::fixtures::small_index_settings;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +22,7 @@ use elacsym::storage::{
 };
 use elacsym::{
     Consistency, Database, Document, Filter, IdKind, Metric, Namespace, Query, RecallCheck, Result, Schema,
-    Select, Settings, Vector, VectorType, WriteBatch,
+    Select, Vector, VectorType, WriteBatch,
 };
 
 /// A row that a test wrote.
@@ -36,13 +37,6 @@ struct World {
     docs: Namespace,
     metric: Metric,
     rows: BTreeMap<u64, Row>,
-}
-
-fn settings() -> Settings {
-    let mut settings = Settings::default();
-    settings.auto_flush = false;
-    settings.index_rows_min = 300;
-    settings
 }
 
 /// Near enough to normal: the sum of twelve.
@@ -76,7 +70,9 @@ impl World {
             .vector("v", VectorType::F32, dimension, metric)
             .vector("w", VectorType::F32, dimension, metric)
             .build()?;
-        let db = Database::builder().with_settings(settings()).open_backend(Arc::new(MemoryBackend::new()));
+        let db = Database::builder()
+            .with_settings(small_index_settings())
+            .open_backend(Arc::new(MemoryBackend::new()));
         let docs = db.await?.create_namespace("docs", schema).await?;
         Ok(Self { docs, metric, rows: BTreeMap::new() })
     }
@@ -388,7 +384,7 @@ async fn equals_come_in_order_of_ids() -> Result<()> {
             for column in columns {
                 schema = schema.vector(column, VectorType::F32, 8, Metric::L2Squared);
             }
-            let db = Database::builder().with_settings(settings());
+            let db = Database::builder().with_settings(small_index_settings());
             let db = db.open_backend(Arc::new(MemoryBackend::new())).await?;
             let docs = db.create_namespace("docs", schema.build()?).await?;
             let mut rng = Rng::new(3);
@@ -521,7 +517,7 @@ impl StorageBackend for Holding {
 #[tokio::test]
 async fn a_query_holds_few_of_the_bytes_it_looks_at() -> Result<()> {
     let memory: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let mut settings = settings();
+    let mut settings = small_index_settings();
     settings.index_rows_min = 1_000_000;
     // Every read goes to the store, and nothing of it is kept.
     settings.cache_bytes = 0;

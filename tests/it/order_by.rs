@@ -3,12 +3,13 @@
 #![expect(clippy::indexing_slicing, reason = "a test")]
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::*;
 use uuid::Uuid;
 
+use crate::common::fixtures::{empty_namespace, random_namespace};
 use crate::common::rng;
 use rng::Rng;
 
@@ -55,33 +56,9 @@ fn document(id: u64, row: &Row) -> Document {
         .with("done", row.done)
 }
 
-/// Documents in several segments and the tail, some of them written again or deleted.
+/// Documents in several segments and the tail.
 async fn filled(rng: &mut Rng) -> Result<(Namespace, Model)> {
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()?).await?;
-    let mut model = Model::new();
-    for round in 0..5 {
-        let mut batch = WriteBatch::new();
-        let mut touched = BTreeSet::new();
-        for _ in 0..900 {
-            let id = rng.below(3_000);
-            if !touched.insert(id) {
-                continue;
-            }
-            if rng.chance(0.15) {
-                model.remove(&id);
-                batch = batch.delete(id);
-            } else {
-                let row = row(rng);
-                batch = batch.upsert(document(id, &row));
-                model.insert(id, row);
-            }
-        }
-        ns.write(batch).await?;
-        if round == 1 || round == 2 {
-            ns.flush().await?;
-        }
-    }
-    Ok((ns, model))
+    random_namespace(schema()?, rng, (900, 3_000), row, document).await
 }
 
 /// How an order compares two values.
@@ -181,7 +158,7 @@ async fn ids_are_an_order_both_ways_alone_and_behind_attributes() -> Result<()> 
             .text("body", TextOptions::default())
             .attribute("year", AttributeType::Int)
             .build()?;
-        let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+        let ns = empty_namespace(schema).await?;
         let mut rng = Rng::new(11);
         let mut all = ids(kind, 9_000);
         let mut years = BTreeMap::new();
@@ -248,7 +225,7 @@ async fn ids_are_an_order_both_ways_alone_and_behind_attributes() -> Result<()> 
 
 #[tokio::test]
 async fn what_has_no_order_is_refused_by_name() -> Result<()> {
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()?).await?;
+    let ns = empty_namespace(schema()?).await?;
     for (orders, why) in [
         (vec![Order::asc("x")], "no such attribute"),
         (vec![Order::asc("tags")], "no order by []string"),

@@ -9,6 +9,8 @@ use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{CountingBackend, MemoryBackend, Request};
 use elacsym::*;
 
+use crate::common::fixtures::id_number;
+
 const SEGMENTS: u64 = 10;
 const EACH: u64 = 300;
 /// From here on documents are asked for: the last three segments.
@@ -60,12 +62,7 @@ fn since() -> Filter {
 }
 
 fn ids(documents: &[Document]) -> BTreeSet<u64> {
-    documents.iter().map(|document| id_of(document.id())).collect()
-}
-
-fn id_of(id: &DocumentId) -> u64 {
-    let DocumentId::U64(id) = id else { panic!("an id that is no number") };
-    *id
+    documents.iter().map(|document| id_number(document.id())).collect()
 }
 
 fn nearest() -> Query {
@@ -148,7 +145,7 @@ async fn scores_count_the_words_of_segments_that_are_left_out() -> Result<()> {
     let text = || Query::text(TextQuery::any("body", "cold store")).limit(4_000);
     let scores = |answer: &QueryResponse| -> Result<BTreeMap<u64, f32>> {
         let hits = answer.hits()?;
-        Ok(hits.iter().map(|hit| (id_of(hit.document.id()), hit.score)).collect())
+        Ok(hits.iter().map(|hit| (id_number(hit.document.id()), hit.score)).collect())
     };
     let mut all = scores(&cold(&store).await?.query(text()).await?)?;
     all.retain(|id, _| *id >= SINCE);

@@ -19,6 +19,7 @@ use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, StorageBackend};
 use elacsym::*;
 
+use crate::common::fixtures::{empty_namespace, hit_numbers, id_number};
 use crate::common::rng;
 use rng::Rng;
 
@@ -54,7 +55,7 @@ fn document(id: u64, rng: &mut Rng) -> Document {
 
 /// Documents in segments and in the tail.
 async fn filled(rng: &mut Rng) -> Result<Namespace> {
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()?).await?;
+    let ns = empty_namespace(schema()?).await?;
     for _ in 0..3 {
         let ids: BTreeSet<u64> = (0..50).map(|_| rng.below(120)).collect();
         let batch = ids.into_iter().fold(WriteBatch::new(), |batch, id| batch.upsert(document(id, rng)));
@@ -77,14 +78,7 @@ fn legs(rng: &mut Rng) -> Vec<Leg> {
 }
 
 fn id(hit: &Hit) -> u64 {
-    match hit.document.id() {
-        DocumentId::U64(id) => *id,
-        _ => unreachable!(),
-    }
-}
-
-fn ids(hits: &[Hit]) -> Vec<u64> {
-    hits.iter().map(id).collect()
+    id_number(hit.document.id())
 }
 
 fn number(document: &Document, column: &str) -> Option<f64> {
@@ -184,7 +178,11 @@ async fn rescoring_ranks_the_best_anew() -> Result<()> {
             }
             expected.truncate(limit);
             let hits = ns.query(query).await?.hits()?;
-            assert_eq!(ids(&hits), ids(&expected), "seed {seed}: {legs:?} {steps:?}\n{hits:?}\n{expected:?}");
+            assert_eq!(
+                hit_numbers(&hits),
+                hit_numbers(&expected),
+                "seed {seed}: {legs:?} {steps:?}\n{hits:?}\n{expected:?}"
+            );
             for (hit, expected) in hits.iter().zip(&expected) {
                 assert!(
                     (hit.score - expected.score).abs() <= 1e-5 * expected.score.abs().max(1.0),
@@ -228,7 +226,7 @@ async fn groups_hold_the_best_hits_of_the_best_values() -> Result<()> {
         for (group, author) in answer.groups.iter().zip(&order) {
             let of = all.iter().filter(|hit| hit.document.get("author") == author.as_ref());
             let of: Vec<u64> = of.take(each).map(id).collect();
-            let found = ids(&hits[group.hits.clone()]);
+            let found = hit_numbers(&hits[group.hits.clone()]);
             // A single leg goes no deeper than it takes to find all groups.
             assert!(!found.is_empty() && of.starts_with(&found), "seed {seed}: {found:?} of {of:?}");
         }
@@ -242,7 +240,7 @@ async fn pages(ns: &Namespace, query: &Query) -> Result<Vec<u64>> {
     let (mut shown, mut cursor) = (Vec::new(), None::<QueryCursor>);
     loop {
         let answer = ns.query(query.clone().after(cursor)).await?;
-        shown.extend(ids(&answer.hits()?));
+        shown.extend(hit_numbers(&answer.hits()?));
         match answer.cursor {
             // By way of text, as through a browser.
             Some(next) => cursor = Some(next.to_string().parse()?),
@@ -258,7 +256,7 @@ async fn pages_are_one_long_page_when_nothing_is_written() -> Result<()> {
         let ns = filled(&mut rng).await?;
         let query = Query::hybrid(legs(&mut rng));
         let query = if rng.chance(0.3) { query.limit_per(["author"], 5) } else { query };
-        let long = ids(&ns.query(query.clone().limit(1_000)).await?.hits()?);
+        let long = hit_numbers(&ns.query(query.clone().limit(1_000)).await?.hits()?);
         assert_eq!(pages(&ns, &query.limit(rng.between(1, 30) as usize)).await?, long, "seed {seed}");
     }
     Ok(())
@@ -270,11 +268,11 @@ async fn no_document_is_shown_twice_while_others_write() -> Result<()> {
         let mut rng = Rng::new(seed);
         let ns = filled(&mut rng).await?;
         let query = Query::hybrid(legs(&mut rng)).limit(7);
-        let kept = ids(&ns.query(query.clone().limit(1_000)).await?.hits()?);
+        let kept = hit_numbers(&ns.query(query.clone().limit(1_000)).await?.hits()?);
         let (mut shown, mut cursor, mut touched) = (Vec::new(), None::<QueryCursor>, BTreeSet::new());
         for _ in 0..100 {
             let answer = ns.query(query.clone().after(cursor)).await?;
-            shown.extend(ids(&answer.hits()?));
+            shown.extend(hit_numbers(&answer.hits()?));
             cursor = answer.cursor;
             if cursor.is_none() {
                 break;
@@ -441,7 +439,7 @@ async fn limits_of_time_and_bytes_hold_and_answers_may_be_partial() -> Result<()
         [snapshot.query(short(both())).await?, snapshot.query(both().bytes_max(9).partial()).await?]
     {
         assert_eq!(partial.unfinished, [0]);
-        assert_eq!(ids(&partial.hits()?), ids(&words.hits()?[..10]));
+        assert_eq!(hit_numbers(&partial.hits()?), hit_numbers(&words.hits()?[..10]));
         assert!(partial.legs.iter().all(|legs| legs[0].is_none() && legs[1].is_some()));
     }
     // What is cached is within any budget.
@@ -546,7 +544,7 @@ async fn an_infinite_value_times_nothing_is_nothing() -> Result<()> {
         .vector("v", VectorType::F32, 2, Metric::L2Squared)
         .attribute("likes", AttributeType::Float)
         .build()?;
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+    let ns = empty_namespace(schema).await?;
     let row = |id: u64, x: f32, likes: f64| {
         Document::new(id).with("v", Vector::from([x, 0.0])).with("likes", likes)
     };
@@ -558,11 +556,11 @@ async fn an_infinite_value_times_nothing_is_nothing() -> Result<()> {
         let query = Query::nearest("v", [0.0, 0.0]);
         let product = Rescore::rank(Combine::Product, Rank::attribute("likes"));
         let hits = ns.query(query.clone().rescore(product)).await?.hits()?;
-        assert_eq!(ids(&hits), [1, 3, 5, 4, 2]);
+        assert_eq!(hit_numbers(&hits), [1, 3, 5, 4, 2]);
         let scores: Vec<f32> = hits.iter().map(|hit| hit.score).collect();
         assert_eq!(scores, [0.0, 0.0, 0.0, -8.0, f32::NEG_INFINITY]);
         let sum = Rescore::rank(Combine::Sum, Rank::attribute("likes"));
-        assert_eq!(ids(&ns.query(query.rescore(sum)).await?.hits()?), [1, 2, 5, 4, 3]);
+        assert_eq!(hit_numbers(&ns.query(query.rescore(sum)).await?.hits()?), [1, 2, 5, 4, 3]);
         ns.flush().await?;
     }
     Ok(())

@@ -7,23 +7,16 @@ use elacsym::query::{FragmentBy, Highlight, Offsets, TextMatch, TextPhrase};
 use elacsym::schema::{AttributeType, Language, TextOptions, Tokenizer};
 use elacsym::*;
 
-/// A generator of numbers that is the same everywhere.
-struct Seed(u64);
+use crate::common::fixtures::{empty_namespace, id_number};
+use crate::common::rng::Rng;
 
-impl Seed {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-
-    fn words(&mut self, most: u64) -> Vec<&'static str> {
-        let count = self.below(most + 1);
-        (0..count).map(|_| ["a", "b", "c"][usize::try_from(self.below(3)).unwrap()]).collect()
-    }
+fn random_words(rng: &mut Rng, most: u64) -> Vec<&'static str> {
+    let count = rng.below(most + 1);
+    (0..count).map(|_| *rng.pick(&["a", "b", "c"])).collect()
 }
 
 async fn empty(schema: Schema) -> Result<Namespace> {
-    Database::open("memory://").await?.create_namespace("docs", schema).await
+    empty_namespace(schema).await
 }
 
 fn body(options: TextOptions) -> Schema {
@@ -39,10 +32,7 @@ async fn write(ns: &Namespace, texts: &[(u64, String)]) -> Result<()> {
 /// Documents with their scores.
 async fn scores(ns: &Namespace, query: impl Into<TextQuery>) -> Result<BTreeMap<u64, f64>> {
     let hits = ns.query(Query::text(query).limit(1_000)).await?.hits()?;
-    let id = |hit: &query::Hit| match hit.document.id() {
-        DocumentId::U64(id) => *id,
-        _ => unreachable!(),
-    };
+    let id = |hit: &query::Hit| id_number(hit.document.id());
     Ok(hits.iter().map(|hit| (id(hit), f64::from(hit.score))).collect())
 }
 
@@ -131,11 +121,12 @@ async fn each_word_of_a_phrase_has_a_place_of_its_own() -> Result<()> {
 
 #[tokio::test]
 async fn phrases_with_slop_score_as_a_naive_count_says() -> Result<()> {
-    let mut seed = Seed(11);
+    let mut rng = Rng::new(11);
     let ns = empty(body(TextOptions::default())).await?;
     let mut model: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
     for stage in 0..3 {
-        let batch: BTreeMap<u64, Vec<&str>> = (0..60).map(|_| (seed.below(150), seed.words(8))).collect();
+        let batch: BTreeMap<u64, Vec<&str>> =
+            (0..60).map(|_| (rng.below(150), random_words(&mut rng, 8))).collect();
         write(&ns, &batch.iter().map(|(id, words)| (*id, words.join(" "))).collect::<Vec<_>>()).await?;
         model.extend(batch);
         for flushed in [false, true] {
@@ -143,9 +134,9 @@ async fn phrases_with_slop_score_as_a_naive_count_says() -> Result<()> {
                 go_on(&ns, stage).await?;
             }
             for _ in 0..25 {
-                let mut phrase = seed.words(2);
+                let mut phrase = random_words(&mut rng, 2);
                 phrase.extend(["a", "b"]);
-                let slop = seed.below(4);
+                let slop = rng.below(4);
                 let query = TextPhrase::new("body", phrase.join(" ")).slop(u32::try_from(slop).unwrap());
                 let (scores, expected) =
                     (scores(&ns, query).await?, phrase_scores(&model, &phrase, i64::try_from(slop).unwrap()));

@@ -8,6 +8,8 @@ use elacsym::schema::{AttributeType, Language, TextOptions, Tokenizer};
 use elacsym::*;
 use proptest::prelude::*;
 
+use crate::common::fixtures::{empty_namespace, id_number};
+
 fn schema() -> Schema {
     Schema::builder(IdKind::U64)
         .text("body", TextOptions::default())
@@ -22,10 +24,7 @@ fn schema() -> Schema {
 
 async fn hits(ns: &Namespace, query: TextQuery, limit: usize) -> Result<Vec<(u64, f64)>> {
     let hits = ns.query(Query::text(query).limit(limit)).await?.hits()?;
-    let id = |hit: &query::Hit| match hit.document.id() {
-        DocumentId::U64(id) => *id,
-        _ => unreachable!(),
-    };
+    let id = |hit: &query::Hit| id_number(hit.document.id());
     Ok(hits.iter().map(|hit| (id(hit), f64::from(hit.score))).collect())
 }
 
@@ -39,7 +38,7 @@ fn likes(id: u64) -> Option<i64> {
 
 #[tokio::test]
 async fn values_join_scores_wherever_documents_lie() -> Result<()> {
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()).await?;
+    let ns = empty_namespace(schema()).await?;
     let document = |id: u64| {
         let body = format!("{} {}", "tea ".repeat(1 + (id % 3) as usize), "cup ".repeat((id % 4) as usize));
         let document = Document::new(id)
@@ -133,7 +132,7 @@ async fn fragments(
     how: Highlight,
 ) -> Result<Vec<Fragment>> {
     let schema = Schema::builder(IdKind::U64).text("body", options).build()?;
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+    let ns = empty_namespace(schema).await?;
     ns.write(WriteBatch::new().upsert(Document::new(1).with("body", text))).await?;
     ns.flush().await?;
     let page = ns.scan(Scan::new()).await?;
@@ -175,7 +174,7 @@ async fn the_words_that_made_a_text_match_are_marked() -> Result<()> {
     let query = || TextQuery::any("body", "a");
     let wrong = fragments(plain(), "a", query(), how.limit(0)).await.unwrap_err();
     assert_eq!(wrong.kind(), ErrorKind::LimitExceeded);
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()).await?;
+    let ns = empty_namespace(schema()).await?;
     ns.write(WriteBatch::new().upsert(Document::new(1).with("body", "a").with("likes", 1))).await?;
     let page = ns.scan(Scan::new().select(Select::only(["body", "kind"]))).await?;
     assert_eq!(page.rows.highlight("kind", &query(), how).unwrap_err().kind(), ErrorKind::Invalid);
@@ -278,7 +277,7 @@ async fn ask_everything(texts: Vec<String>) -> Result<()> {
         .text("body", TextOptions::default())
         .text("title", TextOptions::default().with_language(Language::English))
         .text("grams", grams);
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema.build()?).await?;
+    let ns = empty_namespace(schema.build()?).await?;
     let batch = (0..).zip(&texts).fold(WriteBatch::new(), |batch, (id, text): (u64, _)| {
         let text = text.as_str();
         batch.upsert(Document::new(id).with("body", text).with("title", text).with("grams", text))
@@ -328,7 +327,7 @@ proptest! {
 
 #[tokio::test]
 async fn long_texts_are_refused_in_queries_and_marked_in_documents() -> Result<()> {
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()).await?;
+    let ns = empty_namespace(schema()).await?;
     let stored = format!("{} tea {}", "cup. ".repeat(100_000), "\u{301}👩‍👩‍👧".repeat(20_000));
     ns.write(WriteBatch::new().upsert(Document::new(1).with("body", stored).with("title", "tea"))).await?;
     for round in 0..2 {
@@ -355,7 +354,7 @@ async fn long_texts_are_refused_in_queries_and_marked_in_documents() -> Result<(
 /// Quotes of nothing, and as many phrases as fit into the characters, in many columns.
 #[tokio::test]
 async fn many_phrases_in_many_columns_are_read_as_far_as_they_may_be() -> Result<()> {
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()).await?;
+    let ns = empty_namespace(schema()).await?;
     ns.write(WriteBatch::new().upsert(Document::new(1).with("body", "tea"))).await?;
     for columns in [1, 8, 40] {
         let search = (0..columns).fold(SearchBox::new(), |search, _| search.column("body", 1.0));
@@ -369,7 +368,7 @@ async fn many_phrases_in_many_columns_are_read_as_far_as_they_may_be() -> Result
 
 #[tokio::test]
 async fn long_text_in_the_search_box_is_read_as_far_as_it_may_be() -> Result<()> {
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema()).await?;
+    let ns = empty_namespace(schema()).await?;
     ns.write(WriteBatch::new().upsert(Document::new(1).with("body", "tea"))).await?;
     let search = SearchBox::new().column("title", 2.0).column("body", 1.0).prefix();
     for long in ["tea ".repeat(250_000), "\"".repeat(1 << 20), "東".repeat(1 << 19), "-a".repeat(1 << 19), {

@@ -7,6 +7,8 @@ use elacsym::schema::{AttributeType, Language, TextOptions, Tokenizer};
 use elacsym::*;
 use proptest::prelude::*;
 
+use crate::common::fixtures::{empty_namespace, id_number};
+
 const WORDS: [&str; 9] = ["cold", "colder", "store", "stored", "tea", "te", "leaf", "a", "x"];
 
 /// The strings of the text column, and those of the array.
@@ -84,8 +86,7 @@ async fn found(ns: &Namespace, filter: Filter) -> Result<Vec<u64>> {
 }
 
 fn id(document: &Document) -> u64 {
-    let DocumentId::U64(id) = document.id() else { unreachable!() };
-    *id
+    id_number(document.id())
 }
 
 async fn agree(rounds: Vec<Vec<(u64, Option<Texts>)>>, asked: Vec<Asked>) -> Result<()> {
@@ -95,7 +96,7 @@ async fn agree(rounds: Vec<Vec<(u64, Option<Texts>)>>, asked: Vec<Asked>) -> Res
         .full_text("tags", TextOptions::default())
         .vector("v", VectorType::F32, 1, Metric::L2Squared)
         .build()?;
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+    let ns = empty_namespace(schema).await?;
     let mut model: BTreeMap<u64, Texts> = BTreeMap::new();
     for (round, writes) in rounds.into_iter().enumerate() {
         let mut batch = WriteBatch::new();
@@ -156,7 +157,7 @@ proptest! {
 #[tokio::test]
 async fn a_prefix_stands_for_every_token_however_many() -> Result<()> {
     let schema = Schema::builder(IdKind::U64).text("body", TextOptions::default()).build()?;
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+    let ns = empty_namespace(schema).await?;
     let batch = (0..200_u64).fold(WriteBatch::new(), |batch, id| {
         let body: Vec<String> = (0..30).map(|n| format!("w{}", id * 30 + n)).collect();
         batch.upsert(Document::new(id).with("body", body.join(" ")))
@@ -189,7 +190,7 @@ async fn tokens_are_those_of_the_column_and_writes_know_them() -> Result<()> {
         .text("grams", ngrams)
         .attribute("plain", AttributeType::String)
         .build()?;
-    let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+    let ns = empty_namespace(schema).await?;
     let document = |id: u64, body: &str| Document::new(id).with("body", body).with("grams", body);
     ns.write(WriteBatch::new().upsert(document(1, "Running cafés")).upsert(document(2, "tea"))).await?;
     for flushed in [false, true] {

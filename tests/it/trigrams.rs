@@ -13,19 +13,21 @@ use elacsym::{
     Consistency, Database, Filter, Fuzzy, IdKind, Namespace, Result, Scan, Schema, Select, WriteBatch,
 };
 
+use crate::common::rng::Rng;
+
 const ROWS: u64 = 60_000;
 
-/// Knuth's generator; the high bits are good.
-struct Draw(u64);
+/// What names and patterns are drawn from.
+#[derive(Clone)]
+struct Draw(Rng);
 
 impl Draw {
     fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from((u128::from(self.0) * end as u128) >> 64).unwrap()
+        usize::try_from(self.0.below(end as u64)).unwrap()
     }
 
-    fn pick<'a>(&mut self, of: &[&'a str]) -> &'a str {
-        of[self.below(of.len())]
+    fn pick<'a>(&mut self, names: &[&'a str]) -> &'a str {
+        names[self.below(names.len())]
     }
 
     /// A name that hardly repeats. Some have letters that are the same as an ASCII letter but for case, some are
@@ -115,7 +117,7 @@ async fn filled(store: &CountingBackend) -> Result<(Namespace, RecordBatch)> {
         .build()?;
     let db = Database::builder().open_backend(Arc::new(store.clone())).await?;
     let docs = db.create_namespace("docs", schema).await?;
-    let rows = rows(&mut Draw(3));
+    let rows = rows(&mut Draw(Rng::new(3)));
     docs.write(WriteBatch::new().upsert_batch(rows.clone())).await?;
     docs.flush().await?;
     docs.compact().await?;
@@ -134,14 +136,14 @@ async fn a_column_with_trigrams_answers_as_one_without() -> Result<()> {
     let store = CountingBackend::new(Arc::new(MemoryBackend::new()));
     let (docs, rows) = filled(&store).await?;
     let names = rows.column(1).as_any().downcast_ref::<StringArray>().unwrap();
-    let (mut draw, mut matched) = (Draw(11), 0);
+    let (mut draw, mut matched) = (Draw(Rng::new(11)), 0);
     for round in 0..150 {
         let at = draw.below(names.len());
         let part = draw.some(names.value(at));
         let of = if round % 3 == 0 { "_tags" } else { "" };
-        let (seed, column) = (draw.0, format!("plain{of}"));
+        let (same, column) = (draw.clone(), format!("plain{of}"));
         let plain = draw.filter(&column, &part);
-        draw.0 = seed;
+        draw = same;
         let sieved = draw.filter(&format!("sieved{of}"), &part);
         let expected = ids(&docs, plain.clone()).await?;
         assert_eq!(ids(&docs, sieved).await?, expected, "{plain:?}");

@@ -10,33 +10,24 @@ use elacsym::schema::AttributeType;
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, StorageBackend};
 use elacsym::{
     Consistency, Database, Document, Filter, IdKind, Metric, Namespace, Query, Result, Schema, Select,
-    Settings, Vector, VectorType, WriteBatch,
+    Vector, VectorType, WriteBatch,
 };
+
+use crate::common::fixtures::small_index_settings;
+use crate::common::rng::Rng;
 
 const DIMENSION: usize = 40;
 const LIMIT: usize = 10;
 
-/// Numbers that look random and are the same everywhere.
-struct Draw(u64);
+/// About normal, of deviation 1.
+fn normal(rng: &mut Rng) -> f32 {
+    (0..12).map(|_| f32::from(u16::try_from(rng.bits() >> 48).unwrap()) / 65_536.0).sum::<f32>() - 6.0
+}
 
-impl Draw {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    /// About normal, of deviation 1.
-    fn normal(&mut self) -> f32 {
-        (0..12).map(|_| f32::from(u16::try_from(self.next() >> 48).unwrap()) / 65_536.0).sum::<f32>() - 6.0
-    }
-
-    /// A point around one of some centres that lie near each other.
-    fn point(&mut self) -> Vec<f32> {
-        let mut centre = Draw(self.next() % 60 + 1_000);
-        (0..DIMENSION).map(|_| centre.normal() + 0.8 * self.normal() + 0.5).collect()
-    }
+/// A point around one of some centres that lie near each other.
+fn point(rng: &mut Rng) -> Vec<f32> {
+    let mut centre = Rng::from_state(rng.bits() % 60 + 1_000);
+    (0..DIMENSION).map(|_| normal(&mut centre) + 0.8 * normal(rng) + 0.5).collect()
 }
 
 /// What is in the namespace.
@@ -81,14 +72,6 @@ fn schema(metric: Metric, element: VectorType) -> Result<Schema> {
         .build()
 }
 
-fn settings() -> Settings {
-    let mut settings = Settings::default();
-    settings.auto_flush = false;
-    // A small set is indexed too.
-    settings.index_rows_min = 300;
-    settings
-}
-
 fn document(id: u64, row: &[f32]) -> Document {
     let number = i64::try_from(id).unwrap();
     Document::new(id)
@@ -100,12 +83,12 @@ fn document(id: u64, row: &[f32]) -> Document {
 async fn upsert(
     docs: &Namespace,
     model: &mut Model,
-    draw: &mut Draw,
+    rng: &mut Rng,
     ids: impl Iterator<Item = u64>,
 ) -> Result<()> {
     let mut batch = WriteBatch::new();
     for id in ids {
-        let row = draw.point();
+        let row = point(rng);
         batch = batch.upsert(document(id, &row));
         model.rows.insert(id, row);
     }
@@ -117,9 +100,9 @@ struct Truth(Vec<(Vec<f32>, Vec<u64>)>);
 
 impl Truth {
     fn of(model: &Model, metric: Metric, matches: impl Fn(u64) -> bool) -> Self {
-        let mut draw = Draw(77);
+        let mut rng = Rng::from_state(77);
         let query = |_| {
-            let vector = draw.point();
+            let vector = point(&mut rng);
             let truth = model.nearest(metric, &vector, &matches);
             (vector, truth)
         };
@@ -159,18 +142,19 @@ async fn check(docs: &Namespace, model: &Model, metric: Metric, stage: &str) -> 
 /// Whether recall holds after flushes, updates, deletes, compaction and reopening.
 async fn holds(metric: Metric) -> Result<()> {
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let open = || Database::builder().with_settings(settings()).open_backend(Arc::clone(&backend));
+    let open =
+        || Database::builder().with_settings(small_index_settings()).open_backend(Arc::clone(&backend));
     let docs = open().await?.create_namespace("docs", schema(metric, VectorType::F32)?).await?;
-    let (mut model, mut draw) = (Model::default(), Draw(5));
-    upsert(&docs, &mut model, &mut draw, 0..4_000).await?;
+    let (mut model, mut rng) = (Model::default(), Rng::from_state(5));
+    upsert(&docs, &mut model, &mut rng, 0..4_000).await?;
     check(&docs, &model, metric, "in the tail").await?;
     docs.flush().await?;
-    let probed = docs.query(Query::nearest("v", draw.point())).await?.stats;
+    let probed = docs.query(Query::nearest("v", point(&mut rng))).await?.stats;
     assert!(probed.clusters_probed > 0 && probed.rows_scanned < 4_000, "{probed:?}");
     check(&docs, &model, metric, "after a flush").await?;
     for round in 0..10 {
         let fresh = 4_000 + round * 400;
-        upsert(&docs, &mut model, &mut draw, (fresh..fresh + 400).chain(round * 100..round * 100 + 60))
+        upsert(&docs, &mut model, &mut rng, (fresh..fresh + 400).chain(round * 100..round * 100 + 60))
             .await?;
         let gone: Vec<u64> = (0..50).map(|n| 1_500 + round * 50 + n).collect();
         docs.write(gone.iter().fold(WriteBatch::new(), |batch, id| batch.delete(*id))).await?;
@@ -205,11 +189,13 @@ async fn recall_by_product_holds_in_every_state() -> Result<()> {
 #[tokio::test]
 async fn filters_of_any_width_keep_the_recall_and_always_find_what_there_is() -> Result<()> {
     let metric = Metric::Cosine;
-    let docs =
-        Database::builder().with_settings(settings()).open_backend(Arc::new(MemoryBackend::new())).await?;
+    let docs = Database::builder()
+        .with_settings(small_index_settings())
+        .open_backend(Arc::new(MemoryBackend::new()))
+        .await?;
     let docs = docs.create_namespace("docs", schema(metric, VectorType::F32)?).await?;
-    let (mut model, mut draw) = (Model::default(), Draw(9));
-    upsert(&docs, &mut model, &mut draw, 0..8_000).await?;
+    let (mut model, mut rng) = (Model::default(), Rng::from_state(9));
+    upsert(&docs, &mut model, &mut rng, 0..8_000).await?;
     docs.flush().await?;
     for (name, most) in [("half", 4_000), ("a fifth", 1_600), ("a hundredth", 80), ("ten", 10), ("three", 3)]
     {
@@ -227,16 +213,16 @@ async fn elements_of_every_type_are_indexed() -> Result<()> {
     for element in [VectorType::F16, VectorType::I8] {
         let metric = Metric::L2Squared;
         let docs = Database::builder()
-            .with_settings(settings())
+            .with_settings(small_index_settings())
             .open_backend(Arc::new(MemoryBackend::new()))
             .await?;
         let schema = Schema::builder(IdKind::U64).vector("v", element, DIMENSION, metric).build()?;
         let docs = docs.create_namespace("docs", schema).await?;
-        let (mut model, mut draw) = (Model::default(), Draw(13));
+        let (mut model, mut rng) = (Model::default(), Rng::from_state(13));
         let mut batch = WriteBatch::new();
         for id in 0..3_000 {
             let row: Vec<f32> =
-                draw.point().iter().map(|x| (x * 12.0).round().clamp(-127.0, 127.0)).collect();
+                point(&mut rng).iter().map(|x| (x * 12.0).round().clamp(-127.0, 127.0)).collect();
             let vector = match element {
                 #[expect(clippy::cast_possible_truncation, reason = "it was clamped")]
                 VectorType::I8 => Vector::I8(row.iter().map(|x| *x as i8).collect()),
@@ -253,7 +239,7 @@ async fn elements_of_every_type_are_indexed() -> Result<()> {
         let mut found = 0;
         for _ in 0..100 {
             let query: Vec<f32> =
-                draw.point().iter().map(|x| (x * 12.0).round().clamp(-127.0, 127.0)).collect();
+                point(&mut rng).iter().map(|x| (x * 12.0).round().clamp(-127.0, 127.0)).collect();
             let truth = model.nearest(metric, &query, |_| true);
             #[expect(clippy::cast_possible_truncation, reason = "it was clamped")]
             let vector = match element {
@@ -271,8 +257,10 @@ async fn elements_of_every_type_are_indexed() -> Result<()> {
 
 #[tokio::test]
 async fn rows_that_cannot_be_told_apart_are_all_found() -> Result<()> {
-    let docs =
-        Database::builder().with_settings(settings()).open_backend(Arc::new(MemoryBackend::new())).await?;
+    let docs = Database::builder()
+        .with_settings(small_index_settings())
+        .open_backend(Arc::new(MemoryBackend::new()))
+        .await?;
     let schema = Schema::builder(IdKind::U64).vector("v", VectorType::F32, 3, Metric::L2Squared).build()?;
     let docs = docs.create_namespace("docs", schema).await?;
     let same = |id: u64| Document::new(id).with("v", Vector::from([1.0, 2.0, 3.0]));
@@ -288,22 +276,23 @@ async fn rows_that_cannot_be_told_apart_are_all_found() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_cold_query_takes_few_round_trips() -> Result<()> {
     let memory: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let db = Database::builder().with_settings(settings()).open_backend(Arc::clone(&memory)).await?;
+    let db =
+        Database::builder().with_settings(small_index_settings()).open_backend(Arc::clone(&memory)).await?;
     let docs = db.create_namespace("docs", schema(Metric::L2Squared, VectorType::F32)?).await?;
-    let (mut model, mut draw) = (Model::default(), Draw(21));
-    upsert(&docs, &mut model, &mut draw, 0..6_000).await?;
+    let (mut model, mut rng) = (Model::default(), Rng::from_state(21));
+    upsert(&docs, &mut model, &mut rng, 0..6_000).await?;
     docs.flush().await?;
 
     let second = std::time::Duration::from_secs(1);
     let counting = CountingBackend::new(memory);
     let slow: Arc<dyn StorageBackend> =
         Arc::new(DelayedBackend::new(Arc::new(counting.clone()), &elacsym::env::Env::current()?, second));
-    let db = Database::builder().with_settings(settings()).open_backend(slow).await?;
+    let db = Database::builder().with_settings(small_index_settings()).open_backend(slow).await?;
     let docs = db.namespace("docs").await?;
     let snapshot = docs.snapshot(Consistency::Eventual).await?;
     counting.reset();
     let start = tokio::time::Instant::now();
-    let first = snapshot.query(Query::nearest("v", draw.point())).await?;
+    let first = snapshot.query(Query::nearest("v", point(&mut rng))).await?;
     let trips = start.elapsed().as_secs();
     assert!(
         first.stats.clusters_probed > 0 && trips <= 3,

@@ -7,6 +7,7 @@ use super::*;
 use crate::cache::{Blob, BlockCache};
 use crate::env::Env;
 use crate::error::{ErrorKind, Result};
+use crate::index::vector::Random;
 use crate::schema::{AttributeType, Schema, TextOptions};
 use crate::storage::{CountingBackend, MemoryBackend, ObjectKey, PutMode, StorageBackend};
 use crate::types::{Document, IdKind};
@@ -104,16 +105,15 @@ async fn packed_or_in_memory_the_answer_is_the_same() -> Result<()> {
     Ok(())
 }
 
-/// A generator of numbers that is the same everywhere.
-struct Seed(u64);
+/// What texts and plans are drawn from.
+struct Draw(Random);
 
-impl Seed {
+impl Draw {
     fn below(&mut self, n: u32) -> u32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        u32::try_from((self.0 >> 33) % u64::from(n)).unwrap()
+        u32::try_from(self.0.next() % u64::from(n)).unwrap()
     }
 
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+    fn choose<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[self.below(u32::try_from(choices.len()).unwrap()) as usize]
     }
 }
@@ -123,16 +123,16 @@ async fn a_forged_dictionary_with_right_sums_is_damage_and_never_a_panic() -> Re
     let (sound, head) = file();
     let files = 8..head.start;
     let blocks = files.len().div_ceil(PACKED_BLOCK_BYTES);
-    let mut seed = Seed(7);
+    let mut draw = Draw(Random::new(7));
     let env = Env::current()?;
     let (mut refused, mut unread) = (0, 0);
     for _ in 0..200 {
         let mut forged = sound.clone();
         // In the head too: it holds copies of what is read to open the files.
         for part in [files.clone(), head.start + 40..head.end - blocks * 8] {
-            for _ in 0..=seed.below(8) {
-                let at = part.start + seed.below(u32::try_from(part.len()).unwrap()) as usize;
-                forged[at] = u8::try_from(seed.below(256)).unwrap();
+            for _ in 0..=draw.below(8) {
+                let at = part.start + draw.below(u32::try_from(part.len()).unwrap()) as usize;
+                forged[at] = u8::try_from(draw.below(256)).unwrap();
             }
         }
         for block in 0..blocks {
@@ -159,34 +159,34 @@ async fn a_forged_dictionary_with_right_sums_is_damage_and_never_a_panic() -> Re
 }
 
 /// Rows over several windows, of words of every frequency, in texts of all lengths.
-fn random_rows(count: u32, seed: &mut Seed) -> arrow::record_batch::RecordBatch {
+fn random_rows(count: u32, draw: &mut Draw) -> arrow::record_batch::RecordBatch {
     let document = |n: u32| {
-        let words = seed.below(4) * seed.below(30);
-        let word = |_| format!("w{}", seed.below(6) * seed.below(6) * seed.below(40));
+        let words = draw.below(4) * draw.below(30);
+        let word = |_| format!("w{}", draw.below(6) * draw.below(6) * draw.below(40));
         Document::new(u64::from(n)).with("title", (0..words).map(word).collect::<Vec<_>>().join(" "))
     };
     schema().to_batch(&(0..count).map(document).collect::<Vec<_>>()).unwrap()
 }
 
-fn random_plan(seed: &mut Seed) -> TextPlan {
-    let leaf = |seed: &mut Seed| {
-        let word = format!("w{}", seed.below(3) * seed.below(6) * seed.below(40)).into();
-        let spec = if seed.below(6) == 0 { TermSpec::Prefix(word) } else { TermSpec::Term(word) };
+fn random_plan(draw: &mut Draw) -> TextPlan {
+    let leaf = |draw: &mut Draw| {
+        let word = format!("w{}", draw.below(3) * draw.below(6) * draw.below(40)).into();
+        let spec = if draw.below(6) == 0 { TermSpec::Prefix(word) } else { TermSpec::Term(word) };
         PlanTerm { field: 0, spec, positions: true }
     };
-    let leaves: Vec<PlanTerm> = (0..=seed.below(5)).map(|_| leaf(seed)).collect();
-    let node = |at| TextNode::Term(at, seed.of(&[1.0, 1.0, 0.0, 3.0, 0.01]));
+    let leaves: Vec<PlanTerm> = (0..=draw.below(5)).map(|_| leaf(draw)).collect();
+    let node = |at| TextNode::Term(at, draw.choose(&[1.0, 1.0, 0.0, 3.0, 0.01]));
     let mut nodes: Vec<TextNode> = (0..leaves.len()).map(node).collect();
-    let root = match seed.below(4) {
+    let root = match draw.below(4) {
         0 => TextNode::All(nodes),
         1 => {
             let leaves = (0..leaves.len()).zip(0..2).collect();
-            TextNode::Phrase { terms: leaves, slop: seed.below(3), boost: 1.0 }
+            TextNode::Phrase { terms: leaves, slop: draw.below(3), boost: 1.0 }
         }
         2 => TextNode::Any(vec![nodes.pop().unwrap(), TextNode::Best(nodes)]),
         _ => TextNode::Any(nodes),
     };
-    TextPlan::new(leaves, root, vec![seed.of(&[(1.2, 0.75), (0.0, 0.5), (5.0, 0.0), (0.7, 1.0)]); 2])
+    TextPlan::new(leaves, root, vec![draw.choose(&[(1.2, 0.75), (0.0, 0.5), (5.0, 0.0), (0.7, 1.0)]); 2])
 }
 
 fn decoded(bytes: &[u8], head: std::ops::Range<usize>, rows: u32, blob: Blob) -> Arc<TextIndex> {
@@ -195,9 +195,9 @@ fn decoded(bytes: &[u8], head: std::ops::Range<usize>, rows: u32, blob: Blob) ->
 
 #[tokio::test]
 async fn postings_are_read_forwards_and_anywhere() -> Result<()> {
-    let (mut seed, env) = (Seed(3), Env::current()?);
+    let (mut draw, env) = (Draw(Random::new(3)), Env::current()?);
     for count in [1, 127, 128, 129, 5_000] {
-        let rows = random_rows(count, &mut seed);
+        let rows = random_rows(count, &mut draw);
         let mut writer = TextIndexBuilder::new(&schema())?.unwrap();
         writer.push(&rows)?;
         let (bytes, head) = writer.finish()?;
@@ -246,22 +246,22 @@ async fn postings_are_read_forwards_and_anywhere() -> Result<()> {
 #[tokio::test]
 async fn what_is_left_out_could_not_be_a_hit() -> Result<()> {
     const COUNT: u32 = 9_000;
-    let mut seed = Seed(5);
-    let rows = random_rows(COUNT, &mut seed);
+    let mut draw = Draw(Random::new(5));
+    let rows = random_rows(COUNT, &mut draw);
     let mut writer = TextIndexBuilder::new(&schema())?.unwrap();
     writer.push(&rows)?;
     let (bytes, head) = writer.finish()?;
     let stored = TextSource::Stored(decoded(&bytes, head, COUNT, store(&bytes).await?.1));
     let memory = TextSource::Memory(Arc::new(MemoryTextIndex::new(&schema(), &rows)?));
     for _ in 0..300 {
-        let plan = random_plan(&mut seed);
+        let plan = random_plan(&mut draw);
         let mut allowed = roaring::RoaringBitmap::new();
         allowed.insert_range(0..COUNT);
-        for _ in 0..seed.below(4) {
-            let start = seed.below(COUNT);
+        for _ in 0..draw.below(4) {
+            let start = draw.below(COUNT);
             allowed.remove_range(start..start + 4_000);
         }
-        let (limit, ties) = (1 + seed.below(30) as usize, seed.of(&[false, true]));
+        let (limit, ties) = (1 + draw.below(30) as usize, draw.choose(&[false, true]));
         let mut answers = Vec::new();
         for source in [&memory, &stored] {
             let plan = &Arc::new(plan.clone());

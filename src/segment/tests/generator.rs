@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Float16Type, Float32Type, Int8Type};
 use half::f16;
 use uuid::Uuid;
 
+use crate::index::vector::Random;
 use crate::schema::{AttributeType, ColumnKind, Ids, Schema, VectorColumn};
 use crate::types::{DocumentId, IdKind, Metric, VectorType};
 
@@ -32,13 +33,12 @@ pub(super) fn schema(kind: IdKind) -> Arc<Schema> {
     Arc::new(builder.vector("I8 ", VectorType::I8, 7, Metric::Cosine).build().unwrap())
 }
 
-/// Numbers that look random and are the same in every run.
-struct RowGenerator(u64);
+/// What the values of rows are drawn from.
+struct RowGenerator(Random);
 
 impl RowGenerator {
     fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % below
+        self.0.next() % below
     }
 
     fn text(&mut self) -> String {
@@ -128,7 +128,7 @@ pub(super) fn id(kind: IdKind, n: u64) -> DocumentId {
 }
 
 pub(super) fn batch(schema: &Schema, first: u64, rows: usize) -> RecordBatch {
-    let mut generator = RowGenerator(first + rows as u64);
+    let mut generator = RowGenerator(Random::new(first + rows as u64));
     let ids: Vec<_> = (0..rows as u64).map(|n| id(schema.id(), (first + n) * 3)).collect();
     let mut columns = vec![Ids::build_array(schema.id(), &ids).unwrap()];
     for column in schema.columns() {

@@ -1,22 +1,24 @@
 //! The caller's runtime on a clock that tests stop: tokio's, while it is paused.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use elacsym::env::Runtime;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-/// Tokio as it is, but for the clock, and for chance, which is a count that is stirred.
+use crate::common::rng::Rng;
+
+/// Tokio as it is, but for the clock and for chance, which a seed determines.
 #[derive(Debug)]
 pub struct Paused {
     start: Instant,
-    drawn: AtomicU64,
+    rng: Mutex<Rng>,
 }
 
 impl Paused {
     pub fn new(seed: u64) -> Self {
-        Self { start: Instant::now(), drawn: AtomicU64::new(seed << 32) }
+        Self { start: Instant::now(), rng: Mutex::new(Rng::new(seed)) }
     }
 }
 
@@ -34,11 +36,7 @@ impl Runtime for Paused {
     }
 
     fn random(&self) -> u64 {
-        // SplitMix64.
-        let drawn = self.drawn.fetch_add(1, Ordering::SeqCst).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let stirred = (drawn ^ (drawn >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let stirred = (stirred ^ (stirred >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        stirred ^ (stirred >> 31)
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner).bits()
     }
 
     fn spawn(&self, task: BoxFuture<'static, ()>) {
