@@ -1,6 +1,7 @@
 //! What prose says about the crate, held against the crate.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::source::Source;
@@ -82,6 +83,36 @@ fn named_files(page: &str) -> Vec<(usize, String)> {
     files
 }
 
+/// The modules of the crate that a page names in backticks, such as `engine::append`. The last step may be a function.
+fn named_modules(root: &Path, page: &str) -> Vec<(usize, String)> {
+    let exists = |path: &str| {
+        let file = root.join("src").join(path);
+        file.is_dir() || file.with_extension("rs").exists()
+    };
+    let mut modules = Vec::new();
+    for (line, text) in (1..).zip(page.lines()) {
+        for path in text.split('`').skip(1).step_by(2).filter(|quoted| quoted.contains("::")) {
+            let steps: Vec<_> = path.split("::").collect();
+            let word = |step: &&str| step.chars().all(|c| c.is_lowercase() || c == '_');
+            if steps.iter().all(word) && exists(steps[0]) {
+                modules.push((line, steps.join("/")));
+            }
+        }
+    }
+    modules
+}
+
+/// Whether a path of modules leads to a file, or to a function of one.
+fn is_module_or_function(root: &Path, path: &str) -> bool {
+    let file = root.join("src").join(path);
+    let (parent, name) = path.rsplit_once('/').unwrap();
+    let parent = root.join("src").join(parent);
+    let texts = [parent.with_extension("rs"), parent.join("mod.rs")].map(fs::read_to_string);
+    file.is_dir()
+        || file.with_extension("rs").exists()
+        || texts.iter().flatten().any(|text| text.contains(&format!("fn {name}(")))
+}
+
 /// Where a file that a page names may be.
 fn places(root: &Path, page: &str, file: &str) -> [PathBuf; 3] {
     let folder = root.join(page).parent().unwrap().to_owned();
@@ -93,8 +124,6 @@ const GUIDES: [&str; 2] = ["CONTRIBUTING.md", "src/docs/architecture.md"];
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::source::rust_files;
 
@@ -130,6 +159,11 @@ mod tests {
                     faults.push(format!("{page}:{line}: there is no `{file}`"));
                 }
             }
+            for (line, path) in named_modules(root(), &read(page)) {
+                if !is_module_or_function(root(), &path) {
+                    faults.push(format!("{page}:{line}: there is no module `{}`", path.replace('/', "::")));
+                }
+            }
         }
         assert!(faults.is_empty(), "{} faults\n{}\n", faults.len(), faults.join("\n"));
     }
@@ -163,6 +197,10 @@ mod tests {
         let files: Vec<_> =
             named_files(page).into_iter().map(|(line, file)| format!("{line} {file}")).collect();
         assert_eq!(files, ["3 ../a/b.rs", "3 g/h.rs", "3 k/"]);
+        let page = "`storage::conformance::check`, `storage::nowhere`, `std::fs`, `Filter::and`, `error`";
+        let modules: Vec<_> = named_modules(root(), page).into_iter().map(|(_, path)| path).collect();
+        assert_eq!(modules, ["storage/conformance/check", "storage/nowhere"]);
+        assert!(is_module_or_function(root(), &modules[0]) && !is_module_or_function(root(), &modules[1]));
         assert_eq!(first_sentence("# T\n\nOne, two. Three."), "One, two.");
     }
 }

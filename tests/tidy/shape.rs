@@ -49,7 +49,7 @@ const RANDOM_ALLOWED: [&str; 4] = [
     "benches/common/mod.rs",
 ];
 /// More files in a folder cannot be taken in at a glance.
-const FILES_MAX: usize = 40;
+const FILES_MAX: usize = 20;
 
 /// The faults of one file, each as `file:line: what is wrong: what to do`.
 fn check(source: &Source) -> Vec<String> {
