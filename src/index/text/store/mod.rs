@@ -1,7 +1,7 @@
 //! The text index of a segment as bytes: written once, fetched in verified blocks, decoded on demand.
 //!
 //! A segment has one tantivy index of all its text columns. Its files lie one after another in the object `text`; the
-//! [head](head) says where, and [`PackedFile`](packed_file) fetches from it. tantivy writes the index and reads its
+//! [`head`] says where, and [`PackedFile`](packed_file) fetches from it. tantivy writes the index and reads its
 //! dictionary; postings and positions are decoded [here](block_postings), since tantivy's readers move forward only.
 
 mod block_postings;
