@@ -19,7 +19,7 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 #[path = "common/rng.rs"]
-#[expect(dead_code, reason = "a part of it is used")]
+#[expect(dead_code, unreachable_pub, reason = "this crate uses a part of it")]
 mod rng;
 
 use rng::Rng;

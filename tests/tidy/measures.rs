@@ -21,13 +21,13 @@ const FOREIGN_IMPLS_ALLOWED: [(&str, &str); 1] = [
 
 /// What the source must not exceed. Only ever lowered, to what holds.
 const LIMITS: Limits = Limits {
-    circles: 6,
+    circles: 0,
     foreign_impls: 0,
-    silent_defaults: 107,
-    shared_types_percent: 3.0,
-    one_word_percent: 52.0,
-    comments_per_1000: 28.0,
-    long_files: 16,
+    silent_defaults: 0,
+    shared_types_percent: 1.0,
+    one_word_percent: 40.0,
+    comments_per_1000: 41.0,
+    long_files: 2,
     long_functions: 0,
 };
 

@@ -4,7 +4,7 @@
 //! compared; the others are in clusters made by balanced k-means ([`kmeans`]). A set of clusters
 //! is an object of its own ([`centroids`]), shared by segments. In a segment each cluster has a record
 //! ([`record`]) of RaBitQ codes ([`quantizer`], after a random [`rotation`]) of its vectors. A query
-//! ([`query`]) reads the records of the nearest clusters, scores them with the [`kernels`], and returns the rows
+//! ([`query`]) reads the records of the nearest clusters, scores them with the [`kernels`](mod@kernels), and returns the rows
 //! whose exact vectors decide. How many clusters a recall takes is measured when an index is built ([`measure`]) and
 //! read from its [`curve`]. Rows with the same vector share one vector in all of this ([`distinct`]).
 //!

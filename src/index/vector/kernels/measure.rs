@@ -6,6 +6,7 @@ use super::kernel_set::{Kernels, ScanParams};
 use super::layout::{SignFactors, block_len, push_block};
 use super::select::supported_kernels;
 use super::tables::SignTable;
+use crate::index::vector::Random;
 
 /// How many blocks a query scans at a time.
 const AT_ONCE: usize = 4;
@@ -32,11 +33,9 @@ impl ScanTrial {
     #[must_use]
     pub fn new(dimension: usize, vectors: usize) -> Self {
         let padded = dimension.next_multiple_of(64);
-        let mut state = 1_u64;
+        let mut random = Random::new(1);
         let mut draw = || {
-            // Knuth's generator: of its bits, the highest are the most random.
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let [.., low, high] = state.to_le_bytes();
+            let [.., low, high] = random.next().to_le_bytes();
             u16::from_le_bytes([low, high])
         };
         let query: Vec<f32> = (0..padded).map(|_| f32::from(draw()) / 32_768.0 - 1.0).collect();

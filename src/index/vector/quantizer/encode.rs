@@ -123,7 +123,7 @@ impl Quantizer {
     }
 }
 
-/// The smallest [`f16`] that is not below `value`.
+/// The smallest `f16` that is not below `value`.
 // Errors are stored so: rounded down, a bound would be tighter than the invariant allows.
 pub(crate) fn f16_up(value: f32) -> f16 {
     let nearest = f16::from_f32(value);

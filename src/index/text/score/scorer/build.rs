@@ -20,16 +20,16 @@ impl Scorer {
         stats: &TextStats,
         node: &TextNode,
     ) -> Result<Option<Self>> {
-        match node {
-            TextNode::Any(nodes) | TextNode::All(nodes) if nodes.len() == 1 => {
-                nodes.first().map_or(Ok(None), |node| Self::new_root(part, stats, node))
-            }
-            TextNode::Phrase { terms, slop, boost } => {
-                let phrase = build_phrase(part, stats, terms, *slop, *boost)?;
-                Ok(phrase.map(|phrase| Self::Phrase(Box::new(phrase))))
-            }
-            node => Self::new(part, stats, node),
+        if let TextNode::Any(nodes) | TextNode::All(nodes) = node
+            && let [only] = nodes.as_slice()
+        {
+            return Self::new_root(part, stats, only);
         }
+        if let TextNode::Phrase { terms, slop, boost } = node {
+            let phrase = build_phrase(part, stats, terms, *slop, *boost)?;
+            return Ok(phrase.map(|phrase| Self::Phrase(Box::new(phrase))));
+        }
+        Self::new(part, stats, node)
     }
 
     /// The scorer of a node; `None` if no row of the part can match.
