@@ -94,7 +94,7 @@ impl Snapshot {
     /// [`ErrorKind::LimitExceeded`] for more than [`Aggregation`] allows, and for a
     /// sum that does not fit its type.
     pub async fn aggregate(&self, aggregation: &Aggregation) -> Result<Aggregated> {
-        self.explain_outcome(aggregation.run(&self.view).await).await
+        self.explain_outcome(aggregation.run_on(&self.view).await).await
     }
 
     /// The documents of these ids, whole, in their order.
@@ -186,7 +186,7 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::query`].
     pub async fn measure_recall(&self, check: &RecallCheck) -> Result<RecallReport> {
-        self.explain_outcome(check.measure(&self.view).await).await
+        self.explain_outcome(check.measure_recall(&self.view).await).await
     }
 }
 

@@ -162,7 +162,7 @@ impl PreparedComputes {
     }
 
     /// Computes all columns for the hits at `addrs`, whose stored columns are in `batch`.
-    pub(super) async fn evaluate(
+    pub(super) async fn compute_columns(
         &self,
         view: &View,
         addrs: &[RowAddr],
@@ -207,7 +207,7 @@ async fn compute_fragments(
     // One piece of work for each text: blocking work cannot be cancelled, so a query that is dropped wastes one text.
     for row in 0..array.len() {
         let (highlighter, array) = (Arc::clone(highlighter), Arc::clone(array));
-        let fragments = env.compute(cost, move || highlighter.fragments(&array, row)).await??;
+        let fragments = env.compute(cost, move || highlighter.find_fragments(&array, row)).await??;
         computed.push(Computed::Fragments(fragments));
     }
     Ok(computed)

@@ -66,7 +66,7 @@ impl QueryCursor {
         Self(shown)
     }
 
-    pub(super) fn shown(&self) -> &[DocumentId] {
+    pub(super) fn shown_ids(&self) -> &[DocumentId] {
         &self.0
     }
 }

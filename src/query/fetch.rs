@@ -32,10 +32,10 @@ pub(super) async fn fetch_answer(
     let rows = Rows::new(Arc::clone(&view.schema), take_record_batch(batch, &picks).or_internal()?);
     let hits = take_positions(fused.iter().collect(), positions.into_iter())?;
     let addrs: Vec<RowAddr> = hits.iter().map(|fused| fused.addr).collect();
-    let computed = plan.computes.evaluate(view, &addrs, rows.batch()).await?;
+    let computed = plan.computes.compute_columns(view, &addrs, rows.batch()).await?;
     let (scores, legs) = hits.into_iter().map(|fused| (fused.score, fused.legs.clone())).unzip();
     Ok(QueryResponse {
-        rows: rows.project(&plan.columns)?,
+        rows: rows.project_columns(&plan.columns)?,
         scores,
         legs,
         groups: groups.clone(),

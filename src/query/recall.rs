@@ -101,7 +101,7 @@ impl RecallCheck {
 
 impl RecallCheck {
     /// Runs the measurement on a view.
-    pub(crate) fn measure<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Result<RecallReport>> {
+    pub(crate) fn measure_recall<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Result<RecallReport>> {
         Box::pin(async move {
             check_limit("limit", self.limit, &view.settings)?;
             self.effort.check()?;
@@ -121,7 +121,7 @@ impl RecallCheck {
                 let exact = approximate.clone().with_effort(Effort::Exact);
                 let truth = exact.find_nearest(view, &scope).await?;
                 let answer = approximate.find_nearest(view, &scope).await?;
-                sums.add(self.limit, addr, truth, answer);
+                sums.add_query(self.limit, addr, truth, answer);
             }
             Ok(sums.to_report())
         })
@@ -141,7 +141,7 @@ struct RecallSums {
 
 impl RecallSums {
     /// Adds the answers for the vector of the document at `addr`.
-    fn add(&mut self, limit: usize, addr: RowAddr, truth: NearestRows, answer: NearestRows) {
+    fn add_query(&mut self, limit: usize, addr: RowAddr, truth: NearestRows, answer: NearestRows) {
         let truth_distances = nearest_distances(truth.rows, addr, limit);
         // Compared by distance, not by document: of documents at the same distance, either is a right answer.
         if let Some(farthest) = truth_distances.last() {

@@ -29,7 +29,7 @@ impl Rows {
     }
 
     /// Keeps the id and these columns, given by their indexes in the schema.
-    pub(super) fn project(self, columns: &[usize]) -> Result<Self> {
+    pub(super) fn project_columns(self, columns: &[usize]) -> Result<Self> {
         let mut kept = vec![0];
         for (index, field) in self.batch.schema_ref().fields().iter().enumerate().skip(1) {
             let column = self.schema.columns().iter().position(|column| column.name == *field.name());
@@ -117,7 +117,7 @@ impl Rows {
         let array = array.ok_or_else(|| {
             Error::invalid(format!("cannot highlight a column that was not selected. column=`{column}`"))
         })?;
-        (0..array.len()).map(|row| highlighter.fragments(array, row)).collect::<Result<_>>()
+        (0..array.len()).map(|row| highlighter.find_fragments(array, row)).collect::<Result<_>>()
     }
 }
 

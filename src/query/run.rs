@@ -89,7 +89,7 @@ impl Run<'_> {
     async fn compute_facets(self) -> Result<BTreeMap<String, Aggregated>> {
         let time_left = self.time_left();
         let facets = self.plan.facets.iter().map(|(name, facet)| async move {
-            let found = self.within_limits(time_left, facet.run(self.view)).await?;
+            let found = self.within_limits(time_left, facet.run_on(self.view)).await?;
             Ok::<_, Error>(found.map(|found| (name.clone(), found)))
         });
         Ok(try_join_all(facets).await?.into_iter().flatten().collect())
@@ -196,11 +196,13 @@ impl Run<'_> {
             if fused.len() > depth {
                 fused = order_ties_by_id(view, fused, depth).await?;
             }
-            fused = step.apply(view, fused).await?;
+            fused = step.rescore_hits(view, fused).await?;
             sort_best_first(&mut fused);
         }
         match &plan.diversity {
-            Some(diversity) => diversity.select(view, fused, plan.query.select_count(&view.settings)).await,
+            Some(diversity) => {
+                diversity.select_hits(view, fused, plan.query.select_count(&view.settings)).await
+            }
             None => Ok(SelectedHits { count: fused.len(), fused, ..SelectedHits::default() }),
         }
     }

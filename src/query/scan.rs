@@ -119,7 +119,7 @@ async fn merge_walks(
     let mut merged: Vec<(DocumentId, RowAddr)> = Vec::new();
     let page = wanted.max(PAGE_IDS_MIN);
     while merged.len() < wanted {
-        try_join_all(walks.iter_mut().map(|walk| walk.fill(view, bound, page))).await?;
+        try_join_all(walks.iter_mut().map(|walk| walk.fill_ready(view, bound, page))).await?;
         // A walk knows its part up to the last id that it looked at. Beyond the smallest of these, an id of that part may
         // still come before those that other parts have ready.
         let mut known_through: Option<DocumentId> = None;
@@ -175,7 +175,7 @@ impl PartWalk {
     }
 
     /// Looks at ids until some are ready or none are left.
-    async fn fill(&mut self, view: &View, bound: Option<&Arc<BoundFilter>>, page: usize) -> Result<()> {
+    async fn fill_ready(&mut self, view: &View, bound: Option<&Arc<BoundFilter>>, page: usize) -> Result<()> {
         if self.is_finished {
             return Ok(());
         }

@@ -44,10 +44,10 @@ impl Accumulator {
     }
 
     /// Adds a value that `rows` rows have. Returns the bytes of memory that it takes.
-    pub(super) fn add(&mut self, aggregate: &BoundAggregate, key: &[u8], rows: u64) -> usize {
+    pub(super) fn add_value(&mut self, aggregate: &BoundAggregate, key: &[u8], rows: u64) -> usize {
         match self {
             Self::Integer { sum, values } => {
-                // It cannot saturate with fewer than 2^62 rows. If it did, `finish` would refuse the sum: it does not fit
+                // It cannot saturate with fewer than 2^62 rows. If it did, `to_value` would refuse the sum: it does not fit
                 // its type.
                 *sum = sum.saturating_add(integer_value(aggregate.kind, key).saturating_mul(rows.into()));
                 *values += rows;
@@ -81,7 +81,7 @@ impl Accumulator {
     }
 
     /// The value of the aggregate.
-    pub(super) fn finish(&self, aggregate: &BoundAggregate) -> Result<Value> {
+    pub(super) fn to_value(&self, aggregate: &BoundAggregate) -> Result<Value> {
         let is_average = aggregate.function == AggregateFunction::Avg;
         Ok(match self {
             #[expect(clippy::cast_precision_loss, reason = "an average is rounded")]

@@ -72,10 +72,10 @@ pub(in crate::query) struct PreparedFacet {
 
 impl Aggregation {
     /// Runs the aggregation on a view.
-    pub(crate) fn run<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Result<Aggregated>> {
+    pub(crate) fn run_on<'a>(&'a self, view: &'a View) -> BoxFuture<'a, Result<Aggregated>> {
         Box::pin(async move {
             let facet = PreparedFacet::new(view, self, None, &mut Scopes::default())?;
-            facet.run(view).await
+            facet.run_on(view).await
         })
     }
 }
@@ -92,7 +92,7 @@ impl PreparedFacet {
         Ok(Self { plan, scope: scopes.scope_for(view, Filter::both(filter, aggregation.filter.as_ref()))? })
     }
 
-    pub(in crate::query) async fn run(&self, view: &View) -> Result<Aggregated> {
+    pub(in crate::query) async fn run_on(&self, view: &View) -> Result<Aggregated> {
         let mut table = GroupTable::default();
         let parts = self.scope.matching_rows(view).await?.filter(|(_, rows)| !rows.is_empty());
         for parts in split_for_reading(parts.collect()) {
@@ -103,7 +103,7 @@ impl PreparedFacet {
             }
         }
         let plan = Arc::clone(&self.plan);
-        let (groups, groups_total) = view.env.blocking(move || table.finish(&plan)).await??;
+        let (groups, groups_total) = view.env.blocking(move || table.into_groups(&plan)).await??;
         Ok(Aggregated { groups, groups_total, sequence: view.sequence })
     }
 }

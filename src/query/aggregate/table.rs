@@ -54,7 +54,7 @@ struct RowKeys<'a> {
 }
 
 impl<'a> RowKeys<'a> {
-    fn column(self, column: usize) -> Result<impl Iterator<Item = &'a [u8]>> {
+    fn column_keys(self, column: usize) -> Result<impl Iterator<Item = &'a [u8]>> {
         let keys = self.columns.get(column);
         keys.ok_or_else(|| Error::internal("a column of an aggregation was not read"))?.row_keys(self.row)
     }
@@ -87,13 +87,13 @@ impl GroupTable {
         let Some((first, keys_left)) = keys_left.split_first() else {
             let number = self.find_or_insert(plan, name)?;
             for (slot, aggregate) in plan.aggregates.iter().enumerate() {
-                for key in row.column(aggregate.column)? {
-                    self.accumulate((number, slot), aggregate, key, 1)?;
+                for key in row.column_keys(aggregate.column)? {
+                    self.add_to_aggregate((number, slot), aggregate, key, 1)?;
                 }
             }
             return self.add_count(number, 1);
         };
-        let mut keys: Vec<Option<&[u8]>> = row.column(first.column)?.map(Some).collect();
+        let mut keys: Vec<Option<&[u8]>> = row.column_keys(first.column)?.map(Some).collect();
         if first.elements {
             // A document counts once in the group of an element that it has twice.
             keys.sort_unstable();
@@ -135,7 +135,7 @@ impl GroupTable {
         let number = self.find_or_insert(plan, &[])?;
         let aggregates = plan.aggregates.iter().enumerate();
         for (slot, aggregate) in aggregates.filter(|(_, aggregate)| aggregate.column == column) {
-            self.accumulate((number, slot), aggregate, key, rows)?;
+            self.add_to_aggregate((number, slot), aggregate, key, rows)?;
         }
         Ok(())
     }
@@ -157,7 +157,7 @@ impl GroupTable {
         Ok(())
     }
 
-    fn accumulate(
+    fn add_to_aggregate(
         &mut self,
         (number, slot): (usize, usize),
         aggregate: &BoundAggregate,
@@ -166,7 +166,7 @@ impl GroupTable {
     ) -> Result<()> {
         let group = self.groups.get_mut(number).ok_or_else(no_such_group)?;
         let accumulator = group.accumulators.get_mut(slot).ok_or_else(no_such_group)?;
-        let bytes = accumulator.add(aggregate, key, rows);
+        let bytes = accumulator.add_value(aggregate, key, rows);
         if bytes > 0 { self.reserve_bytes(bytes) } else { Ok(()) }
     }
 
@@ -181,7 +181,7 @@ impl GroupTable {
     }
 
     /// The largest groups, and the number of all groups.
-    pub(super) fn finish(mut self, plan: &AggregatePlan) -> Result<(Vec<AggregateGroup>, usize)> {
+    pub(super) fn into_groups(mut self, plan: &AggregatePlan) -> Result<(Vec<AggregateGroup>, usize)> {
         if plan.keys.is_empty() {
             // The figures of no documents are an answer too: a count of 0, a sum of 0.
             self.find_or_insert(plan, &[])?;
@@ -212,7 +212,8 @@ impl RankedGroup<'_> {
         let keys = zip_equal(&self.keys, &plan.keys, "keys of a group")?;
         let keys = keys.map(|(key, described)| key_value(described.kind, *key)).collect::<Result<_>>()?;
         let values = zip_equal(&self.state.accumulators, &plan.aggregates, "accumulators of a group")?;
-        let values = values.map(|(state, aggregate)| Ok((aggregate.name.clone(), state.finish(aggregate)?)));
+        let values =
+            values.map(|(state, aggregate)| Ok((aggregate.name.clone(), state.to_value(aggregate)?)));
         let values = values.collect::<Result<BTreeMap<String, Value>>>()?;
         Ok(AggregateGroup { keys, count: self.state.count, values })
     }

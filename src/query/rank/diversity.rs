@@ -81,7 +81,7 @@ impl PreparedDiversity {
     }
 
     /// The first `wanted` documents, or groups, of a ranking that the limit per value lets through.
-    pub(in crate::query) async fn select(
+    pub(in crate::query) async fn select_hits(
         &self,
         view: &View,
         fused: Vec<Fused>,

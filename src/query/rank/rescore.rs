@@ -50,6 +50,7 @@ pub trait Reranker: Send + Sync {
 pub struct Rescore {
     by: By,
     depth: Option<usize>,
+    // An option, so that a selection that would have no effect can be refused.
     select: Option<Select>,
 }
 
@@ -160,7 +161,7 @@ impl PreparedRescore {
     }
 
     /// Gives documents their new scores, and drops those without one. The result is in no order.
-    pub(in crate::query) async fn apply(&self, view: &View, fused: Vec<Fused>) -> Result<Vec<Fused>> {
+    pub(in crate::query) async fn rescore_hits(&self, view: &View, fused: Vec<Fused>) -> Result<Vec<Fused>> {
         let scores = match &self.by {
             PreparedBy::Nearest(search) => score_by_distance(view, search, &fused).await?,
             PreparedBy::Rank(combine, rank) => score_by_rank(view, *combine, rank, &fused).await?,

@@ -24,7 +24,7 @@ impl Query {
 
     /// The documents of the earlier pages.
     pub(in crate::query) fn shown_ids(&self) -> &[DocumentId] {
-        self.after.as_ref().map_or(&[], QueryCursor::shown)
+        self.after.as_ref().map_or(&[], QueryCursor::shown_ids)
     }
 
     /// Whether shown documents are excluded before ranking, because they and a page exceed the depth of a leg.

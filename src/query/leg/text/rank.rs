@@ -83,6 +83,7 @@ impl Rank {
     /// Multiplies by a factor.
     #[must_use]
     pub fn times(self, factor: f64) -> Self {
+        // No variant of its own: binding, evaluation and display have one case less.
         Self::Join(Combine::Product, vec![self, Self::Constant(factor)])
     }
 

@@ -42,7 +42,11 @@ impl TokenMatcher {
     }
 
     /// The smallest number of a term that a token matches.
-    pub(super) fn find(&self, token: &str, known: &mut HashMap<Box<str>, Option<usize>>) -> Option<usize> {
+    pub(super) fn find_term(
+        &self,
+        token: &str,
+        known: &mut HashMap<Box<str>, Option<usize>>,
+    ) -> Option<usize> {
         let term = self.terms.get(token).copied();
         let prefixes = self.lengths.range(..=token.len()).filter_map(|length| token.get(..*length));
         let prefix = prefixes.filter_map(|prefix| self.prefixes.get(prefix)).min().copied();

@@ -160,7 +160,7 @@ impl Highlighter {
     }
 
     /// The fragments of a row of a string or string-array column. CPU work.
-    pub(in crate::query) fn fragments(&self, array: &ArrayRef, row: usize) -> Result<Vec<Fragment>> {
+    pub(in crate::query) fn find_fragments(&self, array: &ArrayRef, row: usize) -> Result<Vec<Fragment>> {
         if array.is_null(row) {
             return Ok(Vec::new());
         }
@@ -220,7 +220,7 @@ impl Highlighter {
         let mut known = HashMap::new();
         // A clone, since an analyzer works in buffers of its own, and rows are highlighted on several threads.
         self.analyzer.clone().for_each_token(text, |token, _, (start, end)| {
-            if let Some(number) = self.matcher.find(token, &mut known) {
+            if let Some(number) = self.matcher.find_term(token, &mut known) {
                 marks.push((start..end, number));
             }
         });
