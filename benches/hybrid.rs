@@ -22,11 +22,10 @@ mod common;
 use std::time::Instant;
 
 use common::{Draw, median};
-use elacsym::query::TextQuery;
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::{
     Consistency, Database, Document, Filter, Fusion, IdKind, Leg, Metric, Query, Result, Schema, Select,
-    Snapshot, Vector, VectorType, WriteBatch,
+    Snapshot, TextQuery, Vector, VectorType, WriteBatch,
 };
 
 const DOCUMENTS: u64 = 50_000;

@@ -8,9 +8,10 @@ mod common;
 use std::error::Error;
 
 use common::Collection;
-use elacsym::query::{TextMatch, TextPhrase, TextQuery};
 use elacsym::schema::{AttributeType, Language, TextOptions};
-use elacsym::{Database, Filter, IdKind, Namespace, Query, Schema, Select, WriteBatch};
+use elacsym::{
+    Database, Filter, IdKind, Namespace, Query, Schema, Select, TextMatch, TextPhrase, TextQuery, WriteBatch,
+};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {

@@ -14,11 +14,10 @@ mod common;
 use std::error::Error;
 
 use common::judged::Set;
-use elacsym::query::TextQuery;
 use elacsym::schema::{Language, TextOptions};
 use elacsym::{
-    Database, Document, DocumentId, Fusion, IdKind, Leg, Metric, Query, Schema, Select, Vector, VectorType,
-    WriteBatch,
+    Database, Document, DocumentId, Fusion, IdKind, Leg, Metric, Query, Schema, Select, TextQuery, Vector,
+    VectorQuery, VectorType, WriteBatch,
 };
 
 #[tokio::main]
@@ -52,7 +51,7 @@ async fn measure(set: &Set) -> Result<[f64; 5], Box<dyn Error>> {
     documents.flush().await?;
     let mut sums = [0.0; 5];
     for question in &set.questions {
-        let vectors = || Leg::nearest("embedding", question.embedding.clone()).exact();
+        let vectors = || Leg::from(VectorQuery::new("embedding", question.embedding.clone()).exact());
         let words = || Leg::text(TextQuery::any("text", question.text.as_str()));
         let both = |fusion| Query::hybrid([vectors(), words()]).fuse(fusion);
         let queries = [

@@ -8,11 +8,11 @@ mod common;
 use std::error::Error;
 
 use common::{Collection, DIMENSION};
-use elacsym::query::{Computed, Fragment, Highlight, Hit, TextMatch};
+use elacsym::query::{Computed, Fragment, Highlight, Hit};
 use elacsym::schema::{AttributeType, Language, TextOptions};
 use elacsym::{
     Aggregation, Compute, Database, Filter, Fusion, IdKind, Leg, Metric, Namespace, Query, Schema, Select,
-    Value, VectorType, WriteBatch,
+    TextMatch, Value, VectorType, WriteBatch,
 };
 
 #[tokio::main]

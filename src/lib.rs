@@ -50,7 +50,7 @@
 //! | open a store, create and delete namespaces | [`Database`], [`DatabaseBuilder`], [`Settings`] |
 //! | declare columns | [`Schema`], [`schema`] |
 //! | write: upserts, patches, deletes, conditions, tokens | [`WriteBatch`], [`Condition`], [`WriteReceipt`] |
-//! | search | [`Query`], [`query::TextQuery`], [`query::QueryResponse`] |
+//! | search | [`Query`], [`VectorQuery`], [`TextQuery`], [`query::QueryResponse`] |
 //! | count, sum and group: facets | [`Aggregation`], [`Namespace::aggregate`] |
 //! | iterate over documents | [`Scan`], [`Cursor`] |
 //! | select documents | [`Filter`] |
@@ -104,14 +104,11 @@ pub use database::{Database, DatabaseBuilder};
 pub use error::{Error, ErrorKind, Indeterminate, Outcome, Result};
 pub use maintenance::{CompactReport, FlushReport, IndexProgress};
 pub use namespace::{Consistency, Namespace, Snapshot};
-pub use query::{
-    Aggregate, Aggregation, Combine, Rank, SearchBox, TextInput, TextMatch, TextPhrase, TextQuery,
-    TokenFilter,
+pub use query::root::{
+    Aggregate, Aggregation, Combine, Compute, Cursor, Filter, Fusion, Fuzzy, Leg, Operand, Order, Query,
+    Rank, RecallCheck, RecallReport, Reranker, Rescore, Scan, SearchBox, Select, TextInput, TextMatch,
+    TextPhrase, TextQuery, TokenFilter, VectorQuery,
 };
-pub use query::{
-    Compute, Cursor, Filter, Fusion, Fuzzy, Leg, Operand, Order, Query, RecallCheck, RecallReport, Reranker,
-};
-pub use query::{Rescore, Scan, Select};
 pub use schema::Schema;
 #[cfg(feature = "disk-cache")]
 pub use settings::DiskCache;

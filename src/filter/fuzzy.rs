@@ -16,7 +16,7 @@ const DEFAULT_THRESHOLDS: [(usize, u8); 3] = [(3, 0), (6, 1), (9, 2)];
 /// A string matches if some part of it, anywhere, is within that many edits of the query (Levenshtein distance). An
 /// edit inserts, deletes or replaces one character (a Unicode scalar value); a transposition counts as two edits. The
 /// string is neither split into words nor normalised: a composed and a decomposed `é` differ. For misspelt words in a
-/// column with full text, use [`TextMatch::fuzzy`](crate::query::TextMatch::fuzzy).
+/// column with full text, use [`TextMatch::fuzzy`](crate::TextMatch::fuzzy).
 ///
 /// The number of edits depends on the length of the query, by thresholds: the largest threshold that the query's
 /// number of characters reaches applies, and a query below all of them matches nothing. The defaults are
@@ -29,8 +29,7 @@ const DEFAULT_THRESHOLDS: [(usize, u8); 3] = [(3, 0), (6, 1), (9, 2)];
 /// | 9 and more | 2 |
 ///
 /// ```
-/// use elacsym::query::Fuzzy;
-/// use elacsym::Filter;
+/// use elacsym::{Filter, Fuzzy};
 ///
 /// // One edit, since the query has seven characters: "elacsim" and "the elacsyms", but not "Elacsim" or "elacysm".
 /// let default = Filter::fuzzy("name", "elacsym");

@@ -156,7 +156,7 @@ impl Filter {
     /// longer one with at most two; a shorter query matches nothing. [`Fuzzy`] has the details and options.
     ///
     /// ```
-    /// use elacsym::query::Fuzzy;
+    /// use elacsym::Fuzzy;
     /// use elacsym::*;
     /// # use elacsym::schema::AttributeType;
     ///

@@ -16,8 +16,7 @@ const TOKENS_MAX: usize = 1_024;
 /// are one text.
 ///
 /// ```
-/// use elacsym::query::TokenFilter;
-/// use elacsym::{Filter, Query, Vector};
+/// use elacsym::{Filter, Query, TokenFilter, Vector};
 ///
 /// let typed = Filter::from(TokenFilter::all("body", "object sto").prefix());
 /// let near = Query::nearest("embedding", Vector::from([0.1, 0.9])).filter(typed & Filter::gt("year", 1999));

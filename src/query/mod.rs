@@ -23,19 +23,30 @@ mod scan;
 mod select;
 mod stats;
 
-pub use crate::filter::{Filter, Fuzzy, Operand, TextInput, TokenFilter};
-pub use aggregate::{Aggregate, AggregateGroup, Aggregated, Aggregation};
-pub use compute::{Compute, Computed};
-pub use cursor::{Cursor, QueryCursor};
+pub use aggregate::{AggregateGroup, Aggregated};
+pub use compute::Computed;
+pub use cursor::QueryCursor;
 pub use explain::{Explain, FilterPlan, LegPlan, PartPlan};
-pub use leg::text::{Combine, Fragment, FragmentBy, Highlight, Offsets, Rank, SearchBox};
-pub use leg::text::{TextMatch, TextPhrase, TextQuery};
-pub use leg::{Leg, LegHit, Order, SearchPlan};
-pub use rank::{Fusion, Reranker, Rescore};
-pub use recall::{RecallCheck, RecallReport};
-pub use request::Query;
+pub use leg::text::{Fragment, FragmentBy, Highlight, Offsets};
+pub use leg::{LegHit, SearchPlan};
 pub use response::{Group, Hit, Page, QueryResponse, Rows};
+pub(crate) use root::*;
 pub(crate) use run::{run_queries, too_late};
-pub use scan::Scan;
-pub use select::Select;
 pub use stats::QueryStats;
+
+/// What the root of the crate exports: everything that a query is built from. Each public item has one path, and what a
+/// query returns has it here.
+pub(crate) mod root {
+    pub use super::aggregate::{Aggregate, Aggregation};
+    pub use super::compute::Compute;
+    pub use super::cursor::Cursor;
+    pub use super::leg::text::{Combine, Rank, SearchBox, TextMatch, TextPhrase, TextQuery};
+    pub use super::leg::vector::VectorQuery;
+    pub use super::leg::{Leg, Order};
+    pub use super::rank::{Fusion, Reranker, Rescore};
+    pub use super::recall::{RecallCheck, RecallReport};
+    pub use super::request::Query;
+    pub use super::scan::Scan;
+    pub use super::select::Select;
+    pub use crate::filter::{Filter, Fuzzy, Operand, TextInput, TokenFilter};
+}

@@ -80,13 +80,13 @@ impl RecallCheck {
         self
     }
 
-    /// As [`Leg::recall`](crate::Leg::recall).
+    /// As [`VectorQuery::recall`](crate::VectorQuery::recall).
     pub fn recall(mut self, recall: f64) -> Self {
         self.effort = Effort::for_recall(recall);
         self
     }
 
-    /// As [`Leg::probes`](crate::Leg::probes).
+    /// As [`VectorQuery::probes`](crate::VectorQuery::probes).
     pub fn probes(mut self, probes: usize) -> Self {
         self.effort = Effort::Probes(probes);
         self

@@ -385,12 +385,7 @@ async fn an_option_that_a_query_has_no_use_for_is_refused() -> Result<()> {
     let near = || Leg::nearest("v", [1.0, 0.0]);
     let text = || Leg::text(TextQuery::any("body", "tea"));
     let order = || Leg::order_by([Order::asc("n")]);
-    #[expect(clippy::type_complexity, reason = "it is said once")]
-    let efforts: [(fn(Leg) -> Leg, fn(Query) -> Query); 3] = [
-        (|leg| leg.recall(0.9), |query| query.recall(0.9)),
-        (|leg| leg.probes(3), |query| query.probes(3)),
-        (Leg::exact, Query::exact),
-    ];
+    let efforts: [fn(Query) -> Query; 3] = [|query| query.recall(0.9), |query| query.probes(3), Query::exact];
     // What every leg and query takes.
     let common: [fn(Leg) -> Leg; 3] =
         [|leg| leg.depth(5), |leg| leg.weight(2.0), |leg| leg.filter(Filter::eq("n", 1))];
@@ -399,11 +394,9 @@ async fn an_option_that_a_query_has_no_use_for_is_refused() -> Result<()> {
             docs.query(option(leg.clone()).into()).await?;
             docs.query(Query::hybrid([near(), option(leg.clone())])).await?;
         }
-        for (of_leg, of_query) in efforts {
-            let asked: [(Query, bool); 4] = [
-                (of_leg(leg.clone()).into(), is_vector),
+        for of_query in efforts {
+            let asked: [(Query, bool); 2] = [
                 (of_query(leg.clone().into()), is_vector),
-                (Query::hybrid([near(), of_leg(leg.clone())]), is_vector),
                 // It is of those that are of vectors.
                 (of_query(Query::hybrid([leg.clone(), near()])), true),
             ];

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use elacsym::arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use elacsym::env::Env;
-use elacsym::query::TextMatch;
 use elacsym::schema::TextOptions;
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, ObjectPrefix, StorageBackend};
-use elacsym::{Consistency, Database, Filter, IdKind, Query, Result, Scan, Schema, Select, WriteBatch};
+use elacsym::{
+    Consistency, Database, Filter, IdKind, Query, Result, Scan, Schema, Select, TextMatch, WriteBatch,
+};
 use tokio::time::Instant;
 
 use crate::common::rng::Rng;

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use elacsym::query::TextQuery;
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{
     ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend,
 };
 use elacsym::{
     Consistency, Database, Document, Error, ErrorKind, Filter, IdKind, Metric, Query, Result, Scan, Schema,
-    Settings, Vector, VectorType, WriteBatch,
+    Settings, TextQuery, Vector, VectorType, WriteBatch,
 };
 use twox_hash::XxHash3_64;
 

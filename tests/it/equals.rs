@@ -68,13 +68,13 @@ fn queries() -> Vec<(&'static str, Query)> {
     let rank = || Rescore::rank(Combine::Sum, Rank::attribute("same_year"));
     vec![
         ("nearest", same().into()),
-        ("exactly nearest", same().exact().into()),
+        ("exactly nearest", Query::from(same()).exact()),
         ("by few clusters", Query::from(same()).probes(1_000_000)),
         ("text", Query::text(words())),
         ("order", order().into()),
         ("text and nearest", Query::hybrid([text(), same()])),
         ("no deeper than the page", Query::hybrid([text().depth(10), same().depth(10)])),
-        ("scores", Query::hybrid([text(), same().exact()]).fuse(Fusion::z_score())),
+        ("scores", Query::hybrid([text(), same()]).exact().fuse(Fusion::z_score())),
         ("all three", Query::hybrid([text(), same(), order()])),
         ("text by distance", Query::text(words()).rescore(Rescore::nearest("same", [1.0; 4]))),
         ("nearest by value", Query::from(same()).rescore(rank().depth(50))),
@@ -206,7 +206,7 @@ async fn what_legs_score_alike_is_fused_alike_wherever_it_lies() -> Result<()> {
     let mut model = Model::new();
     write(&ns, &mut model, &ids(9_000, &mut rng), &mut rng).await?;
     let hybrid = || {
-        let apart = Leg::nearest("apart", vec![0.0; 8]).exact();
+        let apart = Leg::from(VectorQuery::new("apart", vec![0.0; 8]).exact());
         Query::hybrid([Leg::text(words()), apart, Leg::order_by([Order::asc("same_year")])]).limit(300)
     };
     let before = ns.query(hybrid()).await?.hits()?;

@@ -10,10 +10,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use elacsym::query::{TextMatch, TextPhrase, TextQuery};
 use elacsym::schema::{AttributeType, Language, TextOptions, Tokenizer};
 use elacsym::storage::{MemoryBackend, StorageBackend};
 use elacsym::*;
+use elacsym::{TextMatch, TextPhrase, TextQuery};
 
 use crate::common::fixtures::id_number;
 use crate::common::rng::Rng;

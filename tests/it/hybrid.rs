@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use elacsym::query::{Hit, TextMatch, TextQuery};
+use elacsym::query::Hit;
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, StorageBackend};
 use elacsym::*;
+use elacsym::{TextMatch, TextQuery, VectorQuery};
 
 use crate::common::fixtures::{empty_namespace, id_number};
 use crate::common::rng;
@@ -487,15 +488,15 @@ async fn legs_that_share_columns_read_no_block_twice() -> Result<()> {
     let mut rng = Rng::new(9);
     let (one, two) = (point(&mut rng, 24), point(&mut rng, 16));
     let whole = [
-        Leg::nearest("one", one.clone()).probes(12),
-        Leg::nearest("two", two.clone()).probes(12),
+        VectorQuery::new("one", one.clone()).probes(12).into(),
+        VectorQuery::new("two", two.clone()).probes(12).into(),
         Leg::text(TextQuery::any("body", "w100 w77 w3")),
         Leg::text(TextQuery::all("body", "w0 w12")),
     ];
     // What these read is part of what those read.
     let part = [
-        Leg::nearest("one", one).probes(5).weight(2.0),
-        Leg::nearest("two", two).probes(12).depth(20),
+        Leg::from(VectorQuery::new("one", one).probes(5)).weight(2.0),
+        Leg::from(VectorQuery::new("two", two).probes(12)).depth(20),
         Leg::text(TextQuery::any("body", "w77")),
         Leg::text(TextQuery::phrase("body", "w12")).depth(7),
     ];

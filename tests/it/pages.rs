@@ -46,7 +46,7 @@ async fn fill(ns: &Namespace, count: u64) -> Result<()> {
 fn legs() -> [Leg; 3] {
     [
         Leg::text(TextQuery::any("body", "tea")),
-        Leg::nearest("near", [100.0, 100.0]).exact(),
+        VectorQuery::new("near", [100.0, 100.0]).exact().into(),
         Leg::order_by([Order::desc("year"), Order::asc("id")]),
     ]
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use elacsym::query::{FragmentBy, Highlight, Offsets, TextMatch, TextPhrase};
+use elacsym::query::{FragmentBy, Highlight, Offsets};
 use elacsym::schema::{AttributeType, Language, TextOptions, Tokenizer};
 use elacsym::*;
 

@@ -54,7 +54,7 @@ pub(crate) use kernels::kernels;
 pub(crate) use kmeans::TrainingProgress;
 pub(crate) use match_counts::MatchCounts;
 pub(crate) use named::{CentroidsMeta, NamedCentroids};
-pub(crate) use query::VectorQuery;
+pub(crate) use query::QuantizedQuery;
 pub(crate) use random::Random;
 pub(crate) use read_plan::{ReadPlan, ReadWindow};
 pub(crate) use search::SearchState;

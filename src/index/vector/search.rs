@@ -6,7 +6,7 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::index::VectorIndex;
-use super::query::{AllowedRows, RowCandidate, Shortlist, VectorQuery};
+use super::query::{AllowedRows, QuantizedQuery, RowCandidate, Shortlist};
 use super::read_plan::{ReadPlan, ReadWindow};
 use super::record::ClusterRecord;
 use super::section::RecordEntry;
@@ -91,7 +91,7 @@ impl VectorIndex {
     pub(crate) async fn scan_records(
         &self,
         env: &Env,
-        query: &Arc<VectorQuery>,
+        query: &Arc<QuantizedQuery>,
         (window, records): (ReadWindow, Vec<Bytes>),
         filtered: Option<RowFilter>,
         state: SearchState,
@@ -113,7 +113,7 @@ impl VectorIndex {
 
     fn scan_record(
         &self,
-        query: &VectorQuery,
+        query: &QuantizedQuery,
         entry: &RecordEntry,
         bytes: &[u8],
         filtered: Option<&RowFilter>,
@@ -135,7 +135,7 @@ impl VectorIndex {
     /// Scans the single code of a record of copies, for all of its rows that match.
     fn scan_copies(
         &self,
-        query: &VectorQuery,
+        query: &QuantizedQuery,
         entry: &RecordEntry,
         bytes: &[u8],
         filtered: Option<&RowFilter>,

@@ -11,7 +11,7 @@ use super::curve::RecallCurve;
 use super::distinct::{COPIES_MIN, DistinctVectors};
 use super::index::VectorIndex;
 use super::kmeans::TrainingProgress;
-use super::query::VectorQuery;
+use super::query::QuantizedQuery;
 use super::random::Random;
 use super::search::{SearchResult, SearchState};
 use super::space::Space;
@@ -83,7 +83,7 @@ async fn index(
 /// A search of some clusters, a few kilobytes at a time.
 async fn search(
     index: &VectorIndex,
-    query: &Arc<VectorQuery>,
+    query: &Arc<QuantizedQuery>,
     clusters: &[u32],
     matching: Option<&Arc<RoaringBitmap>>,
     limit: usize,
@@ -116,7 +116,7 @@ async fn probing_every_cluster_finds_the_true_nearest_whatever_the_metric_and_bi
             let (mut draw, mut found, mut left) = (TestRng(Random::new(99)), 0, 0);
             for _ in 0..40 {
                 let vector = draw.vector();
-                let query = Arc::new(VectorQuery::new(&set, metric, &vector));
+                let query = Arc::new(QuantizedQuery::new(&set, metric, &vector));
                 let got = search(&index, &query, &clusters, None, 10).await?;
                 assert_eq!(got.scanned, 2_000);
                 left += got.candidates.len();
@@ -141,7 +141,7 @@ async fn only_allowed_rows_are_found_and_counted_cluster_by_cluster() -> Result<
         let set = Arc::new(made(Metric::L2Squared, 5, &coded));
         let (index, _, _) = index(&set, &coded, listed).await;
         let clusters: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
-        let query = Arc::new(VectorQuery::new(&set, Metric::L2Squared, &TestRng(Random::new(8)).vector()));
+        let query = Arc::new(QuantizedQuery::new(&set, Metric::L2Squared, &TestRng(Random::new(8)).vector()));
         let third: RoaringBitmap = (0..1_500).filter(|row| row % 7 == 3).collect();
         for matching in [third, (0..1_500).filter(|row| row % 7 != 3).collect()].map(Arc::new) {
             let found = search(&index, &query, &clusters, Some(&matching), 10).await?;
@@ -185,7 +185,7 @@ async fn rows_with_one_vector_have_one_code() -> Result<()> {
         let clusters: Vec<u32> = (0..u32::try_from(set.len()).unwrap()).collect();
         let all = index.plan_reads(&clusters, None, 1 << 20);
         assert!(all.bytes < 400_000, "{} bytes", all.bytes);
-        let query = Arc::new(VectorQuery::new(&set, metric, coded.values_of(6)));
+        let query = Arc::new(QuantizedQuery::new(&set, metric, coded.values_of(6)));
         let even: RoaringBitmap =
             (0..u32::try_from(order.len()).unwrap()).filter(|row| row % 2 == 0).collect();
         for matching in [None, Some(Arc::new(even))] {
@@ -217,7 +217,7 @@ async fn vectors_out_of_all_scale_are_kept_apart_and_found() -> Result<()> {
     };
     let set = Arc::new(made(Metric::L2Squared, 5, &few));
     let (index, order, _) = index(&set, &coded, false).await;
-    let query = Arc::new(VectorQuery::new(&set, Metric::L2Squared, &[1.0; DIMENSION]));
+    let query = Arc::new(QuantizedQuery::new(&set, Metric::L2Squared, &[1.0; DIMENSION]));
     assert!(search(&index, &query, &[], None, 10).await?.candidates.is_empty());
     let mut rows: Vec<u32> = index.loose().iter().map(|row| order[row as usize]).collect();
     rows.sort_unstable();
@@ -254,7 +254,7 @@ async fn damaged_bytes_are_errors() -> Result<()> {
         assert!(decode(&section[..at]).is_err());
     }
     // Without the file behind it.
-    let query = Arc::new(VectorQuery::new(&set, Metric::Cosine, &[1.0; DIMENSION]));
+    let query = Arc::new(QuantizedQuery::new(&set, Metric::Cosine, &[1.0; DIMENSION]));
     let gone = search(&decode(&section).unwrap(), &query, &[0], None, 1).await;
     assert!(gone.unwrap_err().is_missing());
     drop(index);
@@ -308,7 +308,7 @@ fn a_curve_tells_regions_apart() {
     let set = made(Metric::L2Squared, 5, &coded);
     let curve = measured(&set, &coded);
     let home = |vector: &[f32]| {
-        let query = VectorQuery::new(&set, Metric::L2Squared, vector);
+        let query = QuantizedQuery::new(&set, Metric::L2Squared, vector);
         let scores = query.cluster_scores().iter().zip(0_u32..);
         scores.min_by(|a, b| a.0.total_cmp(b.0)).unwrap().1
     };

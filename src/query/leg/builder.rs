@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::order::Order;
-use super::vector::Effort;
+use super::vector::{Effort, VectorQuery};
 use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::query::TextQuery;
@@ -12,8 +12,7 @@ use crate::types::Vector;
 /// One way to rank documents. A [`Query`](crate::Query) has one, or fuses several.
 ///
 /// ```
-/// use elacsym::query::TextQuery;
-/// use elacsym::{Filter, Leg, Vector};
+/// use elacsym::{Filter, Leg, TextQuery, Vector};
 ///
 /// let meaning = Leg::nearest("embedding", Vector::from([0.1, 0.9])).depth(200).weight(2.0);
 /// let words = Leg::text(TextQuery::any("body", "cold storage")).filter(Filter::gt("year", 1999));
@@ -23,7 +22,6 @@ use crate::types::Vector;
 #[must_use]
 pub struct Leg {
     pub(super) ranking: RankBy,
-    effort: Option<Effort>,
     pub(in crate::query) depth: Option<usize>,
     pub(in crate::query) weight: f32,
     pub(in crate::query) filter: Option<Filter>,
@@ -32,17 +30,16 @@ pub struct Leg {
 /// What documents are ranked by.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum RankBy {
-    Vector { column: String, vector: Vector },
+    Vector(VectorQuery),
     Text(TextQuery),
     Order(Vec<Order>),
 }
 
 impl Leg {
-    /// The documents whose vector in `column` is nearest to `vector` by the metric of the column. Documents
-    /// without a vector there are left out.
+    /// The documents with the nearest vectors in a column, at the default recall: a [`VectorQuery`] says how thoroughly
+    /// to search.
     pub fn nearest(column: impl Into<String>, vector: impl Into<Vector>) -> Self {
-        let (column, vector) = (column.into(), vector.into());
-        Self::by(RankBy::Vector { column, vector })
+        VectorQuery::new(column, vector).into()
     }
 
     /// The documents whose text matches, best first by BM25.
@@ -66,7 +63,7 @@ impl Leg {
     }
 
     fn by(ranking: RankBy) -> Self {
-        Self { ranking, effort: None, depth: None, weight: 1.0, filter: None }
+        Self { ranking, depth: None, weight: 1.0, filter: None }
     }
 
     /// How many of its best documents take part in fusion. Default: ten times the limit of the query, at least 100; at
@@ -91,46 +88,15 @@ impl Leg {
         self
     }
 
-    /// Of a vector leg: the share of the true nearest documents to find, on average over queries that resemble the
-    /// stored vectors. Above 0 and at most 1, which is [`Leg::exact`]. Default 0.95.
-    ///
-    /// Regions of the space where neighbours are harder to find are searched more thoroughly. Queries that do not
-    /// resemble the stored vectors may find less: the search aims for another 60 % of what a recall leaves open, and
-    /// promises no more. Columns without an index are searched exactly. Other legs are always exact, and the query is
-    /// refused if this is set for one of them. The last call of this, [`Leg::probes`] and [`Leg::exact`] applies.
-    pub fn recall(mut self, recall: f64) -> Self {
-        self.effort = Some(Effort::for_recall(recall));
-        self
-    }
-
-    /// Of a vector leg: probes this many of the nearest clusters of each index, at least 1, whatever recall that gives and
-    /// however few hits. With a filter, clusters without a match are not counted.
-    pub fn probes(mut self, probes: usize) -> Self {
-        self.effort = Some(Effort::Probes(probes));
-        self
-    }
-
-    /// Of a vector leg: compares every vector whose document matches the filter.
-    pub fn exact(mut self) -> Self {
-        self.effort = Some(Effort::Exact);
-        self
-    }
-
     /// Sets the effort if this is a vector leg. Returns whether it is.
     pub(in crate::query) fn set_effort(&mut self, effort: Effort) -> bool {
-        let is_vector = matches!(self.ranking, RankBy::Vector { .. });
-        if is_vector {
-            self.effort = Some(effort);
-        }
-        is_vector
+        let RankBy::Vector(query) = &mut self.ranking else { return false };
+        query.effort = effort;
+        true
     }
 
     pub(in crate::query) fn as_text(&self) -> Option<&TextQuery> {
         if let RankBy::Text(query) = &self.ranking { Some(query) } else { None }
-    }
-
-    pub(super) fn effort(&self) -> Effort {
-        self.effort.unwrap_or_default()
     }
 
     /// Checks everything that does not depend on the schema.
@@ -139,12 +105,9 @@ impl Leg {
             let weight = self.weight;
             return Err(Error::invalid(format!("bad weight: it must not be negative. weight=`{weight}`")));
         }
-        match (&self.ranking, self.effort) {
-            (RankBy::Vector { .. }, effort) => effort.map_or(Ok(()), Effort::check),
-            (RankBy::Text(_) | RankBy::Order(_), None) => Ok(()),
-            (RankBy::Text(_) | RankBy::Order(_), Some(_)) => Err(Error::invalid(format!(
-                "recall, probes and exact are options of vector legs alone: other legs are exact. leg=`{self}`"
-            ))),
+        match &self.ranking {
+            RankBy::Vector(query) => query.effort.check(),
+            RankBy::Text(_) | RankBy::Order(_) => Ok(()),
         }
     }
 }
@@ -152,10 +115,16 @@ impl Leg {
 impl fmt::Display for Leg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.ranking {
-            RankBy::Vector { column, .. } => write!(f, "nearest by {column}, {:?}", self.effort()),
+            RankBy::Vector(query) => write!(f, "nearest by {}, {:?}", query.column, query.effort),
             RankBy::Text(_) => f.write_str("text by BM25"),
             RankBy::Order(keys) => write!(f, "in order of {} attributes", keys.len()),
         }
+    }
+}
+
+impl From<VectorQuery> for Leg {
+    fn from(query: VectorQuery) -> Self {
+        Self::by(RankBy::Vector(query))
     }
 }
 

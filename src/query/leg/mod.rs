@@ -20,7 +20,7 @@ use builder::RankBy;
 use order::OrderSearch;
 use ranking::{Depth, LegRows, Ranking, Score};
 use text::TextSearch;
-use vector::VectorSearch;
+use vector::{VectorQuery, VectorSearch};
 
 use super::QueryStats;
 use crate::error::Result;
@@ -40,8 +40,8 @@ enum Search {
 impl LegSearch {
     pub(super) fn plan(leg: &Leg, schema: &Schema, settings: &Settings) -> Result<Self> {
         Ok(Self(match &leg.ranking {
-            RankBy::Vector { column, vector } => {
-                Search::Vector(VectorSearch::plan(schema, column, vector, leg.effort())?)
+            RankBy::Vector(VectorQuery { column, vector, effort }) => {
+                Search::Vector(VectorSearch::plan(schema, column, vector, *effort)?)
             }
             RankBy::Text(query) => Search::Text(TextSearch::plan(schema, settings, query)?),
             RankBy::Order(orders) => Search::Order(OrderSearch::plan(schema, orders)?),

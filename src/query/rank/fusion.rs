@@ -19,8 +19,7 @@ const RECIPROCAL_RANK_CONSTANT: f32 = 60.0;
 /// How the rankings of several legs become one. A query with one leg is not fused: its score is the leg's.
 ///
 /// ```
-/// use elacsym::{Fusion, Leg, Query};
-/// use elacsym::query::TextQuery;
+/// use elacsym::{Fusion, Leg, Query, TextQuery};
 ///
 /// let legs = || [Leg::nearest("embedding", [0.1, 0.9]), Leg::text(TextQuery::any("body", "storage"))];
 /// let ranks = Query::hybrid(legs());

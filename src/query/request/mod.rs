@@ -14,8 +14,7 @@ use crate::types::Vector;
 /// A search for the best documents: by one leg, or by several whose rankings are fused.
 ///
 /// ```
-/// use elacsym::query::TextQuery;
-/// use elacsym::{Filter, Leg, Query, Vector};
+/// use elacsym::{Filter, Leg, Query, TextQuery, Vector};
 ///
 /// let near = Query::nearest("embedding", Vector::from([0.1, 0.9])).filter(Filter::eq("kind", "noun")).limit(5);
 /// let words = Query::text(TextQuery::any("body", "cold object storage"));
@@ -79,7 +78,7 @@ impl Query {
     ///
     /// ```
     /// use elacsym::Query;
-    /// use elacsym::query::TextQuery;
+    /// use elacsym::TextQuery;
     ///
     /// let query = Query::text(TextQuery::any("body", "cold object storage")).limit(5);
     /// ```
@@ -132,17 +131,17 @@ impl Query {
         self
     }
 
-    /// [`Leg::recall`] of all its vector legs, overriding what a leg had set. An error for a query without a vector leg.
+    /// [`VectorQuery::recall`](crate::VectorQuery::recall) of all its vector legs, overriding what a leg had set. An error for a query without a vector leg.
     pub fn recall(self, recall: f64) -> Self {
         self.with_effort(Effort::for_recall(recall))
     }
 
-    /// [`Leg::probes`] of all its vector legs, as [`Query::recall`].
+    /// [`VectorQuery::probes`](crate::VectorQuery::probes) of all its vector legs, as [`Query::recall`].
     pub fn probes(self, probes: usize) -> Self {
         self.with_effort(Effort::Probes(probes))
     }
 
-    /// [`Leg::exact`] of all its vector legs, as [`Query::recall`].
+    /// [`VectorQuery::exact`](crate::VectorQuery::exact) of all its vector legs, as [`Query::recall`].
     pub fn exact(self) -> Self {
         self.with_effort(Effort::Exact)
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::allowed_rows::AllowedRows;
 use super::query_tables::QueryTables;
 use super::shortlist::{RowCandidate, Shortlist};
-use super::vector_query::{ClusterRelation, VectorQuery};
+use super::vector_query::{ClusterRelation, QuantizedQuery};
 use crate::index::vector::centroids::CentroidSet;
 use crate::index::vector::kernels::{ADDS_LEN, BLOCK_VECTORS, Kernels, ScanParams, prefetch};
 use crate::index::vector::numeric::{count_to_f64, round_to_f32};
@@ -27,7 +27,7 @@ const ROUNDING: f64 = 2.4e-7;
 /// The relative error of a sum in f64 of as many squares as there may be dimensions.
 const ROUNDING_WIDE: f64 = 1e-12;
 
-impl VectorQuery {
+impl QuantizedQuery {
     /// Adds the vectors of a cluster that may be among the nearest to the list.
     pub(in crate::index::vector) fn scan_record(
         &self,

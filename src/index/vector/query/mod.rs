@@ -17,4 +17,4 @@ mod vector_query;
 
 pub(crate) use allowed_rows::AllowedRows;
 pub(crate) use shortlist::{RowCandidate, Shortlist};
-pub(crate) use vector_query::VectorQuery;
+pub(crate) use vector_query::QuantizedQuery;

@@ -28,7 +28,7 @@ const CANCELLED: f64 = 1e-4;
 
 /// A query vector in the space of a centroid set.
 #[derive(Debug)]
-pub(crate) struct VectorQuery {
+pub(crate) struct QuantizedQuery {
     pub(super) kernels: &'static Kernels,
     form: Form,
     bits: u32,
@@ -66,7 +66,7 @@ pub(super) enum ClusterTables<'a> {
     Own(QueryTables),
 }
 
-impl VectorQuery {
+impl QuantizedQuery {
     /// A query of the column's dimension.
     pub(crate) fn new(set: &CentroidSet, metric: Metric, vector: &[f32]) -> Self {
         let space = set.space();

@@ -22,7 +22,7 @@ use crate::filter::TextInput;
 /// Text is analysed as its column specifies, and never parsed: no character of it is an operator.
 ///
 /// ```
-/// use elacsym::query::{TextMatch, TextPhrase, TextQuery};
+/// use elacsym::{TextMatch, TextPhrase, TextQuery};
 ///
 /// let simple = TextQuery::any("body", "cold object storage");
 /// let fields = TextMatch::all("object storage").column("title", 2.0).column("body", 1.0).prefix();

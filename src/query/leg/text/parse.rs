@@ -26,8 +26,7 @@ const NODES_MAX: usize = 1_000;
 /// is left, nothing is found.
 ///
 /// ```
-/// use elacsym::query::SearchBox;
-/// use elacsym::Query;
+/// use elacsym::{Query, SearchBox};
 ///
 /// let search = SearchBox::new().column("title", 2.0).column("body", 1.0).field("author").every().prefix();
 /// let query = Query::text(search.parse("\"object storage\" -tea author:smi"));

@@ -10,10 +10,12 @@ mod effort;
 mod exact;
 #[expect(clippy::cast_precision_loss, reason = "rows and clusters are counted, and shares of them compared")]
 mod probe;
+mod query;
 mod top_k;
 
 pub(in crate::query) use distance::{Distance, round_to_f32};
 pub(in crate::query) use effort::Effort;
+pub use query::VectorQuery;
 
 use std::sync::Arc;
 

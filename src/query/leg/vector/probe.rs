@@ -23,7 +23,7 @@ use super::exact::SPARSE;
 use crate::codec::to_u32;
 use crate::error::{Error, Result};
 use crate::index::vector::{
-    CentroidSet, MatchCounts, ReadPlan, ReadWindow, SearchState, VectorIndex, VectorQuery,
+    CentroidSet, MatchCounts, QuantizedQuery, ReadPlan, ReadWindow, SearchState, VectorIndex,
 };
 use crate::segment::Segment;
 use crate::view::{Part, RowAddr, View};
@@ -131,7 +131,7 @@ struct ProbeGroup<'a> {
 impl ProbeGroup<'_> {
     async fn probe(self, targets: &[ProbeTarget]) -> Result<ProbedRows> {
         let Self { view, search, set } = self;
-        let codes = Arc::new(VectorQuery::new(set, search.metric, &search.components));
+        let codes = Arc::new(QuantizedQuery::new(set, search.metric, &search.components));
         let mut probes = try_join_all(targets.iter().map(|target| Probe::new(search, target))).await?;
         let mut order = ClusterOrder::new(codes.cluster_scores());
         let home =
@@ -343,7 +343,7 @@ impl<'a> Probe<'a> {
         &mut self,
         view: &View,
         search: &VectorSearch,
-        codes: &Arc<VectorQuery>,
+        codes: &Arc<QuantizedQuery>,
         clusters: &[u32],
     ) -> Result<()> {
         if self.compared.is_some() {
