@@ -17,7 +17,7 @@ use crate::manifest::{self, Hint, Manifest};
 use crate::segment::Segment;
 use crate::storage::IncarnationKeys;
 use crate::types::Sequence;
-use crate::wal::LogListing;
+use crate::wal::{LogListing, list_start};
 
 /// What is known of an incarnation before its lists are read.
 pub(super) struct DiscoveryStart {
@@ -147,12 +147,6 @@ impl DiscoveryStart {
             None => Ok(0),
         }
     }
-}
-
-/// Where a list begins that is to show `sequence` itself, and what comes after it.
-pub(super) fn list_start(sequence: Sequence) -> Sequence {
-    // Entries are numbered from 1: a list after 0 shows all of them.
-    Sequence(sequence.0.saturating_sub(1))
 }
 
 /// Opens what the manifest in the hint names. The hint may be stale and its segments gone: that is not an error, for

@@ -11,7 +11,7 @@ use super::Engine;
 use crate::context::Context;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{self, CommitOutcome, Hint, Manifest};
+use crate::manifest::{self, CommitOutcome, Hint, Lineage, Manifest};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::safeguard::Safeguard;
 use crate::storage::PutMode;
@@ -65,7 +65,9 @@ impl Engine {
     pub(crate) async fn refresh_manifest(&self) -> Result<Arc<Manifest>> {
         let begun = self.context.env.moment();
         let newest = self.find_newer_manifest().await?;
-        self.read_and_install(newest, begun).await
+        let installed = self.read_and_install(newest, begun).await?;
+        // A newer one that could not be taken is found by the next look.
+        Ok(installed.unwrap_or_else(|| Arc::clone(&self.state().manifest)))
     }
 
     /// The number of the newest manifest, if it is newer than the known one.
@@ -75,22 +77,21 @@ impl Engine {
     }
 
     /// Reads and installs the manifest that a list showed, which was asked for after `begun`. Returns the one that is
-    /// known then.
-    async fn read_and_install(&self, newest: Option<u64>, begun: Moment) -> Result<Arc<Manifest>> {
-        let known = Arc::clone(&self.state().manifest);
-        let Some(newest) = newest else { return Ok(known) };
-        let read = manifest::read_manifest(&self.context.backend, &self.keys, newest).await?;
-        // Listed, and collected since: a newer one exists, which the next look finds.
-        let Some(newer) = read else { return Ok(known) };
-        // After a sleep in between the number may have been collected, and been taken by a process that slept as well. As
-        // long as it is the newest, it has not been.
+    /// known then, or `None` if the listed one was collected meanwhile: a newer one exists, which the next look finds.
+    async fn read_and_install(&self, newest: Option<u64>, begun: Moment) -> Result<Option<Arc<Manifest>>> {
+        let Some(newest) = newest else { return Ok(Some(Arc::clone(&self.state().manifest))) };
+        let Context { backend, .. } = &self.context;
+        let Some(newer) = manifest::read_manifest(backend, &self.keys, newest).await? else {
+            return Ok(None);
+        };
+        // After a sleep in between the number may have been taken by a process that slept as well.
         if !self.is_fresh(begun, Safeguard::ReaderFreshness)
-            && manifest::find_latest(&self.context.backend, &self.keys, newest).await?.is_some()
+            && manifest::find_lineage(backend, &self.keys, &newer).await? == Lineage::Foreign
         {
-            return Ok(known);
+            return Ok(None);
         }
         self.reader().check_manifest(&newer)?;
-        self.install_manifest(Arc::new(newer)).await
+        self.install_manifest(Arc::new(newer)).await.map(Some)
     }
 
     /// Replaces the manifest, if this one is newer than the known one. Returns the one that is known then.
@@ -106,22 +107,17 @@ impl Engine {
     /// Commits the successor of a manifest and installs it. `false`: another was quicker.
     pub(crate) async fn commit_manifest(&self, next: Manifest) -> Result<bool> {
         let Context { env, backend, .. } = &self.context;
-        let (number, nonce) = (next.number, next.nonce);
+        let number = next.number;
         let bytes = next.encode().map_err(|e| e.at(self.keys.manifest(number)))?;
         let size = bytes.len();
         match manifest::commit_manifest(env, backend, &self.keys, &next, bytes).await? {
             CommitOutcome::Lost => return Ok(false),
             CommitOutcome::Committed => {}
         }
-        // Create-if-absent forgets what was collected, here as in the log. If newer manifests exist that do not descend
-        // from ours, ours was put at a number that had been collected, and no reader will ever look at it.
-        let newer = manifest::find_latest(&self.context.backend, &self.keys, number).await?;
-        if let Some(newer) = newer {
-            let newest = manifest::read_manifest(&self.context.backend, &self.keys, newer).await?;
-            if !newest.is_some_and(|newest| newest.descends_from(number, nonce)) {
-                tracing::warn!(namespace = %self.name, number, "a manifest was put at a number that had been collected");
-                return Ok(false);
-            }
+        // If the newest does not descend from ours, no reader will ever look at ours.
+        if manifest::find_lineage(backend, &self.keys, &next).await? == Lineage::Foreign {
+            tracing::warn!(namespace = %self.name, number, "a manifest was put at a number that had been collected");
+            return Ok(false);
         }
         let next = Arc::new(next);
         let ((), installed) =
@@ -167,22 +163,22 @@ impl Engine {
     /// The newest manifest, looked up and installed, for work that is based on it.
     pub(crate) fn refresh_newest_manifest(&self) -> BoxFuture<'_, Result<Arc<Manifest>>> {
         Box::pin(async move {
-            let mut seen = None;
+            let mut lacks_file = None;
             let mut backoff = Backoff::new(RetryPolicy::READ_MANIFEST);
             loop {
                 let begun = self.context.env.moment();
                 let newest = self.find_newer_manifest().await?;
                 match self.read_and_install(newest, begun).await {
+                    Ok(Some(installed)) => return Ok(installed),
+                    Ok(None) => {}
                     // A file of it is gone although it is still the newest: the file is lost.
-                    Err(e) if e.is_missing() && seen == Some(newest) => return Err(e),
-                    Err(e) if e.is_missing() => {
-                        seen = Some(newest);
-                        if !backoff.pause(&self.context.env).await {
-                            let why = "manifests are committed faster than they can be read. retry later";
-                            return Err(Error::new(ErrorKind::Unavailable, why));
-                        }
-                    }
-                    outcome => return outcome,
+                    Err(e) if e.is_missing() && lacks_file == Some(newest) => return Err(e),
+                    Err(e) if e.is_missing() => lacks_file = Some(newest),
+                    Err(e) => return Err(e),
+                }
+                if !backoff.pause(&self.context.env).await {
+                    let why = "manifests are committed faster than they can be read. retry later";
+                    return Err(Error::new(ErrorKind::Unavailable, why));
                 }
             }
         })

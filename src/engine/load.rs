@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, try_join};
 
-use super::discover::{Discovery, DiscoveryStart, LogStart, list_start};
+use super::discover::{Discovery, DiscoveryStart, LogStart};
 use super::failures::{missing_object, overtaken};
 use super::objects::IncarnationReader;
 use super::state::EngineState;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{self, Hint, Manifest};
+use crate::manifest::{self, Hint, Lineage, Manifest};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::safeguard::Safeguard;
 use crate::types::{NamespaceName, Sequence};
-use crate::wal::{self, ListedEntry, LogEntry, LogListing};
+use crate::wal::{self, EntryHead, ListedEntry, LogEntry, LogListing, list_start};
 
 /// Entries whose segments are opened at a time.
 const LINKS: usize = 32;
@@ -87,6 +87,8 @@ impl Loader<'_> {
         let entries = wal::read_entries(backend, reader.keys, reader.schema, tail.entries);
         let entries = entries.map(open_layers).buffered(LINKS).try_collect::<Vec<_>>();
         let (entries, parts) = try_join!(entries, parts)?;
+        let last = entries.last().map(|(entry, _)| entry.head);
+        self.check_genuine(&manifest, last.as_ref(), begun).await?;
         let mut state = EngineState::new(manifest, parts, tail.verified);
         for (entry, layers) in entries {
             // A dense list is not yet a log: a process that slept may have put an entry at a number that had been
@@ -97,22 +99,28 @@ impl Loader<'_> {
             previous = entry.head.batch;
             state.apply_entry(&entry.head, layers, &entry.body.tokens)?;
         }
-        self.check_still_newest(state.manifest.number, begun).await?;
         Ok(state)
     }
 
-    /// Checks that nothing of what was read can have been put after a long sleep at a number that had been collected. The
-    /// chain does not show that of the last entry, nor anything of a manifest. As long as a manifest is the newest, nothing
-    /// that it needs is collected, so it is enough to know that it was the newest when all had been read.
-    async fn check_still_newest(&self, number: u64, begun: Moment) -> Result<()> {
+    /// Checks that neither the manifest nor the last entry of the tail was put, after a long sleep, at a number that had
+    /// been collected; the chain shows it of the other entries. Nothing that the newest manifest needs is collected, so
+    /// that it is the newest still is enough. If it is an ancestor of the newest, its tail may have been collected.
+    async fn check_genuine(
+        &self,
+        manifest: &Manifest,
+        last: Option<&EntryHead>,
+        begun: Moment,
+    ) -> Result<()> {
         let IncarnationReader { context, keys, .. } = self.reader;
         if context.is_fresh(begun, Safeguard::ReaderFreshness) {
             return Ok(());
         }
-        match manifest::find_latest(&context.backend, keys, number).await? {
-            None => Ok(()),
-            Some(_) => Err(stale_manifest("it was replaced while it was read")),
-        }
+        let is_genuine = match (manifest::find_lineage(&context.backend, keys, manifest).await?, last) {
+            (Lineage::Newest, _) | (Lineage::Ancestor, None) => true,
+            (Lineage::Ancestor, Some(last)) => self.reader.is_genuine(last).await?,
+            (Lineage::Foreign, _) => false,
+        };
+        if is_genuine { Ok(()) } else { Err(stale_manifest("it was replaced while it was read")) }
     }
 
     /// The entries after `flushed`.

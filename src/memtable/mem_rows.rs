@@ -6,10 +6,11 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, interleave_record_batch};
+use arrow::datatypes::DataType;
 use roaring::RoaringBitmap;
 
 use crate::codec::to_u32;
-use crate::error::{OrInternal, Result};
+use crate::error::{Error, OrInternal, Result};
 use crate::index::text::MemoryTextIndex;
 use crate::schema::{Ids, Schema};
 use crate::types::{DocumentId, IdKind};
@@ -197,12 +198,26 @@ impl MemRows {
     /// Pushes onto a stack in which each member has more than twice the operations of the next, by merging members
     /// that would break this. So each operation is copied O(log n) times, where merging one by one would copy it n
     /// times.
+    ///
+    /// # Errors
+    /// Rows of another layout. The stack is as before then.
     pub(crate) fn push_on_stack(stack: &mut Vec<Self>, newest: Self) -> Result<()> {
-        let mut newest = newest;
-        while let Some(last) = stack.last().filter(|last| newest.len() * 2 >= last.len()) {
-            newest = last.merge_newer(&newest)?;
-            stack.pop();
+        // Rows that do not fit would otherwise be found by a later merge, and blamed on rows that do.
+        let types = |run: &Self| run.rows.columns().iter().map(|column| column.data_type().clone()).collect();
+        let layouts: Option<(Vec<DataType>, Vec<DataType>)> =
+            stack.last().map(|last| (types(last), types(&newest)));
+        if layouts.is_some_and(|(last, newest)| last != newest) {
+            return Err(Error::internal("rows of different layouts cannot be merged"));
         }
+        let mut newest = newest;
+        let mut kept = stack.len();
+        while let Some(last) =
+            kept.checked_sub(1).and_then(|last| stack.get(last)).filter(|last| newest.len() * 2 >= last.len())
+        {
+            newest = last.merge_newer(&newest)?;
+            kept -= 1;
+        }
+        stack.truncate(kept);
         stack.push(newest);
         Ok(())
     }

@@ -13,4 +13,4 @@ mod reader;
 
 pub(crate) use codec::encode_entry;
 pub(crate) use entry::{EntryBody, EntryHead, EntryKind, LogEntry, SegmentLink};
-pub(crate) use reader::{ListedEntry, LogListing, read_entries, read_entry};
+pub(crate) use reader::{ListedEntry, LogListing, list_start, read_entries, read_entry};

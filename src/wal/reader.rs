@@ -28,6 +28,12 @@ pub(crate) struct ListedEntry {
     pub(crate) size: u64,
 }
 
+/// Where a list begins that is to show `sequence` itself, and what comes after it.
+pub(crate) fn list_start(sequence: Sequence) -> Sequence {
+    // Entries are numbered from 1: a list after 0 shows all of them.
+    Sequence(sequence.0.saturating_sub(1))
+}
+
 /// A listing of the log, as far as it was read, in ascending order.
 #[derive(Clone, Debug)]
 pub(crate) struct LogListing {

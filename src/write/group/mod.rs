@@ -83,6 +83,9 @@ pub(super) async fn commit_group(engine: &Arc<Engine>, batches: Vec<PendingBatch
     };
     loop {
         let Some(outcome) = commit.attempt().await.transpose() else { continue };
+        if outcome.is_err() {
+            commit.discard_deferred();
+        }
         for pending in std::mem::take(&mut commit.batches) {
             match &outcome {
                 Ok(sequence) => pending.acknowledge(*sequence),
@@ -170,6 +173,11 @@ impl GroupCommit<'_> {
         true
     }
 
+    /// Resolves the deferred batches from scratch: one before them that they were resolved on top of is in no entry.
+    fn discard_deferred(&mut self) {
+        self.deferred.iter_mut().for_each(PendingBatch::discard_resolution);
+    }
+
     /// Makes the deferred batches the next group. They stay stacked: they were resolved on top of each other.
     fn start_deferred(&mut self) {
         let env = &self.engine.context.env;
@@ -231,6 +239,9 @@ impl GroupCommit<'_> {
                 }
             }
         }
+        if has_left && self.is_stacked {
+            self.discard_deferred();
+        }
         self.is_stacked = true;
         group
     }
@@ -287,100 +298,4 @@ impl ResolvedGroup {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::sync::oneshot;
-
-    use super::*;
-    use crate::cache::BlockCache;
-    use crate::context::Context;
-    use crate::engine::create_incarnation;
-    use crate::env::Env;
-    use crate::filter::Filter;
-    use crate::safeguard::Safeguards;
-    use crate::schema::{AttributeType, Schema};
-    use crate::settings::Settings;
-    use crate::storage::MemoryBackend;
-    use crate::types::{Document, IdKind, NamespaceName};
-    use crate::write::{CheckedBatch, WriteBatch};
-
-    fn schema(attribute: AttributeType) -> Schema {
-        Schema::builder(IdKind::U64).attribute("a", attribute).build().unwrap()
-    }
-
-    async fn create_engine(settings: Settings) -> Arc<Engine> {
-        let context = Context {
-            env: Env::current().unwrap(),
-            backend: Arc::new(MemoryBackend::new()),
-            cache: BlockCache::off(),
-            settings: Arc::new(settings),
-            safeguards: Safeguards::default(),
-        };
-        let name = NamespaceName::new("n").unwrap();
-        let incarnation = create_incarnation(&context, &name, 1, schema(AttributeType::Int)).await.unwrap();
-        Engine::open_created(&context, &name, incarnation).await.unwrap()
-    }
-
-    type Answer = oneshot::Receiver<Result<WriteReceipt>>;
-
-    async fn prepare(engine: &Engine, schema: &Schema, batch: WriteBatch) -> (PendingBatch, Answer) {
-        let batch = CheckedBatch::new(schema, &engine.context.settings, batch).unwrap();
-        let (answer, answered) = oneshot::channel();
-        (PendingBatch::prepare(engine, batch, answer, None).await.unwrap(), answered)
-    }
-
-    async fn commit(engine: &Arc<Engine>, batches: Vec<PendingBatch>) {
-        commit_group(engine, batches, &CommitPacer::default()).await;
-    }
-
-    #[tokio::test]
-    async fn an_internal_error_of_a_batch_answers_that_batch_alone() {
-        let engine = create_engine(Settings::default()).await;
-        let (mut batches, mut answers) = (Vec::new(), Vec::new());
-        for (id, attribute) in [(1, AttributeType::Int), (2, AttributeType::String), (3, AttributeType::Int)]
-        {
-            // The second was checked against another schema, as only a bug could: its rows cannot join the entry.
-            let batch = WriteBatch::new().upsert(Document::new(id));
-            let (pending, answer) = prepare(&engine, &schema(attribute), batch).await;
-            batches.push(pending);
-            answers.push(answer);
-        }
-        commit(&engine, batches).await;
-        let mut outcomes = Vec::new();
-        for answer in answers {
-            let outcome = answer.await.unwrap();
-            outcomes.push(outcome.map(|receipt| (receipt.sequence, receipt.upserted)).map_err(|e| e.kind()));
-        }
-        let written = Ok((Sequence(1), 1));
-        assert_eq!(outcomes, [written, Err(ErrorKind::Internal), written]);
-        let ids = [1.into(), 2.into(), 3.into()];
-        let found = engine.view().unwrap().locate_documents(&ids).await.unwrap();
-        assert_eq!(found.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
-    }
-
-    #[tokio::test]
-    async fn a_batch_that_grows_beside_others_has_an_entry_of_its_own() {
-        let settings = Settings { reference_bytes_min: 1 << 10, ..Settings::default() };
-        let engine = create_engine(settings).await;
-        let schema = schema(AttributeType::Int);
-        let small = || WriteBatch::new().upsert(Document::new(1_000));
-        let patch = WriteBatch::new().patch_by_filter(Filter::eq("a", 1), [("a", 2)]);
-        // Nothing matches when the patch is resolved first, and a thousand documents when its turn comes.
-        let (first, first_answer) = prepare(&engine, &schema, small()).await;
-        let (patch, patch_answer) = prepare(&engine, &schema, patch).await;
-        let (last, last_answer) = prepare(&engine, &schema, small()).await;
-        let many = (0..1_000u64).map(|id| Document::new(id).with("a", 1));
-        let (many, many_answer) = prepare(&engine, &schema, WriteBatch::new().upsert_all(many)).await;
-        commit(&engine, vec![many]).await;
-        many_answer.await.unwrap().unwrap();
-        commit(&engine, vec![first, patch, last]).await;
-        let mut sequences = Vec::new();
-        for answer in [first_answer, patch_answer, last_answer] {
-            sequences.push(answer.await.unwrap().unwrap().sequence.0);
-        }
-        assert_eq!(sequences, [2, 3, 4]);
-        let bound = engine.view().unwrap().bind(Some(&Filter::eq("a", 2))).unwrap();
-        let patched = engine.view().unwrap();
-        let patched = patched.find_matching_rows(bound.as_ref()).await.unwrap();
-        assert_eq!(patched.iter().map(|(_, rows)| rows.len()).sum::<u64>(), 1_000);
-    }
-}
+mod tests;
