@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::source::Source;
+use crate::source::{Source, rust_files};
 
 /// Sentences about a time that is not now. Before the first release there are no earlier versions, and what may come
 /// later is no documentation.
@@ -83,7 +83,8 @@ fn named_files(page: &str) -> Vec<(usize, String)> {
     files
 }
 
-/// The modules of the crate that a page names in backticks, such as `engine::append`. The last step may be a function.
+/// The modules of the crate that a page names in backticks, such as `engine::append`. The last step may be a function or a
+/// type.
 fn named_modules(root: &Path, page: &str) -> Vec<(usize, String)> {
     let exists = |path: &str| {
         let file = root.join("src").join(path);
@@ -94,7 +95,9 @@ fn named_modules(root: &Path, page: &str) -> Vec<(usize, String)> {
         for path in text.split('`').skip(1).step_by(2).filter(|quoted| quoted.contains("::")) {
             let steps: Vec<_> = path.split("::").collect();
             let word = |step: &&str| step.chars().all(|c| c.is_lowercase() || c == '_');
-            if steps.iter().all(word) && exists(steps[0]) {
+            let (last, folders) = steps.split_last().unwrap();
+            let name = last.chars().all(|c| c.is_alphanumeric() || c == '_');
+            if name && folders.iter().all(word) && exists(steps[0]) {
                 modules.push((line, steps.join("/")));
             }
         }
@@ -102,15 +105,29 @@ fn named_modules(root: &Path, page: &str) -> Vec<(usize, String)> {
     modules
 }
 
-/// Whether a path of modules leads to a file, or to a function of one.
-fn is_module_or_function(root: &Path, path: &str) -> bool {
+/// Whether a path of modules leads to a file, to a function of one, or to a type that is defined in or below one.
+fn is_module_or_item(root: &Path, path: &str) -> bool {
     let file = root.join("src").join(path);
     let (parent, name) = path.rsplit_once('/').unwrap();
     let parent = root.join("src").join(parent);
     let texts = [parent.with_extension("rs"), parent.join("mod.rs")].map(fs::read_to_string);
+    if name.starts_with(char::is_uppercase) {
+        let below = if parent.is_dir() { rust_files(&parent) } else { vec![parent.with_extension("rs")] };
+        let mut texts = below.iter().map(fs::read_to_string);
+        return texts.any(|text| text.is_ok_and(|text| defines_type(&text, name)));
+    }
     file.is_dir()
         || file.with_extension("rs").exists()
         || texts.iter().flatten().any(|text| text.contains(&format!("fn {name}(")))
+}
+
+fn defines_type(text: &str, name: &str) -> bool {
+    ["struct", "enum", "trait", "type"].iter().any(|kind| {
+        let definition = format!("{kind} {name}");
+        text.split(&definition)
+            .skip(1)
+            .any(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+    })
 }
 
 /// Where a file that a page names may be.
@@ -119,13 +136,9 @@ fn places(root: &Path, page: &str, file: &str) -> [PathBuf; 3] {
     [folder.join(file), root.join(file), root.join("src").join(file)]
 }
 
-/// Pages that lead a reader through the source.
-const GUIDES: [&str; 2] = ["CONTRIBUTING.md", "src/docs/architecture.md"];
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::rust_files;
 
     fn root() -> &'static Path {
         Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -144,23 +157,24 @@ mod tests {
         };
         let docs = root().join("src/docs");
         let pages = [pages(root()), pages(&docs), pages(&docs.join("decisions"))].concat();
-        for path in rust_files(&root().join("src")).into_iter().chain(pages) {
-            let name = crate::source::relative(root(), &path);
-            faults.extend(not_now(&name, &fs::read_to_string(&path).unwrap()));
+        for path in rust_files(&root().join("src")).iter().chain(&pages) {
+            let name = crate::source::relative(root(), path);
+            faults.extend(not_now(&name, &fs::read_to_string(path).unwrap()));
         }
         let sources = Source::all_of_src(root());
         let definition = sources.iter().find(|source| source.path == "src/error.rs").unwrap();
         for kind in unused_variants("ErrorKind", definition, &sources) {
             faults.push(format!("src/error.rs:1: no code makes `ErrorKind::{kind}`: remove it"));
         }
-        for page in GUIDES {
-            for (line, file) in named_files(&read(page)) {
-                if !places(root(), page, &file).iter().any(|path| path.exists()) {
+        let pages = pages.iter().map(|path| crate::source::relative(root(), path));
+        for page in pages.chain([".clippy.toml".to_owned()]) {
+            for (line, file) in named_files(&read(&page)) {
+                if !places(root(), &page, &file).iter().any(|path| path.exists()) {
                     faults.push(format!("{page}:{line}: there is no `{file}`"));
                 }
             }
-            for (line, path) in named_modules(root(), &read(page)) {
-                if !is_module_or_function(root(), &path) {
+            for (line, path) in named_modules(root(), &read(&page)) {
+                if !is_module_or_item(root(), &path) {
                     faults.push(format!("{page}:{line}: there is no module `{}`", path.replace('/', "::")));
                 }
             }
@@ -197,10 +211,11 @@ mod tests {
         let files: Vec<_> =
             named_files(page).into_iter().map(|(line, file)| format!("{line} {file}")).collect();
         assert_eq!(files, ["3 ../a/b.rs", "3 g/h.rs", "3 k/"]);
-        let page = "`storage::conformance::check`, `storage::nowhere`, `std::fs`, `Filter::and`, `error`";
+        let page = "`storage::conformance::check`, `storage::nowhere`, `std::fs`, `Filter::and`, `error`, `engine::Engine`, `engine::Eng`";
         let modules: Vec<_> = named_modules(root(), page).into_iter().map(|(_, path)| path).collect();
-        assert_eq!(modules, ["storage/conformance/check", "storage/nowhere"]);
-        assert!(is_module_or_function(root(), &modules[0]) && !is_module_or_function(root(), &modules[1]));
+        assert_eq!(modules, ["storage/conformance/check", "storage/nowhere", "engine/Engine", "engine/Eng"]);
+        let found: Vec<_> = modules.iter().map(|path| is_module_or_item(root(), path)).collect();
+        assert_eq!(found, [true, false, true, false]);
         assert_eq!(first_sentence("# T\n\nOne, two. Three."), "One, two.");
     }
 }

@@ -73,7 +73,7 @@ fn check(source: &Source) -> Vec<String> {
             faults.push((line, "`unsafe` outside the files of `UNSAFE_ALLOWED`: find a safe way".into()));
         }
         if !LOCKS_ALLOWED.contains(&file) && has_lock(code) {
-            let advice = "share the work as `engine::Turns` and `cache::single_flight` do, or guard data by a lock of std";
+            let advice = "share the work as `engine::Coalescer` and `cache::single_flight` do, or guard data by a lock of std";
             faults.push((
                 line,
                 format!("a lock that waits: a future that is not polled stops others: {advice}"),
