@@ -17,10 +17,12 @@ pub(crate) const GRACE_MAX: Duration = Duration::from_hours(24 * 3_650);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backpressure {
-    /// The write flushes the tail, then proceeds: slower, but without an error.
+    /// The write flushes the tail, then proceeds. If the flush fails, or failed a moment ago, the write returns its
+    /// error and nothing of the batch is written: see [`Namespace::write`](crate::Namespace::write).
     #[default]
     FlushInline,
-    /// The write fails with [`ErrorKind::Backpressure`](crate::ErrorKind::Backpressure).
+    /// The write fails with [`ErrorKind::Backpressure`](crate::ErrorKind::Backpressure). A write that is refused starts
+    /// no flush: call [`Namespace::flush`](crate::Namespace::flush).
     Refuse,
 }
 
@@ -75,6 +77,10 @@ pub struct Settings {
     pub patch_by_filter_rows_max: usize,
     /// Whether a write that leaves the tail above `tail_bytes_flush` or `tail_entries_flush` starts a flush on the
     /// caller's runtime. Default true.
+    ///
+    /// If that flush fails, the write has succeeded nevertheless: the error is logged by `tracing::warn`, the tail stays
+    /// as it was, and automatic flushes pause, for 1 s after the first failure, twice as long after each further one, 60
+    /// s at most. The next write after the pause starts one.
     pub auto_flush: bool,
     /// The size of the tail that starts a flush, in bytes. Default 64 MiB.
     pub tail_bytes_flush: usize,
@@ -88,7 +94,8 @@ pub struct Settings {
     pub backpressure: Backpressure,
     /// How far writes rely on clocks. Default [`Durability::Standard`].
     pub durability: Durability,
-    /// How long objects outlive the last manifest that needed them: 1 hour to 10 years, in whole milliseconds.
+    /// How long objects at least outlive the last manifest that needed them: 1 hour to 10 years, in whole milliseconds.
+    /// Nothing deletes them yet.
     ///
     /// All processes must use the same grace, so the creator of the database decides. Default `None`: the grace that
     /// the database was created with, or 24 hours if this process creates it. A grace that differs from that of the
@@ -124,7 +131,8 @@ pub struct Settings {
     pub filter_depth_max: usize,
     /// The most nodes of a filter. Default 4,096.
     pub filter_nodes_max: usize,
-    /// The most values in one `In`, `NotIn`, `ContainsAny` or `NotContainsAny`. Default 100,000.
+    /// The most values in one list of [`Filter::is_in`](crate::Filter::is_in) or
+    /// [`Filter::contains_any`](crate::Filter::contains_any), negated or not. Default 100,000.
     pub filter_values_max: usize,
 }
 

@@ -144,8 +144,8 @@ impl Database {
         ))
     }
 
-    /// Deletes a namespace: no process can write to it any more, and the name is free again. Its objects stay on the store
-    /// until collection.
+    /// Deletes a namespace: no process can write to it any more, and the name is free again. Its objects stay on the
+    /// store: nothing deletes them yet.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it does not exist.

@@ -96,8 +96,11 @@ impl Namespace {
     /// # Errors
     /// - [`ErrorKind::Invalid`] and [`ErrorKind::LimitExceeded`] for a batch that is wrong or too large:
     ///   nothing was written.
-    /// - [`ErrorKind::Backpressure`] if too much waits to be flushed and the settings say to refuse; if they say to
-    ///   help, the error of the flush, also for a moment after it failed: a second at first, a minute at most.
+    /// - [`ErrorKind::Backpressure`] if too much waits to be flushed and the settings say
+    ///   [`Backpressure::Refuse`]: nothing was written.
+    /// - The error of the flush if too much waits to be flushed and the settings say [`Backpressure::FlushInline`]: nothing
+    ///   was written. It is returned again, without a new attempt, for 1 s after the first failure, twice as long after
+    ///   each further one, 60 s at most.
     /// - [`ErrorKind::Indeterminate`] if the store gave no clear answer for
     ///   [`Settings::write_timeout`](crate::Settings::write_timeout): the batch may be written.
     /// - [`ErrorKind::Unavailable`] if the store does not answer, or if other processes took the next place in the log
@@ -294,8 +297,8 @@ impl Namespace {
     }
 
     /// Merges all segments into as few as possible and drops dead rows. Writes, reads and flushes continue meanwhile, in
-    /// any process. Files that are no longer named stay on the store until collection. It runs in a task of its own, which
-    /// ends when every future that waits for it is dropped.
+    /// any process. Files that are no longer named stay on the store: nothing deletes them yet. It runs in a task of its
+    /// own, which ends when every future that waits for it is dropped.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer. Nothing is lost.

@@ -30,9 +30,9 @@ pub enum Consistency {
     AtLeast(Sequence),
 }
 
-/// One state of a namespace. It holds what it needs in memory; the files it names stay on the store for
-/// [`Settings::grace`](crate::Settings::grace) after newer ones took their place. Once they are collected, reads end
-/// with [`ErrorKind::SnapshotExpired`]: take a new snapshot.
+/// One state of a namespace. It holds what it needs in memory; the files it names stay on the store at
+/// least for [`Settings::grace`](crate::Settings::grace) after newer ones took their place; nothing deletes them yet. If
+/// one is gone, reads end with [`ErrorKind::SnapshotExpired`]: take a new snapshot.
 #[derive(Clone)]
 pub struct Snapshot {
     engine: Arc<Engine>,

@@ -106,16 +106,16 @@ pub struct TextMatch {
 /// Words in a row, or nearly.
 ///
 /// # Slop
-/// How many moves may be needed, all together, to bring the words into a row: as Lucene counts them. Say how far each word
-/// lies from where the first would put it; the difference between the greatest and the least of these numbers is at most
-/// the slop. `cold object storage` holds `"cold storage"` with a slop of 1, and `storage cold` with one of 2. Every word has
-/// a place of its own: one `tea` is not `"tea tea"`, whatever the slop. An occurrence that needs n moves counts as
+/// How many moves it may take in all to bring the words into a row, counted as in Lucene. The position of the first word
+/// says where each of the others would be in an exact phrase. Each word is off that place by a number of positions,
+/// negative if it comes before. The greatest of these numbers less the least is at most the slop. `cold object storage` holds `"cold storage"` with a slop of 1, and `storage cold` with one of 2. Every word has
+/// a position of its own: one `tea` is not `"tea tea"`, whatever the slop. An occurrence that needs n moves counts as
 /// 1 / (1 + n) of one that needs none; one that holds a narrower one within itself does not count.
 ///
 /// # Arrays
 /// No phrase reaches from one string of an array into the next: with its slop it spans at most 1,023 words there. The
 /// tokens of a column of given ones ([`Tokenizer::Pretokenized`](crate::schema::Tokenizer::Pretokenized)) are one
-/// text, and stand one behind the other.
+/// text, one after another.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 #[must_use]
