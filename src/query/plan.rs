@@ -48,9 +48,11 @@ impl<'a> QueryPlan<'a> {
         let rescores = rescores.collect::<Result<_>>()?;
         let computes = PreparedComputes::new(view, &query.computes)?;
         let legs = query.legs.iter().map(|leg| {
+            // Before the leg itself: filters have limits, and an oversized one must not cost more than its check.
+            let scope = scopes.scope_for(view, Filter::both(query.filter.as_ref(), leg.filter.as_ref()))?;
             Ok(PlannedLeg {
                 search: LegSearch::plan(leg, schema, settings)?,
-                scope: scopes.scope_for(view, Filter::both(query.filter.as_ref(), leg.filter.as_ref()))?,
+                scope,
                 depth: query.leg_depth(leg, settings),
                 weight: leg.weight,
             })

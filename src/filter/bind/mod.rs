@@ -218,8 +218,9 @@ impl FilterBinder<'_> {
     }
 
     fn attribute_type(&self, name: &str) -> Result<AttributeType> {
-        self.column_type(name)?
-            .ok_or_else(|| Error::invalid(format!("vector columns support only `is_null`. column=`{name}`")))
+        self.column_type(name)?.ok_or_else(|| {
+            Error::invalid(format!("a filter tests a vector only for whether it is null. column=`{name}`"))
+        })
     }
 
     /// The type of a column; `None` for a vector.

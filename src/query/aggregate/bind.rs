@@ -106,7 +106,7 @@ fn check_limits(aggregation: &Aggregation) -> Result<()> {
     let mut names = BTreeSet::new();
     match aggregation.aggregates.iter().find(|(name, _)| !names.insert(name)) {
         Some((name, _)) => {
-            Err(Error::invalid(format!("bad aggregation: two aggregates have the same name. name=`{name}`")))
+            Err(Error::invalid(format!("bad aggregation: a name is given twice. name=`{name}`")))
         }
         None => Ok(()),
     }

@@ -112,7 +112,9 @@ impl BoundRank {
             rows.get_mut(addr.part).ok_or_else(no_part)?.insert(addr.row);
         }
         let reads = zip_equal(&parts, &rows, "parts and their rows")?;
-        let reads = reads.map(|(part, rows)| self.read_values(view, part, rows));
+        let reads = reads.map(|(part, rows)| async move {
+            if rows.is_empty() { Ok(RankValues::default()) } else { self.read_values(view, part, rows).await }
+        });
         let values = try_join_all(reads).await?;
         addrs.iter().map(|addr| Ok(values.get(addr.part).ok_or_else(no_part)?.get(addr.row))).collect()
     }

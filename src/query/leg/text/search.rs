@@ -166,8 +166,10 @@ impl TextSearch {
         let reads = parts.iter().filter(|part| !part.matching.is_empty()).map(|part| async move {
             let (loaded, stats) = (Arc::clone(&part.loaded), Arc::clone(stats));
             let matching = part.matching.clone();
+            // All postings are decoded here, where a search for the best rows skips most of them.
+            let cost = Cost::postings(part.loaded.count_postings());
             let rows =
-                run_on_postings(view, part, move || loaded.find_rows(&stats, &matching)).await?;
+                view.env.compute(cost, move || loaded.find_rows(&stats, &matching)).await??;
             let values = rows.len().saturating_mul(self.ranks.len() as u64);
             // The limit is on all parts together: each adds its values before it reads them.
             if values_read.fetch_add(values, Atomic::Relaxed).saturating_add(values) > RANK_VALUES_MAX {
@@ -229,21 +231,12 @@ async fn find_best(
     let allowed = (!all_match).then(|| part.matching.clone());
     let (loaded, stats) = (Arc::clone(&part.loaded), Arc::clone(stats));
     let search = move || loaded.find_top_rows(&stats, allowed.as_ref(), depth.rows, needs_all_ties);
-    let top = run_on_postings(view, part, search).await?;
+    let top = view.env.compute(Cost::ranked_postings(part.loaded.count_postings()), search).await??;
     let best = top.rows.into_iter().map(|(score, row)| (Bm25(score), row)).collect();
     let ranking = PartRanking::from_sorted(best, depth.rows).with_ties(&top.ties);
     let count = depth.rows_with_ties();
     let cut = ranking.ties_cut_at(count);
     Ok((ranking.into_first(part.part, &view.schema, count).await?, cut))
-}
-
-/// Runs work over all postings of a part.
-async fn run_on_postings<T: Send + 'static>(
-    view: &View,
-    part: &SearchedPart<'_>,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    view.env.compute(Cost::ranked_postings(part.loaded.count_postings()), work).await?
 }
 
 /// The rows of a part that do not exist.
