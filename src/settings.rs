@@ -21,8 +21,9 @@ pub enum Backpressure {
     /// error and nothing of the batch is written: see [`Namespace::write`](crate::Namespace::write).
     #[default]
     FlushInline,
-    /// The write fails with [`ErrorKind::Backpressure`](crate::ErrorKind::Backpressure). A write that is refused starts
-    /// no flush: call [`Namespace::flush`](crate::Namespace::flush).
+    /// The write fails with [`ErrorKind::Backpressure`](crate::ErrorKind::Backpressure), and starts an automatic flush if
+    /// [`Settings::auto_flush`] is set and none is running or paused after a failure. Otherwise, call
+    /// [`Namespace::flush`](crate::Namespace::flush).
     Refuse,
 }
 

@@ -137,10 +137,14 @@ impl Namespace {
             // Another process may have flushed, and this one has not read its manifest yet.
             self.engine.refresh_newest_manifest().await?;
             if is_over() {
+                // No write gets through that could start one later: a flush that failed once would never be repeated.
+                self.flush_if_due();
                 let Backlog { bytes, entries } = self.engine.backlog();
                 return Err(Error::new(
                     ErrorKind::Backpressure,
-                    format!("too much waits to be flushed: call flush. bytes=`{bytes}` entries=`{entries}`"),
+                    format!(
+                        "the tail is too large, retry after a flush. bytes=`{bytes}` entries=`{entries}`"
+                    ),
                 ));
             }
             return Ok(());

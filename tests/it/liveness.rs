@@ -21,8 +21,8 @@ use elacsym::env::Env;
 use elacsym::schema::AttributeType;
 use elacsym::storage::{CountingBackend, DelayedBackend, LocalBackend, MemoryBackend, StorageBackend, Verb};
 use elacsym::{
-    Consistency, Database, Document, Error, ErrorKind, Filter, IdKind, Metric, Namespace, Query, Result,
-    Scan, Schema, Settings, Vector, VectorType, WriteBatch,
+    Backpressure, Consistency, Database, Document, Error, ErrorKind, Filter, IdKind, Metric, Namespace,
+    Query, Result, Scan, Schema, Settings, Vector, VectorType, WriteBatch,
 };
 use futures::future::FusedFuture;
 use futures::{FutureExt, StreamExt, poll, stream};
@@ -648,4 +648,34 @@ async fn what_is_compact_is_left_alone_and_every_column_gets_its_index() -> Resu
     let sets = listed.iter().filter(|info| info.key.as_str().contains("/centroids/"));
     assert_eq!(sets.count(), 2, "a set for each column, and none of them twice");
     Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_that_are_refused_flush_once_the_store_lets_them() -> Result<()> {
+    let slow = Slow::new(LATENCY)?;
+    let mut settings = Settings::default();
+    (settings.tail_entries_flush, settings.tail_entries_max) = (2, 4);
+    settings.backpressure = Backpressure::Refuse;
+    let docs = slow.open(settings).await?;
+    slow.gate.refuse(Verb::Create, "/manifest/");
+    let mut written = 0;
+    let refused = loop {
+        match docs.write(row(written)).await {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+        assert!(written < 100, "nothing can be flushed, and everything is accepted");
+    };
+    assert_eq!(refused.kind(), ErrorKind::Backpressure);
+    sleep(Duration::from_mins(10)).await;
+    assert_eq!(docs.write(row(written)).await.unwrap_err().kind(), ErrorKind::Backpressure);
+
+    slow.gate.release();
+    for _ in 0..10 {
+        if docs.write(row(written)).await.is_ok() {
+            return Ok(());
+        }
+        sleep(Duration::from_mins(2)).await;
+    }
+    panic!("nobody calls flush, and no write gets through");
 }
