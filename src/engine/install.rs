@@ -86,7 +86,7 @@ impl Engine {
         };
         // After a sleep in between the number may have been taken by a process that slept as well.
         if !self.is_fresh(begun, Safeguard::ReaderFreshness)
-            && manifest::find_lineage(backend, &self.keys, &newer).await? == Lineage::Foreign
+            && manifest::find_lineage(backend, &self.keys, &newer).await? != Lineage::Newest
         {
             return Ok(None);
         }

@@ -14,7 +14,7 @@ use crate::manifest::{self, Hint, Lineage, Manifest};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::safeguard::Safeguard;
 use crate::types::{NamespaceName, Sequence};
-use crate::wal::{self, EntryHead, ListedEntry, LogEntry, LogListing, list_start};
+use crate::wal::{self, ListedEntry, LogEntry, LogListing, list_start};
 
 /// Entries whose segments are opened at a time.
 const LINKS: usize = 32;
@@ -87,8 +87,7 @@ impl Loader<'_> {
         let entries = wal::read_entries(backend, reader.keys, reader.schema, tail.entries);
         let entries = entries.map(open_layers).buffered(LINKS).try_collect::<Vec<_>>();
         let (entries, parts) = try_join!(entries, parts)?;
-        let last = entries.last().map(|(entry, _)| entry.head);
-        self.check_genuine(&manifest, last.as_ref(), begun).await?;
+        self.check_genuine(&manifest, begun).await?;
         let mut state = EngineState::new(manifest, parts, tail.verified);
         for (entry, layers) in entries {
             // A dense list is not yet a log: a process that slept may have put an entry at a number that had been
@@ -102,25 +101,17 @@ impl Loader<'_> {
         Ok(state)
     }
 
-    /// Checks that neither the manifest nor the last entry of the tail was put, after a long sleep, at a number that had
-    /// been collected; the chain shows it of the other entries. Nothing that the newest manifest needs is collected, so
-    /// that it is the newest still is enough. If it is an ancestor of the newest, its tail may have been collected.
-    async fn check_genuine(
-        &self,
-        manifest: &Manifest,
-        last: Option<&EntryHead>,
-        begun: Moment,
-    ) -> Result<()> {
+    /// Checks that nothing of what was read can have been put, after a long sleep, at a number that had been collected.
+    /// Nothing that the newest manifest needs is collected, so it is enough that it was the newest when all had been read.
+    /// An ancestor of the newest is not enough: its tail may have been collected, and what was listed of it is no end.
+    async fn check_genuine(&self, manifest: &Manifest, begun: Moment) -> Result<()> {
         let IncarnationReader { context, keys, .. } = self.reader;
-        if context.is_fresh(begun, Safeguard::ReaderFreshness) {
+        if context.is_fresh(begun, Safeguard::ReaderFreshness)
+            || manifest::find_lineage(&context.backend, keys, manifest).await? == Lineage::Newest
+        {
             return Ok(());
         }
-        let is_genuine = match (manifest::find_lineage(&context.backend, keys, manifest).await?, last) {
-            (Lineage::Newest, _) | (Lineage::Ancestor, None) => true,
-            (Lineage::Ancestor, Some(last)) => self.reader.is_genuine(last).await?,
-            (Lineage::Foreign, _) => false,
-        };
-        if is_genuine { Ok(()) } else { Err(stale_manifest("it was replaced while it was read")) }
+        Err(stale_manifest("it was replaced while it was read"))
     }
 
     /// The entries after `flushed`.
