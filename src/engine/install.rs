@@ -11,7 +11,7 @@ use super::Engine;
 use crate::context::Context;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{self, CommitOutcome, Hint, Lineage, Manifest};
+use crate::manifest::{self, CommitOutcome, Hint, Manifest};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::safeguard::Safeguard;
 use crate::storage::PutMode;
@@ -84,9 +84,10 @@ impl Engine {
         let Some(newer) = manifest::read_manifest(backend, &self.keys, newest).await? else {
             return Ok(None);
         };
-        // After a sleep in between the number may have been taken by a process that slept as well.
+        // After a sleep in between, the number may have been collected and taken by a process that slept as well. As long
+        // as it is the newest, it has not been.
         if !self.is_fresh(begun, Safeguard::ReaderFreshness)
-            && manifest::find_lineage(backend, &self.keys, &newer).await? != Lineage::Newest
+            && manifest::find_latest(backend, &self.keys, newest).await?.is_some()
         {
             return Ok(None);
         }
@@ -114,10 +115,14 @@ impl Engine {
             CommitOutcome::Lost => return Ok(false),
             CommitOutcome::Committed => {}
         }
-        // If the newest does not descend from ours, no reader will ever look at ours.
-        if manifest::find_lineage(backend, &self.keys, &next).await? == Lineage::Foreign {
-            tracing::warn!(namespace = %self.name, number, "a manifest was put at a number that had been collected");
-            return Ok(false);
+        // Create-if-absent forgets what was collected, here as in the log. If newer manifests exist that do not descend
+        // from ours, ours was put at a number that had been collected, and no reader will ever look at it.
+        if let Some(newest) = manifest::find_latest(backend, &self.keys, number).await? {
+            let newest = manifest::read_manifest(backend, &self.keys, newest).await?;
+            if !newest.is_some_and(|newest| newest.descends_from(number, next.nonce)) {
+                tracing::warn!(namespace = %self.name, number, "a manifest was put at a number that had been collected");
+                return Ok(false);
+            }
         }
         let next = Arc::new(next);
         let ((), installed) =

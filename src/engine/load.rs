@@ -10,7 +10,7 @@ use super::objects::IncarnationReader;
 use super::state::EngineState;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{self, Hint, Lineage, Manifest};
+use crate::manifest::{self, Hint, Manifest};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::safeguard::Safeguard;
 use crate::types::{NamespaceName, Sequence};
@@ -87,7 +87,7 @@ impl Loader<'_> {
         let entries = wal::read_entries(backend, reader.keys, reader.schema, tail.entries);
         let entries = entries.map(open_layers).buffered(LINKS).try_collect::<Vec<_>>();
         let (entries, parts) = try_join!(entries, parts)?;
-        self.check_genuine(&manifest, begun).await?;
+        self.check_still_newest(manifest.number, begun).await?;
         let mut state = EngineState::new(manifest, parts, tail.verified);
         for (entry, layers) in entries {
             // A dense list is not yet a log: a process that slept may have put an entry at a number that had been
@@ -104,10 +104,10 @@ impl Loader<'_> {
     /// Checks that nothing of what was read can have been put, after a long sleep, at a number that had been collected.
     /// Nothing that the newest manifest needs is collected, so it is enough that it was the newest when all had been read.
     /// An ancestor of the newest is not enough: its tail may have been collected, and what was listed of it is no end.
-    async fn check_genuine(&self, manifest: &Manifest, begun: Moment) -> Result<()> {
+    async fn check_still_newest(&self, number: u64, begun: Moment) -> Result<()> {
         let IncarnationReader { context, keys, .. } = self.reader;
         if context.is_fresh(begun, Safeguard::ReaderFreshness)
-            || manifest::find_lineage(&context.backend, keys, manifest).await? == Lineage::Newest
+            || manifest::find_latest(&context.backend, keys, number).await?.is_none()
         {
             return Ok(());
         }

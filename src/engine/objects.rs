@@ -19,7 +19,7 @@ use crate::segment::{Deletes, Segment, SegmentMeta};
 use crate::storage::IncarnationKeys;
 use crate::types::Sequence;
 use crate::view::Part;
-use crate::wal::{self, EntryHead, LogEntry, LogListing, SegmentLink, list_start};
+use crate::wal::{LogEntry, SegmentLink};
 
 /// Where the objects of an incarnation are, and what they have to match.
 #[derive(Clone, Copy)]
@@ -52,26 +52,6 @@ impl IncarnationReader<'_> {
         }
         let key = self.keys.entry(entry.head.sequence);
         Err(Error::corrupt(key, "it belongs to another incarnation of the name"))
-    }
-
-    /// Whether an entry at this number was never put after the number had been collected: collection keeps
-    /// the entry at its boundary, so a number below it shows a gap behind it, or a successor that names
-    /// another batch. Needs no clock.
-    pub(super) async fn is_genuine(&self, head: &EntryHead) -> Result<bool> {
-        let start = list_start(head.sequence);
-        let listed = LogListing::first_page(&self.context.backend, self.keys, start).await?.entries;
-        match listed.as_slice() {
-            [first] => Ok(first.sequence == head.sequence),
-            // A list may lack an entry that was put while it was read, and show one behind it: whether there is a gap,
-            // only the next entry itself shows.
-            [first, _, ..] if first.sequence == head.sequence => {
-                let next =
-                    wal::read_entry(&self.context.backend, self.keys, self.schema, head.sequence.next())
-                        .await?;
-                Ok(next.is_some_and(|next| next.head.previous == head.batch))
-            }
-            _ => Ok(false),
-        }
     }
 
     pub(super) async fn open_segment(&self, meta: &SegmentMeta) -> Result<Arc<Segment>> {

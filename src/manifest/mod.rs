@@ -16,5 +16,4 @@ mod store;
 pub(crate) use hint::Hint;
 pub(crate) use incarnation::{CLOSED_BYTES_MAX, Closed, Incarnation, OPEN_BYTES_MAX};
 pub(crate) use state::Manifest;
-pub(crate) use store::{CommitOutcome, Lineage, ManifestListing};
-pub(crate) use store::{commit_manifest, find_latest, find_lineage, read_manifest};
+pub(crate) use store::{CommitOutcome, ManifestListing, commit_manifest, find_latest, read_manifest};

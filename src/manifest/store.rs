@@ -93,34 +93,6 @@ impl ManifestListing {
     }
 }
 
-/// How a manifest that was read stands to the newest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lineage {
-    /// It is the newest: nothing that it needs has been collected.
-    Newest,
-    /// The newest descends from it.
-    Ancestor,
-    /// The newest does not know it: it was put at a number that had been collected, or is far behind.
-    Foreign,
-}
-
-/// Looks up how a manifest stands to the newest, which needs no clock. Create-if-absent forgets what was collected, so a
-/// process that was suspended can put a manifest at an old number; none descends from that one.
-pub(crate) async fn find_lineage(
-    backend: &Arc<dyn StorageBackend>,
-    keys: &IncarnationKeys,
-    manifest: &Manifest,
-) -> Result<Lineage> {
-    let Some(newest) = find_latest(backend, keys, manifest.number).await? else { return Ok(Lineage::Newest) };
-    // Before the first manifest there is none that could have been collected.
-    if manifest.number == 0 {
-        return Ok(Lineage::Ancestor);
-    }
-    let newest = read_manifest(backend, keys, newest).await?;
-    let is_ancestor = newest.is_some_and(|newest| newest.descends_from(manifest.number, manifest.nonce));
-    Ok(if is_ancestor { Lineage::Ancestor } else { Lineage::Foreign })
-}
-
 /// The number of the newest manifest above `after`, if there is one.
 pub(crate) async fn find_latest(
     backend: &Arc<dyn StorageBackend>,
