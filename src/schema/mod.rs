@@ -243,8 +243,13 @@ impl Schema {
     /// The column with this name.
     #[must_use]
     pub fn column(&self, name: &str) -> Option<&Column> {
+        self.find_column(name).map(|(_, column)| column)
+    }
+
+    /// The column with this name, and its index.
+    pub(crate) fn find_column(&self, name: &str) -> Option<(usize, &Column)> {
         // A scan: most schemas have few columns, and code that reads many rows looks a column up once.
-        self.columns.iter().find(|c| c.name == name)
+        self.columns.iter().enumerate().find(|(_, column)| column.name == name)
     }
 
     /// The attributes: name and type.
