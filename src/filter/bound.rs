@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 
 use super::literal::ValueSet;
+use super::tree::join_nodes;
 use crate::index::attributes::Pattern;
 use crate::index::text::TokenPredicate;
 use crate::schema::AttributeType;
@@ -113,14 +114,7 @@ impl BoundNode {
         // Evaluation stops once all rows are decided, so cheap tests first spare the expensive ones. The sort is
         // stable: among equals the order stays the caller's, who may know which one is selective.
         kept.sort_by_key(Self::cost);
-        match (kept.pop(), kept.is_empty()) {
-            (None, _) => Self::Const(!any),
-            (Some(only), true) => only,
-            (Some(last), false) => {
-                kept.push(last);
-                if any { Self::Any(kept) } else { Self::All(kept) }
-            }
-        }
+        join_nodes(kept, Self::Const(!any), if any { Self::Any } else { Self::All })
     }
 
     pub(super) fn negate(self) -> Self {

@@ -8,6 +8,15 @@ use crate::types::tree::{Level, Tree, impl_tree};
 
 impl_tree!(Filter);
 
+/// The node of several: `none` for no node, a single node as it is, and `join` of more.
+pub(super) fn join_nodes<N>(nodes: Vec<N>, none: N, join: fn(Vec<N>) -> N) -> N {
+    match <[N; 1]>::try_from(nodes) {
+        Ok([only]) => only,
+        Err(nodes) if nodes.is_empty() => none,
+        Err(nodes) => join(nodes),
+    }
+}
+
 /// What a predicate compares its column with, as the limits see it.
 pub(super) trait PredicateArgument {
     /// The size that counts towards the limit of a call.

@@ -68,11 +68,7 @@ impl Part {
         if bound.constant().is_some() {
             return Ok(None);
         }
-        let indexes = SegmentIndexes {
-            attributes: segment.attribute_index().map(Arc::clone),
-            text: segment.text_index().map(Arc::clone),
-            rows: segment.meta().rows,
-        };
+        let indexes = SegmentIndexes::new(segment);
         // Planning reads nothing: heads of indexes are in memory since the segment was opened.
         let plan = IndexPlan::new(bound, &indexes);
         if plan.is_unknown() || plan.bytes() > bytes_max {
@@ -237,8 +233,8 @@ async fn evaluate_batch(
 /// The indexes of columns in the schema, ascending. The id is part of every batch and is not among them.
 fn find_columns<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> Result<Vec<usize>> {
     let find = |name| {
-        let index = schema.columns().iter().position(|column| column.name == name);
-        index.ok_or_else(|| Error::internal(format!("a filter on an unknown column. column=`{name}`")))
+        let found = schema.find_column(name).map(|(index, _)| index);
+        found.ok_or_else(|| Error::internal(format!("a filter on an unknown column. column=`{name}`")))
     };
     let mut columns = names.filter(|name| *name != ID_COLUMN).map(find).collect::<Result<Vec<_>>>()?;
     // Segments return columns in the order of the schema.

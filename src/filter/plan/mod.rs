@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::index::Candidates;
 use crate::index::attributes::AttributeIndex;
 use crate::index::text::{TextIndex, find_matching_rows};
+use crate::segment::Segment;
 
 /// The probes of a segment's indexes that answer a filter.
 #[derive(Debug)]
@@ -42,6 +43,17 @@ pub(crate) struct SegmentIndexes {
     pub(crate) attributes: Option<Arc<AttributeIndex>>,
     pub(crate) text: Option<Arc<TextIndex>>,
     pub(crate) rows: u32,
+}
+
+impl SegmentIndexes {
+    /// The indexes of a segment.
+    pub(crate) fn new(segment: &Segment) -> Self {
+        Self {
+            attributes: segment.attribute_index().map(Arc::clone),
+            text: segment.text_index().map(Arc::clone),
+            rows: segment.meta().rows,
+        }
+    }
 }
 
 impl IndexPlan {

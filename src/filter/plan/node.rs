@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 use super::SegmentIndexes;
 use super::probe::{IndexProbe, TokenProbe};
 use crate::error::Result;
+use crate::filter::tree::join_nodes;
 use crate::index::Candidates;
 use crate::index::attributes::{AttributeColumn, AttributeProbe};
 
@@ -59,14 +60,7 @@ impl PlanNode {
         if !kept.is_empty() && kept.iter().all(|node| matches!(node, Self::Unknown)) {
             return Self::Unknown;
         }
-        match (kept.pop(), kept.is_empty()) {
-            (None, _) => Self::Const(!any),
-            (Some(only), true) => only,
-            (Some(last), false) => {
-                kept.push(last);
-                if any { Self::Any(kept) } else { Self::All(kept) }
-            }
-        }
+        join_nodes(kept, Self::Const(!any), if any { Self::Any } else { Self::All })
     }
 
     /// The bytes of the attribute index that the first round trip reads.
