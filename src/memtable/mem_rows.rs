@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, interleave_record_batch};
-use arrow::datatypes::DataType;
 use roaring::RoaringBitmap;
 
 use crate::codec::to_u32;
@@ -203,10 +202,11 @@ impl MemRows {
     /// Rows of another layout. The stack is as before then.
     pub(crate) fn push_on_stack(stack: &mut Vec<Self>, newest: Self) -> Result<()> {
         // Rows that do not fit would otherwise be found by a later merge, and blamed on rows that do.
-        let types = |run: &Self| run.rows.columns().iter().map(|column| column.data_type().clone()).collect();
-        let layouts: Option<(Vec<DataType>, Vec<DataType>)> =
-            stack.last().map(|last| (types(last), types(&newest)));
-        if layouts.is_some_and(|(last, newest)| last != newest) {
+        let fits = |last: &Self| {
+            let types = last.rows.columns().iter().map(Array::data_type);
+            types.eq(newest.rows.columns().iter().map(Array::data_type))
+        };
+        if stack.last().is_some_and(|last| !fits(last)) {
             return Err(Error::internal("rows of different layouts cannot be merged"));
         }
         let mut newest = newest;

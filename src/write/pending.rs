@@ -102,22 +102,16 @@ impl PendingBatch {
         self.answer(receipt.ok_or_else(|| Error::internal("a batch was committed without a receipt")));
     }
 
-    /// Brings it up to the state of `base` with `before` on top, the batches that precede it in its group. With
-    /// `from_scratch`, its earlier resolution does not count. Returns whether the whole state was read, which may have
-    /// taken long.
-    pub(super) async fn update(
-        &mut self,
-        base: &BaseState,
-        before: &[MemRows],
-        from_scratch: bool,
-    ) -> Result<bool> {
+    /// Brings it up to the state of `base` with `before` on top, the batches that precede it in its group. Returns whether
+    /// the whole state was read, which may have taken long.
+    pub(super) async fn update(&mut self, base: &BaseState, before: &[MemRows]) -> Result<bool> {
         if self.batch.is_blind() {
             return Ok(false);
         }
         let view = &base.view;
         let on_top = |view: View| before.iter().cloned().fold(view, |view, run| view.with_run(run));
         // Once entries are flushed their layers are gone, and nothing tells which documents they touched.
-        let resolved_at = self.resolved_at.filter(|at| !from_scratch && base.manifest.flushed_through <= *at);
+        let resolved_at = self.resolved_at.filter(|at| base.manifest.flushed_through <= *at);
         let Some(resolved_at) = resolved_at else {
             self.resolved = ResolvedBatch::new(&on_top(view.clone()), &self.batch).await?;
             self.linked = None;

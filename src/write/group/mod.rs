@@ -221,8 +221,10 @@ impl GroupCommit<'_> {
         for mut pending in std::mem::take(&mut self.batches) {
             // An earlier attempt may have resolved this batch on top of one that has left. What that one did is in no
             // entry, so no layer tells which documents to resolve again.
-            let from_scratch = has_left && self.is_stacked;
-            match group.resolve_next(self.engine, base, &mut pending, from_scratch).await {
+            if has_left && self.is_stacked {
+                pending.discard_resolution();
+            }
+            match group.resolve_next(self.engine, base, &mut pending).await {
                 Ok(None) => self.batches.push(pending),
                 Ok(Some(replayed)) => {
                     has_left = true;
@@ -269,7 +271,6 @@ impl ResolvedGroup {
         engine: &Engine,
         base: &BaseState,
         pending: &mut PendingBatch,
-        from_scratch: bool,
     ) -> Result<Option<WriteReceipt>> {
         let token = pending.batch.token;
         let known = token.map_or(Ok(None), |token| engine.find_receipt(token))?;
@@ -281,7 +282,7 @@ impl ResolvedGroup {
             pending.receipt = Some(WriteReceipt { replayed: true, ..first.clone() });
             return Ok(None);
         }
-        self.has_read_state |= pending.update(base, &self.runs, from_scratch).await?;
+        self.has_read_state |= pending.update(base, &self.runs).await?;
         let sequence = base.view.sequence.next();
         let receipt = WriteReceipt { sequence, ..pending.resolved.receipt(&pending.batch) };
         MemRows::push_on_stack(&mut self.runs, pending.rows_of_entry(engine)?)?;
