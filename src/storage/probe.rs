@@ -23,6 +23,23 @@ pub(super) const OBJECT_BYTES_MAX: u64 = 64 << 10;
 /// suite races harder, but runs only when its author asks for it.
 pub(super) const RACERS: usize = 8;
 
+/// Creates one object several times at once. Returns the bodies that won and the errors of the others.
+pub(super) async fn race_creates<'a>(
+    backend: &dyn StorageBackend,
+    key: &ObjectKey,
+    bodies: &'a [Bytes],
+) -> (Vec<&'a Bytes>, Vec<Error>) {
+    let puts = bodies.iter().map(|body| backend.put(key, body.clone(), PutMode::Create));
+    let (mut won, mut losses) = (Vec::new(), Vec::new());
+    for (body, answer) in bodies.iter().zip(join_all(puts).await) {
+        match answer {
+            Ok(()) => won.push(body),
+            Err(error) => losses.push(error),
+        }
+    }
+    (won, losses)
+}
+
 pub(super) fn unsupported(check: &str, why: &str) -> Error {
     let message = format!(
         "this store cannot hold a database: {why}. It must honour `If-None-Match: *` (or its equal) and show \
@@ -113,14 +130,7 @@ impl<'a> StoreProbe<'a> {
         let mut backoff = Backoff::new(RetryPolicy::STORE_PROBE);
         loop {
             let bodies: Vec<Bytes> = (0..RACERS).map(|_| self.random_body()).collect();
-            let puts = bodies.iter().map(|body| self.backend.put(&key, body.clone(), PutMode::Create));
-            let answers = join_all(puts).await;
-            let won: Vec<&Bytes> = bodies
-                .iter()
-                .zip(&answers)
-                .filter(|(_, answer)| answer.is_ok())
-                .map(|(body, _)| body)
-                .collect();
+            let (won, losses) = race_creates(self.backend.as_ref(), &key, &bodies).await;
             let found = self.read_object(&key).await?;
             match (won.as_slice(), &found) {
                 ([_, _, ..], _) => {
@@ -141,7 +151,7 @@ impl<'a> StoreProbe<'a> {
                 ([], None) => {
                     let busy =
                         Error::new(ErrorKind::Unavailable, "the store refuses every create of one object");
-                    let error = answers.into_iter().find_map(Result::err).unwrap_or_else(|| busy.clone());
+                    let error = losses.into_iter().next().unwrap_or_else(|| busy.clone());
                     let error = if error.is(ErrorKind::AlreadyExists) { busy } else { error };
                     self.pause_after(&mut backoff, error).await?;
                 }

@@ -77,23 +77,33 @@ async fn land(memory: &MemoryBackend, sleeper: &MemoryBackend, folders: &[&str])
     Ok(())
 }
 
-#[tokio::test(start_paused = true)]
-async fn opening_takes_nothing_that_was_put_at_a_collected_number() -> Result<()> {
+/// A namespace with a document that is flushed and one behind it, and a copy from before the second.
+async fn begin() -> Result<(MemoryBackend, Namespace, MemoryBackend)> {
     let memory = MemoryBackend::new();
     let docs = open(1, &memory).await?;
     docs.write(row(1)).await?;
     docs.flush().await?;
     let sleeper = copy(&memory).await?;
     docs.write(row(2)).await?;
+    Ok((memory, docs, sleeper))
+}
 
+/// Polls a future until the gate holds a request of it.
+async fn poll_until_held(gate: &Gate, mut future: impl Future + Unpin) {
+    while gate.held() == 0 {
+        assert!(poll!(&mut future).is_pending(), "the request that is held is sent");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn opening_takes_nothing_that_was_put_at_a_collected_number() -> Result<()> {
+    let (memory, docs, sleeper) = begin().await?;
     let gate = Gate::new(Arc::new(memory.clone()));
     let process = database(2, Arc::new(gate.clone())).await?;
     gate.hold(Verb::Get, "/wal/");
     let mut opening = pin!(process.namespace("docs"));
-    while gate.held() == 0 {
-        assert!(poll!(&mut opening).is_pending(), "the tail is read");
-        tokio::task::yield_now().await;
-    }
+    poll_until_held(&gate, &mut opening).await;
 
     docs.write(row(3)).await?;
     docs.flush().await?;
@@ -112,23 +122,14 @@ async fn opening_takes_nothing_that_was_put_at_a_collected_number() -> Result<()
 
 #[tokio::test(start_paused = true)]
 async fn no_manifest_is_taken_that_was_put_at_a_collected_number() -> Result<()> {
-    let memory = MemoryBackend::new();
-    let docs = open(1, &memory).await?;
-    docs.write(row(1)).await?;
-    docs.flush().await?;
-    let sleeper = copy(&memory).await?;
-    docs.write(row(2)).await?;
-
+    let (memory, docs, sleeper) = begin().await?;
     let gate = Gate::new(Arc::new(memory.clone()));
     let other = database(2, Arc::new(gate.clone())).await?.namespace("docs").await?;
     assert_eq!(ids(&other, Consistency::Strong).await?, ["1", "2"]);
     docs.flush().await?;
     gate.hold(Verb::Get, "/manifest/");
     let mut flush = pin!(other.flush());
-    while gate.held() == 0 {
-        assert!(poll!(&mut flush).is_pending(), "the newest manifest is read");
-        tokio::task::yield_now().await;
-    }
+    poll_until_held(&gate, &mut flush).await;
 
     docs.write(row(3)).await?;
     docs.flush().await?;

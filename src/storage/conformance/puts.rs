@@ -1,11 +1,11 @@
 //! Checks of puts and deletes.
 
 use bytes::Bytes;
-use futures::future::join_all;
 
 use super::case::{Broken, Case, CheckResult, ensure, ensure_kind, test_bytes};
 use crate::error::{Error, ErrorKind};
 use crate::storage::PutMode;
+use crate::storage::probe::race_creates;
 
 /// How many creates race for one key, and how often: more than in the probe, which has to be quick.
 const RACERS: usize = 12;
@@ -37,21 +37,14 @@ impl Case {
         for race in 0..RACES {
             let key = self.key(&format!("race-{race}"))?;
             let bodies: Vec<Bytes> = (0..RACERS).map(|racer| test_bytes(100 + racer, racer)).collect();
-            let puts = bodies.iter().map(|body| self.backend.put(&key, body.clone(), PutMode::Create));
-            let answers = join_all(puts).await;
-            let won: Vec<&Bytes> = bodies
-                .iter()
-                .zip(&answers)
-                .filter(|(_, answer)| answer.is_ok())
-                .map(|(body, _)| body)
-                .collect();
+            let (won, losses) = race_creates(self.backend.as_ref(), &key, &bodies).await;
             let found = self.backend.get(&key).await?;
             let [winner] = won.as_slice() else {
                 return Err(Broken(format!("{} of {RACERS} creates of one object succeed", won.len())));
             };
             ensure(**winner == found, || "the object does not hold what the winner put".to_owned())?;
-            for answer in answers.into_iter().filter(Result::is_err) {
-                ensure_kind(answer, ErrorKind::AlreadyExists, "a create that lost")?;
+            for error in losses {
+                ensure_kind(Err::<(), _>(error), ErrorKind::AlreadyExists, "a create that lost")?;
             }
         }
         Ok(())
