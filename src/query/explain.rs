@@ -1,7 +1,6 @@
 //! Explaining a query: its plan, without running it.
 
 use std::fmt;
-use std::sync::Arc;
 
 use super::plan::{PlannedLeg, QueryPlan};
 use super::{Query, SearchPlan};
@@ -110,12 +109,7 @@ fn plan_part(leg: &PlannedLeg, number: usize, part: &Part) -> Result<PartPlan> {
 }
 
 fn plan_filter(bound: &BoundFilter, segment: &Segment) -> FilterPlan {
-    let indexes = SegmentIndexes {
-        attributes: segment.attribute_index().map(Arc::clone),
-        text: segment.text_index().map(Arc::clone),
-        rows: segment.meta().rows,
-    };
-    let plan = IndexPlan::new(bound, &indexes);
+    let plan = IndexPlan::new(bound, &SegmentIndexes::new(segment));
     if plan.is_unknown() { FilterPlan::Values } else { FilterPlan::Index(plan.to_string(), plan.bytes()) }
 }
 

@@ -77,8 +77,9 @@ impl Candidates {
             // A few ties beyond the page are fetched with it: their ids decide which of them are on it.
             fused = first_hits(view, fused, query.rank_count(&view.settings)).await?;
         }
-        let addrs: Vec<RowAddr> = fused.iter().map(|fused| fused.addr).collect();
-        let batch = view.fetch_documents(&addrs, &plan.computes.columns_to_fetch(&plan.columns)).await?;
+        let batch = view
+            .fetch_documents(&Fused::addrs(&fused), &plan.computes.columns_to_fetch(&plan.columns))
+            .await?;
         Ok(Self { fused, groups, batch, more, is_bounded })
     }
 

@@ -184,9 +184,9 @@ fn nearest_distances(near: Vec<(Distance, RowAddr)>, own: RowAddr, limit: usize)
 
 /// Up to `count` distinct live vectors of a column, evenly spread over all rows.
 async fn sample_vectors(view: &View, column: &str, count: usize) -> Result<Vec<(RowAddr, Vector)>> {
-    let column_index = view.schema.columns().iter().position(|described| described.name == column);
-    let column_index =
-        column_index.ok_or_else(|| Error::invalid(format!("no such vector column. column=`{column}`")))?;
+    let found = view.schema.find_column(column);
+    let (column_index, _) =
+        found.ok_or_else(|| Error::invalid(format!("no such vector column. column=`{column}`")))?;
     let live = view.find_all_live_rows().await?;
     let total: u64 = live.iter().map(|(_, rows)| rows.len()).sum();
     let rows_max = u64_of(count).max(SAMPLED_ROWS_MIN);

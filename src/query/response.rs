@@ -32,8 +32,9 @@ impl Rows {
     pub(super) fn project_columns(self, columns: &[usize]) -> Result<Self> {
         let mut kept = vec![0];
         for (index, field) in self.batch.schema_ref().fields().iter().enumerate().skip(1) {
-            let column = self.schema.columns().iter().position(|column| column.name == *field.name());
-            let column = column.ok_or_else(|| Error::internal("a fetched column is not in the schema"))?;
+            let column = self.schema.find_column(field.name());
+            let (column, _) =
+                column.ok_or_else(|| Error::internal("a fetched column is not in the schema"))?;
             // Columns that only a computed column or a diversity needed were fetched with the others.
             if columns.contains(&column) {
                 kept.push(index);

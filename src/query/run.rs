@@ -183,10 +183,11 @@ impl Run<'_> {
         deepening: usize,
     ) -> Result<SelectedHits> {
         let Self { view, plan, .. } = self;
+        // A leg without a result takes part with an empty ranking, so that the others keep their numbers.
+        let empty = Ranking::default();
         let rankings = plan.legs.iter().zip(legs).map(|(leg, ranked)| WeightedRanking {
             weight: leg.weight,
-            // A leg without a result takes part with an empty ranking, so that the others keep their numbers.
-            ranking: ranked.as_ref().map_or_else(Ranking::default, |(ranking, _)| ranking.clone()),
+            ranking: ranked.as_ref().map_or(&empty, |(ranking, _)| ranking),
         });
         let mut fused: Vec<Fused> = plan.query.fusion.fuse(&rankings.collect::<Vec<_>>())?;
         sort_best_first(&mut fused);

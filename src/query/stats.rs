@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::cache::Metered;
+use crate::view::{Part, Scope};
 
 /// Execution statistics of a query. Displays as one line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +49,17 @@ pub struct QueryStats {
 }
 
 impl QueryStats {
+    /// What a leg searches: the parts of its scope.
+    pub(super) fn of_scope<'a>(scope: &Scope, parts: impl IntoIterator<Item = &'a Part>) -> Self {
+        let mut stats = Self { segments_pruned: scope.pruned_count(), ..Self::default() };
+        for part in parts {
+            stats.parts += 1;
+            stats.rows += u64::from(part.source.rows());
+            stats.tail_rows += part.tail_rows();
+        }
+        stats
+    }
+
     /// The statistics of a query from those of its legs.
     pub(super) fn merge_legs<'a>(legs: impl IntoIterator<Item = &'a Self>) -> Self {
         // All legs search the same parts, so what describes the parts is not added up.

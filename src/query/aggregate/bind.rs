@@ -113,8 +113,7 @@ fn check_limits(aggregation: &Aggregation) -> Result<()> {
 }
 
 fn find_attribute(name: &str, schema: &Schema) -> Result<(usize, AttributeType)> {
-    let found = schema.columns().iter().enumerate().find(|(_, column)| column.name == name);
-    match found.map(|(at, column)| (at, column.kind)) {
+    match schema.find_column(name).map(|(at, column)| (at, column.kind)) {
         Some((at, ColumnKind::Attribute(kind))) => Ok((at, kind)),
         _ => Err(Error::invalid(format!("no such attribute to aggregate. column=`{name}`"))),
     }

@@ -87,14 +87,9 @@ impl<K> Default for PartRanking<K> {
 impl<K: Ord + Clone> PartRanking<K> {
     /// Splits rows that are sorted by their keys at the ties of number `limit`, or of the last if there are fewer.
     pub(in crate::query) fn from_sorted(mut rows: Vec<(K, u32)>, limit: usize) -> Self {
-        let Some((last, _)) = limit.min(rows.len()).checked_sub(1).and_then(|last| rows.get(last)) else {
-            return Self::default();
-        };
-        let last = last.clone();
-        let mut tied = rows.split_off(rows.partition_point(|(key, _)| *key < last));
-        tied.truncate(tied.partition_point(|(key, _)| *key <= last));
-        let tied = tied.into_iter().map(|(_, row)| row).collect();
-        Self { ahead: rows, tied: Some((last, tied)) }
+        let limit = limit.min(rows.len());
+        let tied = split_ties(&mut rows, limit).map(|(last, tied)| (last, tied.into_iter().collect()));
+        Self { ahead: rows, tied }
     }
 
     /// Adds rows that tie with the last.
@@ -105,10 +100,17 @@ impl<K: Ord + Clone> PartRanking<K> {
         self
     }
 
-    /// All rows that tie with the last, if the first `count` rows are not all of them.
-    pub(in crate::query) fn ties_cut_at(&self, count: usize) -> Option<(K, RoaringBitmap)> {
+    /// As many rows as a leg ranks, and the ties if some of them are cut.
+    pub(in crate::query) async fn cut(
+        self,
+        part: &Part,
+        schema: &Schema,
+        depth: Depth,
+    ) -> Result<PartRows<K>> {
+        let count = depth.rows_with_ties();
         let room = count.saturating_sub(self.ahead.len()) as u64;
-        self.tied.as_ref().filter(|(_, tied)| tied.len() > room).cloned()
+        let cut_ties = self.tied.as_ref().filter(|(_, tied)| tied.len() > room).cloned();
+        Ok(PartRows { rows: self.into_first(part, schema, count).await?, cut_ties })
     }
 
     /// The first `count` rows, best first, of the ties those with the least ids.
@@ -125,6 +127,20 @@ impl<K: Ord + Clone> PartRanking<K> {
             rows.extend(tied.into_iter().map(|row| (key.clone(), row)));
         }
         Ok(rows)
+    }
+}
+
+/// The rows of one part that are ranked.
+#[derive(Debug)]
+pub(in crate::query) struct PartRows<K> {
+    rows: Vec<(K, u32)>,
+    /// All rows that tie with the last, if not all of them are ranked.
+    cut_ties: Option<(K, RoaringBitmap)>,
+}
+
+impl<K> Default for PartRows<K> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), cut_ties: None }
     }
 }
 
@@ -160,6 +176,21 @@ pub(in crate::query) struct TiedHits {
     pub(in crate::query) hit: LegHit,
     /// By part.
     pub(in crate::query) rows: Arc<[RoaringBitmap]>,
+}
+
+impl<S> LegRows<S> {
+    /// The rows of parts, by their numbers.
+    pub(in crate::query) fn collect(
+        parts: impl IntoIterator<Item = (usize, PartRows<S>)>,
+        stats: QueryStats,
+    ) -> Self {
+        let mut found = Self { rows: Vec::new(), cut_ties: Vec::new(), stats };
+        for (part, PartRows { rows, cut_ties }) in parts {
+            found.rows.extend(rows.into_iter().map(|(key, row)| (key, RowAddr { part, row })));
+            found.cut_ties.extend(cut_ties.map(|(key, rows)| TiedRows { part, key, rows }));
+        }
+        found
+    }
 }
 
 impl<S: Score> LegRows<S> {
@@ -232,25 +263,29 @@ async fn cut_by_ids<S: Score>(
     if rows.len() <= count {
         return Ok(rows);
     }
-    let Some((last, _)) = count.checked_sub(1).and_then(|last| rows.get(last)).copied() else {
-        return Ok(Vec::new());
-    };
-    let start = rows.partition_point(|(score, _)| *score < last);
-    let mut tied = rows.split_off(start);
-    tied.truncate(tied.partition_point(|(score, _)| *score <= last));
-    let wanted = count - start;
+    let Some((last, mut tied)) = split_ties(&mut rows, count) else { return Ok(Vec::new()) };
+    let wanted = count - rows.len();
     if tied.len() > wanted {
-        let addrs: Vec<RowAddr> = tied.iter().map(|(_, addr)| *addr).collect();
-        let batch = view.fetch_documents(&addrs, &[]).await?;
+        let batch = view.fetch_documents(&tied, &[]).await?;
         let ids = Ids::new(view.schema.id(), batch.column(0))?;
         let mut by_id: Vec<(DocumentId, RowAddr)> =
-            addrs.into_iter().enumerate().map(|(at, addr)| (ids.get(at), addr)).collect();
+            tied.into_iter().enumerate().map(|(at, addr)| (ids.get(at), addr)).collect();
         by_id.sort_unstable();
         by_id.truncate(wanted);
-        tied = by_id.into_iter().map(|(_, addr)| (last, addr)).collect();
+        tied = by_id.into_iter().map(|(_, addr)| addr).collect();
         // Ties lie in the order of rows, as `sort_unstable` left the others.
-        tied.sort_unstable_by_key(|(_, addr)| *addr);
+        tied.sort_unstable();
     }
-    rows.append(&mut tied);
+    rows.extend(tied.into_iter().map(|addr| (last, addr)));
     Ok(rows)
+}
+
+/// Splits off all items that tie with number `limit` of those that are sorted by their keys, and drops what is behind them.
+/// `None`, and nothing is split off, if there are fewer.
+pub(super) fn split_ties<K: Ord + Clone, T>(sorted: &mut Vec<(K, T)>, limit: usize) -> Option<(K, Vec<T>)> {
+    let (last, _) = limit.checked_sub(1).and_then(|last| sorted.get(last))?;
+    let last = last.clone();
+    let mut tied = sorted.split_off(sorted.partition_point(|(key, _)| *key < last));
+    tied.truncate(tied.partition_point(|(key, _)| *key <= last));
+    Some((last, tied.into_iter().map(|(_, item)| item).collect()))
 }

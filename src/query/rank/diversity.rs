@@ -11,7 +11,7 @@ use crate::error::{Error, OrInternal, Result};
 use crate::query::Group;
 use crate::schema::{ColumnKind, Schema};
 use crate::types::Value;
-use crate::view::{RowAddr, View};
+use crate::view::View;
 
 /// The most columns whose values limit hits.
 // More columns seldom have equal values at all, and then limit nothing.
@@ -67,11 +67,10 @@ impl Diversity {
 impl PreparedDiversity {
     /// Checks a diversity against a schema.
     pub(in crate::query) fn new(diversity: &Diversity, schema: &Schema) -> Result<Self> {
-        let find_column = |name: &String| {
-            let mut columns = schema.columns().iter();
-            let column = columns.position(|c| c.name == *name && matches!(c.kind, ColumnKind::Attribute(_)));
-            column
-                .ok_or_else(|| Error::invalid(format!("no such attribute to limit hits by. column=`{name}`")))
+        let find_column = |name: &String| match schema.find_column(name).map(|(at, column)| (at, column.kind))
+        {
+            Some((at, ColumnKind::Attribute(_))) => Ok(at),
+            _ => Err(Error::invalid(format!("no such attribute to limit hits by. column=`{name}`"))),
         };
         let mut columns: Vec<usize> = diversity.columns.iter().map(find_column).collect::<Result<_>>()?;
         columns.sort_unstable();
@@ -87,8 +86,7 @@ impl PreparedDiversity {
         fused: Vec<Fused>,
         wanted: usize,
     ) -> Result<SelectedHits> {
-        let addrs: Vec<RowAddr> = fused.iter().map(|fused| fused.addr).collect();
-        let batch = view.fetch_documents(&addrs, &self.columns).await?;
+        let batch = view.fetch_documents(&Fused::addrs(&fused), &self.columns).await?;
         // Ties are in order of ids from here on: which of them a full group keeps must not depend on where they lie.
         let order = positions_in_order(&view.schema, &batch, &fused)?;
         let (groups, selected) = self.group_rows(&batch, order, wanted)?;

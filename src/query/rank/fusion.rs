@@ -83,7 +83,7 @@ impl Fusion {
     }
 
     /// Fuses the rankings of the legs, in their order. Returns the documents that any leg found, in no order.
-    pub(in crate::query) fn fuse(&self, legs: &[WeightedRanking]) -> Result<Vec<Fused>> {
+    pub(in crate::query) fn fuse(&self, legs: &[WeightedRanking<'_>]) -> Result<Vec<Fused>> {
         if let [leg] = legs {
             let only = |(addr, hit): &(RowAddr, LegHit)| Fused {
                 addr: *addr,
@@ -126,8 +126,8 @@ impl Fusion {
         terms.sum::<f64>() as f32
     }
 
-    fn scale_of(&self, leg: &WeightedRanking) -> ScoreScale {
-        let (weight, ranking) = (f64::from(leg.weight), &leg.ranking);
+    fn scale_of(&self, leg: &WeightedRanking<'_>) -> ScoreScale {
+        let (weight, ranking) = (f64::from(leg.weight), leg.ranking);
         let plain = ScoreScale { weight, zero: 0.0, unit: 1.0, found: 0.0, missing: 0.0 };
         let scores = || ranking.hits.iter().map(|(_, hit)| clamp_finite(hit.score));
         let (least, most) =
@@ -172,10 +172,10 @@ impl fmt::Debug for Fusion {
 }
 
 /// The ranking of a leg with its weight.
-#[derive(Clone, Debug)]
-pub(in crate::query) struct WeightedRanking {
+#[derive(Clone, Copy, Debug)]
+pub(in crate::query) struct WeightedRanking<'a> {
     pub(in crate::query) weight: f32,
-    pub(in crate::query) ranking: Ranking,
+    pub(in crate::query) ranking: &'a Ranking,
 }
 
 /// A document with its hits in the legs.
@@ -189,6 +189,11 @@ pub(in crate::query) struct Fused {
 }
 
 impl Fused {
+    /// Where documents lie, in their order.
+    pub(in crate::query) fn addrs(fused: &[Self]) -> Vec<RowAddr> {
+        fused.iter().map(|fused| fused.addr).collect()
+    }
+
     /// Orders the better document first. Equal documents are ordered by their ids elsewhere.
     pub(in crate::query) fn best_first(&self, other: &Self) -> Ordering {
         other.score.total_cmp(&self.score).then(self.rank.cmp(&other.rank))
@@ -196,7 +201,7 @@ impl Fused {
 }
 
 /// The hits of every document that any leg found, by leg.
-fn collect_hits(legs: &[WeightedRanking]) -> Result<HashMap<RowAddr, Vec<Option<LegHit>>>> {
+fn collect_hits(legs: &[WeightedRanking<'_>]) -> Result<HashMap<RowAddr, Vec<Option<LegHit>>>> {
     let no_leg = || Error::internal("a document is fused from more legs than there are");
     let mut found: HashMap<RowAddr, Vec<Option<LegHit>>> = HashMap::new();
     for (number, leg) in legs.iter().enumerate() {
@@ -244,17 +249,24 @@ mod tests {
     use super::*;
     use crate::query::leg::ranking::TiedHits;
 
-    fn ranking(weight: f32, scores: &[(u32, f32)]) -> WeightedRanking {
+    type Leg = (f32, Ranking);
+
+    fn ranking(weight: f32, scores: &[(u32, f32)]) -> Leg {
         let hit = |(at, (row, score)): (usize, &(u32, f32))| {
             (RowAddr { part: 0, row: *row }, LegHit { rank: at + 1, score: *score, distance: None })
         };
         let hits = scores.iter().enumerate().map(hit).collect();
-        WeightedRanking { weight, ranking: Ranking { hits, tied: None } }
+        (weight, Ranking { hits, tied: None })
     }
 
-    fn scores(fusion: &Fusion, legs: &[WeightedRanking]) -> Vec<(u32, f32)> {
+    fn fuse(fusion: &Fusion, legs: &[Leg]) -> Result<Vec<Fused>> {
+        let legs = legs.iter().map(|(weight, ranking)| WeightedRanking { weight: *weight, ranking });
+        fusion.fuse(&legs.collect::<Vec<_>>())
+    }
+
+    fn scores(fusion: &Fusion, legs: &[Leg]) -> Vec<(u32, f32)> {
         let mut fused: Vec<(u32, f32)> =
-            fusion.fuse(legs).unwrap().into_iter().map(|fused| (fused.addr.row, fused.score)).collect();
+            fuse(fusion, legs).unwrap().into_iter().map(|fused| (fused.addr.row, fused.score)).collect();
         fused.sort_by_key(|(row, _)| *row);
         fused
     }
@@ -277,8 +289,8 @@ mod tests {
     fn what_is_as_good_as_the_last_of_a_leg_is_found_by_it() {
         let mut tags = ranking(1.0, &[(1, 1.0)]);
         let rows = [RoaringBitmap::from([1, 3, 5])];
-        let (_, last) = *tags.ranking.hits.last().unwrap();
-        tags.ranking.tied = Some(TiedHits { hit: last, rows: Arc::new(rows) });
+        let (_, last) = *tags.1.hits.last().unwrap();
+        tags.1.tied = Some(TiedHits { hit: last, rows: Arc::new(rows) });
         let legs = [tags, ranking(1.0, &[(3, 9.0), (4, 8.0)])];
         let expected = [(1, 1.0 / 61.0), (3, 2.0 / 61.0), (4, 1.0 / 62.0)];
         assert_near(&scores(&Fusion::default(), &legs), &expected);
@@ -313,7 +325,7 @@ mod tests {
         let legs = [ranking(1.0, &[(1, 9.0)]), ranking(2.0, &[(1, 0.5), (2, 0.25)])];
         let best = Fusion::custom(|legs| legs.iter().flatten().map(|hit| hit.score).fold(0.0, f32::max));
         assert_near(&scores(&best, &legs), &[(1, 9.0), (2, 0.25)]);
-        assert!(Fusion::custom(|_| f32::NAN).fuse(&legs).is_err());
+        assert!(fuse(&Fusion::custom(|_| f32::NAN), &legs).is_err());
         assert!(Fusion::reciprocal_rank(0.0).check().is_err());
         assert!(Fusion::reciprocal_rank(f32::NAN).check().is_err());
     }

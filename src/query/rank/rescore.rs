@@ -17,7 +17,7 @@ use crate::query::row_distances::row_distances;
 use crate::query::{Combine, Hit, Rank, Rows, Select};
 use crate::schema::Schema;
 use crate::types::Vector;
-use crate::view::{RowAddr, View};
+use crate::view::View;
 
 /// Your own model that scores documents, such as a cross-encoder behind an HTTP API.
 #[async_trait]
@@ -185,7 +185,7 @@ impl PreparedRescore {
 
 /// Negated exact distances; `None` for a document without a vector.
 async fn score_by_distance(view: &View, search: &VectorSearch, fused: &[Fused]) -> Result<Vec<Option<f32>>> {
-    let batch = view.fetch_documents(&row_addrs(fused), &[search.column]).await?;
+    let batch = view.fetch_documents(&Fused::addrs(fused), &[search.column]).await?;
     // The id comes first.
     let array =
         batch.columns().get(1).ok_or_else(|| Error::internal("a column of vectors was not fetched"))?;
@@ -199,7 +199,7 @@ async fn score_by_rank(
     rank: &BoundRank,
     fused: &[Fused],
 ) -> Result<Vec<Option<f32>>> {
-    let values = rank.read_values_at(view, &row_addrs(fused)).await?;
+    let values = rank.read_values_at(view, &Fused::addrs(fused)).await?;
     let score = |(fused, value): (&Fused, f32)| match combine {
         Combine::Sum => fused.score + value,
         Combine::Max => fused.score.max(value),
@@ -220,7 +220,7 @@ async fn score_by_model(
     if fused.is_empty() {
         return Ok(Vec::new());
     }
-    let batch = view.fetch_documents(&row_addrs(fused), columns).await?;
+    let batch = view.fetch_documents(&Fused::addrs(fused), columns).await?;
     // Candidates are in the order that the response would have. Models that look at all of them at once would otherwise
     // give other scores after a compaction, for it moves rows.
     let order = positions_in_order(&view.schema, &batch, fused)?;
@@ -254,10 +254,6 @@ fn make_candidates(
         Ok(Hit::new(document, fused.score, fused.legs.clone()))
     });
     hits.collect()
-}
-
-fn row_addrs(fused: &[Fused]) -> Vec<RowAddr> {
-    fused.iter().map(|fused| fused.addr).collect()
 }
 
 #[cold]

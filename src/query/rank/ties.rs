@@ -6,7 +6,7 @@ use super::fusion::Fused;
 use crate::error::{Error, Result};
 use crate::query::leg::ranking::{TIES_READ_MAX, truncate_after_ties};
 use crate::schema::{Ids, Schema};
-use crate::view::{RowAddr, View};
+use crate::view::View;
 
 /// Sorts by score, the best first. Ties lie in the order of rows, until their ids are read.
 pub(in crate::query) fn sort_best_first(fused: &mut [Fused]) {
@@ -34,8 +34,7 @@ pub(in crate::query) async fn order_ties_by_id(
     fused: Vec<Fused>,
     count: usize,
 ) -> Result<Vec<Fused>> {
-    let addrs: Vec<RowAddr> = fused.iter().map(|fused| fused.addr).collect();
-    let ids = view.fetch_documents(&addrs, &[]).await?;
+    let ids = view.fetch_documents(&Fused::addrs(&fused), &[]).await?;
     let order = positions_in_order(&view.schema, &ids, &fused)?;
     take_positions(fused, order.into_iter().take(count))
 }

@@ -4,7 +4,7 @@ use roaring::RoaringBitmap;
 
 use super::sort_key::KeyBytes;
 use crate::error::{Error, Result};
-use crate::query::leg::ranking::PartRanking;
+use crate::query::leg::ranking::{PartRanking, split_ties};
 
 /// The most bytes of keys that a part may hold at a time.
 const KEY_BYTES_MAX: usize = 256 << 20;
@@ -38,15 +38,11 @@ impl FirstRows {
     /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) if the keys of the first rows take too much memory.
     pub(super) fn prune(&mut self) -> Result<()> {
         self.ahead.sort_unstable();
-        if let Some((last, _)) = self.depth.checked_sub(1).and_then(|last| self.ahead.get(last)) {
-            let last = last.clone();
-            let mut rest = self.ahead.split_off(self.ahead.partition_point(|(key, _)| *key < last));
-            rest.truncate(rest.partition_point(|(key, _)| *key <= last));
-            let ties = rest.into_iter().map(|(_, row)| row);
+        if let Some((last, ties)) = split_ties(&mut self.ahead, self.depth) {
             match &mut self.tied {
                 Some((key, rows)) if *key == last => rows.extend(ties),
                 // Nearer ties: the former ones are behind the first rows now.
-                _ => self.tied = Some((last, ties.collect())),
+                _ => self.tied = Some((last, ties.into_iter().collect())),
             }
         }
         let bytes = self.ahead.iter().map(|(key, _)| key.len()).fold(0, usize::saturating_add);

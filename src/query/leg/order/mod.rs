@@ -24,7 +24,7 @@ use crate::query::QueryStats;
 use crate::query::keys::ColumnKeys;
 use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema};
 use crate::types::IdKind;
-use crate::view::{Part, RowAddr, Scope, View};
+use crate::view::{Part, Scope, View};
 
 /// The most sort keys. It bounds the columns that are read for every candidate.
 const KEYS_MAX: usize = 8;
@@ -125,26 +125,14 @@ impl OrderSearch {
 
     /// Ranks the documents of a scope.
     pub(super) async fn rank(&self, view: &View, scope: &Scope, depth: Depth) -> Result<LegRows<Ordinal>> {
-        let mut stats = QueryStats { segments_pruned: scope.pruned_count(), ..QueryStats::default() };
-        let parts: Vec<_> = scope.matching_rows(view).await?.enumerate().collect();
-        for (_, (part, matching)) in &parts {
-            stats.parts += 1;
-            stats.rows += u64::from(part.source.rows());
-            stats.tail_rows += part.tail_rows();
-            stats.rows_scanned += matching.len().min(depth.rows as u64);
-        }
-        let sorts = parts.into_iter().map(|(number, (part, matching))| async move {
+        let parts: Vec<_> = scope.matching_rows(view).await?.collect();
+        let mut stats = QueryStats::of_scope(scope, parts.iter().map(|(part, _)| *part));
+        stats.rows_scanned = parts.iter().map(|(_, matching)| matching.len().min(depth.rows as u64)).sum();
+        let sorts = parts.into_iter().enumerate().map(|(number, (part, matching))| async move {
             let ranking = self.sort_part(view, part, matching, depth.rows).await?;
-            let count = depth.rows_with_ties();
-            let cut = ranking.ties_cut_at(count);
-            Ok::<_, Error>((number, ranking.into_first(part, &view.schema, count).await?, cut))
+            Ok::<_, Error>((number, ranking.cut(part, &view.schema, depth).await?))
         });
-        let (mut rows, mut cut_ties) = (Vec::new(), Vec::new());
-        for (part, first, cut) in try_join_all(sorts).await? {
-            rows.extend(first.into_iter().map(|(key, row)| (key, RowAddr { part, row })));
-            cut_ties.extend(cut.map(|(key, rows)| TiedRows { part, key, rows }));
-        }
-        number_keys(rows, cut_ties, depth.rows, stats)
+        number_keys(LegRows::collect(try_join_all(sorts).await?, stats), depth.rows)
     }
 
     /// The first rows of a part in order, with all that tie with the last of them.
@@ -197,9 +185,7 @@ fn find_column(schema: &Schema, name: &str) -> Result<(Option<usize>, bool)> {
     if name == ID_COLUMN {
         return Ok((None, schema.id() != IdKind::String));
     }
-    let mut columns = schema.columns().iter().enumerate();
-    let found = columns.find(|(_, column)| column.name == name).map(|(at, column)| (at, column.kind));
-    match found {
+    match schema.find_column(name).map(|(at, column)| (at, column.kind)) {
         Some((at, ColumnKind::Attribute(Bool | Datetime | Float | Int | Uint | Uuid))) => {
             Ok((Some(at), true))
         }
@@ -212,12 +198,8 @@ fn find_column(schema: &Schema, name: &str) -> Result<(Option<usize>, bool)> {
 }
 
 /// Numbers the different keys of the rows of all parts in their order, as far as the first `depth` rows and their ties go.
-fn number_keys(
-    mut rows: Vec<(KeyBytes, RowAddr)>,
-    mut cut_ties: Vec<TiedRows<KeyBytes>>,
-    depth: usize,
-    stats: QueryStats,
-) -> Result<LegRows<Ordinal>> {
+fn number_keys(found: LegRows<KeyBytes>, depth: usize) -> Result<LegRows<Ordinal>> {
+    let LegRows { mut rows, mut cut_ties, stats } = found;
     rows.sort_unstable();
     let mut last: Option<KeyBytes> = None;
     let mut ordinal = 0;

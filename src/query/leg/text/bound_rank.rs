@@ -242,16 +242,13 @@ impl RankBinder<'_> {
     }
 
     fn bind_column(&mut self, name: &str) -> Result<usize> {
-        let mut columns = self.schema.columns().iter();
-        let index = columns.position(|column| {
-            use AttributeType::{Datetime, Float, Int, Uint};
-            column.name == name && matches!(column.kind, ColumnKind::Attribute(Int | Uint | Float | Datetime))
-        });
-        let index = index.ok_or_else(|| {
-            Error::invalid(format!(
+        use AttributeType::{Datetime, Float, Int, Uint};
+        let found = self.schema.find_column(name).map(|(index, column)| (index, column.kind));
+        let Some((index, ColumnKind::Attribute(Int | Uint | Float | Datetime))) = found else {
+            return Err(Error::invalid(format!(
                 "no such attribute to rank by: it must be an int, uint, float or datetime. column=`{name}`"
-            ))
-        })?;
+            )));
+        };
         self.columns.push(index);
         Ok(index)
     }

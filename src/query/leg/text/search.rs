@@ -17,11 +17,11 @@ use crate::index::text::{LoadedTextPart, TextCounts, TextPlan, TextSource, TextS
 use crate::memtable::PartSource;
 use crate::query::QueryStats;
 use crate::query::leg::SearchPlan;
-use crate::query::leg::ranking::{Depth, LegRows, PartRanking, Score, TiedRows};
+use crate::query::leg::ranking::{Depth, LegRows, PartRanking, PartRows, Score};
 use crate::schema::Schema;
 use crate::segment::RowOrder;
 use crate::settings::Settings;
-use crate::view::{Part, RowAddr, Scope, View};
+use crate::view::{Part, Scope, View};
 
 /// The most rank values that a query reads. Each takes 8 bytes of memory, so this bounds them to 256 MiB.
 const RANK_VALUES_MAX: u64 = 32 << 20;
@@ -73,9 +73,6 @@ struct SearchedPart<'a> {
     loaded: Arc<LoadedTextPart>,
 }
 
-/// The best rows of a part, and the ties that were cut.
-type BestRows = (Vec<(Bm25, u32)>, Option<(Bm25, RoaringBitmap)>);
-
 impl TextSearch {
     /// Checks a query against the schema.
     pub(in crate::query::leg) fn plan(
@@ -105,13 +102,7 @@ impl TextSearch {
         stats.rows_scanned = parts.iter().map(|part| part.matching.len()).sum();
         self.read_rank_values(view, &parts, &text_stats).await?;
         let best = try_join_all(parts.iter().map(|part| find_best(view, part, &text_stats, depth))).await?;
-        let mut found = LegRows { rows: Vec::new(), cut_ties: Vec::new(), stats };
-        for (SearchedPart { number, .. }, (best, cut)) in parts.iter().zip(best) {
-            let addr = |(score, row)| (score, RowAddr { part: *number, row });
-            found.rows.extend(best.into_iter().map(addr));
-            found.cut_ties.extend(cut.map(|(key, rows)| TiedRows { part: *number, key, rows }));
-        }
-        Ok(found)
+        Ok(LegRows::collect(parts.iter().map(|part| part.number).zip(best), stats))
     }
 
     /// Looks up the terms of every part with live documents and reads their postings.
@@ -121,13 +112,7 @@ impl TextSearch {
         scope: &'a Scope,
     ) -> Result<(Vec<SearchedPart<'a>>, QueryStats)> {
         let live = scope.live_rows(view).await?;
-        let stats = QueryStats {
-            parts: live.len(),
-            segments_pruned: scope.pruned_count(),
-            rows: live.iter().map(|(part, _)| u64::from(part.source.rows())).sum(),
-            tail_rows: live.iter().map(|(part, _)| part.tail_rows()).sum(),
-            ..QueryStats::default()
-        };
+        let stats = QueryStats::of_scope(scope, live.iter().map(|(part, _)| *part));
         // A part without live documents adds nothing to the counts, and is not read.
         let look_ups = live.iter().map(|(part, rows)| async move {
             if rows.is_empty() {
@@ -218,9 +203,9 @@ async fn find_best(
     part: &SearchedPart<'_>,
     stats: &Arc<TextStats>,
     depth: Depth,
-) -> Result<BestRows> {
+) -> Result<PartRows<Bm25>> {
     if part.matching.is_empty() {
-        return Ok((Vec::new(), None));
+        return Ok(PartRows::default());
     }
     let needs_all_ties = match &part.part.source {
         PartSource::Segment(segment) if segment.meta().order == RowOrder::Cluster => true,
@@ -234,9 +219,7 @@ async fn find_best(
     let top = view.env.compute(Cost::ranked_postings(part.loaded.count_postings()), search).await??;
     let best = top.rows.into_iter().map(|(score, row)| (Bm25(score), row)).collect();
     let ranking = PartRanking::from_sorted(best, depth.rows).with_ties(&top.ties);
-    let count = depth.rows_with_ties();
-    let cut = ranking.ties_cut_at(count);
-    Ok((ranking.into_first(part.part, &view.schema, count).await?, cut))
+    ranking.cut(part.part, &view.schema, depth).await
 }
 
 /// The rows of a part that do not exist.

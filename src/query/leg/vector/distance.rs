@@ -152,6 +152,14 @@ impl ExactVector {
         }
     }
 
+    /// The components, widened.
+    pub(in crate::query) fn to_f32(&self) -> Vec<f32> {
+        match &self.components {
+            Components::F32(v, _) | Components::F16(v, _) => v.clone(),
+            Components::I8(v, _) => v.iter().copied().map(f32::from).collect(),
+        }
+    }
+
     fn dimension(&self) -> usize {
         match &self.components {
             Components::F32(v, _) | Components::F16(v, _) => v.len(),

@@ -29,7 +29,7 @@ use crate::memtable::PartSource;
 use crate::query::QueryStats;
 use crate::query::leg::SearchPlan;
 use crate::query::room::Room;
-use crate::schema::{ColumnKind, Schema, coerce_vector};
+use crate::schema::{ColumnKind, Schema};
 use crate::segment::Segment;
 use crate::types::{Metric, Vector};
 use crate::view::{Part, RowAddr, Scope, View};
@@ -81,17 +81,15 @@ impl VectorSearch {
         vector: &Vector,
         effort: Effort,
     ) -> Result<Self> {
-        let mut columns = schema.columns().iter().enumerate();
-        let found = columns.find(|(_, described)| described.name == column);
-        let Some((at, ColumnKind::Vector(shape))) = found.map(|(at, described)| (at, described.kind)) else {
+        let found = schema.find_column(column).map(|(at, described)| (at, described.kind));
+        let Some((at, ColumnKind::Vector(shape))) = found else {
             return Err(Error::invalid(format!("no such vector column. column=`{column}`")));
         };
-        let vector = coerce_vector(shape, vector.clone())
-            .map_err(|why| Error::invalid(format!("bad query vector: {why}. column=`{column}`")))?;
+        let exact = ExactVector::new(column, shape, vector.clone())?;
         Ok(Self {
             column: at,
-            components: vector.to_f32(),
-            exact: Arc::new(ExactVector::new(column, shape, vector)?),
+            components: exact.to_f32(),
+            exact: Arc::new(exact),
             row_bytes: shape.dimension * shape.element.size(),
             limit: 0,
             lookahead: 0,
@@ -134,12 +132,10 @@ impl VectorSearch {
     /// The nearest rows of every part, with exact distances.
     pub(in crate::query) async fn find_nearest(&self, view: &View, scope: &Scope) -> Result<NearestRows> {
         let (parts, ()) = try_join(scope.matching_rows(view), self.read_owners_ahead(scope)).await?;
-        let mut stats = QueryStats { segments_pruned: scope.pruned_count(), ..QueryStats::default() };
+        let parts: Vec<_> = parts.collect();
+        let mut stats = QueryStats::of_scope(scope, parts.iter().map(|(part, _)| *part));
         let (mut targets, mut compared) = (Vec::new(), Vec::new());
-        for (number, (part, matching)) in parts.enumerate() {
-            stats.parts += 1;
-            stats.rows += u64::from(part.source.rows());
-            stats.tail_rows += part.tail_rows();
+        for (number, (part, matching)) in parts.into_iter().enumerate() {
             let matching = self.rows_with_vector(part, matching)?;
             match &part.source {
                 PartSource::Segment(segment) if self.probes(segment, &matching) => {
