@@ -136,6 +136,8 @@ pub mod _docs {
         pub mod conditional_put {}
         #[doc = include_str!("docs/decisions/filtered_probing.md")]
         pub mod filtered_probing {}
+        #[doc = include_str!("docs/decisions/format.md")]
+        pub mod format {}
         #[doc = include_str!("docs/decisions/no_lock_across_await.md")]
         pub mod no_lock_across_await {}
         #[doc = include_str!("docs/decisions/postings_reader.md")]
