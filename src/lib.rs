@@ -115,8 +115,8 @@ pub use settings::DiskCache;
 pub use settings::{Backpressure, Durability, Settings};
 pub use types::{
     AffectedIds, COLUMN_NAME_BYTES_MAX, DIMENSION_MAX, DOCUMENT_BYTES_MAX, Document, DocumentId,
-    ID_BYTES_MAX, IdKind, Metric, NamespaceName, SegmentId, Sequence, VALUE_BYTES_MAX, VECTOR_LENGTH_MAX,
-    Value, Vector, VectorType, WriteReceipt,
+    ID_BYTES_MAX, IdKind, Metric, NamespaceName, Sequence, VALUE_BYTES_MAX, VECTOR_LENGTH_MAX, Value, Vector,
+    VectorType, WriteReceipt,
 };
 pub use write::{Condition, IfMissing, WriteBatch};
 

@@ -12,7 +12,7 @@ use crate::engine::{BaseState, Engine};
 use crate::error::{Error, Result};
 use crate::memtable::{PartId, PartSource};
 use crate::segment::Segment;
-use crate::types::SegmentId;
+use crate::types::ObjectId;
 use crate::view::Part;
 
 /// What a compaction did.
@@ -110,7 +110,7 @@ async fn commit_merge(
     newest: &BaseState,
 ) -> Result<bool> {
     let env = &engine.context.env;
-    let mut dead: BTreeMap<SegmentId, RoaringBitmap> = BTreeMap::new();
+    let mut dead: BTreeMap<ObjectId, RoaringBitmap> = BTreeMap::new();
     for (index, input) in inputs.iter().enumerate() {
         let now = newest.view.segments.iter().find(|part| part.id == input.id);
         let now = now.ok_or_else(|| Error::internal("an input of a merge has left the manifest"))?;

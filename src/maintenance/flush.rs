@@ -15,7 +15,7 @@ use crate::manifest::Manifest;
 use crate::memtable::{MemRows, PartId, PartSource};
 use crate::schema::Schema;
 use crate::segment::{SegmentBuilder, SegmentMeta};
-use crate::types::{DocumentId, SegmentId, Sequence, TokenRecord};
+use crate::types::{DocumentId, ObjectId, Sequence, TokenRecord};
 use crate::view::View;
 
 /// What a flush did.
@@ -106,7 +106,7 @@ async fn write_tail(engine: &Arc<Engine>, tail: &BaseState) -> Result<Vec<Flushe
             }
         }
     }
-    let id = SegmentId { birth: tail.manifest.number, uuid: engine.context.env.uuid() };
+    let id = ObjectId { birth: tail.manifest.number, uuid: engine.context.env.uuid() };
     let sequences = (tail.manifest.flushed_through.next(), view.sequence);
     let schema = Arc::clone(&engine.schema);
     let build = move || build_segment(schema, id, sequences, &runs);
@@ -121,7 +121,7 @@ async fn write_tail(engine: &Arc<Engine>, tail: &BaseState) -> Result<Vec<Flushe
 /// written: what they hide becomes dead rows of the older segments.
 fn build_segment(
     schema: Arc<Schema>,
-    id: SegmentId,
+    id: ObjectId,
     sequences: (Sequence, Sequence),
     runs: &[(Arc<MemRows>, RoaringBitmap)],
 ) -> Result<Option<SegmentBuilder>> {
@@ -162,7 +162,7 @@ async fn next_manifest(
             Ok((id, below.find_dead_rows(index, part).await?))
         }
     });
-    let mut dead: BTreeMap<SegmentId, RoaringBitmap> = try_join_all(hidden).await?.into_iter().collect();
+    let mut dead: BTreeMap<ObjectId, RoaringBitmap> = try_join_all(hidden).await?.into_iter().collect();
     dead.extend(written.iter().map(|segment| (segment.meta.id, segment.dead.clone())));
     next.add_segments(written.iter().map(|segment| segment.meta.clone()));
     next.segments = write_dead_rows(engine, next.number, next.segments, &dead).await?;

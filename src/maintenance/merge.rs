@@ -14,7 +14,7 @@ use crate::engine::{BaseState, Engine};
 use crate::error::{Error, OrInternal, Result};
 use crate::memtable::batch_bytes;
 use crate::segment::{SegmentBuilder, SegmentMeta};
-use crate::types::{SegmentId, Sequence};
+use crate::types::{ObjectId, Sequence};
 
 /// Above this many bytes of rows an output segment is closed and the next begun. A segment is built in memory together
 /// with its indexes, and larger segments would only save each query a few requests.
@@ -91,7 +91,7 @@ impl MergedSegments {
     }
 
     /// Where a row of an input went: the output, and the row in it.
-    pub(super) fn find_row(&self, input: usize, row: u32) -> Result<(SegmentId, u32)> {
+    pub(super) fn find_row(&self, input: usize, row: u32) -> Result<(ObjectId, u32)> {
         let lost = || Error::internal("a row that was live when a merge began is in none of its outputs");
         let position = self.positions.get(input).and_then(|rows| rows.get(usize_of(row)));
         let position = position.copied().flatten().ok_or_else(lost)?;
@@ -127,7 +127,7 @@ impl Merger<'_> {
     fn start_output(&self) -> Result<SegmentBuilder> {
         // The birth is the manifest that was the newest when the merge began. No manifest before it names the segment, so
         // collection can tell the outputs of a merge under way from garbage, without a clock.
-        let id = SegmentId { birth: self.base.manifest.number, uuid: self.engine.context.env.uuid() };
+        let id = ObjectId { birth: self.base.manifest.number, uuid: self.engine.context.env.uuid() };
         Ok(SegmentBuilder::new(Arc::clone(&self.engine.schema), id, self.merged_sequences()?))
     }
 

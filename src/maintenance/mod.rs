@@ -30,7 +30,7 @@ use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::segment::{Deletes, SegmentMeta};
-use crate::types::SegmentId;
+use crate::types::ObjectId;
 
 /// How long a commit is tried on top of what others commit, after the first attempt that failed. What was built may have
 /// taken many minutes of CPU, so it is worth that long.
@@ -76,7 +76,7 @@ async fn write_dead_rows(
     engine: &Arc<Engine>,
     number: u64,
     segments: Vec<SegmentMeta>,
-    dead: &BTreeMap<SegmentId, RoaringBitmap>,
+    dead: &BTreeMap<ObjectId, RoaringBitmap>,
 ) -> Result<Vec<SegmentMeta>> {
     let updates = segments.into_iter().map(|mut meta| async move {
         let Some(dead) = dead.get(&meta.id) else { return Ok::<_, Error>(Some(meta)) };

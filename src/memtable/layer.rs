@@ -15,7 +15,7 @@ use crate::env::{Cost, Env};
 use crate::error::Result;
 use crate::schema::Ids;
 use crate::segment::{IdBlock, Segment};
-use crate::types::{DocumentId, SegmentId, Sequence};
+use crate::types::{DocumentId, ObjectId, Sequence};
 
 /// Pages of ids of a linked segment that are read at a time: requests overlap, and few pages are in memory.
 const PAGES_IN_FLIGHT: usize = 4;
@@ -24,7 +24,7 @@ const PAGES_IN_FLIGHT: usize = 4;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum PartId {
     Memory(Uuid),
-    Segment(SegmentId),
+    Segment(ObjectId),
 }
 
 /// The rows of a part: in memory, or in a segment.

@@ -26,7 +26,7 @@ use crate::index::attributes::AttributeIndexBuilder;
 use crate::index::text::TextIndexBuilder;
 use crate::index::vector::CentroidsMeta;
 use crate::schema::{Ids, Schema};
-use crate::types::{IdKind, SegmentId, Sequence};
+use crate::types::{IdKind, ObjectId, Sequence};
 
 /// `"EATR" | version u16 | zero u16`: the first bytes of `attributes`. The meta locates its sections.
 const ATTRIBUTES_HEADER: [u8; 8] = *b"EATR\x01\0\0\0";
@@ -36,7 +36,7 @@ const ATTRIBUTES_HEADER: [u8; 8] = *b"EATR\x01\0\0\0";
 pub(crate) struct SegmentBuilder {
     schema: Arc<Schema>,
     arrow: SchemaRef,
-    id: SegmentId,
+    id: ObjectId,
     sequences: (Sequence, Sequence),
     rows: SortedRows,
 }
@@ -64,7 +64,7 @@ struct VectorFiles {
 
 impl SegmentBuilder {
     /// A segment of rows that came from entries of these sequences, first and last.
-    pub(crate) fn new(schema: Arc<Schema>, id: SegmentId, sequences: (Sequence, Sequence)) -> Self {
+    pub(crate) fn new(schema: Arc<Schema>, id: ObjectId, sequences: (Sequence, Sequence)) -> Self {
         Self { arrow: schema.arrow(), id, sequences, rows: SortedRows::default(), schema }
     }
 
@@ -94,7 +94,7 @@ impl SegmentBuilder {
         let row_count = to_u32(rows.len(), "the number of rows")?;
 
         // The order of the rows comes first, for all files keep to it.
-        let mut indexes = indexing.build(&self.schema, &rows)?;
+        let mut indexes = indexing.build(&self.schema, self.id.birth, &rows)?;
         let order = indexes.order.take();
         let row_order = if order.is_some() { RowOrder::Cluster } else { RowOrder::Id };
         // The caller needs the positions too: rows that die during a compaction are looked up in them.

@@ -16,7 +16,7 @@ use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::AttributeIndexBuilder;
 use crate::index::text::TextIndexBuilder;
 use crate::schema::{ColumnKind, Ids, Schema};
-use crate::types::{IdKind, SegmentId};
+use crate::types::{IdKind, ObjectId};
 
 /// The builders of the columns of a segment. Each takes every row once, in the same order.
 pub(super) struct ColumnBuilders {
@@ -44,7 +44,7 @@ impl ColumnBuilders {
     /// For `rows` rows in an order. Takes the records of the vector indexes, which stand before the vectors.
     pub(super) fn new(
         schema: &Schema,
-        id: SegmentId,
+        id: ObjectId,
         rows: u32,
         order: RowOrder,
         indexes: &mut BTreeMap<String, BuiltVectorIndex>,

@@ -15,7 +15,7 @@ use crate::cache::Span;
 use crate::codec::CodecError;
 use crate::index::vector::CentroidsMeta;
 use crate::schema::{ColumnKind, ID_COLUMN, Schema};
-use crate::types::{DocumentId, SegmentId, Sequence};
+use crate::types::{DocumentId, ObjectId, Sequence};
 
 const WHAT: &str = "segment meta";
 
@@ -69,7 +69,7 @@ pub(crate) struct DeletesMeta {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SegmentMeta {
-    pub(crate) id: SegmentId,
+    pub(crate) id: ObjectId,
     pub(crate) order: RowOrder,
     pub(crate) rows: u32,
     /// The first and the last sequence whose entries the rows came from.
@@ -288,7 +288,7 @@ mod tests {
         let section = FileSection { offset: 10, length: 20, checksum: u64::MAX - 1 };
         let file = FileMeta { size: 30, sections: [("a".to_owned(), section)].into() };
         SegmentMeta {
-            id: SegmentId { birth: 7, uuid: Uuid::from_u128(9) },
+            id: ObjectId { birth: 7, uuid: Uuid::from_u128(9) },
             order: RowOrder::Id,
             rows: 10,
             sequences: (Sequence(3), Sequence(5)),

@@ -27,7 +27,7 @@ use crate::index::text::TextIndex;
 use crate::index::vector::{CentroidsMeta, NamedCentroids, VectorIndex};
 use crate::schema::{ColumnKind, Schema, VectorColumn};
 use crate::storage::{IncarnationKeys, ObjectKey, StorageBackend};
-use crate::types::SegmentId;
+use crate::types::ObjectId;
 
 /// An id index up to this size is kept in memory whole: some 50,000 UUIDs. Segments of recent flushes are smaller, and
 /// most writes look their ids up in them.
@@ -237,7 +237,7 @@ impl SegmentLayout {
     fn decode(
         self,
         schema: &Schema,
-        (id, rows): (SegmentId, u32),
+        (id, rows): (ObjectId, u32),
         heads: SegmentHeads,
     ) -> Result<SegmentParts> {
         let stored_bytes = heads.stored_bytes();
@@ -356,7 +356,7 @@ impl VectorColumnLayout {
         Ok(VectorColumnHeads { head, index: Some(VectorIndexHeads { section, centroids }) })
     }
 
-    fn decode(self, (id, rows): (SegmentId, u32), heads: VectorColumnHeads) -> Result<OpenVectorColumn> {
+    fn decode(self, (id, rows): (ObjectId, u32), heads: VectorColumnHeads) -> Result<OpenVectorColumn> {
         let key = self.blob.key().clone();
         let index = heads
             .index

@@ -19,7 +19,7 @@ use crate::index::vector::{
     VectorIndexBuilder, still_fits, train_centroids,
 };
 use crate::schema::{Schema, VectorColumn};
-use crate::types::VectorType;
+use crate::types::{ObjectId, VectorType};
 
 /// A set serves until this many times the rows it was trained on are indexed at once. Its clusters are then four times
 /// as large as intended, and so is what a query reads of each.
@@ -30,7 +30,7 @@ const OUTGROWN: u64 = 4;
 pub(crate) struct VectorIndexing {
     /// The sets there are, by column.
     pub(crate) sets: BTreeMap<String, NamedCentroids>,
-    /// The name of a new set for each column that may get one.
+    /// For each column that may get a new set, the UUID of that set.
     pub(crate) names: BTreeMap<String, Uuid>,
     /// Fewer vectors than this are not indexed: to compare them all is as fast.
     pub(crate) rows_min: usize,
@@ -69,8 +69,9 @@ impl VectorIndexing {
         Self { rows_min: usize::MAX, ..Self::default() }
     }
 
-    /// The indexes of the columns that get one. One column at a time is in memory as its metric compares it.
-    pub(super) fn build(&self, schema: &Schema, rows: &SortedRows) -> Result<VectorIndexes> {
+    /// The indexes of the columns that get one, of a segment that is born at `birth`. One column at a time is in memory as
+    /// its metric compares it.
+    pub(super) fn build(&self, schema: &Schema, birth: u64, rows: &SortedRows) -> Result<VectorIndexes> {
         let mut indexes = VectorIndexes::default();
         if rows.len() < self.rows_min {
             return Ok(indexes);
@@ -85,7 +86,8 @@ impl VectorIndexing {
             if vectors.len() < self.rows_min.max(1) {
                 continue;
             }
-            let ChosenCentroids { named, fits, new_set } = self.choose_centroids(name, shape, &vectors)?;
+            let ChosenCentroids { named, fits, new_set } =
+                self.choose_centroids(name, shape, birth, &vectors)?;
             let builder = VectorIndexBuilder::new(&named.set, &vectors, &self.progress)?;
             // The first vector column decides the order of all rows: the vectors of its clusters then are runs of rows,
             // and exact distances take few reads. The records of other columns name rows wherever they are.
@@ -110,6 +112,7 @@ impl VectorIndexing {
         &self,
         name: &str,
         shape: VectorColumn,
+        birth: u64,
         vectors: &DistinctVectors,
     ) -> Result<ChosenCentroids> {
         if let Some(named) = self.sets.get(name) {
@@ -124,7 +127,9 @@ impl VectorIndexing {
                 }
             }
         }
-        let id = *self.names.get(name).ok_or_else(|| Error::internal("a column without a set"))?;
+        let uuid = *self.names.get(name).ok_or_else(|| Error::internal("a column without a set"))?;
+        // Both are uploaded together: what protects the segment until a manifest names it protects the set.
+        let id = ObjectId { birth, uuid };
         // A seed and no shared generator: the same rows and seed make the same clusters, whatever else was drawn before.
         let mut generator = Random::new(self.seed);
         let mut random = || generator.next();

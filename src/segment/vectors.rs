@@ -32,7 +32,7 @@ use crate::codec::{CodecError, Reader, checksum, put_bitmap, put_len_u32, rows_b
 use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
 use crate::schema::VectorColumn;
-use crate::types::{SegmentId, VectorType};
+use crate::types::{ObjectId, VectorType};
 
 const WHAT: &str = "vectors";
 const MAGIC: [u8; 4] = *b"EVEC";
@@ -152,7 +152,7 @@ fn row_stride(shape: VectorColumn) -> usize {
 }
 
 /// Ties rows to the segment and the column they are of.
-pub(super) fn row_checksum_seed(segment: SegmentId, column: &str) -> u32 {
+pub(super) fn row_checksum_seed(segment: ObjectId, column: &str) -> u32 {
     low_checksum(format!("{segment} {column}").as_bytes())
 }
 

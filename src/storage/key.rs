@@ -7,7 +7,7 @@ use std::borrow::Borrow;
 use std::fmt;
 
 use crate::error::{Error, Result};
-use crate::types::{NamespaceName, SegmentId, Sequence};
+use crate::types::{NamespaceName, ObjectId, Sequence};
 
 /// The greatest number of a log entry or a manifest. No namespace gets near it, and sums of two numbers cannot
 /// overflow.
@@ -194,11 +194,11 @@ impl IncarnationKeys {
     }
 
     /// A centroid set. The sets of all columns share a folder: their names are unique.
-    pub(crate) fn centroids(&self, id: uuid::Uuid) -> ObjectKey {
-        self.0.subfolder("centroids").object(id.simple())
+    pub(crate) fn centroids(&self, id: ObjectId) -> ObjectKey {
+        self.0.subfolder("centroids").object(id)
     }
 
-    pub(crate) fn segment(&self, id: SegmentId) -> SegmentKeys {
+    pub(crate) fn segment(&self, id: ObjectId) -> SegmentKeys {
         SegmentKeys(self.segments().subfolder(id))
     }
 }
@@ -303,6 +303,11 @@ mod tests {
             incarnation.entry(Sequence(42)).as_str(),
             "ns/n-~docs.v1/00000001/wal/00000000000000000042"
         );
+        let set = ObjectId { birth: 7, uuid: uuid::Uuid::from_u128(0xabc) };
+        assert_eq!(
+            incarnation.centroids(set).as_str(),
+            "ns/n-~docs.v1/00000001/centroids/00000000000000000007-00000000000000000000000000000abc"
+        );
         assert_eq!(IncarnationKeys::number_of(&incarnation.entry(Sequence(42))), Some(42));
         assert_eq!(NamespaceKeys::incarnation_number("00000001"), Some(1));
         assert_eq!(NamespaceKeys::incarnation_number("0000000a"), Some(10));
@@ -357,12 +362,12 @@ mod tests {
             name in "[A-Z.]{128}|[A-Za-z0-9._-]{66,128}",
             column in 0..crate::schema::COLUMNS_MAX,
         ) {
-            let id = SegmentId { birth: u64::MAX, uuid: uuid::Uuid::max() };
+            let id = ObjectId { birth: u64::MAX, uuid: uuid::Uuid::max() };
             let names = NamespaceKeys::new(&NamespaceName::new(&name).unwrap());
             let (incarnation, segment) = (names.incarnation(u32::MAX), names.incarnation(u32::MAX).segment(id));
             let keys = [
                 names.hint(), incarnation.open(), incarnation.closed(), incarnation.manifest(u64::MAX), incarnation.entry(Sequence(u64::MAX)),
-                incarnation.centroids(uuid::Uuid::max()), segment.rows(), segment.attributes(), segment.text(),
+                incarnation.centroids(id), segment.rows(), segment.attributes(), segment.text(),
                 segment.vector(column), segment.deletes(u64::MAX, uuid::Uuid::max()),
             ];
             for key in keys {

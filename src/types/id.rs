@@ -1,4 +1,4 @@
-//! Ids of documents, log entries and segments.
+//! Ids of documents, log entries and objects on the store.
 
 use std::fmt;
 use std::str::FromStr;
@@ -146,40 +146,42 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// The name of a segment: the number of the newest manifest known to the job that wrote it, and a UUID.
+/// The name of what a job uploads before anything refers to it, a segment or a centroid set: its birth, and a UUID.
+///
+/// The birth is a logical clock that counts manifests. No manifest up to the birth refers to what the job makes, so a
+/// name alone tells what may still be on its way into a manifest. Clocks of machines play no part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct SegmentId {
-    /// The newest manifest known when the job began: a logical clock for garbage collection.
-    pub birth: u64,
+pub(crate) struct ObjectId {
+    /// The newest manifest known when the job began.
+    pub(crate) birth: u64,
     /// Makes the name unique.
-    pub uuid: Uuid,
+    pub(crate) uuid: Uuid,
 }
 
-impl fmt::Display for SegmentId {
+impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // 20 digits hold every u64, so that listings of the store are in the order of birth.
         write!(f, "{:020}-{}", self.birth, self.uuid.simple())
     }
 }
 
-impl FromStr for SegmentId {
+impl FromStr for ObjectId {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
         let parse = || {
             let (birth, uuid) = name.split_once('-')?;
-            // Strict, so that a segment has one name: `u64::from_str` alone would take a sign and fewer digits, and
-            // fewer digits would not sort by birth.
-            (birth.len() == 20 && birth.bytes().all(|b| b.is_ascii_digit()) && uuid.len() == 32)
-                .then_some(())?;
             Some(Self { birth: birth.parse().ok()?, uuid: Uuid::try_parse(uuid).ok()? })
         };
-        parse().ok_or_else(|| Error::invalid("not the name of a segment"))
+        // One spelling: what parses may have a sign, fewer digits, hyphens or capitals, and fewer digits would not sort
+        // by birth.
+        let id = parse().filter(|id| id.to_string() == name);
+        id.ok_or_else(|| Error::invalid("not a birth and a UUID"))
     }
 }
 
-impl TryFrom<String> for SegmentId {
+impl TryFrom<String> for ObjectId {
     type Error = Error;
 
     fn try_from(name: String) -> Result<Self> {
@@ -187,8 +189,8 @@ impl TryFrom<String> for SegmentId {
     }
 }
 
-impl From<SegmentId> for String {
-    fn from(id: SegmentId) -> Self {
+impl From<ObjectId> for String {
+    fn from(id: ObjectId) -> Self {
         id.to_string()
     }
 }
@@ -198,17 +200,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_segment_name_reads_back_and_others_are_refused() {
-        let id = SegmentId { birth: 7, uuid: Uuid::from_u128(0xabc) };
-        assert_eq!(id.to_string().parse::<SegmentId>().unwrap(), id);
+    fn an_object_id_reads_back_and_others_are_refused() {
+        let id = ObjectId { birth: 7, uuid: Uuid::from_u128(0xabc) };
+        assert_eq!(id.to_string().parse::<ObjectId>().unwrap(), id);
         for name in [
             "",
             "7-abc",
             "../x",
             "00000000000000000007",
             "+0000000000000000007-00000000000000000000000000000abc",
+            "00000000000000000007-00000000000000000000000000000ABC",
+            "00000000000000000007-00000000-0000-0000-0000-000000000abc",
         ] {
-            assert!(name.parse::<SegmentId>().is_err(), "{name}");
+            assert!(name.parse::<ObjectId>().is_err(), "{name}");
         }
     }
 

@@ -10,7 +10,8 @@ mod value;
 mod vector;
 
 pub use document::Document;
-pub use id::{DocumentId, IdKind, SegmentId, Sequence};
+pub(crate) use id::ObjectId;
+pub use id::{DocumentId, IdKind, Sequence};
 pub use name::NamespaceName;
 pub use receipt::{AffectedIds, WriteReceipt};
 pub(crate) use tokens::{TokenLog, TokenRecord, packed_tokens};

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::memtable::batch_bytes;
 use crate::segment::{Segment, SegmentBuilder, VectorIndexing};
-use crate::types::SegmentId;
+use crate::types::ObjectId;
 
 /// Rows of at least this many bytes are linked whatever the settings say: every reader has to fetch an entry whole.
 const INLINE_ROWS_BYTES_MAX: usize = 32 << 20;
@@ -36,7 +36,7 @@ pub(super) fn linked_bytes_min(engine: &Engine, hurried: bool) -> usize {
 /// batch are those of the segment.
 pub(super) async fn upload_rows(engine: &Engine, rows: &RecordBatch) -> Result<Arc<Segment>> {
     let base = engine.base_state()?;
-    let id = SegmentId { birth: base.manifest.number, uuid: engine.context.env.uuid() };
+    let id = ObjectId { birth: base.manifest.number, uuid: engine.context.env.uuid() };
     // Which entry will link it is not known yet: the layer takes the true number from its entry.
     let sequence = base.view.sequence.next();
     let (schema, rows) = (Arc::clone(&engine.schema), rows.clone());

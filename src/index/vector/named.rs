@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::centroids::CentroidSet;
 use crate::cache::{Blob, SharedObjects, Span};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::types::Metric;
+use crate::types::{Metric, ObjectId};
 
 /// The size of a set, at most. It is read whole, so that a forged size must not decide how much memory is allocated.
 const BYTES_MAX: u64 = 4 << 30;
@@ -19,7 +18,7 @@ const BYTES_MAX: u64 = 4 << 30;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CentroidsMeta {
-    pub(crate) id: Uuid,
+    pub(crate) id: ObjectId,
     pub(crate) size: u64,
     /// The rows it was trained on.
     pub(crate) trained: u64,
@@ -66,6 +65,7 @@ impl NamedCentroids {
 #[cfg(test)]
 mod tests {
     use futures::future::try_join;
+    use uuid::Uuid;
 
     use super::*;
     use crate::cache::BlockCache;
@@ -82,7 +82,8 @@ mod tests {
         };
         let set = train_centroids(Metric::L2Squared, 5, &coded, &mut || 1, &TrainingProgress::default())?;
         let (backend, key, bytes) = (Arc::new(MemoryBackend::new()), ObjectKey::new("set")?, set.encode()?);
-        let meta = CentroidsMeta { id: Uuid::nil(), size: bytes.len() as u64, trained: set.trained() };
+        let id = ObjectId { birth: 1, uuid: Uuid::nil() };
+        let meta = CentroidsMeta { id, size: bytes.len() as u64, trained: set.trained() };
         backend.put(&key, bytes, PutMode::Create).await?;
         let blob = Blob::new(backend, BlockCache::off(), key, meta.size);
         let (env, shared) = (Env::current()?, SharedObjects::default());

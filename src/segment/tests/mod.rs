@@ -22,14 +22,14 @@ use crate::schema::{AttributeType, Ids, Schema};
 use crate::storage::{
     CountingBackend, DelayedBackend, IncarnationKeys, MemoryBackend, NamespaceKeys, StorageBackend,
 };
-use crate::types::{DocumentId, IdKind, NamespaceName, SegmentId, Sequence};
+use crate::types::{DocumentId, IdKind, NamespaceName, ObjectId, Sequence};
 
 fn keys() -> IncarnationKeys {
     NamespaceKeys::new(&NamespaceName::new("n").unwrap()).incarnation(1)
 }
 
 fn builder(schema: &Arc<Schema>) -> SegmentBuilder {
-    let id = SegmentId { birth: 3, uuid: Uuid::from_u128(4) };
+    let id = ObjectId { birth: 3, uuid: Uuid::from_u128(4) };
     SegmentBuilder::new(Arc::clone(schema), id, (Sequence(5), Sequence(6)))
 }
 
