@@ -92,7 +92,9 @@ async fn put_bare(store: Arc<dyn StorageBackend>, puts: usize, bytes: u64) -> Re
     let object = Bytes::from((0..=250u8).cycle().take(size).collect::<Vec<_>>());
     let start = Instant::now();
     for number in 0..puts {
-        store.put(&ObjectKey::new(format!("bare/{number:08}"))?, object.clone(), PutMode::Create).await?;
+        store
+            .put(&ObjectKey::new(format!("bare/{number:08}"))?, object.clone().into(), PutMode::Create)
+            .await?;
     }
     Ok(start.elapsed())
 }

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use elacsym::env::Env;
 use elacsym::schema::AttributeType;
 use elacsym::storage::{
-    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend, conformance,
+    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend,
+    conformance,
 };
 use elacsym::{Database, Document, IdKind, Result, Schema, WriteBatch};
 
@@ -33,9 +34,9 @@ impl fmt::Display for Metered {
 
 #[async_trait::async_trait]
 impl StorageBackend for Metered {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
         self.puts.fetch_add(1, Ordering::Relaxed);
-        self.store.put(key, bytes, mode).await
+        self.store.put(key, body, mode).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {

@@ -172,7 +172,7 @@ async fn a_handle_shows_nothing_of_the_documents_behind_it() -> Result<()> {
         if let Err(error) = read(&memory).await {
             tells_nothing(&error);
         }
-        memory.put(&info.key, sound, PutMode::Overwrite).await?;
+        memory.put(&info.key, sound.into(), PutMode::Overwrite).await?;
     }
     Ok(())
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use elacsym::env::Env;
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{
-    ListPage, LocalBackend, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, ObjectStoreBackend, PutMode,
-    StorageBackend, conformance,
+    ListPage, LocalBackend, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, ObjectStoreBackend, Payload,
+    PutMode, StorageBackend, conformance,
 };
 use elacsym::{
     Consistency, Database, Document, Error, ErrorKind, IdKind, Metric, Namespace, NamespaceName, Outcome,
@@ -280,29 +280,29 @@ impl Broken {
 
 #[async_trait]
 impl StorageBackend for Broken {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
         self.may_write()?;
         match self.fault {
             Fault::Conflicts if mode == PutMode::Overwrite => {
                 let mark = ObjectKey::new(format!("conflict/{key}"))?;
-                if self.memory.put(&mark, Bytes::new(), PutMode::Create).await.is_ok() {
+                if self.memory.put(&mark, Payload::default(), PutMode::Create).await.is_ok() {
                     return Err(Error::new(ErrorKind::AlreadyExists, "409 conflict"));
                 }
-                return self.memory.put(key, bytes, mode).await;
+                return self.memory.put(key, body, mode).await;
             }
             Fault::LosesWrites => return Ok(()),
-            Fault::IgnoresCreate => return self.memory.put(key, bytes, PutMode::Overwrite).await,
+            Fault::IgnoresCreate => return self.memory.put(key, body, PutMode::Overwrite).await,
             // Looks before it writes, as if that were enough.
             Fault::RacesCreate if mode == PutMode::Create => {
                 let taken = self.memory.head(key).await.is_ok();
                 tokio::task::yield_now().await;
                 let mode = if taken { PutMode::Create } else { PutMode::Overwrite };
-                return self.memory.put(key, bytes, mode).await;
+                return self.memory.put(key, body, mode).await;
             }
             _ => {}
         }
         *self.hidden() = Some(key.clone());
-        self.memory.put(key, bytes, mode).await
+        self.memory.put(key, body, mode).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {

@@ -11,7 +11,9 @@ use tokio::sync::watch;
 
 use super::{Blob, BlockCache};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use crate::storage::{
+    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend,
+};
 
 #[derive(Clone, Debug)]
 pub(super) struct TestStore {
@@ -31,7 +33,7 @@ impl TestStore {
     pub(super) async fn new(size: usize) -> Result<Self> {
         let object = Bytes::from((0..=250u8).cycle().take(size).collect::<Vec<_>>());
         let inner = MemoryBackend::new();
-        inner.put(&key(), object.clone(), PutMode::Create).await?;
+        inner.put(&key(), object.clone().into(), PutMode::Create).await?;
         let held = watch::Sender::new(false);
         Ok(Self {
             inner,
@@ -78,8 +80,8 @@ impl TestStore {
 
 #[async_trait]
 impl StorageBackend for TestStore {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
-        self.inner.put(key, bytes, mode).await
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
+        self.inner.put(key, body, mode).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {

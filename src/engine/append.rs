@@ -118,7 +118,7 @@ impl Engine {
         let mut sent_before = false;
         loop {
             let key = self.keys.entry(attempt.head.sequence);
-            let error = match self.context.backend.put(&key, bytes.clone(), PutMode::Create).await {
+            let error = match self.context.backend.put(&key, bytes.clone().into(), PutMode::Create).await {
                 Ok(()) => return self.confirm_own_entry(attempt).await,
                 // The store turned the first request down: no other is under way.
                 Err(e) if e.is_refusal() && !sent_before => return Err(e),

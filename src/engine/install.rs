@@ -138,7 +138,7 @@ impl Engine {
             let key = self.names.hint();
             let hint = Hint::encode(self.incarnation.number, manifest, manifest_bytes);
             let hint = hint.map_err(|e| e.at(&key))?;
-            self.context.backend.put(&key, hint, PutMode::Overwrite).await
+            self.context.backend.put(&key, hint.into(), PutMode::Overwrite).await
         };
         if let Err(error) = write.await {
             tracing::debug!(namespace = %self.name, %error, "could not write the hint");

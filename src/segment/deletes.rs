@@ -41,7 +41,7 @@ impl Deletes {
         let (_, checksum) =
             split_checksum(&bytes).ok_or_else(|| Error::internal("a file without a checksum"))?;
         // The nonce makes the name unique: an overwrite can only repeat an earlier attempt of the same put.
-        backend.put(&keys.deletes(manifest, nonce), bytes, PutMode::Overwrite).await?;
+        backend.put(&keys.deletes(manifest, nonce), bytes.into(), PutMode::Overwrite).await?;
         Ok(DeletesMeta { manifest, nonce, count, size, checksum })
     }
 

@@ -9,7 +9,7 @@ use futures::future::try_join_all;
 use super::meta::SegmentMeta;
 use crate::error::Result;
 use crate::index::vector::NamedCentroids;
-use crate::storage::{IncarnationKeys, ObjectKey, PutMode, StorageBackend};
+use crate::storage::{IncarnationKeys, ObjectKey, Payload, PutMode, StorageBackend};
 
 /// The files of a segment, not yet on the store.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl SegmentFiles {
         let puts = self
             .objects(keys)
             .into_iter()
-            .map(|(key, bytes)| async move { backend.put(&key, bytes, PutMode::Overwrite).await });
+            .map(|(key, body)| async move { backend.put(&key, body, PutMode::Overwrite).await });
         try_join_all(puts).await?;
         let new_centroids = self.new_centroids.into_iter().map(|(column, new)| (column, new.named));
         Ok(WrittenSegment {
@@ -66,14 +66,15 @@ impl SegmentFiles {
         })
     }
 
-    fn objects(&self, keys: &IncarnationKeys) -> Vec<(ObjectKey, Bytes)> {
+    fn objects(&self, keys: &IncarnationKeys) -> Vec<(ObjectKey, Payload)> {
         let segment = keys.segment(self.meta.id);
+        let body = |bytes: &Bytes| Payload::from(bytes.clone());
         let mut objects =
-            vec![(segment.rows(), self.parquet.clone()), (segment.attributes(), self.attributes.clone())];
-        objects.extend(self.vectors.iter().map(|(column, bytes)| (segment.vector(*column), bytes.clone())));
-        objects.extend(self.text.iter().map(|bytes| (segment.text(), bytes.clone())));
+            vec![(segment.rows(), body(&self.parquet)), (segment.attributes(), body(&self.attributes))];
+        objects.extend(self.vectors.iter().map(|(column, bytes)| (segment.vector(*column), body(bytes))));
+        objects.extend(self.text.iter().map(|bytes| (segment.text(), body(bytes))));
         let sets = self.new_centroids.values();
-        objects.extend(sets.map(|new| (keys.centroids(new.named.meta.id), new.bytes.clone())));
+        objects.extend(sets.map(|new| (keys.centroids(new.named.meta.id), body(&new.bytes))));
         objects
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend};
 use crate::env::Env;
 use crate::error::Result;
 
@@ -130,15 +130,15 @@ impl CountingBackend {
 
 #[async_trait]
 impl StorageBackend for CountingBackend {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
         let verb = match mode {
             PutMode::Create => Verb::Create,
             PutMode::Overwrite => Verb::Overwrite,
         };
         // Counted when sent: a put whose answer is lost still went over the network.
         self.record_request(verb, key, None);
-        self.traffic().bytes_written += bytes.len() as u64;
-        self.inner.put(key, bytes, mode).await
+        self.traffic().bytes_written += body.len() as u64;
+        self.inner.put(key, body, mode).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
@@ -209,9 +209,9 @@ impl DelayedBackend {
 
 #[async_trait]
 impl StorageBackend for DelayedBackend {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
         self.env.sleep(self.delay).await;
-        self.inner.put(key, bytes, mode).await
+        self.inner.put(key, body, mode).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {

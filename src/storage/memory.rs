@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The objects in a page of a listing: as in S3, so that tests meet listings of several pages where S3 has them.
@@ -46,14 +46,14 @@ fn no_such_object(key: &ObjectKey) -> Error {
 
 #[async_trait]
 impl StorageBackend for MemoryBackend {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
         let mut objects = self.objects();
         if mode == PutMode::Create && objects.by_key.contains_key(key) {
             return Err(Error::new(ErrorKind::AlreadyExists, format!("the object exists. key=`{key}`")));
         }
         objects.clock += 1;
         let clock = objects.clock;
-        objects.by_key.insert(key.clone(), (bytes, clock));
+        objects.by_key.insert(key.clone(), (body.into_bytes(), clock));
         Ok(())
     }
 

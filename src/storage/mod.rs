@@ -17,6 +17,7 @@ mod location;
 mod memory;
 mod object;
 mod objects;
+mod payload;
 mod probe;
 mod retry_backend;
 mod scrub;
@@ -31,6 +32,7 @@ pub(crate) use location::open_location;
 pub use memory::MemoryBackend;
 pub use object::ObjectStoreBackend;
 pub(crate) use objects::{CreateOutcome, create_object, fetch_decoded, read_object};
+pub use payload::Payload;
 pub(crate) use retry_backend::RetryBackend;
 pub(crate) use store_info::{StoreInfo, open_store};
 
@@ -98,8 +100,8 @@ impl ListPage {
 /// `storage::conformance` (feature `testing`) checks a backend against it.
 #[async_trait]
 pub trait StorageBackend: fmt::Debug + fmt::Display + Send + Sync + 'static {
-    /// Writes an object, atomically.
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()>;
+    /// Writes an object, atomically: the bytes of all parts of the body, one behind the other.
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()>;
 
     /// Reads an object.
     async fn get(&self, key: &ObjectKey) -> Result<Bytes>;

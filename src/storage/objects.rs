@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{ObjectKey, PutMode, StorageBackend};
+use super::{ObjectKey, Payload, PutMode, StorageBackend};
 use crate::codec::CodecError;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -75,9 +75,10 @@ pub(crate) async fn create_object<T: Send>(
             "object too large: {size} of at most {bytes_max} bytes. key=`{key}`"
         )));
     }
+    let body = Payload::from(bytes);
     let mut backoff = Backoff::new(RetryPolicy::CREATE_OBJECT);
     loop {
-        let put_error = match backend.put(key, bytes.clone(), PutMode::Create).await {
+        let put_error = match backend.put(key, body.clone(), PutMode::Create).await {
             Ok(()) => return Ok(CreateOutcome::Created),
             // Of the first attempt only: an earlier one may still be in flight, and succeed after this refusal.
             Err(e) if e.is_refusal() && backoff.is_first_attempt() => return Err(e),

@@ -29,7 +29,7 @@ pub(super) async fn race_creates<'a>(
     key: &ObjectKey,
     bodies: &'a [Bytes],
 ) -> (Vec<&'a Bytes>, Vec<Error>) {
-    let puts = bodies.iter().map(|body| backend.put(key, body.clone(), PutMode::Create));
+    let puts = bodies.iter().map(|body| backend.put(key, body.clone().into(), PutMode::Create));
     let (mut won, mut losses) = (Vec::new(), Vec::new());
     for (body, answer) in bodies.iter().zip(join_all(puts).await) {
         match answer {
@@ -109,7 +109,7 @@ impl<'a> StoreProbe<'a> {
         let check = "second create";
         let mut backoff = Backoff::new(RetryPolicy::STORE_PROBE);
         loop {
-            let put = self.backend.put(key, self.random_body(), PutMode::Create).await;
+            let put = self.backend.put(key, self.random_body().into(), PutMode::Create).await;
             if put.is_ok() {
                 return Err(unsupported(check, "a second create-only put of one object succeeds"));
             }
@@ -222,7 +222,7 @@ impl<'a> StoreProbe<'a> {
         }
         let (control, absent) = (self.key("control"), self.key("absent"));
         let body = self.random_body();
-        let answers = self.backend.put(&control, body.clone(), PutMode::Create).await.is_ok()
+        let answers = self.backend.put(&control, body.clone().into(), PutMode::Create).await.is_ok()
             && self.backend.get(&control).await.is_ok_and(|found| found == body);
         match self.backend.get(&absent).await {
             Err(missing) if missing.is(ErrorKind::NotFound) => Ok(()),
@@ -235,7 +235,7 @@ impl<'a> StoreProbe<'a> {
     pub(super) async fn create_object(&self, key: &ObjectKey, bytes: &Bytes) -> Result<Bytes> {
         let mut backoff = Backoff::new(RetryPolicy::STORE_PROBE);
         loop {
-            let put = self.backend.put(key, bytes.clone(), PutMode::Create).await;
+            let put = self.backend.put(key, bytes.clone().into(), PutMode::Create).await;
             let found = self.read_object(key).await?;
             match (put, found) {
                 (_, Some(found)) => return Ok(found),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::retry::{RetryPolicy, retry};
@@ -78,14 +78,14 @@ impl RetryBackend {
 // listing would share.
 #[async_trait]
 impl StorageBackend for RetryBackend {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
-        let limit = self.timeout_for(bytes.len() as u64);
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
+        let limit = self.timeout_for(body.len() as u64);
         match mode {
-            PutMode::Create => self.send_once(limit, key, self.inner.put(key, bytes, mode)).await,
+            PutMode::Create => self.send_once(limit, key, self.inner.put(key, body, mode)).await,
             PutMode::Overwrite => {
                 // Safe to repeat: the same bytes, under a key that only this writer overwrites.
                 let put = || async {
-                    match self.inner.put(key, bytes.clone(), mode).await {
+                    match self.inner.put(key, body.clone(), mode).await {
                         // Some stores answer 409 to two requests for one key at once. An overwrite cannot be refused
                         // because of what exists.
                         Err(e) if e.is(ErrorKind::AlreadyExists) => Err(conflict(key, &e)),
@@ -167,9 +167,9 @@ mod tests {
 
     #[async_trait]
     impl StorageBackend for Busy {
-        async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+        async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
             self.refuse()?;
-            self.0.put(key, bytes, mode).await
+            self.0.put(key, body, mode).await
         }
         async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
             self.refuse()?;
@@ -228,11 +228,11 @@ mod tests {
 
     #[async_trait]
     impl StorageBackend for Slow {
-        async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+        async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
             if mode == PutMode::Overwrite && self.is_even() {
                 return Err(Error::new(ErrorKind::AlreadyExists, "409 conflict"));
             }
-            self.memory.put(key, bytes, mode).await
+            self.memory.put(key, body, mode).await
         }
         async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
             self.memory.get(key).await

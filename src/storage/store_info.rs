@@ -190,7 +190,7 @@ mod tests {
         for (bytes, kind) in [(Bytes::from("?"), ErrorKind::Corrupt), (newer, ErrorKind::UnsupportedVersion)]
         {
             let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-            backend.put(&key, bytes, PutMode::Create).await?;
+            backend.put(&key, bytes.into(), PutMode::Create).await?;
             assert_eq!(open_store(&backend, &env, None).await.unwrap_err().kind(), kind);
         }
         Ok(())

@@ -15,7 +15,7 @@ use elacsym::query::{Highlight, Hit, QueryCursor};
 use elacsym::schema::AttributeType;
 use elacsym::schema::TextOptions;
 use elacsym::storage::{
-    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend,
+    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend,
 };
 use elacsym::{
     Aggregate, Aggregation, Combine, Compute, Condition, Consistency, Database, Document, DocumentId, Error,
@@ -655,8 +655,8 @@ struct Overwriting(MemoryBackend);
 
 #[async_trait]
 impl StorageBackend for Overwriting {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, _: PutMode) -> Result<()> {
-        self.0.put(key, bytes, PutMode::Overwrite).await
+    async fn put(&self, key: &ObjectKey, body: Payload, _: PutMode) -> Result<()> {
+        self.0.put(key, body, PutMode::Overwrite).await
     }
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
         self.0.get(key).await

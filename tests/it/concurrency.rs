@@ -14,8 +14,8 @@ use bytes::Bytes;
 use elacsym::env::Env;
 use elacsym::schema::AttributeType;
 use elacsym::storage::{
-    CountingBackend, ListPage, LocalBackend, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode,
-    StorageBackend, Verb,
+    CountingBackend, ListPage, LocalBackend, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, Payload,
+    PutMode, StorageBackend, Verb,
 };
 use elacsym::{
     Consistency, Database, Document, Durability, ErrorKind, IdKind, Namespace, Result, Schema, Settings,
@@ -174,8 +174,8 @@ impl fmt::Display for Overtaken {
 
 #[async_trait]
 impl StorageBackend for Overtaken {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
-        self.inner.put(key, bytes, mode).await
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
+        self.inner.put(key, body, mode).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {

@@ -71,7 +71,7 @@ async fn copy(
             if writer.batches < 200 {
                 writer.step().await?;
             }
-            match copy.put(key, from.get(key).await?, PutMode::Create).await {
+            match copy.put(key, from.get(key).await?.into(), PutMode::Create).await {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 outcome => outcome?,
             }
@@ -147,7 +147,7 @@ async fn without_its_log_a_namespace_does_not_open() -> Result<()> {
         for info in memory.list(&ObjectPrefix::root(), None).await? {
             let name = info.key.as_str();
             if !name.contains("/wal/") && (hinted || !name.ends_with("HINT")) {
-                copy.put(&info.key, memory.get(&info.key).await?, PutMode::Create).await?;
+                copy.put(&info.key, memory.get(&info.key).await?.into(), PutMode::Create).await?;
             }
         }
         let error = open(&copy).await?.namespace("docs").await.unwrap_err();

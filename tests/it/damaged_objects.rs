@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{
-    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend,
+    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend,
 };
 use elacsym::{
     Consistency, Database, Document, Error, ErrorKind, Filter, IdKind, Metric, Query, Result, Scan, Schema,
@@ -66,7 +66,7 @@ fn documents(ids: std::ops::Range<i64>) -> WriteBatch {
 async fn read(objects: &Objects) -> Result<String> {
     let memory = MemoryBackend::new();
     for (key, bytes) in objects {
-        memory.put(&ObjectKey::new(key.as_str())?, bytes.clone(), PutMode::Create).await?;
+        memory.put(&ObjectKey::new(key.as_str())?, bytes.clone().into(), PutMode::Create).await?;
     }
     read_from(memory).await
 }
@@ -264,8 +264,8 @@ impl std::fmt::Display for Huge {
 
 #[async_trait::async_trait]
 impl StorageBackend for Huge {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
-        self.memory.put(key, bytes, mode).await
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
+        self.memory.put(key, body, mode).await
     }
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
         panic!("{key} is read whatever its size")
@@ -304,7 +304,7 @@ async fn an_object_too_large_for_its_kind_is_not_read() -> Result<()> {
         for key in base.keys() {
             let memory = MemoryBackend::new();
             for (key, bytes) in base {
-                memory.put(&ObjectKey::new(key.as_str())?, bytes.clone(), PutMode::Create).await?;
+                memory.put(&ObjectKey::new(key.as_str())?, bytes.clone().into(), PutMode::Create).await?;
             }
             match read_from(Huge { memory, key: key.clone() }).await {
                 Ok(answer) => assert!(answer == sound, "{key}"),

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use elacsym::env::Env;
 use elacsym::schema::AttributeType;
 use elacsym::storage::{
-    CountingBackend, DelayedBackend, ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode,
-    StorageBackend, Verb,
+    CountingBackend, DelayedBackend, ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, Payload,
+    PutMode, StorageBackend, Verb,
 };
 use elacsym::{
     Consistency, Database, Document, ErrorKind, Filter, IdKind, Namespace, Outcome, Result, Schema, Sequence,
@@ -65,13 +65,13 @@ impl fmt::Display for Lagging {
 
 #[async_trait]
 impl StorageBackend for Lagging {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
         self.lag(key.as_str()).await;
         let rival = self.rival.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((space, batch)) = rival.filter(|_| key.as_str().contains("/wal/")) {
             space.write(batch).await?;
         }
-        self.inner.put(key, bytes, mode).await
+        self.inner.put(key, body, mode).await
     }
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
         self.lag(key.as_str()).await;

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use elacsym::env::{Env, Runtime};
 use elacsym::schema::AttributeType;
 use elacsym::storage::{
-    CountingBackend, DelayedBackend, ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode,
-    StorageBackend, Verb,
+    CountingBackend, DelayedBackend, ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, Payload,
+    PutMode, StorageBackend, Verb,
 };
 use elacsym::{Database, Document, IdKind, Result, Schema, WriteBatch};
 use futures::future::BoxFuture;
@@ -134,8 +134,8 @@ impl LongLog {
 
 #[async_trait]
 impl StorageBackend for LongLog {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
-        self.memory.put(key, bytes, mode).await
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
+        self.memory.put(key, body, mode).await
     }
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
         self.memory.get(key).await

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use common::rng::Rng;
 use elacsym::schema::AttributeType;
 use elacsym::storage::{
-    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend,
+    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend,
 };
 use elacsym::{
     Consistency, Database, Document, Filter, IdKind, Metric, Namespace, Query, RecallCheck, Result, Schema,
@@ -479,8 +479,8 @@ impl fmt::Display for Holding {
 
 #[async_trait]
 impl StorageBackend for Holding {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
-        self.inner.put(key, bytes, mode).await
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
+        self.inner.put(key, body, mode).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {

@@ -50,7 +50,7 @@ async fn names(memory: &MemoryBackend) -> Result<Vec<ObjectKey>> {
 async fn copy(memory: &MemoryBackend) -> Result<MemoryBackend> {
     let copy = MemoryBackend::new();
     for key in names(memory).await? {
-        copy.put(&key, memory.get(&key).await?, PutMode::Create).await?;
+        copy.put(&key, memory.get(&key).await?.into(), PutMode::Create).await?;
     }
     Ok(copy)
 }
@@ -71,7 +71,7 @@ async fn land(memory: &MemoryBackend, sleeper: &MemoryBackend, folders: &[&str])
     let there = names(memory).await?;
     for key in names(sleeper).await? {
         if !there.contains(&key) && folders.iter().any(|folder| key.as_str().contains(folder)) {
-            memory.put(&key, sleeper.get(&key).await?, PutMode::Create).await?;
+            memory.put(&key, sleeper.get(&key).await?.into(), PutMode::Create).await?;
         }
     }
     Ok(())

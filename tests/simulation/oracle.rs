@@ -134,7 +134,7 @@ impl Linked<'_> {
         let env = Env::new(self.runtime.clone());
         let reading = async {
             for (key, bytes, _) in self.store.below(&format!("{}segment/", self.prefix)) {
-                backend.put(key, bytes.clone(), PutMode::Create).await?;
+                backend.put(key, bytes.clone().into(), PutMode::Create).await?;
             }
             api::read_entry(&env, &backend, (NAME, incarnation), schema, bytes).await
         };

@@ -84,7 +84,7 @@ mod tests {
         let (backend, key, bytes) = (Arc::new(MemoryBackend::new()), ObjectKey::new("set")?, set.encode()?);
         let id = ObjectId { birth: 1, uuid: Uuid::nil() };
         let meta = CentroidsMeta { id, size: bytes.len() as u64, trained: set.trained() };
-        backend.put(&key, bytes, PutMode::Create).await?;
+        backend.put(&key, bytes.into(), PutMode::Create).await?;
         let blob = Blob::new(backend, BlockCache::off(), key, meta.size);
         let (env, shared) = (Env::current()?, SharedObjects::default());
         let load = || NamedCentroids::load(&env, &blob, &shared, meta, (Metric::L2Squared, 2));

@@ -44,7 +44,7 @@ async fn index(all: &[DocumentId], resident: bool) -> Arc<IdIndex> {
     }
     let (backend, key) = (Arc::new(MemoryBackend::new()), ObjectKey::new("x").unwrap());
     let blocks = Bytes::from(blocks);
-    backend.put(&key, blocks.clone(), PutMode::Create).await.unwrap();
+    backend.put(&key, blocks.clone().into(), PutMode::Create).await.unwrap();
     let blob = Blob::new(backend, crate::cache::BlockCache::off(), key, range.end);
     Arc::new(IdIndex::new(head, blob, resident.then_some(&blocks)).unwrap())
 }

@@ -44,7 +44,7 @@ async fn read_damaged(written: &Written, key: &ObjectKey, damage: impl Fn(&mut V
     damage(&mut bytes);
     written.backend.put(key, bytes.into(), PutMode::Overwrite).await?;
     let outcome = read_everything(written, &written.backend).await;
-    written.backend.put(key, sound, PutMode::Overwrite).await?;
+    written.backend.put(key, sound.into(), PutMode::Overwrite).await?;
     outcome
 }
 

@@ -59,7 +59,7 @@ impl Case {
 
     pub(super) async fn create_object(&self, name: &str, bytes: &Bytes) -> CheckResult<ObjectKey> {
         let key = self.key(name)?;
-        self.backend.put(&key, bytes.clone(), PutMode::Create).await?;
+        self.backend.put(&key, bytes.clone().into(), PutMode::Create).await?;
         Ok(key)
     }
 

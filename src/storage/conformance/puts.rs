@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::case::{Broken, Case, CheckResult, ensure, ensure_kind, test_bytes};
 use crate::error::{Error, ErrorKind};
-use crate::storage::PutMode;
 use crate::storage::probe::race_creates;
+use crate::storage::{Payload, PutMode};
 
 /// How many creates race for one key, and how often: more than in the probe, which has to be quick.
 const RACERS: usize = 12;
@@ -26,7 +26,7 @@ impl Case {
         let what = "a second create of one object";
         // Also with the same bytes: a store that compares contents would accept a second write of one batch.
         for second in [test_bytes(10, 2), body.clone(), Bytes::new()] {
-            let put = self.backend.put(&key, second, PutMode::Create).await;
+            let put = self.backend.put(&key, second.into(), PutMode::Create).await;
             ensure_kind(put, ErrorKind::AlreadyExists, what)?;
             self.expect_object(&key, &body, "after a create that failed").await?;
         }
@@ -63,8 +63,24 @@ impl Case {
         // Shorter after longer: a store that writes in place would leave the rest of the old bytes.
         for (len, seed) in [(100, 1), (1000, 2), (10, 3), (0, 4), (5, 5)] {
             let body = test_bytes(len, seed);
-            self.backend.put(&key, body.clone(), PutMode::Overwrite).await?;
+            self.backend.put(&key, body.clone().into(), PutMode::Overwrite).await?;
             self.expect_object(&key, &body, "after an overwrite").await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn parts_are_joined(self) -> CheckResult {
+        // Small and empty parts, and some that are larger than the buffers of files and connections.
+        for (at, lengths) in [&[0, 0][..], &[0, 1, 0, 2, 0], &[700, 300_000, 1, 70_000, 0]].iter().enumerate()
+        {
+            let parts: Vec<Bytes> =
+                lengths.iter().zip(1..).map(|(len, seed)| test_bytes(*len, seed)).collect();
+            let body: Payload = parts.iter().cloned().collect();
+            for mode in [PutMode::Create, PutMode::Overwrite] {
+                let key = self.key(&format!("{mode:?}-{at}"))?;
+                self.backend.put(&key, body.clone(), mode).await?;
+                self.expect_object(&key, &parts.concat().into(), "after a put of several parts").await?;
+            }
         }
         Ok(())
     }
@@ -75,7 +91,7 @@ impl Case {
         let key = self.create_object("a", &bodies[0]).await?;
         let writes = async {
             for body in bodies.iter().cycle().take(16) {
-                self.backend.put(&key, body.clone(), PutMode::Overwrite).await?;
+                self.backend.put(&key, body.clone().into(), PutMode::Overwrite).await?;
             }
             Ok::<(), Error>(())
         };
@@ -116,7 +132,7 @@ impl Case {
         // Across the boundary of a part.
         self.expect_range(&key, &body, (5 << 20) - 3..(5 << 20) + 70_000).await?;
         let key = self.key("overwritten")?;
-        self.backend.put(&key, body.clone(), PutMode::Overwrite).await?;
+        self.backend.put(&key, body.clone().into(), PutMode::Overwrite).await?;
         self.expect_object(&key, &body, "after a large overwrite").await
     }
 

@@ -68,7 +68,7 @@ impl Case {
             info.key == key && info.size == 1234 && info.modified_ms.abs_diff(before.modified_ms) <= 1000
         };
         ensure(listed.iter().all(same), || format!("head tells {before:?}, but a listing {listed:?}"))?;
-        self.backend.put(&key, test_bytes(5, 2), PutMode::Overwrite).await?;
+        self.backend.put(&key, test_bytes(5, 2).into(), PutMode::Overwrite).await?;
         let after = self.backend.head(&key).await?;
         ensure(after.size == 5, || format!("after an overwrite head tells {after:?}"))?;
         ensure(after.modified_ms >= before.modified_ms, || "an overwrite set the time back".to_owned())

@@ -12,7 +12,7 @@ use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 
-use super::super::{ObjectInfo, ObjectKey, PutMode, oversize};
+use super::super::{ObjectInfo, ObjectKey, Payload, PutMode, oversize};
 use super::errors::{io_failed, is_missing, link_failed, no_such_object, object_exists};
 use super::staging::{remove_staging, sweep_staging, write_staging};
 use super::sys;
@@ -47,14 +47,14 @@ impl Folder {
         &self.root
     }
 
-    pub(super) fn put(&self, key: &ObjectKey, bytes: &[u8], mode: PutMode, staging: &str) -> Result<()> {
+    pub(super) fn put(&self, key: &ObjectKey, body: &Payload, mode: PutMode, staging: &str) -> Result<()> {
         let sweep = self.create_folders(key)?;
-        match self.publish(key, bytes, mode, staging, sweep) {
+        match self.publish(key, body, mode, staging, sweep) {
             // Another program removed a folder that this process had synced.
             Err(error) if error.is(ErrorKind::NotFound) => {
                 self.synced_folders().clear();
                 let sweep = self.create_folders(key)?;
-                self.publish(key, bytes, mode, staging, sweep)
+                self.publish(key, body, mode, staging, sweep)
             }
             outcome => outcome,
         }
@@ -94,7 +94,7 @@ impl Folder {
     fn publish(
         &self,
         key: &ObjectKey,
-        bytes: &[u8],
+        body: &Payload,
         mode: PutMode,
         staging: &str,
         sweep: bool,
@@ -111,7 +111,7 @@ impl Folder {
             return Err(object_exists(key));
         }
         let staging = parent.join(staging);
-        let staged = write_staging(&staging, bytes).inspect_err(|_| remove_staging(&staging));
+        let staged = write_staging(&staging, body).inspect_err(|_| remove_staging(&staging));
         let time = staged.map_err(|error| io_failed("writing", key, &error))?;
         // Before the object is visible, so that every reader that sees it also sees this: see `check_synced`.
         self.unsynced().push(key.clone());

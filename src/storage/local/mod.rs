@@ -47,7 +47,7 @@ use bytes::Bytes;
 
 use self::folder::Folder;
 use self::staging::STAGING_PREFIX;
-use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend};
 use crate::env::Env;
 use crate::error::Result;
 
@@ -85,9 +85,9 @@ impl LocalBackend {
 
 #[async_trait]
 impl StorageBackend for LocalBackend {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
         let (key, staging) = (key.clone(), format!("{STAGING_PREFIX}{}", self.env.uuid().simple()));
-        self.run_blocking(move |folder| folder.put(&key, &bytes, mode, &staging)).await
+        self.run_blocking(move |folder| folder.put(&key, &body, mode, &staging)).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {

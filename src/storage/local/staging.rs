@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::super::Payload;
 use super::sys;
 
 /// How the names of staging files begin. No part of a key begins with a dot.
@@ -14,9 +15,10 @@ pub(super) const STAGING_PREFIX: &str = ".staging-";
 const STALE_AGE: Duration = Duration::from_hours(24);
 
 /// Writes a staging file and syncs it. Returns when it was written, by the clock of the file system.
-pub(super) fn write_staging(staging: &Path, bytes: &[u8]) -> io::Result<SystemTime> {
+pub(super) fn write_staging(staging: &Path, body: &Payload) -> io::Result<SystemTime> {
     let mut file = sys::create_file(staging)?;
-    file.write_all(bytes)?;
+    // One by one: parts are sections of files, so they are few or large.
+    body.iter().try_for_each(|part| file.write_all(part))?;
     file.sync_all()?;
     // Without times nothing is ever stale, so nothing is swept.
     Ok(file.metadata()?.modified().unwrap_or(UNIX_EPOCH))

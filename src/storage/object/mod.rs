@@ -14,11 +14,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{GetOptions, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions};
+use object_store::{
+    GetOptions, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutPayload,
+};
 
 use self::error::{convert, missing_bucket, out_of_range, truncated};
 use super::scrub::{scrub, scrubbed_cause};
-use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend, oversize};
+use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend, oversize};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Larger overwrites are sent in parts. Parts in parallel are faster, and one that fails is sent again by itself; but a
@@ -118,12 +120,10 @@ impl ObjectStoreBackend {
         Some(ObjectInfo { key, size: meta.size, modified_ms: meta.last_modified.timestamp_millis() })
     }
 
-    async fn put_parts(&self, path: &Path, bytes: &Bytes) -> object_store::Result<()> {
+    async fn put_multipart(&self, path: &Path, body: &Payload) -> object_store::Result<()> {
         let mut upload = self.retrying.put_multipart_opts(path, PutMultipartOptions::default()).await?;
-        let parts = (0..bytes.len()).step_by(PART_BYTES).map(|start| {
-            let part = bytes.slice(start..bytes.len().min(start.saturating_add(PART_BYTES)));
-            upload.put_part(part.into())
-        });
+        // All but the last of one size, which some stores insist on.
+        let parts = body.chunks(PART_BYTES).into_iter().map(|part| upload.put_part(put_payload(&part)));
         let sent = stream::iter(parts).buffer_unordered(PARALLEL_PARTS).try_collect::<()>().await;
         let done = match sent {
             Ok(()) => upload.complete().await.map(|_| ()),
@@ -149,17 +149,17 @@ impl ObjectStoreBackend {
 
 #[async_trait]
 impl StorageBackend for ObjectStoreBackend {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
         let path = self.full_path(key.as_str())?;
         let put = match mode {
             PutMode::Create => {
                 let options = object_store::PutMode::Create.into();
-                self.once.put_opts(&path, bytes.into(), options).await.map(|_| ())
+                self.once.put_opts(&path, put_payload(&body), options).await.map(|_| ())
             }
-            PutMode::Overwrite if bytes.len() >= MULTIPART_BYTES_MIN => self.put_parts(&path, &bytes).await,
+            PutMode::Overwrite if body.len() >= MULTIPART_BYTES_MIN => self.put_multipart(&path, &body).await,
             PutMode::Overwrite => {
                 let options = object_store::PutMode::Overwrite.into();
-                self.retrying.put_opts(&path, bytes.into(), options).await.map(|_| ())
+                self.retrying.put_opts(&path, put_payload(&body), options).await.map(|_| ())
             }
         };
         put.map_err(|error| match error {
@@ -298,6 +298,11 @@ impl fmt::Display for ObjectStoreBackend {
     }
 }
 
+/// The body as `object_store` takes it. The parts are shared, not copied.
+fn put_payload(body: &Payload) -> PutPayload {
+    body.iter().cloned().collect()
+}
+
 /// Reads a response: the size of the object, and the bytes that arrived. The body of an object that is too large is not
 /// read.
 async fn read_body(
@@ -342,7 +347,9 @@ mod tests {
     async fn a_large_overwrite_goes_in_parts_and_arrives_whole() -> Result<()> {
         let backend = ObjectStoreBackend::new(Arc::new(InMemory::new()), "")?;
         let bytes: Bytes = (0..=250).cycle().take(MULTIPART_BYTES_MIN + 12345).collect();
-        backend.put(&key("big"), bytes.clone(), PutMode::Overwrite).await?;
+        let pieces = [0..7, 7..PART_BYTES + 99, PART_BYTES + 99..bytes.len()];
+        let body: Payload = pieces.map(|piece| bytes.slice(piece)).into_iter().collect();
+        backend.put(&key("big"), body, PutMode::Overwrite).await?;
         assert!(backend.get(&key("big")).await? == bytes);
         Ok(())
     }

@@ -17,7 +17,9 @@ use crate::filter::Filter;
 use crate::safeguard::Safeguards;
 use crate::schema::{AttributeType, Schema};
 use crate::settings::Settings;
-use crate::storage::{ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use crate::storage::{
+    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend,
+};
 use crate::types::{Document, IdKind, NamespaceName};
 use crate::write::{CheckedBatch, WriteBatch};
 
@@ -34,11 +36,11 @@ struct Refusing {
 
 #[async_trait]
 impl StorageBackend for Refusing {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
         if key.as_str().contains("/wal/") && self.refuses.swap(false, Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::PermissionDenied, "refused"));
         }
-        self.memory.put(key, bytes, mode).await
+        self.memory.put(key, body, mode).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {

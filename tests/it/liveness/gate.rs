@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use elacsym::storage::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend, Verb};
+use elacsym::storage::{
+    ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend, Verb,
+};
 use elacsym::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 
@@ -95,10 +97,10 @@ impl Drop for Held<'_> {
 
 #[async_trait]
 impl StorageBackend for Gate {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
         let verb = if mode == PutMode::Create { Verb::Create } else { Verb::Overwrite };
         self.pass(verb, key).await?;
-        self.inner.put(key, bytes, mode).await
+        self.inner.put(key, body, mode).await
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {

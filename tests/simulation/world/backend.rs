@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use elacsym::storage::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
+use elacsym::storage::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend};
 use elacsym::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -173,8 +173,8 @@ fn unexpected<T>(reply: &Reply) -> Result<T> {
 
 #[async_trait]
 impl StorageBackend for SimBackend {
-    async fn put(&self, key: &ObjectKey, bytes: Bytes, mode: PutMode) -> Result<()> {
-        self.send(Request::Put(key.clone(), bytes, mode)).await.map(|_| ())
+    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
+        self.send(Request::Put(key.clone(), body.into_bytes(), mode)).await.map(|_| ())
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
