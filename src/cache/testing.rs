@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -20,6 +20,7 @@ pub(super) struct TestStore {
     inner: MemoryBackend,
     object: Bytes,
     requests: Arc<Mutex<Vec<Range<u64>>>>,
+    last_response: Arc<AtomicUsize>,
     held: watch::Sender<bool>,
     fails: Arc<AtomicBool>,
     damages: Arc<AtomicBool>,
@@ -39,6 +40,7 @@ impl TestStore {
             inner,
             object,
             requests: Arc::default(),
+            last_response: Arc::default(),
             held,
             fails: Arc::default(),
             damages: Arc::default(),
@@ -59,6 +61,11 @@ impl TestStore {
 
     pub(super) fn requests(&self) -> Vec<Range<u64>> {
         self.requests.lock().unwrap().clone()
+    }
+
+    /// Where the bytes of the last response began in memory.
+    pub(super) fn last_response(&self) -> usize {
+        self.last_response.load(Ordering::Relaxed)
     }
 
     pub(super) fn hold(&self) {
@@ -99,6 +106,9 @@ impl StorageBackend for TestStore {
         if self.damages.swap(false, Ordering::Relaxed) {
             return Ok(bytes.iter().map(|byte| !byte).collect());
         }
+        // As from a real store, the caller is the only owner.
+        let bytes = Bytes::copy_from_slice(&bytes);
+        self.last_response.store(bytes.as_ptr().addr(), Ordering::Relaxed);
         Ok(bytes)
     }
 

@@ -20,6 +20,9 @@ const ENTRY_OVERHEAD: usize = 256;
 const SHARD_BYTES_MIN: usize = 32 << 20;
 /// A lock is held for one map operation, so a few shards keep even a large machine from waiting.
 const SHARDS_MAX: usize = 8;
+/// Blocks of at least this size are kept as they arrived, without a copy, if they are all that arrived. A smaller one may
+/// be in the read buffer of a connection, which is at most about half as large, and would keep all of it alive.
+const SHARED_BYTES_MIN: usize = 1 << 20;
 /// An entry takes at most this part of a shard: a larger one would evict nearly everything else in it.
 const SHARD_PART: usize = 2;
 
@@ -69,14 +72,16 @@ impl Tiers {
         futures::future::join_all(reads).await.into_iter().flatten().collect()
     }
 
-    /// Caches a block that arrived from the store, and returns the bytes to use.
-    pub(super) fn insert_fetched(&self, key: BlockKey, fetched: Bytes) -> Bytes {
+    /// Caches a block that arrived from the store in a response of `length` bytes, and returns the bytes to use.
+    pub(super) fn insert_fetched(&self, key: BlockKey, fetched: Bytes, length: usize) -> Bytes {
         let disk = self.disk.as_ref().filter(|disk| disk.accepts(fetched.len()));
         if disk.is_none() && !self.fits_in_memory(&key, &fetched) {
             return fetched;
         }
-        // A copy: what arrived is often a slice of a larger response, and a small block would keep all of it alive.
-        let block = Bytes::copy_from_slice(&fetched);
+        // What arrived is often a slice of a larger response, or of an object that a store has in memory: a small block
+        // would keep all of it alive. Runs of vectors are whole responses, and large.
+        let is_whole = fetched.len() == length && length >= SHARED_BYTES_MIN && fetched.is_unique();
+        let block = if is_whole { fetched } else { Bytes::copy_from_slice(&fetched) };
         if let Some(disk) = disk {
             disk.put(&key, block.clone());
         }

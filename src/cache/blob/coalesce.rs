@@ -27,8 +27,9 @@ pub(super) struct RangeRequest {
 }
 
 impl RangeRequest {
-    /// Divides the bytes that arrived among the spans, and verifies the checksum of each.
-    pub(super) fn split_response(&self, key: &ObjectKey, bytes: &Bytes) -> Result<Vec<Piece>> {
+    /// Divides the bytes that arrived among the spans, and verifies the checksum of each. The pieces share their memory.
+    #[expect(clippy::needless_pass_by_value, reason = "a single piece is then the only owner of its memory")]
+    pub(super) fn split_response(&self, key: &ObjectKey, bytes: Bytes) -> Result<Vec<Piece>> {
         let split = |span: &Span| {
             // Both are within the request, whose spans made its range.
             let start = to_usize(span.start - self.range.start, "an offset in a response")?;

@@ -130,13 +130,7 @@ impl Blob {
         let requests = coalesce_spans(missing);
         charge_requests(&requests)?;
         let requests = requests.into_iter().map(|request| self.send_request(request));
-        let pieces = meter::count_round(try_join_all(requests)).await?.concat();
-        if let Some(tiers) = self.cache.tiers() {
-            for (range, fetched) in &pieces {
-                tiers.insert_fetched(BlockKey::new(&self.key, range), fetched.clone());
-            }
-        }
-        Ok(pieces)
+        Ok(meter::count_round(try_join_all(requests)).await?.concat())
     }
 
     /// Fetches from the disk tier, and from the store what it lacks. The pieces ascend.
@@ -150,7 +144,7 @@ impl Blob {
         let keys: Vec<_> = missing.iter().map(|span| self.block_key(span)).collect();
         let make_fetches = |open: Vec<BlockKey>| {
             let is_open = |span: &&Span| open.iter().any(|key| (key.start, key.end) == span.sort_key());
-            self.make_fetches(tiers, &missing.iter().filter(is_open).cloned().collect::<Vec<_>>())
+            self.make_fetches(&missing.iter().filter(is_open).cloned().collect::<Vec<_>>())
         };
         let sources = tiers.in_flight.join_or_start(&keys, |key| tiers.find_in_memory(key), make_fetches)?;
         let waits = zip_equal(&missing, sources, "spans and their sources")?;
@@ -176,34 +170,35 @@ impl Blob {
         Ok(pieces)
     }
 
-    /// Fetches of `spans`, which ascend, each with the keys that it brings. A fetch puts what arrives into the cache
-    /// before it ends, as [`SingleFlight`](super::single_flight::SingleFlight) requires.
-    fn make_fetches(&self, tiers: &Arc<Tiers>, spans: &[Span]) -> Vec<(Vec<BlockKey>, Fetch)> {
+    /// Fetches of `spans`, which ascend, each with the keys that it brings.
+    fn make_fetches(&self, spans: &[Span]) -> Vec<(Vec<BlockKey>, Fetch)> {
         let make_fetch = |request: RangeRequest| {
             let brings = request.spans.iter().map(|span| self.block_key(span)).collect();
-            let (tiers, object, response) =
-                (Arc::clone(tiers), Arc::clone(&self.key), self.send_request(request));
-            let fetch = async move {
-                let insert = |(range, fetched)| {
-                    let block = tiers.insert_fetched(BlockKey::new(&object, &range), fetched);
-                    (range, block)
-                };
-                Ok(response.await?.into_iter().map(insert).collect())
-            };
+            let response = self.send_request(request);
+            let fetch = async move { Ok(response.await?.into()) };
             (brings, fetch.boxed())
         };
         coalesce_spans(spans).into_iter().map(make_fetch).collect()
     }
 
-    /// Sends one request. Owns what it needs, because a shared fetch outlives the reader that started it.
+    /// Sends one request. What arrives is in the cache when this ends, as [`SingleFlight`](super::single_flight::SingleFlight)
+    /// requires. Owns what it needs, because a shared fetch outlives the reader that started it.
     fn send_request(&self, request: RangeRequest) -> impl Future<Output = Result<Vec<Piece>>> + Send + use<> {
         let (backend, key) = (Arc::clone(&self.backend), Arc::clone(&self.key));
+        let tiers = self.cache.tiers().map(Arc::clone);
         async move {
             // Blobs are files that a manifest or a log entry names: one that is gone is either lost, or was collected
             // after a newer manifest replaced it. `Error::missing` lets the reader find out which.
             let missing = |e: Error| if e.is(ErrorKind::NotFound) { Error::missing(&key) } else { e };
             let bytes = backend.get_range(&key, request.range.clone()).await.map_err(missing)?;
-            request.split_response(&key, &bytes)
+            let length = bytes.len();
+            let pieces = request.split_response(&key, bytes)?;
+            let Some(tiers) = tiers else { return Ok(pieces) };
+            let insert = |(range, fetched)| {
+                let block = tiers.insert_fetched(BlockKey::new(&key, &range), fetched, length);
+                (range, block)
+            };
+            Ok(pieces.into_iter().map(insert).collect())
         }
     }
 

@@ -75,6 +75,25 @@ async fn a_block_too_large_to_keep_is_read_and_not_kept() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_large_response_is_kept_as_it_arrived() -> Result<()> {
+    let store = TestStore::new(4 * MIB).await?;
+    let blob = store.blob(&BlockCache::memory(64 * MIB));
+    let large = 0..2 * MIB as u64;
+    let read = blob.read(large.clone().into()).await?;
+    assert_eq!(read.as_ptr().addr(), store.last_response());
+    assert_eq!(blob.read(large.into()).await?.as_ptr(), read.as_ptr());
+    // A part of a response would keep all of it alive, and a small one the buffer of its connection.
+    for (first, last) in [(2 * MIB as u64, 3 * MIB as u64), (3 * MIB as u64 + 200, 3 * MIB as u64 + 200)] {
+        for read in blob.read_many(&spans(&[first..last, last + 10..last + 20])).await? {
+            let response = store.last_response()..store.last_response() + 2 * MIB;
+            assert!(!response.contains(&read.as_ptr().addr()));
+        }
+    }
+    assert_eq!(store.requests().len(), 3);
+    Ok(())
+}
+
+#[tokio::test]
 async fn many_who_want_a_range_wait_for_one_request() -> Result<()> {
     let store = TestStore::new(MIB).await?;
     let cache = BlockCache::memory(8 * MIB);
