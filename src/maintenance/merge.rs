@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::interleave_record_batch;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::{interleave, interleave_record_batch};
+use arrow::datatypes::DataType;
 use futures::future::try_join_all;
 
 use super::BATCH_ROWS;
@@ -113,9 +114,7 @@ impl Merger<'_> {
             *position = Some(self.position);
             self.position += 1;
         }
-        let batches: Vec<&RecordBatch> = inputs.iter().map(MergeInput::batch).collect();
-        let indices: Vec<(usize, usize)> = rows.iter().map(|row| (row.input, row.batch_row)).collect();
-        let batch = interleave_record_batch(&batches, &indices).or_internal()?;
+        let batch = gather_rows(inputs, rows)?;
         self.builder_bytes = self.builder_bytes.saturating_add(batch_bytes(&batch));
         let builder = match self.builder.take() {
             Some(builder) => builder,
@@ -148,4 +147,30 @@ impl Merger<'_> {
         self.merged.outputs.push(OutputSegment { meta: written.meta, start, row_order: written.row_order });
         Ok(())
     }
+}
+
+/// The rows as one batch.
+fn gather_rows(inputs: &[MergeInput], rows: &[MergeRow]) -> Result<RecordBatch> {
+    let batches: Vec<&RecordBatch> = inputs.iter().map(MergeInput::batch).collect();
+    let indices: Vec<(usize, usize)> = rows.iter().map(|row| (row.input, row.batch_row)).collect();
+    let Some(page) = whole_page(&batches, &indices) else {
+        return interleave_record_batch(&batches, &indices).or_internal();
+    };
+    // Vectors stay where they arrived. Other columns are copied: what Parquet decodes into may be much larger than what
+    // it decoded, and the builder keeps it until the output is written.
+    let in_page: Vec<_> = (0..page.num_rows()).map(|row| (0, row)).collect();
+    let column = |column: &ArrayRef| match column.data_type() {
+        DataType::FixedSizeList(..) => Ok(Arc::clone(column)),
+        _ => interleave(&[column.as_ref()], &in_page),
+    };
+    let columns = page.columns().iter().map(column).collect::<Result<_, _>>().or_internal()?;
+    RecordBatch::try_new(page.schema(), columns).or_internal()
+}
+
+/// The page whose rows these are, all of them in their order, as where the ids of inputs do not overlap. A part of a page
+/// does not count: it would keep all of the page in memory.
+fn whole_page<'a>(batches: &[&'a RecordBatch], rows: &[(usize, usize)]) -> Option<&'a RecordBatch> {
+    let (input, _) = rows.first()?;
+    let page = batches.get(*input).filter(|page| page.num_rows() == rows.len())?;
+    rows.iter().copied().eq((0..rows.len()).map(|row| (*input, row))).then_some(*page)
 }
