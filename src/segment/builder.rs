@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use bytes::Bytes;
 
 use super::checksums::encode_checksums;
 use super::column_builders::{ColumnBuilders, VectorColumnBuilder};
@@ -26,6 +25,7 @@ use crate::index::attributes::AttributeIndexBuilder;
 use crate::index::text::TextIndexBuilder;
 use crate::index::vector::CentroidsMeta;
 use crate::schema::{Ids, Schema};
+use crate::storage::Payload;
 use crate::types::{IdKind, ObjectId, Sequence};
 
 /// `"EATR" | version u16 | zero u16`: the first bytes of `attributes`. The meta locates its sections.
@@ -55,7 +55,7 @@ struct AttributesFileParts {
 #[derive(Default)]
 struct VectorFiles {
     /// With the index of the column in the schema.
-    files: Vec<(usize, Bytes)>,
+    files: Vec<(usize, Payload)>,
     metas: BTreeMap<String, FileMeta>,
     centroids: BTreeMap<String, CentroidsMeta>,
     unfit: BTreeSet<String>,
@@ -105,21 +105,22 @@ impl SegmentBuilder {
             ColumnBuilders::new(&self.schema, self.id, row_count, row_order, &mut indexes.columns)?;
         rows.visit_chunks(order.as_deref(), |batch| columns.push_batch(&batch))?;
         let id_index = build_id_index(self.schema.id(), &rows, &positions)?;
-        // The rows are encoded now. They are most of the memory, and the files are about to take it once more.
+        // Everything is encoded now but the vectors, which stay where they were gathered: rows that had to be copied are
+        // in memory twice until here.
         drop(rows);
 
         let parquet = columns.parquet.finish()?;
         let attributes = build_attributes_file(AttributesFileParts {
             id_index,
             row_ids: columns.row_ids,
-            checksums: encode_checksums(&parquet.bytes),
+            checksums: encode_checksums(&parquet.body.clone().into_bytes()),
             row_sizes: columns.row_sizes,
             index: columns.attribute_index,
         })?;
         let vectors = finish_vector_files(columns.vectors, indexes.columns)?;
         // Absent exactly if the schema has no text column, which `SegmentMeta::check` holds.
         let text = columns.text.map(finish_text_file).transpose()?;
-        let (text, text_meta) = text.map(|file| (file.bytes, file.meta)).unzip();
+        let (text, text_meta) = text.map(|file| (file.body, file.meta)).unzip();
         let meta = SegmentMeta {
             id: self.id,
             order: row_order,
@@ -138,8 +139,8 @@ impl SegmentBuilder {
         };
         Ok(SegmentFiles {
             meta,
-            parquet: parquet.bytes,
-            attributes: attributes.bytes,
+            parquet: parquet.body,
+            attributes: attributes.body,
             vectors: vectors.files,
             text,
             new_centroids: vectors.new_centroids,
@@ -162,22 +163,23 @@ fn build_id_index(kind: IdKind, rows: &SortedRows, positions: &[u32]) -> Result<
 }
 
 fn build_attributes_file(parts: AttributesFileParts) -> Result<BuiltFile> {
-    let mut file = SectionFileBuilder::new(ATTRIBUTES_HEADER.to_vec());
+    let mut file = SectionFileBuilder::default();
+    file.push_bytes(ATTRIBUTES_HEADER.to_vec());
     let ids = parts.id_index.finish()?;
-    file.push_section(ID_BLOCKS, &ids.blocks)?;
-    file.push_section(ID_HEAD, &ids.head)?;
+    file.push_section(ID_BLOCKS, ids.blocks)?;
+    file.push_section(ID_HEAD, ids.head)?;
     let row_ids = parts.row_ids.finish()?;
-    file.push_section(ROW_ID_BLOCKS, &row_ids.blocks)?;
-    file.push_section(ROW_ID_HEAD, &row_ids.head)?;
-    file.push_section(CHECKSUMS, &parts.checksums)?;
-    file.push_section(ROW_SIZES, &parts.row_sizes.encode())?;
+    file.push_section(ROW_ID_BLOCKS, row_ids.blocks)?;
+    file.push_section(ROW_ID_HEAD, row_ids.head)?;
+    file.push_section(CHECKSUMS, parts.checksums)?;
+    file.push_section(ROW_SIZES, parts.row_sizes.encode())?;
     let (head, blocks) = parts.index.finish()?;
     // A manifest with a larger section is refused. Without the index filters read the values, which is slower and as
     // right.
     if u64_of(blocks.len()) <= SECTION_BYTES_MAX {
         // The head is next to the heads before it, which are read together when the segment is opened.
-        file.push_section(COLUMNS_HEAD, &head)?;
-        file.push_section(COLUMNS_BLOCKS, &blocks)?;
+        file.push_section(COLUMNS_HEAD, head)?;
+        file.push_section(COLUMNS_BLOCKS, blocks)?;
     }
     Ok(file.finish())
 }
@@ -200,8 +202,8 @@ fn finish_vector_files(
             }
             section = Some(index.section);
         }
-        let file = exact.finish(section.as_deref())?;
-        vectors.files.push((column, file.bytes));
+        let file = exact.finish(section)?;
+        vectors.files.push((column, file.body));
         vectors.metas.insert(name, file.meta);
     }
     Ok(vectors)
@@ -210,8 +212,8 @@ fn finish_vector_files(
 /// The file of the text columns.
 fn finish_text_file(builder: TextIndexBuilder) -> Result<BuiltFile> {
     let (bytes, head) = builder.finish()?;
-    let mut file = SectionFileBuilder::new(bytes);
+    let mut file = SectionFileBuilder::default();
     // The text index lays out its own file, head included: it only has to be found and checked.
-    file.mark_section(HEAD, head)?;
+    file.push_with_section(bytes.into(), HEAD, head)?;
     Ok(file.finish())
 }

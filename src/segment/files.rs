@@ -15,11 +15,11 @@ use crate::storage::{IncarnationKeys, ObjectKey, Payload, PutMode, StorageBacken
 #[derive(Debug)]
 pub(crate) struct SegmentFiles {
     pub(super) meta: SegmentMeta,
-    pub(super) parquet: Bytes,
-    pub(super) attributes: Bytes,
+    pub(super) parquet: Payload,
+    pub(super) attributes: Payload,
     /// With the index of the column in the schema, by which the file is named.
-    pub(super) vectors: Vec<(usize, Bytes)>,
-    pub(super) text: Option<Bytes>,
+    pub(super) vectors: Vec<(usize, Payload)>,
+    pub(super) text: Option<Payload>,
     /// Centroid sets that were trained for this segment, by column.
     pub(super) new_centroids: BTreeMap<String, NewCentroids>,
     /// For each row, as they were pushed, its position in the segment.
@@ -68,13 +68,12 @@ impl SegmentFiles {
 
     fn objects(&self, keys: &IncarnationKeys) -> Vec<(ObjectKey, Payload)> {
         let segment = keys.segment(self.meta.id);
-        let body = |bytes: &Bytes| Payload::from(bytes.clone());
         let mut objects =
-            vec![(segment.rows(), body(&self.parquet)), (segment.attributes(), body(&self.attributes))];
-        objects.extend(self.vectors.iter().map(|(column, bytes)| (segment.vector(*column), body(bytes))));
-        objects.extend(self.text.iter().map(|bytes| (segment.text(), body(bytes))));
+            vec![(segment.rows(), self.parquet.clone()), (segment.attributes(), self.attributes.clone())];
+        objects.extend(self.vectors.iter().map(|(column, body)| (segment.vector(*column), body.clone())));
+        objects.extend(self.text.iter().map(|body| (segment.text(), body.clone())));
         let sets = self.new_centroids.values();
-        objects.extend(sets.map(|new| (keys.centroids(new.named.meta.id), body(&new.bytes))));
+        objects.extend(sets.map(|new| (keys.centroids(new.named.meta.id), new.bytes.clone().into())));
         objects
     }
 }

@@ -6,14 +6,14 @@
 //! | file | holds |
 //! |---|---|
 //! | `rows.parquet` | the id and the attributes in row order: plain Parquet, for any engine |
-//! | `vector.<column>` | exact vectors in row order at a fixed stride, each with its checksum |
+//! | `vector.<column>` | exact vectors in row order, as in Arrow's buffer; the checksums of the rows; the codes |
 //! | `attributes` | the id index, the id of each row, the block checksums of `rows.parquet`, the sizes of its rows |
 //! | `text` | the index of the text columns, if there are any |
 //! | `deletes.<manifest>-<nonce>` | the rows that are dead as of a manifest |
 //!
 //! **Invariants:** a file never changes once it is written; every byte that is read from one is checked
-//! against a checksum from the meta, or from a section that was checked itself, before it is parsed; and
-//! only [`RowOrder`] defines the order of the rows.
+//! against a checksum from the meta, or from a section that was checked itself, before it is parsed (a vector
+//! and its checksum are checked against each other); and only [`RowOrder`] defines the order of the rows.
 //!
 //! Segments are written by `builder` (`sorted_rows` in, `vector_indexing` for the order, `column_builders` in one pass, `files` out),
 //! read by `reader` on what `open` has decoded. Each format has its encoder and its decoder in one file or folder.
@@ -26,6 +26,7 @@ mod files;
 mod ids;
 mod meta;
 mod open;
+mod open_vectors;
 mod parquet_rows;
 mod reader;
 mod row_sizes;

@@ -6,28 +6,27 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::future::{try_join, try_join_all, try_join4};
+use futures::future::{try_join_all, try_join4};
 
 use super::checksums::ChecksummedFile;
 use super::ids::{IdIndex, IdIndexHead, RowIds};
 use super::meta::{FileMeta, FileSection, SegmentMeta};
+use super::open_vectors::{OpenVectorColumn, VectorColumnHeads, VectorColumnLayout};
 use super::parquet_rows::ParquetRows;
 use super::row_sizes::RowSizes;
 use super::sections::{
-    CHECKSUMS, COLUMNS_BLOCKS, COLUMNS_HEAD, FOOTER, HEAD, ID_BLOCKS, ID_HEAD, INDEX, ROW_ID_BLOCKS,
-    ROW_ID_HEAD, ROW_SIZES,
+    CHECKSUMS, COLUMNS_BLOCKS, COLUMNS_HEAD, FOOTER, HEAD, ID_BLOCKS, ID_HEAD, ROW_ID_BLOCKS, ROW_ID_HEAD,
+    ROW_SIZES,
 };
-use super::vectors::{ExactVectors, row_checksum_seed};
+use super::vectors::row_checksum_seed;
 use crate::cache::{Blob, BlockCache, SharedObjects};
 use crate::codec::{CodecError, u64_of, zip_equal};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::index::attributes::AttributeIndex;
 use crate::index::text::TextIndex;
-use crate::index::vector::{CentroidsMeta, NamedCentroids, VectorIndex};
-use crate::schema::{ColumnKind, Schema, VectorColumn};
+use crate::schema::{ColumnKind, Schema};
 use crate::storage::{IncarnationKeys, ObjectKey, StorageBackend};
-use crate::types::ObjectId;
 
 /// An id index up to this size is kept in memory whole: some 50,000 UUIDs. Segments of recent flushes are smaller, and
 /// most writes look their ids up in them.
@@ -53,13 +52,6 @@ pub(super) struct SegmentParts {
     pub(super) head_bytes: u64,
 }
 
-/// A vector column of an open segment.
-#[derive(Clone)]
-pub(super) struct OpenVectorColumn {
-    pub(super) exact: ExactVectors,
-    pub(super) index: Option<VectorIndex>,
-}
-
 /// Reads and decodes what a segment keeps in memory. One round trip.
 pub(super) async fn open_parts(
     env: &Env,
@@ -73,9 +65,9 @@ pub(super) async fn open_parts(
     let layout = meta.check(schema).and_then(|()| SegmentLayout::locate(&files, keys, schema, meta));
     let layout = layout.map_err(|e| e.at(keys.segment(meta.id).attributes()))?;
     let heads = layout.read_heads(env, cache.shared()).await?;
-    let (schema, id, rows) = (Arc::clone(schema), meta.id, meta.rows);
+    let (schema, rows) = (Arc::clone(schema), meta.rows);
     // Always off the async task: the work grows with the columns and row groups of the footer, which are not known yet.
-    env.blocking(move || layout.decode(&schema, (id, rows), heads)).await?
+    env.blocking(move || layout.decode(&schema, rows, heads)).await?
 }
 
 /// Makes blobs of keys.
@@ -95,7 +87,8 @@ struct SegmentLayout {
     parquet: Blob,
     footer: FileSection,
     attributes: AttributesLayout,
-    vectors: Vec<VectorColumnLayout>,
+    /// With the index of the column in the schema.
+    vectors: Vec<(usize, VectorColumnLayout)>,
     text: Option<TextLayout>,
 }
 
@@ -115,24 +108,6 @@ struct AttributesLayout {
 struct AttributeIndexLayout {
     head: FileSection,
     blocks: FileSection,
-}
-
-/// The file of a vector column, and its index.
-struct VectorColumnLayout {
-    /// The index of the column in the schema.
-    column: usize,
-    name: String,
-    shape: VectorColumn,
-    blob: Blob,
-    head: FileSection,
-    index: Option<VectorIndexLayout>,
-}
-
-/// The section of a vector index, and the file of its centroids.
-struct VectorIndexLayout {
-    section: FileSection,
-    centroids: Blob,
-    meta: CentroidsMeta,
 }
 
 /// The file of the text columns.
@@ -159,16 +134,6 @@ struct AttributesHeads {
     id_blocks: Option<Bytes>,
 }
 
-struct VectorColumnHeads {
-    head: Bytes,
-    index: Option<VectorIndexHeads>,
-}
-
-struct VectorIndexHeads {
-    section: Bytes,
-    centroids: NamedCentroids,
-}
-
 /// What is decoded of `attributes`.
 struct AttributesParts {
     ids: IdIndex,
@@ -190,18 +155,11 @@ impl SegmentLayout {
             let ColumnKind::Vector(shape) = column.kind else { continue };
             let missing = || CodecError::malformed("segment meta", "no such vector column");
             let file = meta.vectors.get(&column.name).ok_or_else(missing)?;
-            let index = meta.centroids.get(&column.name).map(|set| {
-                let centroids = files.blob(keys.centroids(set.id), set.size);
-                Ok(VectorIndexLayout { section: file.section(INDEX)?, centroids, meta: *set })
-            });
-            vectors.push(VectorColumnLayout {
-                column: number,
-                name: column.name.clone(),
-                shape,
-                blob: files.blob(segment.vector(number), file.size),
-                head: file.section(HEAD)?,
-                index: index.transpose()?,
-            });
+            let set = meta.centroids.get(&column.name);
+            let set = set.map(|set| (files.blob(keys.centroids(set.id), set.size), *set));
+            let blob = files.blob(segment.vector(number), file.size);
+            let seed = row_checksum_seed(meta.id, &column.name);
+            vectors.push((number, VectorColumnLayout::locate(blob, file, (shape, seed), set)?));
         }
         let text = meta.text.as_ref().map(|file| {
             Ok(TextLayout { blob: files.blob(segment.text(), file.size), head: file.section(HEAD)? })
@@ -227,19 +185,14 @@ impl SegmentLayout {
         let (attributes, footer, vectors, text) = try_join4(
             self.attributes.read_heads(),
             self.parquet.read(self.footer.span()),
-            try_join_all(self.vectors.iter().map(|column| column.read_heads(env, shared))),
+            try_join_all(self.vectors.iter().map(|(_, column)| column.read_heads(env, shared))),
             text,
         )
         .await?;
         Ok(SegmentHeads { footer, attributes, vectors, text })
     }
 
-    fn decode(
-        self,
-        schema: &Schema,
-        (id, rows): (ObjectId, u32),
-        heads: SegmentHeads,
-    ) -> Result<SegmentParts> {
+    fn decode(self, schema: &Schema, rows: u32, heads: SegmentHeads) -> Result<SegmentParts> {
         let stored_bytes = heads.stored_bytes();
         let attributes_key = self.attributes.blob.key().clone();
         let attributes = self.attributes.decode(schema, rows, &heads.attributes);
@@ -253,11 +206,13 @@ impl SegmentLayout {
             _ => return Err(Error::internal("the head of the text index was not read")),
         };
         let mut vectors: Vec<Option<OpenVectorColumn>> = vec![None; schema.columns().len()];
-        for (layout, heads) in zip_equal(self.vectors, heads.vectors, "vector columns and their heads")? {
-            let slot = vectors.get_mut(layout.column);
+        for ((number, layout), heads) in
+            zip_equal(self.vectors, heads.vectors, "vector columns and their heads")?
+        {
+            let slot = vectors.get_mut(number);
             let slot =
                 slot.ok_or_else(|| Error::internal("a vector column that the schema does not have"))?;
-            *slot = Some(layout.decode((id, rows), heads)?);
+            *slot = Some(layout.decode(rows, heads)?);
         }
         // invariant: only an estimate, which may saturate.
         let head_bytes = stored_bytes.saturating_mul(DECODED_FACTOR).saturating_add(parquet.resident_bytes());
@@ -340,35 +295,6 @@ impl AttributesLayout {
     }
 }
 
-impl VectorColumnLayout {
-    async fn read_heads(&self, env: &Env, shared: &SharedObjects) -> Result<VectorColumnHeads> {
-        let Some(index) = &self.index else {
-            return Ok(VectorColumnHeads { head: self.blob.read(self.head.span()).await?, index: None });
-        };
-        let metric = (self.shape.metric, self.shape.dimension);
-        // Segments share centroid sets: most are in memory already, and then nothing is read.
-        let centroids = NamedCentroids::load(env, &index.centroids, shared, index.meta, metric);
-        // The two sections are next to each other: one request.
-        let spans = [self.head.span(), index.section.span()];
-        let (read, centroids) = try_join(self.blob.read_many(&spans), centroids).await?;
-        let read = <[Bytes; 2]>::try_from(read);
-        let [head, section] = read.map_err(|_| Error::internal("two sections were requested"))?;
-        Ok(VectorColumnHeads { head, index: Some(VectorIndexHeads { section, centroids }) })
-    }
-
-    fn decode(self, (id, rows): (ObjectId, u32), heads: VectorColumnHeads) -> Result<OpenVectorColumn> {
-        let key = self.blob.key().clone();
-        let index = heads
-            .index
-            .map(|index| VectorIndex::decode(self.blob.clone(), index.centroids.set, rows, &index.section));
-        let index = index.transpose().map_err(|e| e.at(&key))?;
-        // The seed that the builder used: a row of another segment or column fails its checksum.
-        let seed = row_checksum_seed(id, &self.name);
-        let exact = ExactVectors::decode(self.blob, self.shape, seed, rows, &heads.head);
-        Ok(OpenVectorColumn { exact: exact.map_err(|e| e.at(&key))?, index })
-    }
-}
-
 impl TextLayout {
     fn decode(self, schema: &Schema, rows: u32, head: &[u8]) -> Result<TextIndex> {
         let key = self.blob.key().clone();
@@ -383,11 +309,8 @@ impl SegmentHeads {
         let fixed =
             [&attributes.id_head, &attributes.row_id_head, &attributes.checksums, &attributes.row_sizes];
         let optional = [&attributes.index_head, &attributes.id_blocks, &self.text];
-        let vectors = self.vectors.iter().flat_map(|column| {
-            let section = column.index.as_ref().map(|index| &index.section);
-            std::iter::once(&column.head).chain(section)
-        });
-        let all = fixed.into_iter().chain(optional.into_iter().flatten()).chain(vectors);
-        all.map(|bytes| u64_of(bytes.len())).sum()
+        let all = fixed.into_iter().chain(optional.into_iter().flatten());
+        let vectors = self.vectors.iter().map(VectorColumnHeads::stored_bytes);
+        all.map(|bytes| u64_of(bytes.len())).chain(vectors).sum()
     }
 }

@@ -92,8 +92,8 @@ impl ParquetBuilder {
             start = start.min(offset);
         }
         let footer = to_usize(start, "an offset in a file")?..bytes.len();
-        let mut file = SectionFileBuilder::new(bytes);
-        file.mark_section(FOOTER, footer)?;
+        let mut file = SectionFileBuilder::default();
+        file.push_with_section(bytes.into(), FOOTER, footer)?;
         Ok(file.finish())
     }
 }
@@ -342,7 +342,8 @@ mod tests {
         let mut writer = ParquetBuilder::new(&schema, RowOrder::Id)?;
         writer.push_batch(&batch.slice(0, 100))?;
         writer.push_batch(&batch.slice(100, 900))?;
-        let BuiltFile { bytes, meta } = writer.finish()?;
+        let BuiltFile { body, meta } = writer.finish()?;
+        let bytes = body.into_bytes();
         assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
         assert_eq!(meta.section(FOOTER).unwrap().range().end, bytes.len() as u64);
 

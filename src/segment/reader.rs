@@ -12,7 +12,8 @@ use roaring::RoaringBitmap;
 
 use super::ids::IdBlock;
 use super::meta::SegmentMeta;
-use super::open::{OpenVectorColumn, SegmentParts, open_parts};
+use super::open::{SegmentParts, open_parts};
+use super::open_vectors::OpenVectorColumn;
 use crate::cache::BlockCache;
 use crate::codec::u64_of;
 use crate::env::Env;
@@ -167,7 +168,7 @@ impl Segment {
         self.parts.row_sizes.row_bytes(columns, row)
     }
 
-    /// The vectors of a run of rows, each checked. One request.
+    /// The vectors of a run of rows, each checked. One round trip.
     pub(crate) async fn fetch_vector_range(&self, column: usize, rows: Range<u32>) -> Result<ArrayRef> {
         self.vector_column(column)?.exact.fetch_range(&self.env, rows).await
     }

@@ -7,13 +7,14 @@ use roaring::RoaringBitmap;
 use uuid::Uuid;
 
 use super::generator::schema;
+use super::vectors::{MANY, vector_schema, write_vectors};
 use super::{Written, keys, write};
 use crate::error::{ErrorKind, Result};
 use crate::index::attributes::AttributeProbe;
 use crate::schema::Ids;
-use crate::segment::{Deletes, SegmentMeta};
+use crate::segment::{Deletes, SegmentBuilder, SegmentMeta, VectorIndexing};
 use crate::storage::{ObjectKey, PutMode, StorageBackend};
-use crate::types::IdKind;
+use crate::types::{IdKind, ObjectId, VectorType};
 
 /// Reads everything a reader can. Errors must be of the kinds that damage has; answers are compared.
 async fn read_everything(written: &Written, backend: &Arc<dyn StorageBackend>) -> Result<()> {
@@ -71,6 +72,67 @@ async fn every_damage_is_an_error_of_its_object_or_harmless() -> Result<()> {
         }
     }
     read_everything(&written, &written.backend).await
+}
+
+#[tokio::test]
+async fn a_wrong_row_is_an_error_wherever_its_checksum_is() -> Result<()> {
+    type Damage<'a> = (&'a str, &'a dyn Fn(&mut Vec<u8>));
+    fn swap(bytes: &mut [u8], a: usize, b: usize, length: usize) {
+        (0..length).for_each(|at| bytes.swap(a + at, b + at));
+    }
+    // Checksums that are kept in memory, and some that are read with the rows.
+    for rows in [700, MANY] {
+        let schema = vector_schema(VectorType::I8, 8);
+        let written = write_vectors(Arc::clone(&schema), rows).await;
+        let mut other = SegmentBuilder::new(
+            schema,
+            ObjectId { birth: 3, uuid: Uuid::from_u128(5) },
+            written.meta.sequences,
+        );
+        other.push(written.source.clone())?;
+        let other = other.finish(&VectorIndexing::none())?.upload(&written.backend, &keys()).await?.meta;
+        let of_other = written.backend.get(&keys().segment(other.id).vector(0)).await?;
+        let key = keys().segment(written.meta.id).vector(0);
+        let sound = written.backend.get(&key).await?.to_vec();
+        assert_eq!(sound.len(), of_other.len());
+        let (row, checksum) =
+            (|row: usize| 64 + row * 8, |row: usize| (64 + rows * 8).next_multiple_of(64) + row * 4);
+        let damages: [Damage<'_>; 5] = [
+            ("a bit of a row", &|bytes| bytes[row(600) + 3] ^= 1),
+            ("a bit of a checksum", &|bytes| bytes[checksum(600)] ^= 1),
+            ("two rows", &|bytes| swap(bytes, row(5), row(600), 8)),
+            ("two rows with their checksums", &|bytes| {
+                swap(bytes, row(5), row(600), 8);
+                swap(bytes, checksum(5), checksum(600), 4);
+            }),
+            ("the file of another segment", &|bytes| bytes.copy_from_slice(&of_other)),
+        ];
+        for (what, damage) in damages {
+            let mut bytes = sound.clone();
+            damage(&mut bytes);
+            written.backend.put(&key, bytes.into(), PutMode::Overwrite).await?;
+            let some = [5, 600].into();
+            let read = async {
+                let segment = written.open().await?;
+                Ok((
+                    segment.fetch_vector_range(0, 0..rows as u32).await,
+                    segment.fetch_vectors(0, &some).await,
+                ))
+            };
+            let errors = match read.await {
+                Ok((run, some)) => vec![run.unwrap_err(), some.unwrap_err()],
+                Err(error) => vec![error],
+            };
+            for error in errors {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}");
+                assert!(error.to_string().contains(key.as_str()), "{what}: {error}");
+            }
+        }
+        written.backend.put(&key, sound.into(), PutMode::Overwrite).await?;
+        let run = written.open().await?.fetch_vector_range(0, 0..rows as u32).await?;
+        assert_eq!(&run, written.source.column(1));
+    }
+    Ok(())
 }
 
 #[tokio::test]

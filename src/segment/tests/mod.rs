@@ -2,6 +2,7 @@
 
 mod damage;
 mod generator;
+mod vectors;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
