@@ -114,7 +114,7 @@ pub use schema::Schema;
 pub use settings::DiskCache;
 pub use settings::{Backpressure, Durability, Settings};
 pub use types::{
-    AffectedIds, COLUMN_NAME_BYTES_MAX, DIMENSION_MAX, DOCUMENT_BYTES_MAX, Document, DocumentId,
+    AffectedIds, COLUMN_NAME_BYTES_MAX, ColumnId, DIMENSION_MAX, DOCUMENT_BYTES_MAX, Document, DocumentId,
     ID_BYTES_MAX, IdKind, Metric, NamespaceName, Sequence, VALUE_BYTES_MAX, VECTOR_LENGTH_MAX, Value, Vector,
     VectorType, WriteReceipt,
 };

@@ -11,7 +11,7 @@ pub use crate::safeguard::Safeguard;
 use crate::cache::BlockCache;
 use crate::env::Env;
 use crate::error::Result;
-use crate::schema::Schema;
+use crate::schema::{Schema, SchemaVersions};
 use crate::segment::Segment;
 use crate::storage::{NamespaceKeys, StorageBackend};
 use crate::types::{Document, DocumentId, NamespaceName};
@@ -51,12 +51,12 @@ pub async fn read_entry(
     bytes: &[u8],
 ) -> Result<EntryView> {
     let mut view = decode_entry(schema, bytes)?;
-    let entry = LogEntry::decode(schema, &bytes.to_vec().into()).map_err(|e| e.at("entry"))?;
+    let schemas = SchemaVersions::new(schema.clone());
+    let entry = LogEntry::decode(&schemas, &bytes.to_vec().into()).map_err(|e| e.at("entry"))?;
     let keys = NamespaceKeys::new(&NamespaceName::new(name)?).incarnation(incarnation);
-    let shared = Arc::new(schema.clone());
     for link in entry.body.segments {
-        link.check(schema).map_err(|e| e.at("entry"))?;
-        let segment = Segment::open(env, backend, &BlockCache::off(), &keys, &shared, &link.meta).await?;
+        link.check(&schemas).map_err(|e| e.at("entry"))?;
+        let segment = Segment::open(env, backend, &BlockCache::off(), &keys, &schemas, &link.meta).await?;
         let mut rows = RoaringBitmap::new();
         rows.insert_range(0..link.meta.rows);
         let columns: Vec<usize> = (0..schema.columns().len()).collect();
@@ -70,7 +70,8 @@ pub async fn read_entry(
 /// # Errors
 /// As for any bytes from a store.
 pub fn decode_entry(schema: &Schema, bytes: &[u8]) -> Result<EntryView> {
-    let entry = LogEntry::decode(schema, &bytes.to_vec().into()).map_err(|e| e.at("entry"))?;
+    let schemas = SchemaVersions::new(schema.clone());
+    let entry = LogEntry::decode(&schemas, &bytes.to_vec().into()).map_err(|e| e.at("entry"))?;
     Ok(EntryView {
         sequence: entry.head.sequence.0,
         batch: entry.head.batch,

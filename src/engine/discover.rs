@@ -157,11 +157,11 @@ async fn open_named_segments(
     manifest: Option<&Manifest>,
 ) -> Vec<OpenedSegment> {
     let Some(manifest) = manifest else { return Vec::new() };
-    let schema = &Arc::new(manifest.schema.clone());
-    let sound = manifest.segments.iter().filter(|meta| meta.check(schema).is_ok());
+    let schemas = &manifest.schemas;
+    let sound = manifest.segments.iter().filter(|meta| meta.check_version(schemas).is_ok());
     let opened = sound.map(|meta| async move {
         let Context { env, backend, cache, .. } = context;
-        let segment = Segment::open(env, backend, cache, keys, schema, meta);
+        let segment = Segment::open(env, backend, cache, keys, schemas, meta);
         let (segment, dead) = try_join!(segment, read_deletes(context, keys, meta))?;
         Ok::<_, Error>(OpenedSegment { segment: Arc::new(segment), dead: Some(dead) })
     });

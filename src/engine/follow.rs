@@ -176,7 +176,7 @@ impl Engine {
             numbered.take_while(|(found, next)| found.sequence.0 == *next).map(|(found, _)| found).collect();
         // invariant: nothing listed after `known` means that the log ends there, as far as the list tells.
         let end = dense.last().map_or(known, |last| last.sequence);
-        let mut entries = pin!(wal::read_entries(&self.context.backend, &self.keys, &self.schema, dense));
+        let mut entries = pin!(wal::read_entries(&self.context.backend, &self.keys, &self.schemas, dense));
         while let Some(entry) = entries.next().await {
             let entry = match entry {
                 // Collected since it was listed.
@@ -250,7 +250,7 @@ impl Engine {
     }
 
     pub(super) async fn read_entry(&self, sequence: Sequence) -> Result<Option<LogEntry>> {
-        wal::read_entry(&self.context.backend, &self.keys, &self.schema, sequence).await
+        wal::read_entry(&self.context.backend, &self.keys, &self.schemas, sequence).await
     }
 
     /// Records that a request sent at `sent` found no entry after `known`. If the state has moved on meanwhile, the

@@ -8,11 +8,14 @@ use super::discover::{Discovery, DiscoveryStart, LogStart};
 use super::failures::{missing_object, overtaken};
 use super::objects::IncarnationReader;
 use super::state::EngineState;
+use crate::context::Context;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
-use crate::manifest::{self, Hint, Manifest};
+use crate::manifest::{self, Hint, Incarnation, Manifest};
 use crate::retry::{Backoff, RetryPolicy};
 use crate::safeguard::Safeguard;
+use crate::schema::SchemaVersions;
+use crate::storage::IncarnationKeys;
 use crate::types::{NamespaceName, Sequence};
 use crate::wal::{self, ListedEntry, LogEntry, LogListing, list_start};
 
@@ -22,7 +25,11 @@ const LINKS: usize = 32;
 /// Loads states of one incarnation. It reads; it changes nothing.
 pub(super) struct Loader<'a> {
     pub(super) name: &'a NamespaceName,
-    pub(super) reader: IncarnationReader<'a>,
+    pub(super) context: &'a Context,
+    pub(super) incarnation: &'a Incarnation,
+    pub(super) keys: &'a IncarnationKeys,
+    /// The schemas that the namespace was opened with, if it was opened before.
+    pub(super) known: Option<&'a Arc<SchemaVersions>>,
 }
 
 /// The entries of a tail as they are listed, and just before what time they were known to be all.
@@ -40,7 +47,7 @@ impl Loader<'_> {
         mut first: Option<Discovery>,
         start: impl Fn() -> DiscoveryStart + Sync,
     ) -> Result<EngineState> {
-        let IncarnationReader { context, keys, .. } = self.reader;
+        let Self { context, keys, .. } = self;
         let mut failed_at = None;
         let mut backoff = Backoff::new(RetryPolicy::LOAD_STATE);
         loop {
@@ -72,19 +79,24 @@ impl Loader<'_> {
 
     /// The state that the lists show. `NotFound`, or a missing file, means that they were stale.
     async fn assemble_state(&self, discovery: Discovery, hint: Option<&Hint>) -> Result<EngineState> {
-        let (reader, begun) = (self.reader, discovery.begun);
+        let begun = discovery.begun;
         let manifest = self.read_manifest(discovery.newest, discovery.manifest, hint).await?;
+        let schemas = Arc::new(manifest.schemas.clone());
+        let Self { context, incarnation, keys, .. } = *self;
+        let reader =
+            IncarnationReader { context, incarnation, keys, schemas: self.known.unwrap_or(&schemas) };
+        reader.check_manifest(&manifest)?;
         let (flushed, mut previous) = (manifest.flushed_through, manifest.flushed_batch);
         let tail = self.list_tail(flushed, discovery.log).await?;
         let parts = reader.open_parts(&manifest.segments, &discovery.opened);
-        let backend = &reader.context.backend;
+        let backend = &context.backend;
         let open_layers = |entry: Result<LogEntry>| async move {
             let entry = entry?;
             reader.check_entry(&entry)?;
             let layers = reader.open_layers(&entry).await?;
             Ok::<_, Error>((entry, layers))
         };
-        let entries = wal::read_entries(backend, reader.keys, reader.schema, tail.entries);
+        let entries = wal::read_entries(backend, keys, reader.schemas, tail.entries);
         let entries = entries.map(open_layers).buffered(LINKS).try_collect::<Vec<_>>();
         let (entries, parts) = try_join!(entries, parts)?;
         self.check_still_newest(manifest.number, begun).await?;
@@ -105,7 +117,7 @@ impl Loader<'_> {
     /// Nothing that the newest manifest needs is collected, so it is enough that it was the newest when all had been read.
     /// An ancestor of the newest is not enough: its tail may have been collected, and what was listed of it is no end.
     async fn check_still_newest(&self, number: u64, begun: Moment) -> Result<()> {
-        let IncarnationReader { context, keys, .. } = self.reader;
+        let Self { context, keys, .. } = self;
         if context.is_fresh(begun, Safeguard::ReaderFreshness)
             || manifest::find_latest(&context.backend, keys, number).await?.is_none()
         {
@@ -116,7 +128,7 @@ impl Loader<'_> {
 
     /// The entries after `flushed`.
     async fn list_tail(&self, flushed: Sequence, log: LogStart) -> Result<TailListing> {
-        let IncarnationReader { context, keys, .. } = self.reader;
+        let Self { context, keys, .. } = self;
         let reaches =
             |listing: &LogListing| listing.entries.last().is_some_and(|last| last.sequence >= flushed);
         // A hint promised more than the manifest keeps, or the log was flushed beyond the page that was listed. Then
@@ -152,7 +164,7 @@ impl Loader<'_> {
         read: Option<Arc<Manifest>>,
         hint: Option<&Hint>,
     ) -> Result<Arc<Manifest>> {
-        let IncarnationReader { context, incarnation, keys, .. } = self.reader;
+        let Self { context, incarnation, keys, .. } = self;
         if newest == 0 {
             return Ok(Arc::new(Manifest::genesis(incarnation)));
         }
@@ -160,19 +172,17 @@ impl Loader<'_> {
         // the number: a copy with the newest number is the newest manifest, however old the hint is.
         let copied = hint.and_then(|hint| hint.manifest.as_ref());
         let copied = copied.filter(|m| m.number == newest && m.incarnation == incarnation.id);
-        let manifest = match read.or_else(|| copied.cloned()) {
-            Some(manifest) => manifest,
+        match read.or_else(|| copied.cloned()) {
+            Some(manifest) => Ok(manifest),
             None => manifest::read_manifest(&context.backend, keys, newest)
                 .await?
                 .map(Arc::new)
-                .ok_or_else(|| stale_manifest("it is listed, but does not exist"))?,
-        };
-        self.reader.check_manifest(&manifest)?;
-        Ok(manifest)
+                .ok_or_else(|| stale_manifest("it is listed, but does not exist")),
+        }
     }
 
     fn holds(&self, rule: Safeguard) -> bool {
-        self.reader.context.safeguards.hold(rule)
+        self.context.safeguards.hold(rule)
     }
 }
 

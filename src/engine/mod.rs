@@ -40,7 +40,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::vector::TrainingProgress;
 use crate::manifest::Incarnation;
 use crate::safeguard::Safeguard;
-use crate::schema::Schema;
+use crate::schema::{Schema, SchemaVersions};
 use crate::storage::{IncarnationKeys, NamespaceKeys};
 use crate::types::{NamespaceName, Sequence, TokenRecord};
 use crate::view::View;
@@ -54,6 +54,8 @@ pub(crate) struct Engine {
     pub(crate) names: NamespaceKeys,
     pub(crate) keys: IncarnationKeys,
     pub(crate) schema: Arc<Schema>,
+    /// The versions of the schema that segments and entries may have been written with; `schema` is the current one.
+    schemas: Arc<SchemaVersions>,
     /// The id of this process in the entries it writes.
     writer: Uuid,
     state: Mutex<EngineState>,
@@ -71,13 +73,7 @@ pub(crate) struct Backlog {
 }
 
 impl Engine {
-    fn new(
-        context: Context,
-        name: NamespaceName,
-        incarnation: Incarnation,
-        schema: Arc<Schema>,
-        state: EngineState,
-    ) -> Self {
+    fn new(context: Context, name: NamespaceName, incarnation: Incarnation, state: EngineState) -> Self {
         let names = NamespaceKeys::new(&name);
         let keys = names.incarnation(incarnation.number);
         Self {
@@ -87,7 +83,8 @@ impl Engine {
             incarnation,
             names,
             keys,
-            schema,
+            schema: Arc::clone(state.manifest.schemas.current()),
+            schemas: Arc::new(state.manifest.schemas.clone()),
             state: Mutex::new(state),
             probe: LogProbe::default(),
             indexing: Mutex::default(),
@@ -105,7 +102,7 @@ impl Engine {
             context: &self.context,
             incarnation: &self.incarnation,
             keys: &self.keys,
-            schema: &self.schema,
+            schemas: &self.schemas,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{Incarnation, Manifest};
 use crate::memtable::{Layer, MemRows, PartId, PartSource};
-use crate::schema::Schema;
+use crate::schema::SchemaVersions;
 use crate::segment::{Deletes, Segment, SegmentMeta};
 use crate::storage::IncarnationKeys;
 use crate::types::Sequence;
@@ -27,22 +27,23 @@ pub(super) struct IncarnationReader<'a> {
     pub(super) context: &'a Context,
     pub(super) incarnation: &'a Incarnation,
     pub(super) keys: &'a IncarnationKeys,
-    pub(super) schema: &'a Arc<Schema>,
+    /// The versions of the schema, as the newest manifest has them.
+    pub(super) schemas: &'a Arc<SchemaVersions>,
 }
 
 impl IncarnationReader<'_> {
-    /// Checks that a manifest belongs to this incarnation and can be read with its schema.
+    /// Checks that a manifest belongs to this incarnation and can be read with its schemas.
     pub(super) fn check_manifest(&self, manifest: &Manifest) -> Result<()> {
         let key = self.keys.manifest(manifest.number);
         // The folder alone proves nothing: a bucket may have been copied or restored object by object.
         if manifest.incarnation != self.incarnation.id {
             return Err(Error::corrupt(key, "it belongs to another incarnation of the name"));
         }
-        if manifest.schema != **self.schema {
-            let why = "a newer version of this crate has changed the schema of the namespace";
+        if manifest.schemas != **self.schemas {
+            let why = "the schema of the namespace was changed since it was opened: open it again";
             return Err(Error::new(ErrorKind::UnsupportedVersion, format!("{why}. key=`{key}`")));
         }
-        manifest.segments.iter().try_for_each(|meta| meta.check(self.schema)).map_err(|e| e.at(key))
+        manifest.check_segments().map_err(|e| e.at(key))
     }
 
     /// Checks that an entry belongs to this incarnation.
@@ -56,7 +57,7 @@ impl IncarnationReader<'_> {
 
     pub(super) async fn open_segment(&self, meta: &SegmentMeta) -> Result<Arc<Segment>> {
         let Context { env, backend, cache, .. } = self.context;
-        Segment::open(env, backend, cache, self.keys, self.schema, meta).await.map(Arc::new)
+        Segment::open(env, backend, cache, self.keys, self.schemas, meta).await.map(Arc::new)
     }
 
     /// The segments of a manifest with their dead rows, all opened together. Segments in `known` are not opened
@@ -97,8 +98,8 @@ impl IncarnationReader<'_> {
         let sequence = entry.head.sequence;
         let links = &entry.body.segments;
         let key = self.keys.entry(sequence);
-        links.iter().try_for_each(|link| link.check(self.schema)).map_err(|e| e.at(&key))?;
-        let run = MemRows::new(self.schema, entry.body.rows.clone(), entry.body.deletes.clone())?;
+        links.iter().try_for_each(|link| link.check(self.schemas)).map_err(|e| e.at(&key))?;
+        let run = MemRows::new(self.schemas.current(), entry.body.rows.clone(), entry.body.deletes.clone())?;
         let segments = try_join_all(links.iter().map(|link| self.open_segment(&link.meta))).await?;
         Ok(self.build_layers(run, links, segments, sequence))
     }

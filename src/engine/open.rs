@@ -9,7 +9,6 @@ use super::Engine;
 use super::discover::{Discovery, DiscoveryStart};
 use super::incarnation::{list_incarnations, mark_closed};
 use super::load::Loader;
-use super::objects::IncarnationReader;
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{self, CLOSED_BYTES_MAX, Hint, Incarnation, Manifest, OPEN_BYTES_MAX};
@@ -84,10 +83,9 @@ impl Engine {
         first: Option<Discovery>,
     ) -> Result<Arc<Self>> {
         let keys = NamespaceKeys::new(name).incarnation(incarnation.number);
-        let schema = Arc::new(incarnation.schema.clone());
-        let reader = IncarnationReader { context, incarnation: &incarnation, keys: &keys, schema: &schema };
         let start = || DiscoveryStart::from_genesis(Manifest::genesis(&incarnation));
-        let state = Loader { name, reader }.load(hint, first, start).await?;
+        let loader = Loader { name, context, incarnation: &incarnation, keys: &keys, known: None };
+        let state = loader.load(hint, first, start).await?;
         if state.sealed {
             // The process that sealed it may have died before it could mark it.
             if let Err(error) = mark_closed(context, &keys, state.sequence).await {
@@ -96,13 +94,19 @@ impl Engine {
             let missing = format!("no such namespace: it was deleted. name=`{name}`");
             return Err(Error::new(ErrorKind::NotFound, missing));
         }
-        Ok(Arc::new(Self::new(context.clone(), name.clone(), incarnation, schema, state)))
+        Ok(Arc::new(Self::new(context.clone(), name.clone(), incarnation, state)))
     }
 
     /// Looks for the newest state, from the known manifest on: the log after the known state may have been collected.
     pub(super) async fn reopen(&self) -> Result<()> {
         tracing::debug!(namespace = %self.name, "the known state is stale, loading the newest");
-        let loader = Loader { name: &self.name, reader: self.reader() };
+        let loader = Loader {
+            name: &self.name,
+            context: &self.context,
+            incarnation: &self.incarnation,
+            keys: &self.keys,
+            known: Some(&self.schemas),
+        };
         let found = loader.load(None, None, || DiscoveryStart::from_state(&self.state())).await?;
         let mut known = self.state();
         // Another task may have read or written further meanwhile, and the state must never go back.

@@ -9,6 +9,7 @@ use super::tree::join_nodes;
 use crate::index::attributes::Pattern;
 use crate::index::text::TokenPredicate;
 use crate::schema::AttributeType;
+use crate::types::ColumnId;
 
 /// A filter checked against a schema.
 #[derive(Debug)]
@@ -20,10 +21,17 @@ pub(crate) struct BoundFilter {
     pub(super) new_columns: Vec<BoundColumn>,
 }
 
+/// The number of a column, by which everything stored of it is found, and its name.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ColumnLabel {
+    pub(super) id: ColumnId,
+    pub(super) name: Arc<str>,
+}
+
 /// A column that a filter reads.
 #[derive(Debug)]
 pub(super) struct BoundColumn {
-    pub(super) name: Arc<str>,
+    pub(super) label: ColumnLabel,
     /// The type of the attribute; `None` for a vector.
     pub(super) kind: Option<AttributeType>,
 }
@@ -46,8 +54,8 @@ pub(super) enum BoundNode {
 pub(super) struct BoundPredicate {
     /// The index into [`BoundFilter::columns`].
     pub(super) column: usize,
-    /// The name of that column. Indexes and statistics are looked up by it, without a detour over the index.
-    pub(super) name: Arc<str>,
+    /// That column as indexes and statistics know it, without a detour over the index.
+    pub(super) label: ColumnLabel,
     /// Whether the test applies to the elements of an array, of which any may pass.
     pub(super) elements: bool,
     pub(super) test: ValueTest,
@@ -85,13 +93,13 @@ pub(super) enum Comparand {
 impl BoundFilter {
     /// The columns that [`Self::evaluate`] needs, each once.
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
-        self.columns.iter().map(|column| &*column.name)
+        self.columns.iter().map(|column| &*column.label.name)
     }
 
     /// The columns of the incoming row that it needs.
     #[cfg(test)]
     pub(crate) fn new_columns(&self) -> impl Iterator<Item = &str> {
-        self.new_columns.iter().map(|column| &*column.name)
+        self.new_columns.iter().map(|column| &*column.label.name)
     }
 
     /// The answer, if it is the same for every row.

@@ -50,7 +50,7 @@ fn resolve_columns(
             // A vector is only tested for null, so its type does not matter.
             return Ok(new_null_array(&expected.unwrap_or(DataType::Null), len));
         };
-        let name = &column.name;
+        let name = &column.label.name;
         let found = batch.column_by_name(name);
         let found =
             found.ok_or_else(|| Error::internal(format!("a batch lacks a column. column=`{name}`")))?;

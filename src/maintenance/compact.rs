@@ -97,7 +97,7 @@ fn is_indexed(engine: &Engine, segment: &Segment) -> bool {
     let rows_min = engine.context.settings.index_rows_min.max(1);
     engine.schema.columns().iter().enumerate().all(|(index, column)| {
         let is_small = usize_of(segment.vector_count(index)) < rows_min;
-        is_small || segment.meta().centroids.contains_key(&column.name)
+        is_small || segment.meta().centroids.contains_key(&column.id)
     })
 }
 
@@ -127,7 +127,7 @@ async fn commit_merge(
     // Centroids that were trained anew replace older ones even if those were trained on more rows: they fit the rows
     // that are there now.
     let sets = merged.outputs.iter().flat_map(|output| &output.meta.centroids);
-    next.centroids.extend(sets.map(|(column, set)| (column.clone(), *set)));
+    next.centroids.extend(sets.map(|(column, set)| (*column, *set)));
     next.segments = write_dead_rows(engine, next.number, next.segments, &dead).await?;
     engine.commit_manifest(next).await
 }

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::index::vector::{NamedCentroids, TrainingProgress};
 use crate::manifest::Manifest;
 use crate::segment::{SegmentBuilder, VectorIndexing, WrittenSegment};
+use crate::types::ColumnId;
 
 /// The centroid sets by which the segments of one flush or compaction are indexed. Dropping it cancels the work that is
 /// under way.
@@ -27,8 +28,7 @@ impl IndexingJob {
         let sets = load_centroids(engine, manifest).await?;
         // Names are drawn here and not where a set is made: that happens on the blocking pool, which has no access to
         // the environment's source of chance.
-        let columns = engine.schema.vectors().map(|(column, _)| column);
-        let names = columns.map(|column| (column.to_owned(), env.uuid())).collect();
+        let names = engine.schema.vector_columns().map(|(column, _)| (column.id, env.uuid())).collect();
         let (seed, _) = env.uuid().as_u64_pair();
         let rows_min = engine.context.settings.index_rows_min;
         let progress = Arc::new(TrainingProgress::default());
@@ -55,7 +55,7 @@ impl IndexingJob {
             for (column, named) in &written.new_centroids {
                 // One new set a column is enough: segments of one job should share theirs, so that queries read it once.
                 indexing.names.remove(column);
-                indexing.sets.insert(column.clone(), named.clone());
+                indexing.sets.insert(*column, named.clone());
             }
         }
         Ok(written)
@@ -63,21 +63,20 @@ impl IndexingJob {
 }
 
 /// The centroid sets of a manifest by column, without those that are damaged.
-async fn load_centroids(engine: &Engine, manifest: &Manifest) -> Result<BTreeMap<String, NamedCentroids>> {
+async fn load_centroids(engine: &Engine, manifest: &Manifest) -> Result<BTreeMap<ColumnId, NamedCentroids>> {
     let context = &engine.context;
-    let shapes: BTreeMap<&str, _> = engine.schema.vectors().collect();
     let loads = manifest.centroids.iter().filter_map(|(column, meta)| {
         // invariant: a set of a column that the schema does not have indexes nothing.
-        let shape = shapes.get(column.as_str())?;
+        let (described, shape) = engine.schema.vector_columns().find(|(described, _)| described.id == *column)?;
         let key = engine.keys.centroids(meta.id);
         let blob = Blob::new(Arc::clone(&context.backend), context.cache.clone(), key, meta.size);
         Some(async move {
             let space = (shape.metric, shape.dimension);
             match NamedCentroids::load(&context.env, &blob, context.cache.shared(), *meta, space).await {
-                Ok(named) => Ok::<_, Error>(Some((column.clone(), named))),
+                Ok(named) => Ok::<_, Error>(Some((*column, named))),
                 // Rows that are about to be written do not depend on old clusters, and new ones heal the column.
                 Err(e) if e.is(ErrorKind::Corrupt) => {
-                    tracing::warn!(namespace = %engine.name, %column, error = %e, "could not read centroids, training new ones");
+                    tracing::warn!(namespace = %engine.name, column = %described.name, error = %e, "could not read centroids, training new ones");
                     Ok(None)
                 }
                 Err(e) => Err(e),

@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::incarnation::{Incarnation, created_by};
 use crate::codec::{CodecError, Frame, u64_of};
 use crate::index::vector::CentroidsMeta;
-use crate::schema::Schema;
+use crate::schema::SchemaVersions;
 use crate::segment::SegmentMeta;
 use crate::storage::NUMBER_MAX;
-use crate::types::{Sequence, TokenLog, TokenRecord};
+use crate::types::{ColumnId, Sequence, TokenLog, TokenRecord};
 
 const FRAME: Frame = Frame { what: "manifest", version: 1 };
 /// How many ancestors a manifest remembers: by them a slow committer finds out whether its commit counts. One that is more
@@ -36,11 +36,12 @@ pub(crate) struct Manifest {
     pub(crate) flushed_batch: Uuid,
     /// Objects below these are not searched for.
     pub(crate) floors: Floors,
-    pub(crate) schema: Schema,
+    /// The versions of the schema that the segments were written with, and the current one.
+    pub(crate) schemas: SchemaVersions,
     pub(crate) segments: Vec<SegmentMeta>,
     /// The centroid set that new segments are indexed by, by vector column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) centroids: BTreeMap<String, CentroidsMeta>,
+    pub(crate) centroids: BTreeMap<ColumnId, CentroidsMeta>,
     /// The newest writes with an idempotency token, oldest first.
     pub(crate) tokens: TokenLog,
     /// The last manifests before this one, oldest first: number and nonce.
@@ -69,7 +70,7 @@ impl Manifest {
             flushed_through: Sequence::ZERO,
             flushed_batch: Uuid::nil(),
             floors: Floors::default(),
-            schema: incarnation.schema.clone(),
+            schemas: SchemaVersions::new(incarnation.schema.clone()),
             segments: Vec::new(),
             centroids: BTreeMap::new(),
             tokens: TokenLog::default(),
@@ -101,7 +102,7 @@ impl Manifest {
             for (column, set) in &meta.centroids {
                 let current = self.centroids.get(column);
                 if current.is_none_or(|current| current.trained < set.trained) {
-                    self.centroids.insert(column.clone(), *set);
+                    self.centroids.insert(*column, *set);
                 }
             }
             self.segments.push(meta);
@@ -117,6 +118,11 @@ impl Manifest {
     /// Whether the manifest of this number and nonce is this one or one of the ancestors it remembers.
     pub(crate) fn descends_from(&self, number: u64, nonce: Uuid) -> bool {
         (self.number, self.nonce) == (number, nonce) || self.ring.contains(&(number, nonce))
+    }
+
+    /// Checks each segment by the schema that it was written with.
+    pub(crate) fn check_segments(&self) -> Result<(), CodecError> {
+        self.segments.iter().try_for_each(|meta| meta.check_version(&self.schemas))
     }
 
     pub(crate) fn encode(&self) -> Result<Bytes, CodecError> {
@@ -161,6 +167,7 @@ impl Manifest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::Schema;
     use crate::types::{IdKind, WriteReceipt};
 
     fn genesis() -> Manifest {

@@ -9,7 +9,12 @@ use super::{
     VECTOR_COLUMNS_MAX, VectorColumn,
 };
 use crate::error::{Error, Result};
-use crate::types::{COLUMN_NAME_BYTES_MAX, DIMENSION_MAX, IdKind, Metric, VectorType};
+use crate::types::{COLUMN_NAME_BYTES_MAX, ColumnId, DIMENSION_MAX, IdKind, Metric, VectorType};
+
+/// The version of the schema that a namespace is created with.
+const FIRST_VERSION: u32 = 1;
+/// 0 is the id of documents.
+const FIRST_COLUMN: ColumnId = ColumnId(1);
 
 /// Collects columns; [`SchemaBuilder::build`] checks them.
 #[derive(Clone, Debug)]
@@ -115,7 +120,16 @@ impl SchemaBuilder {
     }
 
     fn push_column(mut self, name: impl Into<String>, kind: ColumnKind) -> Self {
-        self.columns.push(Column { name: name.into(), kind, text: None, filterable: true, trigrams: false });
+        // More columns than numbers are more columns than `build` allows.
+        let id = self.columns.last().map_or(FIRST_COLUMN, |last| ColumnId(last.id.0.saturating_add(1)));
+        self.columns.push(Column {
+            id,
+            name: name.into(),
+            kind,
+            text: None,
+            filterable: true,
+            trigrams: false,
+        });
         self
     }
 
@@ -145,7 +159,14 @@ impl SchemaBuilder {
                 check_vector(&column.name, vector)?;
             }
         }
-        let schema = Schema { id: self.id, columns: self.columns };
+        let next_column = self.columns.iter().map(|column| ColumnId(column.id.0.saturating_add(1))).max();
+        let schema = Schema {
+            version: FIRST_VERSION,
+            id: self.id,
+            // invariant: a schema without columns gives the first number next.
+            next_column: next_column.unwrap_or(FIRST_COLUMN),
+            columns: self.columns,
+        };
         if schema.columns.len() > COLUMNS_MAX {
             return Err(Error::invalid(format!("more than {COLUMNS_MAX} columns")));
         }
@@ -223,13 +244,16 @@ fn check_name(name: &str) -> Result<()> {
 /// refused by the same checks as a new one.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredSchema {
+    version: u32,
     id: IdKind,
+    next_column: ColumnId,
     columns: Vec<Column>,
 }
 
 impl From<Schema> for StoredSchema {
     fn from(schema: Schema) -> Self {
-        Self { id: schema.id, columns: schema.columns }
+        let Schema { version, id, next_column, columns } = schema;
+        Self { version, id, next_column, columns }
     }
 }
 
@@ -237,8 +261,17 @@ impl TryFrom<StoredSchema> for Schema {
     type Error = Error;
 
     fn try_from(stored: StoredSchema) -> Result<Self> {
-        let StoredSchema { id, columns } = stored;
-        SchemaBuilder { columns, ..SchemaBuilder::new(id) }.build()
+        let StoredSchema { version, id, next_column, columns } = stored;
+        if version < FIRST_VERSION {
+            return Err(Error::invalid("bad version of a schema. version=`0`"));
+        }
+        let mut seen = HashSet::new();
+        let mut is_numbered = |c: &Column| (FIRST_COLUMN..next_column).contains(&c.id) && seen.insert(c.id);
+        if !columns.iter().all(&mut is_numbered) {
+            return Err(Error::invalid("the numbers of columns are not distinct, or not below the next one"));
+        }
+        let built = SchemaBuilder { columns, ..SchemaBuilder::new(id) }.build()?;
+        Ok(Self { version, next_column, ..built })
     }
 }
 
@@ -285,7 +318,15 @@ mod tests {
             .unwrap();
         let json = serde_json::to_string(&schema).unwrap();
         assert_eq!(serde_json::from_str::<Schema>(&json).unwrap(), schema);
-        let bad = json.replace("\"a\"", "\"id\"");
-        assert!(serde_json::from_str::<Schema>(&bad).is_err());
+        for (from, to) in [
+            ("\"a\"", "\"id\""),
+            ("\"version\":1", "\"version\":0"),
+            ("{\"id\":2", "{\"id\":1"),
+            ("{\"id\":1", "{\"id\":0"),
+            ("\"next_column\":3", "\"next_column\":2"),
+        ] {
+            let bad = json.replace(from, to);
+            assert!(bad != json && serde_json::from_str::<Schema>(&bad).is_err(), "{to}");
+        }
     }
 }

@@ -13,17 +13,19 @@ mod numbers;
 mod row;
 mod text;
 mod vectors;
+mod versions;
 
 pub use builder::SchemaBuilder;
 pub(crate) use check::{coerce_value, coerce_vector, type_mismatch};
 pub(crate) use ids::Ids;
 pub use text::{Language, TextOptions, Tokenizer};
+pub(crate) use versions::SchemaVersions;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{IdKind, Metric, VectorType};
+use crate::types::{ColumnId, IdKind, Metric, VectorType};
 
 /// The name of the id column in filters, record batches and Parquet.
 pub const ID_COLUMN: &str = "id";
@@ -51,7 +53,11 @@ pub const VECTOR_COLUMNS_MAX: usize = 8;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "builder::StoredSchema", into = "builder::StoredSchema")]
 pub struct Schema {
+    /// 1 for the schema that the namespace was created with, and one more for each change.
+    version: u32,
     id: IdKind,
+    /// The number of the next column that is declared, so that none is used again.
+    next_column: ColumnId,
     columns: Vec<Column>,
 }
 
@@ -59,6 +65,8 @@ pub struct Schema {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Column {
+    /// The number, by which everything that is stored refers to the column. The first column has 1.
+    pub id: ColumnId,
     /// The name, unique in the schema.
     pub name: String,
     /// What the column holds.
@@ -228,6 +236,11 @@ impl Schema {
         SchemaBuilder::new(kind)
     }
 
+    /// Which version of the namespace's schema this is.
+    pub(crate) fn version(&self) -> u32 {
+        self.version
+    }
+
     /// The kind of the ids.
     #[must_use]
     pub fn id(&self) -> IdKind {
@@ -252,12 +265,22 @@ impl Schema {
         self.columns.iter().enumerate().find(|(_, column)| column.name == name)
     }
 
+    /// The column with this number.
+    pub(crate) fn column_by_id(&self, id: ColumnId) -> Option<&Column> {
+        self.columns.iter().find(|column| column.id == id)
+    }
+
     /// The attributes: name and type.
     pub fn attributes(&self) -> impl Iterator<Item = (&str, AttributeType)> {
         self.columns.iter().filter_map(|c| match c.kind {
             ColumnKind::Attribute(kind) => Some((c.name.as_str(), kind)),
             ColumnKind::Vector(_) => None,
         })
+    }
+
+    /// The columns with full text.
+    pub(crate) fn text_columns(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| column.text.is_some())
     }
 
     /// The columns with full text: name and options.
@@ -267,8 +290,13 @@ impl Schema {
 
     /// The vector columns: name and shape.
     pub fn vectors(&self) -> impl Iterator<Item = (&str, VectorColumn)> {
-        self.columns.iter().filter_map(|c| match c.kind {
-            ColumnKind::Vector(vector) => Some((c.name.as_str(), vector)),
+        self.vector_columns().map(|(column, shape)| (column.name.as_str(), shape))
+    }
+
+    /// The vector columns and their shapes.
+    pub(crate) fn vector_columns(&self) -> impl Iterator<Item = (&Column, VectorColumn)> {
+        self.columns.iter().filter_map(|column| match column.kind {
+            ColumnKind::Vector(shape) => Some((column, shape)),
             ColumnKind::Attribute(_) => None,
         })
     }

@@ -26,7 +26,7 @@ use crate::index::text::TextIndexBuilder;
 use crate::index::vector::CentroidsMeta;
 use crate::schema::{Ids, Schema};
 use crate::storage::Payload;
-use crate::types::{IdKind, ObjectId, Sequence};
+use crate::types::{ColumnId, IdKind, ObjectId, Sequence};
 
 /// `"EATR" | version u16 | zero u16`: the first bytes of `attributes`. The meta locates its sections.
 const ATTRIBUTES_HEADER: [u8; 8] = *b"EATR\x01\0\0\0";
@@ -55,11 +55,11 @@ struct AttributesFileParts {
 #[derive(Default)]
 struct VectorFiles {
     /// With the index of the column in the schema.
-    files: Vec<(usize, Payload)>,
-    metas: BTreeMap<String, FileMeta>,
-    centroids: BTreeMap<String, CentroidsMeta>,
-    unfit: BTreeSet<String>,
-    new_centroids: BTreeMap<String, NewCentroids>,
+    files: Vec<(ColumnId, Payload)>,
+    metas: BTreeMap<ColumnId, FileMeta>,
+    centroids: BTreeMap<ColumnId, CentroidsMeta>,
+    unfit: BTreeSet<ColumnId>,
+    new_centroids: BTreeMap<ColumnId, NewCentroids>,
 }
 
 impl SegmentBuilder {
@@ -123,6 +123,7 @@ impl SegmentBuilder {
         let (text, text_meta) = text.map(|file| (file.body, file.meta)).unzip();
         let meta = SegmentMeta {
             id: self.id,
+            schema: self.schema.version(),
             order: row_order,
             rows: row_count,
             sequences: self.sequences,
@@ -186,25 +187,25 @@ fn build_attributes_file(parts: AttributesFileParts) -> Result<BuiltFile> {
 
 fn finish_vector_files(
     columns: Vec<VectorColumnBuilder>,
-    mut indexes: BTreeMap<String, BuiltVectorIndex>,
+    mut indexes: BTreeMap<ColumnId, BuiltVectorIndex>,
 ) -> Result<VectorFiles> {
     let mut vectors = VectorFiles::default();
-    for VectorColumnBuilder { column, name, exact } in columns {
+    for VectorColumnBuilder { id, exact, .. } in columns {
         let mut section = None;
-        if let Some(index) = indexes.remove(&name) {
+        if let Some(index) = indexes.remove(&id) {
             // By name and size alone: the file of a set is shared by all segments that are coded by it.
-            vectors.centroids.insert(name.clone(), index.named.meta);
+            vectors.centroids.insert(id, index.named.meta);
             if !index.fits {
-                vectors.unfit.insert(name.clone());
+                vectors.unfit.insert(id);
             }
             if let Some(bytes) = index.new_set {
-                vectors.new_centroids.insert(name.clone(), NewCentroids { named: index.named, bytes });
+                vectors.new_centroids.insert(id, NewCentroids { named: index.named, bytes });
             }
             section = Some(index.section);
         }
         let file = exact.finish(section)?;
-        vectors.files.push((column, file.body));
-        vectors.metas.insert(name, file.meta);
+        vectors.files.push((id, file.body));
+        vectors.metas.insert(id, file.meta);
     }
     Ok(vectors)
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::AttributeIndexBuilder;
 use crate::index::text::TextIndexBuilder;
 use crate::schema::{ColumnKind, Ids, Schema};
-use crate::types::{IdKind, ObjectId};
+use crate::types::{ColumnId, IdKind, ObjectId};
 
 /// The builders of the columns of a segment. Each takes every row once, in the same order.
 pub(super) struct ColumnBuilders {
@@ -34,9 +34,9 @@ pub(super) struct ColumnBuilders {
 
 /// The exact vectors of a column, and which column it is.
 pub(super) struct VectorColumnBuilder {
-    /// Its index in the schema.
-    pub(super) column: usize,
-    pub(super) name: String,
+    pub(super) id: ColumnId,
+    /// Where it is in a batch: behind the id.
+    index: usize,
     pub(super) exact: ExactVectorsBuilder,
 }
 
@@ -47,21 +47,21 @@ impl ColumnBuilders {
         id: ObjectId,
         rows: u32,
         order: RowOrder,
-        indexes: &mut BTreeMap<String, BuiltVectorIndex>,
+        indexes: &mut BTreeMap<ColumnId, BuiltVectorIndex>,
     ) -> Result<Self> {
         let mut vectors = Vec::new();
         // In a batch the id comes first, and then every column of the schema.
         let mut parquet_columns = vec![0];
-        for (number, column) in schema.columns().iter().enumerate() {
+        for (index, column) in (1..).zip(schema.columns()) {
             let ColumnKind::Vector(shape) = column.kind else {
-                parquet_columns.push(number + 1);
+                parquet_columns.push(index);
                 continue;
             };
-            let records = indexes.get_mut(&column.name).map(|index| mem::take(&mut index.records));
-            let seed = row_checksum_seed(id, &column.name);
+            let records = indexes.get_mut(&column.id).map(|index| mem::take(&mut index.records));
+            let seed = row_checksum_seed(id, column.id);
             // invariant: a column without an index has no records.
             let exact = ExactVectorsBuilder::new(shape, seed, rows, records.unwrap_or_default());
-            vectors.push(VectorColumnBuilder { column: number, name: column.name.clone(), exact });
+            vectors.push(VectorColumnBuilder { id: column.id, index, exact });
         }
         Ok(Self {
             kind: schema.id(),
@@ -88,7 +88,7 @@ impl ColumnBuilders {
         self.attribute_index.push(batch)?;
         self.statistics.push(batch)?;
         for column in &mut self.vectors {
-            let array = batch.column_by_name(&column.name);
+            let array = batch.columns().get(column.index);
             column.exact.push_array(array.ok_or_else(|| Error::internal("a vector column is missing"))?)?;
         }
         Ok(())

@@ -10,6 +10,7 @@ use super::meta::SegmentMeta;
 use crate::error::Result;
 use crate::index::vector::NamedCentroids;
 use crate::storage::{IncarnationKeys, ObjectKey, Payload, PutMode, StorageBackend};
+use crate::types::ColumnId;
 
 /// The files of a segment, not yet on the store.
 #[derive(Debug)]
@@ -17,11 +18,11 @@ pub(crate) struct SegmentFiles {
     pub(super) meta: SegmentMeta,
     pub(super) parquet: Payload,
     pub(super) attributes: Payload,
-    /// With the index of the column in the schema, by which the file is named.
-    pub(super) vectors: Vec<(usize, Payload)>,
+    /// By the number of the column.
+    pub(super) vectors: Vec<(ColumnId, Payload)>,
     pub(super) text: Option<Payload>,
     /// Centroid sets that were trained for this segment, by column.
-    pub(super) new_centroids: BTreeMap<String, NewCentroids>,
+    pub(super) new_centroids: BTreeMap<ColumnId, NewCentroids>,
     /// For each row, as they were pushed, its position in the segment.
     pub(super) positions: Vec<u32>,
 }
@@ -34,7 +35,7 @@ pub(crate) struct WrittenSegment {
     /// For each row, in the order of the builder, the row of the segment that it became.
     pub(crate) row_order: Vec<u32>,
     /// The centroid sets that were trained for it, by column.
-    pub(crate) new_centroids: Vec<(String, NamedCentroids)>,
+    pub(crate) new_centroids: Vec<(ColumnId, NamedCentroids)>,
 }
 
 /// A centroid set that no manifest names yet, and its file.

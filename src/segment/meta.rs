@@ -14,8 +14,8 @@ use super::statistics::ColumnStatistics;
 use crate::cache::Span;
 use crate::codec::CodecError;
 use crate::index::vector::CentroidsMeta;
-use crate::schema::{ColumnKind, ID_COLUMN, Schema};
-use crate::types::{DocumentId, ObjectId, Sequence};
+use crate::schema::{ColumnKind, Schema, SchemaVersions};
+use crate::types::{ColumnId, DocumentId, ObjectId, Sequence};
 
 const WHAT: &str = "segment meta";
 
@@ -70,6 +70,8 @@ pub(crate) struct DeletesMeta {
 #[serde(deny_unknown_fields)]
 pub(crate) struct SegmentMeta {
     pub(crate) id: ObjectId,
+    /// The version of the schema that it was written with.
+    pub(crate) schema: u32,
     pub(crate) order: RowOrder,
     pub(crate) rows: u32,
     /// The first and the last sequence whose entries the rows came from.
@@ -80,19 +82,19 @@ pub(crate) struct SegmentMeta {
     pub(crate) id_max: DocumentId,
     /// Bounds of values, by attribute. Nothing is known of attributes that are missing here.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) statistics: BTreeMap<String, ColumnStatistics>,
+    pub(crate) statistics: BTreeMap<ColumnId, ColumnStatistics>,
     /// `rows.parquet`.
     pub(crate) parquet: FileMeta,
     /// `attributes`.
     pub(crate) attributes: FileMeta,
     /// `vector.<column>`, by column.
-    pub(crate) vectors: BTreeMap<String, FileMeta>,
+    pub(crate) vectors: BTreeMap<ColumnId, FileMeta>,
     /// The centroid sets that vector columns are indexed by, by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) centroids: BTreeMap<String, CentroidsMeta>,
+    pub(crate) centroids: BTreeMap<ColumnId, CentroidsMeta>,
     /// Those of these columns whose rows their set does not fit: a compaction replaces the set.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub(crate) unfit: BTreeSet<String>,
+    pub(crate) unfit: BTreeSet<ColumnId>,
     /// `text`, if there are text columns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<FileMeta>,
@@ -155,20 +157,31 @@ impl SegmentMeta {
     }
 
     /// The bounds of the values of a column, which may be the id.
-    pub(crate) fn column_statistics(&self, column: &str) -> Option<Cow<'_, ColumnStatistics>> {
-        if column == ID_COLUMN {
+    pub(crate) fn column_statistics(&self, column: ColumnId) -> Option<Cow<'_, ColumnStatistics>> {
+        if column == ColumnId::DOCUMENT_ID {
             return Some(Cow::Owned(ColumnStatistics::from_id_range(&self.id_min, &self.id_max)));
         }
-        self.statistics.get(column).map(Cow::Borrowed)
+        self.statistics.get(&column).map(Cow::Borrowed)
     }
 
-    /// Checks what can be checked without the files.
+    /// [`Self::check`] by the schema that the segment was written with, which must be among these.
+    pub(crate) fn check_version(&self, schemas: &SchemaVersions) -> Result<(), CodecError> {
+        let written = schemas.find_version(self.schema);
+        let missing =
+            || CodecError::malformed(WHAT, format!("version {} of the schema is missing", self.schema));
+        self.check(written.ok_or_else(missing)?)
+    }
+
+    /// Checks what can be checked without the files, by the schema that the segment was written with.
     pub(crate) fn check(&self, schema: &Schema) -> Result<(), CodecError> {
         let bad = |why: &str| Err(CodecError::malformed(WHAT, why));
         // A manifest passed its checksum, so what is wrong here is a bug of another version or a forgery. Either way no
         // reader behind this check has to expect it: bounds, counts and names agree with the schema from here on.
         if self.rows == 0 {
             return bad("no rows");
+        }
+        if self.schema != schema.version() {
+            return bad("it was written with another version of the schema");
         }
         if self.sequences.0 > self.sequences.1 {
             return bad("sequences run backwards");
@@ -177,7 +190,8 @@ impl SegmentMeta {
         if self.id_min.check(kind).is_err() || self.id_max.check(kind).is_err() || self.id_min > self.id_max {
             return bad("the range of ids is wrong");
         }
-        if !self.vectors.keys().map(String::as_str).eq(sorted(schema.vectors().map(|(name, _)| name))) {
+        let vectors: BTreeSet<ColumnId> = schema.vector_columns().map(|(column, _)| column.id).collect();
+        if !self.vectors.keys().eq(&vectors) {
             return bad("the vector columns are not those of the schema");
         }
         if !self.centroids.keys().all(|column| self.vectors.contains_key(column)) {
@@ -193,21 +207,16 @@ impl SegmentMeta {
         if self.deletes.as_ref().is_some_and(|d| d.count > self.rows) {
             return bad("more rows are dead than there are");
         }
-        let sound = |(name, known): (&String, &ColumnStatistics)| match schema.column(name).map(|c| c.kind) {
-            Some(ColumnKind::Attribute(kind)) => known.is_sound(self.rows, kind),
-            _ => false,
-        };
+        let sound =
+            |(id, known): (&ColumnId, &ColumnStatistics)| match schema.column_by_id(*id).map(|c| c.kind) {
+                Some(ColumnKind::Attribute(kind)) => known.is_sound(self.rows, kind),
+                _ => false,
+            };
         if !self.statistics.iter().all(sound) {
             return bad("the statistics are not those of these rows");
         }
         self.files().try_for_each(FileMeta::check)
     }
-}
-
-fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
-    let mut names: Vec<_> = names.collect();
-    names.sort_unstable();
-    names.into_iter()
 }
 
 /// 64 bits as sixteen hexadecimal digits: JSON readers that know only doubles would round a number.
@@ -289,6 +298,7 @@ mod tests {
         let file = FileMeta { size: 30, sections: [("a".to_owned(), section)].into() };
         SegmentMeta {
             id: ObjectId { birth: 7, uuid: Uuid::from_u128(9) },
+            schema: 1,
             order: RowOrder::Id,
             rows: 10,
             sequences: (Sequence(3), Sequence(5)),
@@ -297,7 +307,7 @@ mod tests {
             statistics: BTreeMap::new(),
             parquet: file.clone(),
             attributes: file.clone(),
-            vectors: [("v".to_owned(), file)].into(),
+            vectors: [(ColumnId(2), file)].into(),
             centroids: BTreeMap::new(),
             unfit: BTreeSet::new(),
             text: None,
@@ -337,14 +347,15 @@ mod tests {
         };
         assert!(bad(|m| m.rows = 0));
         assert!(bad(|m| m.rows = 3));
+        assert!(bad(|m| m.schema = 2));
         assert!(bad(|m| m.sequences = (Sequence(2), Sequence(1))));
         assert!(bad(|m| m.id_min = 7.into()));
         assert!(bad(|m| m.id_max = "A".into()));
         assert!(bad(|m| m.vectors.clear()));
-        assert!(!bad(|m| drop(m.statistics.insert("a".to_owned(), nulls(10)))));
-        assert!(bad(|m| drop(m.statistics.insert("a".to_owned(), nulls(11)))));
-        assert!(bad(|m| drop(m.statistics.insert("v".to_owned(), nulls(1)))));
-        assert!(bad(|m| drop(m.statistics.insert("b".to_owned(), nulls(1)))));
+        assert!(!bad(|m| drop(m.statistics.insert(ColumnId(1), nulls(10)))));
+        assert!(bad(|m| drop(m.statistics.insert(ColumnId(1), nulls(11)))));
+        assert!(bad(|m| drop(m.statistics.insert(ColumnId(2), nulls(1)))));
+        assert!(bad(|m| drop(m.statistics.insert(ColumnId(3), nulls(1)))));
         assert!(bad(|m| m.parquet.size = 29));
         assert!(bad(|m| m.text = Some(m.parquet.clone())));
         assert!(bad(|m| m.attributes.sections.get_mut("a").unwrap().offset = u64::MAX));

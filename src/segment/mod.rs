@@ -26,6 +26,7 @@ mod files;
 mod ids;
 mod meta;
 mod open;
+mod open_column;
 mod open_vectors;
 mod parquet_rows;
 mod reader;

@@ -3,6 +3,7 @@
 //! Locate (which sections of which files, from the meta alone), read (all of them together), decode (on the blocking
 //! pool).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,8 @@ use futures::future::{try_join_all, try_join4};
 use super::checksums::ChecksummedFile;
 use super::ids::{IdIndex, IdIndexHead, RowIds};
 use super::meta::{FileMeta, FileSection, SegmentMeta};
-use super::open_vectors::{OpenVectorColumn, VectorColumnHeads, VectorColumnLayout};
+use super::open_column::{OpenColumn, OpenVectorColumn};
+use super::open_vectors::{StoredVectors, VectorColumnHeads, VectorColumnLayout};
 use super::parquet_rows::ParquetRows;
 use super::row_sizes::RowSizes;
 use super::sections::{
@@ -25,8 +27,9 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::index::attributes::AttributeIndex;
 use crate::index::text::TextIndex;
-use crate::schema::{ColumnKind, Schema};
+use crate::schema::{Column, ColumnKind, Schema};
 use crate::storage::{IncarnationKeys, ObjectKey, StorageBackend};
+use crate::types::ColumnId;
 
 /// An id index up to this size is kept in memory whole: some 50,000 UUIDs. Segments of recent flushes are smaller, and
 /// most writes look their ids up in them.
@@ -45,11 +48,18 @@ pub(super) struct SegmentParts {
     pub(super) row_sizes: RowSizes,
     /// The index of the attributes. There is none if it would be larger than a manifest allows.
     pub(super) attributes: Option<Arc<AttributeIndex>>,
-    /// For each column of the schema, its vectors if it is a vector column.
-    pub(super) vectors: Vec<Option<OpenVectorColumn>>,
+    /// What there is of each column of the reader's schema.
+    pub(super) columns: Vec<OpenColumn>,
     pub(super) text: Option<Arc<TextIndex>>,
     /// About how many bytes of memory all of this takes, without what the text index keeps of later reads.
     pub(super) head_bytes: u64,
+}
+
+/// The schema that readers use, and the one that a segment was written with.
+#[derive(Clone)]
+pub(super) struct SegmentSchemas {
+    pub(super) current: Arc<Schema>,
+    pub(super) written: Arc<Schema>,
 }
 
 /// Reads and decodes what a segment keeps in memory. One round trip.
@@ -58,16 +68,17 @@ pub(super) async fn open_parts(
     backend: &Arc<dyn StorageBackend>,
     cache: &BlockCache,
     keys: &IncarnationKeys,
-    schema: &Arc<Schema>,
+    schemas: &SegmentSchemas,
     meta: &SegmentMeta,
 ) -> Result<SegmentParts> {
     let files = FileOpener { backend, cache };
-    let layout = meta.check(schema).and_then(|()| SegmentLayout::locate(&files, keys, schema, meta));
+    let layout =
+        meta.check(&schemas.written).and_then(|()| SegmentLayout::locate(&files, keys, schemas, meta));
     let layout = layout.map_err(|e| e.at(keys.segment(meta.id).attributes()))?;
     let heads = layout.read_heads(env, cache.shared()).await?;
-    let (schema, rows) = (Arc::clone(schema), meta.rows);
+    let (schemas, rows) = (schemas.clone(), meta.rows);
     // Always off the async task: the work grows with the columns and row groups of the footer, which are not known yet.
-    env.blocking(move || layout.decode(&schema, rows, heads)).await?
+    env.blocking(move || layout.decode(&schemas, rows, heads)).await?
 }
 
 /// Makes blobs of keys.
@@ -87,8 +98,7 @@ struct SegmentLayout {
     parquet: Blob,
     footer: FileSection,
     attributes: AttributesLayout,
-    /// With the index of the column in the schema.
-    vectors: Vec<(usize, VectorColumnLayout)>,
+    vectors: Vec<(ColumnId, VectorColumnLayout)>,
     text: Option<TextLayout>,
 }
 
@@ -146,20 +156,23 @@ impl SegmentLayout {
     fn locate(
         files: &FileOpener<'_>,
         keys: &IncarnationKeys,
-        schema: &Schema,
+        schemas: &SegmentSchemas,
         meta: &SegmentMeta,
     ) -> Result<Self, CodecError> {
         let segment = keys.segment(meta.id);
         let mut vectors = Vec::new();
-        for (number, column) in schema.columns().iter().enumerate() {
-            let ColumnKind::Vector(shape) = column.kind else { continue };
+        for (column, shape) in schemas.written.vector_columns() {
+            // Nothing is read of a column that was dropped.
+            if schemas.current.column_by_id(column.id).is_none() {
+                continue;
+            }
             let missing = || CodecError::malformed("segment meta", "no such vector column");
-            let file = meta.vectors.get(&column.name).ok_or_else(missing)?;
-            let set = meta.centroids.get(&column.name);
+            let file = meta.vectors.get(&column.id).ok_or_else(missing)?;
+            let set = meta.centroids.get(&column.id);
             let set = set.map(|set| (files.blob(keys.centroids(set.id), set.size), *set));
-            let blob = files.blob(segment.vector(number), file.size);
-            let seed = row_checksum_seed(meta.id, &column.name);
-            vectors.push((number, VectorColumnLayout::locate(blob, file, (shape, seed), set)?));
+            let blob = files.blob(segment.vector(column.id), file.size);
+            let seed = row_checksum_seed(meta.id, column.id);
+            vectors.push((column.id, VectorColumnLayout::locate(blob, file, (shape, seed), set)?));
         }
         let text = meta.text.as_ref().map(|file| {
             Ok(TextLayout { blob: files.blob(segment.text(), file.size), head: file.section(HEAD)? })
@@ -192,27 +205,24 @@ impl SegmentLayout {
         Ok(SegmentHeads { footer, attributes, vectors, text })
     }
 
-    fn decode(self, schema: &Schema, rows: u32, heads: SegmentHeads) -> Result<SegmentParts> {
+    fn decode(self, schemas: &SegmentSchemas, rows: u32, heads: SegmentHeads) -> Result<SegmentParts> {
+        let written = schemas.written.as_ref();
         let stored_bytes = heads.stored_bytes();
         let attributes_key = self.attributes.blob.key().clone();
-        let attributes = self.attributes.decode(schema, rows, &heads.attributes);
+        let attributes = self.attributes.decode(written, rows, &heads.attributes);
         let attributes = attributes.map_err(|e| e.at(&attributes_key))?;
         let file = ChecksummedFile::decode(self.parquet, &heads.attributes.checksums);
         let file = file.map_err(|e| e.at(&attributes_key))?;
-        let parquet = ParquetRows::decode(file, self.footer.range(), heads.footer, schema, rows)?;
+        let parquet = ParquetRows::decode(file, self.footer.range(), heads.footer, written, rows)?;
         let text = match (self.text, heads.text) {
-            (Some(layout), Some(head)) => Some(Arc::new(layout.decode(schema, rows, &head)?)),
+            (Some(layout), Some(head)) => Some(Arc::new(layout.decode(schemas, rows, &head)?)),
             (None, None) => None,
             _ => return Err(Error::internal("the head of the text index was not read")),
         };
-        let mut vectors: Vec<Option<OpenVectorColumn>> = vec![None; schema.columns().len()];
-        for ((number, layout), heads) in
-            zip_equal(self.vectors, heads.vectors, "vector columns and their heads")?
+        let mut vectors = BTreeMap::new();
+        for ((id, layout), heads) in zip_equal(self.vectors, heads.vectors, "vector columns and their heads")?
         {
-            let slot = vectors.get_mut(number);
-            let slot =
-                slot.ok_or_else(|| Error::internal("a vector column that the schema does not have"))?;
-            *slot = Some(layout.decode(rows, heads)?);
+            vectors.insert(id, layout.decode(rows, heads)?);
         }
         // invariant: only an estimate, which may saturate.
         let head_bytes = stored_bytes.saturating_mul(DECODED_FACTOR).saturating_add(parquet.resident_bytes());
@@ -220,12 +230,32 @@ impl SegmentLayout {
             ids: Arc::new(attributes.ids),
             rows: Arc::new(parquet),
             row_ids: attributes.row_ids,
-            row_sizes: attributes.row_sizes,
+            row_sizes: attributes.row_sizes.for_schema(&schemas.current, written),
             attributes: attributes.index.map(Arc::new),
-            vectors,
+            columns: schemas.match_columns(rows, vectors),
             text,
             head_bytes,
         })
+    }
+}
+
+impl SegmentSchemas {
+    /// What a segment has of each column of the reader's schema, given its vector columns.
+    fn match_columns(&self, rows: u32, mut vectors: BTreeMap<ColumnId, StoredVectors>) -> Vec<OpenColumn> {
+        let is_attribute = |column: &&Column| matches!(column.kind, ColumnKind::Attribute(_));
+        let attributes: Vec<ColumnId> =
+            self.written.columns().iter().filter(is_attribute).map(|column| column.id).collect();
+        let open = |column: &Column| match column.kind {
+            ColumnKind::Attribute(_) => {
+                // Parquet has the id first, and the attributes behind it.
+                OpenColumn::Attribute(attributes.iter().position(|id| *id == column.id).map(|at| at + 1))
+            }
+            ColumnKind::Vector(shape) => {
+                let stored = vectors.remove(&column.id).map(Box::new).map(OpenVectorColumn::Stored);
+                OpenColumn::Vector(stored.unwrap_or_else(|| OpenVectorColumn::absent(shape, rows)))
+            }
+        };
+        self.current.columns().iter().map(open).collect()
     }
 }
 
@@ -296,9 +326,9 @@ impl AttributesLayout {
 }
 
 impl TextLayout {
-    fn decode(self, schema: &Schema, rows: u32, head: &[u8]) -> Result<TextIndex> {
+    fn decode(self, schemas: &SegmentSchemas, rows: u32, head: &[u8]) -> Result<TextIndex> {
         let key = self.blob.key().clone();
-        TextIndex::decode(self.blob, schema, rows, head).map_err(|e| e.at(&key))
+        TextIndex::decode(self.blob, &schemas.current, &schemas.written, rows, head).map_err(|e| e.at(&key))
     }
 }
 

@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::index::vector::{CentroidsMeta, NamedCentroids, VectorIndex};
 use crate::schema::VectorColumn;
 
-/// A vector column of an open segment.
+/// The vectors of a column that an open segment has.
 #[derive(Clone)]
-pub(super) struct OpenVectorColumn {
+pub(super) struct StoredVectors {
     pub(super) exact: ExactVectors,
     pub(super) index: Option<VectorIndex>,
 }
@@ -95,7 +95,7 @@ impl VectorColumnLayout {
     }
 
     /// Decodes the heads of a segment of `rows` rows.
-    pub(super) fn decode(self, rows: u32, heads: VectorColumnHeads) -> Result<OpenVectorColumn> {
+    pub(super) fn decode(self, rows: u32, heads: VectorColumnHeads) -> Result<StoredVectors> {
         let key = self.blob.key().clone();
         let index = heads
             .index
@@ -103,7 +103,7 @@ impl VectorColumnLayout {
         let index = index.transpose().map_err(|e| e.at(&key))?;
         let checksums = RowChecksums::new(self.seed, self.checksums.range(), heads.checksums.as_ref());
         let exact = ExactVectors::decode(self.blob, self.shape, rows, checksums, &heads.head);
-        Ok(OpenVectorColumn { exact: exact.map_err(|e| e.at(&key))?, index })
+        Ok(StoredVectors { exact: exact.map_err(|e| e.at(&key))?, index })
     }
 }
 

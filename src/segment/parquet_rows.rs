@@ -5,18 +5,19 @@
 //! offset indexes and the footer; pages are checked by block checksums (see [`super::checksums`]). The Arrow schema
 //! comes from the namespace, never from the file.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use parquet::DecodeResult;
-use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
+use parquet::arrow::{PARQUET_FIELD_ID_META_KEY, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{
@@ -35,6 +36,7 @@ use crate::env::{Cost, Env};
 use crate::error::{Error, OrInternal, Result};
 use crate::schema::{ColumnKind, ID_COLUMN, Schema};
 use crate::storage::ObjectKey;
+use crate::types::ColumnId;
 
 /// A point read decodes a page of each column. Smaller pages cost more: each has a header, and an
 /// entry of the offset index.
@@ -51,6 +53,18 @@ pub(super) fn arrow_schema(schema: &Schema) -> SchemaRef {
     schema.arrow_projection(|column| matches!(column.kind, ColumnKind::Attribute(_)))
 }
 
+/// The same with the number of each column, which Parquet stores as its field id.
+fn numbered_schema(schema: &Schema) -> SchemaRef {
+    let attributes = schema.columns().iter().filter(|c| matches!(c.kind, ColumnKind::Attribute(_)));
+    let ids = std::iter::once(ColumnId::DOCUMENT_ID).chain(attributes.map(|column| column.id));
+    let plain = arrow_schema(schema);
+    let numbered = plain.fields().iter().zip(ids).map(|(field, id)| {
+        let number = (PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string());
+        Field::clone(field).with_metadata(HashMap::from([number]))
+    });
+    Arc::new(ArrowSchema::new(numbered.collect::<Vec<_>>()))
+}
+
 /// Encodes rows, in memory.
 pub(super) struct ParquetBuilder {
     writer: ArrowWriter<Vec<u8>>,
@@ -64,7 +78,7 @@ impl ParquetBuilder {
             .with_properties(writer_properties(schema, order)?)
             // Parquet's own types suffice, and an Arrow schema from a file must not be trusted anyway.
             .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(Vec::new(), arrow_schema(schema), options);
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), numbered_schema(schema), options);
         Ok(Self { writer: writer.map_err(parquet_bug)?, rows: 0 })
     }
 
@@ -151,7 +165,7 @@ pub(super) struct ParquetRows {
 }
 
 impl ParquetRows {
-    /// Reads a footer, which must be that of `rows` rows of `schema`.
+    /// Reads a footer, which must be that of `rows` rows of `schema`, the one that the segment was written with.
     pub(super) fn decode(
         file: ChecksummedFile,
         footer: Range<u64>,
@@ -165,9 +179,15 @@ impl ParquetRows {
             // A checksum proves that these bytes were written, not that they are of this segment: the footer must have
             // its columns and its rows, or reads would return those of another.
             let metadata = decode_footer(size, footer, bytes)?;
-            let schema = arrow_schema(schema);
-            let names = metadata.file_metadata().schema().get_fields().iter().map(|field| field.name());
-            if !names.eq(schema.fields().iter().map(|field| field.name().as_str())) {
+            let numbered = numbered_schema(schema);
+            let found = metadata.file_metadata().schema().get_fields().iter().map(|field| {
+                let info = field.get_basic_info();
+                (field.name(), info.has_id().then(|| info.id().to_string()))
+            });
+            let expected = numbered.fields().iter().map(|field| {
+                (field.name().as_str(), field.metadata().get(PARQUET_FIELD_ID_META_KEY).cloned())
+            });
+            if !found.eq(expected) {
                 return Err(ParquetError::General("the columns are not those of the schema".to_owned()));
             }
             if metadata.file_metadata().num_rows() != i64::from(rows)
@@ -176,9 +196,9 @@ impl ParquetRows {
             {
                 return Err(ParquetError::General("the rows are not those of the segment".to_owned()));
             }
-            let options = ArrowReaderOptions::new().with_schema(Arc::clone(&schema));
+            let options = ArrowReaderOptions::new().with_schema(numbered);
             let metadata = ArrowReaderMetadata::try_new(Arc::new(metadata), options)?;
-            Ok(Self { file, schema, metadata, count: rows })
+            Ok(Self { file, schema: arrow_schema(schema), metadata, count: rows })
         })
     }
 

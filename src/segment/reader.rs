@@ -5,15 +5,15 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::record_batch::RecordBatch;
 use futures::future::{try_join, try_join_all};
 use roaring::RoaringBitmap;
 
 use super::ids::IdBlock;
 use super::meta::SegmentMeta;
-use super::open::{SegmentParts, open_parts};
-use super::open_vectors::OpenVectorColumn;
+use super::open::{SegmentParts, SegmentSchemas, open_parts};
+use super::open_column::{OpenColumn, OpenVectorColumn};
 use crate::cache::BlockCache;
 use crate::codec::u64_of;
 use crate::env::Env;
@@ -21,9 +21,12 @@ use crate::error::{Error, OrInternal, Result};
 use crate::index::attributes::AttributeIndex;
 use crate::index::text::TextIndex;
 use crate::index::vector::VectorIndex;
-use crate::schema::{Ids, Schema};
+use crate::schema::{Ids, Schema, SchemaVersions};
 use crate::storage::{IncarnationKeys, StorageBackend};
 use crate::types::{DocumentId, Sequence};
+
+/// The position of the id in `rows.parquet`.
+const ID_POSITION: usize = 0;
 
 /// An open segment.
 #[derive(Clone)]
@@ -35,17 +38,22 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Opens a segment that a manifest describes. One round trip.
+    /// Opens a segment that a manifest describes, for readers with the current one of `schemas`. One round trip.
     pub(crate) async fn open(
         env: &Env,
         backend: &Arc<dyn StorageBackend>,
         cache: &BlockCache,
         keys: &IncarnationKeys,
-        schema: &Arc<Schema>,
+        schemas: &SchemaVersions,
         meta: &SegmentMeta,
     ) -> Result<Self> {
-        let parts = open_parts(env, backend, cache, keys, schema, meta).await?;
-        Ok(Self { env: env.clone(), schema: Arc::clone(schema), meta: meta.clone(), parts })
+        let written = schemas.find_version(meta.schema).ok_or_else(|| {
+            let why = format!("version {} of the schema is not in the manifest", meta.schema);
+            Error::corrupt(keys.segment(meta.id).attributes(), why)
+        })?;
+        let schemas = SegmentSchemas { current: Arc::clone(schemas.current()), written: Arc::clone(written) };
+        let parts = open_parts(env, backend, cache, keys, &schemas, meta).await?;
+        Ok(Self { env: env.clone(), schema: schemas.current, meta: meta.clone(), parts })
     }
 
     pub(crate) fn meta(&self) -> &SegmentMeta {
@@ -127,21 +135,46 @@ impl Segment {
     /// in the order of the schema. One round trip.
     pub(crate) async fn fetch_rows(&self, columns: &[usize], rows: &RoaringBitmap) -> Result<RecordBatch> {
         let columns: BTreeSet<usize> = columns.iter().copied().collect();
-        let parquet_columns = self.parquet_columns(&columns)?;
-        // invariant: `parquet_columns` has refused columns that do not exist, and attributes are in Parquet.
-        let exact = columns.iter().filter_map(|column| self.parts.vectors.get(*column)?.as_ref());
-        let vectors = try_join_all(exact.map(|column| column.exact.fetch(&self.env, rows)));
-        let attributes = async {
-            // The row ids spare a page of Parquet for the id alone, which most searches want.
-            if let [_] = parquet_columns.as_slice() {
-                return Ok(vec![self.parts.row_ids.fetch_ids(&self.env, rows).await?]);
-            }
-            let batch = self.parts.rows.fetch_rows(&self.env, parquet_columns, rows).await?;
-            Ok(batch.columns().to_vec())
-        };
+        let opened = columns.iter().map(|column| self.column(*column)).collect::<Result<Vec<_>>>()?;
+        let vectors = opened.iter().filter_map(|column| match column {
+            OpenColumn::Vector(vectors) => Some(vectors.fetch(&self.env, rows)),
+            OpenColumn::Attribute(_) => None,
+        });
         // Joined and not one after the other: one round trip.
-        let (attributes, vectors) = try_join(attributes, vectors).await?;
+        let (attributes, vectors) =
+            try_join(self.fetch_attributes(&opened, rows), try_join_all(vectors)).await?;
         self.assemble_batch(&columns, attributes, vectors)
+    }
+
+    /// The ids of rows, and the attributes among some columns in their order; `None` for those that the segment does not
+    /// have. One round trip.
+    async fn fetch_attributes(
+        &self,
+        columns: &[&OpenColumn],
+        rows: &RoaringBitmap,
+    ) -> Result<Vec<Option<ArrayRef>>> {
+        let attributes = columns.iter().filter_map(|column| match column {
+            OpenColumn::Attribute(position) => Some(*position),
+            OpenColumn::Vector(_) => None,
+        });
+        let attributes: Vec<Option<usize>> = attributes.collect();
+        // Parquet reads columns in its own order, which that of the schema need not be.
+        let stored: BTreeSet<usize> = attributes.iter().copied().flatten().chain([ID_POSITION]).collect();
+        let stored: Vec<usize> = stored.into_iter().collect();
+        // The row ids spare a page of Parquet for the id alone, which most searches want.
+        let read = if stored == [ID_POSITION] {
+            vec![self.parts.row_ids.fetch_ids(&self.env, rows).await?]
+        } else {
+            self.parts.rows.fetch_rows(&self.env, stored.clone(), rows).await?.columns().to_vec()
+        };
+        let find = |position: Option<usize>| match position {
+            None => Ok(None),
+            Some(position) => {
+                let array = stored.binary_search(&position).ok().and_then(|at| read.get(at));
+                array.cloned().map(Some).ok_or_else(|| Error::internal("a column was not read"))
+            }
+        };
+        std::iter::once(Some(ID_POSITION)).chain(attributes).map(find).collect()
     }
 
     /// As [`Self::fetch_rows`], of a run of rows: with [`Self::scan_window`], a scan.
@@ -170,33 +203,40 @@ impl Segment {
 
     /// The vectors of a run of rows, each checked. One round trip.
     pub(crate) async fn fetch_vector_range(&self, column: usize, rows: Range<u32>) -> Result<ArrayRef> {
-        self.vector_column(column)?.exact.fetch_range(&self.env, rows).await
+        self.vector_column(column)?.fetch_range(&self.env, rows).await
     }
 
     /// The vectors of some rows, each checked. One round trip.
     pub(crate) async fn fetch_vectors(&self, column: usize, rows: &RoaringBitmap) -> Result<ArrayRef> {
-        self.vector_column(column)?.exact.fetch(&self.env, rows).await
+        self.vector_column(column)?.fetch(&self.env, rows).await
     }
 
     /// The rows without a vector in a column.
     pub(crate) fn rows_without_vector(&self, column: usize) -> Result<&RoaringBitmap> {
-        self.vector_column(column).map(|column| column.exact.nulls())
+        self.vector_column(column).map(OpenVectorColumn::nulls)
+    }
+
+    fn column(&self, column: usize) -> Result<&OpenColumn> {
+        let column = self.parts.columns.get(column);
+        column.ok_or_else(|| Error::internal("a column that the schema does not have"))
     }
 
     fn vector_column(&self, column: usize) -> Result<&OpenVectorColumn> {
-        let column = self.parts.vectors.get(column).and_then(Option::as_ref);
-        column.ok_or_else(|| Error::internal("not a vector column"))
+        match self.column(column)? {
+            OpenColumn::Vector(vectors) => Ok(vectors),
+            OpenColumn::Attribute(_) => Err(Error::internal("not a vector column")),
+        }
     }
 
     /// The index of a vector column, if it has one.
     pub(crate) fn vector_index(&self, column: usize) -> Option<&VectorIndex> {
-        self.parts.vectors.get(column)?.as_ref()?.index.as_ref()
+        self.vector_column(column).ok()?.index()
     }
 
     /// How many rows have a vector in a column; 0 if it is no vector column.
     pub(crate) fn vector_count(&self, column: usize) -> u32 {
         // invariant: no row has a vector in a column of another type.
-        self.parts.vectors.get(column).and_then(Option::as_ref).map_or(0, |column| column.exact.count())
+        self.vector_column(column).map_or(0, OpenVectorColumn::count)
     }
 
     /// The index of the attributes, if there is one.
@@ -209,22 +249,11 @@ impl Segment {
         self.parts.text.as_ref()
     }
 
-    /// The columns of `rows.parquet` that hold the id and the attributes among `columns`.
-    fn parquet_columns(&self, columns: &BTreeSet<usize>) -> Result<Vec<usize>> {
-        if columns.last().is_some_and(|column| *column >= self.parts.vectors.len()) {
-            return Err(Error::internal("a column that the schema does not have"));
-        }
-        // Parquet has the id first, and the attributes behind it in the order of the schema, without the vectors.
-        let attributes = self.parts.vectors.iter().enumerate().filter(|(_, vectors)| vectors.is_none());
-        let wanted = attributes.enumerate().filter(|(_, (column, _))| columns.contains(column));
-        Ok(std::iter::once(0).chain(wanted.map(|(number, _)| number + 1)).collect())
-    }
-
-    /// Puts arrays from Parquet, the id first, and arrays of vectors into the order of the schema.
+    /// Puts arrays of the id, of attributes and of vectors into the order of the schema.
     fn assemble_batch(
         &self,
         columns: &BTreeSet<usize>,
-        attributes: Vec<ArrayRef>,
+        attributes: Vec<Option<ArrayRef>>,
         vectors: Vec<ArrayRef>,
     ) -> Result<RecordBatch> {
         // The Arrow schema has the id before the columns.
@@ -232,13 +261,17 @@ impl Segment {
         let schema = Arc::new(self.schema.arrow().project(&fields).or_internal()?);
         let missing = || Error::internal("a column was not read");
         let (mut attributes, mut vectors) = (attributes.into_iter(), vectors.into_iter());
-        let mut arrays = vec![attributes.next().ok_or_else(missing)?];
-        for column in columns {
-            let array = match self.parts.vectors.get(*column) {
-                Some(Some(_)) => vectors.next(),
-                _ => attributes.next(),
-            };
-            arrays.push(array.ok_or_else(missing)?);
+        let ids = attributes.next().flatten().ok_or_else(missing)?;
+        let mut arrays = vec![Arc::clone(&ids)];
+        for (column, field) in columns.iter().zip(schema.fields().iter().skip(1)) {
+            arrays.push(match self.column(*column)? {
+                OpenColumn::Vector(_) => vectors.next().ok_or_else(missing)?,
+                OpenColumn::Attribute(_) => {
+                    let stored = attributes.next().ok_or_else(missing)?;
+                    // invariant: a segment has no value of a column that was declared after it was written.
+                    stored.unwrap_or_else(|| new_null_array(field.data_type(), ids.len()))
+                }
+            });
         }
         RecordBatch::try_new(schema, arrays).or_internal()
     }

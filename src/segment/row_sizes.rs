@@ -115,6 +115,17 @@ impl RowSizes {
         Err(CodecError::malformed(WHAT, "too many sizes"))
     }
 
+    /// The sizes of the columns of `schema` in its order, where these are those of `written`.
+    pub(super) fn for_schema(mut self, schema: &Schema, written: &Schema) -> Self {
+        let columns = schema.map_columns(written).into_iter().map(|index| {
+            let stored = index.and_then(|index| self.columns.get_mut(index));
+            // invariant: all values of a column that was not written are null, and take nothing.
+            stored.map_or(ColumnSizes::Fixed(0), |sizes| std::mem::replace(sizes, ColumnSizes::Fixed(0)))
+        });
+        let columns = columns.collect();
+        Self { rows: self.rows, columns }
+    }
+
     /// About how many bytes the values of `columns` of a row take: the average of its group.
     pub(super) fn row_bytes(&self, columns: &[usize], row: u32) -> u64 {
         let group = self.group_of(row);

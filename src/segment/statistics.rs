@@ -13,8 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::codec::to_u32;
 use crate::error::{Error, Result};
 use crate::index::attributes::each_key;
-use crate::schema::{AttributeType, Schema};
-use crate::types::DocumentId;
+use crate::schema::{AttributeType, Column, ColumnKind, Schema};
+use crate::types::{ColumnId, DocumentId};
 
 /// The most bytes of a bound: enough for every type of fixed width, a UUID and most strings. The greatest key of this
 /// length may have been cut, and stands for all keys that begin with it.
@@ -42,22 +42,37 @@ pub(crate) struct KeyPrefix(Box<[u8]>);
 /// Collects the statistics of a segment.
 #[derive(Debug)]
 pub(crate) struct ColumnStatisticsBuilder {
-    columns: Vec<(String, ColumnStatistics)>,
+    columns: Vec<CollectedColumn>,
+}
+
+#[derive(Debug)]
+struct CollectedColumn {
+    id: ColumnId,
+    /// Where it is in a batch: behind the id.
+    index: usize,
+    statistics: ColumnStatistics,
 }
 
 impl ColumnStatisticsBuilder {
     pub(crate) fn new(schema: &Schema) -> Self {
-        // Filters on a column that only text queries use are rare, and bounds of prose prune nothing.
-        let has_statistics =
-            |name: &str| schema.column(name).is_some_and(|column| column.filterable || column.text.is_none());
-        let columns = schema.attributes().filter(|(name, _)| has_statistics(name)).take(COLUMNS_MAX);
-        Self { columns: columns.map(|(name, _)| (name.to_owned(), ColumnStatistics::default())).collect() }
+        let has_statistics = |column: &Column| match column.kind {
+            // Filters on a column that only text queries use are rare, and bounds of prose prune nothing.
+            ColumnKind::Attribute(_) => column.filterable || column.text.is_none(),
+            ColumnKind::Vector(_) => false,
+        };
+        let columns = (1..).zip(schema.columns()).filter(|(_, column)| has_statistics(column));
+        let columns = columns.take(COLUMNS_MAX).map(|(index, column)| CollectedColumn {
+            id: column.id,
+            index,
+            statistics: ColumnStatistics::default(),
+        });
+        Self { columns: columns.collect() }
     }
 
     /// Adds rows of the segment.
     pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        for (name, statistics) in &mut self.columns {
-            let array = batch.column_by_name(name);
+        for CollectedColumn { index, statistics, .. } in &mut self.columns {
+            let array = batch.columns().get(*index);
             let array = array.ok_or_else(|| Error::internal("an attribute is missing"))?;
             let nulls = to_u32(array.null_count(), "the number of nulls")?;
             statistics.nulls = statistics
@@ -69,8 +84,8 @@ impl ColumnStatisticsBuilder {
         Ok(())
     }
 
-    pub(crate) fn finish(self) -> impl Iterator<Item = (String, ColumnStatistics)> {
-        self.columns.into_iter()
+    pub(crate) fn finish(self) -> impl Iterator<Item = (ColumnId, ColumnStatistics)> {
+        self.columns.into_iter().map(|column| (column.id, column.statistics))
     }
 }
 
@@ -184,7 +199,7 @@ mod tests {
             .unwrap()
     }
 
-    fn known() -> Vec<(String, ColumnStatistics)> {
+    fn known() -> Vec<(ColumnId, ColumnStatistics)> {
         let rows = [
             Document::new(1).with("n", 5).with("tags", Vec::<Value>::new()).with("body", "x"),
             Document::new(2).with("n", -1).with("tags", ["b", "c"]),
@@ -201,12 +216,12 @@ mod tests {
     fn they_say_what_values_lie_between() {
         let json = serde_json::to_value(known()).unwrap();
         let expected = serde_json::json!([
-            ["n", {"nulls": 1, "bounds": ["7fffffffffffffff", "8000000000000005"]}],
-            ["tags", {"bounds": ["61", "7a".repeat(32)]}],
-            ["none", {"nulls": 3}],
+            [1, {"nulls": 1, "bounds": ["7fffffffffffffff", "8000000000000005"]}],
+            [2, {"bounds": ["61", "7a".repeat(32)]}],
+            [3, {"nulls": 3}],
         ]);
         assert_eq!(json, expected);
-        assert_eq!(serde_json::from_value::<Vec<(String, ColumnStatistics)>>(json).unwrap(), known());
+        assert_eq!(serde_json::from_value::<Vec<(ColumnId, ColumnStatistics)>>(json).unwrap(), known());
     }
 
     #[test]

@@ -18,8 +18,8 @@ use crate::index::vector::{
     CentroidsMeta, CopyFinder, DistinctVectors, NamedCentroids, Random, Space, TrainingProgress,
     VectorIndexBuilder, still_fits, train_centroids,
 };
-use crate::schema::{Schema, VectorColumn};
-use crate::types::{ObjectId, VectorType};
+use crate::schema::{ColumnKind, Schema, VectorColumn};
+use crate::types::{ColumnId, ObjectId, VectorType};
 
 /// A set serves until this many times the rows it was trained on are indexed at once. Its clusters are then four times
 /// as large as intended, and so is what a query reads of each.
@@ -29,9 +29,9 @@ const OUTGROWN: u64 = 4;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct VectorIndexing {
     /// The sets there are, by column.
-    pub(crate) sets: BTreeMap<String, NamedCentroids>,
+    pub(crate) sets: BTreeMap<ColumnId, NamedCentroids>,
     /// For each column that may get a new set, the UUID of that set.
-    pub(crate) names: BTreeMap<String, Uuid>,
+    pub(crate) names: BTreeMap<ColumnId, Uuid>,
     /// Fewer vectors than this are not indexed: to compare them all is as fast.
     pub(crate) rows_min: usize,
     /// Whether a set that no longer fits the rows is replaced.
@@ -46,7 +46,7 @@ pub(crate) struct VectorIndexing {
 pub(super) struct VectorIndexes {
     /// The rows in the order of the clusters of the first vector column, if that has an index.
     pub(super) order: Option<Vec<u32>>,
-    pub(super) columns: BTreeMap<String, BuiltVectorIndex>,
+    pub(super) columns: BTreeMap<ColumnId, BuiltVectorIndex>,
 }
 
 /// The index of a column.
@@ -77,21 +77,24 @@ impl VectorIndexing {
             return Ok(indexes);
         }
         let mut positions = None;
-        for (number, (name, shape)) in schema.vectors().enumerate() {
-            if !(self.sets.contains_key(name) || self.names.contains_key(name)) {
+        let mut is_first = true;
+        for (index, column) in (1..).zip(schema.columns()) {
+            let ColumnKind::Vector(shape) = column.kind else { continue };
+            let decides_order = std::mem::take(&mut is_first);
+            if !(self.sets.contains_key(&column.id) || self.names.contains_key(&column.id)) {
                 continue;
             }
             // A copy of the vectors as f32, the only one: it is dropped before the next column is read.
-            let vectors = read_distinct_vectors(shape, name, rows)?;
+            let vectors = read_distinct_vectors(shape, index, rows)?;
             if vectors.len() < self.rows_min.max(1) {
                 continue;
             }
             let ChosenCentroids { named, fits, new_set } =
-                self.choose_centroids(name, shape, birth, &vectors)?;
+                self.choose_centroids(column.id, shape, birth, &vectors)?;
             let builder = VectorIndexBuilder::new(&named.set, &vectors, &self.progress)?;
             // The first vector column decides the order of all rows: the vectors of its clusters then are runs of rows,
             // and exact distances take few reads. The records of other columns name rows wherever they are.
-            if number == 0 {
+            if decides_order {
                 indexes.order = Some(append_missing_rows(builder.row_order(&vectors), rows.len()));
             }
             let positions = match &mut positions {
@@ -100,9 +103,9 @@ impl VectorIndexing {
                 None => positions.insert(row_positions(indexes.order.as_deref(), rows.len())?),
             };
             let (records, section) =
-                builder.finish(&named.set, &vectors, positions, number > 0, RECORDS_START)?;
+                builder.finish(&named.set, &vectors, positions, !decides_order, RECORDS_START)?;
             let index = BuiltVectorIndex { named, fits, new_set, records, section };
-            indexes.columns.insert(name.to_owned(), index);
+            indexes.columns.insert(column.id, index);
         }
         Ok(indexes)
     }
@@ -110,13 +113,13 @@ impl VectorIndexing {
     /// The set for a column: the one there is, unless it is outgrown, or fits no longer and may be replaced.
     fn choose_centroids(
         &self,
-        name: &str,
+        column: ColumnId,
         shape: VectorColumn,
         birth: u64,
         vectors: &DistinctVectors,
     ) -> Result<ChosenCentroids> {
-        if let Some(named) = self.sets.get(name) {
-            let may_be_new = self.names.contains_key(name);
+        if let Some(named) = self.sets.get(&column) {
+            let may_be_new = self.names.contains_key(&column);
             let outgrown = u64_of(vectors.rows.len()) >= named.meta.trained.saturating_mul(OUTGROWN);
             if !(outgrown && may_be_new) {
                 let fits = still_fits(&named.set, vectors, &self.progress)?;
@@ -127,7 +130,7 @@ impl VectorIndexing {
                 }
             }
         }
-        let uuid = *self.names.get(name).ok_or_else(|| Error::internal("a column without a set"))?;
+        let uuid = *self.names.get(&column).ok_or_else(|| Error::internal("a column without a set"))?;
         // Both are uploaded together: what protects the segment until a manifest names it protects the set.
         let id = ObjectId { birth, uuid };
         // A seed and no shared generator: the same rows and seed make the same clusters, whatever else was drawn before.
@@ -174,12 +177,12 @@ pub(super) fn row_positions(order: Option<&[u32]>, rows: usize) -> Result<Vec<u3
     Ok(positions)
 }
 
-/// The vectors of a column as its metric compares them, each once.
+/// The vectors of the column at `index` of a batch as its metric compares them, each once.
 ///
 /// Placeholders and texts that occur twice make copies, which would count for more than all other vectors in
 /// training: it sees each vector once, and the index names the rows of its copies.
-fn read_distinct_vectors(shape: VectorColumn, name: &str, rows: &SortedRows) -> Result<DistinctVectors> {
-    let reader = VectorReader::new(shape, name, rows)?;
+fn read_distinct_vectors(shape: VectorColumn, index: usize, rows: &SortedRows) -> Result<DistinctVectors> {
+    let reader = VectorReader::new(shape, index, rows)?;
     let mut vectors = DistinctVectors { dimension: shape.dimension, ..DistinctVectors::default() };
     // Exactly: a vector that doubles its capacity would take up to twice the memory of all vectors.
     vectors.values.reserve_exact(rows.len() * shape.dimension);
@@ -220,9 +223,9 @@ struct VectorReader {
 }
 
 impl VectorReader {
-    fn new(shape: VectorColumn, name: &str, rows: &SortedRows) -> Result<Self> {
+    fn new(shape: VectorColumn, index: usize, rows: &SortedRows) -> Result<Self> {
         let list = |batch: &RecordBatch| {
-            let array = batch.column_by_name(name).and_then(|array| array.as_fixed_size_list_opt()).cloned();
+            let array = batch.columns().get(index).and_then(|array| array.as_fixed_size_list_opt()).cloned();
             array.ok_or_else(|| Error::internal("a vector column is missing"))
         };
         Ok(Self { shape, lists: rows.batches().iter().map(list).collect::<Result<_>>()? })

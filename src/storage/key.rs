@@ -7,7 +7,7 @@ use std::borrow::Borrow;
 use std::fmt;
 
 use crate::error::{Error, Result};
-use crate::types::{NamespaceName, ObjectId, Sequence};
+use crate::types::{ColumnId, NamespaceName, ObjectId, Sequence};
 
 /// The greatest number of a log entry or a manifest. No namespace gets near it, and sums of two numbers cannot
 /// overflow.
@@ -221,9 +221,8 @@ impl SegmentKeys {
         self.0.object("text")
     }
 
-    /// The vectors of the column at this index of the schema. Not by its name, which escaped for all file systems would
-    /// be too long for some.
-    pub(crate) fn vector(&self, column: usize) -> ObjectKey {
+    /// The vectors of a column.
+    pub(crate) fn vector(&self, column: ColumnId) -> ObjectKey {
         self.0.object(format_args!("vector.{column}"))
     }
 
@@ -360,7 +359,7 @@ mod tests {
         #[test]
         fn no_part_of_a_key_is_longer_than_a_file_system_takes(
             name in "[A-Z.]{128}|[A-Za-z0-9._-]{66,128}",
-            column in 0..crate::schema::COLUMNS_MAX,
+            column in any::<u32>(),
         ) {
             let id = ObjectId { birth: u64::MAX, uuid: uuid::Uuid::max() };
             let names = NamespaceKeys::new(&NamespaceName::new(&name).unwrap());
@@ -368,7 +367,7 @@ mod tests {
             let keys = [
                 names.hint(), incarnation.open(), incarnation.closed(), incarnation.manifest(u64::MAX), incarnation.entry(Sequence(u64::MAX)),
                 incarnation.centroids(id), segment.rows(), segment.attributes(), segment.text(),
-                segment.vector(column), segment.deletes(u64::MAX, uuid::Uuid::max()),
+                segment.vector(ColumnId(column)), segment.deletes(u64::MAX, uuid::Uuid::max()),
             ];
             for key in keys {
                 prop_assert!(ObjectKey::new(key.as_str()).is_ok());

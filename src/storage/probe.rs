@@ -151,6 +151,7 @@ impl<'a> StoreProbe<'a> {
                 ([], None) => {
                     let busy =
                         Error::new(ErrorKind::Unavailable, "the store refuses every create of one object");
+                    // invariant: each create that did not win has failed, and there are several.
                     let error = losses.into_iter().next().unwrap_or_else(|| busy.clone());
                     let error = if error.is(ErrorKind::AlreadyExists) { busy } else { error };
                     self.pause_after(&mut backoff, error).await?;

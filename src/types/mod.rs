@@ -1,5 +1,6 @@
 //! The types that all layers share: names, ids, values, vectors and documents.
 
+mod column_id;
 mod document;
 mod id;
 mod name;
@@ -9,6 +10,7 @@ pub(crate) mod tree;
 mod value;
 mod vector;
 
+pub use column_id::ColumnId;
 pub use document::Document;
 pub(crate) use id::ObjectId;
 pub use id::{DocumentId, IdKind, Sequence};

@@ -37,7 +37,7 @@ impl Part {
     }
 
     /// Whether statistics prove that a filter matches no row. Layers in memory have no statistics.
-    pub(crate) fn is_pruned(&self, zone_maps: &ZoneMapFilter<'_>) -> bool {
+    pub(crate) fn is_pruned(&self, zone_maps: &ZoneMapFilter) -> bool {
         matches!(&self.source, PartSource::Segment(segment) if zone_maps.can_prune(segment.meta()))
     }
 

@@ -26,15 +26,13 @@ use serde::{Deserialize, Serialize};
 use super::entry::{EntryBody, EntryHead, EntryKind, LogEntry, SegmentLink};
 use crate::codec::{CodecError, Reader, checksum, guarded, u64_of};
 use crate::error::{Error, OrInternal, Result};
-use crate::schema::{Ids, Schema};
+use crate::schema::{Ids, Schema, SchemaVersions};
 use crate::types::{IdKind, Sequence, TokenRecord, packed_tokens};
 
 const WHAT: &str = "log entry";
 const MAGIC: [u8; 4] = *b"EWAL";
 const VERSION: u16 = 1;
 const HEAD: usize = 120;
-/// The schema that an incarnation began with: there is no other yet.
-const SCHEMA: u32 = 1;
 /// No entry is larger: every reader has to fetch it whole. Many rows are written as a segment, which the entry links.
 pub(super) const ENTRY_BYTES_MAX: u64 = 128 << 20;
 /// Rows begin at a multiple of this, the alignment of Arrow's buffers: arrays are used in the bytes as they were fetched,
@@ -44,6 +42,7 @@ const ALIGN: usize = 64;
 /// What an entry holds besides rows and deletes.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Extension {
+    /// The version of the schema that the rows were written with.
     schema: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "packed_tokens")]
     tokens: Vec<TokenRecord>,
@@ -52,7 +51,8 @@ struct Extension {
 }
 
 impl Extension {
-    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+    /// Reads an extension, and finds the schema it names.
+    fn decode<'a>(schemas: &'a SchemaVersions, bytes: &[u8]) -> Result<(Self, &'a Arc<Schema>), CodecError> {
         // First what it requires of a reader: what belongs to a later schema may be of another shape, and must be
         // reported as newer, not as damaged.
         #[derive(Deserialize)]
@@ -60,19 +60,17 @@ impl Extension {
             schema: u32,
         }
         let malformed = |e: serde_json::Error| CodecError::malformed(WHAT, e);
-        match serde_json::from_slice(bytes).map_err(malformed)? {
-            RequiredSchema { schema: SCHEMA } => serde_json::from_slice(bytes).map_err(malformed),
-            RequiredSchema { schema } => {
-                Err(CodecError::Feature { what: "log entry (its schema)", bits: schema.into() })
-            }
-        }
+        let RequiredSchema { schema } = serde_json::from_slice(bytes).map_err(malformed)?;
+        let unknown = || CodecError::Feature { what: "log entry (its schema)", bits: schema.into() };
+        let written = schemas.find_version(schema).ok_or_else(unknown)?;
+        Ok((serde_json::from_slice(bytes).map_err(malformed)?, written))
     }
 }
 
 /// The object of an entry.
 pub(crate) fn encode_entry(schema: &Schema, head: EntryHead, body: &EntryBody) -> Result<Bytes> {
     let extension =
-        Extension { schema: SCHEMA, tokens: body.tokens.clone(), segments: body.segments.clone() };
+        Extension { schema: schema.version(), tokens: body.tokens.clone(), segments: body.segments.clone() };
     let mut bytes = vec![0; HEAD];
     serde_json::to_writer(&mut bytes, &extension).map_err(|e| Error::internal(e.to_string()))?;
     // Padded with blanks, which JSON allows at its end.
@@ -134,8 +132,9 @@ fn write_ipc(bytes: &mut Vec<u8>, batch: &RecordBatch) -> Result<()> {
 }
 
 impl LogEntry {
-    /// Reads an entry. The checksum is checked before anything else looks at the bytes.
-    pub(crate) fn decode(schema: &Schema, object: &Bytes) -> Result<Self, CodecError> {
+    /// Reads an entry, whose rows are returned in the layout of the current schema. The checksum is checked before
+    /// anything else looks at the bytes.
+    pub(crate) fn decode(schemas: &SchemaVersions, object: &Bytes) -> Result<Self, CodecError> {
         let mut reader = Reader::new(WHAT, object);
         reader.magic(MAGIC)?;
         reader.version(VERSION)?;
@@ -158,8 +157,10 @@ impl LogEntry {
         if offset != bytes.len() {
             return Err(CodecError::malformed(WHAT, "bytes left over"));
         }
-        let extension = Extension::decode(&extension?)?;
-        let rows = read_ipc(&rows?, &schema.arrow())?;
+        let (extension, written) = Extension::decode(schemas, &extension?)?;
+        let schema = schemas.current();
+        let rows = schema.adapt_rows(written, read_ipc(&rows?, &written.arrow())?);
+        let rows = rows.map_err(|e| CodecError::malformed(WHAT, e))?;
         let deletes = deletes?;
         let deletes = if deletes.is_empty() {
             Vec::new()
@@ -288,7 +289,7 @@ mod tests {
     #[test]
     fn an_entry_reads_back() {
         let (head, body) = entry();
-        let read = LogEntry::decode(&schema(), &bytes()).unwrap();
+        let read = LogEntry::decode(&SchemaVersions::new(schema()), &bytes()).unwrap();
         assert_eq!(read.head, head);
         assert_eq!(read.body.rows, body.rows);
         assert_eq!((read.body.deletes, read.body.tokens), (body.deletes, body.tokens));
@@ -300,8 +301,11 @@ mod tests {
         for at in 0..bytes.len() {
             let mut bad = bytes.to_vec();
             bad[at] ^= 0x40;
-            assert!(LogEntry::decode(&schema(), &bad.into()).is_err(), "byte {at}");
-            assert!(LogEntry::decode(&schema(), &bytes.slice(..at)).is_err(), "cut at {at}");
+            assert!(LogEntry::decode(&SchemaVersions::new(schema()), &bad.into()).is_err(), "byte {at}");
+            assert!(
+                LogEntry::decode(&SchemaVersions::new(schema()), &bytes.slice(..at)).is_err(),
+                "cut at {at}"
+            );
         }
     }
 
@@ -314,7 +318,7 @@ mod tests {
                 bad[at] = value;
                 let checksum = checksum(&bad);
                 bad.extend(checksum.to_le_bytes());
-                let _ = LogEntry::decode(&schema(), &bad.into());
+                let _ = LogEntry::decode(&SchemaVersions::new(schema()), &bad.into());
             }
         }
     }
@@ -355,7 +359,8 @@ mod tests {
             newer[at] = value;
             let checksum = checksum(&newer);
             newer.extend(checksum.to_le_bytes());
-            let error = LogEntry::decode(&schema(), &newer.into()).unwrap_err().at("wal/7");
+            let error =
+                LogEntry::decode(&SchemaVersions::new(schema()), &newer.into()).unwrap_err().at("wal/7");
             assert_eq!(error.kind(), crate::error::ErrorKind::UnsupportedVersion, "{error}");
         }
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::codec::CodecError;
-use crate::schema::Schema;
+use crate::schema::SchemaVersions;
 use crate::segment::SegmentMeta;
 use crate::types::{DocumentId, Sequence, TokenRecord};
 
@@ -37,7 +37,7 @@ pub(crate) struct EntryHead {
 /// The changes of an entry.
 #[derive(Clone, Debug)]
 pub(crate) struct EntryBody {
-    /// Whole rows in the layout of `Schema::arrow`, in ascending order of unique ids.
+    /// Whole rows in the layout of the current schema, in ascending order of unique ids.
     pub(crate) rows: RecordBatch,
     /// Ids in ascending order, none of them in `rows`.
     pub(crate) deletes: Vec<DocumentId>,
@@ -60,8 +60,8 @@ pub(crate) struct SegmentLink {
 
 impl SegmentLink {
     /// Checks what can be checked without the files.
-    pub(crate) fn check(&self, schema: &Schema) -> Result<(), CodecError> {
-        self.meta.check(schema)?;
+    pub(crate) fn check(&self, schemas: &SchemaVersions) -> Result<(), CodecError> {
+        self.meta.check_version(schemas)?;
         // A link without a live row would add a layer that every query visits in vain; writers leave it out.
         let is_sound = self.dead.max().is_none_or(|row| row < self.meta.rows)
             && self.dead.len() < u64::from(self.meta.rows)

@@ -11,7 +11,7 @@ use super::codec::ENTRY_BYTES_MAX;
 use super::entry::LogEntry;
 use crate::codec::CodecError;
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::Schema;
+use crate::schema::SchemaVersions;
 use crate::storage::{IncarnationKeys, ObjectInfo, ObjectKey, StorageBackend, check_ascends, read_object};
 use crate::types::Sequence;
 
@@ -104,11 +104,11 @@ impl LogListing {
 pub(crate) async fn read_entry(
     backend: &Arc<dyn StorageBackend>,
     keys: &IncarnationKeys,
-    schema: &Schema,
+    schemas: &SchemaVersions,
     sequence: Sequence,
 ) -> Result<Option<LogEntry>> {
     let decode = |bytes: &Bytes| {
-        let entry = LogEntry::decode(schema, bytes)?;
+        let entry = LogEntry::decode(schemas, bytes)?;
         // An object that was copied to another name has a right checksum.
         if entry.head.sequence == sequence {
             return Ok(entry);
@@ -123,11 +123,11 @@ pub(crate) async fn read_entry(
 pub(crate) fn read_entries<'a>(
     backend: &'a Arc<dyn StorageBackend>,
     keys: &'a IncarnationKeys,
-    schema: &'a Schema,
+    schemas: &'a SchemaVersions,
     listed: Vec<ListedEntry>,
 ) -> impl Stream<Item = Result<LogEntry>> + Send + 'a {
     let fetch = move |listed: ListedEntry| async move {
-        let entry = read_entry(backend, keys, schema, listed.sequence).await;
+        let entry = read_entry(backend, keys, schemas, listed.sequence).await;
         entry?.ok_or_else(|| {
             let key = keys.entry(listed.sequence);
             Error::new(ErrorKind::NotFound, format!("no such entry. key=`{key}`"))

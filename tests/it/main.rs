@@ -32,6 +32,7 @@ mod public_api;
 mod ranking;
 mod reads;
 mod round_trips;
+mod schema_versions;
 mod suspended;
 mod text_answers;
 mod text_extras;

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use super::bound::{BoundColumn, BoundFilter, BoundNode, BoundPredicate, Comparand, Comparison, ValueTest};
+use super::bound::{
+    BoundColumn, BoundFilter, BoundNode, BoundPredicate, ColumnLabel, Comparand, Comparison, ValueTest,
+};
 use super::coercion::{self, Coerced};
 use super::literal::{self, ValueSet};
 use super::tokens::{TokenFilter, bind_tokens};
@@ -14,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::index::attributes::Pattern;
 use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema, type_mismatch};
 use crate::settings::Settings;
-use crate::types::Value;
+use crate::types::{ColumnId, Value};
 
 /// The most patterns of a filter: each may take a megabyte when compiled.
 const PATTERNS_MAX: usize = 64;
@@ -139,7 +141,8 @@ impl FilterBinder<'_> {
                 type_mismatch(kind, found)
             )));
         }
-        Ok(find_or_add_column(&mut self.new_columns, new, found).0)
+        let label = self.label_column(new)?;
+        Ok(find_or_add_column(&mut self.new_columns, label, found).0)
     }
 
     fn bind_membership(&mut self, name: &str, elements: bool, values: &[Value]) -> Result<BoundNode> {
@@ -203,8 +206,9 @@ impl FilterBinder<'_> {
 
     fn add_predicate(&mut self, name: &str, elements: bool, test: ValueTest) -> Result<BoundNode> {
         let kind = self.column_type(name)?;
-        let (column, name) = find_or_add_column(&mut self.columns, name, kind);
-        Ok(BoundNode::Predicate(BoundPredicate { column, name, elements, test }))
+        let label = self.label_column(name)?;
+        let (column, label) = find_or_add_column(&mut self.columns, label, kind);
+        Ok(BoundNode::Predicate(BoundPredicate { column, label, elements, test }))
     }
 
     /// The type that a predicate on a column, or on its elements, compares with.
@@ -221,6 +225,16 @@ impl FilterBinder<'_> {
         self.column_type(name)?.ok_or_else(|| {
             Error::invalid(format!("a filter tests a vector only for whether it is null. column=`{name}`"))
         })
+    }
+
+    fn label_column(&self, name: &str) -> Result<ColumnLabel> {
+        let id = match name {
+            ID_COLUMN => Some(ColumnId::DOCUMENT_ID),
+            name => self.schema.column(name).map(|column| column.id),
+        };
+        let id =
+            id.ok_or_else(|| Error::internal(format!("an unknown column in a filter. column=`{name}`")))?;
+        Ok(ColumnLabel { id, name: name.into() })
     }
 
     /// The type of a column; `None` for a vector.
@@ -278,19 +292,18 @@ fn has_order(kind: AttributeType) -> bool {
     }
 }
 
-/// The index of a column and its name, which all its predicates share.
+/// The index of a column and its label, which all its predicates share.
 fn find_or_add_column(
     columns: &mut Vec<BoundColumn>,
-    name: &str,
+    label: ColumnLabel,
     kind: Option<AttributeType>,
-) -> (usize, Arc<str>) {
-    let known = columns.iter().enumerate().find(|(_, column)| &*column.name == name);
+) -> (usize, ColumnLabel) {
+    let known = columns.iter().enumerate().find(|(_, column)| column.label.id == label.id);
     if let Some((index, column)) = known {
-        return (index, Arc::clone(&column.name));
+        return (index, column.label.clone());
     }
-    let name: Arc<str> = name.into();
-    columns.push(BoundColumn { name: Arc::clone(&name), kind });
-    (columns.len() - 1, name)
+    columns.push(BoundColumn { label: label.clone(), kind });
+    (columns.len() - 1, label)
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl fmt::Display for PlanNode {
 
 impl fmt::Display for IndexProbe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (column, blocks) = (&self.column, self.spans.len());
+        let (column, blocks) = (&self.column.name, self.spans.len());
         match &self.probe {
             AttributeProbe::Null => write!(f, "{column} is null: {blocks} blocks"),
             AttributeProbe::In(keys) => write!(f, "{column} in {} keys: {blocks} blocks", keys.len()),

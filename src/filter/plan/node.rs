@@ -1,12 +1,11 @@
 //! The logic above the probes of a plan.
 
-use std::sync::Arc;
-
 use roaring::RoaringBitmap;
 
 use super::SegmentIndexes;
 use super::probe::{IndexProbe, TokenProbe};
 use crate::error::Result;
+use crate::filter::bound::ColumnLabel;
 use crate::filter::tree::join_nodes;
 use crate::index::Candidates;
 use crate::index::attributes::{AttributeColumn, AttributeProbe};
@@ -29,11 +28,11 @@ pub(super) enum PlanNode {
 
 impl PlanNode {
     /// A probe of a column, or its answer if the head of the index has it.
-    pub(super) fn probe(name: &Arc<str>, column: &AttributeColumn, probe: AttributeProbe) -> Self {
+    pub(super) fn probe(label: &ColumnLabel, column: &AttributeColumn, probe: AttributeProbe) -> Self {
         if let Some(answer) = column.constant_answer(&probe) {
             return Self::Const(answer);
         }
-        IndexProbe::new(name, column, probe).map_or(Self::Unknown, Self::Index)
+        IndexProbe::new(label, column, probe).map_or(Self::Unknown, Self::Index)
     }
 
     pub(super) fn negate(self) -> Self {

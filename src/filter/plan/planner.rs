@@ -6,19 +6,20 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
 
-use super::super::bound::{BoundNode, BoundPredicate, Comparand, Comparison, ValueTest};
+use super::super::bound::{BoundNode, BoundPredicate, ColumnLabel, Comparand, Comparison, ValueTest};
 use super::SegmentIndexes;
 use super::node::PlanNode;
 use super::probe::TokenProbe;
 use crate::cache::total_bytes;
 use crate::index::attributes::{AttributeColumn, AttributeProbe, KeyList, Pattern, each_key};
+use crate::types::ColumnId;
 
 /// An end of a range of keys.
 type KeyBound = Bound<Box<[u8]>>;
 
 /// The keys of a column between two bounds.
 struct KeyRange {
-    column: Arc<str>,
+    column: ColumnLabel,
     low: KeyBound,
     high: KeyBound,
 }
@@ -50,12 +51,12 @@ impl Planner<'_> {
 
     /// `None` if the indexes have no answer, which is always correct: the rows are then compared by their values.
     fn plan_predicate(&self, predicate: &BoundPredicate) -> Option<PlanNode> {
-        let name = &predicate.name;
+        let label = &predicate.label;
         if let ValueTest::Tokens(tokens) = &predicate.test {
             self.indexes.text.as_ref()?;
             return Some(PlanNode::Tokens(TokenProbe::new(tokens)));
         }
-        let column = self.column(name)?;
+        let column = self.column(label.id)?;
         let probe = match &predicate.test {
             ValueTest::Null => AttributeProbe::Null,
             ValueTest::Pattern(pattern) => {
@@ -66,25 +67,25 @@ impl Planner<'_> {
             ValueTest::Compare(_, Comparand::New(_)) | ValueTest::Tokens(_) => return None,
             ValueTest::Compare(comparison, Comparand::Literal(literal)) => {
                 if let Some(list) = literal.as_list_opt::<i32>() {
-                    return Some(plan_array_equality(name, column, list.values()));
+                    return Some(plan_array_equality(label, column, list.values()));
                 }
                 match comparison_probe(*comparison, literal)? {
                     AttributeProbe::Range(low, high) if !predicate.elements => {
-                        return Some(self.plan_range(KeyRange { column: Arc::clone(name), low, high }));
+                        return Some(self.plan_range(KeyRange { column: label.clone(), low, high }));
                     }
                     probe => probe,
                 }
             }
         };
-        Some(PlanNode::probe(name, column, probe))
+        Some(PlanNode::probe(label, column, probe))
     }
 
     /// A range of a column that is no array. If the range is wide, what lies outside is probed and negated.
     // On a column of n distinct values, `x > smallest` would otherwise read all n keys to leave out one. Arrays cannot
     // be negated so: a row may have elements inside and outside of the range.
     fn plan_range(&self, range: KeyRange) -> PlanNode {
-        let KeyRange { column: name, low, high } = range;
-        let Some(column) = self.column(&name) else { return PlanNode::Unknown };
+        let KeyRange { column: label, low, high } = range;
+        let Some(column) = self.column(label.id) else { return PlanNode::Unknown };
         let inside = AttributeProbe::Range(low.clone(), high.clone());
         // A null is in no range.
         let mut outside = vec![AttributeProbe::Null];
@@ -108,14 +109,14 @@ impl Planner<'_> {
         }
         let bytes = |probe: &AttributeProbe| total_bytes(&column.find_spans(probe));
         if outside.iter().map(bytes).fold(0, u64::saturating_add) < bytes(&inside) {
-            let outside = outside.into_iter().map(|probe| PlanNode::probe(&name, column, probe));
+            let outside = outside.into_iter().map(|probe| PlanNode::probe(&label, column, probe));
             return PlanNode::fold(true, outside).negate();
         }
-        PlanNode::probe(&name, column, inside)
+        PlanNode::probe(&label, column, inside)
     }
 
-    fn column(&self, name: &str) -> Option<&AttributeColumn> {
-        self.indexes.attributes.as_ref()?.column(name)
+    fn column(&self, id: ColumnId) -> Option<&AttributeColumn> {
+        self.indexes.attributes.as_ref()?.column(id)
     }
 }
 
@@ -123,11 +124,13 @@ impl Planner<'_> {
 // `a < x and x < b` selects far less than either side. Two comparisons on the elements of an array must stay apart:
 // each may be satisfied by another element.
 fn intersect_ranges(node: &BoundNode, ranges: &mut Vec<KeyRange>) -> bool {
-    let BoundNode::Predicate(BoundPredicate { name, elements: false, test, .. }) = node else { return false };
+    let BoundNode::Predicate(BoundPredicate { label, elements: false, test, .. }) = node else {
+        return false;
+    };
     let ValueTest::Compare(comparison, Comparand::Literal(literal)) = test else { return false };
     let Some(AttributeProbe::Range(low, high)) = comparison_probe(*comparison, literal) else { return false };
-    match ranges.iter_mut().find(|range| range.column == *name) {
-        None => ranges.push(KeyRange { column: Arc::clone(name), low, high }),
+    match ranges.iter_mut().find(|range| range.column == *label) {
+        None => ranges.push(KeyRange { column: label.clone(), low, high }),
         Some(range) => {
             if is_tighter(&low, &range.low, Ordering::Greater) {
                 range.low = low;
@@ -161,12 +164,12 @@ fn bound_key(bound: &KeyBound) -> Option<&[u8]> {
 
 /// Equality with an array. The index knows the elements of a row, but neither their order nor how often they occur, so
 /// that having all of them is necessary and not sufficient.
-fn plan_array_equality(name: &Arc<str>, column: &AttributeColumn, elements: &ArrayRef) -> PlanNode {
+fn plan_array_equality(label: &ColumnLabel, column: &AttributeColumn, elements: &ArrayRef) -> PlanNode {
     // Of an empty array the index knows only that it is not null.
-    let mut nodes = vec![PlanNode::probe(name, column, AttributeProbe::Null).negate()];
+    let mut nodes = vec![PlanNode::probe(label, column, AttributeProbe::Null).negate()];
     let each = |_, key: &[u8]| {
         let member = AttributeProbe::In(Arc::new(KeyList::single(key)));
-        nodes.push(PlanNode::probe(name, column, member));
+        nodes.push(PlanNode::probe(label, column, member));
     };
     // Arrays of a type without keys, whose elements no index knows.
     if each_key(elements, each).is_err() {

@@ -7,6 +7,7 @@ use roaring::RoaringBitmap;
 
 use crate::cache::{Span, total_bytes};
 use crate::error::{Error, Result};
+use crate::filter::bound::ColumnLabel;
 use crate::index::Candidates;
 use crate::index::attributes::{AttributeColumn, AttributeIndex, AttributeProbe, TrigramLookup};
 use crate::index::text::TokenPredicate;
@@ -18,7 +19,7 @@ const PROBE_BYTES_MAX: u64 = 64 << 20;
 /// A probe of the attribute index.
 #[derive(Debug)]
 pub(super) struct IndexProbe {
-    pub(super) column: Arc<str>,
+    pub(super) column: ColumnLabel,
     pub(super) probe: AttributeProbe,
     /// The blocks that it needs.
     pub(super) spans: Vec<Span>,
@@ -45,7 +46,7 @@ pub(super) enum ProbeInput<T> {
 
 impl IndexProbe {
     /// A probe of a column; `None` if it would read too much.
-    pub(super) fn new(name: &Arc<str>, column: &AttributeColumn, probe: AttributeProbe) -> Option<Self> {
+    pub(super) fn new(label: &ColumnLabel, column: &AttributeColumn, probe: AttributeProbe) -> Option<Self> {
         let spans = column.find_spans(&probe);
         let lookup = match &probe {
             AttributeProbe::Matches(pattern) => column.plan_trigrams(pattern),
@@ -55,7 +56,7 @@ impl IndexProbe {
             | AttributeProbe::Range(..)
             | AttributeProbe::MatchesAmong(..) => None,
         };
-        let probe = Self { column: Arc::clone(name), probe, spans, lookup, input: ProbeInput::Pending };
+        let probe = Self { column: label.clone(), probe, spans, lookup, input: ProbeInput::Pending };
         (probe.first_bytes() <= PROBE_BYTES_MAX).then_some(probe)
     }
 
@@ -110,9 +111,10 @@ impl TokenProbe {
     }
 }
 
-fn find_column<'a>(index: &'a AttributeIndex, name: &str) -> Result<&'a AttributeColumn> {
-    let missing = || Error::internal(format!("a probe of a column without an index. column=`{name}`"));
-    index.column(name).ok_or_else(missing)
+fn find_column<'a>(index: &'a AttributeIndex, label: &ColumnLabel) -> Result<&'a AttributeColumn> {
+    let missing =
+        || Error::internal(format!("a probe of a column without an index. column=`{}`", label.name));
+    index.column(label.id).ok_or_else(missing)
 }
 
 fn not_read() -> Error {

@@ -25,7 +25,7 @@ use crate::segment::{ColumnStatistics, ColumnStatisticsBuilder};
 use crate::settings::Settings;
 use crate::storage::{MemoryBackend, ObjectKey, PutMode, StorageBackend};
 use crate::types::tree::iter_nodes;
-use crate::types::{Document, IdKind, Metric, Value, VectorType};
+use crate::types::{ColumnId, Document, IdKind, Metric, Value, VectorType};
 
 /// Fails for an operator that was added to [`Filter`] and not to [`Dice`]: no property would cover it.
 #[test]
@@ -111,11 +111,11 @@ proptest! {
         let answers = bound.evaluate(&rows, None).unwrap();
         let mut builder = ColumnStatisticsBuilder::new(&schema);
         builder.push(&rows).unwrap();
-        let mut statistics: BTreeMap<String, ColumnStatistics> = builder.finish().collect();
+        let mut statistics: BTreeMap<ColumnId, ColumnStatistics> = builder.finish().collect();
         let (min, max) = (documents.iter().map(Document::id).min(), documents.iter().map(Document::id).max());
-        statistics.insert("id".to_owned(), ColumnStatistics::from_id_range(min.unwrap(), max.unwrap()));
+        statistics.insert(ColumnId::DOCUMENT_ID, ColumnStatistics::from_id_range(min.unwrap(), max.unwrap()));
         let count = u32::try_from(rows.num_rows()).unwrap();
-        let answer = ZoneMapFilter::new(&bound).find_answer(count, &|column| statistics.get(column).map(Cow::Borrowed));
+        let answer = ZoneMapFilter::new(&bound).find_answer(count, &|column| statistics.get(&column).map(Cow::Borrowed));
         if let Some(answer) = answer {
             prop_assert!(answers.values().iter().all(|found| found == answer), "{:?} {}", filter, answer);
         }

@@ -15,22 +15,23 @@ use std::borrow::Cow;
 use self::zone_test::ZoneTest;
 use super::bound::{BoundFilter, BoundNode};
 use crate::segment::{ColumnStatistics, SegmentMeta};
+use crate::types::ColumnId;
 
 /// A filter prepared to be tested against the statistics of many segments.
 #[derive(Debug)]
-pub(crate) struct ZoneMapFilter<'a>(PruneNode<'a>);
+pub(crate) struct ZoneMapFilter(PruneNode);
 
 #[derive(Debug)]
-enum PruneNode<'a> {
+enum PruneNode {
     Const(bool),
-    All(Vec<PruneNode<'a>>),
-    Any(Vec<PruneNode<'a>>),
-    Not(Box<PruneNode<'a>>),
-    Predicate { column: &'a str, elements: bool, test: ZoneTest },
+    All(Vec<PruneNode>),
+    Any(Vec<PruneNode>),
+    Not(Box<PruneNode>),
+    Predicate { column: ColumnId, elements: bool, test: ZoneTest },
 }
 
-impl<'a> ZoneMapFilter<'a> {
-    pub(crate) fn new(bound: &'a BoundFilter) -> Self {
+impl ZoneMapFilter {
+    pub(crate) fn new(bound: &BoundFilter) -> Self {
         Self(PruneNode::new(&bound.root))
     }
 
@@ -43,22 +44,22 @@ impl<'a> ZoneMapFilter<'a> {
     pub(super) fn find_answer<'s>(
         &self,
         rows: u32,
-        statistics: &dyn Fn(&str) -> Option<Cow<'s, ColumnStatistics>>,
+        statistics: &dyn Fn(ColumnId) -> Option<Cow<'s, ColumnStatistics>>,
     ) -> Option<bool> {
         self.0.find_answer(rows, statistics)
     }
 }
 
-impl<'a> PruneNode<'a> {
-    fn new(node: &'a BoundNode) -> Self {
-        let each = |nodes: &'a [BoundNode]| nodes.iter().map(Self::new).collect();
+impl PruneNode {
+    fn new(node: &BoundNode) -> Self {
+        let each = |nodes: &[BoundNode]| nodes.iter().map(Self::new).collect();
         match node {
             BoundNode::Const(answer) => Self::Const(*answer),
             BoundNode::All(nodes) => Self::All(each(nodes)),
             BoundNode::Any(nodes) => Self::Any(each(nodes)),
             BoundNode::Not(inner) => Self::Not(Box::new(Self::new(inner))),
             BoundNode::Predicate(predicate) => Self::Predicate {
-                column: &predicate.name,
+                column: predicate.label.id,
                 elements: predicate.elements,
                 test: ZoneTest::new(&predicate.test),
             },
@@ -68,7 +69,7 @@ impl<'a> PruneNode<'a> {
     fn find_answer<'s>(
         &self,
         rows: u32,
-        statistics: &dyn Fn(&str) -> Option<Cow<'s, ColumnStatistics>>,
+        statistics: &dyn Fn(ColumnId) -> Option<Cow<'s, ColumnStatistics>>,
     ) -> Option<bool> {
         let each =
             |nodes: &[Self], any| join_answers(any, nodes.iter().map(|n| n.find_answer(rows, statistics)));
@@ -79,7 +80,7 @@ impl<'a> PruneNode<'a> {
             // Exact in both directions, as logic is two-valued: what is false for all rows is true for all rows negated.
             Self::Not(inner) => inner.find_answer(rows, statistics).map(|answer| !answer),
             Self::Predicate { column, elements, test } => {
-                test.find_answer(&*statistics(column)?, rows, *elements)
+                test.find_answer(&*statistics(*column)?, rows, *elements)
             }
         }
     }

@@ -23,7 +23,12 @@ fn prune(filter: &Filter, known: &Json) -> Option<bool> {
         .unwrap();
     let known: BTreeMap<String, ColumnStatistics> = serde_json::from_value(known.clone()).unwrap();
     let bound = BoundFilter::new(filter, &schema, &Settings::default(), false).unwrap();
-    ZoneMapFilter::new(&bound).find_answer(ROWS, &|column| known.get(column).map(Cow::Borrowed))
+    let statistics = |id| {
+        let column = schema.columns().iter().find(|column| column.id == id);
+        // The id of documents is no column.
+        known.get(column.map_or("id", |column| column.name.as_str())).map(Cow::Borrowed)
+    };
+    ZoneMapFilter::new(&bound).find_answer(ROWS, &statistics)
 }
 
 fn check(known: &Json, cases: impl IntoIterator<Item = (Filter, Option<bool>)>) {

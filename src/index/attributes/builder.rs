@@ -9,7 +9,8 @@ use super::format::{
 use super::trigram::TrigramIndexBuilder;
 use crate::codec::{to_u32, usize_of};
 use crate::error::{Error, Result};
-use crate::schema::{AttributeType, Schema};
+use crate::schema::{AttributeType, Column, ColumnKind, Schema};
+use crate::types::ColumnId;
 
 /// A block is closed before it grows larger. A key with very many rows has a larger one of its own.
 ///
@@ -28,7 +29,9 @@ pub(crate) struct AttributeIndexBuilder {
 /// Gathers the values of a column.
 #[derive(Debug)]
 struct ColumnBuilder {
-    name: String,
+    id: ColumnId,
+    /// Where it is in a batch: behind the id.
+    index: usize,
     kind: AttributeType,
     trigrams: Option<TrigramIndexBuilder>,
     nulls: RoaringBitmap,
@@ -48,17 +51,20 @@ struct KeyOfRow {
 
 impl AttributeIndexBuilder {
     pub(crate) fn new(schema: &Schema) -> Self {
-        let columns =
-            schema.attributes().filter(|(name, _)| schema.column(name).is_some_and(|c| c.filterable));
-        let builder = |(name, kind): (&str, AttributeType)| ColumnBuilder {
-            name: name.to_owned(),
-            kind,
-            trigrams: schema.column(name).filter(|c| c.trigrams).map(|_| TrigramIndexBuilder::default()),
-            nulls: RoaringBitmap::new(),
-            bytes: Vec::new(),
-            values: Vec::new(),
+        let builder = |(index, column): (usize, &Column)| match column.kind {
+            ColumnKind::Attribute(kind) if column.filterable => Some(ColumnBuilder {
+                id: column.id,
+                index,
+                kind,
+                trigrams: column.trigrams.then(TrigramIndexBuilder::default),
+                nulls: RoaringBitmap::new(),
+                bytes: Vec::new(),
+                values: Vec::new(),
+            }),
+            ColumnKind::Attribute(_) | ColumnKind::Vector(_) => None,
         };
-        Self { rows: 0, block_bytes: BLOCK_BYTES, columns: columns.map(builder).collect() }
+        let columns = (1..).zip(schema.columns()).filter_map(builder);
+        Self { rows: 0, block_bytes: BLOCK_BYTES, columns: columns.collect() }
     }
 
     /// Sets smaller blocks, so that few rows make many.
@@ -94,7 +100,7 @@ impl ColumnBuilder {
     /// Adds the values of rows of which the first has the number `first`. The caller checks that the last has one too.
     #[expect(clippy::cast_possible_truncation, reason = "rows fit 32 bits, and the limit of keys fits 8")]
     fn push_rows(&mut self, batch: &RecordBatch, first: u32) -> Result<()> {
-        let array = batch.column_by_name(&self.name);
+        let array = batch.columns().get(self.index);
         let array = array.ok_or_else(|| Error::internal("an attribute is missing"))?;
         if let Some(nulls) = array.nulls() {
             let null = (first..).zip(nulls.iter()).filter(|(_, valid)| !valid).map(|(row, _)| row);
@@ -127,7 +133,7 @@ impl ColumnBuilder {
         let max = self.values.last().map(key).unwrap_or_default();
         let nulls = to_u32(self.nulls.len(), "the rows without a value")?;
         let width = key_width(self.kind);
-        head.begin_column(&self.name)?;
+        head.begin_column(self.id);
         head.begin_part(width, nulls, max)?;
         // Without a null, or with nothing else, the number of nulls says it all.
         if nulls > 0 && nulls < rows {

@@ -10,21 +10,22 @@ use super::trigram::TrigramIndex;
 use crate::cache::{Blob, Span};
 use crate::codec::CodecError;
 use crate::error::{Error, Result};
+use crate::types::ColumnId;
 
 /// The attribute index of a segment.
 #[derive(Debug)]
 pub(crate) struct AttributeIndex {
     blob: Blob,
-    columns: HashMap<String, AttributeColumn>,
+    columns: HashMap<ColumnId, AttributeColumn>,
 }
 
 impl AttributeIndex {
     /// Opens the index of `rows` rows by its head; its blocks are in `section` of the file.
     pub(crate) fn open(rows: u32, blob: Blob, section: &Span, head: &[u8]) -> Result<Self, CodecError> {
         let mut columns = HashMap::new();
-        for AttributeColumnHead { name, keys, trigrams } in decode_head(rows, section, head)? {
+        for AttributeColumnHead { id, keys, trigrams } in decode_head(rows, section, head)? {
             let trigrams = trigrams.map(TrigramIndex::open).transpose()?;
-            if columns.insert(name, AttributeColumn::open(keys, trigrams)).is_some() {
+            if columns.insert(id, AttributeColumn::open(keys, trigrams)).is_some() {
                 return Err(CodecError::malformed("attribute index", "a column twice"));
             }
         }
@@ -32,8 +33,8 @@ impl AttributeIndex {
     }
 
     /// The index of a column, if it has one.
-    pub(crate) fn column(&self, name: &str) -> Option<&AttributeColumn> {
-        self.columns.get(name)
+    pub(crate) fn column(&self, id: ColumnId) -> Option<&AttributeColumn> {
+        self.columns.get(&id)
     }
 
     /// Reads blocks, and returns them in the order of `spans`. One round trip.

@@ -90,7 +90,7 @@ async fn answer(
 async fn packed_or_in_memory_the_answer_is_the_same() -> Result<()> {
     let (bytes, head) = file();
     let (_, blob) = store(&bytes).await?;
-    let stored = TextIndex::decode(blob, &schema(), ROWS, &bytes[head]).unwrap();
+    let stored = TextIndex::decode(blob, &schema(), &schema(), ROWS, &bytes[head]).unwrap();
     let stored = TextSource::Stored(Arc::new(stored));
     let memory = TextSource::Memory(Arc::new(MemoryTextIndex::new(&schema(), &rows())?));
     for (at, plan) in plans().iter().enumerate() {
@@ -142,7 +142,7 @@ async fn a_forged_dictionary_with_right_sums_is_damage_and_never_a_panic() -> Re
             forged[at..at + 8].copy_from_slice(&checksum.to_le_bytes());
         }
         let (_, blob) = store(&forged).await?;
-        let Ok(stored) = TextIndex::decode(blob, &schema(), ROWS, &forged[head.clone()]) else {
+        let Ok(stored) = TextIndex::decode(blob, &schema(), &schema(), ROWS, &forged[head.clone()]) else {
             unread += 1;
             continue;
         };
@@ -190,7 +190,7 @@ fn random_plan(draw: &mut Draw) -> TextPlan {
 }
 
 fn decoded(bytes: &[u8], head: std::ops::Range<usize>, rows: u32, blob: Blob) -> Arc<TextIndex> {
-    Arc::new(TextIndex::decode(blob, &schema(), rows, &bytes[head]).unwrap())
+    Arc::new(TextIndex::decode(blob, &schema(), &schema(), rows, &bytes[head]).unwrap())
 }
 
 #[tokio::test]
@@ -279,7 +279,7 @@ async fn what_is_left_out_could_not_be_a_hit() -> Result<()> {
 async fn a_query_reads_what_it_needs_and_no_more() -> Result<()> {
     let (bytes, head) = file();
     let (backend, blob) = store(&bytes).await?;
-    let stored = TextIndex::decode(blob, &schema(), ROWS, &bytes[head]).unwrap();
+    let stored = TextIndex::decode(blob, &schema(), &schema(), ROWS, &bytes[head]).unwrap();
     let source = TextSource::Stored(Arc::new(stored));
     backend.reset();
     let nothing = roaring::RoaringBitmap::new();
@@ -302,7 +302,7 @@ async fn damage_is_noticed_wherever_it_is() -> Result<()> {
         let mut bad = bytes.clone();
         bad[at] ^= 0x40;
         let (_, blob) = store(&bad).await?;
-        let stored = TextIndex::decode(blob, &schema(), ROWS, &bytes[head.clone()]).unwrap();
+        let stored = TextIndex::decode(blob, &schema(), &schema(), ROWS, &bytes[head.clone()]).unwrap();
         let source = TextSource::Stored(Arc::new(stored));
         match answer(&source, &plans()[3], &roaring::RoaringBitmap::new()).await {
             Ok(found) => assert_eq!(found, expected, "byte {at}"),
@@ -310,7 +310,7 @@ async fn damage_is_noticed_wherever_it_is() -> Result<()> {
         }
     }
     let (_, blob) = store(&bytes).await?;
-    let decode = |head: &[u8], rows| TextIndex::decode(blob.clone(), &schema(), rows, head);
+    let decode = |head: &[u8], rows| TextIndex::decode(blob.clone(), &schema(), &schema(), rows, head);
     assert!(decode(&bytes[head.clone()], ROWS - 1).is_err());
     // A head is checked by its section's checksum before it is decoded; without it, it may lie, but not break.
     for cut in (0..head.len()).step_by(61) {

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::index::attributes::AttributeIndex;
 use crate::memtable::PartSource;
+use crate::types::ColumnId;
 use crate::view::{Part, View};
 use crate::view::{Scope, Scopes};
 
@@ -60,7 +61,7 @@ struct ValueCount {
 
 /// A column to count in an attribute index.
 struct CountedColumn {
-    name: String,
+    id: ColumnId,
     blocks: usize,
 }
 
@@ -198,10 +199,10 @@ async fn count_by_index(
     let (mut columns, mut spans) = (Vec::new(), Vec::new());
     for column in &plan.columns {
         let described = view.schema.columns().get(*column);
-        let name = &described.ok_or_else(|| Error::internal("an aggregation of no column"))?.name;
-        let Some(indexed) = index.column(name) else { return Ok(None) };
+        let id = described.ok_or_else(|| Error::internal("an aggregation of no column"))?.id;
+        let Some(indexed) = index.column(id) else { return Ok(None) };
         let column_spans = indexed.all_spans();
-        columns.push(CountedColumn { name: name.clone(), blocks: column_spans.len() });
+        columns.push(CountedColumn { id, blocks: column_spans.len() });
         spans.extend(column_spans);
     }
     // Few matching rows make the index expensive: all its blocks are read to find them.
@@ -227,8 +228,7 @@ fn count_values(
         let missing = || Error::internal("fewer blocks were read than an attribute index has");
         let (column_blocks, rest) = blocks.split_at_checked(counted.blocks).ok_or_else(missing)?;
         blocks = rest;
-        let indexed =
-            index.column(&counted.name).ok_or_else(|| Error::internal("an indexed column is gone"))?;
+        let indexed = index.column(counted.id).ok_or_else(|| Error::internal("an indexed column is gone"))?;
         let mut add = |key: &[u8], rows| counts.push(ValueCount { column, key: key.into(), rows });
         if !indexed.count_rows(column_blocks, rows, &mut add).map_err(|e| index.corrupt_block(e))? {
             return Ok(None);

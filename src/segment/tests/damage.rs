@@ -11,10 +11,10 @@ use super::vectors::{MANY, vector_schema, write_vectors};
 use super::{Written, keys, write};
 use crate::error::{ErrorKind, Result};
 use crate::index::attributes::AttributeProbe;
-use crate::schema::Ids;
+use crate::schema::{ColumnKind, Ids};
 use crate::segment::{Deletes, SegmentBuilder, SegmentMeta, VectorIndexing};
 use crate::storage::{ObjectKey, PutMode, StorageBackend};
-use crate::types::{IdKind, ObjectId, VectorType};
+use crate::types::{ColumnId, IdKind, ObjectId, VectorType};
 
 /// Reads everything a reader can. Errors must be of the kinds that damage has; answers are compared.
 async fn read_everything(written: &Written, backend: &Arc<dyn StorageBackend>) -> Result<()> {
@@ -25,8 +25,9 @@ async fn read_everything(written: &Written, backend: &Arc<dyn StorageBackend>) -
     let ids = segment.fetch_rows(&[], &(0..written.meta.rows).collect()).await?;
     assert!(ids.column(0) == written.source.column(0), "damage was read as ids");
     let index = segment.attribute_index().unwrap();
-    for (name, _) in written.schema.attributes() {
-        let column = index.column(name).unwrap();
+    let attributes = written.schema.columns().iter().filter(|c| matches!(c.kind, ColumnKind::Attribute(_)));
+    for declared in attributes {
+        let column = index.column(declared.id).unwrap();
         for probe in [AttributeProbe::Null, AttributeProbe::Range(Unbounded, Unbounded)] {
             let blocks = index.read_blocks(&column.find_spans(&probe)).await?;
             let candidates = column.find_candidates(&probe, &blocks).map_err(|e| index.corrupt_block(e))?;
@@ -53,8 +54,9 @@ async fn read_damaged(written: &Written, key: &ObjectKey, damage: impl Fn(&mut V
 async fn every_damage_is_an_error_of_its_object_or_harmless() -> Result<()> {
     let written = write(IdKind::String, 700).await;
     let files = keys().segment(written.meta.id);
-    let last = schema(IdKind::String).columns().len() - 1;
-    for key in [files.rows(), files.attributes(), files.vector(0), files.vector(last)] {
+    let schema = schema(IdKind::String);
+    let (first, last) = (schema.columns()[0].id, schema.columns().last().unwrap().id);
+    for key in [files.rows(), files.attributes(), files.vector(first), files.vector(last)] {
         let size = written.backend.head(&key).await?.size as usize;
         let (mut noticed, mut count) = (0, 0);
         for at in (0..size).step_by(1 + size / 60) {
@@ -91,8 +93,8 @@ async fn a_wrong_row_is_an_error_wherever_its_checksum_is() -> Result<()> {
         );
         other.push(written.source.clone())?;
         let other = other.finish(&VectorIndexing::none())?.upload(&written.backend, &keys()).await?.meta;
-        let of_other = written.backend.get(&keys().segment(other.id).vector(0)).await?;
-        let key = keys().segment(written.meta.id).vector(0);
+        let of_other = written.backend.get(&keys().segment(other.id).vector(ColumnId(1))).await?;
+        let key = keys().segment(written.meta.id).vector(ColumnId(1));
         let sound = written.backend.get(&key).await?.to_vec();
         assert_eq!(sound.len(), of_other.len());
         let (row, checksum) =

@@ -19,7 +19,7 @@ use super::*;
 use crate::cache::BlockCache;
 use crate::env::Env;
 use crate::error::{ErrorKind, Result};
-use crate::schema::{AttributeType, Ids, Schema};
+use crate::schema::{AttributeType, Ids, Schema, SchemaVersions};
 use crate::storage::{
     CountingBackend, DelayedBackend, IncarnationKeys, MemoryBackend, NamespaceKeys, StorageBackend,
 };
@@ -70,7 +70,8 @@ async fn write(kind: IdKind, rows: usize) -> Written {
 
 impl Written {
     async fn open_on(&self, backend: &Arc<dyn StorageBackend>) -> Result<Segment> {
-        Segment::open(&Env::current()?, backend, &BlockCache::off(), &keys(), &self.schema, &self.meta).await
+        let schemas = SchemaVersions::new(Schema::clone(&self.schema));
+        Segment::open(&Env::current()?, backend, &BlockCache::off(), &keys(), &schemas, &self.meta).await
     }
 
     async fn open(&self) -> Result<Segment> {
@@ -188,8 +189,9 @@ async fn large_values_read_back_and_are_scanned_in_small_windows() -> Result<()>
     builder.push(source.clone())?;
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
     let meta = builder.finish(&VectorIndexing::none())?.upload(&backend, &keys()).await?.meta;
+    let schemas = SchemaVersions::new(Schema::clone(&schema));
     let segment =
-        Segment::open(&Env::current()?, &backend, &BlockCache::off(), &keys(), &schema, &meta).await?;
+        Segment::open(&Env::current()?, &backend, &BlockCache::off(), &keys(), &schemas, &meta).await?;
     assert!(segment.scan_window(&[0], 0).len() < 40);
     assert_eq!(segment.scan_window(&[], 0), 0..40);
     assert_eq!(
@@ -215,8 +217,9 @@ async fn a_segment_of_two_row_groups_reads_a_few_pages_at_once() -> Result<()> {
     let slow = slow_backend(&memory)?;
     let backend: Arc<dyn StorageBackend> = Arc::new(slow.clone());
     let (env, keys) = (Env::current()?, keys());
+    let schemas = SchemaVersions::new(Schema::clone(&schema));
     let (opening, segment) =
-        trips(Segment::open(&env, &backend, &BlockCache::off(), &keys, &schema, &meta)).await?;
+        trips(Segment::open(&env, &backend, &BlockCache::off(), &keys, &schemas, &meta)).await?;
     assert_eq!(opening, 1);
 
     slow.reset();

@@ -13,10 +13,10 @@ use super::{Written, keys, slow_backend, trips};
 use crate::cache::BlockCache;
 use crate::env::Env;
 use crate::error::Result;
-use crate::schema::Schema;
+use crate::schema::{Schema, SchemaVersions};
 use crate::segment::{Segment, VectorIndexing};
 use crate::storage::{MemoryBackend, StorageBackend};
-use crate::types::{IdKind, Metric, VectorType};
+use crate::types::{ColumnId, IdKind, Metric, VectorType};
 
 /// Rows whose checksums are too many to keep.
 pub(super) const MANY: usize = 20_000;
@@ -55,7 +55,7 @@ fn read_number(file: &[u8], at: usize, bytes: usize) -> usize {
 #[tokio::test]
 async fn a_file_is_laid_out_as_its_page_says() -> Result<()> {
     let written = write_vectors(vector_schema(VectorType::I8, 7), 700).await;
-    let file = written.backend.get(&keys().segment(written.meta.id).vector(0)).await?;
+    let file = written.backend.get(&keys().segment(written.meta.id).vector(ColumnId(1))).await?;
     assert_eq!(&file[..8], b"EVEC\x01\0\x03\0");
     assert_eq!((read_number(&file, 8, 4), read_number(&file, 12, 4)), (7, 700));
     let [components, checksums, head, head_length] = [16, 24, 32, 40].map(|at| read_number(&file, at, 8));
@@ -103,7 +103,7 @@ async fn arrays_are_the_parts_of_a_file() -> Result<()> {
 async fn a_run_of_rows_is_the_bytes_that_arrived() -> Result<()> {
     for rows in [900, MANY] {
         let written = write_vectors(vector_schema(VectorType::F32, 24), rows).await;
-        let object = written.backend.get(&keys().segment(written.meta.id).vector(0)).await?;
+        let object = written.backend.get(&keys().segment(written.meta.id).vector(ColumnId(1))).await?;
         let segment = written.open().await?;
         for run in [0..rows as u32, 3..800, 899..900] {
             let array = segment.fetch_vector_range(0, run.clone()).await?;
@@ -128,6 +128,7 @@ async fn checksums_of_a_large_column_are_read_with_its_rows_and_cached() -> Resu
     let slow = slow_backend(&written.backend)?;
     let backend: Arc<dyn StorageBackend> = Arc::new(slow.clone());
     let (env, keys) = (Env::current()?, keys());
+    let schemas = SchemaVersions::new(Schema::clone(&written.schema));
     // Each of the rows is a request, and two blocks of checksums are a third. They are cached: what is left are the rows.
     let points = [([10, 10_000], 3), ([11, 10_001], 2)];
     let points = points.map(|(rows, requests)| (RoaringBitmap::from(rows), requests));
@@ -136,7 +137,7 @@ async fn checksums_of_a_large_column_are_read_with_its_rows_and_cached() -> Resu
     let windows = windows.map(|(rows, requests)| (rows.collect(), requests));
     for reads in [&points[..], &windows[..]] {
         let cache = BlockCache::memory(8 << 20);
-        let segment = Segment::open(&env, &backend, &cache, &keys, &written.schema, &written.meta).await?;
+        let segment = Segment::open(&env, &backend, &cache, &keys, &schemas, &written.meta).await?;
         for (rows, requests) in reads {
             let before = slow.requests();
             let (trips, read) = trips(segment.fetch_vectors(0, rows)).await?;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::WHAT;
 use crate::cache::Span;
 use crate::codec::{CodecError, checksum, u64_of, usize_of};
-use crate::types::ObjectId;
+use crate::types::{ColumnId, ObjectId};
 
 /// Half a checksum: with the seed and the row in it, a wrong row passes once in four billion, and eight bytes would be
 /// a hundredth of a vector of 200 dimensions.
@@ -28,7 +28,7 @@ const GROUP_BLOCKS: u32 = 16;
 const RESIDENT_BYTES_MAX: u64 = 64 << 10;
 
 /// Ties rows to the segment and the column they are of.
-pub(in crate::segment) fn row_checksum_seed(segment: ObjectId, column: &str) -> u32 {
+pub(in crate::segment) fn row_checksum_seed(segment: ObjectId, column: ColumnId) -> u32 {
     low_checksum(format!("{segment} {column}").as_bytes())
 }
 

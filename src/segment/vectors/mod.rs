@@ -15,7 +15,7 @@
 //! are, and [`reader`] makes arrays of the bytes that arrived.
 //!
 //! The checksum of a row is the low 32 bits of the XXH3-64 of its components, xor (seed + row). The seed is the low
-//! 32 bits of the XXH3-64 of the segment's name and the column's, so a row in the place of another, of
+//! 32 bits of the XXH3-64 of the segment's name and the column's number, so a row in the place of another, of
 //! this file or another, is detected as surely as a damaged row. A damaged checksum is detected with its row: blocks of
 //! checksums need none of their own.
 //!

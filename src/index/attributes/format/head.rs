@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! "ECOL" | version u16 | zero u16 | rows u32 | columns u32
-//! column: name length u16 | name | part | 0 u8, or if it has trigrams: 1 u8 | keys of each block u32 | part
+//! column: number u32 | part | 0 u8, or if it has trigrams: 1 u8 | keys of each block u32 | part
 //! part:   bytes of a key u8, 0 if they differ | nulls u32
 //!         greatest key: length u8 | its first bytes, up to 32
 //!         blocks u32
@@ -13,12 +13,13 @@
 
 use super::column::{FENCE_BYTES_MAX, FencedBlock, KeyColumn, truncate_key};
 use crate::cache::Span;
-use crate::codec::{CodecError, Reader, checksum, put_len_u16, put_len_u32};
+use crate::codec::{CodecError, Reader, checksum, put_len_u32};
 use crate::error::{Error, Result};
+use crate::types::ColumnId;
 
 const WHAT: &str = "attribute index";
 const MAGIC: [u8; 4] = *b"ECOL";
-const VERSION: u16 = 2;
+const VERSION: u16 = 1;
 
 /// Writes a head column by column.
 #[derive(Debug)]
@@ -41,10 +42,8 @@ impl HeadWriter {
     }
 
     /// Begins a column.
-    pub(crate) fn begin_column(&mut self, name: &str) -> Result<()> {
-        put_len_u16(&mut self.bytes, name.len())?;
-        self.bytes.extend(name.as_bytes());
-        Ok(())
+    pub(crate) fn begin_column(&mut self, id: ColumnId) {
+        self.bytes.extend(id.0.to_le_bytes());
     }
 
     /// Begins the keys of a column, or its trigrams. `width` is the length of all keys, if they have one.
@@ -103,7 +102,7 @@ fn put_fence(out: &mut Vec<u8>, key: &[u8]) -> Result<()> {
 /// A column as its head describes it.
 #[derive(Debug)]
 pub(crate) struct AttributeColumnHead {
-    pub(crate) name: String,
+    pub(crate) id: ColumnId,
     pub(crate) keys: KeyColumn,
     pub(crate) trigrams: Option<TrigramHead>,
 }
@@ -125,9 +124,7 @@ pub(crate) fn decode_head(
 ) -> Result<Vec<AttributeColumnHead>, CodecError> {
     let mut reader = Reader::new(WHAT, head);
     reader.magic(MAGIC)?;
-    if reader.version(VERSION)? < VERSION {
-        return Err(CodecError::malformed(WHAT, "a version from before the first release"));
-    }
+    reader.version(VERSION)?;
     reader.u16()?;
     if reader.u32()? != rows {
         return Err(CodecError::malformed(WHAT, "it is not of these rows"));
@@ -155,13 +152,11 @@ struct HeadDecoder<'a> {
 
 impl HeadDecoder<'_> {
     fn decode_column(&mut self, rows: u32) -> Result<AttributeColumnHead, CodecError> {
-        let length = self.reader.u16()?;
-        let name = self.reader.take(length.into())?.to_vec();
-        let name = String::from_utf8(name).map_err(|_| CodecError::malformed(WHAT, "a name is not UTF-8"))?;
+        let id = ColumnId(self.reader.u32()?);
         let keys = self.decode_part(rows)?;
         let has_trigrams = self.read_u8_up_to(1)? == 1;
         let trigrams = has_trigrams.then(|| self.decode_trigrams(&keys)).transpose()?;
-        Ok(AttributeColumnHead { name, keys, trigrams })
+        Ok(AttributeColumnHead { id, keys, trigrams })
     }
 
     fn decode_trigrams(&mut self, keys: &KeyColumn) -> Result<TrigramHead, CodecError> {

@@ -12,6 +12,7 @@ use tantivy_fst::Automaton;
 
 use super::memory_postings::MemoryPostings;
 use super::term_postings::TermPostings;
+use crate::codec::usize_of;
 use crate::error::{Error, Result};
 use crate::index::text::analysis::Analyzer;
 use crate::index::text::terms::{
@@ -48,6 +49,16 @@ impl MemoryTextIndex {
             MemoryTextField::new(options, array, rows)
         });
         Ok(Self { fields: fields.collect::<Result<_>>()?, rows })
+    }
+
+    /// The index of rows without text, for segments that were written before any text column was declared.
+    pub(crate) fn without_text(schema: &Schema, rows: u32) -> Self {
+        let field = || MemoryTextField {
+            terms: BTreeMap::new(),
+            norms: OwnedBytes::new(vec![0; usize_of(rows)]),
+            totals: FieldTotals::default(),
+        };
+        Self { fields: schema.texts().map(|_| field()).collect(), rows }
     }
 
     pub(in crate::index::text) fn rows(&self) -> u32 {

@@ -18,6 +18,7 @@ use super::survey::{FileSurvey, tantivy_failed};
 use crate::error::{Error, Result};
 use crate::index::text::analysis::Analyzer;
 use crate::schema::Schema;
+use crate::types::ColumnId;
 
 /// tantivy sizes its first hash table by this. A writer of a single segment never spills, so it limits nothing.
 const TANTIVY_MEMORY_BUDGET: usize = 32 << 20;
@@ -31,7 +32,9 @@ pub(crate) struct TextIndexBuilder {
 }
 
 struct BuilderColumn {
-    name: String,
+    id: ColumnId,
+    /// Where it is in a batch: behind the id.
+    index: usize,
     field: Field,
     /// For arrays alone: strings are analyzed by tantivy.
     analyzer: Analyzer,
@@ -49,7 +52,9 @@ impl TextIndexBuilder {
         let mut builder = tantivy::schema::Schema::builder();
         let tokenizers = TokenizerManager::new();
         let mut columns = Vec::new();
-        for (number, (name, options)) in schema.texts().enumerate() {
+        for (index, column) in (1..).zip(schema.columns()) {
+            let Some(options) = &column.text else { continue };
+            let number = columns.len();
             let (tokenizer, analyzer) = (format!("analyzer{number}"), Analyzer::new(options)?);
             tokenizers.register(&tokenizer, analyzer.clone().into_tantivy());
             let indexing = TextFieldIndexing::default()
@@ -59,7 +64,7 @@ impl TextIndexBuilder {
             let indexing = TantivyTextOptions::default().set_indexing_options(indexing);
             // Fields are named by number: names of columns allow more than tantivy's.
             let field = builder.add_text_field(&format!("text{number}"), indexing);
-            columns.push(BuilderColumn { name: name.to_owned(), field, analyzer });
+            columns.push(BuilderColumn { id: column.id, index, field, analyzer });
         }
         if columns.is_empty() {
             return Ok(None);
@@ -80,9 +85,9 @@ impl TextIndexBuilder {
         Ok(Some(Self { writer: writer.map_err(tantivy_failed)?, directory, columns, rows: 0 }))
     }
 
-    /// Adds the rows of a batch that has the text columns.
+    /// Adds the rows of a batch of [`Schema::arrow`].
     pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        let arrays = self.columns.iter().map(|column| batch.column_by_name(&column.name));
+        let arrays = self.columns.iter().map(|column| batch.columns().get(column.index));
         let arrays: Option<Vec<_>> = arrays.collect();
         let arrays = arrays.ok_or_else(|| Error::internal("a text column is missing"))?;
         for row in 0..batch.num_rows() {
@@ -123,7 +128,7 @@ impl TextIndexBuilder {
         }
         let fields: Vec<Field> = self.columns.iter().map(|column| column.field).collect();
         let survey = FileSurvey::run(&bytes, &files, &fields)?;
-        let columns = self.columns.iter().map(|column| column.name.as_str()).zip(&survey.columns);
+        let columns = self.columns.iter().map(|column| column.id).zip(&survey.columns);
         let columns = columns.collect();
         let (rows, pieces) = (self.rows, survey.pieces.as_slice());
         let head = HeadParts { rows, bytes: &bytes, files: &files, columns, pieces }.encode()?;

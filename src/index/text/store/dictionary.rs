@@ -19,6 +19,8 @@ const CACHED_TERMS_MAX: usize = 2_048;
 
 /// A text column of a segment.
 pub(super) struct TextField {
+    /// Its number among the fields of the file.
+    pub(super) number: u32,
     inverted: Arc<InvertedIndexReader>,
     lookups: Mutex<LookupCache<TermSpec, Arc<DictionaryMatches>>>,
     pub(super) head: ColumnHead,
@@ -41,11 +43,11 @@ impl RowCount for TermInfo {
 }
 
 impl TextField {
-    pub(super) fn new(inverted: Arc<InvertedIndexReader>, head: ColumnHead, rows: u32) -> Self {
+    pub(super) fn new(number: u32, inverted: Arc<InvertedIndexReader>, head: ColumnHead, rows: u32) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a length")]
         let average_length = inverted.total_num_tokens() as f32 / rows.max(1) as f32;
         let lookups = Mutex::new(LookupCache::new(CACHED_TERMS_MAX));
-        Self { inverted, lookups, head, average_length }
+        Self { number, inverted, lookups, head, average_length }
     }
 
     /// The terms of the dictionary.
@@ -121,6 +123,11 @@ impl TextField {
 }
 
 impl DictionaryMatches {
+    /// Those of a column without text.
+    pub(super) fn none(terms_max: usize) -> Self {
+        Self { expansion: Expansion::of_term(None), terms_max }
+    }
+
     /// Whether a lookup that allows `terms_max` terms would find the same. Which terms are left out of a truncated
     /// expansion depends on the limit.
     fn answers(&self, terms_max: usize) -> bool {

@@ -5,13 +5,13 @@
 //!
 //! head:   "ETXH" | version u16 | zero u16 | rows u32 | block u32 | length of the files u64 | columns u32
 //!         | column × columns | files u32 | file × files | pieces u32 | piece × pieces | checksums
-//! column: name | documents with text u64 | their length in tokens u64 | norms: start u64, end u64
+//! column: number u32 | documents with text u64 | their length in tokens u64 | norms: start u64, end u64
 //!         | start of the postings u64 | start of the positions u64
 //! file:   name | start u64 | end u64
 //! piece:  start u64 | bytes
 //! checksums: the XXH3-64 of each block of the files, u64 each
 //! ```
-//! Names and bytes are preceded by their length as u64. Positions count from behind the first eight bytes. The pieces
+//! Names of files and bytes are preceded by their length as u64. Positions count from behind the first eight bytes. The pieces
 //! are what tantivy reads of the files to open them. Queries fetch the rest in blocks, each verified by its checksum.
 
 use std::collections::{BTreeMap, HashMap};
@@ -25,11 +25,12 @@ use crate::codec::{CodecError, Reader, checksum};
 use crate::error::{Error, Result};
 use crate::index::text::totals::FieldTotals;
 use crate::schema::Schema;
+use crate::types::ColumnId;
 
 /// The first bytes of a packed file.
 pub(super) const FILE_HEADER: [u8; 8] = *b"ETXT\x01\0\0\0";
 const HEAD_MAGIC: [u8; 4] = *b"ETXH";
-const HEAD_VERSION: u16 = 2;
+const HEAD_VERSION: u16 = 1;
 /// The bytes that are fetched and verified at once.
 ///
 /// A dictionary block and the postings of a rare term take a few KiB. Smaller blocks would need more checksums in the
@@ -43,7 +44,7 @@ pub(super) struct TextHead {
     pub(super) rows: u32,
     /// The bytes of all files.
     pub(super) length: u64,
-    /// The text columns in the order of the schema.
+    /// The text columns in the order of the schema that the segment was written with.
     pub(super) columns: Vec<ColumnHead>,
     pub(super) files: HashMap<PathBuf, Range<usize>>,
     pub(super) hot_pieces: Vec<HotPiece>,
@@ -67,7 +68,7 @@ pub(super) struct HeadParts<'a> {
     /// All files, one after another.
     pub(super) bytes: &'a [u8],
     pub(super) files: &'a BTreeMap<String, Range<usize>>,
-    pub(super) columns: Vec<(&'a str, &'a ColumnHead)>,
+    pub(super) columns: Vec<(ColumnId, &'a ColumnHead)>,
     pub(super) pieces: &'a [Range<usize>],
 }
 
@@ -80,8 +81,8 @@ impl HeadParts<'_> {
         put_count(&mut out, PACKED_BLOCK_BYTES)?;
         put_length(&mut out, self.bytes.len());
         put_count(&mut out, self.columns.len())?;
-        for (name, column) in &self.columns {
-            put_bytes(&mut out, name.as_bytes());
+        for (id, column) in &self.columns {
+            out.extend(id.0.to_le_bytes());
             let ColumnHead { totals, norms, postings_base, positions_base } = column;
             let FieldTotals { documents, tokens } = totals;
             for number in [documents, tokens, &norms.start, &norms.end, postings_base, positions_base] {
@@ -164,9 +165,8 @@ fn decode_columns(
         return Err(malformed("the columns are not those of the schema"));
     }
     let mut columns = Vec::new();
-    for (expected, _) in schema.texts() {
-        let name = reader.len()?;
-        if reader.take(name)? != expected.as_bytes() {
+    for expected in schema.text_columns() {
+        if reader.u32()? != expected.id.0 {
             return Err(malformed("the columns are not those of the schema"));
         }
         let totals = FieldTotals { documents: reader.u64()?, tokens: reader.u64()? };

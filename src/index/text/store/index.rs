@@ -14,11 +14,11 @@ use tantivy::schema::Field;
 use super::block_postings::BlockPostings;
 use super::dictionary::{DictionaryMatches, TextField};
 use super::directory::{MissRecorder, PackedDirectory, open_segment};
-use super::head::{FILE_HEADER, PACKED_BLOCK_BYTES, TextHead, malformed};
+use super::head::{ColumnHead, FILE_HEADER, PACKED_BLOCK_BYTES, TextHead, malformed};
 use super::packed_file::{BlockLayout, NotFetched, PackedFile, RangePins};
 use super::position_reader::PositionReader;
 use crate::cache::Blob;
-use crate::codec::{CodecError, guarded};
+use crate::codec::{CodecError, guarded, usize_of};
 use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
 use crate::index::text::terms::{LevenshteinAutomaton, TermSpec};
@@ -28,7 +28,8 @@ use crate::schema::Schema;
 /// The text columns of a segment.
 pub(crate) struct TextIndex {
     file: Arc<PackedFile>,
-    fields: Vec<TextField>,
+    /// For each text column of the reader's schema, what the segment has of it.
+    fields: Vec<Option<TextField>>,
     rows: u32,
     /// For a second reader over the same files, see [`Self::survey_missing`].
     files: Arc<HashMap<PathBuf, Range<usize>>>,
@@ -58,10 +59,16 @@ enum LookupAttempt {
 }
 
 impl TextIndex {
-    /// Opens the index of a segment of `rows` rows from its head, whose checksum was verified. Takes tens of
-    /// microseconds of CPU, and reads nothing.
-    pub(crate) fn decode(blob: Blob, schema: &Schema, rows: u32, head: &[u8]) -> Result<Self, CodecError> {
-        let head = TextHead::decode(schema, blob.size(), head)?;
+    /// Opens the index of a segment of `rows` rows from its head, whose checksum was verified, for readers with `schema`.
+    /// Takes tens of microseconds of CPU, and reads nothing.
+    pub(crate) fn decode(
+        blob: Blob,
+        schema: &Schema,
+        written: &Schema,
+        rows: u32,
+        head: &[u8],
+    ) -> Result<Self, CodecError> {
+        let head = TextHead::decode(written, blob.size(), head)?;
         if head.rows != rows {
             return Err(malformed("it is not of this segment"));
         }
@@ -81,12 +88,18 @@ impl TextIndex {
         if reader.max_doc() != rows || reader.schema().fields().count() != head.columns.len() {
             return Err(malformed("the index is not of this segment"));
         }
-        let fields = (0..).zip(head.columns).map(|(number, column)| {
+        let open_field = |(number, column): (u32, ColumnHead)| {
             let inverted = guarded(|| reader.inverted_index(Field::from_field_id(number)));
             let inverted = inverted.ok_or_else(unreadable)?.map_err(malformed)?;
-            Ok(TextField::new(inverted, column, rows))
+            Ok(Some(TextField::new(number, inverted, column, rows)))
+        };
+        let stored = (0..).zip(head.columns).map(open_field);
+        let mut stored = stored.collect::<Result<Vec<_>, CodecError>>()?;
+        let fields = schema.text_columns().map(|column| {
+            let number = written.text_columns().position(|other| other.id == column.id)?;
+            stored.get_mut(number).and_then(Option::take)
         });
-        let fields = fields.collect::<Result<_, CodecError>>()?;
+        let fields = fields.collect();
         Ok(Self { file, fields, rows, files })
     }
 
@@ -95,12 +108,14 @@ impl TextIndex {
     }
 
     pub(in crate::index::text) fn totals(&self, field: usize) -> Result<FieldTotals> {
-        Ok(self.field(field)?.head.totals)
+        // invariant: a segment that was written before the column was declared has no text of it.
+        Ok(self.field(field)?.map_or_else(FieldTotals::default, |field| field.head.totals))
     }
 
     /// The average length of a row that tantivy scored blocks by when it wrote the index.
     pub(in crate::index::text) fn average_length(&self, field: usize) -> Result<f32> {
-        Ok(self.field(field)?.average_length)
+        // invariant: as in `totals`.
+        Ok(self.field(field)?.map_or(0.0, |field| field.average_length))
     }
 
     /// The bytes that were assembled for queries and are kept, besides the head.
@@ -138,7 +153,7 @@ impl TextIndex {
     async fn attempt_on_pool(self: &Arc<Self>, env: &Env, lookup: TermLookup<'_>) -> Result<LookupAttempt> {
         let TermLookup { field, spec, terms_max } = lookup;
         let is_single_term = matches!(spec, TermSpec::Term(_));
-        let terms = if is_single_term { 0 } else { self.field(field)?.term_count() };
+        let terms = if is_single_term { 0 } else { self.field(field)?.map_or(0, TextField::term_count) };
         let (this, spec) = (Arc::clone(self), spec.clone());
         env.compute(Cost::dictionary_terms(terms), move || this.attempt(field, &spec, terms_max)).await?
     }
@@ -146,7 +161,9 @@ impl TextIndex {
     /// Looks a word up in what was fetched. CPU work; for a misspelt word in proportion to the part of the dictionary
     /// that may hold terms near it.
     fn attempt(&self, field: usize, spec: &TermSpec, terms_max: usize) -> Result<LookupAttempt> {
-        let text_field = self.field(field)?;
+        let Some(text_field) = self.field(field)? else {
+            return Ok(LookupAttempt::Found(Arc::new(DictionaryMatches::none(terms_max))));
+        };
         let unreadable = || self.file.corrupt("the dictionary cannot be read");
         let error = match guarded(|| text_field.look_up(spec, terms_max)).ok_or_else(unreadable)? {
             Ok(matches) => return Ok(LookupAttempt::Found(matches)),
@@ -157,7 +174,8 @@ impl TextIndex {
             // The error names the first missing block alone. A fuzzy search may need many more.
             (Some(_), TermSpec::Fuzzy(text, edits_max)) => {
                 let automaton = LevenshteinAutomaton::new(text, *edits_max);
-                let missing = guarded(|| self.survey_missing(field, &automaton)).ok_or_else(unreadable)??;
+                let missing = guarded(|| self.survey_missing(text_field.number, &automaton))
+                    .ok_or_else(unreadable)??;
                 Ok(LookupAttempt::Missing(missing))
             }
             (Some(range), _) => Ok(LookupAttempt::Missing(vec![range])),
@@ -166,12 +184,11 @@ impl TextIndex {
 
     /// The ranges of a dictionary that an automaton reads and that were not fetched. Blocks that cannot hold a match
     /// are not among them.
-    fn survey_missing(&self, field: usize, automaton: &LevenshteinAutomaton) -> Result<Vec<Range<u64>>> {
+    fn survey_missing(&self, number: u32, automaton: &LevenshteinAutomaton) -> Result<Vec<Range<u64>>> {
         let recorder = Arc::new(MissRecorder::new(Arc::clone(&self.file)));
         let handle: Arc<dyn FileHandle> = Arc::<MissRecorder>::clone(&recorder);
         let directory = PackedDirectory { files: Arc::clone(&self.files), handle };
         let reader = open_segment(directory).map_err(|e| self.file.corrupt(e))?;
-        let number = u32::try_from(field).map_err(|_| Error::internal("no such text column"))?;
         let inverted =
             reader.inverted_index(Field::from_field_id(number)).map_err(|e| self.file.corrupt(e))?;
         TextField::touch_blocks(&inverted, automaton).map_err(|e| self.file.corrupt(e))?;
@@ -186,7 +203,7 @@ impl TextIndex {
     ) -> Result<RangePins> {
         let (mut ranges, mut runs) = (Vec::new(), Vec::new());
         for PostingsRequest { field, terms, positions } in requests {
-            let head = &self.field(*field)?.head;
+            let head = &self.stored_field(*field)?.head;
             let postings = terms.iter().map(|info| shift_range(&info.postings_range, head.postings_base));
             // Terms of a run are read one by one later. A single term is read just as it was fetched.
             let target = if terms.len() > 1 { &mut runs } else { &mut ranges };
@@ -198,7 +215,7 @@ impl TextIndex {
             }
         }
         for field in norm_fields {
-            ranges.push(self.field(*field)?.head.norms.clone());
+            ranges.extend(self.field(*field)?.map(|field| field.head.norms.clone()));
         }
         self.file.fetch(&ranges, &runs).await
     }
@@ -212,7 +229,7 @@ impl TextIndex {
     ) -> Result<BlockPostings> {
         let read_failed = |e: std::io::Error| Error::internal(format!("reading postings: {e}"));
         let corrupt = || self.file.corrupt("postings that cannot be");
-        let head = &self.field(field)?.head;
+        let head = &self.stored_field(field)?.head;
         let open_positions = || {
             let range = shift_range(&info.positions_range, head.positions_base);
             PositionReader::open(self.file.read(&range).map_err(read_failed)?).ok_or_else(corrupt)
@@ -241,12 +258,21 @@ impl TextIndex {
 
     /// The lengths of the rows of a column, as one byte each. They were made readable.
     pub(in crate::index::text) fn read_norms(&self, field: usize) -> Result<OwnedBytes> {
-        let norms = self.file.read(&self.field(field)?.head.norms);
+        let Some(field) = self.field(field)? else {
+            return Ok(OwnedBytes::new(vec![0; usize_of(self.rows)]));
+        };
+        let norms = self.file.read(&field.head.norms);
         norms.map_err(|e| Error::internal(format!("reading lengths: {e}")))
     }
 
-    fn field(&self, field: usize) -> Result<&TextField> {
-        self.fields.get(field).ok_or_else(|| Error::internal("no such text column"))
+    /// What the segment has of a text column: nothing, if it was written before the column was declared.
+    fn field(&self, field: usize) -> Result<Option<&TextField>> {
+        self.fields.get(field).map(Option::as_ref).ok_or_else(|| Error::internal("no such text column"))
+    }
+
+    /// A column that terms were found in.
+    fn stored_field(&self, field: usize) -> Result<&TextField> {
+        self.field(field)?.ok_or_else(|| Error::internal("postings of a column without text"))
     }
 }
 

@@ -23,7 +23,7 @@ use crate::memtable::PartSource;
 use crate::query::QueryStats;
 use crate::query::keys::ColumnKeys;
 use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema};
-use crate::types::IdKind;
+use crate::types::{ColumnId, IdKind};
 use crate::view::{Part, Scope, View};
 
 /// The most sort keys. It bounds the columns that are read for every candidate.
@@ -118,7 +118,13 @@ impl OrderSearch {
             },
         };
         let keys = orders.iter().zip(found).map(|(order, (column, is_fixed_width))| {
-            Ok(SortKey { order: order.clone(), position: position_in_batch(column)?, is_fixed_width })
+            let id = match column {
+                None => Some(ColumnId::DOCUMENT_ID),
+                Some(column) => schema.columns().get(column).map(|column| column.id),
+            };
+            let id = id.ok_or_else(|| Error::internal("an order by no column"))?;
+            let position = position_in_batch(column)?;
+            Ok(SortKey { order: order.clone(), column: id, position, is_fixed_width })
         });
         Ok(Self { keys: keys.collect::<Result<_>>()?, columns })
     }

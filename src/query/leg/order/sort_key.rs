@@ -1,6 +1,7 @@
 //! Sort keys as bytes: the values of a row, encoded so that bytes compare as the rows sort.
 
 use super::Order;
+use crate::types::ColumnId;
 
 /// The encoded values of a row.
 pub(super) type KeyBytes = Box<[u8]>;
@@ -14,6 +15,7 @@ const NULL_LAST: u8 = 2;
 #[derive(Debug)]
 pub(super) struct SortKey {
     pub(super) order: Order,
+    pub(super) column: ColumnId,
     /// The position of the column in a batch of the id and the columns of the order.
     pub(super) position: usize,
     /// Whether all values take the same number of bytes.

@@ -110,7 +110,7 @@ impl OrderSearch {
     ) -> Result<Option<Vec<ValueRows>>> {
         let key = self.first_key()?;
         let Some(index) = segment.attribute_index() else { return Ok(None) };
-        let Some(column) = index.column(&key.order.column) else { return Ok(None) };
+        let Some(column) = index.column(key.column) else { return Ok(None) };
         let wanted = depth as u64;
         if matching.len() <= wanted.max(SORTED_DIRECTLY_MAX) {
             return Ok(None);
@@ -157,7 +157,7 @@ struct ValueWalk<'a> {
 impl ValueWalk<'_> {
     /// Adds the matching rows without a value. Returns how many there are.
     async fn read_nulls(&self, found: &mut Vec<ValueRows>) -> Result<u64> {
-        let column = self.index.column(&self.key.order.column);
+        let column = self.index.column(self.key.column);
         let column = column.ok_or_else(|| Error::internal("an index lost the column that is walked"))?;
         let blocks = self.index.read_blocks(&column.find_spans(&AttributeProbe::Null)).await?;
         let candidates = column.find_candidates(&AttributeProbe::Null, &blocks);
@@ -171,9 +171,9 @@ impl ValueWalk<'_> {
     /// Adds the values of blocks in order, until `wanted` matching rows have been added. Returns how many were.
     async fn take_values(&self, blocks: Vec<Bytes>, wanted: u64, found: &mut Vec<ValueRows>) -> Result<u64> {
         let (index, matching) = (Arc::clone(self.index), Arc::clone(self.matching));
-        let (name, descending) = (self.key.order.column.clone(), self.key.order.descending);
+        let (column, descending) = (self.key.column, self.key.order.descending);
         let decode = move || {
-            let column = index.column(&name);
+            let column = index.column(column);
             let column = column.ok_or_else(|| Error::internal("an index lost the column that is walked"))?;
             let (mut values, mut count) = (Vec::new(), 0);
             for block in &blocks {

@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 use super::{BoundRank, TextQuery, bind};
 use crate::env::Cost;
 use crate::error::{Error, Result};
-use crate::index::text::{LoadedTextPart, TextCounts, TextPlan, TextSource, TextStats};
+use crate::index::text::{LoadedTextPart, MemoryTextIndex, TextCounts, TextPlan, TextSource, TextStats};
 use crate::memtable::PartSource;
 use crate::query::QueryStats;
 use crate::query::leg::SearchPlan;
@@ -174,8 +174,10 @@ impl TextSearch {
 async fn open_source(view: &View, part: &Part) -> Result<TextSource> {
     match &part.source {
         PartSource::Segment(segment) => {
-            let index = segment.text_index();
-            let index = index.ok_or_else(|| Error::internal("a segment without a text index is searched"))?;
+            let Some(index) = segment.text_index() else {
+                let none = MemoryTextIndex::without_text(&view.schema, segment.meta().rows);
+                return Ok(TextSource::Memory(Arc::new(none)));
+            };
             Ok(TextSource::Stored(Arc::clone(index)))
         }
         PartSource::Memory(run) => {
