@@ -6,19 +6,22 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
 
 use super::checksums::encode_checksums;
 use super::column_builders::{ColumnBuilders, VectorColumnBuilder};
 use super::files::{NewCentroids, SegmentFiles};
 use super::ids::{IdIndexBuilder, RowIdsBuilder};
 use super::meta::{FileMeta, RowOrder, SECTION_BYTES_MAX, SegmentMeta};
+use super::parquet_rows::ParquetFile;
 use super::row_sizes::RowSizes;
 use super::sections::{
-    BuiltFile, CHECKSUMS, COLUMNS_BLOCKS, COLUMNS_HEAD, HEAD, ID_BLOCKS, ID_HEAD, ROW_ID_BLOCKS, ROW_ID_HEAD,
-    ROW_SIZES, SectionFileBuilder,
+    BuiltFile, COLUMNS_BLOCKS, COLUMNS_HEAD, ID_BLOCKS, ID_HEAD, ROW_ID_BLOCKS, ROW_ID_HEAD, ROW_SIZES,
+    ROWS_CHECKSUMS, ROWS_FOOTER, SectionFileBuilder, TEXT_HEAD, vector_checksums, vector_head, vector_index,
 };
 use super::sorted_rows::SortedRows;
 use super::vector_indexing::{BuiltVectorIndex, VectorIndexing, row_positions};
+use super::vectors::VectorFile;
 use crate::codec::{to_u32, u64_of, zip_equal};
 use crate::error::{Error, Result};
 use crate::index::attributes::AttributeIndexBuilder;
@@ -28,8 +31,8 @@ use crate::schema::{Ids, Schema};
 use crate::storage::Payload;
 use crate::types::{ColumnId, IdKind, ObjectId, Sequence};
 
-/// `"EATR" | version u16 | zero u16`: the first bytes of `attributes`. The meta locates its sections.
-const ATTRIBUTES_HEADER: [u8; 8] = *b"EATR\x01\0\0\0";
+/// `"ESIX" | version u16 | zero u16`: the first bytes of `index`. The meta locates its sections.
+const INDEX_HEADER: [u8; 8] = *b"ESIX\x01\0\0\0";
 
 /// Builds the files of a segment. All of it is CPU work: call it on the blocking pool.
 #[derive(Debug)]
@@ -41,21 +44,24 @@ pub(crate) struct SegmentBuilder {
     rows: SortedRows,
 }
 
-/// The sections of `attributes` while they are built.
-struct AttributesFileParts {
-    id_index: IdIndexBuilder,
+/// The sections of `index` while they are built.
+struct IndexFileParts {
+    ids: IdIndexBuilder,
     row_ids: RowIdsBuilder,
-    /// Of the blocks of `rows.parquet`.
-    checksums: Vec<u8>,
     row_sizes: RowSizes,
-    index: AttributeIndexBuilder,
+    attributes: AttributeIndexBuilder,
+    parquet: ParquetFile,
+    /// The heads of the vector columns, by the names of their sections.
+    vectors: Vec<(String, Vec<u8>)>,
+    text: Option<Bytes>,
 }
 
 /// The files of the vector columns, and what the meta records of their indexes.
 #[derive(Default)]
 struct VectorFiles {
-    /// With the index of the column in the schema.
     files: Vec<(ColumnId, Payload)>,
+    /// The heads, by the names of their sections.
+    heads: Vec<(String, Vec<u8>)>,
     metas: BTreeMap<ColumnId, FileMeta>,
     centroids: BTreeMap<ColumnId, CentroidsMeta>,
     unfit: BTreeSet<ColumnId>,
@@ -110,17 +116,21 @@ impl SegmentBuilder {
         drop(rows);
 
         let parquet = columns.parquet.finish()?;
-        let attributes = build_attributes_file(AttributesFileParts {
-            id_index,
-            row_ids: columns.row_ids,
-            checksums: encode_checksums(&parquet.body.clone().into_bytes()),
-            row_sizes: columns.row_sizes,
-            index: columns.attribute_index,
-        })?;
+        let (rows_file, parquet_meta) =
+            (parquet.bytes.clone(), FileMeta::without_sections(parquet.bytes.len()));
         let vectors = finish_vector_files(columns.vectors, indexes.columns)?;
         // Absent exactly if the schema has no text column, which `SegmentMeta::check` holds.
         let text = columns.text.map(finish_text_file).transpose()?;
-        let (text, text_meta) = text.map(|file| (file.body, file.meta)).unzip();
+        let (text, text_head) = text.map(|file| (file.bytes, file.head)).unzip();
+        let index = build_index_file(IndexFileParts {
+            ids: id_index,
+            row_ids: columns.row_ids,
+            row_sizes: columns.row_sizes,
+            attributes: columns.attribute_index,
+            parquet,
+            vectors: vectors.heads,
+            text: text_head,
+        })?;
         let meta = SegmentMeta {
             id: self.id,
             schema: self.schema.version(),
@@ -130,20 +140,20 @@ impl SegmentBuilder {
             id_min: bounds.min,
             id_max: bounds.max,
             statistics: columns.statistics.finish().collect(),
-            parquet: parquet.meta,
-            attributes: attributes.meta,
+            parquet: parquet_meta,
+            index: index.meta,
             vectors: vectors.metas,
             centroids: vectors.centroids,
             unfit: vectors.unfit,
-            text: text_meta,
+            text: text.as_ref().map(|text| FileMeta::without_sections(text.len())),
             deletes: None,
         };
         Ok(SegmentFiles {
             meta,
-            parquet: parquet.body,
-            attributes: attributes.body,
+            parquet: rows_file.into(),
+            index: index.body,
             vectors: vectors.files,
-            text,
+            text: text.map(Payload::from),
             new_centroids: vectors.new_centroids,
             positions,
         })
@@ -163,24 +173,34 @@ fn build_id_index(kind: IdKind, rows: &SortedRows, positions: &[u32]) -> Result<
     Ok(index)
 }
 
-fn build_attributes_file(parts: AttributesFileParts) -> Result<BuiltFile> {
-    let mut file = SectionFileBuilder::default();
-    file.push_bytes(ATTRIBUTES_HEADER.to_vec());
-    let ids = parts.id_index.finish()?;
-    file.push_section(ID_BLOCKS, ids.blocks)?;
-    file.push_section(ID_HEAD, ids.head)?;
-    let row_ids = parts.row_ids.finish()?;
-    file.push_section(ROW_ID_BLOCKS, row_ids.blocks)?;
-    file.push_section(ROW_ID_HEAD, row_ids.head)?;
-    file.push_section(CHECKSUMS, parts.checksums)?;
-    file.push_section(ROW_SIZES, parts.row_sizes.encode())?;
-    let (head, blocks) = parts.index.finish()?;
+/// The file of the indexes, with all heads of the segment behind its blocks: they are read in one request.
+fn build_index_file(parts: IndexFileParts) -> Result<BuiltFile> {
+    let (ids, row_ids) = (parts.ids.finish()?, parts.row_ids.finish()?);
+    let (head, blocks) = parts.attributes.finish()?;
     // A manifest with a larger section is refused. Without the index filters read the values, which is slower and as
     // right.
-    if u64_of(blocks.len()) <= SECTION_BYTES_MAX {
-        // The head is next to the heads before it, which are read together when the segment is opened.
-        file.push_section(COLUMNS_HEAD, head)?;
-        file.push_section(COLUMNS_BLOCKS, blocks)?;
+    let has_attributes = u64_of(blocks.len()) <= SECTION_BYTES_MAX;
+    let mut file = SectionFileBuilder::default();
+    file.push_bytes(INDEX_HEADER.to_vec());
+    if has_attributes {
+        file.push_section(COLUMNS_BLOCKS, blocks);
+    }
+    file.push_section(ROW_ID_BLOCKS, row_ids.blocks);
+    // The last of the blocks: if they are small, they are read with the heads.
+    file.push_section(ID_BLOCKS, ids.blocks);
+    file.push_section(ID_HEAD, ids.head);
+    file.push_section(ROW_ID_HEAD, row_ids.head);
+    file.push_section(ROW_SIZES, parts.row_sizes.encode());
+    if has_attributes {
+        file.push_section(COLUMNS_HEAD, head);
+    }
+    file.push_section(ROWS_CHECKSUMS, encode_checksums(&parts.parquet.bytes));
+    file.push_section(ROWS_FOOTER, parts.parquet.footer);
+    for (name, head) in parts.vectors {
+        file.push_section(name, head);
+    }
+    if let Some(head) = parts.text {
+        file.push_section(TEXT_HEAD, head);
     }
     Ok(file.finish())
 }
@@ -201,20 +221,31 @@ fn finish_vector_files(
             if let Some(bytes) = index.new_set {
                 vectors.new_centroids.insert(id, NewCentroids { named: index.named, bytes });
             }
-            section = Some(index.section);
+            section = Some((vector_index(id), index.section));
         }
-        let file = exact.finish(section)?;
+        let VectorFile { file, head, checksums } = exact.finish()?;
+        let checksums = checksums.map(|checksums| (vector_checksums(id), checksums));
+        vectors.heads.push((vector_head(id), head));
+        vectors.heads.extend(checksums.into_iter().chain(section));
         vectors.files.push((id, file.body));
         vectors.metas.insert(id, file.meta);
     }
     Ok(vectors)
 }
 
+/// The text columns as a file, and its head.
+struct TextFile {
+    bytes: Bytes,
+    head: Bytes,
+}
+
 /// The file of the text columns.
-fn finish_text_file(builder: TextIndexBuilder) -> Result<BuiltFile> {
+fn finish_text_file(builder: TextIndexBuilder) -> Result<TextFile> {
     let (bytes, head) = builder.finish()?;
-    let mut file = SectionFileBuilder::default();
-    // The text index lays out its own file, head included: it only has to be found and checked.
-    file.push_with_section(bytes.into(), HEAD, head)?;
-    Ok(file.finish())
+    let mut bytes = Bytes::from(bytes);
+    if head.end != bytes.len() {
+        return Err(Error::internal("the head of a text index is not its end"));
+    }
+    let head = bytes.split_off(head.start);
+    Ok(TextFile { bytes, head })
 }

@@ -1,7 +1,7 @@
 //! Block checksums: how bytes that we do not lay out ourselves are checked before a parser sees them.
 //!
 //! Parquet pages carry no checksums. So each aligned block of 16 KiB of `rows.parquet` has its XXH3-64 in a
-//! section of `attributes`, and the file is read in whole blocks.
+//! section of `index`, and the file is read in whole blocks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -17,7 +17,7 @@ use crate::types::ColumnId;
 pub(crate) struct SegmentFiles {
     pub(super) meta: SegmentMeta,
     pub(super) parquet: Payload,
-    pub(super) attributes: Payload,
+    pub(super) index: Payload,
     /// By the number of the column.
     pub(super) vectors: Vec<(ColumnId, Payload)>,
     pub(super) text: Option<Payload>,
@@ -69,8 +69,7 @@ impl SegmentFiles {
 
     fn objects(&self, keys: &IncarnationKeys) -> Vec<(ObjectKey, Payload)> {
         let segment = keys.segment(self.meta.id);
-        let mut objects =
-            vec![(segment.rows(), self.parquet.clone()), (segment.attributes(), self.attributes.clone())];
+        let mut objects = vec![(segment.rows(), self.parquet.clone()), (segment.index(), self.index.clone())];
         objects.extend(self.vectors.iter().map(|(column, body)| (segment.vector(*column), body.clone())));
         objects.extend(self.text.iter().map(|body| (segment.text(), body.clone())));
         let sets = self.new_centroids.values();

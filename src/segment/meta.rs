@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::statistics::ColumnStatistics;
 use crate::cache::Span;
-use crate::codec::CodecError;
+use crate::codec::{CodecError, u64_of};
 use crate::index::vector::CentroidsMeta;
 use crate::schema::{ColumnKind, Schema, SchemaVersions};
 use crate::types::{ColumnId, DocumentId, ObjectId, Sequence};
@@ -47,6 +47,7 @@ pub(crate) struct FileSection {
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileMeta {
     pub(crate) size: u64,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) sections: BTreeMap<String, FileSection>,
 }
 
@@ -85,8 +86,8 @@ pub(crate) struct SegmentMeta {
     pub(crate) statistics: BTreeMap<ColumnId, ColumnStatistics>,
     /// `rows.parquet`.
     pub(crate) parquet: FileMeta,
-    /// `attributes`.
-    pub(crate) attributes: FileMeta,
+    /// `index`: the only file with sections.
+    pub(crate) index: FileMeta,
     /// `vector.<column>`, by column.
     pub(crate) vectors: BTreeMap<ColumnId, FileMeta>,
     /// The centroid sets that vector columns are indexed by, by column.
@@ -115,6 +116,11 @@ impl FileSection {
 }
 
 impl FileMeta {
+    /// A file of which nothing is read before the heads in `index`.
+    pub(super) fn without_sections(size: usize) -> Self {
+        Self { size: u64_of(size), sections: BTreeMap::new() }
+    }
+
     /// The section of a name.
     pub(super) fn section(&self, name: &str) -> Result<FileSection, CodecError> {
         let missing = || CodecError::malformed(WHAT, format!("no section {name}"));
@@ -148,7 +154,7 @@ impl SegmentMeta {
     }
 
     fn files(&self) -> impl Iterator<Item = &FileMeta> {
-        self.vectors.values().chain([&self.parquet, &self.attributes]).chain(&self.text)
+        self.vectors.values().chain([&self.parquet, &self.index]).chain(&self.text)
     }
 
     /// Whether a row of this segment may have this id.
@@ -306,7 +312,7 @@ mod tests {
             id_max: "é\"".into(),
             statistics: BTreeMap::new(),
             parquet: file.clone(),
-            attributes: file.clone(),
+            index: file.clone(),
             vectors: [(ColumnId(2), file)].into(),
             centroids: BTreeMap::new(),
             unfit: BTreeSet::new(),
@@ -358,7 +364,7 @@ mod tests {
         assert!(bad(|m| drop(m.statistics.insert(ColumnId(3), nulls(1)))));
         assert!(bad(|m| m.parquet.size = 29));
         assert!(bad(|m| m.text = Some(m.parquet.clone())));
-        assert!(bad(|m| m.attributes.sections.get_mut("a").unwrap().offset = u64::MAX));
-        assert!(bad(|m| m.attributes.sections.get_mut("a").unwrap().length = u64::MAX));
+        assert!(bad(|m| m.index.sections.get_mut("a").unwrap().offset = u64::MAX));
+        assert!(bad(|m| m.index.sections.get_mut("a").unwrap().length = u64::MAX));
     }
 }

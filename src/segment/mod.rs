@@ -6,8 +6,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `rows.parquet` | the id and the attributes in row order: plain Parquet, for any engine |
-//! | `vector.<column>` | exact vectors in row order, as in Arrow's buffer; the checksums of the rows; the codes |
-//! | `attributes` | the id index, the id of each row, the block checksums of `rows.parquet`, the sizes of its rows |
+//! | `vector.<column>` | exact vectors in row order, as in Arrow's buffer; the codes; many checksums of rows |
+//! | `index` | the indexes of the id and of the attributes, the id of each row; the heads of all files, in one request |
 //! | `text` | the index of the text columns, if there are any |
 //! | `deletes.<manifest>-<nonce>` | the rows that are dead as of a manifest |
 //!
@@ -23,6 +23,7 @@ mod checksums;
 mod column_builders;
 mod deletes;
 mod files;
+mod heads;
 mod ids;
 mod meta;
 mod open;

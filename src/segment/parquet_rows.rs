@@ -1,8 +1,8 @@
 //! `rows.parquet`: the id and the attributes, for this crate and for any other engine.
 //!
 //! Plain Parquet, format 1.0, zstd, in pages of 256 rows (fewer where they are large, and never twice as
-//! many) with their index, so that a few rows are a few pages. The section `footer` of the meta spans the
-//! offset indexes and the footer; pages are checked by block checksums (see [`super::checksums`]). The Arrow schema
+//! many) with their offsets, so that a few rows are a few pages. The offset indexes and the footer are also a head in
+//! `index`, section `rows.footer`; pages are checked by block checksums (see [`super::checksums`]). The Arrow schema
 //! comes from the namespace, never from the file.
 
 use std::collections::HashMap;
@@ -29,7 +29,6 @@ use roaring::RoaringBitmap;
 
 use super::checksums::{ChecksummedFile, VerifiedBlocks};
 use super::meta::RowOrder;
-use super::sections::{BuiltFile, FOOTER, SectionFileBuilder};
 use super::vectors::row_runs;
 use crate::codec::{guarded, to_usize, u64_of, usize_of};
 use crate::env::{Cost, Env};
@@ -41,8 +40,10 @@ use crate::types::ColumnId;
 /// A point read decodes a page of each column. Smaller pages cost more: each has a header, and an
 /// entry of the offset index.
 const PAGE_ROWS: usize = 256;
-/// Parquet's own default. A segment seldom has more rows, and a read of two groups is planned twice.
-const ROW_GROUP_ROWS: usize = 1 << 20;
+/// What a read of ten documents spans: the pages of all columns of a group lie next to each other, so that those of one
+/// row are few requests whatever the number of columns, and other engines skip groups by their bounds. Smaller groups
+/// make the footer larger, which is read when a segment is opened: 8,192 rows cost it about 20 bytes for each page.
+const ROW_GROUP_ROWS: usize = 1 << 13;
 /// A point read of a column with a dictionary reads the dictionary too: it may not cost more than a block of checksums.
 const DICTIONARY_BYTES: usize = 16 << 10;
 /// Statistics are cut to this many bytes.
@@ -94,9 +95,9 @@ impl ParquetBuilder {
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<BuiltFile> {
+    pub(super) fn finish(mut self) -> Result<ParquetFile> {
         let metadata = self.writer.finish().map_err(parquet_bug)?;
-        let bytes = std::mem::take(self.writer.inner_mut());
+        let bytes = Bytes::from(std::mem::take(self.writer.inner_mut()));
         // Offset indexes are next to the footer: all from the first of them on is what a reader needs first.
         let mut start = u64_of(bytes.len());
         for column in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
@@ -105,11 +106,16 @@ impl ParquetBuilder {
                 offset.ok_or_else(|| Error::internal("parquet was written without its page index"))?;
             start = start.min(offset);
         }
-        let footer = to_usize(start, "an offset in a file")?..bytes.len();
-        let mut file = SectionFileBuilder::default();
-        file.push_with_section(bytes.into(), FOOTER, footer)?;
-        Ok(file.finish())
+        let footer = bytes.slice(to_usize(start, "an offset in a file")?..);
+        Ok(ParquetFile { bytes, footer })
     }
+}
+
+/// A file, and its end from the first offset index on.
+#[derive(Debug)]
+pub(super) struct ParquetFile {
+    pub(super) bytes: Bytes,
+    pub(super) footer: Bytes,
 }
 
 impl std::fmt::Debug for ParquetBuilder {
@@ -139,9 +145,9 @@ fn writer_properties(schema: &Schema, order: RowOrder) -> Result<WriterPropertie
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
         // Ids are distinct: a dictionary would hold them all and save nothing.
         .set_column_dictionary_enabled(ColumnPath::from(ID_COLUMN), false)
-        .set_statistics_enabled(EnabledStatistics::Page)
+        // Bounds of pages would take more than the pages of numbers themselves; those of groups are enough to skip by.
+        .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_statistics_truncate_length(Some(STATISTICS_BYTES))
-        .set_column_index_truncate_length(Some(STATISTICS_BYTES))
         .set_sorting_columns(sorted);
     // Bounds of elements and of opaque bytes are of no use to a filter on whole values.
     for (name, kind) in schema.attributes() {
@@ -166,19 +172,13 @@ pub(super) struct ParquetRows {
 
 impl ParquetRows {
     /// Reads a footer, which must be that of `rows` rows of `schema`, the one that the segment was written with.
-    pub(super) fn decode(
-        file: ChecksummedFile,
-        footer: Range<u64>,
-        bytes: Bytes,
-        schema: &Schema,
-        rows: u32,
-    ) -> Result<Self> {
+    pub(super) fn decode(file: ChecksummedFile, footer: Bytes, schema: &Schema, rows: u32) -> Result<Self> {
         let key = file.blob().key().clone();
         let size = file.blob().size();
         parse_guarded(&key, || {
             // A checksum proves that these bytes were written, not that they are of this segment: the footer must have
             // its columns and its rows, or reads would return those of another.
-            let metadata = decode_footer(size, footer, bytes)?;
+            let metadata = decode_footer(size, footer)?;
             let numbered = numbered_schema(schema);
             let found = metadata.file_metadata().schema().get_fields().iter().map(|field| {
                 let info = field.get_basic_info();
@@ -266,17 +266,20 @@ impl ParquetRows {
     }
 }
 
-fn decode_footer(size: u64, range: Range<u64>, bytes: Bytes) -> Result<ParquetMetaData, ParquetError> {
-    // Page statistics are for other engines: zone maps of this crate are in the manifest and the attribute index.
+fn decode_footer(size: u64, bytes: Bytes) -> Result<ParquetMetaData, ParquetError> {
+    let start = size.checked_sub(u64_of(bytes.len()));
+    let start =
+        start.ok_or_else(|| ParquetError::General("the footer is larger than the file".to_owned()))?;
+    // Bounds are for other engines: zone maps of this crate are in the manifest and the attribute index.
     let mut decoder = ParquetMetaDataPushDecoder::try_new(size)?
         .with_column_index_policy(PageIndexPolicy::Skip)
         .with_offset_index_policy(PageIndexPolicy::Required);
-    decoder.push_range(range, bytes)?;
+    decoder.push_range(start..size, bytes)?;
     match decoder.try_decode()? {
         DecodeResult::Data(metadata) => Ok(metadata),
-        DecodeResult::NeedsData(_) | DecodeResult::Finished => Err(ParquetError::General(
-            "the footer is not where the meta of the segment locates it".to_owned(),
-        )),
+        DecodeResult::NeedsData(_) | DecodeResult::Finished => {
+            Err(ParquetError::General("the footer is not the end of the file".to_owned()))
+        }
     }
 }
 
@@ -362,16 +365,14 @@ mod tests {
         let mut writer = ParquetBuilder::new(&schema, RowOrder::Id)?;
         writer.push_batch(&batch.slice(0, 100))?;
         writer.push_batch(&batch.slice(100, 900))?;
-        let BuiltFile { body, meta } = writer.finish()?;
-        let bytes = body.into_bytes();
+        let ParquetFile { bytes, footer } = writer.finish()?;
         assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
-        assert_eq!(meta.section(FOOTER).unwrap().range().end, bytes.len() as u64);
+        assert!(bytes.ends_with(&footer) && footer.len() < bytes.len());
 
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).unwrap();
         assert!(builder.metadata().file_metadata().key_value_metadata().is_none());
         let pages = builder.metadata().page_index_for_row_group(0);
-        assert!(pages.column_index(0).is_some() && pages.column_index(2).is_some());
         for column in 0..4 {
             let rows: Vec<_> =
                 pages.page_locations(column).unwrap().iter().map(|p| p.first_row_index).collect();

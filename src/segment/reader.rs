@@ -49,7 +49,7 @@ impl Segment {
     ) -> Result<Self> {
         let written = schemas.find_version(meta.schema).ok_or_else(|| {
             let why = format!("version {} of the schema is not in the manifest", meta.schema);
-            Error::corrupt(keys.segment(meta.id).attributes(), why)
+            Error::corrupt(keys.segment(meta.id).index(), why)
         })?;
         let schemas = SegmentSchemas { current: Arc::clone(schemas.current()), written: Arc::clone(written) };
         let parts = open_parts(env, backend, cache, keys, &schemas, meta).await?;

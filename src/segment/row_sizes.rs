@@ -1,6 +1,6 @@
 //! Row sizes: how many bytes the values of 64 rows take, so that a scan keeps to its memory.
 //!
-//! A section of `attributes`: for each attribute of variable width, in the order they were declared, a
+//! A section of `index`: for each attribute of variable width, in the order they were declared, a
 //! little-endian `u32` for each group of 64 rows. Columns of fixed width need none.
 
 use std::ops::Range;

@@ -1,33 +1,46 @@
 //! Sections of files: their names, and files that are put together of them.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use bytes::Bytes;
 
 use super::meta::{FileMeta, FileSection};
 use crate::codec::{checksum, u64_of};
-use crate::error::{Error, Result};
 use crate::storage::Payload;
+use crate::types::ColumnId;
 
-// Of `attributes`.
-pub(super) const ID_HEAD: &str = "id.head";
-pub(super) const ID_BLOCKS: &str = "id.blocks";
-pub(super) const ROW_ID_HEAD: &str = "row_id.head";
-pub(super) const ROW_ID_BLOCKS: &str = "row_id.blocks";
-pub(super) const COLUMNS_HEAD: &str = "columns.head";
+/// How the names of sections end that are read in parts, where a query needs them.
+pub(super) const BLOCKS_SUFFIX: &str = ".blocks";
+// The blocks of `index`.
 pub(super) const COLUMNS_BLOCKS: &str = "columns.blocks";
-/// Also of `vector.<column>`: there they are those of its rows.
-pub(super) const CHECKSUMS: &str = "checksums";
+pub(super) const ROW_ID_BLOCKS: &str = "row_id.blocks";
+pub(super) const ID_BLOCKS: &str = "id.blocks";
+
+// The heads behind them: all that is read when a segment is opened.
+pub(super) const ID_HEAD: &str = "id.head";
+pub(super) const ROW_ID_HEAD: &str = "row_id.head";
 pub(super) const ROW_SIZES: &str = "row_sizes";
+pub(super) const COLUMNS_HEAD: &str = "columns.head";
+/// The checksums of the blocks of `rows.parquet`.
+pub(super) const ROWS_CHECKSUMS: &str = "rows.checksums";
+/// The end of `rows.parquet`, from its first offset index on.
+pub(super) const ROWS_FOOTER: &str = "rows.footer";
+pub(super) const TEXT_HEAD: &str = "text.head";
 
-/// Of `rows.parquet`: what a reader needs first.
-pub(super) const FOOTER: &str = "footer";
+/// The head of a vector column.
+pub(super) fn vector_head(column: ColumnId) -> String {
+    format!("vector.{column}.head")
+}
 
-/// Of `vector.<column>` and `text`: what a reader needs first.
-pub(super) const HEAD: &str = "head";
-/// Of `vector.<column>`: finds the records of the index, if there is one.
-pub(super) const INDEX: &str = "index";
+/// The checksums of its rows, if they are few enough to keep in memory.
+pub(super) fn vector_checksums(column: ColumnId) -> String {
+    format!("vector.{column}.checksums")
+}
+
+/// Finds the records of its index, if there is one.
+pub(super) fn vector_index(column: ColumnId) -> String {
+    format!("vector.{column}.index")
+}
 
 /// A file in memory.
 #[derive(Debug)]
@@ -58,21 +71,12 @@ impl SectionFileBuilder {
     }
 
     /// Appends a section.
-    pub(super) fn push_section(&mut self, name: &str, bytes: impl Into<Bytes>) -> Result<()> {
+    pub(super) fn push_section(&mut self, name: impl Into<String>, bytes: impl Into<Bytes>) {
         let bytes = bytes.into();
-        let length = 0..bytes.len();
-        self.push_with_section(bytes, name, length)
-    }
-
-    /// Appends bytes of which a range is a section.
-    pub(super) fn push_with_section(&mut self, bytes: Bytes, name: &str, range: Range<usize>) -> Result<()> {
-        let offset = u64_of(self.size + range.start);
-        let section =
-            bytes.get(range).ok_or_else(|| Error::internal("a section beyond the end of its file"))?;
-        let section = FileSection { offset, length: u64_of(section.len()), checksum: checksum(section) };
-        self.sections.insert(name.to_owned(), section);
+        let (offset, length) = (u64_of(self.size), u64_of(bytes.len()));
+        let section = FileSection { offset, length, checksum: checksum(&bytes) };
+        self.sections.insert(name.into(), section);
         self.push_bytes(bytes);
-        Ok(())
     }
 
     pub(super) fn finish(self) -> BuiltFile {

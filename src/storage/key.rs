@@ -212,8 +212,9 @@ impl SegmentKeys {
         self.0.object("rows.parquet")
     }
 
-    pub(crate) fn attributes(&self) -> ObjectKey {
-        self.0.object("attributes")
+    /// The indexes of the id and of the attributes, and the heads of all files.
+    pub(crate) fn index(&self) -> ObjectKey {
+        self.0.object("index")
     }
 
     /// The index of all text columns.
@@ -366,7 +367,7 @@ mod tests {
             let (incarnation, segment) = (names.incarnation(u32::MAX), names.incarnation(u32::MAX).segment(id));
             let keys = [
                 names.hint(), incarnation.open(), incarnation.closed(), incarnation.manifest(u64::MAX), incarnation.entry(Sequence(u64::MAX)),
-                incarnation.centroids(id), segment.rows(), segment.attributes(), segment.text(),
+                incarnation.centroids(id), segment.rows(), segment.index(), segment.text(),
                 segment.vector(ColumnId(column)), segment.deletes(u64::MAX, uuid::Uuid::max()),
             ];
             for key in keys {

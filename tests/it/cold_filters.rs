@@ -117,7 +117,7 @@ fn filters() -> Vec<(&'static str, Filter, u64, u64)> {
 async fn a_cold_filter_or_order_over_a_million_reads_little() -> Result<()> {
     let store = filled().await?;
     let listed = store.memory.list(&ObjectPrefix::root(), None).await?;
-    let indexes = listed.iter().filter(|object| object.key.as_str().ends_with("/attributes"));
+    let indexes = listed.iter().filter(|object| object.key.as_str().ends_with("/index"));
     let indexes: Vec<u64> = indexes.map(|object| object.size).collect();
     let [index] = indexes[..] else { panic!("{} segments in place of one", indexes.len()) };
 

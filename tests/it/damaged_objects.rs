@@ -95,8 +95,7 @@ async fn read_from(backend: impl StorageBackend) -> Result<String> {
 
 /// What a key names: the last part of it, without numbers.
 fn kind_of(key: &str) -> &'static str {
-    let kinds =
-        ["STORE", "OPEN", "CLOSED", "HINT", "rows.parquet", "attributes", "vector.", "deletes.", "text"];
+    let kinds = ["STORE", "OPEN", "CLOSED", "HINT", "rows.parquet", "index", "vector.", "deletes.", "text"];
     let file = key.rsplit('/').next().unwrap_or_default();
     if key.contains("/centroids/") {
         return "centroids";
@@ -166,7 +165,7 @@ async fn every_damage_is_noticed_or_harmless() -> Result<()> {
     assert_eq!(tally["CLOSED"].1, 0, "that it is there is all that counts");
     assert_eq!(tally["STORE"].0, 0);
     let kinds =
-        ["OPEN", "manifest", "wal", "rows.parquet", "attributes", "vector.", "deletes.", "text", "centroids"];
+        ["OPEN", "manifest", "wal", "rows.parquet", "index", "vector.", "deletes.", "text", "centroids"];
     for kind in kinds {
         assert!(tally[kind].1 > 5, "{kind} {:?}", tally[kind]);
     }
@@ -234,14 +233,9 @@ async fn a_lost_object_is_noticed() -> Result<()> {
     }
     println!("lost and noticed: {noticed:?}");
     // Each file that the newest manifest names, and a link of the tail.
-    for (kind, least) in [
-        ("rows.parquet", 3),
-        ("attributes", 3),
-        ("vector.", 3),
-        ("text", 3),
-        ("deletes.", 1),
-        ("centroids", 1),
-    ] {
+    for (kind, least) in
+        [("rows.parquet", 3), ("index", 3), ("vector.", 3), ("text", 3), ("deletes.", 1), ("centroids", 1)]
+    {
         assert!(noticed.get(kind).is_some_and(|count| *count >= least), "{kind}: {noticed:?}");
     }
     // The entry where the manifest ends, and one in the middle of the tail.

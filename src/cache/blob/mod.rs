@@ -52,6 +52,7 @@ impl Blob {
         self.size
     }
 
+    #[cfg(test)]
     pub(crate) async fn read(&self, span: Span) -> Result<Bytes> {
         match self.find_in_memory(&span) {
             Some(block) => Ok(block),

@@ -1,6 +1,6 @@
 //! Ids of rows, both ways: the id index finds the row of an id, the row ids are the id of each row.
 //!
-//! Both are two sections of `attributes`: blocks, and a head that finds them. Ids are encoded alike: 8 bytes
+//! Both are two sections of `index`: blocks, and a head that finds them. Ids are encoded alike: 8 bytes
 //! little-endian, 16 bytes of a UUID, or for strings all lengths (`u16`), then all bytes.
 
 mod block;

@@ -57,7 +57,7 @@ async fn every_damage_is_an_error_of_its_object_or_harmless() -> Result<()> {
     let files = keys().segment(written.meta.id);
     let schema = schema(IdKind::String);
     let (first, last) = (schema.columns()[0].id, schema.columns().last().unwrap().id);
-    for key in [files.rows(), files.attributes(), files.vector(first), files.vector(last)] {
+    for key in [files.rows(), files.index(), files.vector(first), files.vector(last)] {
         let size = written.backend.head(&key).await?.size as usize;
         let (mut noticed, mut count) = (0, 0);
         for at in (0..size).step_by(1 + size / 60) {
@@ -113,6 +113,10 @@ async fn a_wrong_row_is_an_error_wherever_its_checksum_is() -> Result<()> {
             }),
             ("the file of another segment", &|bytes| bytes.copy_from_slice(&of_other)),
         ];
+        // Few checksums are a head of the segment, in another file: then equal rows of another segment are as good.
+        let damages = damages
+            .into_iter()
+            .filter(|(what, _)| rows == MANY || matches!(*what, "a bit of a row" | "two rows"));
         for (what, damage) in damages {
             let mut bytes = sound.clone();
             damage(&mut bytes);
@@ -151,11 +155,11 @@ async fn a_hostile_meta_is_an_error() -> Result<()> {
         |m| m.rows -= 1,
         |m| m.parquet.size = u64::MAX,
         |m| m.parquet.size -= 1,
-        |m| m.parquet.sections.values_mut().for_each(|s| s.offset -= 8),
-        |m| m.parquet.sections.clear(),
-        |m| m.attributes.sections.values_mut().for_each(|s| s.checksum ^= 1),
-        |m| m.attributes.sections.values_mut().for_each(|s| s.length = 0),
-        |m| m.attributes.sections.get_mut("id.blocks").unwrap().length = 1 << 40,
+        |m| m.index.sections.get_mut("rows.footer").unwrap().offset -= 8,
+        |m| m.index.sections.retain(|name, _| name != "rows.footer"),
+        |m| m.index.sections.values_mut().for_each(|s| s.checksum ^= 1),
+        |m| m.index.sections.values_mut().for_each(|s| s.length = 0),
+        |m| m.index.sections.get_mut("id.blocks").unwrap().length = 1 << 40,
         |m| m.vectors.values_mut().for_each(|f| f.size /= 2),
     ];
     for (number, change) in changes.iter().enumerate() {

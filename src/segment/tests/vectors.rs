@@ -54,28 +54,40 @@ fn read_number(file: &[u8], at: usize, bytes: usize) -> usize {
 
 #[tokio::test]
 async fn a_file_is_laid_out_as_its_page_says() -> Result<()> {
-    let written = write_vectors(vector_schema(VectorType::I8, 7), 700).await;
-    let file = written.backend.get(&keys().segment(written.meta.id).vector(ColumnId(1))).await?;
-    assert_eq!(&file[..8], b"EVEC\x01\0\x03\0");
-    assert_eq!((read_number(&file, 8, 4), read_number(&file, 12, 4)), (7, 700));
-    let [components, checksums, head, head_length] = [16, 24, 32, 40].map(|at| read_number(&file, at, 8));
-    assert_eq!((components, checksums), (64, 64 + usize::next_multiple_of(4_900, 64)));
-    assert_eq!((head, file.len()), (checksums + 700 * 4, head + head_length));
-    assert_eq!(file[head..head + 64], file[..64]);
+    for rows in [700, MANY] {
+        let written = write_vectors(vector_schema(VectorType::I8, 7), rows).await;
+        let names = keys().segment(written.meta.id);
+        let file = written.backend.get(&names.vector(ColumnId(1))).await?;
+        let index = written.backend.get(&names.index()).await?;
+        let section = |name: &str| written.meta.index.sections.get(name).map(|s| &index[to_usize(s.range())]);
+        assert_eq!(section("vector.1.head").unwrap()[..64], file[..64]);
+        assert_eq!(&file[..8], b"EVEC\x01\0\x03\0");
+        assert_eq!((read_number(&file, 8, 4), read_number(&file, 12, 4)), (7, rows));
+        let [components, offset] = [16, 24].map(|at| read_number(&file, at, 8));
+        let end = 64 + usize::next_multiple_of(rows * 7, 64);
+        // Many are in the file, and few a head of the segment.
+        let checksums = if rows == MANY { &file[offset..] } else { section("vector.1.checksums").unwrap() };
+        let expected = if rows == MANY { (64, end, end + rows * 4) } else { (64, 0, end) };
+        assert_eq!((components, offset, file.len()), expected);
 
-    let list = written.source.column(1).as_fixed_size_list();
-    let seed = XxHash3_64::oneshot(format!("{} v", written.meta.id).as_bytes());
-    assert!(list.null_count() > 50);
-    for row in 0..700 {
-        let stored = &file[components + row * 7..][..7];
-        let value = list.value(row);
-        let components = value.as_primitive::<Int8Type>().values().iter().map(|x| x.cast_unsigned());
-        let expected = if list.is_valid(row) { components.collect() } else { vec![0; 7] };
-        assert_eq!(stored, expected);
-        let checksum = XxHash3_64::oneshot(stored) as u32 ^ (seed as u32).wrapping_add(row as u32);
-        assert_eq!(read_number(&file, checksums + row * 4, 4), checksum as usize);
+        let list = written.source.column(1).as_fixed_size_list();
+        let seed = XxHash3_64::oneshot(format!("{} 1", written.meta.id).as_bytes());
+        assert!(list.null_count() > 50);
+        for row in 0..rows {
+            let stored = &file[components + row * 7..][..7];
+            let value = list.value(row);
+            let components = value.as_primitive::<Int8Type>().values().iter().map(|x| x.cast_unsigned());
+            let expected = if list.is_valid(row) { components.collect() } else { vec![0; 7] };
+            assert_eq!(stored, expected);
+            let checksum = XxHash3_64::oneshot(stored) as u32 ^ (seed as u32).wrapping_add(row as u32);
+            assert_eq!(read_number(checksums, row * 4, 4), checksum as usize);
+        }
     }
     Ok(())
+}
+
+fn to_usize(range: Range<u64>) -> Range<usize> {
+    range.start as usize..range.end as usize
 }
 
 #[tokio::test]

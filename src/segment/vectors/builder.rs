@@ -4,13 +4,13 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
-use super::checksums::row_checksum;
+use super::checksums::{are_resident, row_checksum};
 use super::components::array_components;
 use super::header::{HEADER_BYTES, Header, RECORDS_START, row_bytes};
 use crate::codec::{put_bitmap, u64_of, usize_of};
 use crate::error::{Error, Result};
 use crate::schema::VectorColumn;
-use crate::segment::sections::{BuiltFile, CHECKSUMS, HEAD, INDEX, SectionFileBuilder};
+use crate::segment::sections::{BuiltFile, SectionFileBuilder};
 
 /// Takes the vectors of a column as they come.
 #[derive(Debug)]
@@ -58,9 +58,10 @@ impl ExactVectorsBuilder {
         Ok(())
     }
 
-    /// The file, with the section of its index.
-    pub(in crate::segment) fn finish(self, index: Option<Vec<u8>>) -> Result<BuiltFile> {
-        let header = self.header().encode()?;
+    /// The file, and what is read of it first.
+    pub(in crate::segment) fn finish(self) -> Result<VectorFile> {
+        let is_resident = are_resident(u64_of(self.checksums.len()));
+        let header = self.header(is_resident).encode()?;
         let mut head = header.clone();
         put_bitmap(&mut head, &self.nulls)?;
         let mut file = SectionFileBuilder::default();
@@ -71,22 +72,30 @@ impl ExactVectorsBuilder {
             file.push_bytes(components);
         }
         file.pad_to_multiple(HEADER_BYTES);
-        file.push_section(CHECKSUMS, self.checksums)?;
-        file.push_section(HEAD, head)?;
-        if let Some(index) = index {
-            file.push_section(INDEX, index)?;
-        }
-        Ok(file.finish())
+        let checksums = if is_resident {
+            Some(self.checksums)
+        } else {
+            file.push_bytes(self.checksums);
+            None
+        };
+        Ok(VectorFile { file: file.finish(), head, checksums })
     }
 
     /// The header of the file, which is laid out as [`Self::finish`] does.
-    fn header(&self) -> Header {
+    fn header(&self, is_resident: bool) -> Header {
         let align = |offset: u64| offset.next_multiple_of(u64_of(HEADER_BYTES));
         let components = align(RECORDS_START + u64_of(self.records.len()));
         let length = u64::from(self.rows) * u64_of(row_bytes(self.shape));
-        let checksums = align(components + length);
-        let head = checksums + u64_of(self.checksums.len());
-        let head_length = u64_of(HEADER_BYTES + self.nulls.serialized_size());
-        Header { shape: self.shape, rows: self.rows, components, checksums, head: (head, head_length) }
+        let checksums = if is_resident { None } else { Some(align(components + length)) };
+        Header { shape: self.shape, rows: self.rows, components, checksums }
     }
+}
+
+/// The vectors of a column as a file, and its heads.
+#[derive(Debug)]
+pub(in crate::segment) struct VectorFile {
+    pub(in crate::segment) file: BuiltFile,
+    pub(in crate::segment) head: Vec<u8>,
+    /// The checksums of the rows, if they are few: then they are not in the file.
+    pub(in crate::segment) checksums: Option<Vec<u8>>,
 }

@@ -51,26 +51,35 @@ pub(in crate::segment) fn are_resident(length: u64) -> bool {
 #[derive(Clone, Debug)]
 pub(in crate::segment) struct RowChecksums {
     seed: u32,
-    /// Where they are in the file.
+    /// Where they are in the file, if they are not in memory.
     range: Range<u64>,
     resident: Option<Bytes>,
 }
 
 impl RowChecksums {
-    /// Those in a range of the file, with its bytes if they [`are_resident`]. `seed` is that of [`row_checksum_seed`].
-    pub(in crate::segment) fn new(seed: u32, range: Range<u64>, resident: Option<&Bytes>) -> Self {
+    /// Those of `rows` rows: the head `resident`, or in the file from `offset` on. `seed` is that of
+    /// [`row_checksum_seed`].
+    pub(super) fn new(
+        seed: u32,
+        rows: u32,
+        offset: Option<u64>,
+        resident: Option<&Bytes>,
+    ) -> Result<Self, CodecError> {
+        let length = u64::from(rows) * u64_of(CHECKSUM_BYTES);
+        let range = match (offset, resident) {
+            (None, Some(bytes)) if u64_of(bytes.len()) == length => Some(0..0),
+            (Some(offset), None) => offset.checked_add(length).map(|end| offset..end),
+            _ => None,
+        };
+        let wrong = || CodecError::malformed(WHAT, "the checksums are not those of the rows");
         // A copy: what arrived may be a slice of a response that is much larger.
         let resident = resident.map(|bytes| Bytes::copy_from_slice(bytes));
-        Self { seed, range, resident }
+        Ok(Self { seed, range: range.ok_or_else(wrong)?, resident })
     }
 
-    /// Checks that these are the checksums of `rows` rows, and that they begin at `offset`.
-    pub(super) fn check_place(&self, offset: u64, rows: u32) -> Result<(), CodecError> {
-        let length = u64::from(rows) * u64_of(CHECKSUM_BYTES);
-        if self.range.start != offset || offset.checked_add(length) != Some(self.range.end) {
-            return Err(CodecError::malformed(WHAT, "the checksums are not those of the rows"));
-        }
-        Ok(())
+    /// The offset behind the last one in the file, if they are there.
+    pub(super) fn end(&self) -> Option<u64> {
+        if self.resident.is_some() { None } else { Some(self.range.end) }
     }
 
     /// The blocks to read for these rows, ascending, each as the number of its first row. There are none if the checksums

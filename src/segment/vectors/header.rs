@@ -20,10 +20,8 @@ pub(super) struct Header {
     pub(super) rows: u32,
     /// The offset of the first row.
     pub(super) components: u64,
-    /// The offset of the first checksum.
-    pub(super) checksums: u64,
-    /// The offset and the length of the head.
-    pub(super) head: (u64, u64),
+    /// The offset of the first checksum, unless the checksums are a head of the segment.
+    pub(super) checksums: Option<u64>,
 }
 
 impl Header {
@@ -34,7 +32,8 @@ impl Header {
         header.extend(element_code(self.shape.element).to_le_bytes());
         put_len_u32(&mut header, self.shape.dimension)?;
         header.extend(self.rows.to_le_bytes());
-        for number in [self.components, self.checksums, self.head.0, self.head.1] {
+        // invariant: no checksum lies at 0, where the header is.
+        for number in [self.components, self.checksums.unwrap_or(0)] {
             header.extend(number.to_le_bytes());
         }
         header.resize(HEADER_BYTES, 0);
@@ -51,16 +50,11 @@ impl Header {
             return Err(CodecError::malformed(WHAT, "the header is not of this column"));
         }
         let (rows, components, checksums) = (reader.u32()?, reader.u64()?, reader.u64()?);
-        let header = Self { shape, rows, components, checksums, head: (reader.u64()?, reader.u64()?) };
-        // Rows that reach into their checksums would be read as both.
-        if header.components_end().is_none_or(|end| end > checksums) {
-            return Err(CodecError::Truncated { what: WHAT });
-        }
-        Ok(header)
+        Ok(Self { shape, rows, components, checksums: Some(checksums).filter(|offset| *offset != 0) })
     }
 
     /// The offset behind the components of the last row.
-    fn components_end(&self) -> Option<u64> {
+    pub(super) fn components_end(&self) -> Option<u64> {
         let length = u64::from(self.rows).checked_mul(u64_of(row_bytes(self.shape)))?;
         self.components.checked_add(length)
     }

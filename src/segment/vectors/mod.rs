@@ -2,13 +2,10 @@
 //!
 //! ```text
 //! header, 64 bytes | records of the index, and zeros up to 64 bytes | components × rows, and zeros up to 64 bytes
-//! | checksum u32 × rows | head | index
-//!
-//! head:       header again, then the null rows as a portable roaring bitmap
-//! index:      see `crate::index::vector`; it, the checksums and the head are found by the meta of the segment
+//! | checksum u32 × rows, if they are more than 64 KiB
 //!
 //! header:     "EVEC" | version u16 | element u16 | dimension u32 | rows u32
-//!             | offset of the components u64 | of the checksums u64 | of the head u64 | length of the head u64 | zeros
+//!             | offset of the components u64 | of the checksums u64, or 0 | zeros
 //! components: little-endian, one row behind the other; those of a null row are zeros
 //! ```
 //! Nothing lies between rows, so that a run of them is an Arrow buffer: [`builder`] writes the buffers of arrays as they
@@ -19,7 +16,9 @@
 //! this file or another, is detected as surely as a damaged row. A damaged checksum is detected with its row: blocks of
 //! checksums need none of their own.
 //!
-//! The head is behind the rows, so that they are written as they come; the meta of the segment locates it.
+//! Heads of the column in the file `index` of the segment: `vector.<column>.head`, the header again and then the null
+//! rows as a portable roaring bitmap; `vector.<column>.checksums`, if they are not in the file; and
+//! `vector.<column>.index`, see `crate::index::vector`, if there is one.
 
 mod builder;
 mod checksums;
@@ -28,8 +27,8 @@ mod header;
 mod reader;
 mod runs;
 
-pub(super) use builder::ExactVectorsBuilder;
-pub(super) use checksums::{RowChecksums, are_resident, row_checksum_seed};
+pub(super) use builder::{ExactVectorsBuilder, VectorFile};
+pub(super) use checksums::row_checksum_seed;
 pub(super) use header::RECORDS_START;
 pub(super) use reader::ExactVectors;
 pub(super) use runs::row_runs;

@@ -41,20 +41,28 @@ struct RowSelection {
 }
 
 impl ExactVectors {
-    /// Reads a head, which must be that of `rows` rows of `shape` with these checksums.
+    /// Reads a head, which must be that of `rows` rows of `shape`. `seed` is that of
+    /// [`row_checksum_seed`](super::row_checksum_seed); `resident` are the checksums, if they are a head too.
     pub(in crate::segment) fn decode(
         blob: Blob,
-        shape: VectorColumn,
+        (shape, seed): (VectorColumn, u32),
         rows: u32,
-        checksums: RowChecksums,
         head: &[u8],
+        resident: Option<&Bytes>,
     ) -> Result<Self, CodecError> {
         let mut reader = Reader::new(WHAT, head);
         let header = Header::decode(shape, reader.take(HEADER_BYTES)?)?;
         if header.rows != rows {
             return Err(CodecError::malformed(WHAT, "the header is not of this segment"));
         }
-        checksums.check_place(header.checksums, rows)?;
+        let checksums = RowChecksums::new(seed, rows, header.checksums, resident)?;
+        // Rows that reached into their checksums would be read as both.
+        // invariant: without checksums in the file, the components end with it.
+        let components_max = header.checksums.unwrap_or(blob.size());
+        let ends_early = header.components_end().is_none_or(|end| end > components_max);
+        if ends_early || checksums.end().is_some_and(|end| end > blob.size()) {
+            return Err(CodecError::Truncated { what: WHAT });
+        }
         // It has no row beyond the last, and so no more than there are rows.
         let nulls = rows_bitmap(WHAT, reader.rest(), rows)?;
         let count = u32::try_from(nulls.len()).ok().and_then(|nulls| rows.checked_sub(nulls));

@@ -1,7 +1,7 @@
 //! The head of a packed file: what opening the index takes, in one read.
 //!
 //! ```text
-//! "ETXT" | version u16 | zero u16 | the files of the index | head
+//! "ETXT" | version u16 | zero u16 | the files of the index; the head is in the file `index` of the segment
 //!
 //! head:   "ETXH" | version u16 | zero u16 | rows u32 | block u32 | length of the files u64 | columns u32
 //!         | column × columns | files u32 | file × files | pieces u32 | piece × pieces | checksums
