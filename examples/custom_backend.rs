@@ -13,8 +13,8 @@ use bytes::Bytes;
 use elacsym::env::Env;
 use elacsym::schema::AttributeType;
 use elacsym::storage::{
-    ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend,
-    conformance,
+    IncompleteDelete, ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode,
+    StorageBackend, conformance,
 };
 use elacsym::{Database, Document, IdKind, Result, Schema, WriteBatch};
 
@@ -73,6 +73,12 @@ impl StorageBackend for Metered {
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.others.fetch_add(1, Ordering::Relaxed);
         self.store.delete(key).await
+    }
+
+    // The provided method would delete the objects one by one.
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Result<(), IncompleteDelete> {
+        self.others.fetch_add(1, Ordering::Relaxed);
+        self.store.delete_many(keys).await
     }
 }
 

@@ -211,6 +211,21 @@ mod tests {
                 objects.insert(path.to_owned(), body);
                 200
             }
+
+            /// Deletes all but `locked`. Of `odd` it says something about another object.
+            fn delete_many(&self, body: &Bytes) -> Bytes {
+                let text = String::from_utf8(body.to_vec()).unwrap();
+                let keys = text.split("<Key>").skip(1).map(|rest| rest.split_once('<').unwrap().0);
+                let answers = keys.map(|key| {
+                    if key == "root/locked" || key == "root/odd" {
+                        let key = key.replace("odd", "another");
+                        return format!("<Error><Key>{key}</Key><Code>AccessDenied</Code><Message/></Error>");
+                    }
+                    self.objects.lock().unwrap().remove(&format!("/bucket/{key}"));
+                    format!("<Deleted><Key>{key}</Key></Deleted>")
+                });
+                Bytes::from(format!("<DeleteResult>{}</DeleteResult>", answers.collect::<String>()))
+            }
         }
 
         fn response(status: u16, body: Bytes) -> HttpResponse {
@@ -251,6 +266,9 @@ mod tests {
                 let fault = server.faults.lock().unwrap().pop_front();
                 if let Some(Fault::Refuse(status)) = fault {
                     return Ok(refusal(status));
+                }
+                if method == "POST" {
+                    return Ok(response(200, server.delete_many(&body)));
                 }
                 let status = match method.as_str() {
                     "PUT" => server.put(&path, create, body),
@@ -337,6 +355,29 @@ mod tests {
             server.next([Fault::Refuse(503), Fault::Refuse(429), Fault::LoseAnswer]);
             assert_eq!(backend.get(&key()).await?, "x");
             assert_eq!(server.requests().len(), 4);
+            Ok(())
+        }
+
+        #[tokio::test]
+        async fn a_thousand_objects_are_deleted_by_one_request() -> Result<()> {
+            let (server, backend) = open();
+            let keys =
+                |names: &[&str]| names.iter().map(|name| ObjectKey::new(*name)).collect::<Result<Vec<_>>>();
+            backend.put(&key(), "x".into(), PutMode::Create).await?;
+            server.next([]);
+            backend.delete_many(&vec![key(); 1_001]).await?;
+            assert_eq!(server.requests(), ["POST /bucket", "POST /bucket"]);
+            assert_eq!(backend.get(&key()).await.unwrap_err().kind(), ErrorKind::NotFound);
+            for (bad, kind) in [("locked", ErrorKind::PermissionDenied), ("odd", ErrorKind::Internal)] {
+                let incomplete = backend.delete_many(&keys(&["a", bad, "b"])?).await.unwrap_err();
+                assert_eq!(incomplete.cause.kind(), kind, "{incomplete}");
+                let remaining = if bad == "locked" { keys(&[bad])? } else { keys(&["a", bad, "b"])? };
+                assert_eq!(incomplete.remaining, remaining);
+            }
+            server.next([Fault::Refuse(403)]);
+            let incomplete = backend.delete_many(&keys(&["a", "b"])?).await.unwrap_err();
+            assert_eq!(incomplete.remaining.len(), 2);
+            assert!(!format!("{incomplete} {incomplete:?}").contains("CANARY"), "{incomplete}");
             Ok(())
         }
 

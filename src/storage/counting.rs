@@ -9,7 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend};
+use super::{
+    IncompleteDelete, ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend,
+};
 use crate::env::Env;
 use crate::error::Result;
 
@@ -33,6 +35,8 @@ pub enum Verb {
     ListFolders,
     /// A delete.
     Delete,
+    /// A delete of several objects: one request, as on S3 for up to 1,000.
+    DeleteMany,
 }
 
 /// A request that was sent.
@@ -41,7 +45,7 @@ pub enum Verb {
 pub struct Request {
     /// Its kind.
     pub verb: Verb,
-    /// Its key or prefix.
+    /// Its key or prefix; the keys of a [`Verb::DeleteMany`], with spaces between them.
     pub name: String,
     /// The range of a [`Verb::GetRange`].
     pub range: Option<Range<u64>>,
@@ -175,6 +179,12 @@ impl StorageBackend for CountingBackend {
         self.record_request(Verb::Delete, key, None);
         self.inner.delete(key).await
     }
+
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Result<(), IncompleteDelete> {
+        let names: Vec<&str> = keys.iter().map(ObjectKey::as_str).collect();
+        self.record_request(Verb::DeleteMany, &names.join(" "), None);
+        self.inner.delete_many(keys).await
+    }
 }
 
 impl fmt::Display for CountingBackend {
@@ -248,6 +258,11 @@ impl StorageBackend for DelayedBackend {
         self.env.sleep(self.delay).await;
         self.inner.delete(key).await
     }
+
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Result<(), IncompleteDelete> {
+        self.env.sleep(self.delay).await;
+        self.inner.delete_many(keys).await
+    }
 }
 
 impl fmt::Display for DelayedBackend {
@@ -271,12 +286,14 @@ mod tests {
         assert!(backend.put(&key, "12345".into(), PutMode::Create).await.is_err());
         backend.get_range(&key, 1..3).await?;
         backend.list(&ObjectPrefix::root(), None).await?;
-        assert_eq!((backend.count(Verb::Create), backend.requests()), (2, 4));
+        backend.delete_many(&[key, ObjectKey::new("b")?]).await?;
+        assert_eq!((backend.count(Verb::Create), backend.requests()), (2, 5));
         assert_eq!((backend.bytes_written(), backend.bytes_read()), (10, 2));
         assert_eq!(
             backend.log()[2],
             Request { verb: Verb::GetRange, name: "a".to_owned(), range: Some(1..3) }
         );
+        assert_eq!(backend.log()[4], Request { verb: Verb::DeleteMany, name: "a b".to_owned(), range: None });
         backend.reset();
         assert_eq!((backend.counts().len(), backend.bytes_read()), (0, 0));
         Ok(())

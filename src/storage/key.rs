@@ -13,6 +13,9 @@ use crate::types::{ColumnId, NamespaceName, ObjectId, Sequence};
 /// overflow.
 pub(crate) const NUMBER_MAX: u64 = u64::MAX / 2;
 
+/// The folder of segments in that of an incarnation.
+const SEGMENTS: &str = "segment";
+
 /// The name of an object, relative to the root of the database: parts of `A-Z a-z 0-9 - _ . ~`, separated by `/`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey(String);
@@ -38,6 +41,11 @@ impl ObjectKey {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// All but the last part, without a `/` at the end: empty for an object at the root.
+    pub(super) fn folder(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(folder, _)| folder)
     }
 
     /// The last part.
@@ -190,7 +198,7 @@ impl IncarnationKeys {
     }
 
     pub(crate) fn segments(&self) -> ObjectPrefix {
-        self.0.subfolder("segment")
+        self.0.subfolder(SEGMENTS)
     }
 
     /// A centroid set. The sets of all columns share a folder: their names are unique.
@@ -208,6 +216,12 @@ impl IncarnationKeys {
 pub(crate) struct SegmentKeys(ObjectPrefix);
 
 impl SegmentKeys {
+    /// Whether a folder is that of a segment.
+    pub(super) fn is_folder(folder: &str) -> bool {
+        let mut parts = folder.rsplit('/');
+        parts.next().is_some_and(|name| name.parse::<ObjectId>().is_ok()) && parts.next() == Some(SEGMENTS)
+    }
+
     pub(crate) fn rows(&self) -> ObjectKey {
         self.0.object("rows.parquet")
     }

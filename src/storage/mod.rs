@@ -1,7 +1,8 @@
 //! Access to object stores: a narrow port, and the backends behind it.
 //!
 //! [`StorageBackend`] has the operations that the protocol needs and no others: put if absent (and overwrite, for files
-//! with unique names and for one advisory object), get, whole and by range, head, list by page, list folders, delete.
+//! with unique names and for one advisory object), get, whole and by range, head, list by page, list folders, delete
+//! one or many.
 //!
 //! **Invariant:** only `key` spells names of objects.
 
@@ -11,6 +12,7 @@ mod clouds;
 pub mod conformance;
 #[cfg(feature = "testing")]
 mod counting;
+mod delete_many;
 mod key;
 mod local;
 mod location;
@@ -25,6 +27,7 @@ mod store_info;
 
 #[cfg(feature = "testing")]
 pub use counting::{CountingBackend, DelayedBackend, Request, Verb};
+pub use delete_many::IncompleteDelete;
 pub(crate) use key::{DatabaseKeys, IncarnationKeys, NUMBER_MAX, NamespaceKeys, SegmentKeys};
 pub use key::{ObjectKey, ObjectPrefix};
 pub use local::LocalBackend;
@@ -158,6 +161,17 @@ pub trait StorageBackend: fmt::Debug + fmt::Display + Send + Sync + 'static {
 
     /// Deletes an object. It is not an error if it does not exist.
     async fn delete(&self, key: &ObjectKey) -> Result<()>;
+
+    /// Deletes objects, in any order. It is not an error if some do not exist.
+    ///
+    /// The default implementation deletes one after the other, some at a time. A backend with a request for many should
+    /// send that: collection deletes about a thousand objects in each call, of which a listing has just named them.
+    ///
+    /// # Errors
+    /// [`IncompleteDelete`] names all objects that may still exist. A call for these is safe, and so is one for all.
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Result<(), IncompleteDelete> {
+        delete_many::delete_one_by_one(self, keys).await
+    }
 }
 
 /// Checks that a page begins after the end of the previous one. A server that ignores the offset would otherwise send

@@ -53,12 +53,17 @@ impl Payload {
     /// All bytes in one piece. They are copied if there are several parts, and only then.
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
-        if let [] | [_] = *self.parts {
-            return self.parts.first().cloned().unwrap_or_default();
+        match &*self.parts {
+            [] => Bytes::new(),
+            [whole] => whole.clone(),
+            parts => {
+                let mut joined = BytesMut::with_capacity(self.len);
+                for part in parts {
+                    joined.extend_from_slice(part);
+                }
+                joined.freeze()
+            }
         }
-        let mut joined = BytesMut::with_capacity(self.len);
-        self.iter().for_each(|part| joined.extend_from_slice(part));
-        joined.freeze()
     }
 
     /// Bodies of `bytes` bytes each, the last one shorter, which together are this one. Nothing is copied.

@@ -74,7 +74,7 @@ impl<'a> StoreProbe<'a> {
         // Also after a failure: the first attempt to use a store is often the one that shows a missing permission.
         let names = ["absent", "control", "first", "race", "second"].map(|name| self.key(name));
         // Best effort: objects that stay are small, and in a folder of their own.
-        join_all(names.iter().map(|key| self.backend.delete(key))).await;
+        let _ = self.backend.delete_many(&names).await;
         outcome.map_err(|error| error.context("probing the store"))
     }
 
@@ -87,7 +87,8 @@ impl<'a> StoreProbe<'a> {
         self.check_create(&second).await?;
         self.check_listing(&[&first, &second]).await?;
         self.check_range(&first, &body).await?;
-        self.retry(|| self.backend.delete(&first)).await?;
+        let keys = [first.clone(), self.key("absent")];
+        self.retry(|| async { Ok(self.backend.delete_many(&keys).await?) }).await?;
         if self.read_object(&first).await?.is_some() {
             return Err(unsupported("delete", "a deleted object is still read"));
         }
@@ -149,11 +150,11 @@ impl<'a> StoreProbe<'a> {
                 (_, Some(_)) => return Ok(()),
                 // All were refused, as some stores do under contention.
                 ([], None) => {
-                    let busy =
-                        Error::new(ErrorKind::Unavailable, "the store refuses every create of one object");
-                    // invariant: each create that did not win has failed, and there are several.
-                    let error = losses.into_iter().next().unwrap_or_else(|| busy.clone());
-                    let error = if error.is(ErrorKind::AlreadyExists) { busy } else { error };
+                    let why = "the store refuses every create of one object";
+                    let error = match losses.into_iter().next() {
+                        Some(error) if !error.is(ErrorKind::AlreadyExists) => error,
+                        _ => Error::new(ErrorKind::Unavailable, why),
+                    };
                     self.pause_after(&mut backoff, error).await?;
                 }
             }

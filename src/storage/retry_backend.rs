@@ -11,10 +11,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend};
+use super::delete_many::show_keys;
+use super::{
+    IncompleteDelete, ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend,
+};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::retry::{RetryPolicy, retry};
+use crate::retry::{Backoff, RetryPolicy, retry};
 
 /// Each megabyte of a request extends its time limit by one second: a fixed limit would either fail large objects on a
 /// slow link, or notice a store that does not answer too late. 1 MB/s is far below what any link to a store has that a
@@ -24,6 +27,11 @@ const BYTES_PER_MS_MIN: u64 = 1_000;
 /// are far smaller than their bound, and with the full 128 MiB of a log entry a silent store would go unnoticed for
 /// over two minutes.
 const EXPECTED_PART: u64 = 4;
+/// How many objects one request deletes: as many as S3 takes. Requests follow one another, because S3 counts each object
+/// against its limit of 3,500 writes a second, which is about one such request after the other.
+const DELETED_AT_ONCE: usize = 1_000;
+/// What each object adds to the time limit of a delete of many: some stores delete one by one, at least ten at a time.
+const DELETE_TIME: Duration = Duration::from_millis(30);
 
 /// Adds time limits and retries to another backend.
 #[derive(Debug)]
@@ -45,11 +53,29 @@ impl RetryBackend {
         name: &(impl fmt::Display + Sync),
         request: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
-        self.env.timeout(limit, request).await.unwrap_or_else(|| {
-            let limit = limit.as_millis();
-            let message = format!("no answer from the store in {limit} ms. key=`{name}`");
-            Err(Error::new(ErrorKind::Unavailable, message))
-        })
+        self.env.timeout(limit, request).await.unwrap_or_else(|| Err(no_answer(limit, name)))
+    }
+
+    /// Deletes as many objects as one request takes, repeating it for those that remain.
+    async fn delete_some(&self, keys: &[ObjectKey]) -> Result<(), IncompleteDelete> {
+        let mut remaining = keys.to_vec();
+        let mut backoff = Backoff::new(RetryPolicy::STORE_REQUEST);
+        // invariant: `remaining` has at most `DELETED_AT_ONCE` keys.
+        let limit = self
+            .timeout
+            .saturating_add(DELETE_TIME.saturating_mul(u32::try_from(keys.len()).unwrap_or(u32::MAX)));
+        loop {
+            let answer = self.env.timeout(limit, self.inner.delete_many(&remaining)).await;
+            let incomplete = match answer {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(incomplete)) => incomplete,
+                None => IncompleteDelete { cause: no_answer(limit, &show_keys(&remaining)), remaining },
+            };
+            if !incomplete.cause.is(ErrorKind::Unavailable) || !backoff.pause(&self.env).await {
+                return Err(incomplete);
+            }
+            remaining = incomplete.remaining;
+        }
     }
 
     /// The time limit of a request that carries at most `bytes`.
@@ -127,6 +153,29 @@ impl StorageBackend for RetryBackend {
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         self.send(self.timeout, key, || self.inner.delete(key)).await
     }
+
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Result<(), IncompleteDelete> {
+        let mut incomplete: Option<IncompleteDelete> = None;
+        let mut requests = keys.chunks(DELETED_AT_ONCE);
+        while let Some(some) = requests.next() {
+            let Err(mut failed) = self.delete_some(some).await else { continue };
+            // A store that does not answer is not asked again for the rest. One that refuses some objects, as a lock of
+            // the bucket does, may delete others.
+            if failed.cause.is(ErrorKind::Unavailable) {
+                failed.remaining.extend(requests.by_ref().flatten().cloned());
+            }
+            match &mut incomplete {
+                Some(first) => first.remaining.append(&mut failed.remaining),
+                None => incomplete = Some(failed),
+            }
+        }
+        incomplete.map_or(Ok(()), Err)
+    }
+}
+
+fn no_answer(limit: Duration, name: &impl fmt::Display) -> Error {
+    let limit = limit.as_millis();
+    Error::new(ErrorKind::Unavailable, format!("no answer from the store in {limit} ms. key=`{name}`"))
 }
 
 fn conflict(key: &ObjectKey, answer: &Error) -> Error {
@@ -141,6 +190,7 @@ impl fmt::Display for RetryBackend {
 
 #[cfg(test)]
 mod tests {
+    use super::super::delete_many::delete_one_by_one;
     use super::*;
     use crate::storage::MemoryBackend;
 
@@ -207,11 +257,14 @@ mod tests {
         Ok(())
     }
 
-    /// Takes 900 ms for a page of a listing, and fails every second page and every second overwrite.
+    /// Takes 900 ms for a page of a listing, and fails every second page and every second overwrite. Deletes half of the
+    /// objects it is given.
     #[derive(Debug, Default)]
     struct Slow {
         memory: MemoryBackend,
         calls: std::sync::atomic::AtomicU32,
+        /// The number of keys in each delete of many.
+        deleted: std::sync::Mutex<Vec<usize>>,
     }
 
     impl Slow {
@@ -257,7 +310,23 @@ mod tests {
             self.memory.list_folders(prefix).await
         }
         async fn delete(&self, key: &ObjectKey) -> Result<()> {
+            if key.as_str() == "locked" {
+                return Err(Error::new(ErrorKind::PermissionDenied, "locked"));
+            }
             self.memory.delete(key).await
+        }
+        async fn delete_many(&self, keys: &[ObjectKey]) -> Result<(), IncompleteDelete> {
+            self.deleted.lock().unwrap().push(keys.len());
+            if keys.iter().any(|key| key.as_str() == "locked") {
+                return delete_one_by_one(self, keys).await;
+            }
+            let (done, remaining) = keys.split_at(keys.len() / 2);
+            delete_one_by_one(self, done).await?;
+            if remaining.len() <= 1 {
+                return delete_one_by_one(self, remaining).await;
+            }
+            let cause = Error::new(ErrorKind::Unavailable, "slow down");
+            Err(IncompleteDelete { remaining: remaining.to_vec(), cause })
         }
     }
 
@@ -270,6 +339,28 @@ mod tests {
         let backend = RetryBackend::new(Arc::new(slow), Env::current()?, Duration::from_secs(1));
         // Twenty pages of two attempts each: far beyond what one request may take.
         assert_eq!(backend.list(&ObjectPrefix::root(), None).await?.len(), 40);
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delete_of_many_is_repeated_for_what_remains() -> Result<()> {
+        let slow = Arc::new(Slow::default());
+        let backend = RetryBackend::new(slow.clone(), Env::current()?, Duration::from_secs(1));
+        let keys = |count| (0..count).map(|n| ObjectKey::new(format!("{n:04}"))).collect::<Result<Vec<_>>>();
+        backend.delete_many(&keys(12)?).await?;
+        assert_eq!(*slow.deleted.lock().unwrap(), [12, 6, 3, 2]);
+        // One request for each 1,000 keys. After four repetitions it gives up, and does not send the rest.
+        slow.deleted.lock().unwrap().clear();
+        let incomplete = backend.delete_many(&keys(1_500)?).await.unwrap_err();
+        assert_eq!(*slow.deleted.lock().unwrap(), [1_000, 500, 250, 125, 63]);
+        assert_eq!(incomplete.remaining, keys(1_500)?[968..]);
+        // What is refused keeps nothing else from being deleted.
+        let locked = vec![ObjectKey::new("locked")?; 1_000];
+        slow.memory.put(&keys(1)?[0], "x".into(), PutMode::Create).await?;
+        let incomplete = backend.delete_many(&[locked.clone(), keys(1)?].concat()).await.unwrap_err();
+        assert_eq!(incomplete.remaining, locked);
+        assert!(slow.memory.list(&ObjectPrefix::root(), None).await?.is_empty());
+        assert_eq!(Error::from(incomplete).kind(), ErrorKind::PermissionDenied);
         Ok(())
     }
 

@@ -4,12 +4,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 
 use crate::error::{Error, ErrorKind};
 use crate::storage::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
 
 /// How many small requests are sent at once.
 pub(super) const PARALLEL_REQUESTS: usize = 32;
+/// More objects than a page of a listing of most stores has, and than S3 deletes by one request: 1,000 both.
+pub(super) const PAGED_OBJECTS: usize = 1_010;
 
 pub(super) type CheckResult<T = ()> = Result<T, Broken>;
 
@@ -68,6 +71,19 @@ impl Case {
             self.create_object(name, &test_bytes(3, 0)).await?;
         }
         Ok(())
+    }
+
+    /// Creates many small objects, some at a time. Returns their keys.
+    pub(super) async fn create_many(&self, names: &[String]) -> CheckResult<Vec<ObjectKey>> {
+        let body = test_bytes(1, 1);
+        let mut puts = Vec::with_capacity(names.len());
+        for name in names {
+            puts.push(self.create_object(name, &body));
+        }
+        // Not `try_collect`: it would leave puts in flight that the clean-up does not see.
+        let done: Vec<CheckResult<ObjectKey>> =
+            stream::iter(puts).buffered(PARALLEL_REQUESTS).collect().await;
+        done.into_iter().collect()
     }
 
     pub(super) async fn expect_object(&self, key: &ObjectKey, bytes: &Bytes, when: &str) -> CheckResult {

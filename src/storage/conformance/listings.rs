@@ -1,12 +1,7 @@
 //! Checks of listings.
 
-use futures::{StreamExt, stream};
-
-use super::case::{Case, CheckResult, PARALLEL_REQUESTS, ensure, test_bytes};
+use super::case::{Case, CheckResult, PAGED_OBJECTS, PARALLEL_REQUESTS, ensure, test_bytes};
 use crate::storage::ObjectKey;
-
-/// More objects than a page of most stores has, which is 1,000.
-const PAGED_OBJECTS: usize = 1_010;
 
 impl Case {
     pub(super) async fn list_is_sorted_and_whole(self) -> CheckResult {
@@ -20,15 +15,7 @@ impl Case {
 
     pub(super) async fn list_spans_pages(self) -> CheckResult {
         let names: Vec<String> = (0..PAGED_OBJECTS).map(|i| format!("page/{i:020}")).collect();
-        let body = test_bytes(1, 1);
-        let mut puts = Vec::with_capacity(PAGED_OBJECTS);
-        for name in &names {
-            puts.push(self.create_object(name, &body));
-        }
-        // Not `try_collect`: it would leave puts in flight that the clean-up does not see.
-        let done: Vec<CheckResult<ObjectKey>> =
-            stream::iter(puts).buffer_unordered(PARALLEL_REQUESTS).collect().await;
-        done.into_iter().collect::<CheckResult<Vec<ObjectKey>>>()?;
+        self.create_many(&names).await?;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let found = self.list_names("", None).await?;
         ensure(found == names, || {

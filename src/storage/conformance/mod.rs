@@ -26,12 +26,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::future::{BoxFuture, FutureExt};
-use futures::{StreamExt, stream};
 
-use self::case::{Broken, Case, CheckResult, PARALLEL_REQUESTS, ensure};
+use self::case::{Broken, Case, CheckResult, ensure};
 use super::{ObjectKey, ObjectPrefix, StorageBackend};
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A clause of the contract that a backend broke.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +48,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Runs every check, one after the other. It writes about 1,200 small objects and two of 6 MiB in a folder of its own,
+/// Runs every check, one after the other. It writes about 2,200 small objects and two of 6 MiB in a folder of its own,
 /// so the store need not be empty, and deletes them at the end.
 ///
 /// # Errors
@@ -80,7 +79,7 @@ pub async fn probe(backend: &Arc<dyn StorageBackend>, env: &Env) -> Result<()> {
 
 type CheckFn = fn(Case) -> BoxFuture<'static, CheckResult>;
 
-const CHECKS: [(&str, CheckFn); 24] = [
+const CHECKS: [(&str, CheckFn); 26] = [
     ("create_is_read_back", |c| c.create_is_read_back().boxed()),
     ("create_refuses_what_exists", |c| c.create_refuses_what_exists().boxed()),
     ("create_has_one_winner", |c| c.create_has_one_winner().boxed()),
@@ -104,6 +103,8 @@ const CHECKS: [(&str, CheckFn); 24] = [
     ("list_folders_names_folders", |c| c.list_folders_names_folders().boxed()),
     ("delete_removes_one", |c| c.delete_removes_one().boxed()),
     ("delete_of_missing_is_no_error", |c| c.delete_of_missing_is_no_error().boxed()),
+    ("delete_many_removes_all", |c| c.delete_many_removes_all().boxed()),
+    ("delete_many_spans_requests", |c| c.delete_many_spans_requests().boxed()),
     ("keys_keep_every_character", |c| c.keys_keep_every_character().boxed()),
 ];
 
@@ -120,10 +121,8 @@ impl Suite {
     async fn clean_up(&self) -> CheckResult {
         let root = ObjectPrefix::folder(&ObjectKey::new(self.root.as_str())?);
         let left = self.backend.list(&root, None).await?;
-        let deletes = left.iter().map(|info| self.backend.delete(&info.key));
-        // Not `try_collect`: it would drop the other deletes at the first error.
-        let done: Vec<Result<()>> = stream::iter(deletes).buffer_unordered(PARALLEL_REQUESTS).collect().await;
-        done.into_iter().collect::<Result<()>>()?;
+        let keys: Vec<ObjectKey> = left.into_iter().map(|info| info.key).collect();
+        self.backend.delete_many(&keys).await.map_err(Error::from)?;
         let left = self.backend.list(&root, None).await?.len();
         ensure(left == 0, || format!("{left} objects are listed after they were deleted"))
     }

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::case::{Broken, Case, CheckResult, ensure, ensure_kind, test_bytes};
+use super::case::{Broken, Case, CheckResult, PAGED_OBJECTS, ensure, ensure_kind, test_bytes};
 use crate::error::{Error, ErrorKind};
 use crate::storage::probe::race_creates;
-use crate::storage::{Payload, PutMode};
+use crate::storage::{ObjectKey, Payload, PutMode};
 
 /// How many creates race for one key, and how often: more than in the probe, which has to be quick.
 const RACERS: usize = 12;
@@ -151,6 +151,32 @@ impl Case {
             self.backend.delete(&self.key(name)?).await?;
         }
         self.expect_object(&key, &test_bytes(1, 1), "after deletes of other names").await
+    }
+
+    pub(super) async fn delete_many_removes_all(self) -> CheckResult {
+        self.create_objects(&["a", "b/1", "b/2", "b/3", "c/1"]).await?;
+        self.backend.delete_many(&[]).await.map_err(Error::from)?;
+        // In no order, of several folders, some of them missing, and `b` a folder of a local store.
+        let names = ["b/3", "a", "missing", "b/1", "x/y/missing", "b"];
+        let keys = names.iter().map(|name| self.key(name)).collect::<CheckResult<Vec<ObjectKey>>>()?;
+        // The second time nothing is there.
+        for _ in 0..2 {
+            self.backend.delete_many(&keys).await.map_err(Error::from)?;
+            self.expect_names("", None, &["b/2", "c/1"]).await?;
+        }
+        let deleted = self.backend.get(&self.key("a")?).await;
+        ensure_kind(deleted, ErrorKind::NotFound, "get of an object that was deleted with others")
+    }
+
+    pub(super) async fn delete_many_spans_requests(self) -> CheckResult {
+        let names: Vec<String> = (0..PAGED_OBJECTS).map(|i| format!("{i:020}")).collect();
+        let keys = self.create_many(&names).await?;
+        let (first, deleted) =
+            keys.split_first().ok_or_else(|| Broken("no object was created".to_owned()))?;
+        self.backend.delete_many(deleted).await.map_err(Error::from)?;
+        self.expect_object(first, &test_bytes(1, 1), "after a delete of all others").await?;
+        let left = self.list_names("", None).await?;
+        ensure(left.len() == 1, || format!("{} of {PAGED_OBJECTS} objects are listed, not 1", left.len()))
     }
 
     pub(super) async fn keys_keep_every_character(self) -> CheckResult {

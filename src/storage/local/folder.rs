@@ -13,7 +13,7 @@ use std::time::UNIX_EPOCH;
 use bytes::Bytes;
 
 use super::super::{ObjectInfo, ObjectKey, Payload, PutMode, oversize};
-use super::errors::{io_failed, is_missing, link_failed, no_such_object, object_exists};
+use super::errors::{io_failed, link_failed, no_such_object, object_exists};
 use super::staging::{remove_staging, sweep_staging, write_staging};
 use super::sys;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +21,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// How many folders are remembered as synced. Every segment has a folder, so without a limit the set would grow as long
 /// as the process lives. When it is full it is emptied, which costs a sync for each folder in use.
 const SYNCED_MAX: usize = 4096;
+/// How often a put makes its folder, which may be removed in between. Each time takes a delete in the same folder at
+/// the same moment.
+const PUT_ATTEMPTS: usize = 8;
 
 /// The root folder, and what this process knows of the folders and files below it. Its methods block.
 pub(super) struct Folder {
@@ -48,16 +51,16 @@ impl Folder {
     }
 
     pub(super) fn put(&self, key: &ObjectKey, body: &Payload, mode: PutMode, staging: &str) -> Result<()> {
-        let sweep = self.create_folders(key)?;
-        match self.publish(key, body, mode, staging, sweep) {
-            // Another program removed a folder that this process had synced.
-            Err(error) if error.is(ErrorKind::NotFound) => {
-                self.synced_folders().clear();
-                let sweep = self.create_folders(key)?;
-                self.publish(key, body, mode, staging, sweep)
+        for _ in 0..PUT_ATTEMPTS {
+            let sweep = self.create_folders(key)?;
+            match self.publish(key, body, mode, staging, sweep) {
+                // A folder that this process had synced is gone: a delete emptied it, or another program removed it.
+                Err(error) if error.is(ErrorKind::NotFound) => self.synced_folders().clear(),
+                outcome => return outcome,
             }
-            outcome => outcome,
         }
+        let message = format!("the folder was removed during each of {PUT_ATTEMPTS} attempts. key=`{key}`");
+        Err(Error::new(ErrorKind::Unavailable, message))
     }
 
     /// Creates the folders of a key and syncs their names. Returns whether this process used the last one for the first
@@ -100,11 +103,10 @@ impl Folder {
         sweep: bool,
     ) -> Result<()> {
         let target = self.path(key.as_str());
-        // invariant: a path below the root has a parent.
-        let parent = target.parent().unwrap_or(&self.root);
+        let parent = self.path(key.folder());
         // Opened before the object is visible: afterwards only the sync itself can fail.
         let handle =
-            sys::open_folder(parent).map_err(|error| io_failed("opening the folder", key, &error))?;
+            sys::open_folder(&parent).map_err(|error| io_failed("opening the folder", key, &error))?;
         if object_is_there(key, &target)? && mode == PutMode::Create {
             // The caller goes on from the object it lost to, so that one has to be durable too.
             self.sync(&handle)?;
@@ -129,7 +131,7 @@ impl Folder {
         self.sync(&handle)?;
         self.mark_synced(key);
         if published.is_ok() && sweep {
-            sweep_staging(parent, time);
+            sweep_staging(&parent, time);
         }
         published
     }
@@ -171,9 +173,7 @@ impl Folder {
     /// before it publishes it.
     fn check_synced(&self, key: &ObjectKey) -> Result<()> {
         if self.unsynced().contains(key) {
-            let target = self.path(key.as_str());
-            // invariant: a path below the root has a parent.
-            let handle = sys::open_folder(target.parent().unwrap_or(&self.root));
+            let handle = sys::open_folder(&self.path(key.folder()));
             self.sync(&handle.map_err(|error| io_failed("opening the folder", key, &error))?)?;
         }
         self.check_not_in_doubt()
@@ -201,26 +201,6 @@ impl Folder {
         }
     }
 
-    pub(super) fn delete(&self, key: &ObjectKey) -> Result<()> {
-        match self.check_folders(key.as_str(), key) {
-            Err(error) if error.is(ErrorKind::NotFound) => return Ok(()),
-            checked => checked?,
-        }
-        let target = self.path(key.as_str());
-        let io = |error| io_failed("deleting", key, &error);
-        // invariant: a path below the root has a parent.
-        let handle = sys::open_folder(target.parent().unwrap_or(&self.root)).map_err(io)?;
-        if fs::symlink_metadata(&target).is_ok_and(|metadata| metadata.is_dir()) {
-            return Ok(());
-        }
-        match fs::remove_file(&target) {
-            // Also if it was gone: whoever deleted it may not have synced the folder yet.
-            Ok(()) => self.sync(&handle),
-            Err(error) if is_missing(&error) => self.sync(&handle),
-            Err(error) => Err(io(error)),
-        }
-    }
-
     /// Checks that everything above `name` is a folder, not a link to one.
     pub(super) fn check_folders(&self, name: &str, shown: &impl fmt::Display) -> Result<()> {
         for (at, _) in name.match_indices('/') {
@@ -236,7 +216,7 @@ impl Folder {
         name.split('/').filter(|part| !part.is_empty()).fold(self.root.clone(), |path, part| path.join(part))
     }
 
-    fn sync(&self, handle: &sys::FolderHandle) -> Result<()> {
+    pub(super) fn sync(&self, handle: &sys::FolderHandle) -> Result<()> {
         sys::sync_folder(handle).map_err(|error| {
             self.mark_in_doubt();
             // Not the kind of the cause: the object may be there, and callers take some kinds as proof that it is not.
@@ -256,6 +236,11 @@ impl Folder {
             return Err(Error::new(ErrorKind::Unavailable, why));
         }
         Ok(())
+    }
+
+    /// Forgets that the name of a folder is on disk.
+    pub(super) fn forget_synced(&self, folder: &str) {
+        self.synced_folders().remove(folder);
     }
 
     fn synced_folders(&self) -> MutexGuard<'_, HashSet<String>> {

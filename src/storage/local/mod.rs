@@ -24,13 +24,14 @@
 //! - *staging files* have names that no key can have, unique across processes. The first put into a folder removes
 //!   those older than a day, by the clock of the file system.
 //!
-//! Folders that deletes leave empty stay: removing one could take it from under a concurrent put. Another process may
+//! Deletes remove the folders of segments that they empty, and no others: see `deletes`. Another process may
 //! read an object whose folder is not synced yet; after a power cut it may be gone, though never if its put returned.
 //! On Windows folders cannot be synced, and the journal of the file system takes their place.
 //!
 //! **Invariant:** no path below the root is opened through a symbolic link. Each folder above an object is checked
 //! first, and neither the last of them nor the object is opened if it has become a link by then.
 
+mod deletes;
 mod errors;
 mod folder;
 mod listing;
@@ -40,6 +41,7 @@ mod sys;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
+use std::slice;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -47,7 +49,9 @@ use bytes::Bytes;
 
 use self::folder::Folder;
 use self::staging::STAGING_PREFIX;
-use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend};
+use super::{
+    IncompleteDelete, ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend,
+};
 use crate::env::Env;
 use crate::error::Result;
 
@@ -122,8 +126,15 @@ impl StorageBackend for LocalBackend {
     }
 
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
-        let key = key.clone();
-        self.run_blocking(move |folder| folder.delete(&key)).await
+        self.delete_many(slice::from_ref(key)).await.map_err(|incomplete| incomplete.cause)
+    }
+
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Result<(), IncompleteDelete> {
+        let (remaining, keys) = (keys, keys.to_vec());
+        match self.run_blocking(move |folder| Ok(folder.delete(&keys))).await {
+            Ok(answers) => IncompleteDelete::check_answers(remaining, answers),
+            Err(cause) => Err(IncompleteDelete { remaining: remaining.to_vec(), cause }),
+        }
     }
 }
 
@@ -249,6 +260,54 @@ mod tests {
         backend.delete(&key("a/b/c")).await?;
         assert!(temp.path().join("a/b").is_dir());
         assert_eq!(backend.list_folders(&ObjectPrefix::root()).await?, ["d"]);
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn deletes_remove_the_folders_of_segments_that_they_empty() -> Result<()> {
+        let temp = tempfile::tempdir().unwrap();
+        let backend = open(temp.path());
+        let segment = format!("ns/n-a/00000001/segment/{:020}-{:032x}", 7, 9);
+        let keys = ["one", "two"].map(|name| key(&format!("{segment}/{name}")));
+        let others = [key("ns/n-a/00000001/wal/1"), key(&format!("other/{:020}-{:032x}/one", 7, 9))];
+        for key in keys.iter().chain(&others) {
+            backend.put(key, "x".into(), PutMode::Create).await?;
+        }
+        let folder_of = |key: &ObjectKey| temp.path().join(key.folder());
+        backend.delete(&keys[0]).await?;
+        assert!(folder_of(&keys[0]).is_dir());
+        backend.delete_many(&[&keys[1..], &others].concat()).await?;
+        assert!(!folder_of(&keys[0]).exists() && folder_of(&keys[0]).parent().unwrap().is_dir());
+        assert!(others.iter().all(|key| folder_of(key).is_dir()), "these names come back");
+        assert!(names(&backend).await.is_empty());
+        // A late put makes the folder again, and a second process notices that it is gone.
+        backend.put(&keys[0], "x".into(), PutMode::Create).await?;
+        open(temp.path()).delete_many(&keys).await?;
+        backend.put(&keys[1], "y".into(), PutMode::Create).await?;
+        assert_eq!(names(&backend).await, [keys[1].as_str()]);
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[tokio::test(flavor = "multi_thread")]
+    async fn puts_outlast_deletes_that_remove_their_folder() -> Result<()> {
+        let temp = tempfile::tempdir().unwrap();
+        let (writer, collector) = (open(temp.path()), open(temp.path()));
+        let segment = format!("segment/{:020}-{:032x}", 7, 9);
+        let gone = key(&format!("{segment}/gone"));
+        let deletes = tokio::spawn(async move {
+            loop {
+                collector.delete(&gone).await.unwrap();
+            }
+        });
+        for number in 0..100 {
+            let key = key(&format!("{segment}/{number}"));
+            writer.put(&key, "x".into(), PutMode::Overwrite).await?;
+            assert_eq!(writer.get(&key).await?, "x");
+            writer.delete(&key).await?;
+        }
+        deletes.abort();
         Ok(())
     }
 

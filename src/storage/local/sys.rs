@@ -1,7 +1,8 @@
 //! Differences between systems: whether folders can be synced, permissions of files, and symbolic links.
 
 pub(super) use imp::{
-    FolderHandle, create_file, is_link, make_folder, open_file, open_folder, open_outside, sync_folder,
+    FolderHandle, create_file, is_link, make_folder, open_file, open_folder, open_outside, remove_folder,
+    sync_folder,
 };
 
 #[cfg(unix)]
@@ -42,6 +43,11 @@ mod imp {
         fs::DirBuilder::new().mode(0o700).create(path)
     }
 
+    /// Removes a folder if it is empty.
+    pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
     pub(crate) fn create_file(path: &Path) -> io::Result<File> {
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
     }
@@ -80,6 +86,11 @@ mod imp {
 
     pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
         fs::create_dir(path)
+    }
+
+    /// Folders stay: on Windows the name of one that is open elsewhere cannot be used again until it is closed there.
+    pub(crate) fn remove_folder(_: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     pub(crate) fn create_file(path: &Path) -> io::Result<File> {

@@ -45,6 +45,10 @@ pub(super) fn convert(error: object_store::Error, key: &impl fmt::Display) -> Er
         Theirs::PermissionDenied { .. } | Theirs::Unauthenticated { .. } => {
             (ErrorKind::PermissionDenied, "the store rejects these credentials")
         }
+        // Of a delete of several objects, where the client has no kind for the error of a single one.
+        Theirs::Generic { source, .. } if source.to_string().ends_with("(code: AccessDenied)") => {
+            (ErrorKind::PermissionDenied, "the store does not let these credentials delete")
+        }
         Theirs::NotImplemented { .. } | Theirs::NotSupported { .. } => {
             (ErrorKind::UnsupportedStore, "the store does not support an operation")
         }
@@ -86,6 +90,10 @@ mod tests {
             (Theirs::InvalidPath { source: invalid }, ErrorKind::Invalid),
             (Theirs::NotModified { path: path(), source: source() }, ErrorKind::Unavailable),
             (Theirs::Generic { store: "S3", source: source() }, ErrorKind::Unavailable),
+            (
+                Theirs::Generic { store: "S3", source: "key k: locked (code: AccessDenied)".into() },
+                ErrorKind::PermissionDenied,
+            ),
         ];
         for (theirs, kind) in cases {
             let ours = convert(theirs, &"k");

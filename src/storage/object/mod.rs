@@ -3,6 +3,7 @@
 //! **Invariants:** a response is complete or an error; no text from it shows a credential; a create-only put is sent to
 //! the client that does not retry.
 
+mod deletes;
 mod error;
 
 use std::fmt;
@@ -18,9 +19,13 @@ use object_store::{
     GetOptions, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMultipartOptions, PutPayload,
 };
 
+use self::deletes::delete_paths;
 use self::error::{convert, missing_bucket, out_of_range, truncated};
 use super::scrub::{scrub, scrubbed_cause};
-use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend, oversize};
+use super::{
+    IncompleteDelete, ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend,
+    oversize,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Larger overwrites are sent in parts. Parts in parallel are faster, and one that fails is sent again by itself; but a
@@ -282,6 +287,13 @@ impl StorageBackend for ObjectStoreBackend {
                 error if error.is(ErrorKind::NotFound) => Ok(()),
                 error => Err(error),
             },
+        }
+    }
+
+    async fn delete_many(&self, keys: &[ObjectKey]) -> Result<(), IncompleteDelete> {
+        match keys.iter().map(|key| self.full_path(key.as_str())).collect::<Result<Vec<Path>>>() {
+            Ok(paths) => delete_paths(self.retrying.as_ref(), keys, paths).await,
+            Err(cause) => Err(IncompleteDelete { remaining: keys.to_vec(), cause }),
         }
     }
 }
