@@ -176,10 +176,7 @@ impl Runtime for TokioRuntime {
     }
 
     fn wall_ms(&self) -> i64 {
-        // invariant: a clock before 1970 reads as 1970. Timestamps are informative, and `elapsed` has the other clock.
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // invariant: i64 holds 292 million years of milliseconds.
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        system_wall_ms()
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
@@ -199,6 +196,15 @@ impl Runtime for TokioRuntime {
     fn blocking(&self, work: Box<dyn FnOnce() + Send>) {
         self.handle.spawn_blocking(work);
     }
+}
+
+/// Milliseconds since 1970-01-01 UTC by the clock of the system, for what is made without an [`Env`].
+#[expect(clippy::disallowed_methods, reason = "the one place that may")]
+pub(crate) fn system_wall_ms() -> i64 {
+    // invariant: a clock before 1970 reads as 1970. Timestamps are informative, and `elapsed` has the other clock.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // invariant: i64 holds 292 million years of milliseconds.
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A sleep on the timers of `handle`. Our futures may be polled outside of any runtime, where `tokio::time::sleep`

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend};
+use crate::env::{Env, system_wall_ms};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The objects in a page of a listing: as in S3, so that tests meet listings of several pages where S3 has them.
@@ -18,20 +19,34 @@ const PAGE_OBJECTS: usize = 1_000;
 #[derive(Clone, Default)]
 pub struct MemoryBackend {
     objects: Arc<Mutex<Objects>>,
+    /// Whose clock tells the times of objects; without one that of the system.
+    env: Option<Env>,
 }
 
 #[derive(Default)]
 struct Objects {
     by_key: BTreeMap<ObjectKey, (Bytes, i64)>,
-    /// A logical clock in place of the time: it advances by one with every write, so that tests are deterministic.
-    clock: i64,
+    /// The time of the last put.
+    last_put_ms: i64,
 }
 
 impl MemoryBackend {
-    /// An empty store.
+    /// An empty store. The times of its objects are those of the system's clock.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty store whose objects have the times of the wall clock of `env`.
+    ///
+    /// For tests: [`new`](Self::new) looks at the system's clock, which no test controls.
+    #[must_use]
+    pub fn with_env(env: &Env) -> Self {
+        Self { env: Some(env.clone()), ..Self::default() }
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.env.as_ref().map_or_else(system_wall_ms, Env::wall_ms)
     }
 
     fn objects(&self) -> MutexGuard<'_, Objects> {
@@ -47,13 +62,15 @@ fn no_such_object(key: &ObjectKey) -> Error {
 #[async_trait]
 impl StorageBackend for MemoryBackend {
     async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
+        let (now, bytes) = (self.wall_ms(), body.into_bytes());
         let mut objects = self.objects();
         if mode == PutMode::Create && objects.by_key.contains_key(key) {
             return Err(Error::new(ErrorKind::AlreadyExists, format!("the object exists. key=`{key}`")));
         }
-        objects.clock += 1;
-        let clock = objects.clock;
-        objects.by_key.insert(key.clone(), (body.into_bytes(), clock));
+        // A clock that was set back must not make a new object look older than those that it builds on.
+        objects.last_put_ms = objects.last_put_ms.max(now);
+        let put_ms = objects.last_put_ms;
+        objects.by_key.insert(key.clone(), (bytes, put_ms));
         Ok(())
     }
 
@@ -118,5 +135,60 @@ impl fmt::Debug for MemoryBackend {
 impl fmt::Display for MemoryBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("memory")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+    use std::time::Duration;
+
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::env::Runtime;
+
+    #[derive(Clone, Debug, Default)]
+    struct SetClock(Arc<AtomicI64>);
+
+    impl Runtime for SetClock {
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+        fn wall_ms(&self) -> i64 {
+            self.0.load(Ordering::Relaxed)
+        }
+        fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+            Box::pin(async {})
+        }
+        fn random(&self) -> u64 {
+            0
+        }
+        fn spawn(&self, _: BoxFuture<'static, ()>) {}
+        fn blocking(&self, work: Box<dyn FnOnce() + Send>) {
+            work();
+        }
+    }
+
+    async fn put_time(backend: &MemoryBackend) -> Result<i64> {
+        let key = ObjectKey::new("a")?;
+        backend.put(&key, "x".into(), PutMode::Overwrite).await?;
+        let listed = backend.list(&ObjectPrefix::root(), None).await?;
+        assert_eq!(listed, [backend.head(&key).await?]);
+        Ok(listed[0].modified_ms)
+    }
+
+    #[tokio::test]
+    async fn objects_have_the_time_of_their_put() -> Result<()> {
+        let clock = SetClock::default();
+        let backend = MemoryBackend::with_env(&Env::new(clock.clone()));
+        for (now, told) in [(1_000, 1_000), (90_000, 90_000), (2_000, 90_000), (90_001, 90_001)] {
+            clock.0.store(now, Ordering::Relaxed);
+            assert_eq!(put_time(&backend).await?, told, "at {now}");
+        }
+        let before = system_wall_ms();
+        let told = put_time(&MemoryBackend::new()).await?;
+        assert!(before <= told && told <= system_wall_ms());
+        Ok(())
     }
 }

@@ -70,7 +70,7 @@ pub struct ObjectInfo {
 /// A page of a listing: the result of one request to the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListPage {
-    /// Objects in ascending order of their keys.
+    /// Objects in ascending order of their keys, which are compared byte by byte.
     pub objects: Vec<ObjectInfo>,
     /// Whether more may follow. The next page is the one after the last of these objects; a page without objects is the
     /// last one.
@@ -130,11 +130,15 @@ pub trait StorageBackend: fmt::Debug + fmt::Display + Send + Sync + 'static {
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo>;
 
     /// Lists the first objects below a prefix whose keys are greater than `after`, in ascending order and without gaps.
-    /// The backend decides how many: as many as one request to the store returns. `after` need not exist, but it must
-    /// not be a folder of other keys, which some servers would leave out.
+    /// `after` need not exist, but it must not be a folder of other keys, which some servers would leave out.
     ///
-    /// The time limit of a request applies to a page, and a page that fails is retried by itself: a long listing in one
-    /// request might never finish.
+    /// The backend decides how many objects a page has: as many as one request to the store returns, which is 1,000 on
+    /// S3. Callers that look for few objects thus pay for one page, and callers cannot ask for less. The time limit of a
+    /// request applies to a page, and a page that fails is retried by itself: a long listing in one request might never
+    /// finish. A backend that finds its objects at once, or in no order, as in a local folder, returns one page.
+    ///
+    /// Pages are no snapshot. An object that is put or deleted between two of them may or may not be shown; every other
+    /// object is shown once.
     async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage>;
 
     /// Lists all objects below a prefix whose keys are greater than `after`, in ascending order, by pages of
