@@ -3,6 +3,19 @@
 //! The protocol rests on puts that fail if the object exists, and on reads and listings that show every finished write.
 //! Not every store that promises this keeps it, so the first process to open one tries.
 //!
+//! It refuses a store that ignores create-only puts, or honours them only one after the other; that reports success to
+//! several of them, or to none; that shows puts, overwrites or deletes late; that cuts or caches bodies; that lists out
+//! of order or repeats pages; that ignores ranges; that reports a missing object as an outage. It has a few objects of
+//! 32 bytes and sends some thirty requests, so it cannot notice
+//! - what goes wrong rarely: a race that takes more racers or better timing, a replica that lags now and then. Such a
+//!   store loses acknowledged writes;
+//! - what goes wrong elsewhere: a cache or a mirror in front of other processes only;
+//! - what goes wrong with size: listings of several pages, large bodies, uploads in parts. Bodies have a checksum or a
+//!   length, pages have to ascend and a missing file is an error, but a page that leaves out objects goes unnoticed;
+//! - what goes wrong later: a put that is not durable, a rule of the bucket that expires objects.
+//!
+//! `storage::conformance` looks harder, at size and at races.
+//!
 //! **Invariants:** the answer to a put is never believed, only what is read back; a store is called unsupported for
 //! what it did, never for not answering.
 
@@ -11,7 +24,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::join_all;
 
-use super::{DatabaseKeys, ObjectInfo, ObjectKey, PutMode, StorageBackend};
+use super::{DatabaseKeys, ObjectInfo, ObjectKey, ObjectPrefix, PutMode, StorageBackend};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::retry::{Backoff, RetryPolicy, retry};
@@ -49,6 +62,28 @@ pub(super) fn unsupported(check: &str, why: &str) -> Error {
     Error::new(ErrorKind::UnsupportedStore, message)
 }
 
+/// An object that was put, whatever the answer was, and read back.
+pub(super) struct Created {
+    put: Result<()>,
+    pub(super) found: Bytes,
+}
+
+/// The error for a store that did what a put asked and says that it did not. An answer may be lost now and then; a
+/// database on a store that never confirms a put could not write a segment.
+fn unconfirmed(check: &str, error: Error) -> Error {
+    let why = "a put is answered by an error although the object is written";
+    // It may be an outage on the way, of which the answer itself tells more.
+    if error.is(ErrorKind::AlreadyExists) { unsupported(check, why) } else { error.context(why) }
+}
+
+/// Checks that not every create was answered by an error. All of them wrote their object.
+fn check_confirmed(answers: [Result<()>; 2]) -> Result<()> {
+    match answers {
+        [Err(error), Err(_)] => Err(unconfirmed("create", error)),
+        _ => Ok(()),
+    }
+}
+
 /// One run of the probe. Its keys are unique, so that any number of processes may probe at once.
 pub(super) struct StoreProbe<'a> {
     backend: &'a Arc<dyn StorageBackend>,
@@ -80,13 +115,17 @@ impl<'a> StoreProbe<'a> {
 
     async fn run_checks(&self) -> Result<()> {
         let (first, second) = (self.key("first"), self.key("second"));
-        let body = self.check_create(&first).await?;
-        self.check_second_create(&first, &body).await?;
-        self.check_racing_creates().await?;
+        let one = self.check_create(&first).await?;
+        self.check_second_create(&first, &one.found).await?;
+        let a_race_was_won = self.check_racing_creates().await?;
         self.check_missing_object().await?;
-        self.check_create(&second).await?;
+        let other = self.check_create(&second).await?;
+        if !a_race_was_won {
+            check_confirmed([one.put, other.put])?;
+        }
         self.check_listing(&[&first, &second]).await?;
-        self.check_range(&first, &body).await?;
+        self.check_reads(&first, &one.found).await?;
+        self.check_overwrite(&second).await?;
         let keys = [first.clone(), self.key("absent")];
         self.retry(|| async { Ok(self.backend.delete_many(&keys).await?) }).await?;
         if self.read_object(&first).await?.is_some() {
@@ -98,10 +137,11 @@ impl<'a> StoreProbe<'a> {
         Ok(())
     }
 
-    async fn check_create(&self, key: &ObjectKey) -> Result<Bytes> {
+    async fn check_create(&self, key: &ObjectKey) -> Result<Created> {
         let body = self.random_body();
-        if self.create_object(key, &body).await? == body {
-            return Ok(body);
+        let created = self.create_object(key, &body).await?;
+        if created.found == body {
+            return Ok(created);
         }
         Err(unsupported("create", "an object that was just created does not hold what was written"))
     }
@@ -125,7 +165,8 @@ impl<'a> StoreProbe<'a> {
         }
     }
 
-    async fn check_racing_creates(&self) -> Result<()> {
+    /// Returns whether a create was told that it won.
+    async fn check_racing_creates(&self) -> Result<bool> {
         let check = "racing creates";
         let key = self.key("race");
         let mut backoff = Backoff::new(RetryPolicy::STORE_PROBE);
@@ -147,7 +188,7 @@ impl<'a> StoreProbe<'a> {
                 ([], Some(found)) if !bodies.contains(found) && backoff.is_first_attempt() => {
                     return Err(unsupported(check, "the object holds bytes that nobody wrote"));
                 }
-                (_, Some(_)) => return Ok(()),
+                (won, Some(_)) => return Ok(!won.is_empty()),
                 // All were refused, as some stores do under contention.
                 ([], None) => {
                     let why = "the store refuses every create of one object";
@@ -184,12 +225,34 @@ impl<'a> StoreProbe<'a> {
         Ok(())
     }
 
-    async fn check_range(&self, key: &ObjectKey, body: &Bytes) -> Result<()> {
+    /// Checks the other ways to read an object and its name.
+    async fn check_reads(&self, key: &ObjectKey, body: &Bytes) -> Result<()> {
         let part = self.retry(|| self.backend.get_range(key, 3..7)).await?;
-        if Some(part.as_ref()) == body.get(3..7) {
-            return Ok(());
+        if Some(part.as_ref()) != body.get(3..7) {
+            return Err(unsupported("range", "a range of an object is not the bytes asked for"));
         }
-        Err(unsupported("range", "a range of an object is not the bytes asked for"))
+        let info = self.retry(|| self.backend.head(key)).await?;
+        if info.key != *key || info.size != body.len() as u64 {
+            return Err(unsupported("head", "the metadata of an object have another size than it has"));
+        }
+        let folders = self.retry(|| self.backend.list_folders(&ObjectPrefix::root())).await?;
+        if !folders.iter().any(|folder| DatabaseKeys::probes().as_str() == format!("{folder}/")) {
+            return Err(unsupported("folders", "a folder with objects is not among those listed"));
+        }
+        Ok(())
+    }
+
+    async fn check_overwrite(&self, key: &ObjectKey) -> Result<()> {
+        let body = self.random_body();
+        let put = self.retry(|| self.backend.put(key, body.clone().into(), PutMode::Overwrite)).await;
+        match (put, self.read_object(key).await?) {
+            (Ok(()), Some(found)) if found == body => Ok(()),
+            (Ok(()), _) => {
+                Err(unsupported("overwrite", "an overwritten object does not hold what was written last"))
+            }
+            (Err(error), Some(found)) if found == body => Err(unconfirmed("overwrite", error)),
+            (Err(error), _) => Err(error),
+        }
     }
 
     async fn check_missing_object(&self) -> Result<()> {
@@ -233,14 +296,14 @@ impl<'a> StoreProbe<'a> {
         }
     }
 
-    /// Creates an object, and returns what it holds afterwards: `bytes`, or what another process wrote.
-    pub(super) async fn create_object(&self, key: &ObjectKey, bytes: &Bytes) -> Result<Bytes> {
+    /// Creates an object, and reads what it holds afterwards: `bytes`, or what another process wrote.
+    pub(super) async fn create_object(&self, key: &ObjectKey, bytes: &Bytes) -> Result<Created> {
         let mut backoff = Backoff::new(RetryPolicy::STORE_PROBE);
         loop {
             let put = self.backend.put(key, bytes.clone().into(), PutMode::Create).await;
             let found = self.read_object(key).await?;
             match (put, found) {
-                (_, Some(found)) => return Ok(found),
+                (put, Some(found)) => return Ok(Created { put, found }),
                 (Ok(()), None) => {
                     return Err(unsupported("create", "an object that was just created is not there"));
                 }

@@ -102,8 +102,8 @@ async fn create_store(backend: &Arc<dyn StorageBackend>, env: &Env, grace: Durat
     };
     let bytes = FRAME.encode(&record).map_err(|error| error.at(&key))?;
     // Another process may create it at the same time: the object that is read back decides.
-    let found = StoreProbe::new(backend, env).create_object(&key, &bytes).await?;
-    decode_or_reread(backend, &found).await
+    let created = StoreProbe::new(backend, env).create_object(&key, &bytes).await?;
+    decode_or_reread(backend, &created.found).await
 }
 
 /// Decodes the object. If that fails it is fetched once more, since the damage may have happened in transit.

@@ -79,11 +79,12 @@ pub async fn probe(backend: &Arc<dyn StorageBackend>, env: &Env) -> Result<()> {
 
 type CheckFn = fn(Case) -> BoxFuture<'static, CheckResult>;
 
-const CHECKS: [(&str, CheckFn); 26] = [
+const CHECKS: [(&str, CheckFn); 27] = [
     ("create_is_read_back", |c| c.create_is_read_back().boxed()),
     ("create_refuses_what_exists", |c| c.create_refuses_what_exists().boxed()),
     ("create_has_one_winner", |c| c.create_has_one_winner().boxed()),
     ("create_after_delete", |c| c.create_after_delete().boxed()),
+    ("create_after_a_miss", |c| c.create_after_a_miss().boxed()),
     ("overwrite_replaces_whole", |c| c.overwrite_replaces_whole().boxed()),
     ("overwrite_is_atomic", |c| c.overwrite_is_atomic().boxed()),
     ("parts_are_joined", |c| c.parts_are_joined().boxed()),

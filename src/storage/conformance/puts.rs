@@ -58,6 +58,16 @@ impl Case {
         self.expect_object(&key, &body, "after create, delete and create").await
     }
 
+    /// The log is read this way: who waits for the next entry asks for an object that is not there yet.
+    pub(super) async fn create_after_a_miss(self) -> CheckResult {
+        let key = self.key("a")?;
+        let missing = self.backend.get(&key).await;
+        ensure_kind(missing, ErrorKind::NotFound, "get of an object that was never written")?;
+        let body = test_bytes(10, 1);
+        self.create_object("a", &body).await?;
+        self.expect_object(&key, &body, "after a miss and a create").await
+    }
+
     pub(super) async fn overwrite_replaces_whole(self) -> CheckResult {
         let key = self.key("a")?;
         // Shorter after longer: a store that writes in place would leave the rest of the old bytes.

@@ -49,6 +49,10 @@ pub(super) fn convert(error: object_store::Error, key: &impl fmt::Display) -> Er
         Theirs::Generic { source, .. } if source.to_string().ends_with("(code: AccessDenied)") => {
             (ErrorKind::PermissionDenied, "the store does not let these credentials delete")
         }
+        // As answers by the whole object show. It has no kind of its own.
+        Theirs::Generic { source, .. } if source.to_string().contains("non-partial response") => {
+            (ErrorKind::UnsupportedStore, "the store ignores the range of a request")
+        }
         Theirs::NotImplemented { .. } | Theirs::NotSupported { .. } => {
             (ErrorKind::UnsupportedStore, "the store does not support an operation")
         }

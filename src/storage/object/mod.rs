@@ -239,6 +239,9 @@ impl StorageBackend for ObjectStoreBackend {
         let is_wanted = |info: &ObjectInfo| {
             info.key.as_str().starts_with(prefix.as_str()) && after.is_none_or(|after| info.key > *after)
         };
+        // At once, not when the page is full: a server that repeats itself never fills it.
+        let ascends =
+            |objects: &[ObjectInfo], next: &ObjectInfo| objects.last().is_none_or(|last| last.key < next.key);
         // Counted in listed keys, foreign ones included: so many make one request. A page of foreign names alone goes
         // on, because a page without objects would end the listing.
         let is_full = |listed: usize, objects: &[ObjectInfo]| {
@@ -247,7 +250,13 @@ impl StorageBackend for ObjectStoreBackend {
         let (mut objects, mut listed) = (Vec::new(), 0);
         while let Some(meta) = metas.next().await {
             let meta = meta.map_err(|error| convert(error, prefix))?;
-            objects.extend(self.own_object(&meta).filter(is_wanted));
+            let own = self.own_object(&meta).filter(is_wanted);
+            if self.page_keys.is_some() && own.as_ref().is_some_and(|own| !ascends(&objects, own)) {
+                let why = "the store does not list in order, or lists an object twice, so it cannot list by pages. \
+                           prefix";
+                return Err(Error::new(ErrorKind::UnsupportedStore, format!("{why}=`{prefix}`")));
+            }
+            objects.extend(own);
             listed += 1;
             // Not `peek`: looking for one more key could send another request.
             if is_full(listed, &objects) {
@@ -259,10 +268,6 @@ impl StorageBackend for ObjectStoreBackend {
             // Local folders and directory buckets list in no order.
             objects.sort_unstable_by(|a, b| a.key.cmp(&b.key));
             objects.dedup_by(|a, b| a.key == b.key);
-        } else if !objects.is_sorted_by(|a, b| a.key < b.key) {
-            let why =
-                format!("the store does not list in order, so it cannot list by pages. prefix=`{prefix}`");
-            return Err(Error::new(ErrorKind::UnsupportedStore, why));
         }
         Ok(ListPage { objects, more })
     }

@@ -1,22 +1,28 @@
 //! The contract of a backend, over every backend there is; and broken ones, which must not pass.
+#![expect(unreachable_pub, reason = "a test crate has no API")]
 
-use std::fmt;
-use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+#[cfg(test)]
+mod broken;
+#[cfg(test)]
+mod refusals;
+#[cfg(all(test, feature = "aws"))]
+mod wrong_server;
 
-use async_trait::async_trait;
-use bytes::Bytes;
+use std::sync::Arc;
+
 use elacsym::env::Env;
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{
-    ListPage, LocalBackend, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, ObjectStoreBackend, Payload,
-    PutMode, StorageBackend, conformance,
+    LocalBackend, MemoryBackend, ObjectKey, ObjectPrefix, ObjectStoreBackend, PutMode, StorageBackend,
+    conformance,
 };
 use elacsym::{
-    Consistency, Database, Document, Error, ErrorKind, IdKind, Metric, Namespace, NamespaceName, Outcome,
-    Result, Schema, Settings, Vector, VectorType, WriteBatch,
+    Consistency, Database, Document, ErrorKind, IdKind, Metric, Namespace, NamespaceName, Outcome, Result,
+    Schema, Settings, Vector, VectorType, WriteBatch,
 };
 use object_store::memory::InMemory;
+
+use crate::broken::{Broken, Fault};
 
 async fn passes(backend: Arc<dyn StorageBackend>) -> Result<()> {
     let env = Env::current()?;
@@ -96,49 +102,10 @@ fn s3_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn a_broken_backend_fails_the_check_and_is_refused() -> Result<()> {
-    let cases = [
-        (Fault::IgnoresCreate, "create_refuses_what_exists"),
-        (Fault::RacesCreate, "create_has_one_winner"),
-        (Fault::LosesWrites, "create_is_read_back"),
-        (Fault::ListsUnsorted, "list_is_sorted_and_whole"),
-        (Fault::ListsLate, "list_shows_at_once"),
-        (Fault::ListsAfterInclusive, "list_starts_after"),
-        (Fault::RepeatsPages, "list_pages_join"),
-        (Fault::MissingIsUnavailable, "missing_is_not_found"),
-        (Fault::DeletesNothing, "delete_removes_one"),
-        (Fault::CutsRanges, "range_is_exact"),
-    ];
-    let env = Env::current()?;
-    for (fault, check) in cases {
-        let backend = || -> Arc<dyn StorageBackend> { Arc::new(Broken::new(fault)) };
-        let violations = conformance::check(backend(), &env).await.unwrap_err();
-        assert!(violations.iter().any(|v| v.check == check), "{fault:?}: {violations:?}");
-        let refused = conformance::probe(&backend(), &env).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::UnsupportedStore, "{fault:?}: {refused}");
-    }
-    // What an opener need not know, and does not look at.
-    let unbounded = Arc::new(Broken::new(Fault::IgnoresBounds));
-    let violations = conformance::check(unbounded, &env).await.unwrap_err();
-    assert!(violations.iter().all(|v| v.check == "bounded_get_refuses_what_is_larger"), "{violations:?}");
-    Ok(())
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_outage_is_not_called_an_unsupported_store() -> Result<()> {
-    let backend: Arc<dyn StorageBackend> = Arc::new(Broken::new(Fault::IsDown));
-    let error = conformance::probe(&backend, &Env::current()?).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    Ok(())
-}
-
-#[tokio::test]
 async fn a_store_that_is_there_opens_without_the_right_to_write() -> Result<()> {
     let env = Env::current()?;
     let memory = MemoryBackend::new();
-    let read_only = || -> Arc<dyn StorageBackend> {
-        Arc::new(Broken { memory: memory.clone(), fault: Fault::ReadOnly, hidden: Arc::default() })
-    };
+    let read_only = || Broken::over(memory.clone(), Fault::ReadOnly);
     let error = conformance::probe(&read_only(), &env).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     conformance::probe(&(Arc::new(memory.clone()) as _), &env).await?;
@@ -155,8 +122,7 @@ async fn namespace_under(fault: Fault) -> Result<(Namespace, WriteBatch)> {
     };
     let schema = Schema::builder(IdKind::U64).attribute("n", AttributeType::Int).build()?;
     open(Arc::new(memory.clone())).await?.create_namespace("docs", schema).await?;
-    let broken = Broken { memory, fault, hidden: Arc::default() };
-    let docs = open(Arc::new(broken)).await?.namespace("docs").await?;
+    let docs = open(Broken::over(memory, fault)).await?.namespace("docs").await?;
     let documents = (0..10_u64).map(|id| Document::new(id).with("n", 1));
     Ok((docs, WriteBatch::new().upsert_all(documents)))
 }
@@ -220,149 +186,10 @@ async fn the_longest_names_work_on_a_local_folder() -> Result<()> {
     Ok(())
 }
 
-/// What a backend does wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    IgnoresCreate,
-    RacesCreate,
-    LosesWrites,
-    ListsUnsorted,
-    ListsLate,
-    ListsAfterInclusive,
-    RepeatsPages,
-    IgnoresBounds,
-    MissingIsUnavailable,
-    DeletesNothing,
-    CutsRanges,
-    IsDown,
-    ReadOnly,
-    IsFull,
-    /// Each first overwrite of a name is refused as S3 refuses two at once.
-    Conflicts,
-}
-
-/// Memory with a fault.
-#[derive(Debug)]
-struct Broken {
-    memory: MemoryBackend,
-    fault: Fault,
-    /// The object that listings do not show yet.
-    hidden: Arc<Mutex<Option<ObjectKey>>>,
-}
-
-impl Broken {
-    fn hidden(&self) -> MutexGuard<'_, Option<ObjectKey>> {
-        self.hidden.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn new(fault: Fault) -> Self {
-        Self { memory: MemoryBackend::new(), fault, hidden: Arc::default() }
-    }
-
-    fn answer<T>(&self, answer: Result<T>) -> Result<T> {
-        let down = || Error::new(ErrorKind::Unavailable, "no answer");
-        match (self.fault, answer) {
-            (Fault::IsDown, _) => Err(down()),
-            (Fault::MissingIsUnavailable, Err(error)) if error.kind() == ErrorKind::NotFound => Err(down()),
-            (_, answer) => answer,
-        }
-    }
-
-    fn may_write(&self) -> Result<()> {
-        match self.fault {
-            Fault::IsDown => Err(Error::new(ErrorKind::Unavailable, "no answer")),
-            Fault::ReadOnly => Err(Error::new(ErrorKind::PermissionDenied, "read only")),
-            Fault::IsFull => Err(Error::new(ErrorKind::StorageFull, "no space left")),
-            _ => Ok(()),
-        }
-    }
-}
-
-#[async_trait]
-impl StorageBackend for Broken {
-    async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
-        self.may_write()?;
-        match self.fault {
-            Fault::Conflicts if mode == PutMode::Overwrite => {
-                let mark = ObjectKey::new(format!("conflict/{key}"))?;
-                if self.memory.put(&mark, Payload::default(), PutMode::Create).await.is_ok() {
-                    return Err(Error::new(ErrorKind::AlreadyExists, "409 conflict"));
-                }
-                return self.memory.put(key, body, mode).await;
-            }
-            Fault::LosesWrites => return Ok(()),
-            Fault::IgnoresCreate => return self.memory.put(key, body, PutMode::Overwrite).await,
-            // Looks before it writes, as if that were enough.
-            Fault::RacesCreate if mode == PutMode::Create => {
-                let taken = self.memory.head(key).await.is_ok();
-                tokio::task::yield_now().await;
-                let mode = if taken { PutMode::Create } else { PutMode::Overwrite };
-                return self.memory.put(key, body, mode).await;
-            }
-            _ => {}
-        }
-        *self.hidden() = Some(key.clone());
-        self.memory.put(key, body, mode).await
-    }
-
-    async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
-        self.answer(self.memory.get(key).await)
-    }
-
-    async fn get_bounded(&self, key: &ObjectKey, bytes_max: u64) -> Result<Bytes> {
-        let bytes_max = if self.fault == Fault::IgnoresBounds { u64::MAX } else { bytes_max };
-        self.answer(self.memory.get_bounded(key, bytes_max).await)
-    }
-
-    async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        let cut = u64::from(self.fault == Fault::CutsRanges && !range.is_empty());
-        self.answer(self.memory.get_range(key, range.start..range.end - cut).await)
-    }
-
-    async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
-        self.answer(self.memory.head(key).await)
-    }
-
-    async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
-        let mut found = self.memory.list(prefix, after).await?;
-        match (self.fault, after) {
-            (Fault::ListsUnsorted, _) => found.reverse(),
-            (Fault::ListsLate, _) => {
-                let hidden = self.hidden().take();
-                found.retain(|info| hidden.as_ref() != Some(&info.key));
-            }
-            (Fault::ListsAfterInclusive, Some(after)) => {
-                found = self.memory.list(prefix, None).await?;
-                found.retain(|info| info.key >= *after);
-            }
-            _ => {}
-        }
-        if self.fault == Fault::RepeatsPages {
-            let objects = self.memory.list(prefix, None).await?;
-            return Ok(ListPage { more: !objects.is_empty(), objects });
-        }
-        self.answer(Ok(ListPage::last(found)))
-    }
-
-    async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
-        self.answer(self.memory.list_folders(prefix).await)
-    }
-
-    async fn delete(&self, key: &ObjectKey) -> Result<()> {
-        self.may_write()?;
-        if self.fault == Fault::DeletesNothing { Ok(()) } else { self.memory.delete(key).await }
-    }
-}
-
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.fault)
-    }
-}
-
 /// A real server: SeaweedFS, or a bucket of a cloud.
 #[cfg(feature = "aws")]
 mod s3 {
+    use elacsym::Error;
     use object_store::aws::AmazonS3Builder;
     use object_store::{ClientOptions, RetryConfig};
 
