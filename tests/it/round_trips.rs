@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use elacsym::env::Env;
-use elacsym::schema::AttributeType;
+use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, ObjectPrefix, StorageBackend, Verb};
 use elacsym::{
     Aggregate, Aggregation, Compute, Condition, Consistency, Database, Document, DocumentId, Filter, IdKind,
@@ -18,6 +18,8 @@ use elacsym::{
     VectorType, WriteBatch,
 };
 use tokio::time::Instant;
+
+use crate::common::fixtures::small_index_settings;
 
 /// A store whose requests cost time and are counted.
 struct Store {
@@ -374,5 +376,38 @@ async fn a_flush_costs_the_same_however_long_the_log() -> Result<()> {
         assert!(cost.requests <= 3, "nothing to flush: {cost:?}");
     }
     assert_eq!(requests[0], requests[1]);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn opening_a_segment_is_one_request() -> Result<()> {
+    let store = Store::new()?;
+    let schema = Schema::builder(IdKind::U64)
+        .text("body", TextOptions::default())
+        .attribute("n", AttributeType::Int)
+        .vector("v", VectorType::F32, 4, Metric::L2Squared)
+        .vector("w", VectorType::F16, 2, Metric::Dot)
+        .build()?;
+    let settings = small_index_settings();
+    let database = Database::builder().with_settings(settings.clone());
+    let database = database.open_backend(Arc::new(store.memory.clone())).await?;
+    let docs = database.create_namespace("docs", schema).await?;
+    for segment in 0..3 {
+        let ids = segment * 400..(segment + 1) * 400;
+        let documents = ids.map(|id| {
+            let w = Vector::from([1.0, f32::from(u16::try_from(id).unwrap())]);
+            document(id).with("body", format!("word{id}")).with("w", w)
+        });
+        docs.write(WriteBatch::new().upsert_all(documents)).await?;
+        docs.flush().await?;
+    }
+    let opener =
+        Database::builder().with_settings(settings).open_backend(Arc::new(store.counting.clone())).await?;
+    let (docs, cost) = store.cost(opener.namespace("docs")).await?;
+    let requests = store.counting.log().into_iter().map(|request| request.name);
+    let files: Vec<String> = requests.filter(|name| name.contains("/segment/")).collect();
+    assert!(files.len() == 3 && files.iter().all(|name| name.ends_with("/index")), "{files:?}");
+    assert!(cost.trips <= 3, "{cost:?}");
+    assert_eq!(docs.snapshot(Consistency::Eventual).await?.count().await?, 1_200);
     Ok(())
 }

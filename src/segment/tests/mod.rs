@@ -202,7 +202,7 @@ async fn large_values_read_back_and_are_scanned_in_small_windows() -> Result<()>
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_segment_of_two_row_groups_reads_a_few_pages_at_once() -> Result<()> {
+async fn a_segment_of_many_row_groups_reads_a_few_pages_at_once() -> Result<()> {
     let schema = Arc::new(Schema::builder(IdKind::U64).attribute("n", AttributeType::Int).build()?);
     let rows = (1 << 20) + 1_000;
     let numbers = Int64Array::from_iter_values(
@@ -243,8 +243,7 @@ async fn everything_takes_one_round_trip_at_most() -> Result<()> {
     let slow = slow_backend(&written.backend)?;
     let backend: Arc<dyn StorageBackend> = Arc::new(slow.clone());
     let (opening, segment) = trips(written.open_on(&backend)).await?;
-    // One for attributes, one for Parquet's footer, one for each vector column.
-    assert_eq!((opening, slow.requests()), (1, 5));
+    assert_eq!((opening, slow.requests()), (1, 1), "all heads lie next to each other");
     let ids: Vec<_> = [3, 4, 900].map(|n| id(IdKind::String, n)).into();
     assert_eq!(trips(segment.find_rows(&ids)).await?, (0, vec![Some(0), None, Some(299)]));
     assert_eq!(trips(segment.next_ids(None, 10)).await?.0, 0);
