@@ -68,7 +68,11 @@ impl IncarnationReader<'_> {
         known: &[OpenedSegment],
     ) -> Result<Vec<Part>> {
         let parts = metas.iter().map(|meta| async move {
-            let found = known.iter().find(|opened| opened.segment.meta().id == meta.id);
+            // One that was opened by a hint may have been opened for readers with an older schema.
+            let version = self.schemas.current().version();
+            let is_same =
+                |segment: &Segment| segment.meta().id == meta.id && segment.schema_version() == version;
+            let found = known.iter().find(|opened| is_same(&opened.segment));
             let segment = async {
                 match found {
                     Some(opened) => Ok(Arc::clone(&opened.segment)),

@@ -60,6 +60,11 @@ impl Segment {
         &self.meta
     }
 
+    /// The version of the schema that its rows are read with.
+    pub(crate) fn schema_version(&self) -> u32 {
+        self.schema.version()
+    }
+
     /// About how many bytes it keeps in memory while it is open. Centroid sets are not counted: segments share them.
     pub(crate) fn resident_bytes(&self) -> u64 {
         // invariant: a segment without text columns keeps no text.
