@@ -235,7 +235,8 @@ impl<'a> StoreProbe<'a> {
         if info.key != *key || info.size != body.len() as u64 {
             return Err(unsupported("head", "the metadata of an object have another size than it has"));
         }
-        let folders = self.retry(|| self.backend.list_folders(&ObjectPrefix::root())).await?;
+        let root = ObjectPrefix::root();
+        let folders = self.retry(|| self.backend.list_folders(&root)).await?;
         if !folders.iter().any(|folder| DatabaseKeys::probes().as_str() == format!("{folder}/")) {
             return Err(unsupported("folders", "a folder with objects is not among those listed"));
         }
