@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::cache::BlockCache;
 use crate::env::{Env, Moment};
+use crate::error::{Error, Result};
 use crate::safeguard::{Safeguard, Safeguards};
 use crate::settings::{Durability, Settings};
 use crate::storage::StorageBackend;
@@ -16,9 +17,19 @@ pub(crate) struct Context {
     pub(crate) cache: BlockCache,
     pub(crate) settings: Arc<Settings>,
     pub(crate) safeguards: Safeguards,
+    /// Why this version must not write to the database, if it must not.
+    pub(crate) write_refusal: Option<Error>,
 }
 
 impl Context {
+    /// Checks that this version may write to the database.
+    ///
+    /// # Errors
+    /// `UnsupportedVersion` if the store requires a feature of writers that this version does not know.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        self.write_refusal.clone().map_or(Ok(()), Err)
+    }
+
     /// Whether what the store showed at `seen` still holds: nothing that was there then can have been collected since.
     /// Call it after the last answer is in, for the process may have been suspended between a request and its answer.
     pub(crate) fn is_fresh(&self, seen: Moment, rule: Safeguard) -> bool {

@@ -39,7 +39,7 @@ pub enum ErrorKind {
     PermissionDenied,
     /// The store lacks a capability that the protocol needs, such as a put that fails if the object exists.
     UnsupportedStore,
-    /// The data has a newer format: use a newer version of this crate.
+    /// The data has a newer format: use a newer version of this crate. Where reads succeed, only writers have to know it.
     UnsupportedVersion,
     /// Data in the store is damaged. The message names the object.
     Corrupt,

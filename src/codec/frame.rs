@@ -3,9 +3,10 @@
 //! A person who opens the object sees what it is, and any JSON tool reads it without the first line.
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+use super::features::{FeatureUser, Featured, Features};
 use super::{CodecError, checksum};
 
 /// A kind of framed JSON object.
@@ -51,6 +52,30 @@ impl Frame {
         }
         serde_json::from_slice(json).map_err(|e| CodecError::malformed(what, e))
     }
+
+    /// Decodes an object that declares features, unless it requires of readers what this version does not know.
+    pub(crate) fn decode_featured<T: DeserializeOwned + Featured>(
+        self,
+        bytes: &[u8],
+    ) -> Result<T, CodecError> {
+        #[derive(Deserialize)]
+        struct Declared {
+            #[serde(default)]
+            features: Features,
+        }
+        let decoded = self.decode::<T>(bytes);
+        match &decoded {
+            Ok(object) => object.features().check(self.what, FeatureUser::Readers)?,
+            // A newer object may be of another shape, and must be reported as newer, not as damaged.
+            Err(CodecError::Malformed { .. }) => {
+                if let Ok(Declared { features }) = self.decode(bytes) {
+                    features.check(self.what, FeatureUser::Readers)?;
+                }
+            }
+            Err(_) => {}
+        }
+        decoded
+    }
 }
 
 #[cfg(test)]
@@ -73,6 +98,31 @@ mod tests {
             }
             assert!(FRAME.decode::<Vec<u8>>(&bytes[..at]).is_err());
         }
+    }
+
+    #[test]
+    fn an_unknown_feature_is_told_from_damage_in_whatever_shape() {
+        #[derive(Debug, Deserialize)]
+        struct Thing {
+            #[expect(dead_code, reason = "it only has to be there")]
+            size: u32,
+            #[serde(default)]
+            features: Features,
+        }
+        impl Featured for Thing {
+            fn features(&self) -> &Features {
+                &self.features
+            }
+        }
+        let decode = |json: serde_json::Value| FRAME.decode_featured::<Thing>(&FRAME.encode(&json).unwrap());
+        assert!(decode(serde_json::json!({"size": 1})).is_ok());
+        assert!(decode(serde_json::json!({"size": 1, "features": {"write": ["x"]}})).is_ok());
+        for size in [serde_json::json!(1), serde_json::json!("of another shape")] {
+            let error = decode(serde_json::json!({"size": size, "features": {"read": ["x"]}})).unwrap_err();
+            assert!(matches!(error, CodecError::Feature { .. }), "{error}");
+        }
+        let error = decode(serde_json::json!({"size": "damaged"})).unwrap_err();
+        assert!(matches!(error, CodecError::Malformed { .. }), "{error}");
     }
 
     #[test]

@@ -18,6 +18,7 @@
 
 mod bitmap;
 mod convert;
+mod features;
 mod frame;
 mod packed;
 mod reader;
@@ -25,6 +26,7 @@ mod zip;
 
 pub(crate) use bitmap::{put_bitmap, rows_bitmap};
 pub(crate) use convert::{put_len_u16, put_len_u32, to_u32, to_usize, u64_of, usize_of};
+pub(crate) use features::{FeatureUser, Featured, Features, check_feature_bits};
 pub(crate) use frame::Frame;
 pub(crate) use packed::{Packer, Unpacker};
 pub(crate) use reader::Reader;
@@ -54,8 +56,8 @@ pub(crate) enum CodecError {
     Magic { what: &'static str },
     #[error("format version {found} of {what} is newer than {supported}, the newest this version reads")]
     Newer { what: &'static str, found: u32, supported: u32 },
-    #[error("unknown required feature bits {bits:#x} of {what}")]
-    Feature { what: &'static str, bits: u64 },
+    #[error("unknown features that the {what} requires of {user}: {names}")]
+    Feature { what: &'static str, user: FeatureUser, names: String },
     #[error("checksum mismatch of {what}")]
     Checksum { what: &'static str },
     #[error("{what} ends early")]
@@ -67,6 +69,15 @@ pub(crate) enum CodecError {
 impl CodecError {
     pub(crate) fn malformed(what: &'static str, why: impl fmt::Display) -> Self {
         Self::Malformed { what, why: why.to_string() }
+    }
+
+    /// The error of an object that requires features which this version does not know.
+    pub(crate) fn feature(
+        what: &'static str,
+        user: FeatureUser,
+        names: impl IntoIterator<Item = impl fmt::Display>,
+    ) -> Self {
+        Self::Feature { what, user, names: features::name_features(names) }
     }
 
     /// The public error, which names the object.

@@ -71,6 +71,7 @@ impl DatabaseBuilder {
             backend,
             settings: Arc::new(settings),
             safeguards: self.safeguards,
+            write_refusal: store.check_writable().err(),
         };
         let open = Arc::new(OpenNamespaces::new(context.settings.idle_bytes_max));
         Ok(Database { context, open })

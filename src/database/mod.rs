@@ -66,9 +66,11 @@ impl Database {
     /// Creates a namespace.
     ///
     /// # Errors
-    /// [`ErrorKind::AlreadyExists`] if it exists, [`ErrorKind::Invalid`] for a bad name.
+    /// [`ErrorKind::AlreadyExists`] if it exists, [`ErrorKind::Invalid`] for a bad name,
+    /// [`ErrorKind::UnsupportedVersion`] if the database uses a feature that this version does not know.
     pub async fn create_namespace(&self, name: &str, schema: Schema) -> Result<Namespace> {
         let name = NamespaceName::new(name)?;
+        self.context.check_writable()?;
         let names = NamespaceKeys::new(&name);
         let incarnations = list_incarnations(&self.context, &names).await?;
         let next = match incarnations.as_slice() {
@@ -148,7 +150,7 @@ impl Database {
     /// store: nothing deletes them yet.
     ///
     /// # Errors
-    /// [`ErrorKind::NotFound`] if it does not exist.
+    /// [`ErrorKind::NotFound`] if it does not exist; [`ErrorKind::UnsupportedVersion`] as of [`Namespace::write`].
     pub async fn delete_namespace(&self, name: &str) -> Result<()> {
         let known = self.namespace(name).await?;
         self.open.remove(known.name());

@@ -101,9 +101,12 @@ impl Engine {
     /// `Indeterminate` when it cannot be known whether the batch is in the log; any other error means that
     /// it is not and will not be.
     pub(crate) async fn append(&self, base: &BaseState, draft: &EntryDraft) -> Result<AppendOutcome> {
+        // All entries before this one are known here.
+        self.check_writable()?;
         let env = &self.context.env;
         let head = EntryHead {
             kind: draft.kind,
+            write_features: 0,
             incarnation: self.incarnation.id,
             sequence: base.view.sequence.next(),
             batch: draft.batch,

@@ -165,6 +165,15 @@ impl Engine {
         });
     }
 
+    /// The newest manifest, looked up and installed, for work that commits the next one.
+    ///
+    /// # Errors
+    /// `UnsupportedVersion` if this version must not write to the namespace.
+    pub(crate) async fn refresh_for_commit(&self) -> Result<()> {
+        self.refresh_newest_manifest().await?;
+        self.check_writable()
+    }
+
     /// The newest manifest, looked up and installed, for work that is based on it.
     pub(crate) fn refresh_newest_manifest(&self) -> BoxFuture<'_, Result<Arc<Manifest>>> {
         Box::pin(async move {

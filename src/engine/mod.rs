@@ -19,6 +19,7 @@ mod objects;
 mod open;
 mod segments;
 mod state;
+mod writable;
 
 pub(crate) use append::{AppendOutcome, BaseState, EntryDraft};
 pub(crate) use coalesce::{Coalescer, SharedRun};

@@ -86,15 +86,21 @@ impl Engine {
         let start = || DiscoveryStart::from_genesis(Manifest::genesis(&incarnation));
         let loader = Loader { name, context, incarnation: &incarnation, keys: &keys, known: None };
         let state = loader.load(hint, first, start).await?;
-        if state.sealed {
+        let (sealed, sequence) = (state.sealed, state.sequence);
+        let engine = Self::new(context.clone(), name.clone(), incarnation, state);
+        if sealed {
             // The process that sealed it may have died before it could mark it.
-            if let Err(error) = mark_closed(context, &keys, state.sequence).await {
+            let marked = match engine.check_writable() {
+                Ok(()) => mark_closed(context, &keys, sequence).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = marked {
                 tracing::debug!(namespace = %name, %error, "could not mark a sealed incarnation as closed");
             }
             let missing = format!("no such namespace: it was deleted. name=`{name}`");
             return Err(Error::new(ErrorKind::NotFound, missing));
         }
-        Ok(Arc::new(Self::new(context.clone(), name.clone(), incarnation, state)))
+        Ok(Arc::new(engine))
     }
 
     /// Looks for the newest state, from the known manifest on: the log after the known state may have been collected.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
+use super::writable::TailFeatures;
 use crate::env::Moment;
 use crate::error::Result;
 use crate::manifest::Manifest;
@@ -30,6 +31,8 @@ pub(crate) struct EngineState {
     pub(crate) tokens: TokenLog,
     /// Which processes wrote the entries of the tail.
     writers: TailWriters,
+    /// What these entries require of writers.
+    pub(super) tail_features: TailFeatures,
 }
 
 /// Which processes wrote the entries of the tail, as far as a flush needs it.
@@ -60,6 +63,7 @@ impl EngineState {
             sealed: false,
             tokens: TokenLog::default(),
             writers: TailWriters::None,
+            tail_features: TailFeatures::default(),
         }
     }
 
@@ -96,6 +100,7 @@ impl EngineState {
         self.last_batch = head.batch;
         self.sealed |= head.kind == EntryKind::Seal;
         self.tokens.extend(tokens.iter().cloned());
+        self.tail_features.apply_entry(head);
         self.writers = match self.writers {
             TailWriters::None => TailWriters::One(head.writer),
             TailWriters::One(writer) if writer == head.writer => self.writers,
@@ -118,6 +123,7 @@ impl EngineState {
         let flushed = manifest.flushed_through;
         self.memtable.drop_through(flushed);
         self.tokens.forget_through(flushed);
+        self.tail_features.forget_through(flushed);
         if flushed > self.sequence {
             // Entries in between were never read here: their rows come with the segments. `verified` stays, for this
             // proves nothing about the entry after `flushed`.

@@ -33,7 +33,7 @@ pub struct CompactReport {
 /// is what makes it cheap. When that is worth its price the caller knows best, and calls it.
 pub(super) async fn compact(engine: &Arc<Engine>) -> Result<CompactReport> {
     for _ in 0..STARTS_MAX {
-        engine.refresh_newest_manifest().await?;
+        engine.refresh_for_commit().await?;
         let base = engine.base_state()?;
         match compact_once(engine, &base).await {
             // Another process merged a segment that is being read, and collection took it.
@@ -52,7 +52,7 @@ async fn compact_once(engine: &Arc<Engine>, base: &BaseState) -> Result<CompactR
     let merged = MergedSegments::merge(engine, base).await?;
     let mut attempts = CommitAttempts::new(engine);
     loop {
-        engine.refresh_newest_manifest().await?;
+        engine.refresh_for_commit().await?;
         let newest = engine.base_state()?;
         let is_there = |input: &Part| newest.view.segments.iter().any(|part| part.id == input.id);
         if !inputs.iter().all(is_there) {

@@ -36,7 +36,7 @@ pub(super) async fn flush(engine: &Arc<Engine>) -> Result<FlushReport> {
     let mut attempts = CommitAttempts::new(engine);
     let mut starts = 1;
     loop {
-        engine.refresh_newest_manifest().await?;
+        engine.refresh_for_commit().await?;
         let (tail, tokens) = engine.begin_flush()?;
         match flush_once(engine, &tail, &tokens, &mut attempts).await {
             Ok(Some(report)) if report.flushed_through >= through => return Ok(report),
@@ -71,7 +71,7 @@ async fn flush_once(
     let written = write_tail(engine, tail).await?;
     let rows = written.iter().map(|segment| u64::from(segment.meta.rows) - segment.dead.len()).sum();
     loop {
-        engine.refresh_newest_manifest().await?;
+        engine.refresh_for_commit().await?;
         let newest = engine.base_state()?;
         // The log must be covered exactly as far as when the flush began: further, and the rows would be in two
         // segments. A manifest that covers less is older and never the newest.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::codec::{CodecError, Frame};
+use crate::codec::{CodecError, FeatureUser, Featured, Features, Frame};
 use crate::schema::Schema;
 use crate::types::Sequence;
 
@@ -29,6 +29,8 @@ pub(crate) struct Incarnation {
     /// of the same number, and this reveals it.
     pub(crate) id: Uuid,
     pub(crate) schema: Schema,
+    #[serde(default, skip_serializing_if = "Features::is_empty")]
+    pub(crate) features: Features,
     pub(crate) created_ms: i64,
     pub(crate) created_by: String,
 }
@@ -42,7 +44,15 @@ pub(crate) struct Closed {
 
 impl Incarnation {
     pub(crate) fn new(name: &str, number: u32, id: Uuid, schema: Schema, created_ms: i64) -> Self {
-        Self { name: name.to_owned(), number, id, schema, created_ms, created_by: created_by() }
+        Self {
+            name: name.to_owned(),
+            number,
+            id,
+            schema,
+            features: Features::default(),
+            created_ms,
+            created_by: created_by(),
+        }
     }
 
     pub(crate) fn encode(&self) -> Result<Bytes, CodecError> {
@@ -50,7 +60,18 @@ impl Incarnation {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        OPEN_FRAME.decode(bytes)
+        OPEN_FRAME.decode_featured(bytes)
+    }
+
+    /// Checks that this version knows what a writer must.
+    pub(crate) fn check_writable(&self) -> Result<(), CodecError> {
+        self.features.check(OPEN_FRAME.what, FeatureUser::Writers)
+    }
+}
+
+impl Featured for Incarnation {
+    fn features(&self) -> &Features {
+        &self.features
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::incarnation::{Incarnation, created_by};
-use crate::codec::{CodecError, Frame, u64_of};
+use crate::codec::{CodecError, FeatureUser, Featured, Features, Frame};
 use crate::index::vector::CentroidsMeta;
 use crate::schema::SchemaVersions;
 use crate::segment::SegmentMeta;
@@ -46,8 +46,8 @@ pub(crate) struct Manifest {
     pub(crate) tokens: TokenLog,
     /// The last manifests before this one, oldest first: number and nonce.
     pub(crate) ring: Vec<(u64, Uuid)>,
-    /// What a reader must support to read this manifest: none so far.
-    pub(crate) features: Vec<String>,
+    #[serde(default, skip_serializing_if = "Features::is_empty")]
+    pub(crate) features: Features,
     pub(crate) created_ms: i64,
     pub(crate) created_by: String,
 }
@@ -75,7 +75,7 @@ impl Manifest {
             centroids: BTreeMap::new(),
             tokens: TokenLog::default(),
             ring: Vec::new(),
-            features: Vec::new(),
+            features: Features::default(),
             created_ms: incarnation.created_ms,
             created_by: incarnation.created_by.clone(),
         }
@@ -130,18 +130,7 @@ impl Manifest {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
-        // First what it requires of a reader: a newer manifest may have fields of another shape, and must be reported
-        // as newer, not as damaged.
-        #[derive(Deserialize)]
-        struct RequiredFeatures {
-            features: Vec<String>,
-        }
-        let what = FRAME.what;
-        let RequiredFeatures { features } = FRAME.decode(bytes)?;
-        if !features.is_empty() {
-            return Err(CodecError::Feature { what, bits: u64_of(features.len()) });
-        }
-        let manifest: Self = FRAME.decode(bytes)?;
+        let manifest: Self = FRAME.decode_featured(bytes)?;
         manifest.validate()?;
         Ok(manifest)
     }
@@ -149,9 +138,8 @@ impl Manifest {
     /// Checks what its shape alone does not guarantee.
     pub(crate) fn validate(&self) -> Result<(), CodecError> {
         let what = FRAME.what;
-        if !self.features.is_empty() {
-            return Err(CodecError::Feature { what, bits: u64_of(self.features.len()) });
-        }
+        // Of a copy in a hint too, which was not decoded by itself.
+        self.features.check(what, FeatureUser::Readers)?;
         if self.number > NUMBER_MAX || self.flushed_through.0 > NUMBER_MAX {
             return Err(CodecError::malformed(what, "a number beyond the last that objects can have"));
         }
@@ -161,6 +149,17 @@ impl Manifest {
             return Err(CodecError::malformed(what, "a segment is named twice"));
         }
         Ok(())
+    }
+
+    /// Checks that this version knows what a writer must.
+    pub(crate) fn check_writable(&self) -> Result<(), CodecError> {
+        self.features.check(FRAME.what, FeatureUser::Writers)
+    }
+}
+
+impl Featured for Manifest {
+    fn features(&self) -> &Features {
+        &self.features
     }
 }
 
@@ -190,9 +189,15 @@ mod tests {
 
     #[test]
     fn an_unknown_feature_is_refused() {
-        let manifest = Manifest { features: vec!["time-machine".into()], ..genesis() };
-        let error = Manifest::decode(&manifest.encode().unwrap()).unwrap_err();
-        assert!(matches!(error, CodecError::Feature { .. }), "{error}");
+        let features = |json| serde_json::from_str::<Features>(json).unwrap();
+        let requires = |features| Manifest { features, ..genesis() }.encode().unwrap();
+        let error = Manifest::decode(&requires(features(r#"{"read": ["time-machine"]}"#))).unwrap_err();
+        assert!(
+            matches!(&error, CodecError::Feature { names, .. } if names.contains("time-machine")),
+            "{error}"
+        );
+        let read = Manifest::decode(&requires(features(r#"{"write": ["time-machine"]}"#))).unwrap();
+        assert!(read.check_writable().is_err() && genesis().check_writable().is_ok());
     }
 
     #[test]

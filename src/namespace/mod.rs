@@ -105,10 +105,13 @@ impl Namespace {
     ///   [`Settings::write_timeout`](crate::Settings::write_timeout): the batch may be written.
     /// - [`ErrorKind::Unavailable`] if the store does not answer, or if other processes took the next place in the log
     ///   again and again for that time: nothing was written.
+    /// - [`ErrorKind::UnsupportedVersion`] if a newer version of this crate uses a feature in the namespace that writers
+    ///   have to know: nothing was written. Reads go on.
     /// - [`ErrorKind::Deleted`] after the namespace was deleted, [`ErrorKind::Closed`] after `close`.
     pub async fn write(&self, batch: WriteBatch) -> Result<WriteReceipt> {
         // Before the backpressure: a batch that is wrong is refused at once, not after a flush.
         let batch = self.check_batch(batch).await?;
+        self.engine.check_writable()?;
         self.apply_backpressure().await?;
         let receipt = self.committer.write(&self.engine, batch).await?;
         // In a task of its own: this write is durable, and only later writes and reads gain from a flush.
@@ -295,7 +298,8 @@ impl Namespace {
     /// that waits for it is dropped.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the store does not answer. Nothing is lost: the next flush does it.
+    /// [`ErrorKind::Unavailable`] if the store does not answer; [`ErrorKind::UnsupportedVersion`] as of
+    /// [`Namespace::write`]. Nothing is lost: the next flush does it.
     pub async fn flush(&self) -> Result<FlushReport> {
         self.maintenance.flush(&self.engine).await
     }
@@ -305,7 +309,8 @@ impl Namespace {
     /// own, which ends when every future that waits for it is dropped.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the store does not answer. Nothing is lost.
+    /// [`ErrorKind::Unavailable`] if the store does not answer; [`ErrorKind::UnsupportedVersion`] as of
+    /// [`Namespace::write`]. Nothing is lost.
     pub async fn compact(&self) -> Result<CompactReport> {
         self.maintenance.compact(&self.engine).await
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::probe::{OBJECT_BYTES_MAX, RACERS, StoreProbe, unsupported};
 use super::{DatabaseKeys, StorageBackend};
-use crate::codec::Frame;
+use crate::codec::{FeatureUser, Featured, Features, Frame};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::settings::{GRACE_DEFAULT, GRACE_MAX, GRACE_MIN};
@@ -21,7 +21,7 @@ const FRAME: Frame = Frame { what: "store", version: 1 };
 const LAYOUT: u32 = 1;
 
 /// What is known of a store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct StoreInfo {
     /// Unique for every store.
     pub(crate) id: Uuid,
@@ -29,6 +29,7 @@ pub(crate) struct StoreInfo {
     pub(crate) created_ms: i64,
     /// The grace of all processes that open the store.
     pub(crate) grace: Duration,
+    features: Features,
 }
 
 /// The `STORE` object.
@@ -41,6 +42,22 @@ struct StoreRecord {
     created_by: String,
     grace_ms: u64,
     probe: Verdict,
+    #[serde(default, skip_serializing_if = "Features::is_empty")]
+    features: Features,
+}
+
+impl Featured for StoreRecord {
+    fn features(&self) -> &Features {
+        &self.features
+    }
+}
+
+impl StoreInfo {
+    /// Checks that this version knows what a writer must.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        let checked = self.features.check(FRAME.what, FeatureUser::Writers);
+        checked.map_err(|error| error.at(DatabaseKeys::store()))
+    }
 }
 
 /// What the probe found. A store with any other verdict is never opened; the racers record how hard it was tried.
@@ -99,6 +116,7 @@ async fn create_store(backend: &Arc<dyn StorageBackend>, env: &Env, grace: Durat
         created_by: concat!("elacsym ", env!("CARGO_PKG_VERSION")).to_owned(),
         grace_ms: grace_ms(grace)?,
         probe: Verdict { create_only: true, racers: RACERS },
+        features: Features::default(),
     };
     let bytes = FRAME.encode(&record).map_err(|error| error.at(&key))?;
     // Another process may create it at the same time: the object that is read back decides.
@@ -116,7 +134,7 @@ async fn decode_or_reread(backend: &Arc<dyn StorageBackend>, found: &[u8]) -> Re
 
 fn decode_store(bytes: &[u8]) -> Result<StoreInfo> {
     let key = DatabaseKeys::store();
-    let record: StoreRecord = FRAME.decode(bytes).map_err(|error| error.at(&key))?;
+    let record: StoreRecord = FRAME.decode_featured(bytes).map_err(|error| error.at(&key))?;
     if record.format != LAYOUT {
         let message = format!("the store has another format. key=`{key}` format=`{}`", record.format);
         return Err(Error::new(ErrorKind::UnsupportedVersion, message));
@@ -129,7 +147,7 @@ fn decode_store(bytes: &[u8]) -> Result<StoreInfo> {
     if !(GRACE_MIN..=GRACE_MAX).contains(&grace) {
         return Err(Error::corrupt(&key, "its grace is out of range"));
     }
-    Ok(StoreInfo { id, created_ms: record.created_ms, grace })
+    Ok(StoreInfo { id, created_ms: record.created_ms, grace, features: record.features })
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Bytes of a log entry.
 //!
 //! ```text
-//!   0  4  magic "EWAL"         12  4  zero             40 16  batch             96  8  length of extension
+//!   0  4  magic "EWAL"         12  4  for writers      40 16  batch             96  8  length of extension
 //!   4  2  version (1)          16 16  incarnation      56 16  previous batch   104  8  length of rows
 //!   6  2  kind                 32  8  sequence         72 16  writer           112  8  length of deletes
-//!   8  4  required features (0)                        88  8  created, Unix ms
+//!   8  4  features: for readers                        88  8  created, Unix ms
 //! 120 ..  extension (JSON, padded), rows, deletes (Arrow IPC streams)
 //!  ..  8  XXH3-64 of all before
 //! ```
@@ -24,7 +24,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::entry::{EntryBody, EntryHead, EntryKind, LogEntry, SegmentLink};
-use crate::codec::{CodecError, Reader, checksum, guarded, u64_of};
+use crate::codec::{CodecError, FeatureUser, Reader, check_feature_bits, checksum, guarded, u64_of};
 use crate::error::{Error, OrInternal, Result};
 use crate::schema::{Ids, Schema, SchemaVersions};
 use crate::types::{IdKind, Sequence, TokenRecord, packed_tokens};
@@ -61,7 +61,7 @@ impl Extension {
         }
         let malformed = |e: serde_json::Error| CodecError::malformed(WHAT, e);
         let RequiredSchema { schema } = serde_json::from_slice(bytes).map_err(malformed)?;
-        let unknown = || CodecError::Feature { what: "log entry (its schema)", bits: schema.into() };
+        let unknown = || CodecError::feature(WHAT, FeatureUser::Readers, [format!("schema {schema}")]);
         let written = schemas.find_version(schema).ok_or_else(unknown)?;
         Ok((serde_json::from_slice(bytes).map_err(malformed)?, written))
     }
@@ -110,7 +110,9 @@ fn encode_head(head: EntryHead, lengths: [usize; 3]) -> Vec<u8> {
         EntryKind::Data => 1u16.to_le_bytes(),
         EntryKind::Seal => 3u16.to_le_bytes(),
     });
-    fixed.extend([0; 8]);
+    // What it requires of readers: nothing yet.
+    fixed.extend([0; 4]);
+    fixed.extend(head.write_features.to_le_bytes());
     fixed.extend(head.incarnation.as_bytes());
     fixed.extend(head.sequence.0.to_le_bytes());
     for id in [head.batch, head.previous, head.writer] {
@@ -178,14 +180,14 @@ fn decode_head(reader: &mut Reader<'_>) -> Result<(EntryHead, [u64; 3]), CodecEr
     let kind = match reader.u16()? {
         1 => EntryKind::Data,
         3 => EntryKind::Seal,
-        other => return Err(CodecError::Feature { what: "log entry (its kind)", bits: other.into() }),
+        other => {
+            return Err(CodecError::feature(WHAT, FeatureUser::Readers, [format!("kind {other}")]));
+        }
     };
-    match reader.u64()? {
-        0 => {}
-        bits => return Err(CodecError::Feature { what: WHAT, bits }),
-    }
+    check_feature_bits(WHAT, FeatureUser::Readers, reader.u32()?)?;
     let head = EntryHead {
         kind,
+        write_features: reader.u32()?,
         incarnation: reader.uuid()?,
         sequence: Sequence(reader.u64()?),
         batch: reader.uuid()?,
@@ -264,6 +266,7 @@ mod tests {
             [Document::new("a").with("a", vec!["x", "y"]), Document::new("b").with("v", vec![1.0, 2.0])];
         let head = EntryHead {
             kind: EntryKind::Data,
+            write_features: 0,
             incarnation: Uuid::from_u128(1),
             sequence: Sequence(7),
             batch: Uuid::from_u128(2),
@@ -363,5 +366,15 @@ mod tests {
                 LogEntry::decode(&SchemaVersions::new(schema()), &newer.into()).unwrap_err().at("wal/7");
             assert_eq!(error.kind(), crate::error::ErrorKind::UnsupportedVersion, "{error}");
         }
+    }
+
+    #[test]
+    fn what_an_entry_requires_of_writers_hinders_no_reader() {
+        let (head, body) = entry();
+        let head = EntryHead { write_features: 1 << 9, ..head };
+        let read =
+            LogEntry::decode(&SchemaVersions::new(schema()), &encode_entry(&schema(), head, &body).unwrap())
+                .unwrap();
+        assert_eq!(read.head, head);
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum EntryKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntryHead {
     pub(crate) kind: EntryKind,
+    /// The features that it requires of writers, as bits.
+    pub(crate) write_features: u32,
     pub(crate) incarnation: Uuid,
     pub(crate) sequence: Sequence,
     /// Unique for each commit and the same in all its attempts: by it a writer recognises its own entry.

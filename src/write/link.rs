@@ -36,6 +36,8 @@ pub(super) fn linked_bytes_min(engine: &Engine, hurried: bool) -> usize {
 /// batch are those of the segment.
 pub(super) async fn upload_rows(engine: &Engine, rows: &RecordBatch) -> Result<Arc<Segment>> {
     let base = engine.base_state()?;
+    // The append would refuse it, and leave the segment behind.
+    engine.check_writable()?;
     let id = ObjectId { birth: base.manifest.number, uuid: engine.context.env.uuid() };
     // Which entry will link it is not known yet: the layer takes the true number from its entry.
     let sequence = base.view.sequence.next();

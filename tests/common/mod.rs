@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod fixtures;
+pub mod forge;
 pub mod model;
 pub mod odd;
 pub mod predicate;

@@ -14,6 +14,7 @@ mod copies;
 mod damaged_objects;
 mod data;
 mod equals;
+mod features;
 mod filter_laws;
 mod full_text;
 mod fuzzy;

@@ -85,6 +85,7 @@ async fn create_engine_on(backend: Arc<dyn StorageBackend>, settings: Settings) 
         cache: BlockCache::off(),
         settings: Arc::new(settings),
         safeguards: Safeguards::default(),
+        write_refusal: None,
     };
     let name = NamespaceName::new("n").unwrap();
     let incarnation = create_incarnation(&context, &name, 1, schema(AttributeType::Int)).await.unwrap();
