@@ -19,6 +19,7 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamDecoder;
+use arrow::ipc::root_as_message;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,8 @@ pub(super) const ENTRY_BYTES_MAX: u64 = 128 << 20;
 /// Rows begin at a multiple of this, the alignment of Arrow's buffers: arrays are used in the bytes as they were fetched,
 /// and are copied only where these are not aligned.
 const ALIGN: usize = 64;
+/// What each message of an Arrow IPC stream begins with.
+const MARK: [u8; 4] = [0xff; 4];
 
 /// What an entry holds besides rows and deletes.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -205,14 +208,19 @@ fn read_ipc(bytes: &Bytes, layout: &SchemaRef) -> Result<RecordBatch, CodecError
         let mut decoder = StreamDecoder::new();
         let mut buffer = Buffer::from(bytes.clone());
         // The schema's message alone, and its check, before anything is built from what follows: a batch of another layout
-        // could make the parser allocate whatever it asks for.
-        // invariant: a stream that does not begin with such a message is the parser's to refuse, as a whole.
-        let mut first = buffer.slice_with_length(0, first_message_len(bytes).unwrap_or(bytes.len()));
+        // could make the parser allocate whatever it asks for. The mark of the next message is with it, for the decoder
+        // handles a message only when it sees that.
+        let schema_end = message_len(bytes)?;
+        let mut first = buffer.slice_with_length(0, (schema_end + MARK.len()).min(bytes.len()));
         buffer.advance(first.len());
         let early = decoder.decode(&mut first)?;
         let schema = decoder.schema();
         if early.is_some() || schema.is_none_or(|schema| schema.fields() != layout.fields()) {
             return Err(ArrowError::SchemaError("another layout than the schema's".into()));
+        }
+        let mut unchecked = bytes.slice(schema_end..);
+        while !unchecked.is_empty() {
+            unchecked = unchecked.split_off(message_len(&unchecked)?);
         }
         let mut batch = None;
         while !buffer.is_empty() {
@@ -230,13 +238,21 @@ fn read_ipc(bytes: &Bytes, layout: &SchemaRef) -> Result<RecordBatch, CodecError
         .map_err(|e| CodecError::malformed(WHAT, e))
 }
 
-/// The length of the first message of a stream: a continuation mark, the length of its head, and the head; a schema has
-/// no body. It includes the mark of the next message, for the decoder handles a message only when it sees that.
-fn first_message_len(bytes: &[u8]) -> Option<usize> {
-    const MARK: [u8; 4] = [0xff; 4];
-    let rest = bytes.strip_prefix(&MARK)?;
-    let length = usize::try_from(i32::from_le_bytes(*rest.first_chunk()?)).ok()?;
-    length.checked_add(8 + MARK.len()).filter(|end| *end <= bytes.len())
+/// The length of the first message of a stream: a mark, the length of its head, the head, and the body. The end of the
+/// stream is one without a head.
+// The parser reserves what a message declares before it sees that the stream ends.
+fn message_len(stream: &[u8]) -> Result<usize, ArrowError> {
+    let cut = || ArrowError::IpcError("a message is cut".into());
+    let rest = stream.strip_prefix(&MARK).ok_or_else(cut)?;
+    let (length, rest) = rest.split_first_chunk().ok_or_else(cut)?;
+    let length = usize::try_from(i32::from_le_bytes(*length)).map_err(|_| cut())?;
+    let (head, rest) = rest.split_at_checked(length).ok_or_else(cut)?;
+    if head.is_empty() {
+        return Ok(stream.len() - rest.len());
+    }
+    let message = root_as_message(head).map_err(|e| ArrowError::ParseError(e.to_string()))?;
+    let body = usize::try_from(message.bodyLength()).ok().filter(|body| *body <= rest.len());
+    Ok(stream.len() - rest.len() + body.ok_or_else(cut)?)
 }
 
 /// The ids of a batch, which must be in ascending order.
@@ -350,7 +366,7 @@ mod tests {
         assert!(other.contains("another layout"), "{other}");
         // Another layout is refused before its batch is parsed: what follows the schema here is not a batch.
         let whole = stream(std::slice::from_ref(&ids), ids.schema_ref());
-        let end = first_message_len(&whole).unwrap();
+        let end = message_len(&whole).unwrap();
         let garbage = Bytes::from([&whole[..end], &[0xab; 64]].concat());
         assert!(read(&garbage).unwrap_err().contains("another layout"));
     }
