@@ -151,7 +151,12 @@ pub(crate) async fn find_matching_rows(
     let index = Arc::clone(index);
     let work = move || {
         let rows = found.iter().map(|(predicate, matches)| {
-            if is_truncated(matches) { Ok(None) } else { predicate.find_rows(&index, matches).map(Some) }
+            if is_truncated(matches) {
+                return Ok(None);
+            }
+            let rows = predicate.find_rows(&index, matches)?;
+            index.check_row(rows.max())?;
+            Ok(Some(rows))
         });
         let rows = rows.collect();
         // The postings must stay readable until here.

@@ -119,6 +119,14 @@ impl TextSource {
         }
     }
 
+    /// Checks the greatest of some rows that come from postings alone.
+    pub(in crate::index::text) fn check_row(&self, greatest: Option<u32>) -> Result<()> {
+        match self {
+            Self::Stored(index) => index.check_row(greatest),
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
     /// The average length that the stored block maxima were computed with; `None` for a run, which has none.
     pub(in crate::index::text) fn indexed_average_length(&self, field: usize) -> Result<Option<f32>> {
         match self {

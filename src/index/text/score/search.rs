@@ -45,7 +45,12 @@ impl LoadedTextPart {
         if let Some(scorer) = Scorer::new_root(self, stats, &self.plan.root)? {
             offer_all_rows(scorer, self.source.rows(), &mut top);
         }
-        Ok(top.finish())
+        let top = top.finish();
+        // Rows that are allowed are rows of the part.
+        if allowed.is_none() {
+            self.source.check_row(top.rows.iter().map(|(_, row)| *row).chain(top.ties.max()).max())?;
+        }
+        Ok(top)
     }
 }
 

@@ -256,6 +256,14 @@ impl TextIndex {
         }
     }
 
+    /// Checks the greatest of some rows that come from postings alone. What a forged block unpacks to is anything.
+    pub(in crate::index::text) fn check_row(&self, greatest: Option<u32>) -> Result<()> {
+        if greatest.is_some_and(|row| row >= self.rows) {
+            return Err(self.file.corrupt("postings of a row that the segment does not have"));
+        }
+        Ok(())
+    }
+
     /// The lengths of the rows of a column, as one byte each. They were made readable.
     pub(in crate::index::text) fn read_norms(&self, field: usize) -> Result<OwnedBytes> {
         let Some(field) = self.field(field)? else {
