@@ -29,6 +29,7 @@ mod meta;
 mod open;
 mod open_column;
 mod open_vectors;
+mod page_header;
 mod parquet_rows;
 mod reader;
 mod row_sizes;

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use parquet::DecodeResult;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, RowSelection};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
-use parquet::arrow::push_decoder::{ParquetPushDecoder, ParquetPushDecoderBuilder};
+use parquet::arrow::push_decoder::{PageKind, ParquetPushDecoder, ParquetPushDecoderBuilder};
 use parquet::arrow::{PARQUET_FIELD_ID_META_KEY, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -29,6 +29,7 @@ use roaring::RoaringBitmap;
 
 use super::checksums::{ChecksummedFile, VerifiedBlocks};
 use super::meta::RowOrder;
+use super::page_header::check_page_sizes;
 use super::vectors::row_runs;
 use crate::codec::{guarded, to_usize, u64_of, usize_of};
 use crate::env::{Cost, Env};
@@ -228,7 +229,12 @@ impl ParquetRows {
         let blocks = self.file.fetch_blocks(&ranges).await?;
         let key = self.file.blob().key().clone();
         let bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-        let decode = move || parse_guarded(&key, || decode_rows(decoder, &blocks, &schema));
+        let decode = move || {
+            parse_guarded(&key, || {
+                check_page_sizes(&ranges, &blocks)?;
+                decode_rows(decoder, &blocks, &schema)
+            })
+        };
         env.compute(Cost::compressed_bytes(bytes), decode).await?
     }
 
@@ -258,6 +264,10 @@ impl ParquetRows {
                         "a page is out of bounds. range=`{:?}`",
                         planned.range
                     )));
+                }
+                // Each range that is fetched has to begin with the header of a page, which is looked at before decoding.
+                if planned.kind == PageKind::ColumnChunk {
+                    return Err(ParquetError::General("a column without the places of its pages".to_owned()));
                 }
                 ranges.push(planned.range);
             }
