@@ -80,6 +80,8 @@ mod engine;
 pub mod env;
 mod error;
 mod filter;
+#[cfg(test)]
+mod fuzzing;
 mod index;
 mod maintenance;
 mod manifest;

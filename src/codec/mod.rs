@@ -22,6 +22,8 @@ mod features;
 mod frame;
 mod packed;
 mod reader;
+#[cfg(test)]
+mod testing;
 mod zip;
 
 pub(crate) use bitmap::{put_bitmap, rows_bitmap};
@@ -30,6 +32,8 @@ pub(crate) use features::{FeatureUser, Featured, Features, check_feature_bits};
 pub(crate) use frame::Frame;
 pub(crate) use packed::{Packer, Unpacker};
 pub(crate) use reader::Reader;
+#[cfg(test)]
+pub(crate) use testing::{seal_frame, seal_trailer};
 pub(crate) use zip::zip_equal;
 
 use std::fmt;

@@ -19,6 +19,8 @@ mod bind;
 mod bound;
 mod coercion;
 mod evaluate;
+#[cfg(test)]
+mod fuzz;
 mod fuzzy;
 mod input;
 mod literal;

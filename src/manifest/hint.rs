@@ -55,7 +55,7 @@ impl Hint {
         })
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let fields: HintFields<Manifest> = FRAME.decode(bytes)?;
         // The numbers are of use even where the copy is of a manifest that this version cannot read.
         let manifest = fields.manifest.filter(|manifest| manifest.validate().is_ok()).map(Arc::new);

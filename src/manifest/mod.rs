@@ -8,6 +8,8 @@
 //!
 //! **Invariant:** manifest n+1 was made from manifest n, and names each segment once.
 
+#[cfg(test)]
+mod fuzz;
 mod hint;
 mod incarnation;
 mod state;

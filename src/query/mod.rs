@@ -8,6 +8,8 @@ mod compute;
 mod cursor;
 mod explain;
 mod fetch;
+#[cfg(test)]
+mod fuzz;
 mod keys;
 mod leg;
 mod limits;

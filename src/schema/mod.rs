@@ -8,6 +8,8 @@ mod check;
 mod convert;
 mod datetime;
 mod difference;
+#[cfg(test)]
+mod fuzz;
 mod ids;
 mod numbers;
 mod row;

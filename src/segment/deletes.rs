@@ -106,6 +106,26 @@ fn split_checksum(bytes: &[u8]) -> Option<(&[u8], u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::seal_trailer;
+    use crate::fuzzing::FuzzTarget;
+
+    #[test]
+    fn fuzz_deletes() {
+        let seeds = [(0..70_000).step_by(3).collect(), [5, 9, 99_999].into(), (7..90_000).collect()];
+        let seeds = seeds.map(|rows: RoaringBitmap| encode(&rows).unwrap());
+        // A container of runs reserves room for 65,536 of them at most, 4 bytes each, before it is seen to be cut.
+        FuzzTarget::new("deletes", seeds).memory(2, 512 << 10).run_sealed(
+            |bytes| seal_trailer(bytes),
+            |bytes| {
+                let (_, checksum) = split_checksum(bytes).unwrap_or_default();
+                // The number of rows is the last that is compared: what was decoded tells it.
+                let counts = [23_334, 3, 89_993];
+                let meta = |count| DeletesMeta { manifest: 1, nonce: Uuid::nil(), count, size: 0, checksum };
+                let read = counts.map(|count| decode(bytes, &meta(count), 100_000));
+                read.into_iter().reduce(Result::or).unwrap()
+            },
+        );
+    }
 
     #[test]
     fn dead_rows_read_back_and_every_damage_is_noticed() {

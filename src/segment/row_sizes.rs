@@ -237,6 +237,7 @@ mod tests {
     use arrow::datatypes::Field;
 
     use super::*;
+    use crate::fuzzing::FuzzTarget;
     use crate::schema::AttributeType;
     use crate::types::{IdKind, Metric, VectorType};
 
@@ -291,5 +292,21 @@ mod tests {
             from = window.end;
         }
         assert!(sizes.scan_window(&[1], 700).is_empty());
+    }
+
+    #[test]
+    fn fuzz_row_sizes() {
+        let mut sizes = RowSizes::new(&schema());
+        push(&mut sizes, 300, "short");
+        push(&mut sizes, 400, &"x".repeat(1 << 10));
+        FuzzTarget::new("row_sizes", [sizes.encode()]).memory(2, 4 << 10).run(|section| {
+            let sizes = RowSizes::decode(&schema(), 700, section)?;
+            for from in (0..800).step_by(50) {
+                let window = sizes.scan_window(&[1, 2, 9], from);
+                assert!(window.start == from && window.end <= from.max(700));
+                assert!(sizes.row_bytes(&[1, 2, 9], from) <= sizes.total_bytes());
+            }
+            Ok::<_, CodecError>(())
+        });
     }
 }

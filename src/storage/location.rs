@@ -32,14 +32,14 @@ pub(crate) fn open_location(location: &str, env: &Env) -> Result<Arc<dyn Storage
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cloud {
+pub(super) enum Cloud {
     Aws,
     Gcp,
     Azure,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Location {
+pub(super) enum Location {
     Memory,
     Folder(PathBuf),
     Bucket { cloud: Cloud, bucket: String, root: String },
@@ -48,7 +48,7 @@ enum Location {
 /// The schemes of locations.
 const SCHEMES: [&str; 5] = ["memory", "file", "s3", "gs", "az"];
 
-fn parse_location(location: &str) -> Result<Location> {
+pub(super) fn parse_location(location: &str) -> Result<Location> {
     let Some((scheme, rest)) = location.split_once("://") else {
         return parse_without_scheme(location);
     };

@@ -13,6 +13,8 @@ pub mod conformance;
 #[cfg(feature = "testing")]
 mod counting;
 mod delete_many;
+#[cfg(test)]
+mod fuzz;
 mod key;
 mod local;
 mod location;

@@ -9,6 +9,8 @@
 mod codec;
 mod dead_rows;
 mod entry;
+#[cfg(test)]
+mod fuzz;
 mod reader;
 
 pub(crate) use codec::encode_entry;

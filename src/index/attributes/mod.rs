@@ -20,6 +20,8 @@
 mod builder;
 mod column;
 mod format;
+#[cfg(test)]
+mod fuzz;
 mod index;
 mod predicate;
 mod trigram;

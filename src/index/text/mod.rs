@@ -35,6 +35,8 @@ mod terms;
 mod totals;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use analysis::{Analyzer, POSITION_INCREMENT_GAP};

@@ -14,7 +14,7 @@ use crate::types::{Document, IdKind};
 
 const ROWS: u32 = 3_000;
 
-fn schema() -> Schema {
+pub(super) fn schema() -> Schema {
     Schema::builder(IdKind::U64)
         .text("title", TextOptions::default())
         .attribute("tags", AttributeType::StringArray)
@@ -48,7 +48,7 @@ fn file() -> (Vec<u8>, std::ops::Range<usize>) {
     writer.finish().unwrap()
 }
 
-fn plans() -> Vec<TextPlan> {
+pub(super) fn plans() -> Vec<TextPlan> {
     let leaf = |field, spec| PlanTerm { field, spec, positions: true };
     let term = |text: &str| leaf(0, TermSpec::Term(text.into()));
     let plan = |leaves, root| TextPlan::new(leaves, root, vec![(1.2, 0.75); 2]);

@@ -6,6 +6,8 @@
 mod block;
 mod block_list;
 mod encoding;
+#[cfg(test)]
+mod fuzz;
 mod head;
 mod index;
 mod index_builder;

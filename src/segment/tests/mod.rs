@@ -1,6 +1,7 @@
 //! Segments as a whole: written, read back, damaged.
 
 mod damage;
+mod fuzz;
 mod generator;
 mod vectors;
 

@@ -2,6 +2,8 @@
 
 mod bind;
 mod bound_rank;
+#[cfg(test)]
+mod fuzz;
 mod highlight;
 mod parse;
 mod rank;

@@ -1,0 +1,71 @@
+//! Hostile manifests, hints and incarnations.
+
+use uuid::Uuid;
+
+use super::{Hint, Incarnation, Manifest};
+use crate::codec::seal_frame;
+use crate::fuzzing::FuzzTarget;
+use crate::schema::{AttributeType, Schema, TextOptions};
+use crate::types::{IdKind, Metric, TokenRecord, VectorType, WriteReceipt};
+
+/// What the fields of framed JSON are made of.
+const JSON: &[&str] = &[
+    "null",
+    "true",
+    "{",
+    "[",
+    "}",
+    "]",
+    "\"",
+    "{}",
+    "[]",
+    "-1",
+    "0",
+    "1.5",
+    "\"\"",
+    ",",
+    ":",
+    "\\u0000",
+    "\"string\"",
+    "18446744073709551615",
+    "\"00000000000000000000000000000000\"",
+    "{\"attribute\":\"int\"}",
+    "\"features\":[\"x\"]",
+];
+
+fn incarnation() -> Incarnation {
+    let schema = Schema::builder(IdKind::String)
+        .attribute("n", AttributeType::Int)
+        .attribute("tags", AttributeType::StringArray)
+        .text("body", TextOptions::default())
+        .vector("v", VectorType::F32, 2, Metric::Cosine);
+    Incarnation::new("name", 1, Uuid::from_u128(9), schema.build().unwrap(), 5)
+}
+
+fn manifest() -> Manifest {
+    let mut manifest = Manifest::genesis(&incarnation()).successor(Uuid::from_u128(1), 7);
+    let token = |n| TokenRecord { token: Uuid::from_u128(n), receipt: WriteReceipt::default() };
+    manifest.remember_tokens((0..3).map(token));
+    manifest.successor(Uuid::from_u128(2), 8)
+}
+
+#[test]
+fn fuzz_incarnation() {
+    let seed = incarnation().encode().unwrap();
+    FuzzTarget::new("incarnation", [seed]).words(JSON).run_sealed(seal_frame, Incarnation::decode);
+}
+
+#[test]
+fn fuzz_manifest() {
+    let seed = manifest().encode().unwrap();
+    FuzzTarget::new("manifest", [seed]).words(JSON).run_sealed(seal_frame, |bytes| {
+        let manifest = Manifest::decode(bytes)?;
+        manifest.encode()
+    });
+}
+
+#[test]
+fn fuzz_hint() {
+    let seeds = [1 << 10, 1 << 30].map(|bytes| Hint::encode(3, &manifest(), bytes).unwrap());
+    FuzzTarget::new("hint", seeds).words(JSON).run_sealed(seal_frame, Hint::decode);
+}
