@@ -71,8 +71,8 @@ async fn load_centroids(engine: &Engine, manifest: &Manifest) -> Result<BTreeMap
         let key = engine.keys.centroids(meta.id);
         let blob = Blob::new(Arc::clone(&context.backend), context.cache.clone(), key, meta.size);
         Some(async move {
-            let space = (shape.metric, shape.dimension);
-            match NamedCentroids::load(&context.env, &blob, context.cache.shared(), *meta, space).await {
+            let shared = context.cache.shared();
+            match NamedCentroids::load(&context.env, &blob, shared, *meta, shape.into()).await {
                 Ok(named) => Ok::<_, Error>(Some((*column, named))),
                 // Rows that are about to be written do not depend on old clusters, and new ones heal the column.
                 Err(e) if e.is(ErrorKind::Corrupt) => {

@@ -36,9 +36,8 @@ impl VectorColumnLayout {
         shared: &SharedObjects,
     ) -> Result<Option<NamedCentroids>> {
         let Some((blob, meta)) = &self.set else { return Ok(None) };
-        let space = (self.shape.metric, self.shape.dimension);
         // Segments share centroid sets: most are in memory already, and then nothing is read.
-        NamedCentroids::load(env, blob, shared, *meta, space).await.map(Some)
+        NamedCentroids::load(env, blob, shared, *meta, self.shape.into()).await.map(Some)
     }
 
     /// Decodes the heads of a segment of `rows` rows.

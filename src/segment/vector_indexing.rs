@@ -15,7 +15,7 @@ use super::vectors::RECORDS_START;
 use crate::codec::{to_u32, u64_of, usize_of};
 use crate::error::{Error, Result};
 use crate::index::vector::{
-    CentroidsMeta, CopyFinder, DistinctVectors, NamedCentroids, Random, Space, TrainingProgress,
+    CentroidsMeta, CopyFinder, DistinctVectors, NamedCentroids, SetPlan, Space, TrainingProgress,
     VectorIndexBuilder, still_fits, train_centroids,
 };
 use crate::schema::{ColumnKind, Schema, VectorColumn};
@@ -133,10 +133,9 @@ impl VectorIndexing {
         let uuid = *self.names.get(&column).ok_or_else(|| Error::internal("a column without a set"))?;
         // Both are uploaded together: what protects the segment until a manifest names it protects the set.
         let id = ObjectId { birth, uuid };
-        // A seed and no shared generator: the same rows and seed make the same clusters, whatever else was drawn before.
-        let mut generator = Random::new(self.seed);
-        let mut random = || generator.next();
-        let set = train_centroids(shape.metric, shape.code_bits, vectors, &mut random, &self.progress)?;
+        let before = self.sets.get(&column).map(|named| named.set.as_ref());
+        let plan = SetPlan { id, shape: shape.into(), before, seed: self.seed };
+        let set = train_centroids(&plan, vectors, &self.progress)?;
         let bytes = set.encode()?;
         let meta = CentroidsMeta { id, size: u64_of(bytes.len()), trained: set.trained() };
         Ok(ChosenCentroids {

@@ -12,7 +12,7 @@ use super::quantizer::Quantizer;
 use super::record_writer::{RecordPlan, RecordWriter};
 use super::section::{IndexSection, RecordEntry, push_owners};
 use super::train::cluster_rows;
-use crate::codec::{to_u32, u64_of};
+use crate::codec::u64_of;
 use crate::error::Result;
 
 /// The index of a column of a segment, before the order of its rows is decided.
@@ -76,26 +76,22 @@ impl VectorIndexBuilder {
         for vector in &self.loose {
             writer.add_loose(*vector)?;
         }
-        let mut owned = Vec::new();
+        let mut written = Vec::with_capacity(self.records.len());
         for record in &self.records {
-            let Some((entry, rows)) = writer.write_record(record)? else { continue };
-            if entry.is_listed() {
-                let number = to_u32(section.entries.len(), "the number of clusters in a segment")?;
-                owned.extend(rows.iter().map(|row| (*row, number)));
-            }
-            section.entries.push(entry);
+            written.extend(writer.write_record(record)?);
         }
         let mut records;
         (records, section.loose) = writer.finish();
+        // Records lie in the order of their clusters in space: those that a query reads together lie near each other. Their
+        // entries are found by the numbers of the clusters.
+        written.sort_by_key(|(entry, _)| entry.number);
+        section.entries.extend(written.iter().map(|(entry, _)| *entry));
         // Whether a cluster has a match is a range count over the filter where rows are runs. Where any are listed, the
         // owner of each matching row is read instead, and then all rows need one.
         if section.entries.iter().any(RecordEntry::is_listed) {
-            for (number, entry) in (0..).zip(&section.entries) {
-                if let Some(run) = entry.run() {
-                    owned.extend(run.map(|row| (row, number)));
-                }
-            }
-            section.owners = push_owners(positions.len(), owned.into_iter(), base, &mut records)?;
+            let owned = (0..).zip(&written);
+            let owned = owned.flat_map(|(entry, (_, rows))| rows.iter().map(move |row| (*row, entry)));
+            section.owners = push_owners(positions.len(), owned, base, &mut records)?;
         }
         Ok((records, section.encode(positions.len())?))
     }

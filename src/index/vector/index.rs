@@ -35,7 +35,7 @@ impl VectorIndex {
         rows: u32,
         section: &[u8],
     ) -> Result<Self, CodecError> {
-        let section = IndexSection::decode(section, (rows, blob.size()), (set.len(), set.space()))?;
+        let section = IndexSection::decode(section, (rows, blob.size()), &set)?;
         let codes = section.entries.iter().map(|entry| u64::from(entry.codes)).sum();
         Ok(Self { blob, set, section: Arc::new(section), rows, codes })
     }
@@ -112,10 +112,11 @@ impl VectorIndex {
         self.blob.read_many(&spans.collect::<Vec<_>>()).await
     }
 
-    /// The entries of a cluster with their numbers.
+    /// The entries of a cluster, each with its place among all.
     fn entries_of(&self, cluster: u32) -> impl Iterator<Item = (usize, &RecordEntry)> {
-        let start = self.section.entries.partition_point(|entry| entry.cluster < cluster);
+        let number = self.set.numbers().number_of(cluster);
+        let start = self.section.entries.partition_point(|entry| Some(entry.number) < number);
         let (_, entries) = self.section.entries.split_at(start);
-        (start..).zip(entries).take_while(move |(_, entry)| entry.cluster == cluster)
+        (start..).zip(entries).take_while(move |(_, entry)| Some(entry.number) == number)
     }
 }

@@ -1,9 +1,9 @@
 //! The vector index: clusters of short codes that select which exact vectors are worth reading.
 //!
-//! Vectors are brought to one metric ([`space`]). A few out of all scale are set apart ([`outliers`]) and always
+//! Vectors are brought to one metric ([`Space`]). A few out of all scale are set apart ([`outliers`]) and always
 //! compared; the others are in clusters made by balanced k-means ([`kmeans`]). A set of clusters
-//! is an object of its own ([`centroids`]), shared by segments. In a segment each cluster has a record
-//! ([`record`]) of RaBitQ codes ([`quantizer`], after a random [`rotation`]) of its vectors. A query
+//! is an object of its own ([`centroids`]), shared by segments; its clusters have numbers that outlive it. In a
+//! segment each cluster has a record ([`record`]) of RaBitQ codes ([`quantizer`], after a random [`rotation`]) of its vectors. A query
 //! ([`query`]) reads the records of the nearest clusters, scores them with the [`kernels`](mod@kernels), and returns the rows
 //! whose exact vectors decide. How many clusters a recall takes is measured when an index is built ([`measure`]) and
 //! read from its [`curve`]. Rows with the same vector share one vector in all of this ([`distinct`]).
@@ -23,7 +23,6 @@ mod kernels;
 mod kmeans;
 mod match_counts;
 mod measure;
-mod named;
 mod numeric;
 mod outliers;
 mod quantizer;
@@ -37,14 +36,13 @@ mod regions;
 mod rotation;
 mod search;
 mod section;
-mod space;
 mod train;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use build::VectorIndexBuilder;
-pub(crate) use centroids::CentroidSet;
+pub(crate) use centroids::{CentroidSet, CentroidsMeta, NamedCentroids, Space};
 pub(crate) use curve::{RegionCurve, is_enough};
 pub(crate) use distinct::{CopyFinder, DistinctVectors};
 pub(crate) use index::VectorIndex;
@@ -53,10 +51,8 @@ pub use kernels::ScanTrial;
 pub(crate) use kernels::kernels;
 pub(crate) use kmeans::TrainingProgress;
 pub(crate) use match_counts::MatchCounts;
-pub(crate) use named::{CentroidsMeta, NamedCentroids};
 pub(crate) use query::QuantizedQuery;
 pub(crate) use random::Random;
 pub(crate) use read_plan::{ReadPlan, ReadWindow};
 pub(crate) use search::SearchState;
-pub(crate) use space::Space;
-pub(crate) use train::{still_fits, train_centroids};
+pub(crate) use train::{SetPlan, still_fits, train_centroids};

@@ -27,6 +27,7 @@ pub(super) struct RecordPlan {
 
 /// Writes the records of a column.
 pub(super) struct RecordWriter<'a> {
+    set: &'a CentroidSet,
     vectors: &'a DistinctVectors,
     positions: &'a [u32],
     listed: bool,
@@ -49,6 +50,7 @@ impl<'a> RecordWriter<'a> {
         base: u64,
     ) -> Self {
         Self {
+            set,
             vectors,
             positions,
             listed,
@@ -108,7 +110,9 @@ impl<'a> RecordWriter<'a> {
             return Ok(None);
         };
         let (_, record) = self.records.split_at(start);
+        let number = self.set.numbers().number_of(plan.cluster);
         let entry = RecordEntry {
+            number: number.ok_or_else(|| Error::internal("a cluster without a number"))?,
             cluster: plan.cluster,
             rows: to_u32(rows.len(), "the number of rows in a record")?,
             first: run.then_some(first),

@@ -10,13 +10,13 @@
 //! ((u + v)/√2, (u − v)/√2). It evens out what the two halves hold. A turn in every round, as other libraries do it,
 //! would carry a coordinate around the transforms: a quarter of its length could end in one coordinate.
 //!
-//! On storage it is the 4·D signs, one bit each, round after round, low bits first; a one is a minus. The signs are
-//! stored rather than a seed, so that the generator may change.
+//! On storage it is a seed. The 4·D signs are the bits of the numbers that [`Random`] draws from it, low bits first, and
+//! belong to coordinate after coordinate, round after round; a one is a minus. All versions of a column's centroid set
+//! have the same seed, so that a query is rotated once for codes of any of them.
 
 use super::numeric::{count_to_f64, round_to_f32};
-use crate::codec::CodecError;
+use super::random::Random;
 
-const WHAT: &str = "rotation";
 // A dense random matrix takes 2·D² operations per vector, 1.2 million at 768 dimensions, where four rounds take about a
 // microsecond.
 const ROUNDS: usize = 4;
@@ -31,6 +31,7 @@ const GROUP: usize = 64;
 /// A random orthogonal map from `dimension` coordinates into `padded` ones.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rotation {
+    seed: u64,
     dimension: usize,
     padded: usize,
     /// The signs of every round, times the factors that keep transforms and turn orthonormal.
@@ -40,17 +41,13 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    /// Draws a rotation; `random` returns 64 random bits per call. A dimension is at least 1.
-    pub(crate) fn random(dimension: usize, random: &mut impl FnMut() -> u64) -> Self {
+    /// The rotation of a seed. A dimension is at least 1.
+    pub(crate) fn new(dimension: usize, seed: u64) -> Self {
         let padded = dimension.max(1).next_multiple_of(GROUP);
-        let words = ROUNDS * padded / 64;
-        let bits: Vec<u8> = (0..words).flat_map(|_| random().to_le_bytes()).collect();
-        Self::from_bits(dimension, padded, &bits)
-    }
-
-    fn from_bits(dimension: usize, padded: usize, bits: &[u8]) -> Self {
         let window = window_len(padded);
-        let signs = bits.iter().flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
+        let mut random = Random::new(seed);
+        let words = (0..ROUNDS * padded / 64).map(|_| random.next());
+        let signs = words.flat_map(|word| (0..64).map(move |bit| word >> bit & 1 == 1));
         let scales = signs.enumerate().map(|(at, minus)| {
             let (round, coordinate) = (at / padded, at % padded);
             let transformed =
@@ -61,29 +58,12 @@ impl Rotation {
             let scale = round_to_f32(square.sqrt());
             if minus { -scale } else { scale }
         });
-        Self { dimension, padded, scales: scales.collect() }
+        Self { seed, dimension, padded, scales: scales.collect() }
     }
 
-    /// The signs, `padded / 2` bytes.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let byte = |signs: &[f32; 8]| {
-            signs.iter().rev().fold(0, |byte, scale| byte << 1 | u8::from(scale.is_sign_negative()))
-        };
-        self.scales.as_chunks().0.iter().map(byte).collect()
-    }
-
-    pub(crate) fn decode(dimension: usize, bytes: &[u8]) -> Result<Self, CodecError> {
-        let padded = dimension.checked_next_multiple_of(GROUP).filter(|padded| *padded > 0);
-        let padded = padded.ok_or_else(|| CodecError::malformed(WHAT, format!("{dimension} dimensions")))?;
-        let expected = padded / 8 * ROUNDS;
-        if bytes.len() < expected {
-            return Err(CodecError::Truncated { what: WHAT });
-        }
-        if bytes.len() > expected {
-            let surplus = bytes.len() - expected;
-            return Err(CodecError::malformed(WHAT, format!("{surplus} bytes too many")));
-        }
-        Ok(Self::from_bits(dimension, padded, bytes))
+    /// What determines it.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
     }
 
     /// The dimension of the vectors that go in.
@@ -186,17 +166,11 @@ fn double_butterfly(values: &mut [f32], half: usize) {
 #[expect(clippy::many_single_char_names, reason = "they are those of the header")]
 mod tests {
     use super::*;
-    use crate::index::vector::random::Random;
 
     const DIMENSIONS: [usize; 13] = [1, 2, 63, 64, 65, 100, 128, 192, 384, 768, 784, 1536, 3072];
 
-    fn words(seed: u64) -> impl FnMut() -> u64 {
-        let mut random = Random::new(seed);
-        move || random.next()
-    }
-
-    fn uniform(random: &mut impl FnMut() -> u64, length: usize) -> Vec<f32> {
-        (0..length).map(|_| (random() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
+    fn uniform(random: &mut Random, length: usize) -> Vec<f32> {
+        (0..length).map(|_| (random.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
     }
 
     fn dot(a: &[f32], b: &[f32]) -> f64 {
@@ -216,8 +190,8 @@ mod tests {
     #[test]
     fn lengths_and_angles_are_kept() {
         for dimension in DIMENSIONS {
-            let mut random = words(dimension as u64);
-            let rotation = Rotation::random(dimension, &mut random);
+            let mut random = Random::new(dimension as u64);
+            let rotation = Rotation::new(dimension, random.next());
             assert_eq!(rotation.dimension(), dimension);
             assert_eq!(rotation.padded(), dimension.div_ceil(64) * 64);
             let vectors: Vec<_> = (0..8).map(|_| uniform(&mut random, dimension)).collect();
@@ -235,7 +209,7 @@ mod tests {
     #[test]
     fn the_images_of_the_axes_are_orthonormal() {
         for dimension in [2, 64, 100, 192, 384] {
-            let rotation = Rotation::random(dimension, &mut words(5));
+            let rotation = Rotation::new(dimension, 5);
             let images: Vec<_> =
                 (0..dimension).map(|at| rotated(&rotation, &impulse(dimension, at))).collect();
             for (at, a) in images.iter().enumerate() {
@@ -251,13 +225,13 @@ mod tests {
     #[test]
     fn every_axis_is_spread_over_all_dimensions() {
         for dimension in DIMENSIONS.into_iter().chain([448, 960]) {
-            let mut random = words(7);
+            let mut random = Random::new(7);
             let padded = dimension.next_multiple_of(64);
             let axes: Vec<_> = (0..dimension).step_by(dimension.div_ceil(24)).collect();
             let kurtosis = |at: usize| {
                 let times = 8192 / padded + 4;
                 let fourth = |_| {
-                    let image = rotated(&Rotation::random(dimension, &mut random), &impulse(dimension, at));
+                    let image = rotated(&Rotation::new(dimension, random.next()), &impulse(dimension, at));
                     image.iter().map(|x| f64::from(*x).powi(4)).sum::<f64>() * padded as f64
                 };
                 (0..times).map(fourth).sum::<f64>() / times as f64
@@ -272,7 +246,7 @@ mod tests {
     #[test]
     fn the_transform_is_the_hadamard_matrix() {
         for length in [64_usize, 128, 256, 512, 1024] {
-            let values = uniform(&mut words(length as u64), length);
+            let values = uniform(&mut Random::new(length as u64), length);
             let mut found = values.clone();
             hadamard(&mut found);
             for (row, found) in found.iter().enumerate() {
@@ -288,17 +262,18 @@ mod tests {
     #[test]
     fn the_rounds_are_those_of_the_header() {
         for dimension in [5, 100, 192, 256] {
-            let mut random = words(9);
-            let rotation = Rotation::random(dimension, &mut random);
-            let vector = uniform(&mut random, dimension);
-            let (bits, d) = (rotation.encode(), rotation.padded());
+            let rotation = Rotation::new(dimension, 9);
+            let vector = uniform(&mut Random::new(10), dimension);
+            let d = rotation.padded();
+            let mut random = Random::new(9);
+            let words: Vec<u64> = (0..4 * d / 64).map(|_| random.next()).collect();
             let p = if d.is_power_of_two() { d } else { d.next_power_of_two() / 2 };
             let mut x: Vec<f64> = vector.iter().map(|x| f64::from(*x)).collect();
             x.resize(d, 0.0);
             for round in 0..4 {
                 for (i, x) in x.iter_mut().enumerate() {
                     let bit = round * d + i;
-                    *x *= if bits[bit / 8] >> (bit % 8) & 1 == 1 { -1.0 } else { 1.0 };
+                    *x *= if words[bit / 64] >> (bit % 64) & 1 == 1 { -1.0 } else { 1.0 };
                 }
                 let start = if round % 2 == 0 { 0 } else { d - p };
                 let old = x[start..start + p].to_vec();
@@ -320,31 +295,33 @@ mod tests {
         }
     }
 
+    /// Values of another implementation, made from the format page: stored codes depend on them.
     #[test]
-    fn bytes_come_back_and_hostile_ones_are_refused() {
-        for dimension in DIMENSIONS {
-            let rotation = Rotation::random(dimension, &mut words(11));
-            let bytes = rotation.encode();
-            assert_eq!(bytes.len(), rotation.padded() / 2);
-            assert_eq!(Rotation::decode(dimension, &bytes).unwrap(), rotation);
-            let short = Rotation::decode(dimension, &bytes[1..]);
-            assert!(matches!(short, Err(CodecError::Truncated { .. })));
-            let long = Rotation::decode(dimension, &[&bytes[..], &[0]].concat());
-            assert!(matches!(long, Err(CodecError::Malformed { .. })));
-        }
-        for dimension in [0, 65, usize::MAX / 2, usize::MAX - 64, usize::MAX] {
-            assert!(Rotation::decode(dimension, &[0; 32]).is_err(), "{dimension}");
+    fn a_seed_means_the_same_rotation_for_ever() {
+        for (dimension, seed, first, last) in [
+            (3, 1, [-0.2070, 0.1367, -0.2617, -0.0742], -0.6523),
+            (64, 2, [-33.2578, -28.0703, 25.4766, -24.5547], 5.1484),
+            (100, 0xdead_beef, [1.3359, 52.2930, 37.7578, -62.0586], -13.4453),
+            (192, 5, [-193.698, 65.3592, 80.0860, 65.7449], -84.9507),
+            (384, u64::MAX, [-328.4566, -9.3526, -261.2262, -172.6611], -222.972),
+        ] {
+            let vector: Vec<f32> = (1..=dimension).map(|x| x as f32).collect();
+            let image = rotated(&Rotation::new(dimension, seed), &vector);
+            let found = image.iter().take(4).chain(image.last());
+            for (found, expected) in found.zip(first.into_iter().chain([last])) {
+                assert!((found - expected).abs() < 2e-3, "{dimension}: {found} {expected}");
+            }
         }
     }
 
     #[test]
     fn the_largest_numbers_do_not_overflow_on_the_way() {
         for dimension in [64, 100, 768] {
-            let rotation = Rotation::random(dimension, &mut words(13));
+            let rotation = Rotation::new(dimension, 13);
             let image =
                 rotated(&rotation, &impulse(dimension, 1).iter().map(|x| x * 3e38).collect::<Vec<_>>());
             assert!(image.iter().all(|x| x.is_finite()), "{dimension}");
         }
-        assert!(rotated(&Rotation::random(100, &mut words(13)), &[0.0; 100]).iter().all(|x| *x == 0.0));
+        assert!(rotated(&Rotation::new(100, 13), &[0.0; 100]).iter().all(|x| *x == 0.0));
     }
 }

@@ -3,20 +3,21 @@
 //! ```text
 //! "EIVF" | version u16 | zero u16 | entries u32 | loose rows: length u64, portable roaring bitmap
 //! | owners: rows u32, (offset u64, XXH3-64) × ⌈rows / 65,536⌉ | entries | curve (see `curve`)
-//! entry: cluster u32 | rows u32 | first row u32, or all ones if the record lists its rows | codes u32
+//! entry: number of the cluster u32 | rows u32 | first row u32, or all ones if the record lists its rows | codes u32
 //!        | offset of the record in the file u64 | XXH3-64 of the record u64
 //! owners: the number of the entry that each row of the segment is in u32, or all ones; where rows are listed
 //! ```
-//! A cluster has as many records as keep each of them small. An ordinary record has a code for each row; one with a single
+//! Entries are in the order of the numbers of their clusters (see [`super::centroids`]), whatever the order of the records in
+//! the file. A cluster has as many records as keep each of them small. An ordinary record has a code for each row; one with a single
 //! code and more rows is a record of *copies*: their vectors are the same, bit by bit.
 
 use std::ops::Range;
 
 use roaring::RoaringBitmap;
 
+use super::centroids::{CentroidSet, ClusterNumbers, Space};
 use super::curve::RecallCurve;
 use super::record::record_len;
-use super::space::Space;
 use crate::cache::Span;
 use crate::codec::{CodecError, Reader, checksum, put_bitmap, put_len_u32, rows_bitmap, u64_of, usize_of};
 use crate::error::{Error, Result};
@@ -34,6 +35,9 @@ pub(super) const OWNERS: u32 = 1 << 16;
 /// A record of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct RecordEntry {
+    /// The number of its cluster, which stays when the set is replaced.
+    pub(super) number: u32,
+    /// The position of that cluster in the set.
     pub(super) cluster: u32,
     pub(super) rows: u32,
     /// The first of its rows, if they are a run.
@@ -79,9 +83,12 @@ impl RecordEntry {
         record_len(padded, bits, codes, false) + listed
     }
 
-    fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
+    fn decode(reader: &mut Reader<'_>, numbers: &ClusterNumbers) -> Result<Self, CodecError> {
+        let number = reader.u32()?;
+        let unknown = || CodecError::malformed(WHAT, "an entry of a cluster that the set does not have");
         Ok(Self {
-            cluster: reader.u32()?,
+            number,
+            cluster: numbers.position_of(number).ok_or_else(unknown)?,
             rows: reader.u32()?,
             first: Some(reader.u32()?).filter(|first| *first != LISTED),
             codes: reader.u32()?,
@@ -158,7 +165,7 @@ impl IndexSection {
             out.extend(checksum.to_le_bytes());
         }
         for entry in &self.entries {
-            for number in [entry.cluster, entry.rows, entry.first.unwrap_or(LISTED), entry.codes] {
+            for number in [entry.number, entry.rows, entry.first.unwrap_or(LISTED), entry.codes] {
                 out.extend(number.to_le_bytes());
             }
             out.extend(entry.offset.to_le_bytes());
@@ -168,12 +175,11 @@ impl IndexSection {
         Ok(out)
     }
 
-    /// Reads a section of a segment with `rows` rows and a file of `size` bytes, and of a set with `clusters` clusters in
-    /// this space.
+    /// Reads a section of a segment with `rows` rows and a file of `size` bytes, which is coded by this set.
     pub(super) fn decode(
         bytes: &[u8],
         (rows, size): (u32, u64),
-        (clusters, space): (usize, &Space),
+        set: &CentroidSet,
     ) -> Result<Self, CodecError> {
         let bad = |why: &str| CodecError::malformed(WHAT, why);
         let mut reader = Reader::new(WHAT, bytes);
@@ -196,18 +202,20 @@ impl IndexSection {
             section.owners.push(Span { start, end, checksum });
         }
         for _ in 0..count {
-            let entry = RecordEntry::decode(&mut reader)?;
-            let ascends = section.entries.last().is_none_or(|last| last.cluster <= entry.cluster);
-            // Clusters are looked up in the set without a further check, and found here by binary search.
-            let cluster = ascends && usize_of(entry.cluster) < clusters;
+            let entry = RecordEntry::decode(&mut reader, set.numbers())?;
+            // The entries of a cluster are found by binary search.
+            let ascends = section.entries.last().is_none_or(|last| last.number <= entry.number);
             let owners = !entry.is_listed() || owned != 0;
-            if !cluster || !owners || !entry.is_within(rows, size, space) {
+            if !ascends || !owners || !entry.is_within(rows, size, set.space()) {
                 return Err(bad("an entry is out of bounds"));
             }
             section.entries.push(entry);
         }
         section.curve = RecallCurve::decode(&mut reader)?;
         reader.end()?;
+        if usize_of(section.curve.clusters) != set.len() {
+            return Err(bad("its curve is of a set with another number of clusters"));
+        }
         Ok(section)
     }
 }

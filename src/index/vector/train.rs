@@ -5,17 +5,17 @@
 use std::borrow::Cow;
 
 use super::assignment::Assignment;
-use super::centroids::{CentroidSet, ClusterFit};
+use super::centroids::{CentroidSet, ClusterFit, ClusterNumbers, SetHeader, SetShape, Space, choose_scale};
 use super::distinct::DistinctVectors;
 use super::kernels::kernels;
 use super::kmeans::{Centroids, Clusters, Points, Training, TrainingProgress};
 use super::numeric::{count_to_f64, median, round_to_f32};
 use super::outliers::{find_outliers, interquartile_mean};
+use super::random::Random;
 use super::record::bytes_per_vector;
-use super::space::Space;
-use crate::codec::{u64_of, usize_of};
-use crate::error::Result;
-use crate::types::Metric;
+use crate::codec::{to_u32, u64_of, usize_of};
+use crate::error::{Error, Result};
+use crate::types::ObjectId;
 
 /// The size of a cluster's record: one request, and a few hundred vectors.
 // Smaller clusters let a query scan fewer vectors but need more requests. At 768 dimensions and a recall of .95, clusters
@@ -32,6 +32,18 @@ const FIT_SAMPLE: usize = 1_024;
 const SPREAD_MAX: f32 = 2.0;
 const CROWDING_MAX: f32 = 4.0;
 
+/// A set that is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SetPlan<'a> {
+    /// The name of its object.
+    pub(crate) id: ObjectId,
+    pub(crate) shape: SetShape,
+    /// The set that the column had so far.
+    pub(crate) before: Option<&'a CentroidSet>,
+    /// The same vectors and seed make the same clusters, whatever else is drawn by chance.
+    pub(crate) seed: u64,
+}
+
 /// How many rows a cluster should have.
 pub(super) fn cluster_rows(dimension: usize, bits: u8) -> usize {
     let per_vector = bytes_per_vector(dimension.next_multiple_of(64), bits);
@@ -40,17 +52,16 @@ pub(super) fn cluster_rows(dimension: usize, bits: u8) -> usize {
 
 /// Makes the clusters of a column from some of its vectors.
 pub(crate) fn train_centroids(
-    metric: Metric,
-    bits: u8,
+    planned: &SetPlan<'_>,
     vectors: &DistinctVectors,
-    random: &mut impl FnMut() -> u64,
     progress: &TrainingProgress,
 ) -> Result<CentroidSet> {
+    let mut random = Random::new(planned.seed);
     let points = Points::new(&vectors.values, vectors.dimension)?;
     let rows = u64_of(points.rows());
     let values = copy_without(points, &find_outliers(points)?)?;
     let points = Points::new(&values, vectors.dimension)?;
-    let training = Training::new(cluster_rows(vectors.dimension, bits), random());
+    let training = Training::new(cluster_rows(vectors.dimension, planned.shape.bits), random.next());
     progress.add_expected(training.expected_comparisons(points.rows()));
     let clusters = Clusters::train(points, &training, progress)?;
     let plain = Centroids::new(clusters.centroids, vectors.dimension)?;
@@ -59,10 +70,33 @@ pub(crate) fn train_centroids(
         spread: round_to_f32(median(&distances)),
         crowding: measure_crowding(clusters.sizes.iter().map(|size| usize_of(*size))),
     };
+    // A rotation serves vectors of any kind, so one does for all sets of a column: queries and codes of two versions can
+    // be compared.
+    let seed = match planned.before {
+        Some(before) => before.space().seed(),
+        None => random.next(),
+    };
+    let space = make_space(planned.shape, seed, &plain, distances);
+    let count = to_u32(plain.len(), "the number of clusters")?;
+    // Should numbers run out one day, they begin anew with a set that has none before it.
+    let before = planned.before.filter(|before| before.numbers().next().checked_add(count).is_some());
+    let first = match before {
+        Some(before) => before.numbers().next(),
+        None => 0,
+    };
+    let numbers = ClusterNumbers::consecutive(first, count);
+    let numbers = numbers.ok_or_else(|| Error::internal("more clusters than numbers"))?;
+    let before = before.map(CentroidSet::id);
+    let header = SetHeader { id: planned.id, before, shape: planned.shape, trained: rows, fit };
+    Ok(CentroidSet::new(header, space, numbers, plain))
+}
+
+/// The space of clusters from whose centroids rows have these distances.
+fn make_space(shape: SetShape, seed: u64, plain: &Centroids, distances: Vec<f64>) -> Space {
     let centroids: Vec<&[f32]> = (0..plain.len()).map(|cluster| plain.points().row(cluster)).collect();
     // Each centroid counts once, however many rows it has: the mean is subtracted from queries, which may come from
     // anywhere, and is not moved by a few clusters far off.
-    let mean = interquartile_mean(vectors.dimension, &centroids);
+    let mean = interquartile_mean(shape.dimension, &centroids);
     let farthest_component = |centroid: &&[f32]| {
         let gaps = centroid.iter().zip(&mean).map(|(c, mean)| (f64::from(*c) - f64::from(*mean)).abs());
         gaps.fold(0.0, f64::max)
@@ -71,8 +105,7 @@ pub(crate) fn train_centroids(
     // A vector that is its own centroid says nothing about the scale of residuals. Where most are, a median over all of
     // them would be 0.
     let apart: Vec<f64> = distances.into_iter().filter(|distance| *distance > 0.0).collect();
-    let space = Space::new(metric, bits, mean, median(&apart), reach, random);
-    Ok(CentroidSet::new(space, rows, fit, plain))
+    Space::new(shape, seed, choose_scale(median(&apart), reach), mean)
 }
 
 /// Whether a set fits vectors about as well as those it was trained on.

@@ -159,7 +159,7 @@ mod tests {
             let mut errors = Self::default();
             let quantizer = Quantizer::new(dimension.next_multiple_of(64), bits, form);
             for _ in 0..4 {
-                let rotation = Rotation::random(dimension, &mut || random.next());
+                let rotation = Rotation::new(dimension, random.next());
                 let mean = spiky(&mut random, dimension, centroid);
                 let c = rotated(&rotation, &mean);
                 let queries: Vec<_> = (0..50)

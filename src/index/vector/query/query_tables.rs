@@ -1,8 +1,8 @@
 //! A rotated query in the two forms that kernels read.
 
+use crate::index::vector::centroids::Space;
 use crate::index::vector::kernels::{LevelTable, SignTable};
 use crate::index::vector::numeric::power_of_two;
-use crate::index::vector::space::Space;
 
 /// The tables of one vector: the query, or its difference from a centroid.
 #[derive(Debug)]

@@ -3,11 +3,10 @@
 use std::sync::OnceLock;
 
 use super::query_tables::{QueryTables, rotate_in_unit, unit_of};
-use crate::index::vector::centroids::CentroidSet;
+use crate::index::vector::centroids::{CentroidSet, Space};
 use crate::index::vector::kernels::{Kernels, kernels};
 use crate::index::vector::numeric::round_to_f32;
 use crate::index::vector::quantizer::Form;
-use crate::index::vector::space::Space;
 use crate::types::Metric;
 
 /// Where the query is this many times as long as its difference from a centroid, the wide table is used.

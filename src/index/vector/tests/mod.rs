@@ -1,12 +1,15 @@
 //! The parts of the index together, without a store: what is built is found again, within its bounds.
 
+mod versions;
+
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+use uuid::Uuid;
 
 use super::assignment::Assignment;
 use super::build::VectorIndexBuilder;
-use super::centroids::CentroidSet;
+use super::centroids::{CentroidSet, SetShape, Space};
 use super::curve::RecallCurve;
 use super::distinct::{COPIES_MIN, DistinctVectors};
 use super::index::VectorIndex;
@@ -14,13 +17,12 @@ use super::kmeans::TrainingProgress;
 use super::query::QuantizedQuery;
 use super::random::Random;
 use super::search::{SearchResult, SearchState};
-use super::space::Space;
-use super::train::train_centroids;
+use super::train::{SetPlan, train_centroids};
 use crate::cache::{Blob, BlockCache};
 use crate::env::Env;
 use crate::error::Result;
 use crate::storage::{MemoryBackend, ObjectKey, PutMode, StorageBackend};
-use crate::types::Metric;
+use crate::types::{Metric, ObjectId};
 
 const DIMENSION: usize = 24;
 
@@ -44,9 +46,28 @@ fn coded(metric: Metric, rows: u32, seed: u64) -> (DistinctVectors, Vec<Vec<f32>
     (coded, vectors)
 }
 
+fn set_id(number: u128) -> ObjectId {
+    ObjectId { birth: 7, uuid: Uuid::from_u128(number) }
+}
+
+fn shape(metric: Metric, bits: u8) -> SetShape {
+    SetShape { dimension: DIMENSION, metric, bits }
+}
+
 fn made(metric: Metric, bits: u8, coded: &DistinctVectors) -> CentroidSet {
-    let mut random = Random::new(3);
-    train_centroids(metric, bits, coded, &mut || random.next(), &TrainingProgress::default()).unwrap()
+    made_after(None, 1, shape(metric, bits), coded)
+}
+
+/// The set of this number, trained after another.
+fn made_after(
+    before: Option<&CentroidSet>,
+    number: u128,
+    shape: SetShape,
+    coded: &DistinctVectors,
+) -> CentroidSet {
+    let seed = u64::try_from(number).unwrap() + 2;
+    let plan = SetPlan { id: set_id(number), shape, before, seed };
+    train_centroids(&plan, coded, &TrainingProgress::default()).unwrap()
 }
 
 fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
@@ -230,11 +251,19 @@ async fn damaged_bytes_are_errors() -> Result<()> {
     let (coded, _) = coded(Metric::Cosine, 600, 11);
     let set = Arc::new(made(Metric::Cosine, 5, &coded));
     let bytes = set.encode().unwrap();
-    let read = |bytes: &[u8]| CentroidSet::decode(Metric::Cosine, DIMENSION, bytes);
+    let sound = shape(Metric::Cosine, 5);
+    let read = |bytes: &[u8]| CentroidSet::decode(set_id(1), sound, bytes);
     let again = read(&bytes).unwrap();
     assert_eq!((again.len(), again.trained(), again.encode().unwrap()), (set.len(), 600, bytes.clone()));
-    assert!(CentroidSet::decode(Metric::Dot, DIMENSION, &bytes).is_err());
-    assert!(CentroidSet::decode(Metric::Cosine, DIMENSION + 1, &bytes).is_err());
+    // A set that is whole, in the place of another.
+    assert!(CentroidSet::decode(set_id(2), sound, &bytes).is_err());
+    for shape in [
+        SetShape { metric: Metric::L2Squared, ..sound },
+        SetShape { dimension: DIMENSION + 1, ..sound },
+        SetShape { bits: 4, ..sound },
+    ] {
+        assert!(CentroidSet::decode(set_id(1), shape, &bytes).is_err(), "{shape:?}");
+    }
     for at in (0..bytes.len()).step_by(1 + bytes.len() / 400) {
         let mut bad = bytes.to_vec();
         bad[at] ^= 0x11;

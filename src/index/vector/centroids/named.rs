@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::centroids::CentroidSet;
+use super::header::SetShape;
+use super::set::CentroidSet;
 use crate::cache::{Blob, SharedObjects, Span};
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::types::{Metric, ObjectId};
+use crate::types::ObjectId;
 
 /// The size of a set, at most. It is read whole, so that a forged size must not decide how much memory is allocated.
 const BYTES_MAX: u64 = 4 << 30;
@@ -32,15 +33,17 @@ pub(crate) struct NamedCentroids {
 }
 
 impl NamedCentroids {
-    /// Reads the set of `blob`, unless it is in use already. One round trip.
+    /// Reads the set of `blob`, unless it is in use already, and checks that it is that of the meta and of this shape. One
+    /// round trip.
     pub(crate) async fn load(
         env: &Env,
         blob: &Blob,
         shared: &SharedObjects,
         meta: CentroidsMeta,
-        (metric, dimension): (Metric, usize),
+        shape: SetShape,
     ) -> Result<Self> {
-        if let Some(set) = shared.get(blob.key()) {
+        if let Some(set) = shared.get::<CentroidSet>(blob.key()) {
+            set.check(meta.id, shape).map_err(|e| e.at(blob.key()))?;
             return Ok(Self { meta, set });
         }
         if blob.size() > BYTES_MAX {
@@ -52,7 +55,7 @@ impl NamedCentroids {
             async move {
                 let whole = whole?;
                 // Decoding rotates every centroid: too long for an async task.
-                let decoded = env.blocking(move || CentroidSet::decode(metric, dimension, &whole));
+                let decoded = env.blocking(move || CentroidSet::decode(meta.id, shape, &whole));
                 decoded.await?.map_err(|e| e.at(blob.key()))
             }
         };
@@ -69,28 +72,56 @@ mod tests {
 
     use super::*;
     use crate::cache::BlockCache;
-    use crate::index::vector::{DistinctVectors, TrainingProgress, train_centroids};
+    use crate::error::ErrorKind;
+    use crate::index::vector::{DistinctVectors, SetPlan, TrainingProgress, train_centroids};
     use crate::storage::{MemoryBackend, ObjectKey, PutMode, StorageBackend};
+    use crate::types::Metric;
 
-    #[tokio::test]
-    async fn those_who_load_a_set_together_hold_the_same() -> Result<()> {
+    const SHAPE: SetShape = SetShape { dimension: 2, metric: Metric::L2Squared, bits: 5 };
+    const ID: ObjectId = ObjectId { birth: 1, uuid: Uuid::max() };
+
+    /// A set on a store.
+    async fn stored() -> Result<(Blob, CentroidsMeta)> {
         let coded = DistinctVectors {
             dimension: 2,
             values: vec![1.0, 2.0, 3.0, 4.0],
             rows: vec![0, 1],
             ..DistinctVectors::default()
         };
-        let set = train_centroids(Metric::L2Squared, 5, &coded, &mut || 1, &TrainingProgress::default())?;
+        let plan = SetPlan { id: ID, shape: SHAPE, before: None, seed: 1 };
+        let set = train_centroids(&plan, &coded, &TrainingProgress::default())?;
         let (backend, key, bytes) = (Arc::new(MemoryBackend::new()), ObjectKey::new("set")?, set.encode()?);
-        let id = ObjectId { birth: 1, uuid: Uuid::nil() };
-        let meta = CentroidsMeta { id, size: bytes.len() as u64, trained: set.trained() };
+        let meta = CentroidsMeta { id: ID, size: bytes.len() as u64, trained: set.trained() };
         backend.put(&key, bytes.into(), PutMode::Create).await?;
-        let blob = Blob::new(backend, BlockCache::off(), key, meta.size);
+        Ok((Blob::new(backend, BlockCache::off(), key, meta.size), meta))
+    }
+
+    #[tokio::test]
+    async fn those_who_load_a_set_together_hold_the_same() -> Result<()> {
+        let (blob, meta) = stored().await?;
         let (env, shared) = (Env::current()?, SharedObjects::default());
-        let load = || NamedCentroids::load(&env, &blob, &shared, meta, (Metric::L2Squared, 2));
+        let load = || NamedCentroids::load(&env, &blob, &shared, meta, SHAPE);
         let (one, other) = try_join(load(), load()).await?;
         assert!(Arc::ptr_eq(&one.set, &other.set));
         assert!(Arc::ptr_eq(&one.set, &load().await?.set));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_set_in_the_place_of_another_is_an_error_even_if_it_is_in_use() -> Result<()> {
+        let (blob, meta) = stored().await?;
+        let other = CentroidsMeta { id: ObjectId { birth: 2, ..ID }, ..meta };
+        let (env, shared) = (Env::current()?, SharedObjects::default());
+        let load = |meta, shape| NamedCentroids::load(&env, &blob, &shared, meta, shape);
+        for in_use in [false, true] {
+            let held = if in_use { Some(load(meta, SHAPE).await?) } else { None };
+            for (meta, shape) in [(other, SHAPE), (meta, SetShape { metric: Metric::Cosine, ..SHAPE })] {
+                let error = load(meta, shape).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+                assert!(error.to_string().contains("key=`set`"), "{error}");
+            }
+            drop(held);
+        }
         Ok(())
     }
 }

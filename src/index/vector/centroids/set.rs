@@ -1,28 +1,27 @@
 //! A centroid set: the clusters of a vector column, shared by all segments that are coded against it.
 //!
 //! ```text
-//! "ECEN" | version u16 | zero u16 | dimension u32 | clusters u32 | rows trained on u64 | fit | space (see `space`)
-//! fit:     median distance of a row from its centroid f32 | chance that two rows share a cluster f32
-//! centroid f32 × dimension, cluster by cluster, as the metric compares them, not centred | XXH3-64 of all before
+//! header (see `header`) | space (see `space`) | numbers of the clusters (see `numbers`)
+//! | centroid f32 × dimension, cluster by cluster, as the metric compares them, not centred | XXH3-64 of all before
 //! ```
-//! The number of a cluster is its position here. Neighbours in number are neighbours in space.
+//! A cluster is known by its position here. Neighbours in position are neighbours in space.
 //!
 //! **Invariant:** the object of a set never changes: codes mean nothing without the centroids they were made with.
 
 use bytes::Bytes;
 
-use super::kernels::{Kernels, kernels};
-use super::kmeans;
-use super::numeric::round_to_f32;
-use super::quantizer::Form;
+use super::header::{ClusterFit, SetHeader, SetShape};
+use super::numbers::ClusterNumbers;
 use super::space::{Space, read_floats};
-use crate::codec::{CodecError, Reader, checksum, put_len_u32, usize_of};
+use crate::codec::{CodecError, Reader, checksum, usize_of};
 use crate::error::Result;
-use crate::types::Metric;
+use crate::index::vector::kernels::{Kernels, kernels};
+use crate::index::vector::kmeans;
+use crate::index::vector::numeric::round_to_f32;
+use crate::index::vector::quantizer::Form;
+use crate::types::ObjectId;
 
 const WHAT: &str = "centroid set";
-const MAGIC: [u8; 4] = *b"ECEN";
-const VERSION: u16 = 1;
 /// No set has more clusters.
 // At 512 rows each that is beyond the rows of a segment. A larger number is refused before memory is allocated by it.
 const CLUSTERS_MAX: usize = 1 << 24;
@@ -33,23 +32,12 @@ const CANCELLED: f32 = 1e-6;
 /// Components of a query, in the scale of the space, whose squares an f32 holds.
 const COMPONENT_MAX: f32 = 1e15;
 
-/// How well clusters fit the vectors of some rows.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct ClusterFit {
-    /// The median distance of a row from its centroid.
-    pub(crate) spread: f32,
-    /// The chance that two rows share a cluster.
-    pub(crate) crowding: f32,
-}
-
 /// The clusters of a column.
 #[derive(Debug)]
 pub(crate) struct CentroidSet {
+    header: SetHeader,
     space: Space,
-    /// The rows it was trained on.
-    trained: u64,
-    /// How well it fits them.
-    fit: ClusterFit,
+    numbers: ClusterNumbers,
     /// As the metric compares them, ready to find the nearest of a row.
     plain: kmeans::Centroids,
     /// In the space, less its mean, [`Space::padded`] components each.
@@ -59,7 +47,13 @@ pub(crate) struct CentroidSet {
 }
 
 impl CentroidSet {
-    pub(crate) fn new(space: Space, trained: u64, fit: ClusterFit, plain: kmeans::Centroids) -> Self {
+    /// A set of as many centroids as there are numbers.
+    pub(in crate::index::vector) fn new(
+        header: SetHeader,
+        space: Space,
+        numbers: ClusterNumbers,
+        plain: kmeans::Centroids,
+    ) -> Self {
         let padded = space.padded();
         let mut inner = vec![0.0; plain.len() * padded];
         let mut scratch = Vec::new();
@@ -71,7 +65,7 @@ impl CentroidSet {
             space.rotate(centred, space.scale(), &mut scratch, out);
             squared_norms.push(kernels.wide_dot(centroid, centroid));
         }
-        Self { space, trained, fit, plain, inner, squared_norms }
+        Self { header, space, numbers, plain, inner, squared_norms }
     }
 
     pub(crate) fn space(&self) -> &Space {
@@ -82,9 +76,25 @@ impl CentroidSet {
         self.squared_norms.len()
     }
 
+    /// The name of its object.
+    pub(in crate::index::vector) fn id(&self) -> ObjectId {
+        self.header.id
+    }
+
+    /// The set that it goes on from.
+    #[cfg(test)]
+    pub(in crate::index::vector) fn before(&self) -> Option<ObjectId> {
+        self.header.before
+    }
+
+    /// The numbers by which the indexes of segments name its clusters.
+    pub(in crate::index::vector) fn numbers(&self) -> &ClusterNumbers {
+        &self.numbers
+    }
+
     /// The rows it was trained on.
     pub(crate) fn trained(&self) -> u64 {
-        self.trained
+        self.header.trained
     }
 
     /// The centroids as the metric compares them.
@@ -93,15 +103,20 @@ impl CentroidSet {
     }
 
     /// How well it fits the rows it was trained on.
-    pub(crate) fn fit(&self) -> ClusterFit {
-        self.fit
+    pub(in crate::index::vector) fn fit(&self) -> ClusterFit {
+        self.header.fit
+    }
+
+    /// Checks that it is this set, of vectors of this shape.
+    pub(in crate::index::vector) fn check(&self, id: ObjectId, shape: SetShape) -> Result<(), CodecError> {
+        self.header.check(id, shape)
     }
 
     /// A centroid as the metric compares it.
     ///
     /// # Panics
     /// If there is no such cluster.
-    pub(super) fn centroid(&self, cluster: u32) -> &[f32] {
+    pub(in crate::index::vector) fn centroid(&self, cluster: u32) -> &[f32] {
         self.plain.points().row(usize_of(cluster))
     }
 
@@ -110,7 +125,7 @@ impl CentroidSet {
     /// # Panics
     /// If there is no such cluster.
     #[expect(clippy::indexing_slicing, reason = "sections are checked against the set when they are decoded")]
-    pub(super) fn squared_norm(&self, cluster: u32) -> f64 {
+    pub(in crate::index::vector) fn squared_norm(&self, cluster: u32) -> f64 {
         self.squared_norms[usize_of(cluster)]
     }
 
@@ -126,7 +141,7 @@ impl CentroidSet {
     /// How near each cluster is to a query: the squared distance of its centroid in the space, or the inner product
     /// with it, negated, but for what is the same for all clusters. Smaller is nearer. `inner` is the query in the
     /// space, less its origin.
-    pub(super) fn score_clusters(&self, vector: &[f32], inner: &[f32]) -> Vec<f32> {
+    pub(in crate::index::vector) fn score_clusters(&self, vector: &[f32], inner: &[f32]) -> Vec<f32> {
         let kernels: &Kernels = kernels();
         if !inner.iter().all(|x| x.abs() < COMPONENT_MAX) {
             return self.score_far_vector(vector);
@@ -165,46 +180,48 @@ impl CentroidSet {
 
     pub(crate) fn encode(&self) -> Result<Bytes> {
         let mut out = Vec::new();
-        out.extend(MAGIC);
-        out.extend(VERSION.to_le_bytes());
-        out.extend([0; 2]);
-        put_len_u32(&mut out, self.space.dimension())?;
-        put_len_u32(&mut out, self.len())?;
-        out.extend(self.trained.to_le_bytes());
-        out.extend([self.fit.spread, self.fit.crowding].iter().flat_map(|x| x.to_le_bytes()));
+        self.header.encode(&mut out)?;
         self.space.encode(&mut out);
+        self.numbers.encode(&mut out)?;
         out.extend(self.plain.points().values().iter().flat_map(|x| x.to_le_bytes()));
         let checksum = checksum(&out);
         out.extend(checksum.to_le_bytes());
         Ok(out.into())
     }
 
-    /// Reads a set, which must be of a column of this metric and dimension.
-    pub(crate) fn decode(metric: Metric, dimension: usize, bytes: &[u8]) -> Result<Self, CodecError> {
+    /// Reads a set, which must be this one and of vectors of this shape.
+    pub(in crate::index::vector) fn decode(
+        id: ObjectId,
+        shape: SetShape,
+        bytes: &[u8],
+    ) -> Result<Self, CodecError> {
         let bad = |why: &str| CodecError::malformed(WHAT, why);
         let (body, trailer) = bytes.split_last_chunk().ok_or(CodecError::Truncated { what: WHAT })?;
         if checksum(body) != u64::from_le_bytes(*trailer) {
             return Err(CodecError::Checksum { what: WHAT });
         }
         let mut reader = Reader::new(WHAT, body);
-        reader.magic(MAGIC)?;
-        reader.version(VERSION)?;
-        reader.u16()?;
-        let (found, clusters, trained) = (reader.u32()? as usize, reader.u32()? as usize, reader.u64()?);
-        if found != dimension || clusters == 0 || clusters > CLUSTERS_MAX {
-            return Err(bad("it belongs to a column of another shape"));
+        let header = SetHeader::decode(&mut reader)?;
+        header.check(id, shape)?;
+        let space = Space::decode(shape, &mut reader)?;
+        let numbers = ClusterNumbers::decode(&mut reader)?;
+        let clusters = usize_of(numbers.len());
+        if clusters == 0 || clusters > CLUSTERS_MAX {
+            return Err(bad("it has no clusters, or too many"));
         }
-        let [spread, crowding] = [f32::from_bits(reader.u32()?), f32::from_bits(reader.u32()?)];
-        if !(spread >= 0.0 && (0.0..=1.0).contains(&crowding)) {
-            return Err(bad("its fit is out of range"));
-        }
-        let space = Space::decode(metric, dimension, &mut reader)?;
-        let values = read_floats(&mut reader, clusters.saturating_mul(dimension))?;
+        let values = read_floats(&mut reader, clusters.saturating_mul(shape.dimension))?;
         reader.end()?;
         if values.iter().any(|x| !x.is_finite()) {
             return Err(bad("a centroid is not finite"));
         }
-        let plain = kmeans::Centroids::new(values, dimension).map_err(|e| bad(&e.to_string()))?;
-        Ok(Self::new(space, trained, ClusterFit { spread, crowding }, plain))
+        let plain = kmeans::Centroids::new(values, shape.dimension).map_err(|e| bad(&e.to_string()))?;
+        Ok(Self::new(header, space, numbers, plain))
+    }
+
+    /// The same with other numbers.
+    #[cfg(test)]
+    pub(in crate::index::vector) fn with_numbers(self, numbers: ClusterNumbers) -> Self {
+        assert_eq!(usize_of(numbers.len()), self.len());
+        Self { numbers, ..self }
     }
 }
