@@ -18,6 +18,7 @@ mod features;
 mod filter_laws;
 mod full_text;
 mod fuzzy;
+mod golden;
 mod handles;
 mod hybrid;
 mod linked;
