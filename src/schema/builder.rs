@@ -120,7 +120,7 @@ impl SchemaBuilder {
     }
 
     fn push_column(mut self, name: impl Into<String>, kind: ColumnKind) -> Self {
-        // More columns than numbers are more columns than `build` allows.
+        // invariant: the first column has the first number; more columns than numbers are more than `build` allows.
         let id = self.columns.last().map_or(FIRST_COLUMN, |last| ColumnId(last.id.0.saturating_add(1)));
         self.columns.push(Column {
             id,

@@ -105,19 +105,15 @@ impl SegmentBuilder {
         let row_order = if order.is_some() { RowOrder::Cluster } else { RowOrder::Id };
         // The caller needs the positions too: rows that die during a compaction are looked up in them.
         let positions = row_positions(order.as_deref(), rows.len())?;
-
         // One pass over the rows feeds all columns.
         let mut columns =
             ColumnBuilders::new(&self.schema, self.id, row_count, row_order, &mut indexes.columns)?;
         rows.visit_chunks(order.as_deref(), |batch| columns.push_batch(&batch))?;
         let id_index = build_id_index(self.schema.id(), &rows, &positions)?;
-        // Everything is encoded now but the vectors, which stay where they were gathered: rows that had to be copied are
-        // in memory twice until here.
+        // Everything is encoded now but the vectors, which stay where they were gathered.
         drop(rows);
-
         let parquet = columns.parquet.finish()?;
-        let (rows_file, parquet_meta) =
-            (parquet.bytes.clone(), FileMeta::without_sections(parquet.bytes.len()));
+        let rows_file = parquet.bytes.clone();
         let vectors = finish_vector_files(columns.vectors, indexes.columns)?;
         // Absent exactly if the schema has no text column, which `SegmentMeta::check` holds.
         let text = columns.text.map(finish_text_file).transpose()?;
@@ -140,7 +136,7 @@ impl SegmentBuilder {
             id_min: bounds.min,
             id_max: bounds.max,
             statistics: columns.statistics.finish().collect(),
-            parquet: parquet_meta,
+            parquet: FileMeta::without_sections(rows_file.len()),
             index: index.meta,
             vectors: vectors.metas,
             centroids: vectors.centroids,

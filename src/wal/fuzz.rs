@@ -42,6 +42,7 @@ fn seed(id: fn(u64) -> DocumentId, rows: u64, deletes: u64) -> Vec<u8> {
         previous: Uuid::from_u128(3),
         writer: Uuid::from_u128(4),
         created_ms: 5,
+        write_features: 0,
     };
     let receipt = WriteReceipt { sequence: Sequence(7), upserted: rows, ..WriteReceipt::default() };
     let body = EntryBody {
