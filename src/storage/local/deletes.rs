@@ -5,7 +5,7 @@
 //! beside
 //! - *a put*: the system removes only empty folders, and a put writes its staging file to the folder before it links
 //!   the object. If the folder goes before that, the put makes it again. What it then stores is garbage, like all of
-//!   the segment, so it does not matter whether the name of the new folder is durable.
+//!   the segment, so it does not matter whether that and the new folder's name are durable.
 //! - *a delete*: a folder goes after its names were synced, and a delete that finds no folder has nothing to do.
 //! - *a read or a listing*: a missing folder is one without objects.
 //!
