@@ -70,16 +70,20 @@ pub(super) struct Created {
 
 /// The error for a store that did what a put asked and says that it did not. An answer may be lost now and then; a
 /// database on a store that never confirms a put could not write a segment.
-fn unconfirmed(check: &str, error: Error) -> Error {
+fn unconfirmed(error: Error) -> Error {
     let why = "a put is answered by an error although the object is written";
-    // It may be an outage on the way, of which the answer itself tells more.
-    if error.is(ErrorKind::AlreadyExists) { unsupported(check, why) } else { error.context(why) }
+    // Not unsupported: the answers may have been lost on the way. A client that then repeats a create is told that the
+    // object exists.
+    if error.is(ErrorKind::AlreadyExists) {
+        return Error::new(ErrorKind::Unavailable, format!("{why}: {error}"));
+    }
+    error.context(why)
 }
 
 /// Checks that not every create was answered by an error. All of them wrote their object.
 fn check_confirmed(answers: [Result<()>; 2]) -> Result<()> {
     match answers {
-        [Err(error), Err(_)] => Err(unconfirmed("create", error)),
+        [Err(error), Err(_)] => Err(unconfirmed(error)),
         _ => Ok(()),
     }
 }
@@ -251,7 +255,7 @@ impl<'a> StoreProbe<'a> {
             (Ok(()), _) => {
                 Err(unsupported("overwrite", "an overwritten object does not hold what was written last"))
             }
-            (Err(error), Some(found)) if found == body => Err(unconfirmed("overwrite", error)),
+            (Err(error), Some(found)) if found == body => Err(unconfirmed(error)),
             (Err(error), _) => Err(error),
         }
     }
