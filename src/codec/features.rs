@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::CodecError;
+use super::unknown_fields::UnknownFields;
 
 /// The features that this version knows.
 const KNOWN: [&str; 0] = [];
@@ -22,6 +23,8 @@ pub(crate) struct Features {
     read: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     write: Vec<String>,
+    #[serde(flatten)]
+    unknown: UnknownFields,
 }
 
 /// Of whom a feature is required.
@@ -38,7 +41,7 @@ pub(crate) trait Featured {
 
 impl Features {
     pub(crate) fn is_empty(&self) -> bool {
-        self.read.is_empty() && self.write.is_empty()
+        self.read.is_empty() && self.write.is_empty() && self.unknown.is_empty()
     }
 
     /// Checks that this version knows what is required.

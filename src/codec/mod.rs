@@ -24,6 +24,7 @@ mod packed;
 mod reader;
 #[cfg(test)]
 mod testing;
+mod unknown_fields;
 mod zip;
 
 pub(crate) use bitmap::{put_bitmap, rows_bitmap};
@@ -34,6 +35,7 @@ pub(crate) use packed::{Packer, Unpacker};
 pub(crate) use reader::Reader;
 #[cfg(test)]
 pub(crate) use testing::{seal_frame, seal_trailer};
+pub(crate) use unknown_fields::UnknownFields;
 pub(crate) use zip::zip_equal;
 
 use std::fmt;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::incarnation::{Incarnation, created_by};
-use crate::codec::{CodecError, FeatureUser, Featured, Features, Frame};
+use crate::codec::{CodecError, FeatureUser, Featured, Features, Frame, UnknownFields};
 use crate::index::vector::CentroidsMeta;
 use crate::schema::SchemaVersions;
 use crate::segment::SegmentMeta;
@@ -50,14 +50,18 @@ pub(crate) struct Manifest {
     pub(crate) features: Features,
     pub(crate) created_ms: i64,
     pub(crate) created_by: String,
+    #[serde(flatten)]
+    unknown: UnknownFields,
 }
 
 /// How far garbage collection has been: below a floor there may be nothing left. Only collection raises floors.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Floors {
     pub(crate) manifest: u64,
     pub(crate) segment: u64,
     pub(crate) wal: Sequence,
+    #[serde(flatten)]
+    unknown: UnknownFields,
 }
 
 impl Manifest {
@@ -78,6 +82,7 @@ impl Manifest {
             features: Features::default(),
             created_ms: incarnation.created_ms,
             created_by: incarnation.created_by.clone(),
+            unknown: UnknownFields::new(),
         }
     }
 

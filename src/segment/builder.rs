@@ -22,7 +22,7 @@ use super::sections::{
 use super::sorted_rows::SortedRows;
 use super::vector_indexing::{BuiltVectorIndex, VectorIndexing, row_positions};
 use super::vectors::VectorFile;
-use crate::codec::{to_u32, u64_of, zip_equal};
+use crate::codec::{UnknownFields, to_u32, u64_of, zip_equal};
 use crate::error::{Error, Result};
 use crate::index::attributes::AttributeIndexBuilder;
 use crate::index::text::TextIndexBuilder;
@@ -143,6 +143,7 @@ impl SegmentBuilder {
             unfit: vectors.unfit,
             text: text.as_ref().map(|text| FileMeta::without_sections(text.len())),
             deletes: None,
+            unknown: UnknownFields::new(),
         };
         Ok(SegmentFiles {
             meta,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use std::sync::Arc;
 
 use super::meta::{DeletesMeta, SegmentMeta};
-use crate::codec::{CodecError, Reader, checksum, put_bitmap, rows_bitmap, to_u32, u64_of};
+use crate::codec::{CodecError, Reader, UnknownFields, checksum, put_bitmap, rows_bitmap, to_u32, u64_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{PutMode, SegmentKeys, StorageBackend, fetch_decoded};
 
@@ -42,7 +42,7 @@ impl Deletes {
             split_checksum(&bytes).ok_or_else(|| Error::internal("a file without a checksum"))?;
         // The nonce makes the name unique: an overwrite can only repeat an earlier attempt of the same put.
         backend.put(&keys.deletes(manifest, nonce), bytes.into(), PutMode::Overwrite).await?;
-        Ok(DeletesMeta { manifest, nonce, count, size, checksum })
+        Ok(DeletesMeta { manifest, nonce, count, size, checksum, unknown: UnknownFields::new() })
     }
 
     /// Reads the dead rows of a segment: none, if its meta names no file. One round trip.
@@ -133,7 +133,8 @@ mod tests {
             let bytes = encode(&rows).unwrap();
             let (checksum, size) = (split_checksum(&bytes).unwrap().1, bytes.len() as u64);
             let count = u32::try_from(rows.len()).unwrap();
-            let meta = DeletesMeta { manifest: 1, nonce: Uuid::nil(), count, size, checksum };
+            let unknown = UnknownFields::new();
+            let meta = DeletesMeta { manifest: 1, nonce: Uuid::nil(), count, size, checksum, unknown };
             assert!(size <= CONTAINER_BYTES_MAX * 3);
             assert_eq!(decode(&bytes, &meta, 100_000).unwrap(), rows);
             for at in (0..bytes.len()).step_by(1 + bytes.len() / 100) {

@@ -1,7 +1,7 @@
 //! What a manifest records of a segment: enough to read any part of it in one request, and to detect damage.
 //!
-//! Decoding is strict: a field that this version does not know is an error, since rewriting the manifest
-//! would lose it. Sections are looked up by name, and unknown sections are carried along.
+//! Fields that this version does not know are carried from manifest to manifest, and so are unknown sections of files. A
+//! section itself is strict: what a reader must know of it beside its place is another section.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::statistics::ColumnStatistics;
 use crate::cache::Span;
-use crate::codec::{CodecError, u64_of};
+use crate::codec::{CodecError, UnknownFields, u64_of};
 use crate::index::vector::CentroidsMeta;
 use crate::schema::{ColumnKind, Schema, SchemaVersions};
 use crate::types::{ColumnId, DocumentId, ObjectId, Sequence};
@@ -44,16 +44,16 @@ pub(crate) struct FileSection {
 
 /// A file of a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct FileMeta {
     pub(crate) size: u64,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) sections: BTreeMap<String, FileSection>,
+    #[serde(flatten)]
+    unknown: UnknownFields,
 }
 
 /// The file of dead rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct DeletesMeta {
     /// The manifest the file was written for: with the nonce, its name.
     pub(crate) manifest: u64,
@@ -64,11 +64,12 @@ pub(crate) struct DeletesMeta {
     pub(crate) size: u64,
     #[serde(with = "hex")]
     pub(crate) checksum: u64,
+    #[serde(flatten)]
+    pub(super) unknown: UnknownFields,
 }
 
 /// A segment as its manifest describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct SegmentMeta {
     pub(crate) id: ObjectId,
     /// The version of the schema that it was written with.
@@ -101,6 +102,8 @@ pub(crate) struct SegmentMeta {
     pub(crate) text: Option<FileMeta>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deletes: Option<DeletesMeta>,
+    #[serde(flatten)]
+    pub(super) unknown: UnknownFields,
 }
 
 impl FileSection {
@@ -116,9 +119,13 @@ impl FileSection {
 }
 
 impl FileMeta {
+    pub(super) fn new(size: u64, sections: BTreeMap<String, FileSection>) -> Self {
+        Self { size, sections, unknown: UnknownFields::new() }
+    }
+
     /// A file of which nothing is read before the heads in `index`.
     pub(super) fn without_sections(size: usize) -> Self {
-        Self { size: u64_of(size), sections: BTreeMap::new() }
+        Self::new(u64_of(size), BTreeMap::new())
     }
 
     /// The section of a name.
@@ -301,7 +308,7 @@ mod tests {
 
     fn meta() -> SegmentMeta {
         let section = FileSection { offset: 10, length: 20, checksum: u64::MAX - 1 };
-        let file = FileMeta { size: 30, sections: [("a".to_owned(), section)].into() };
+        let file = FileMeta::new(30, [("a".to_owned(), section)].into());
         SegmentMeta {
             id: ObjectId { birth: 7, uuid: Uuid::from_u128(9) },
             schema: 1,
@@ -317,7 +324,15 @@ mod tests {
             centroids: BTreeMap::new(),
             unfit: BTreeSet::new(),
             text: None,
-            deletes: Some(DeletesMeta { manifest: 8, nonce: Uuid::max(), count: 4, size: 5, checksum: 6 }),
+            deletes: Some(DeletesMeta {
+                manifest: 8,
+                nonce: Uuid::max(),
+                count: 4,
+                size: 5,
+                checksum: 6,
+                unknown: UnknownFields::new(),
+            }),
+            unknown: UnknownFields::new(),
         }
     }
 
@@ -330,10 +345,10 @@ mod tests {
         assert_eq!(serde_json::from_str::<SegmentMeta>(&json).unwrap(), meta);
         for (from, to) in [
             ("\"rows\":10", "\"rows\":-1"),
-            ("\"rows\":10", "\"rows\":10,\"x\":1"),
             ("\"id\":\"0", "\"id\":\"x"),
             ("fffe\"", "fff\""),
             ("\"order\":\"id\"", "\"order\":\"leaf\""),
+            ("\"offset\":10", "\"offset\":10,\"x\":1"),
         ] {
             let bad = json.replace(from, to);
             assert!(bad != json && serde_json::from_str::<SegmentMeta>(&bad).is_err(), "{to}");
@@ -341,7 +356,7 @@ mod tests {
     }
 
     fn nulls(nulls: u32) -> ColumnStatistics {
-        ColumnStatistics { nulls, bounds: None }
+        ColumnStatistics { nulls, ..ColumnStatistics::default() }
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl SectionFileBuilder {
     }
 
     pub(super) fn finish(self) -> BuiltFile {
-        let meta = FileMeta { size: u64_of(self.size), sections: self.sections };
+        let meta = FileMeta::new(u64_of(self.size), self.sections);
         BuiltFile { body: self.parts.into_iter().collect(), meta }
     }
 }

@@ -51,7 +51,6 @@ pub(crate) struct EntryBody {
 
 /// A segment that an entry links.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct SegmentLink {
     pub(crate) meta: SegmentMeta,
     /// Rows that are out of date: other entries touched their documents between the upload and this entry, whose own rows

@@ -96,7 +96,11 @@ async fn a_feature_of_readers_is_reported_whatever_else_has_changed() -> Result<
     let objects = objects().await?;
     for (key, name) in featured(&objects).into_iter().filter(|(key, _)| !key.contains("/wal/")) {
         let mut objects = require(&objects, &key, "read");
-        let field = if key == "STORE" { "store" } else { "schema" };
+        let field = match key.as_str() {
+            "STORE" => "store",
+            key if key.ends_with("/OPEN") => "schema",
+            _ => "schemas",
+        };
         let forged = edit_json(&objects[&key], |object| object[field] = json!({"another": "shape"}));
         objects.insert(key.clone(), forged);
         let store = store_of(&objects).await?;

@@ -40,4 +40,5 @@ mod text_answers;
 mod text_extras;
 mod token_filters;
 mod trigrams;
+mod unknown_fields;
 mod vector_index;
