@@ -21,8 +21,8 @@ pub struct CacheStats {
     /// Bytes of blocks held in memory now, within [`Settings::cache_bytes`](crate::Settings::cache_bytes).
     pub memory_bytes: u64,
     /// Approximate bytes that open namespaces keep in memory outside the cache: the heads of their segments (ids,
-    /// Parquet metadata, fences, clusters, dictionaries), what their text indexes keep of earlier queries, and their
-    /// tails. Namespaces without a handle stay within [`Settings::idle_bytes_max`](crate::Settings::idle_bytes_max).
+    /// Parquet metadata, fences, clusters, dictionaries), what their text indexes keep of earlier queries, their tails,
+    /// and the idempotency tokens that writes have looked up. Namespaces without a handle stay within [`Settings::idle_bytes_max`](crate::Settings::idle_bytes_max).
     pub resident_bytes: u64,
 }
 

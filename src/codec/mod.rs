@@ -20,6 +20,7 @@ mod bitmap;
 mod convert;
 mod features;
 mod frame;
+pub(crate) mod hex;
 mod packed;
 mod reader;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Numbers and bytes packed into a string of JSON: numbers as LEB128, 7 bits a byte and the lowest first, all of it in
+//! Numbers and bytes packed: numbers as LEB128, 7 bits a byte and the lowest first. In a string of JSON all of it is
 //! base64.
 //!
 //! For lists of thousands of small numbers, of which JSON would make several bytes each and an allocation a value.
@@ -33,16 +33,24 @@ impl Packer {
         self.0.extend(bytes);
     }
 
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     pub(crate) fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&STANDARD.encode(&self.0))
     }
 }
 
 impl Unpacker {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, at: 0 }
+    }
+
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         let bytes = STANDARD.decode(text).map_err(D::Error::custom)?;
-        Ok(Self { bytes, at: 0 })
+        Ok(Self::new(bytes))
     }
 
     pub(crate) fn read_number(&mut self) -> Option<u64> {

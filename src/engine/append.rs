@@ -21,7 +21,7 @@ use crate::retry::{Backoff, RetryPolicy};
 use crate::safeguard::Safeguard;
 use crate::segment::Segment;
 use crate::storage::PutMode;
-use crate::types::{Sequence, WriteReceipt};
+use crate::types::Sequence;
 use crate::view::View;
 use crate::wal::{self, EntryBody, EntryHead, EntryKind, LogEntry};
 
@@ -83,16 +83,6 @@ impl Engine {
             last_batch: state.last_batch,
             verified: state.verified,
         })
-    }
-
-    /// The receipt of the write with this token, if it is remembered.
-    pub(crate) fn find_receipt(&self, token: Uuid) -> Result<Option<WriteReceipt>> {
-        let state = self.state();
-        let receipt = match state.tokens.find_receipt(token)? {
-            Some(receipt) => Some(receipt),
-            None => state.manifest.tokens.find_receipt(token)?,
-        };
-        Ok(receipt.cloned())
     }
 
     /// Puts a batch that was resolved against `base` at the number after it.

@@ -19,6 +19,7 @@ mod objects;
 mod open;
 mod segments;
 mod state;
+mod tokens;
 mod writable;
 
 pub(crate) use append::{AppendOutcome, BaseState, EntryDraft};
@@ -35,6 +36,7 @@ use uuid::Uuid;
 use self::install::RefreshSchedule;
 use self::log_probe::LogProbe;
 use self::objects::IncarnationReader;
+use self::tokens::TokenLists;
 use crate::context::Context;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
@@ -64,6 +66,7 @@ pub(crate) struct Engine {
     /// How far the indexing of each flush and compaction under way is.
     pub(crate) indexing: Mutex<Vec<Arc<TrainingProgress>>>,
     refresh: RefreshSchedule,
+    tokens: TokenLists,
 }
 
 /// What of the tail is not flushed.
@@ -90,6 +93,7 @@ impl Engine {
             probe: LogProbe::default(),
             indexing: Mutex::default(),
             refresh: RefreshSchedule::default(),
+            tokens: TokenLists::default(),
         }
     }
 

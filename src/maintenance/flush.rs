@@ -11,11 +11,11 @@ use super::{CommitAttempts, STARTS_MAX, write_dead_rows};
 use crate::codec::usize_of;
 use crate::engine::{BaseState, Engine};
 use crate::error::{Error, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, TokensMeta, extend_tokens};
 use crate::memtable::{MemRows, PartId, PartSource};
 use crate::schema::Schema;
 use crate::segment::{SegmentBuilder, SegmentMeta};
-use crate::types::{DocumentId, ObjectId, Sequence, TokenRecord};
+use crate::types::{DocumentId, ObjectId, Sequence, TokenLog, TokenRecord};
 use crate::view::View;
 
 /// What a flush did.
@@ -68,6 +68,8 @@ async fn flush_once(
     if through <= flushed {
         return Ok(Some(FlushReport { flushed_through: flushed, rows: 0 }));
     }
+    // Before the tail, which may be large: if the list that is to be extended is damaged, nothing else is left behind.
+    let list = write_tokens(engine, tail, tokens).await?;
     let written = write_tail(engine, tail).await?;
     let rows = written.iter().map(|segment| u64::from(segment.meta.rows) - segment.dead.len()).sum();
     loop {
@@ -75,18 +77,39 @@ async fn flush_once(
         let newest = engine.base_state()?;
         // The log must be covered exactly as far as when the flush began: further, and the rows would be in two
         // segments. A manifest that covers less is older and never the newest.
-        if newest.manifest.flushed_through != flushed {
+        if newest.manifest.flushed_through != flushed || newest.manifest.tokens != tail.manifest.tokens {
             // Another process flushed: its segment stands, and ours is garbage.
             return Ok(None);
         }
         let mut next = next_manifest(engine, &newest, tail, &written).await?;
-        next.remember_tokens(tokens.iter().cloned());
+        if let Some((meta, _)) = &list {
+            next.tokens = Some(meta.clone());
+        }
         if engine.commit_manifest(next).await? {
+            if let Some((meta, list)) = list {
+                engine.keep_token_list(&meta, list);
+            }
             return Ok(Some(FlushReport { flushed_through: through, rows }));
         }
         // Lost to a compaction, mostly. What was written is still good: it goes on top of the newer manifest.
         attempts.record_loss().await?;
     }
+}
+
+/// Writes the list of tokens that the next manifest names, if the tail has any: that of the manifest of the tail, extended.
+async fn write_tokens(
+    engine: &Engine,
+    tail: &BaseState,
+    tokens: &[TokenRecord],
+) -> Result<Option<(TokensMeta, TokenLog)>> {
+    if tokens.is_empty() {
+        return Ok(None);
+    }
+    let before = engine.token_list(tail.manifest.tokens.as_ref()).await?;
+    let list = extend_tokens(&before, tokens.iter().cloned());
+    let id = ObjectId { birth: tail.manifest.number, uuid: engine.context.env.uuid() };
+    let meta = TokensMeta::write(&engine.context.backend, &engine.keys, id, &list).await?;
+    Ok(Some((meta, list)))
 }
 
 /// The segments of the tail: one of all rows in memory, and those that entries link, which are taken over as they are.

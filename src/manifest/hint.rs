@@ -11,7 +11,7 @@ use crate::storage::{ObjectKey, StorageBackend};
 use crate::types::Sequence;
 
 /// The largest manifest that the hint has a copy of. A copy saves a round trip when a namespace is opened; a larger one
-/// would cost every flush more than that. More than half of a manifest may be tokens of writes.
+/// would cost every flush more than that.
 const COPIED_BYTES_MAX: usize = 512 << 10;
 /// Limits a hint: the copy of a manifest, and a few numbers.
 const HINT_BYTES_MAX: u64 = 1 << 20;

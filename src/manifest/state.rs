@@ -7,20 +7,18 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::incarnation::{Incarnation, created_by};
+use super::tokens::TokensMeta;
 use crate::codec::{CodecError, FeatureUser, Featured, Features, Frame, UnknownFields};
 use crate::index::vector::CentroidsMeta;
 use crate::schema::SchemaVersions;
 use crate::segment::SegmentMeta;
 use crate::storage::NUMBER_MAX;
-use crate::types::{ColumnId, Sequence, TokenLog, TokenRecord};
+use crate::types::{ColumnId, Sequence};
 
 const FRAME: Frame = Frame { what: "manifest", version: 1 };
 /// How many ancestors a manifest remembers: by them a slow committer finds out whether its commit counts. One that is more
 /// manifests late cannot, and treats its commit as lost, which costs it the work and nothing else.
 const RING_MAX: usize = 64;
-/// How many idempotency tokens a manifest remembers: the window in which a write may be repeated. A count and not a time,
-/// for processes do not share a clock. All of them are read with every manifest, so more would make each opening slower.
-const TOKENS_MAX: usize = 10_000;
 
 /// The whole state of a namespace up to `flushed_through`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,8 +40,9 @@ pub(crate) struct Manifest {
     /// The centroid set that new segments are indexed by, by vector column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) centroids: BTreeMap<ColumnId, CentroidsMeta>,
-    /// The newest writes with an idempotency token, oldest first.
-    pub(crate) tokens: TokenLog,
+    /// The list of the last writes with an idempotency token; `None` if there was none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tokens: Option<TokensMeta>,
     /// The last manifests before this one, oldest first: number and nonce.
     pub(crate) ring: Vec<(u64, Uuid)>,
     #[serde(default, skip_serializing_if = "Features::is_empty")]
@@ -77,7 +76,7 @@ impl Manifest {
             schemas: SchemaVersions::new(incarnation.schema.clone()),
             segments: Vec::new(),
             centroids: BTreeMap::new(),
-            tokens: TokenLog::default(),
+            tokens: None,
             ring: Vec::new(),
             features: Features::default(),
             created_ms: incarnation.created_ms,
@@ -112,12 +111,6 @@ impl Manifest {
             }
             self.segments.push(meta);
         }
-    }
-
-    /// Appends writes with tokens, and forgets the oldest.
-    pub(crate) fn remember_tokens(&mut self, tokens: impl IntoIterator<Item = TokenRecord>) {
-        self.tokens.extend(tokens);
-        self.tokens.keep_last(TOKENS_MAX);
     }
 
     /// Whether the manifest of this number and nonce is this one or one of the ancestors it remembers.
@@ -172,7 +165,7 @@ impl Featured for Manifest {
 mod tests {
     use super::*;
     use crate::schema::Schema;
-    use crate::types::{IdKind, WriteReceipt};
+    use crate::types::IdKind;
 
     fn genesis() -> Manifest {
         let schema = Schema::builder(IdKind::U64).build().unwrap();
@@ -206,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn ancestors_and_tokens_are_remembered_up_to_a_limit() {
+    fn ancestors_are_remembered_up_to_a_limit() {
         let mut manifest = genesis();
         for n in 1..=100u128 {
             manifest = manifest.successor(Uuid::from_u128(n), 0);
@@ -214,8 +207,5 @@ mod tests {
         assert!(manifest.descends_from(100, Uuid::from_u128(100)));
         assert!(manifest.descends_from(36, Uuid::from_u128(36)));
         assert!(!manifest.descends_from(35, Uuid::from_u128(35)) && manifest.ring.len() == RING_MAX);
-        let token = |n| TokenRecord { token: Uuid::from_u128(n), receipt: WriteReceipt::default() };
-        manifest.remember_tokens((0..TOKENS_MAX as u128 + 5).map(token));
-        assert_eq!(manifest.tokens.iter().next().map(|t| t.token), Some(Uuid::from_u128(5)));
     }
 }

@@ -12,8 +12,8 @@ use crate::storage::{
     CreateOutcome, IncarnationKeys, ObjectKey, StorageBackend, check_ascends, create_object, read_object,
 };
 
-/// Limits a manifest, which holds statistics of every segment and the tokens of many writes: a reader never allocates more
-/// for one, whatever the store claims.
+/// Limits a manifest, which holds statistics of every segment: a reader never allocates more for one, whatever the store
+/// claims.
 const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 
 /// How a commit ended.

@@ -10,7 +10,7 @@ use crate::codec::u64_of;
 use crate::memtable::PartSource;
 
 /// Estimates of what an open namespace takes besides its indexes and its tail: names, schema and locks; and in the
-/// manifest each segment, and each write with a token.
+/// manifest each segment. And each write with a token that is in memory.
 const NAMESPACE_BYTES: u64 = 4 << 10;
 const SEGMENT_BYTES: u64 = 4 << 10;
 const TOKEN_BYTES: u64 = 192;
@@ -49,16 +49,11 @@ impl Namespace {
     /// An estimate of what it keeps in memory: heads of segments and their indexes, dead rows, the tail.
     pub(crate) fn resident_bytes(&self) -> u64 {
         // Copied out of the lock: walking all segments takes longer than a write should wait.
-        let (segments, tail, manifest, tokens) = {
+        let (segments, tail) = {
             let state = self.engine.state();
-            (
-                Arc::clone(&state.segments),
-                state.memtable.clone(),
-                Arc::clone(&state.manifest),
-                state.tokens.len(),
-            )
+            (Arc::clone(&state.segments), state.memtable.clone())
         };
-        let tokens = u64_of(manifest.tokens.len() + tokens) * TOKEN_BYTES;
+        let tokens = self.engine.token_count() * TOKEN_BYTES;
         let dead: u64 = segments.iter().map(|part| u64_of(part.deletes.serialized_size())).sum();
         let sources =
             segments.iter().map(|part| &part.source).chain(tail.layers().iter().map(|l| l.source()));

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::statistics::ColumnStatistics;
 use crate::cache::Span;
-use crate::codec::{CodecError, UnknownFields, u64_of};
+use crate::codec::{CodecError, UnknownFields, hex, u64_of};
 use crate::index::vector::CentroidsMeta;
 use crate::schema::{ColumnKind, Schema, SchemaVersions};
 use crate::types::{ColumnId, DocumentId, ObjectId, Sequence};
@@ -229,23 +229,6 @@ impl SegmentMeta {
             return bad("the statistics are not those of these rows");
         }
         self.files().try_for_each(FileMeta::check)
-    }
-}
-
-/// 64 bits as sixteen hexadecimal digits: JSON readers that know only doubles would round a number.
-mod hex {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-    pub(super) fn serialize<S: Serializer>(bits: &u64, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(&format_args!("{bits:016x}"))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-        let text = String::deserialize(from)?;
-        let digits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        let bits = digits.then(|| u64::from_str_radix(&text, 16).ok()).flatten();
-        bits.ok_or_else(|| D::Error::custom("not 16 hexadecimal digits"))
     }
 }
 

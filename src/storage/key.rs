@@ -206,6 +206,11 @@ impl IncarnationKeys {
         self.0.subfolder("centroids").object(id)
     }
 
+    /// A list of tokens.
+    pub(crate) fn tokens(&self, id: ObjectId) -> ObjectKey {
+        self.0.subfolder("tokens").object(id)
+    }
+
     pub(crate) fn segment(&self, id: ObjectId) -> SegmentKeys {
         SegmentKeys(self.segments().subfolder(id))
     }
@@ -381,7 +386,7 @@ mod tests {
             let (incarnation, segment) = (names.incarnation(u32::MAX), names.incarnation(u32::MAX).segment(id));
             let keys = [
                 names.hint(), incarnation.open(), incarnation.closed(), incarnation.manifest(u64::MAX), incarnation.entry(Sequence(u64::MAX)),
-                incarnation.centroids(id), segment.rows(), segment.index(), segment.text(),
+                incarnation.centroids(id), incarnation.tokens(id), segment.rows(), segment.index(), segment.text(),
                 segment.vector(ColumnId(column)), segment.deletes(u64::MAX, uuid::Uuid::max()),
             ];
             for key in keys {

@@ -146,7 +146,8 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// The name of what a job uploads before anything refers to it, a segment or a centroid set: its birth, and a UUID.
+/// The name of what a job uploads before anything refers to it, a segment, a centroid set or a list of tokens: its birth,
+/// and a UUID.
 ///
 /// The birth is a logical clock that counts manifests. No manifest up to the birth refers to what the job makes, so a
 /// name alone tells what may still be on its way into a manifest. Clocks of machines play no part.

@@ -16,7 +16,7 @@ pub(crate) use id::ObjectId;
 pub use id::{DocumentId, IdKind, Sequence};
 pub use name::NamespaceName;
 pub use receipt::{AffectedIds, WriteReceipt};
-pub(crate) use tokens::{TokenLog, TokenRecord, packed_tokens};
+pub(crate) use tokens::{TokenLog, TokenRecord, pack_tokens, packed_tokens, unpack_tokens};
 pub use value::Value;
 pub use vector::{Metric, Vector, VectorType};
 

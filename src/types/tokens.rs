@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::{Sequence, WriteReceipt};
@@ -86,17 +85,11 @@ impl Extend<TokenRecord> for TokenLog {
     }
 }
 
-impl Serialize for TokenLog {
-    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
-        pack_records(self.iter()).serialize(to)
-    }
-}
-
-impl<'de> Deserialize<'de> for TokenLog {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+impl FromIterator<TokenRecord> for TokenLog {
+    fn from_iter<T: IntoIterator<Item = TokenRecord>>(records: T) -> Self {
         let mut log = Self::default();
-        log.extend(packed_tokens::deserialize(from)?);
-        Ok(log)
+        log.extend(records);
+        log
     }
 }
 
@@ -104,7 +97,9 @@ impl<'de> Deserialize<'de> for TokenLog {
 const COUNTS: [u8; 4] = [2, 4, 8, 16];
 const REMAINING: u8 = 1;
 
-fn pack_records<'a>(records: impl IntoIterator<Item = &'a TokenRecord>) -> Packer {
+/// Packs records: the token, a byte of flags, the sequence less that of the record before, and the counts that the flags
+/// announce.
+pub(crate) fn pack_tokens<'a>(records: impl IntoIterator<Item = &'a TokenRecord>) -> Packer {
     let (mut packer, mut before) = (Packer::default(), 0u64);
     for TokenRecord { token, receipt } in records {
         let counts = [receipt.upserted, receipt.patched, receipt.deleted, receipt.skipped];
@@ -122,56 +117,57 @@ fn pack_records<'a>(records: impl IntoIterator<Item = &'a TokenRecord>) -> Packe
     packer
 }
 
-/// Records packed: the token, a byte of flags, the sequence less that of the record before, and the counts that the
-/// flags announce.
-pub(crate) mod packed_tokens {
-    use serde::de::Error as _;
+/// Unpacks all records. `None` if one ends early or has unknown flags.
+pub(crate) fn unpack_tokens(mut unpacker: Unpacker) -> Option<Vec<TokenRecord>> {
+    let (mut records, mut before) = (Vec::new(), 0);
+    while !unpacker.is_empty() {
+        let record = unpack_record(&mut unpacker, before)?;
+        before = record.receipt.sequence.0;
+        records.push(record);
+    }
+    Some(records)
+}
 
-    use super::{
-        COUNTS, Deserializer, REMAINING, Sequence, Serializer, TokenRecord, Unpacker, Uuid, WriteReceipt,
-        pack_records,
+fn unpack_record(unpacker: &mut Unpacker, before: u64) -> Option<TokenRecord> {
+    let token = Uuid::from_bytes(unpacker.read_bytes()?);
+    let [flags] = unpacker.read_bytes()?;
+    let sequence = Sequence(before.wrapping_add(unpacker.read_number()?));
+    let mut counts = [0; 4];
+    for (count, bit) in counts.iter_mut().zip(COUNTS) {
+        if flags & bit > 0 {
+            *count = unpacker.read_number()?;
+        }
+    }
+    let [upserted, patched, deleted, skipped] = counts;
+    // An unknown flag announces bytes that this version cannot skip.
+    let known = COUNTS.iter().fold(REMAINING, |known, bit| known | bit);
+    let rows_remaining = flags & REMAINING > 0;
+    let receipt = WriteReceipt {
+        sequence,
+        upserted,
+        patched,
+        deleted,
+        skipped,
+        rows_remaining,
+        ..WriteReceipt::default()
     };
+    (flags & !known == 0).then_some(TokenRecord { token, receipt })
+}
+
+/// Packed records in a string of JSON.
+pub(crate) mod packed_tokens {
+    use serde::de::Error;
+    use serde::{Deserializer, Serializer};
+
+    use super::{TokenRecord, Unpacker, pack_tokens, unpack_tokens};
 
     pub(crate) fn serialize<S: Serializer>(records: &[TokenRecord], to: S) -> Result<S::Ok, S::Error> {
-        pack_records(records).serialize(to)
+        pack_tokens(records).serialize(to)
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<TokenRecord>, D::Error> {
-        let mut unpacker = Unpacker::deserialize(from)?;
-        let (mut records, mut before) = (Vec::new(), 0);
-        while !unpacker.is_empty() {
-            let record = read_record(&mut unpacker, before)
-                .ok_or_else(|| D::Error::custom("a record of tokens ends early or has unknown flags"))?;
-            before = record.receipt.sequence.0;
-            records.push(record);
-        }
-        Ok(records)
-    }
-
-    fn read_record(unpacker: &mut Unpacker, before: u64) -> Option<TokenRecord> {
-        let token = Uuid::from_bytes(unpacker.read_bytes()?);
-        let [flags] = unpacker.read_bytes()?;
-        let sequence = Sequence(before.wrapping_add(unpacker.read_number()?));
-        let mut counts = [0; 4];
-        for (count, bit) in counts.iter_mut().zip(COUNTS) {
-            if flags & bit > 0 {
-                *count = unpacker.read_number()?;
-            }
-        }
-        let [upserted, patched, deleted, skipped] = counts;
-        // An unknown flag announces bytes that this version cannot skip.
-        let known = COUNTS.iter().fold(REMAINING, |known, bit| known | bit);
-        let rows_remaining = flags & REMAINING > 0;
-        let receipt = WriteReceipt {
-            sequence,
-            upserted,
-            patched,
-            deleted,
-            skipped,
-            rows_remaining,
-            ..WriteReceipt::default()
-        };
-        (flags & !known == 0).then_some(TokenRecord { token, receipt })
+        let records = unpack_tokens(Unpacker::deserialize(from)?);
+        records.ok_or_else(|| D::Error::custom("a record of tokens ends early or has unknown flags"))
     }
 }
 
@@ -194,27 +190,19 @@ mod tests {
 
     #[test]
     fn a_log_reads_back_and_a_torn_one_does_not() {
-        let mut log = TokenLog::default();
-        log.extend((0..50).map(record));
-        let text = serde_json::to_string(&log).unwrap();
-        let read: TokenLog = serde_json::from_str(&text).unwrap();
+        let log: TokenLog = (0..50).map(record).collect();
+        let packed = pack_tokens(log.iter()).bytes().to_vec();
+        let read: TokenLog = unpack_tokens(Unpacker::new(packed.clone())).unwrap().into_iter().collect();
         assert!(read.iter().eq(log.iter()));
         assert!((0..50).all(|n| read.find_receipt(record(n).token).unwrap() == Some(&record(n).receipt)));
-        assert!(serde_json::from_str::<TokenLog>("\"AAAA\"").is_err());
-        assert!(serde_json::from_str::<TokenLog>("\"not base64\"").is_err());
-    }
-
-    #[test]
-    fn ten_thousand_tokens_take_less_than_the_hint_has_room_for() {
-        let mut log = TokenLog::default();
-        log.extend((0..10_000).map(record));
-        assert!(serde_json::to_string(&log).unwrap().len() < 320 << 10);
+        assert!(unpack_tokens(Unpacker::new(packed[..packed.len() - 1].to_vec())).is_none());
+        let from_json = |json: serde_json::Value| packed_tokens::deserialize(json);
+        assert!(from_json("AAAA".into()).is_err() && from_json("not base64".into()).is_err());
     }
 
     #[test]
     fn what_is_forgotten_is_not_found_and_the_rest_is() {
-        let mut log = TokenLog::default();
-        log.extend((0..30).map(record));
+        let mut log: TokenLog = (0..30).map(record).collect();
         log.keep_last(20);
         log.forget_through(record(12).receipt.sequence);
         log.push(record(3));

@@ -94,12 +94,13 @@ impl Committer {
         Box::pin(async move {
             let preparing = self.admit()?;
             let (answer, answered) = oneshot::channel();
-            let is_quick =
-                batch.is_blind() && !should_link(batch.blind.rows(), linked_bytes_min(engine, false));
+            let is_quick = batch.is_blind()
+                && !should_link(batch.blind.rows(), linked_bytes_min(engine, false))
+                && (batch.token.is_none() || engine.has_token_list());
             if is_quick {
-                // Nothing to read and nothing to upload: preparing it never waits, so it needs no task to survive a
+                // Nothing to read and nothing to upload: preparing it does not wait, so it needs no task to survive a
                 // dropped future.
-                if let Some(pending) = PendingBatch::prepare(engine, batch, answer, None).await {
+                if let Some(pending) = PendingBatch::prepare_blind(engine, batch, answer) {
                     self.enqueue(engine, pending);
                 }
                 drop(preparing);

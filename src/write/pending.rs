@@ -46,6 +46,47 @@ pub(super) struct PendingBatch {
 }
 
 impl PendingBatch {
+    fn new(
+        batch: CheckedBatch,
+        (resolved, sequence): (ResolvedBatch, Sequence),
+        answer: oneshot::Sender<Result<WriteReceipt>>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Self {
+            batch,
+            resolved,
+            resolved_at: Some(sequence),
+            linked: None,
+            uploads: 0,
+            is_behind: false,
+            receipt: None,
+            answer,
+            permit,
+        }
+    }
+
+    /// Prepares a batch of a few blind writes, without a request. `None` if the batch was answered.
+    pub(super) fn prepare_blind(
+        engine: &Engine,
+        batch: CheckedBatch,
+        answer: oneshot::Sender<Result<WriteReceipt>>,
+    ) -> Option<Self> {
+        // Once more when its turn comes, which decides: another process may send the same batch.
+        let known = batch.token.map_or(Ok(None), |token| engine.find_known_receipt(token));
+        if let Some(known) = known.transpose() {
+            // The caller may have dropped its future, here and below.
+            let _ = answer.send(known.map(|receipt| WriteReceipt { replayed: true, ..receipt }));
+            return None;
+        }
+        match ResolvedBatch::from_blind(&engine.schema, &batch) {
+            Ok(resolved) => Some(Self::new(batch, (resolved, engine.sequence()), answer, None)),
+            Err(error) => {
+                let _ = answer.send(Err(error));
+                None
+            }
+        }
+    }
+
     /// Resolves a batch and uploads its rows if they are many. This happens before its turn, beside other batches, so
     /// that no batch waits for it. When its turn comes it is brought up to date. `None` if the batch was answered.
     pub(super) async fn prepare(
@@ -55,9 +96,11 @@ impl PendingBatch {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Option<Self> {
         let begun = engine.context.env.moment();
-        let known = batch.token.map_or(Ok(None), |token| engine.find_receipt(token));
+        let known = match batch.token {
+            Some(token) => engine.find_receipt(token).await,
+            None => Ok(None),
+        };
         if let Some(known) = known.transpose() {
-            // The caller may have dropped its future, here and below.
             let _ = answer.send(known.map(|receipt| WriteReceipt { replayed: true, ..receipt }));
             return None;
         }
@@ -77,15 +120,10 @@ impl PendingBatch {
         };
         let is_behind = !batch.is_blind() && engine.context.env.elapsed(begun) > SLOW_RESOLUTION;
         Some(Self {
-            batch,
-            resolved,
-            resolved_at: Some(sequence),
             uploads: u32::from(linked.is_some()),
             linked,
             is_behind,
-            receipt: None,
-            answer,
-            permit,
+            ..Self::new(batch, (resolved, sequence), answer, permit)
         })
     }
 

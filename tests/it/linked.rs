@@ -20,7 +20,6 @@ use elacsym::{
     Consistency, Database, Document, ErrorKind, Filter, IdKind, Namespace, Outcome, Result, Schema, Sequence,
     Settings, Value, WriteBatch,
 };
-use futures::future::join_all;
 
 const NAME: &str = "docs";
 
@@ -383,36 +382,5 @@ async fn deletes_are_limited_by_what_a_reader_gets_at_once() -> Result<()> {
     let error = space.write(batch).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LimitExceeded, "{error}");
     assert_eq!(space.write(WriteBatch::new().delete(id(1))).await?.deleted, 1);
-    Ok(())
-}
-
-#[tokio::test]
-async fn thousands_of_tokens_leave_the_manifest_small_enough_for_the_hint() -> Result<()> {
-    let store = MemoryBackend::new();
-    let space = open(store.clone(), settings()).await?;
-    let write = |token: u64| {
-        let batch = WriteBatch::new().upsert(Document::new(token % 50).with("n", token));
-        // As random as tokens are.
-        let bits = token.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        space.write(batch.with_token((u128::from(bits) << 64) | u128::from(!bits)))
-    };
-    let mut first = Vec::new();
-    for some in (0..10_000u64).collect::<Vec<_>>().chunks(40) {
-        let receipts = join_all(some.iter().map(|token| write(*token))).await;
-        first.extend(receipts.into_iter().collect::<Result<Vec<_>>>()?);
-    }
-    space.flush().await?;
-    let listed = store.list(&ObjectPrefix::root(), None).await?;
-    let hint = listed.iter().find(|info| info.key.as_str().ends_with("HINT")).expect("a hint");
-    let text = store.get(&hint.key).await?;
-    let carries = text.windows(10).any(|window| window == b"\"segments\"");
-    assert!(carries && hint.size < 512 << 10, "{} bytes", hint.size);
-    for token in [0, 4_999, 9_999] {
-        let again = write(token).await?;
-        assert!(
-            again.replayed && again.sequence == first[usize::try_from(token).unwrap_or(0)].sequence,
-            "{again:?}"
-        );
-    }
     Ok(())
 }

@@ -39,6 +39,7 @@ mod suspended;
 mod text_answers;
 mod text_extras;
 mod token_filters;
+mod tokens;
 mod trigrams;
 mod unknown_fields;
 mod vector_index;

@@ -273,7 +273,11 @@ impl ResolvedGroup {
         pending: &mut PendingBatch,
     ) -> Result<Option<WriteReceipt>> {
         let token = pending.batch.token;
-        let known = token.map_or(Ok(None), |token| engine.find_receipt(token))?;
+        // In memory, as a rule: only if another process has flushed since the batch was prepared, this reads a list.
+        let known = match token {
+            Some(token) => engine.find_receipt(token).await?,
+            None => None,
+        };
         if let Some(receipt) = known {
             return Ok(Some(WriteReceipt { replayed: true, ..receipt }));
         }
@@ -287,8 +291,7 @@ impl ResolvedGroup {
         let receipt = WriteReceipt { sequence, ..pending.resolved.receipt(&pending.batch) };
         MemRows::push_on_stack(&mut self.runs, pending.rows_of_entry(engine)?)?;
         if let Some(token) = token {
-            // Without the ids, which may be millions: the receipt is stored in the entry and in 10,000 tokens of every
-            // manifest.
+            // Without the ids, which may be millions: the receipt is stored in the entry, and in the list of 10,000 tokens.
             let receipt = WriteReceipt { ids: None, ..receipt.clone() };
             self.receipts_by_token.insert(token, receipt.clone());
             self.tokens.push(TokenRecord { token, receipt });
