@@ -79,7 +79,11 @@ impl Engine {
     /// Reads and installs the manifest that a list showed, which was asked for after `begun`. Returns the one that is
     /// known then, or `None` if the listed one was collected meanwhile: a newer one exists, which the next look finds.
     async fn read_and_install(&self, newest: Option<u64>, begun: Moment) -> Result<Option<Arc<Manifest>>> {
-        let Some(newest) = newest else { return Ok(Some(Arc::clone(&self.state().manifest))) };
+        let Some(newest) = newest else {
+            let mut state = self.state();
+            state.record_newest_manifest(begun);
+            return Ok(Some(Arc::clone(&state.manifest)));
+        };
         let Context { backend, .. } = &self.context;
         let Some(newer) = manifest::read_manifest(backend, &self.keys, newest).await? else {
             return Ok(None);
@@ -92,16 +96,18 @@ impl Engine {
             return Ok(None);
         }
         self.reader().check_manifest(&newer)?;
-        self.install_manifest(Arc::new(newer)).await.map(Some)
+        self.install_manifest(Arc::new(newer), begun).await.map(Some)
     }
 
-    /// Replaces the manifest, if this one is newer than the known one. Returns the one that is known then.
-    async fn install_manifest(&self, manifest: Arc<Manifest>) -> Result<Arc<Manifest>> {
+    /// Replaces the manifest by one that was the newest at some time after `begun`, if it is newer than the known one.
+    /// Returns the one that is known then.
+    async fn install_manifest(&self, manifest: Arc<Manifest>, begun: Moment) -> Result<Arc<Manifest>> {
         let known = self.state().opened_segments();
         // Opened before the state is locked: a lock is never held over an await.
         let segments = self.reader().open_parts(&manifest.segments, &known).await?;
         let mut state = self.state();
         state.install_manifest(manifest, segments);
+        state.record_newest_manifest(begun);
         Ok(Arc::clone(&state.manifest))
     }
 
@@ -111,6 +117,7 @@ impl Engine {
         let number = next.number;
         let bytes = next.encode().map_err(|e| e.at(self.keys.manifest(number)))?;
         let size = bytes.len();
+        let begun = env.moment();
         match manifest::commit_manifest(env, backend, &self.keys, &next, bytes).await? {
             CommitOutcome::Lost => return Ok(false),
             CommitOutcome::Committed => {}
@@ -126,7 +133,7 @@ impl Engine {
         }
         let next = Arc::new(next);
         let ((), installed) =
-            join(self.write_hint(&next, size), self.install_manifest(Arc::clone(&next))).await;
+            join(self.write_hint(&next, size), self.install_manifest(Arc::clone(&next), begun)).await;
         installed.map(|_| true)
     }
 

@@ -100,7 +100,7 @@ impl Loader<'_> {
         let entries = entries.map(open_layers).buffered(LINKS).try_collect::<Vec<_>>();
         let (entries, parts) = try_join!(entries, parts)?;
         self.check_still_newest(manifest.number, begun).await?;
-        let mut state = EngineState::new(manifest, parts, tail.verified);
+        let mut state = EngineState::new(manifest, parts, begun, tail.verified);
         for (entry, layers) in entries {
             // A dense list is not yet a log: a process that slept may have put an entry at a number that had been
             // collected. Only the name of the batch before it shows that it belongs here.

@@ -7,6 +7,7 @@
 //! names the batch before it; `verified` is a time at which no entry beyond the state existed.
 
 mod append;
+mod birth;
 mod coalesce;
 mod discover;
 mod failures;
@@ -23,6 +24,7 @@ mod tokens;
 mod writable;
 
 pub(crate) use append::{AppendOutcome, BaseState, EntryDraft};
+pub(crate) use birth::Birth;
 pub(crate) use coalesce::{Coalescer, SharedRun};
 pub(crate) use incarnation::{
     create_incarnation, find_free_incarnation, list_incarnations, list_names, mark_closed,

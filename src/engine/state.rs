@@ -19,6 +19,8 @@ use crate::wal::{EntryHead, EntryKind};
 #[derive(Clone, Debug)]
 pub(crate) struct EngineState {
     pub(crate) manifest: Arc<Manifest>,
+    /// Just before a request that showed the manifest to be the newest.
+    pub(super) manifest_newest_at: Moment,
     pub(crate) segments: Arc<Vec<Part>>,
     pub(crate) memtable: Memtable,
     pub(crate) sequence: Sequence,
@@ -51,9 +53,16 @@ pub(super) struct OpenedSegment {
 }
 
 impl EngineState {
-    /// The state of a manifest, before any entry of its tail.
-    pub(super) fn new(manifest: Arc<Manifest>, segments: Vec<Part>, verified: Moment) -> Self {
+    /// The state of a manifest, before any entry of its tail. `newest_at` is just before the manifests were listed, and
+    /// `verified` just before the log was.
+    pub(super) fn new(
+        manifest: Arc<Manifest>,
+        segments: Vec<Part>,
+        newest_at: Moment,
+        verified: Moment,
+    ) -> Self {
         Self {
+            manifest_newest_at: newest_at,
             sequence: manifest.flushed_through,
             last_batch: manifest.flushed_batch,
             manifest,
@@ -112,6 +121,14 @@ impl EngineState {
     /// Whether several processes wrote what is in the tail, each of which may be about to flush it.
     pub(crate) fn has_several_writers(&self) -> bool {
         matches!(self.writers, TailWriters::Several)
+    }
+
+    /// Records that a request sent at `sent` showed no newer manifest than the one that is known now.
+    pub(super) fn record_newest_manifest(&mut self, sent: Moment) {
+        // Requests overlap, and the answer of an older one must not take the time back.
+        if self.manifest_newest_at.is_before(sent) {
+            self.manifest_newest_at = sent;
+        }
     }
 
     /// Replaces the manifest by a newer one. The log may be known further than the manifest reaches, or less far.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 
-use crate::engine::Engine;
+use crate::engine::{Birth, Engine};
 use crate::error::{Error, Result};
 use crate::memtable::batch_bytes;
 use crate::segment::{Segment, SegmentBuilder, VectorIndexing};
@@ -32,13 +32,28 @@ pub(super) fn linked_bytes_min(engine: &Engine, hurried: bool) -> usize {
     engine.context.settings.reference_bytes_min.min(bytes_max)
 }
 
+/// Rows that are uploaded, and which an entry may link.
+#[derive(Debug)]
+pub(super) struct LinkedRows {
+    pub(super) segment: Arc<Segment>,
+    birth: Birth,
+}
+
+impl LinkedRows {
+    /// Whether an entry that follows the known state may link them: otherwise collection may have taken them.
+    pub(super) async fn may_be_linked(&self, engine: &Engine) -> Result<bool> {
+        engine.allows_birth(self.birth).await
+    }
+}
+
 /// Uploads rows, which are in ascending order of their ids, as a segment in the same order. So the row numbers of the
 /// batch are those of the segment.
-pub(super) async fn upload_rows(engine: &Engine, rows: &RecordBatch) -> Result<Arc<Segment>> {
+pub(super) async fn upload_rows(engine: &Engine, rows: &RecordBatch) -> Result<LinkedRows> {
     let base = engine.base_state()?;
     // The append would refuse it, and leave the segment behind.
     engine.check_writable()?;
-    let id = ObjectId { birth: base.manifest.number, uuid: engine.context.env.uuid() };
+    let birth = engine.take_birth().await?;
+    let id = ObjectId { birth: birth.number, uuid: engine.context.env.uuid() };
     // Which entry will link it is not known yet: the layer takes the true number from its entry.
     let sequence = base.view.sequence.next();
     let (schema, rows) = (Arc::clone(&engine.schema), rows.clone());
@@ -50,5 +65,6 @@ pub(super) async fn upload_rows(engine: &Engine, rows: &RecordBatch) -> Result<A
     // Not indexed: a writer waits for this, and compaction will index the rows.
     let written = engine.write_segment(Arc::new(VectorIndexing::none()), build).await?;
     let written = written.ok_or_else(|| Error::internal("a segment was not built"))?;
-    engine.open_segment(&written.meta).await
+    let segment = engine.open_segment(&written.meta).await?;
+    Ok(LinkedRows { segment, birth })
 }

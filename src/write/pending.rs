@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::CheckedBatch;
-use super::link::{linked_bytes_min, should_link, upload_rows};
+use super::link::{LinkedRows, linked_bytes_min, should_link, upload_rows};
 use super::resolved::ResolvedBatch;
 use crate::engine::{BaseState, Engine};
 use crate::error::{Error, ErrorKind, Result};
@@ -34,7 +34,7 @@ pub(super) struct PendingBatch {
     /// The entry as of which it is resolved; `None` if it has to be resolved from scratch.
     resolved_at: Option<Sequence>,
     /// The rows of the base of `resolved`, uploaded.
-    linked: Option<Arc<Segment>>,
+    linked: Option<LinkedRows>,
     uploads: u32,
     /// Others may have written much since it was resolved.
     pub(super) is_behind: bool,
@@ -170,9 +170,20 @@ impl PendingBatch {
         self.receipt = None;
     }
 
+    /// Forgets the upload of its rows if collection may have taken them, as after a long sleep: they are uploaded again,
+    /// or become part of the entry.
+    pub(super) async fn drop_stale_link(&mut self, engine: &Engine) -> Result<()> {
+        if let Some(linked) = &self.linked
+            && !linked.may_be_linked(engine).await?
+        {
+            self.linked = None;
+        }
+        Ok(())
+    }
+
     /// The segment to link, and its dead rows; `None` if there is none or all its rows are dead.
     pub(super) fn link(&self) -> Option<(&Segment, &RoaringBitmap)> {
-        let (segment, dead) = (self.linked.as_deref()?, self.resolved.hidden());
+        let (segment, dead) = (self.linked.as_ref()?.segment.as_ref(), self.resolved.hidden());
         (dead.len() < u64::from(segment.meta().rows)).then_some((segment, dead))
     }
 

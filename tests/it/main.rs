@@ -6,6 +6,7 @@ mod common;
 
 mod aggregates;
 mod bad_input;
+mod births;
 mod cold_filters;
 mod cold_text;
 mod concurrency;

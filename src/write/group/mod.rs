@@ -109,6 +109,10 @@ impl GroupCommit<'_> {
         let base = engine.base_state()?;
         let sequence = base.view.sequence;
         self.pacer.note_log_end(env, sequence);
+        // After the state is known that the entry will follow.
+        for pending in &mut self.batches {
+            pending.drop_stale_link(engine).await?;
+        }
         let resolved = self.resolve_batches(&base).await;
         if let Some(missing) = resolved.missing {
             // A newer manifest took the place of the one that named the file, or the file is lost.
