@@ -6,7 +6,7 @@ use super::{Hint, Incarnation, Manifest};
 use crate::codec::seal_frame;
 use crate::fuzzing::FuzzTarget;
 use crate::schema::{AttributeType, Schema, TextOptions};
-use crate::types::{IdKind, Metric, TokenRecord, VectorType, WriteReceipt};
+use crate::types::{IdKind, Metric, VectorType};
 
 /// What the fields of framed JSON are made of.
 const JSON: &[&str] = &[
@@ -43,9 +43,7 @@ fn incarnation() -> Incarnation {
 }
 
 fn manifest() -> Manifest {
-    let mut manifest = Manifest::genesis(&incarnation()).successor(Uuid::from_u128(1), 7);
-    let token = |n| TokenRecord { token: Uuid::from_u128(n), receipt: WriteReceipt::default() };
-    manifest.remember_tokens((0..3).map(token));
+    let manifest = Manifest::genesis(&incarnation()).successor(Uuid::from_u128(1), 7);
     manifest.successor(Uuid::from_u128(2), 8)
 }
 

@@ -120,7 +120,15 @@ mod tests {
                 let (_, checksum) = split_checksum(bytes).unwrap_or_default();
                 // The number of rows is the last that is compared: what was decoded tells it.
                 let counts = [23_334, 3, 89_993];
-                let meta = |count| DeletesMeta { manifest: 1, nonce: Uuid::nil(), count, size: 0, checksum };
+                let unknown = UnknownFields::new;
+                let meta = |count| DeletesMeta {
+                    manifest: 1,
+                    nonce: Uuid::nil(),
+                    count,
+                    size: 0,
+                    checksum,
+                    unknown: unknown(),
+                };
                 let read = counts.map(|count| decode(bytes, &meta(count), 100_000));
                 read.into_iter().reduce(Result::or).unwrap()
             },

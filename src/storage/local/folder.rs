@@ -52,8 +52,8 @@ impl Folder {
 
     pub(super) fn put(&self, key: &ObjectKey, body: &Payload, mode: PutMode, staging: &str) -> Result<()> {
         for _ in 0..PUT_ATTEMPTS {
-            let made = self.create_folders(key);
-            match made.and_then(|sweep| self.publish(key, body, mode, staging, sweep)) {
+            let created = self.create_folders(key);
+            match created.and_then(|sweep| self.publish(key, body, mode, staging, sweep)) {
                 // A folder that this process had synced is gone: a delete emptied it, or another program removed it.
                 Err(error) if error.is(ErrorKind::NotFound) => self.synced_folders().clear(),
                 outcome => return outcome,

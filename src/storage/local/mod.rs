@@ -291,7 +291,6 @@ mod tests {
 
     #[cfg(unix)]
     #[tokio::test(flavor = "multi_thread")]
-    #[expect(clippy::disallowed_methods, reason = "the test needs a task of its own")]
     async fn puts_outlast_deletes_that_remove_their_folder() -> Result<()> {
         let temp = tempfile::tempdir().unwrap();
         let (writer, collector) = (open(temp.path()), open(temp.path()));
