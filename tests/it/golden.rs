@@ -312,6 +312,7 @@ async fn golden_objects_are_read() -> Result<()> {
         "manifest",
         "rows",
         "text",
+        "tokens",
         "vector",
         "wal",
     ];

@@ -44,7 +44,7 @@ fn document(id: u64, title: &str, vector_name: &str) -> Document {
     Document::new(id)
         .with(title, format!("word{} common", id % 7))
         .with("n", id.cast_signed() % 10)
-        .with(vector_name, vector(id))
+        .with(vector_name, Vector::from(vector(id)))
 }
 
 /// The schema after a change: `title` and `v` have other names, `color` was dropped and one of another type added, and
@@ -156,7 +156,7 @@ async fn columns_are_renamed_dropped_and_added_again_and_old_rows_stay_readable(
     let new = document(1_000, "headline", "embedding")
         .with("color", 5)
         .with("body", "word3")
-        .with("w", vec![1.0, 2.0]);
+        .with("w", Vector::from([1.0, 2.0]));
     docs.write(WriteBatch::new().upsert(new.clone())).await?;
     for step in ["in the log", "flushed", "compacted"] {
         match step {
