@@ -67,7 +67,7 @@ async fn a_file_is_laid_out_as_its_page_says() -> Result<()> {
         let end = 64 + usize::next_multiple_of(rows * 7, 64);
         // Many are in the file, and few a head of the segment.
         let checksums = if rows == MANY { &file[offset..] } else { section("vector.1.checksums").unwrap() };
-        let expected = if rows == MANY { (64, end, end + rows * 4) } else { (64, 0, end) };
+        let expected = if rows == MANY { (64, end, end + rows * 4) } else { (64, 0, 64 + rows * 7) };
         assert_eq!((components, offset, file.len()), expected);
 
         let list = written.source.column(1).as_fixed_size_list();

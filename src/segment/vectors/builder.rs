@@ -71,10 +71,10 @@ impl ExactVectorsBuilder {
         for components in self.components {
             file.push_bytes(components);
         }
-        file.pad_to_multiple(HEADER_BYTES);
         let checksums = if is_resident {
             Some(self.checksums)
         } else {
+            file.pad_to_multiple(HEADER_BYTES);
             file.push_bytes(self.checksums);
             None
         };

@@ -1,8 +1,8 @@
 //! Exact vectors of a column: their bytes are those of Arrow's values buffer, and a row is checked by itself.
 //!
 //! ```text
-//! header, 64 bytes | records of the index, and zeros up to 64 bytes | components × rows, and zeros up to 64 bytes
-//! | checksum u32 × rows, if they are more than 64 KiB
+//! header, 64 bytes | records of the index, and zeros up to 64 bytes | components × rows
+//! | if they are more than 64 KiB: zeros up to 64 bytes, and checksum u32 × rows
 //!
 //! header:     "EVEC" | version u16 | element u16 | dimension u32 | rows u32
 //!             | offset of the components u64 | of the checksums u64, or 0 | zeros
