@@ -246,7 +246,7 @@ async fn check_indexes(docs: &Namespace) -> Result<()> {
     assert_eq!(ids(Filter::gte("int", 1_000)).await?, [2].into());
     assert_eq!(ids(Filter::is_null("float")).await?, matching(&|n| n.is_multiple_of(7)));
     assert_eq!(ids(Filter::contains("strings", "Häuser 1")).await?, matching(&|n| n % 4 == 1));
-    assert_eq!(ids(Filter::glob("string", "*06?*ße")).await?, matching(&|n| (60..70).contains(&n)));
+    assert_eq!(ids(Filter::glob("string", "*06? *ße")).await?, matching(&|n| (60..70).contains(&n)));
     assert_eq!(ids(Filter::eq("bool", true) & Filter::is_not_null("given")).await?, [0, 60].into());
 
     let text = async |column: &str, words: &str| -> Result<BTreeSet<u64>> {
