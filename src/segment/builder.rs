@@ -98,7 +98,6 @@ impl SegmentBuilder {
         let rows = self.rows;
         let bounds = rows.bounds().cloned().ok_or_else(|| Error::internal("a segment without rows"))?;
         let row_count = to_u32(rows.len(), "the number of rows")?;
-
         // The order of the rows comes first, for all files keep to it.
         let mut indexes = indexing.build(&self.schema, self.id.birth, &rows)?;
         let order = indexes.order.take();
