@@ -70,8 +70,11 @@ async fn every_damage_is_an_error_of_its_object_or_harmless() -> Result<()> {
         }
         assert!(noticed * 10 > count * 7, "{noticed} of {count} in {key}");
         for cut in [0, 1, size / 2, size - 1] {
-            let error = read_damaged(&written, &key, |bytes| bytes.truncate(cut)).await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+            match read_damaged(&written, &key, |bytes| bytes.truncate(cut)).await {
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}"),
+                // The end of Parquet is read from its copy.
+                Ok(()) => assert!(cut + 1 == size && key == files.rows(), "cut to {cut}: {key}"),
+            }
         }
     }
     read_everything(&written, &written.backend).await
