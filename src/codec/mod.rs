@@ -25,6 +25,7 @@ mod packed;
 mod reader;
 #[cfg(test)]
 mod testing;
+mod trailer;
 mod unknown_fields;
 mod zip;
 
@@ -36,6 +37,7 @@ pub(crate) use packed::{Packer, Unpacker};
 pub(crate) use reader::Reader;
 #[cfg(test)]
 pub(crate) use testing::{seal_frame, seal_trailer};
+pub(crate) use trailer::{TRAILER_BYTES, check_trailer, push_trailer};
 pub(crate) use unknown_fields::UnknownFields;
 pub(crate) use zip::zip_equal;
 

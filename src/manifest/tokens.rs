@@ -12,9 +12,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{CodecError, Reader, UnknownFields, Unpacker, checksum, hex, to_u32, u64_of};
-use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{IncarnationKeys, PutMode, StorageBackend, fetch_decoded};
+use crate::codec::{
+    CodecError, Reader, UnknownFields, Unpacker, check_trailer, hex, push_trailer, to_u32, u64_of,
+};
+use crate::error::{Error, Result};
+use crate::storage::{IncarnationKeys, PutMode, StorageBackend, fetch_named};
 use crate::types::{ObjectId, TokenLog, TokenRecord, pack_tokens, unpack_tokens};
 
 const WHAT: &str = "token list";
@@ -57,9 +59,7 @@ impl TokensMeta {
         list: &TokenLog,
     ) -> Result<Self> {
         let count = to_u32(u64_of(list.len()), "the number of tokens")?;
-        let bytes = encode(list, count);
-        let (_, checksum) =
-            split_checksum(&bytes).ok_or_else(|| Error::internal("a list without a checksum"))?;
+        let (bytes, checksum) = encode(list, count);
         let size = u64_of(bytes.len());
         // The name is unique: an overwrite can only repeat an earlier attempt of the same put.
         backend.put(&keys.tokens(id), bytes.into(), PutMode::Overwrite).await?;
@@ -77,14 +77,12 @@ impl TokensMeta {
             return Err(Error::corrupt(key, "the list of tokens is too large"));
         }
         let fetch = || backend.get_bounded(&key, self.size);
-        let read = fetch_decoded(&key, fetch, |bytes| decode(bytes, self)).await;
-        // The manifest names it, so its absence is damage, or a sign that the manifest is outdated: the caller may retry
-        // with a newer one.
-        read.map_err(|e| if e.is(ErrorKind::NotFound) { Error::missing(&key) } else { e })
+        fetch_named(&key, fetch, |bytes| decode(bytes, self)).await
     }
 }
 
-fn encode(list: &TokenLog, count: u32) -> Bytes {
+/// The object and its checksum.
+fn encode(list: &TokenLog, count: u32) -> (Bytes, u64) {
     let records = pack_tokens(list.iter());
     let mut bytes = Vec::with_capacity(records.bytes().len() + 20);
     bytes.extend(MAGIC);
@@ -92,18 +90,17 @@ fn encode(list: &TokenLog, count: u32) -> Bytes {
     bytes.extend([0; 2]);
     bytes.extend(count.to_le_bytes());
     bytes.extend(records.bytes());
-    let checksum = checksum(&bytes);
-    bytes.extend(checksum.to_le_bytes());
-    bytes.into()
+    let checksum = push_trailer(&mut bytes);
+    (bytes.into(), checksum)
 }
 
 fn decode(bytes: &[u8], meta: &TokensMeta) -> Result<TokenLog, CodecError> {
     if u64_of(bytes.len()) != meta.size {
         return Err(CodecError::Truncated { what: WHAT });
     }
-    let (body, stored) = split_checksum(bytes).ok_or(CodecError::Truncated { what: WHAT })?;
-    // The first comparison finds damage, the second another list under this name.
-    if checksum(body) != stored || stored != meta.checksum {
+    let (body, checksum) = check_trailer(WHAT, bytes)?;
+    // A sound list that is not this one may stand under its name.
+    if checksum != meta.checksum {
         return Err(CodecError::Checksum { what: WHAT });
     }
     let mut reader = Reader::new(WHAT, body);
@@ -117,11 +114,6 @@ fn decode(bytes: &[u8], meta: &TokensMeta) -> Result<TokenLog, CodecError> {
         return Err(CodecError::malformed(WHAT, "the number of records is not that of the manifest"));
     }
     Ok(records.into_iter().collect())
-}
-
-/// The bytes before the checksum at the end, and the checksum.
-fn split_checksum(bytes: &[u8]) -> Option<(&[u8], u64)> {
-    bytes.split_last_chunk().map(|(body, checksum)| (body, u64::from_le_bytes(*checksum)))
 }
 
 #[cfg(test)]
@@ -138,17 +130,16 @@ mod tests {
         })
     }
 
-    fn meta_of(bytes: &[u8], count: u32) -> TokensMeta {
+    fn meta_of(bytes: &[u8], checksum: u64, count: u32) -> TokensMeta {
         let id = ObjectId { birth: 1, uuid: Uuid::nil() };
-        let checksum = split_checksum(bytes).unwrap().1;
         TokensMeta { id, size: bytes.len() as u64, count, checksum, unknown: UnknownFields::new() }
     }
 
     #[test]
     fn a_list_reads_back_and_every_damage_is_noticed() {
         let list: TokenLog = records(0..40).collect();
-        let bytes = encode(&list, 40);
-        let meta = meta_of(&bytes, 40);
+        let (bytes, checksum) = encode(&list, 40);
+        let meta = meta_of(&bytes, checksum, 40);
         assert!(decode(&bytes, &meta).unwrap().iter().eq(list.iter()));
         for at in 0..bytes.len() {
             let mut bad = bytes.to_vec();
@@ -163,14 +154,13 @@ mod tests {
     fn forged_counts_and_records_are_errors() {
         let list: TokenLog = records(0..40).collect();
         for count in [0, 39, 41, u32::MAX] {
-            let bytes = encode(&list, count);
-            assert!(decode(&bytes, &meta_of(&bytes, count)).is_err(), "{count}");
-            assert!(decode(&bytes, &meta_of(&bytes, 40)).is_err(), "{count}");
+            let (bytes, checksum) = encode(&list, count);
+            assert!(decode(&bytes, &meta_of(&bytes, checksum, count)).is_err(), "{count}");
+            assert!(decode(&bytes, &meta_of(&bytes, checksum, 40)).is_err(), "{count}");
         }
-        let mut torn = encode(&list, 40)[..30].to_vec();
-        let checksum = checksum(&torn);
-        torn.extend(checksum.to_le_bytes());
-        assert!(decode(&torn, &meta_of(&torn, 40)).is_err());
+        let mut torn = encode(&list, 40).0[..30].to_vec();
+        let checksum = push_trailer(&mut torn);
+        assert!(decode(&torn, &meta_of(&torn, checksum, 40)).is_err());
     }
 
     #[test]
@@ -186,6 +176,6 @@ mod tests {
             TokenRecord { token: Uuid::from_u128(u128::from(n)), receipt }
         };
         let longest = extend_tokens(&TokenLog::default(), (0..10_000).map(longest));
-        assert!(u64_of(encode(&longest, 10_000).len()) <= LIST_BYTES_MAX);
+        assert!(u64_of(encode(&longest, 10_000).0.len()) <= LIST_BYTES_MAX);
     }
 }

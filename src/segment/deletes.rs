@@ -11,9 +11,11 @@ use uuid::Uuid;
 use std::sync::Arc;
 
 use super::meta::{DeletesMeta, SegmentMeta};
-use crate::codec::{CodecError, Reader, UnknownFields, checksum, put_bitmap, rows_bitmap, to_u32, u64_of};
-use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{PutMode, SegmentKeys, StorageBackend, fetch_decoded};
+use crate::codec::{
+    CodecError, Reader, UnknownFields, check_trailer, push_trailer, put_bitmap, rows_bitmap, to_u32, u64_of,
+};
+use crate::error::{Error, Result};
+use crate::storage::{PutMode, SegmentKeys, StorageBackend, fetch_named};
 
 const WHAT: &str = "deletes";
 const MAGIC: [u8; 4] = *b"EDEL";
@@ -35,11 +37,9 @@ impl Deletes {
         nonce: Uuid,
         rows: &RoaringBitmap,
     ) -> Result<DeletesMeta> {
-        let bytes = encode(rows)?;
+        let (bytes, checksum) = encode(rows)?;
         let count = to_u32(rows.len(), "the number of dead rows")?;
         let size = u64_of(bytes.len());
-        let (_, checksum) =
-            split_checksum(&bytes).ok_or_else(|| Error::internal("a file without a checksum"))?;
         // The nonce makes the name unique: an overwrite can only repeat an earlier attempt of the same put.
         backend.put(&keys.deletes(manifest, nonce), bytes.into(), PutMode::Overwrite).await?;
         Ok(DeletesMeta { manifest, nonce, count, size, checksum, unknown: UnknownFields::new() })
@@ -59,14 +59,12 @@ impl Deletes {
             return Err(Error::corrupt(key, "the file of dead rows is too large"));
         }
         let fetch = || backend.get_range(&key, 0..deletes.size);
-        let read = fetch_decoded(&key, fetch, |bytes| decode(bytes, deletes, meta.rows)).await;
-        // The manifest names it, so its absence is damage, or a sign that the manifest is outdated: the caller may retry
-        // with a newer one.
-        read.map_err(|e| if e.is(ErrorKind::NotFound) { Error::missing(&key) } else { e })
+        fetch_named(&key, fetch, |bytes| decode(bytes, deletes, meta.rows)).await
     }
 }
 
-fn encode(rows: &RoaringBitmap) -> Result<Bytes> {
+/// The file and its checksum.
+fn encode(rows: &RoaringBitmap) -> Result<(Bytes, u64)> {
     let length = rows.serialized_size();
     let mut bytes = Vec::with_capacity(length + 24);
     bytes.extend(MAGIC);
@@ -74,15 +72,14 @@ fn encode(rows: &RoaringBitmap) -> Result<Bytes> {
     bytes.extend([0; 2]);
     bytes.extend(u64_of(length).to_le_bytes());
     put_bitmap(&mut bytes, rows)?;
-    let checksum = checksum(&bytes);
-    bytes.extend(checksum.to_le_bytes());
-    Ok(bytes.into())
+    let checksum = push_trailer(&mut bytes);
+    Ok((bytes.into(), checksum))
 }
 
 fn decode(bytes: &[u8], meta: &DeletesMeta, rows: u32) -> Result<RoaringBitmap, CodecError> {
-    let (body, stored) = split_checksum(bytes).ok_or(CodecError::Truncated { what: WHAT })?;
-    // The first comparison finds damage, the second another file under this name.
-    if checksum(body) != stored || stored != meta.checksum {
+    let (body, checksum) = check_trailer(WHAT, bytes)?;
+    // A sound file that is not this one may stand under its name.
+    if checksum != meta.checksum {
         return Err(CodecError::Checksum { what: WHAT });
     }
     let mut reader = Reader::new(WHAT, body);
@@ -98,11 +95,6 @@ fn decode(bytes: &[u8], meta: &DeletesMeta, rows: u32) -> Result<RoaringBitmap, 
     Ok(dead)
 }
 
-/// The bytes before the checksum at the end, and the checksum.
-fn split_checksum(bytes: &[u8]) -> Option<(&[u8], u64)> {
-    bytes.split_last_chunk().map(|(body, checksum)| (body, u64::from_le_bytes(*checksum)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,12 +104,12 @@ mod tests {
     #[test]
     fn fuzz_deletes() {
         let seeds = [(0..70_000).step_by(3).collect(), [5, 9, 99_999].into(), (7..90_000).collect()];
-        let seeds = seeds.map(|rows: RoaringBitmap| encode(&rows).unwrap());
+        let seeds = seeds.map(|rows: RoaringBitmap| encode(&rows).unwrap().0);
         // A container of runs reserves room for 65,536 of them at most, 4 bytes each, before it is seen to be cut.
         FuzzTarget::new("deletes", seeds).memory(2, 512 << 10).run_sealed(
             |bytes| seal_trailer(bytes),
             |bytes| {
-                let (_, checksum) = split_checksum(bytes).unwrap_or_default();
+                let checksum = check_trailer(WHAT, bytes).map_or(0, |(_, checksum)| checksum);
                 // The number of rows is the last that is compared: what was decoded tells it.
                 let counts = [23_334, 3, 89_993];
                 let unknown = UnknownFields::new;
@@ -138,8 +130,8 @@ mod tests {
     #[test]
     fn dead_rows_read_back_and_every_damage_is_noticed() {
         for rows in [RoaringBitmap::new(), (0..70_000).step_by(3).collect(), [5, 9, 99_999].into()] {
-            let bytes = encode(&rows).unwrap();
-            let (checksum, size) = (split_checksum(&bytes).unwrap().1, bytes.len() as u64);
+            let (bytes, checksum) = encode(&rows).unwrap();
+            let size = bytes.len() as u64;
             let count = u32::try_from(rows.len()).unwrap();
             let unknown = UnknownFields::new();
             let meta = DeletesMeta { manifest: 1, nonce: Uuid::nil(), count, size, checksum, unknown };

@@ -36,7 +36,7 @@ pub use local::LocalBackend;
 pub(crate) use location::open_location;
 pub use memory::MemoryBackend;
 pub use object::ObjectStoreBackend;
-pub(crate) use objects::{CreateOutcome, create_object, fetch_decoded, read_object};
+pub(crate) use objects::{CreateOutcome, create_object, fetch_named, read_object};
 pub use payload::Payload;
 pub(crate) use retry_backend::RetryBackend;
 pub(crate) use store_info::{StoreInfo, open_store};

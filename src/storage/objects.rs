@@ -39,8 +39,25 @@ pub(crate) async fn read_object<T: Send>(
     }
 }
 
+/// Fetches and decodes an object that a manifest names. Its absence is damage, or a sign that the manifest is outdated:
+/// the caller may retry with a newer one.
+///
+/// # Errors
+/// [`Error::missing`] if there is none.
+pub(crate) async fn fetch_named<T: Send, F>(
+    key: &ObjectKey,
+    fetch: impl Fn() -> F + Send + Sync,
+    decode: impl Fn(&Bytes) -> Result<T, CodecError> + Send + Sync,
+) -> Result<T>
+where
+    F: Future<Output = Result<Bytes>> + Send,
+{
+    let fetched = fetch_decoded(key, fetch, decode).await;
+    fetched.map_err(|e| if e.is(ErrorKind::NotFound) { Error::missing(key) } else { e })
+}
+
 /// Fetches and decodes an object.
-pub(crate) async fn fetch_decoded<T: Send, F>(
+async fn fetch_decoded<T: Send, F>(
     key: &ObjectKey,
     fetch: impl Fn() -> F + Send + Sync,
     decode: impl Fn(&Bytes) -> Result<T, CodecError> + Send + Sync,

@@ -25,7 +25,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::entry::{EntryBody, EntryHead, EntryKind, LogEntry, SegmentLink};
-use crate::codec::{CodecError, FeatureUser, Reader, check_feature_bits, checksum, guarded, u64_of};
+use crate::codec::{
+    CodecError, FeatureUser, Reader, TRAILER_BYTES, check_feature_bits, check_trailer, guarded, push_trailer,
+    u64_of,
+};
 use crate::error::{Error, OrInternal, Result};
 use crate::schema::{Ids, Schema, SchemaVersions};
 use crate::types::{IdKind, Sequence, TokenRecord, packed_tokens};
@@ -91,7 +94,7 @@ pub(crate) fn encode_entry(schema: &Schema, head: EntryHead, body: &EntryBody) -
     let deletes = bytes.len() - HEAD - extension - rows;
     // Checked here at last, though limits on batches keep entries smaller: no reader would take a larger one, and a log
     // with one could not be read beyond it.
-    if u64_of(bytes.len()) + 8 > ENTRY_BYTES_MAX {
+    if u64_of(bytes.len() + TRAILER_BYTES) > ENTRY_BYTES_MAX {
         let size = bytes.len();
         return Err(Error::limit(format!(
             "the batch makes a log entry of {size} bytes, of at most {ENTRY_BYTES_MAX}"
@@ -99,8 +102,7 @@ pub(crate) fn encode_entry(schema: &Schema, head: EntryHead, body: &EntryBody) -
     }
     // The head comes last, as it names the lengths of what lies behind it.
     bytes.splice(..HEAD, encode_head(head, [extension, rows, deletes]));
-    let checksum = checksum(&bytes);
-    bytes.extend(checksum.to_le_bytes());
+    push_trailer(&mut bytes);
     Ok(bytes.into())
 }
 
@@ -143,11 +145,10 @@ impl LogEntry {
         let mut reader = Reader::new(WHAT, object);
         reader.magic(MAGIC)?;
         reader.version(VERSION)?;
-        let whole = object.len().checked_sub(8).filter(|n| *n >= HEAD);
-        let (bytes, trailer) = object.split_at(whole.ok_or(CodecError::Truncated { what: WHAT })?);
-        if Reader::new(WHAT, trailer).u64()? != checksum(bytes) {
-            return Err(CodecError::Checksum { what: WHAT });
+        if object.len() < HEAD + TRAILER_BYTES {
+            return Err(CodecError::Truncated { what: WHAT });
         }
+        let (bytes, _) = check_trailer(WHAT, object)?;
         let (head, lengths) = decode_head(&mut reader)?;
         let mut offset = HEAD;
         let mut take_section = |length: u64| {
@@ -335,8 +336,7 @@ mod tests {
             for value in [0, 0x7f, 0xff] {
                 let mut bad = bytes[..bytes.len() - 8].to_vec();
                 bad[at] = value;
-                let checksum = checksum(&bad);
-                bad.extend(checksum.to_le_bytes());
+                push_trailer(&mut bad);
                 let _ = LogEntry::decode(&SchemaVersions::new(schema()), &bad.into());
             }
         }
@@ -376,8 +376,7 @@ mod tests {
         for (at, value) in [(4, 9), (8, 1), (6, 77)] {
             let mut newer = bytes()[..bytes().len() - 8].to_vec();
             newer[at] = value;
-            let checksum = checksum(&newer);
-            newer.extend(checksum.to_le_bytes());
+            push_trailer(&mut newer);
             let error =
                 LogEntry::decode(&SchemaVersions::new(schema()), &newer.into()).unwrap_err().at("wal/7");
             assert_eq!(error.kind(), crate::error::ErrorKind::UnsupportedVersion, "{error}");

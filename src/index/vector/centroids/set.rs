@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::header::{ClusterFit, SetHeader, SetShape};
 use super::numbers::ClusterNumbers;
 use super::space::{Space, read_floats};
-use crate::codec::{CodecError, Reader, checksum, usize_of};
+use crate::codec::{CodecError, Reader, check_trailer, push_trailer, usize_of};
 use crate::error::Result;
 use crate::index::vector::kernels::{Kernels, kernels};
 use crate::index::vector::kmeans;
@@ -184,8 +184,7 @@ impl CentroidSet {
         self.space.encode(&mut out);
         self.numbers.encode(&mut out)?;
         out.extend(self.plain.points().values().iter().flat_map(|x| x.to_le_bytes()));
-        let checksum = checksum(&out);
-        out.extend(checksum.to_le_bytes());
+        push_trailer(&mut out);
         Ok(out.into())
     }
 
@@ -196,10 +195,7 @@ impl CentroidSet {
         bytes: &[u8],
     ) -> Result<Self, CodecError> {
         let bad = |why: &str| CodecError::malformed(WHAT, why);
-        let (body, trailer) = bytes.split_last_chunk().ok_or(CodecError::Truncated { what: WHAT })?;
-        if checksum(body) != u64::from_le_bytes(*trailer) {
-            return Err(CodecError::Checksum { what: WHAT });
-        }
+        let (body, _) = check_trailer(WHAT, bytes)?;
         let mut reader = Reader::new(WHAT, body);
         let header = SetHeader::decode(&mut reader)?;
         header.check(id, shape)?;
