@@ -45,11 +45,12 @@ enum TokenLookup {
 }
 
 impl Engine {
-    /// The receipt of the write with this token, if it is remembered.
+    /// The receipt that answers a repeated write: that of the write with this token, if it is remembered.
     ///
     /// # Errors
     /// None says [`Error::is_missing`]: a list that is lost concerns this write and no other.
-    pub(crate) async fn find_receipt(&self, token: Uuid) -> Result<Option<WriteReceipt>> {
+    pub(crate) async fn find_receipt(&self, token: Option<Uuid>) -> Result<Option<WriteReceipt>> {
+        let Some(token) = token else { return Ok(None) };
         let mut read = None;
         for _ in 0..READS_MAX {
             let (meta, number) = match self.look_up_token(token, read.take())? {
@@ -69,8 +70,9 @@ impl Engine {
         Err(self.overtaken_error())
     }
 
-    /// The receipt of the write with this token, if it is remembered in memory.
-    pub(crate) fn find_known_receipt(&self, token: Uuid) -> Result<Option<WriteReceipt>> {
+    /// The same, if it is remembered in memory.
+    pub(crate) fn find_known_receipt(&self, token: Option<Uuid>) -> Result<Option<WriteReceipt>> {
+        let Some(token) = token else { return Ok(None) };
         Ok(match self.look_up_token(token, None)? {
             TokenLookup::Decided(receipt) => receipt,
             TokenLookup::Unread { .. } => None,
@@ -104,13 +106,14 @@ impl Engine {
     /// Looks a token up in one state, whose list may be the one that was just `read`.
     fn look_up_token(&self, token: Uuid, read: Option<(ObjectId, Arc<TokenLog>)>) -> Result<TokenLookup> {
         let state = self.state();
+        let replay = |receipt: &WriteReceipt| WriteReceipt { replayed: true, ..receipt.clone() };
         if let Some(receipt) = state.tokens.find_receipt(token)? {
-            return Ok(TokenLookup::Decided(Some(receipt.clone())));
+            return Ok(TokenLookup::Decided(Some(replay(receipt))));
         }
         let Some(meta) = &state.manifest.tokens else { return Ok(TokenLookup::Decided(None)) };
         let read = read.filter(|(id, _)| *id == meta.id).map(|(_, list)| list);
         match read.or_else(|| self.tokens.get(meta.id)) {
-            Some(list) => Ok(TokenLookup::Decided(list.find_receipt(token)?.cloned())),
+            Some(list) => Ok(TokenLookup::Decided(list.find_receipt(token)?.map(replay))),
             None => Ok(TokenLookup::Unread { meta: meta.clone(), number: state.manifest.number }),
         }
     }

@@ -72,10 +72,9 @@ impl PendingBatch {
         answer: oneshot::Sender<Result<WriteReceipt>>,
     ) -> Option<Self> {
         // Once more when its turn comes, which decides: another process may send the same batch.
-        let known = batch.token.map_or(Ok(None), |token| engine.find_known_receipt(token));
-        if let Some(known) = known.transpose() {
+        if let Some(outcome) = engine.find_known_receipt(batch.token).transpose() {
             // The caller may have dropped its future, here and below.
-            let _ = answer.send(known.map(|receipt| WriteReceipt { replayed: true, ..receipt }));
+            let _ = answer.send(outcome);
             return None;
         }
         match ResolvedBatch::from_blind(&engine.schema, &batch) {
@@ -96,12 +95,8 @@ impl PendingBatch {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Option<Self> {
         let begun = engine.context.env.moment();
-        let known = match batch.token {
-            Some(token) => engine.find_receipt(token).await,
-            None => Ok(None),
-        };
-        if let Some(known) = known.transpose() {
-            let _ = answer.send(known.map(|receipt| WriteReceipt { replayed: true, ..receipt }));
+        if let Some(outcome) = engine.find_receipt(batch.token).await.transpose() {
+            let _ = answer.send(outcome);
             return None;
         }
         let prepared = async {

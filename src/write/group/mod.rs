@@ -278,12 +278,8 @@ impl ResolvedGroup {
     ) -> Result<Option<WriteReceipt>> {
         let token = pending.batch.token;
         // In memory, as a rule: only if another process has flushed since the batch was prepared, this reads a list.
-        let known = match token {
-            Some(token) => engine.find_receipt(token).await?,
-            None => None,
-        };
-        if let Some(receipt) = known {
-            return Ok(Some(WriteReceipt { replayed: true, ..receipt }));
+        if let Some(replayed) = engine.find_receipt(token).await? {
+            return Ok(Some(replayed));
         }
         if let Some(first) = token.and_then(|token| self.receipts_by_token.get(&token)) {
             // A repeat within the group. It is answered only once the entry with the first is in the log.
