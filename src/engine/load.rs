@@ -29,7 +29,7 @@ pub(super) struct Loader<'a> {
     pub(super) incarnation: &'a Incarnation,
     pub(super) keys: &'a IncarnationKeys,
     /// The schemas that the namespace was opened with, if it was opened before.
-    pub(super) known: Option<&'a Arc<SchemaVersions>>,
+    pub(super) known: Option<&'a SchemaVersions>,
 }
 
 /// The entries of a tail as they are listed, and just before what time they were known to be all.
@@ -81,10 +81,9 @@ impl Loader<'_> {
     async fn assemble_state(&self, discovery: Discovery, hint: Option<&Hint>) -> Result<EngineState> {
         let begun = discovery.begun;
         let manifest = self.read_manifest(discovery.newest, discovery.manifest, hint).await?;
-        let schemas = Arc::new(manifest.schemas.clone());
         let Self { context, incarnation, keys, .. } = *self;
-        let reader =
-            IncarnationReader { context, incarnation, keys, schemas: self.known.unwrap_or(&schemas) };
+        let schemas = self.known.unwrap_or(&manifest.schemas);
+        let reader = IncarnationReader { context, incarnation, keys, schemas };
         reader.check_manifest(&manifest)?;
         let (flushed, mut previous) = (manifest.flushed_through, manifest.flushed_batch);
         let tail = self.list_tail(flushed, discovery.log).await?;

@@ -60,7 +60,7 @@ pub(crate) struct Engine {
     pub(crate) keys: IncarnationKeys,
     pub(crate) schema: Arc<Schema>,
     /// The versions of the schema that segments and entries may have been written with; `schema` is the current one.
-    schemas: Arc<SchemaVersions>,
+    schemas: SchemaVersions,
     /// The id of this process in the entries it writes.
     writer: Uuid,
     state: Mutex<EngineState>,
@@ -90,7 +90,7 @@ impl Engine {
             names,
             keys,
             schema: Arc::clone(state.manifest.schemas.current()),
-            schemas: Arc::new(state.manifest.schemas.clone()),
+            schemas: state.manifest.schemas.clone(),
             state: Mutex::new(state),
             probe: LogProbe::default(),
             indexing: Mutex::default(),

@@ -28,7 +28,7 @@ pub(super) struct IncarnationReader<'a> {
     pub(super) incarnation: &'a Incarnation,
     pub(super) keys: &'a IncarnationKeys,
     /// The versions of the schema, as the newest manifest has them.
-    pub(super) schemas: &'a Arc<SchemaVersions>,
+    pub(super) schemas: &'a SchemaVersions,
 }
 
 impl IncarnationReader<'_> {
@@ -39,7 +39,7 @@ impl IncarnationReader<'_> {
         if manifest.incarnation != self.incarnation.id {
             return Err(Error::corrupt(key, "it belongs to another incarnation of the name"));
         }
-        if manifest.schemas != **self.schemas {
+        if manifest.schemas != *self.schemas {
             let why = "the schema of the namespace was changed since it was opened: open it again";
             return Err(Error::new(ErrorKind::UnsupportedVersion, format!("{why}. key=`{key}`")));
         }
