@@ -22,7 +22,7 @@ use super::sections::{
 };
 use super::vectors::row_checksum_seed;
 use crate::cache::{Blob, BlockCache};
-use crate::codec::CodecError;
+use crate::codec::{CodecError, zip_equal};
 use crate::env::Env;
 use crate::error::Result;
 use crate::index::attributes::AttributeIndex;
@@ -137,7 +137,7 @@ impl SegmentLayout {
     }
 
     fn decode(
-        self,
+        mut self,
         schemas: &SegmentSchemas,
         rows: u32,
         heads: &SegmentHeads,
@@ -150,7 +150,9 @@ impl SegmentLayout {
         });
         let (file, footer) = rows_heads.map_err(|e| e.at(&index_key))?;
         let parquet = ParquetRows::decode(file, footer, &schemas.written, rows)?;
-        self.decode_heads(schemas, parquet, rows, heads, sets).map_err(|e| e.at(index_key))
+        let vectors = std::mem::take(&mut self.vectors);
+        let vectors = zip_equal(vectors, sets, "vector columns and their centroid sets")?;
+        self.decode_heads(schemas, parquet, rows, heads, vectors).map_err(|e| e.at(index_key))
     }
 
     fn decode_heads(
@@ -159,7 +161,7 @@ impl SegmentLayout {
         parquet: ParquetRows,
         rows: u32,
         heads: &SegmentHeads,
-        sets: Vec<Option<NamedCentroids>>,
+        columns: impl Iterator<Item = (VectorColumnLayout, Option<NamedCentroids>)>,
     ) -> Result<SegmentParts, CodecError> {
         let written = schemas.written.as_ref();
         let id_blocks = self.file.section(ID_BLOCKS)?;
@@ -177,7 +179,7 @@ impl SegmentLayout {
             TextIndex::decode(blob, &schemas.current, written, rows, heads.head(TEXT_HEAD)?).map(Arc::new)
         });
         let mut vectors = BTreeMap::new();
-        for (layout, set) in self.vectors.into_iter().zip(sets) {
+        for (layout, set) in columns {
             vectors.insert(layout.id, layout.decode(rows, heads, set)?);
         }
         // invariant: only an estimate, which may saturate.
