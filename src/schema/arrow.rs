@@ -75,6 +75,12 @@ impl Schema {
         self.arrow_projection(|_| true)
     }
 
+    /// The columns, each with its index in a batch of [`Self::arrow`].
+    pub(crate) fn arrow_columns(&self) -> impl Iterator<Item = (usize, &Column)> {
+        // Behind the id.
+        (1..).zip(self.columns())
+    }
+
     /// The Arrow schema of the id and the columns that satisfy `is_selected`, in the order they were declared.
     pub(crate) fn arrow_projection(&self, is_selected: impl Fn(&Column) -> bool) -> SchemaRef {
         // The id is first in every projection: readers take column 0 for it.

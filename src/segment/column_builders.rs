@@ -50,9 +50,8 @@ impl ColumnBuilders {
         indexes: &mut BTreeMap<ColumnId, BuiltVectorIndex>,
     ) -> Result<Self> {
         let mut vectors = Vec::new();
-        // In a batch the id comes first, and then every column of the schema.
         let mut parquet_columns = vec![0];
-        for (index, column) in (1..).zip(schema.columns()) {
+        for (index, column) in schema.arrow_columns() {
             let ColumnKind::Vector(shape) = column.kind else {
                 parquet_columns.push(index);
                 continue;

@@ -61,7 +61,7 @@ impl ColumnStatisticsBuilder {
             ColumnKind::Attribute(_) => column.filterable || column.text.is_none(),
             ColumnKind::Vector(_) => false,
         };
-        let columns = (1..).zip(schema.columns()).filter(|(_, column)| has_statistics(column));
+        let columns = schema.arrow_columns().filter(|(_, column)| has_statistics(column));
         let columns = columns.take(COLUMNS_MAX).map(|(index, column)| CollectedColumn {
             id: column.id,
             index,

@@ -78,7 +78,7 @@ impl VectorIndexing {
         }
         let mut positions = None;
         let mut is_first = true;
-        for (index, column) in (1..).zip(schema.columns()) {
+        for (index, column) in schema.arrow_columns() {
             let ColumnKind::Vector(shape) = column.kind else { continue };
             let decides_order = std::mem::take(&mut is_first);
             if !(self.sets.contains_key(&column.id) || self.names.contains_key(&column.id)) {

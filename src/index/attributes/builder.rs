@@ -63,7 +63,7 @@ impl AttributeIndexBuilder {
             }),
             ColumnKind::Attribute(_) | ColumnKind::Vector(_) => None,
         };
-        let columns = (1..).zip(schema.columns()).filter_map(builder);
+        let columns = schema.arrow_columns().filter_map(builder);
         Self { rows: 0, block_bytes: BLOCK_BYTES, columns: columns.collect() }
     }
 

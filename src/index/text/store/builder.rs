@@ -52,7 +52,7 @@ impl TextIndexBuilder {
         let mut builder = tantivy::schema::Schema::builder();
         let tokenizers = TokenizerManager::new();
         let mut columns = Vec::new();
-        for (index, column) in (1..).zip(schema.columns()) {
+        for (index, column) in schema.arrow_columns() {
             let Some(options) = &column.text else { continue };
             let number = columns.len();
             let (tokenizer, analyzer) = (format!("analyzer{number}"), Analyzer::new(options)?);
