@@ -25,14 +25,14 @@ const EDGES: [u64; 14] = [
 
 /// Draws changes. The same seed draws the same ones.
 #[derive(Debug)]
-pub(super) struct Mutator {
+pub(super) struct Mutator<'a> {
     rng: TestRng,
     /// Pieces of the language of the inputs, if it has any.
-    words: &'static [&'static str],
+    words: &'a [&'static str],
 }
 
-impl Mutator {
-    pub(super) fn new(seed: u64, words: &'static [&'static str]) -> Self {
+impl<'a> Mutator<'a> {
+    pub(super) fn new(seed: u64, words: &'a [&'static str]) -> Self {
         let seed = u128::from(seed).to_le_bytes();
         Self { rng: TestRng::from_seed(RngAlgorithm::ChaCha, &[seed, seed].concat()), words }
     }
@@ -193,7 +193,7 @@ impl Mutator {
         [0, 0, 1, 1, 2, 3, 4, 8][self.below(8)]
     }
 
-    fn pick<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
+    fn pick<'b, T>(&mut self, items: &'b [T]) -> Option<&'b T> {
         items.get(self.below(items.len()))
     }
 

@@ -21,6 +21,10 @@ const POOL_MAX: usize = 512;
 /// How often a failing input is tried to be made shorter.
 const CUTS_MAX: usize = 2_000;
 
+/// What every JSON is made of.
+const JSON: [&str; 14] =
+    ["null", "true", "{", "}", "[", "]", "{}", "[]", "\"", "\"\"", ",", ":", "-1", "18446744073709551615"];
+
 /// Makes the checksums of an input right.
 type Seal<'a> = &'a dyn Fn(&mut Vec<u8>);
 
@@ -47,7 +51,7 @@ impl MemoryLimit {
 pub(crate) struct FuzzTarget {
     name: &'static str,
     seeds: Vec<Vec<u8>>,
-    words: &'static [&'static str],
+    words: Vec<&'static str>,
     memory: MemoryLimit,
     inputs: u32,
 }
@@ -57,12 +61,18 @@ impl FuzzTarget {
     pub(crate) fn new(name: &'static str, seeds: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
         let seeds: Vec<_> = seeds.into_iter().map(Into::into).collect();
         assert!(!seeds.is_empty(), "a target without seeds tests nothing");
-        Self { name, seeds, words: &[], memory: MemoryLimit::DEFAULT, inputs: INPUTS }
+        Self { name, seeds, words: Vec::new(), memory: MemoryLimit::DEFAULT, inputs: INPUTS }
     }
 
     /// Words that mean something to the decoder. Inputs are texts.
-    pub(crate) fn words(self, words: &'static [&'static str]) -> Self {
-        Self { words, ..self }
+    pub(crate) fn words(mut self, words: &[&'static str]) -> Self {
+        self.words.extend(words);
+        self
+    }
+
+    /// The words of JSON, and those that mean something to the decoder.
+    pub(crate) fn json_words(self, words: &[&'static str]) -> Self {
+        self.words(&JSON).words(words)
     }
 
     /// Allows `per_byte` bytes of memory for each byte of input, and `fixed` more.
@@ -135,7 +145,7 @@ impl<T, E: Display> Session<'_, T, E> {
         // Whoever asks for more time wants other inputs than those of every run.
         let since_1970 = SystemTime::UNIX_EPOCH.elapsed().expect("a clock behind 1970").as_secs();
         let seed = number_of(SEED).unwrap_or(if seconds.is_some() { since_1970 } else { 0 });
-        let mut mutator = Mutator::new(seed, target.words);
+        let mut mutator = Mutator::new(seed, &target.words);
         let (mut pool, mut answers) = (target.seeds.clone(), HashSet::new());
         let end = seconds.map(Duration::from_secs);
         #[expect(clippy::disallowed_methods, reason = "how long a person asked for")]

@@ -8,26 +8,12 @@ use crate::fuzzing::FuzzTarget;
 use crate::schema::{AttributeType, Schema, TextOptions};
 use crate::types::{IdKind, Metric, VectorType};
 
-/// What the fields of framed JSON are made of.
-const JSON: &[&str] = &[
-    "null",
-    "true",
-    "{",
-    "[",
-    "}",
-    "]",
-    "\"",
-    "{}",
-    "[]",
-    "-1",
+/// What the fields of these objects are made of.
+const WORDS: [&str; 7] = [
     "0",
     "1.5",
-    "\"\"",
-    ",",
-    ":",
     "\\u0000",
     "\"string\"",
-    "18446744073709551615",
     "\"00000000000000000000000000000000\"",
     "{\"attribute\":\"int\"}",
     "\"features\":[\"x\"]",
@@ -50,13 +36,13 @@ fn manifest() -> Manifest {
 #[test]
 fn fuzz_incarnation() {
     let seed = incarnation().encode().unwrap();
-    FuzzTarget::new("incarnation", [seed]).words(JSON).run_sealed(seal_frame, Incarnation::decode);
+    FuzzTarget::new("incarnation", [seed]).json_words(&WORDS).run_sealed(seal_frame, Incarnation::decode);
 }
 
 #[test]
 fn fuzz_manifest() {
     let seed = manifest().encode().unwrap();
-    FuzzTarget::new("manifest", [seed]).words(JSON).run_sealed(seal_frame, |bytes| {
+    FuzzTarget::new("manifest", [seed]).json_words(&WORDS).run_sealed(seal_frame, |bytes| {
         let manifest = Manifest::decode(bytes)?;
         manifest.encode()
     });
@@ -65,5 +51,5 @@ fn fuzz_manifest() {
 #[test]
 fn fuzz_hint() {
     let seeds = [1 << 10, 1 << 30].map(|bytes| Hint::encode(3, &manifest(), bytes).unwrap());
-    FuzzTarget::new("hint", seeds).words(JSON).run_sealed(seal_frame, Hint::decode);
+    FuzzTarget::new("hint", seeds).json_words(&WORDS).run_sealed(seal_frame, Hint::decode);
 }

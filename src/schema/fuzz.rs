@@ -15,19 +15,7 @@ fn fuzz_schema() {
         .vector("v", VectorType::F16, 384, Metric::L2Squared);
     let seed = serde_json::to_vec(&schema.build().unwrap()).unwrap();
     let words = &[
-        "null",
-        "true",
-        "{",
-        "[",
-        "}",
-        "]",
-        "\"",
-        "{}",
-        "[]",
-        "-1",
         "1e308",
-        ",",
-        ":",
         "\"attribute\":\"int\"",
         "\"name\"",
         "\"text\":{}",
@@ -38,7 +26,7 @@ fn fuzz_schema() {
         "\"max_token_length\":0",
         "\"id\"",
     ];
-    FuzzTarget::new("schema", [seed]).words(words).memory(32, 64 << 10).run(|json| {
+    FuzzTarget::new("schema", [seed]).json_words(words).memory(32, 64 << 10).run(|json| {
         let schema: Schema = serde_json::from_slice(json)?;
         // What was accepted has an Arrow layout, and reads back.
         assert_eq!(schema.arrow().fields().len(), schema.columns().len() + 1);
