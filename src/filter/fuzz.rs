@@ -4,12 +4,20 @@ use super::pattern::{compile_glob, compile_regex};
 use super::*;
 use crate::error::{ErrorKind, Result};
 use crate::fuzzing::FuzzTarget;
+use crate::index::attributes::Pattern;
 use crate::schema::{AttributeType, Schema, TextOptions};
 use crate::settings::Settings;
 use crate::types::{Document, IdKind, Value};
 
 /// Values that patterns are tried on.
 const TEXTS: [&str; 6] = ["", "a", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "Straße ΑΒΓ\n", "a.b/c", "\u{10ffff}\0"];
+
+/// Whether a pattern matches is its own business; that it answers is not.
+fn try_on_texts(pattern: &Pattern) {
+    for text in TEXTS {
+        std::hint::black_box(pattern.is_match(text));
+    }
+}
 
 fn text_of(input: &[u8]) -> String {
     String::from_utf8_lossy(input).into_owned()
@@ -24,8 +32,7 @@ fn fuzz_glob() {
         let text = text_of(input);
         for any_case in [false, true] {
             let pattern = compile_glob(&text, any_case)?;
-            let matched = TEXTS.iter().filter(|text| pattern.is_match(text)).count();
-            assert!(matched <= TEXTS.len());
+            try_on_texts(&pattern);
         }
         Ok(())
     });
@@ -68,8 +75,7 @@ fn fuzz_regex() {
     ];
     FuzzTarget::new("regex", seeds).words(words).inputs(400).run(|input| -> Result<()> {
         let pattern = compile_regex(&text_of(input))?;
-        let matched = TEXTS.iter().filter(|text| pattern.is_match(text)).count();
-        assert!(matched <= TEXTS.len());
+        try_on_texts(&pattern);
         Ok(())
     });
 }
@@ -80,14 +86,15 @@ fn fuzz_fuzzy() {
     FuzzTarget::new("fuzzy", seeds).words(&["a", "ſ", "K", "é", "\u{10ffff}"]).inputs(400).run(
         |input| -> Result<()> {
             let (numbers, text) = input.split_at(input.len().min(2));
-            let mut fuzzy = Fuzzy::new(text_of(text));
+            let text = text_of(text);
+            let mut fuzzy = Fuzzy::new(&*text);
             if let [min, edits] = numbers {
                 fuzzy = fuzzy.distance((*min).into(), *edits);
             }
             for fuzzy in [fuzzy.clone(), fuzzy.any_case()] {
                 let Some(pattern) = fuzzy.compile()? else { continue };
-                let matched = TEXTS.iter().filter(|text| pattern.is_match(text)).count();
-                assert!(matched <= TEXTS.len());
+                try_on_texts(&pattern);
+                assert!(pattern.is_match(&text), "a text matches itself: {text:?}");
             }
             Ok(())
         },
