@@ -1,7 +1,7 @@
 //! A server that speaks as much of S3 as the client for it asks for, over TCP, and does one thing wrong.
 #![expect(clippy::unwrap_used, reason = "a test panics")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -188,11 +188,11 @@ impl Server {
         }
         let (start, size) = (start.parse::<usize>().unwrap(), body.len());
         let end = last.parse::<usize>().unwrap().saturating_add(1).min(size);
-        if start >= end {
+        let Some(part) = body.get(start..end).filter(|part| !part.is_empty()) else {
             return Response::error(416, "InvalidRange");
-        }
+        };
         let range = Some(format!("bytes {start}-{}/{size}", end - 1));
-        Response { status: 206, range, body: body[start..end].to_vec() }
+        Response { status: 206, range, body: part.to_vec() }
     }
 
     fn delete(&self, key: &str) {
@@ -222,12 +222,14 @@ impl Server {
         let found = state.objects.range::<str, _>((start, Bound::Unbounded));
         let found = found.filter(|(key, _)| key.starts_with(prefix) && Some(*key) != hidden.as_ref());
         let delimiter = of("delimiter").filter(|_| self.fault != ServerFault::IgnoresDelimiter);
-        let (mut page, mut folders) = (Vec::new(), BTreeMap::new());
+        let (mut page, mut folders) = (Vec::new(), BTreeSet::new());
         let mut more = self.fault == ServerFault::RepeatsPages;
         for (key, body) in found {
             let rest = &key[prefix.len()..];
             match delimiter.and_then(|delimiter| rest.split_once(delimiter)) {
-                Some((folder, _)) => drop(folders.insert(format!("{prefix}{folder}/"), ())),
+                Some((folder, _)) => {
+                    folders.insert(format!("{prefix}{folder}/"));
+                }
                 None if page.len() == PAGE_KEYS => {
                     more = true;
                     break;
@@ -243,7 +245,7 @@ impl Server {
             let times = "<LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>\"1\"</ETag>";
             write!(xml, "<Contents><Key>{key}</Key><Size>{size}</Size>{times}</Contents>").unwrap();
         }
-        for folder in folders.keys() {
+        for folder in &folders {
             write!(xml, "<CommonPrefixes><Prefix>{folder}</Prefix></CommonPrefixes>").unwrap();
         }
         if let (true, Some((last, _))) = (more, page.last()) {
