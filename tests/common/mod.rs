@@ -13,6 +13,7 @@ pub mod fixtures;
 pub mod forge;
 pub mod model;
 pub mod odd;
+pub mod paused;
 pub mod predicate;
 pub mod rng;
 pub mod seeds;

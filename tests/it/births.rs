@@ -11,12 +11,11 @@ use elacsym::storage::{CountingBackend, MemoryBackend, ObjectKey, PutMode, Stora
 use elacsym::{
     Database, Document, Durability, IdKind, Namespace, Result, Scan, Schema, Settings, WriteBatch,
 };
-use futures::poll;
 use tokio::time::advance;
 
 use crate::common::forge::{edit_json, framed_json, last_key, objects_of};
+use crate::common::paused::Paused;
 use crate::liveness::gate::Gate;
-use crate::liveness::paused::Paused;
 
 /// Twice the time for which a look at the store counts.
 const LONG: Duration = Duration::from_mins(15);
@@ -106,10 +105,7 @@ async fn rows_that_were_collected_before_their_entry_are_uploaded_again() -> Res
         let docs = open(Arc::new(gate.clone()), durability).await?;
         gate.hold(Verb::Create, "/wal/");
         let mut write = pin!(docs.write(large()));
-        while gate.held() == 0 {
-            assert!(poll!(&mut write).is_pending());
-            tokio::task::yield_now().await;
-        }
+        gate.poll_until_held(&mut write).await;
         let uploaded = last_key(&objects_of(&store).await?, "/segment/00000000000000000001-");
         raise_floor(&store, 2).await?;
         other.write(row(2)).await?;
@@ -141,10 +137,7 @@ async fn rows_are_not_uploaded_again_because_others_flush() -> Result<()> {
         let docs = open(Arc::new(gate.clone()), durability).await?;
         gate.hold(Verb::Create, "/wal/");
         let mut write = pin!(docs.write(large()));
-        while gate.held() == 0 {
-            assert!(poll!(&mut write).is_pending());
-            tokio::task::yield_now().await;
-        }
+        gate.poll_until_held(&mut write).await;
         other.write(row(1)).await?;
         other.flush().await?;
         gate.release();

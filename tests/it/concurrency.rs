@@ -24,7 +24,7 @@ use elacsym::{
 use futures::future::BoxFuture;
 use futures::future::{join_all, try_join_all};
 
-use crate::liveness::paused::Paused;
+use crate::common::paused::Paused;
 use storm::Storm;
 
 fn schema() -> Result<Schema> {

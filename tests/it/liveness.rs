@@ -9,7 +9,6 @@
 #![expect(unreachable_pub, reason = "a test crate has no API")]
 
 pub mod gate;
-pub mod paused;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -29,7 +28,8 @@ use futures::{FutureExt, StreamExt, poll, stream};
 use tokio::time::{Instant, sleep, timeout};
 
 use gate::Gate;
-use paused::Paused;
+
+use crate::common::paused::Paused;
 
 const LATENCY: Duration = Duration::from_millis(30);
 

@@ -10,16 +10,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use elacsym::env::{Env, Runtime};
+use elacsym::env::Env;
 use elacsym::schema::AttributeType;
 use elacsym::storage::{
     CountingBackend, DelayedBackend, ListPage, MemoryBackend, ObjectInfo, ObjectKey, ObjectPrefix, Payload,
     PutMode, StorageBackend, Verb,
 };
 use elacsym::{Database, Document, IdKind, Result, Schema, WriteBatch};
-use futures::future::BoxFuture;
 use tokio::time::Instant;
 use twox_hash::XxHash3_64;
+
+use crate::common::paused::Paused;
 
 const ENTRIES: u64 = 300_000;
 /// Entries behind the newest manifest.
@@ -28,40 +29,6 @@ const TAIL: u64 = 10;
 const MANIFESTS: u64 = ENTRIES / 256;
 const INCARNATION: &str = "ns/n-docs/00000001";
 const PAGE: usize = 1_000;
-
-/// tokio's paused clock as the only one, so that hours pass in no time.
-#[derive(Debug)]
-struct Paused {
-    start: Instant,
-    bits: AtomicU64,
-}
-
-impl Paused {
-    fn env() -> Env {
-        Env::new(Self { start: Instant::now(), bits: AtomicU64::new(1) })
-    }
-}
-
-impl Runtime for Paused {
-    fn monotonic(&self) -> Duration {
-        self.start.elapsed()
-    }
-    fn wall_ms(&self) -> i64 {
-        i64::try_from(self.start.elapsed().as_millis()).unwrap()
-    }
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(duration))
-    }
-    fn random(&self) -> u64 {
-        XxHash3_64::oneshot(&self.bits.fetch_add(1, Ordering::Relaxed).to_le_bytes())
-    }
-    fn spawn(&self, task: BoxFuture<'static, ()>) {
-        tokio::spawn(task);
-    }
-    fn blocking(&self, work: Box<dyn FnOnce() + Send>) {
-        work();
-    }
-}
 
 /// A store that lists a long log of which it holds the ends alone: nobody has a reason to read the rest.
 #[derive(Clone, Debug)]
@@ -183,7 +150,7 @@ struct Setup {
 impl Setup {
     /// A namespace with a manifest and one entry behind it.
     async fn new() -> Result<Self> {
-        let (log, env) = (LongLog::new(), Paused::env());
+        let (log, env) = (LongLog::new(), Env::new(Paused::new(1)));
         let delayed = DelayedBackend::new(Arc::new(log.clone()), &env, Duration::from_millis(100));
         let setup = Self { log, counting: CountingBackend::new(Arc::new(delayed)), env };
         let schema = Schema::builder(IdKind::U64).attribute("n", AttributeType::Int).build()?;

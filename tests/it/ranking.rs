@@ -14,12 +14,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use elacsym::arrow::array::{Array, AsArray};
 use elacsym::arrow::datatypes::{Float32Type, Float64Type, UInt64Type};
+use elacsym::env::Env;
 use elacsym::query::{FilterPlan, Fragment, FragmentBy, Highlight, Hit, QueryCursor, SearchPlan};
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, StorageBackend};
 use elacsym::*;
 
 use crate::common::fixtures::{empty_namespace, hit_numbers, id_number};
+use crate::common::paused::Paused;
 use crate::common::rng;
 use rng::Rng;
 
@@ -384,7 +386,11 @@ async fn cold() -> Result<(CountingBackend, Snapshot)> {
     let memory: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
     let mut settings = Settings::default();
     settings.index_rows_min = 1_000;
-    let open = |backend| Database::builder().with_settings(settings.clone()).open_backend(backend);
+    // Limits of time are held to the clock that requests are delayed by, however long the machine takes.
+    let env = Env::new(Paused::new(1));
+    let open = |backend| {
+        Database::builder().with_env(env.clone()).with_settings(settings.clone()).open_backend(backend)
+    };
     let ns = open(Arc::clone(&memory)).await?.create_namespace("docs", schema()?).await?;
     let mut rng = Rng::new(5);
     let batch = (0..3_000).fold(WriteBatch::new(), |batch, id| batch.upsert(document(id, &mut rng)));
@@ -392,7 +398,7 @@ async fn cold() -> Result<(CountingBackend, Snapshot)> {
     ns.flush().await?;
     ns.write(WriteBatch::new().upsert(document(9_000, &mut rng))).await?;
     let counting = CountingBackend::new(memory);
-    let slow = DelayedBackend::new(Arc::new(counting.clone()), &env::Env::current()?, Duration::from_secs(1));
+    let slow = DelayedBackend::new(Arc::new(counting.clone()), &env, Duration::from_secs(1));
     let snapshot =
         open(Arc::new(slow)).await?.namespace("docs").await?.snapshot(Consistency::Eventual).await?;
     counting.reset();

@@ -11,11 +11,10 @@ use elacsym::storage::{MemoryBackend, ObjectKey, ObjectPrefix, PutMode, StorageB
 use elacsym::{
     Consistency, Database, Document, IdKind, Namespace, Result, Scan, Schema, Settings, WriteBatch,
 };
-use futures::poll;
 use tokio::time::advance;
 
+use crate::common::paused::Paused;
 use crate::liveness::gate::Gate;
-use crate::liveness::paused::Paused;
 
 const LONG: Duration = Duration::from_hours(2);
 
@@ -88,14 +87,6 @@ async fn begin() -> Result<(MemoryBackend, Namespace, MemoryBackend)> {
     Ok((memory, docs, sleeper))
 }
 
-/// Polls a future until the gate holds a request of it.
-async fn poll_until_held(gate: &Gate, mut future: impl Future + Unpin) {
-    while gate.held() == 0 {
-        assert!(poll!(&mut future).is_pending(), "the request that is held is sent");
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn opening_takes_nothing_that_was_put_at_a_collected_number() -> Result<()> {
     let (memory, docs, sleeper) = begin().await?;
@@ -103,7 +94,7 @@ async fn opening_takes_nothing_that_was_put_at_a_collected_number() -> Result<()
     let process = database(2, Arc::new(gate.clone())).await?;
     gate.hold(Verb::Get, "/wal/");
     let mut opening = pin!(process.namespace("docs"));
-    poll_until_held(&gate, &mut opening).await;
+    gate.poll_until_held(&mut opening).await;
 
     docs.write(row(3)).await?;
     docs.flush().await?;
@@ -129,7 +120,7 @@ async fn no_manifest_is_taken_that_was_put_at_a_collected_number() -> Result<()>
     docs.flush().await?;
     gate.hold(Verb::Get, "/manifest/");
     let mut flush = pin!(other.flush());
-    poll_until_held(&gate, &mut flush).await;
+    gate.poll_until_held(&mut flush).await;
 
     docs.write(row(3)).await?;
     docs.flush().await?;

@@ -12,7 +12,6 @@ use elacsym::{
     WriteReceipt,
 };
 use futures::future::{join_all, try_join_all};
-use futures::poll;
 use serde_json::{Value, json};
 
 use crate::common::forge::{
@@ -253,22 +252,25 @@ async fn a_flush_that_cannot_extend_the_list_leaves_nothing_behind() -> Result<(
     Ok(())
 }
 
-/// While a write waits for the list, another process writes its token and flushes it, and this process goes over to the
-/// newer manifest: the token is in neither the list that was read nor the tail.
-#[tokio::test]
-async fn a_list_that_is_replaced_while_it_is_read_does_not_decide() -> Result<()> {
+/// A process that has flushed a token, and another that has not read the list, behind a gate.
+async fn open_two() -> Result<(Namespace, Gate, Namespace)> {
     let memory = MemoryBackend::new();
     let other = open(&memory).await?;
     other.write(with_token(1)).await?;
     other.flush().await?;
-    let gate = Gate::new(Arc::new(memory.clone()));
+    let gate = Gate::new(Arc::new(memory));
     let docs = database(Arc::new(gate.clone())).await?.namespace("docs").await?;
+    Ok((other, gate, docs))
+}
+
+/// While a write waits for the list, another process writes its token and flushes it, and this process goes over to the
+/// newer manifest: the token is in neither the list that was read nor the tail.
+#[tokio::test]
+async fn a_list_that_is_replaced_while_it_is_read_does_not_decide() -> Result<()> {
+    let (other, gate, docs) = open_two().await?;
     gate.hold(Verb::Get, "/tokens/");
     let mut waiting = pin!(docs.write(with_token(2)));
-    while gate.held() == 0 {
-        assert!(poll!(&mut waiting).is_pending());
-        tokio::task::yield_now().await;
-    }
+    gate.poll_until_held(&mut waiting).await;
     let first = other.write(with_token(2)).await?;
     other.flush().await?;
     docs.flush().await?;
@@ -282,19 +284,11 @@ async fn a_list_that_is_replaced_while_it_is_read_does_not_decide() -> Result<()
 /// A write that waits for the list is under way: dropping its future does not stop it.
 #[tokio::test]
 async fn a_dropped_write_that_waits_for_the_list_is_written() -> Result<()> {
-    let memory = MemoryBackend::new();
-    let other = open(&memory).await?;
-    other.write(with_token(1)).await?;
-    other.flush().await?;
-    let gate = Gate::new(Arc::new(memory.clone()));
-    let docs = database(Arc::new(gate.clone())).await?.namespace("docs").await?;
+    let (other, gate, docs) = open_two().await?;
     gate.hold(Verb::Get, "/tokens/");
     {
         let mut waiting = pin!(docs.write(with_token(2)));
-        while gate.held() == 0 {
-            assert!(poll!(&mut waiting).is_pending());
-            tokio::task::yield_now().await;
-        }
+        gate.poll_until_held(&mut waiting).await;
     }
     gate.release();
     docs.close().await;

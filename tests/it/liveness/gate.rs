@@ -11,6 +11,7 @@ use elacsym::storage::{
     ListPage, ObjectInfo, ObjectKey, ObjectPrefix, Payload, PutMode, StorageBackend, Verb,
 };
 use elacsym::{Error, ErrorKind, Result};
+use futures::poll;
 use tokio::sync::watch;
 
 /// A backend with a gate before it. Clones share the gate.
@@ -61,6 +62,14 @@ impl Gate {
     /// How many requests are held and still waited for.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)
+    }
+
+    /// Polls a future until a request of it is held.
+    pub async fn poll_until_held(&self, mut future: impl Future + Unpin) {
+        while self.held() == 0 {
+            assert!(poll!(&mut future).is_pending(), "the request that is held is sent");
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn pass(&self, verb: Verb, name: &(impl fmt::Display + Sync)) -> Result<()> {

@@ -7,7 +7,7 @@ use elacsym::env::Runtime;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
-use crate::common::rng::Rng;
+use super::rng::Rng;
 
 /// Tokio as it is, but for the clock and for chance, which a seed determines.
 #[derive(Debug)]
