@@ -15,6 +15,7 @@
 mod assignment;
 mod build;
 mod centroids;
+mod common_direction;
 mod count_matches;
 mod curve;
 mod distinct;

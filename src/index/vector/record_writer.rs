@@ -3,6 +3,7 @@
 use roaring::RoaringBitmap;
 
 use super::centroids::CentroidSet;
+use super::common_direction::CommonDirection;
 use super::distinct::{COPIES_MIN, DistinctVectors};
 use super::kernels::kernels;
 use super::numeric::{count_to_f64, median, power_of_two, round_to_f32};
@@ -131,6 +132,7 @@ struct Residuals<'a> {
     /// The factor that the residuals of the cluster are multiplied by.
     scale: f64,
     cluster: u32,
+    common: CommonDirection,
     /// The centroid in the scale of the cluster, less the origin of queries, rotated.
     centroid: Vec<f32>,
     residual: Vec<f32>,
@@ -145,6 +147,7 @@ impl<'a> Residuals<'a> {
             vectors,
             scale: 1.0,
             cluster: 0,
+            common: CommonDirection::default(),
             centroid: zeros.clone(),
             residual: zeros,
             scratch: Vec::new(),
@@ -155,11 +158,11 @@ impl<'a> Residuals<'a> {
         let kernels = kernels();
         self.cluster = plan.cluster;
         let (centroid, space) = (self.set.centroid(self.cluster), self.set.space());
-        let lengths = plan
-            .vectors
-            .iter()
-            .map(|vector| kernels.wide_l2(self.vectors.values_of(*vector), centroid).sqrt());
-        let lengths: Vec<f64> = lengths.filter(|length| *length > 0.0).collect();
+        let vectors = || plan.vectors.iter().map(|vector| self.vectors.values_of(*vector));
+        let lengths: Vec<f64> = vectors().map(|vector| kernels.wide_l2(vector, centroid).sqrt()).collect();
+        let residuals = vectors().map(|vector| residual(vector, centroid)).zip(lengths.iter().copied());
+        self.common = CommonDirection::new(space.dimension(), residuals);
+        let lengths: Vec<f64> = lengths.into_iter().filter(|length| *length > 0.0).collect();
         let longest = lengths.iter().copied().fold(0.0, f64::max);
         self.scale = power_of_two(median(&lengths)).min(power_of_two(longest) * SCALED_MAX);
         let components = centroid.iter().zip(space.origin()).map(|(c, origin)| f64::from(*c) - origin);
@@ -172,14 +175,24 @@ impl<'a> Residuals<'a> {
         let space = self.set.space();
         // The difference in f64, before the rotation: between a vector and a close centroid, both far from the origin, f32
         // would leave no digits of it.
-        let pairs = || values.iter().zip(centroid).map(|(x, c)| (f64::from(*x), f64::from(*c)));
-        space.rotate(pairs().map(|(x, c)| x - c), self.scale, &mut self.scratch, &mut self.residual);
+        let exact = || residual(values, centroid);
+        space.rotate(exact(), self.scale, &mut self.scratch, &mut self.residual);
         let product = match space.form() {
             Form::L2 => 0.0,
-            Form::Dot => pairs().map(|(x, c)| (x - c) * c).sum::<f64>() * self.scale * self.scale,
+            Form::Dot => {
+                let products = exact().zip(centroid).map(|(r, c)| r * f64::from(*c));
+                products.sum::<f64>() * self.scale * self.scale
+            }
         };
+        let widening = self.common.widening(exact());
         let noise = space.rounding_error() * self.scale / count_to_f64(space.dimension()).sqrt();
         // The code is the same each time, and so is the answer: none or all are added.
-        (0..times).all(|_| builder.push(&self.residual, &self.centroid, ResidualTerms { product, noise }))
+        let terms = ResidualTerms { product, noise, widening };
+        (0..times).all(|_| builder.push(&self.residual, &self.centroid, terms))
     }
+}
+
+/// The difference of a vector from its centroid.
+fn residual<'a>(vector: &'a [f32], centroid: &'a [f32]) -> impl Iterator<Item = f64> + 'a {
+    vector.iter().zip(centroid).map(|(x, c)| f64::from(*x) - f64::from(*c))
 }

@@ -42,10 +42,18 @@ pub(crate) struct Code {
 }
 
 /// What is known of a residual besides its components in f32.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct ResidualTerms {
     /// For [`Form::Dot`]: its inner product with the centroid, which may be far less than their lengths allow.
     pub(crate) product: f64,
     /// The deviation of its components along any direction.
     pub(crate) noise: f64,
+    /// The factor by which its deviation counts for more, as the errors of others depend on it.
+    pub(crate) widening: f64,
+}
+
+impl Default for ResidualTerms {
+    fn default() -> Self {
+        Self { product: 0.0, noise: 0.0, widening: 1.0 }
+    }
 }

@@ -20,12 +20,13 @@ pub(crate) struct Quantizer {
     steps: StepSearch,
 }
 
-/// What both factors of a residual are made of: the square of its length, [`Code::base`], and [`ResidualTerms::noise`].
+/// What both factors of a residual are made of: the square of its length, [`Code::base`], and from [`ResidualTerms`].
 #[derive(Clone, Copy, Debug)]
 struct FactorInputs {
     square: f64,
     base: f64,
     noise: f64,
+    widening: f64,
 }
 
 impl Quantizer {
@@ -70,7 +71,8 @@ impl Quantizer {
         };
         out.base = round_to_f32(base);
         let (coarse, fine) = sums.projections(&norms, self.padded);
-        let inputs = FactorInputs { square: norms.square, base, noise: terms.noise };
+        let inputs =
+            FactorInputs { square: norms.square, base, noise: terms.noise, widening: terms.widening };
         // Factors are derived from `mul` as it will be stored. What that rounding costs is known exactly, and goes into
         // `add` and `err`, instead of being an error that nothing states.
         out.coarse = self.derive_factors(inputs, &coarse, |mul| {
@@ -98,7 +100,7 @@ impl Quantizer {
         code: &Projection,
         stored: impl Fn(f64) -> f64,
     ) -> Factors {
-        let FactorInputs { square, base, noise } = inputs;
+        let FactorInputs { square, base, noise, widening } = inputs;
         let times = match self.form {
             Form::L2 => 2.0,
             Form::Dot => 1.0,
@@ -113,7 +115,8 @@ impl Quantizer {
         let mul = stored(exact);
         // Below 0 only by rounding: the code then points along the residual as exactly as f64 can tell.
         let tangent_square = (square * code.square / (code.along * code.along) - 1.0).max(0.0);
-        let of_direction = times * times * square * tangent_square / (count_to_f64(self.padded) - 1.0);
+        let of_direction =
+            (times * widening).powi(2) * square * tangent_square / (count_to_f64(self.padded) - 1.0);
         let of_storage = (mul - exact) * (mul - exact) * code.square;
         Factors {
             add: round_to_f32(base - mul * code.centroid),

@@ -76,7 +76,7 @@ fn sign(code: &Code, dimension: usize) -> u8 {
 /// What is known of a residual whose components are exact.
 pub(crate) fn known(residual: &[f32], centroid: &[f32]) -> ResidualTerms {
     let product = residual.iter().zip(centroid).map(|(r, c)| f64::from(*r) * f64::from(*c)).sum();
-    ResidualTerms { product, noise: 0.0 }
+    ResidualTerms { product, ..ResidualTerms::default() }
 }
 
 /// What the code says of the vector's distance from the query; see [`ExactRelation::new`] for what is passed.
