@@ -13,6 +13,7 @@
 
 mod attempt;
 mod inline;
+mod json;
 mod mutator;
 mod parts;
 mod target;

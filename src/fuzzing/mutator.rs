@@ -29,16 +29,20 @@ pub(super) struct Mutator<'a> {
     rng: TestRng,
     /// Pieces of the language of the inputs, if it has any.
     words: &'a [&'static str],
+    /// Whether the language is JSON.
+    is_json: bool,
 }
 
 impl<'a> Mutator<'a> {
-    pub(super) fn new(seed: u64, words: &'a [&'static str]) -> Self {
+    pub(super) fn new(seed: u64, words: &'a [&'static str], is_json: bool) -> Self {
         let seed = u128::from(seed).to_le_bytes();
-        Self { rng: TestRng::from_seed(RngAlgorithm::ChaCha, &[seed, seed].concat()), words }
+        Self { rng: TestRng::from_seed(RngAlgorithm::ChaCha, &[seed, seed].concat()), words, is_json }
     }
 
-    /// An input of the pool with one to eight changes.
-    pub(super) fn next_input(&mut self, pool: &[Vec<u8>]) -> Vec<u8> {
+    /// An input with one to eight changes. Mostly of those that a decoder accepts: what was refused once is mostly
+    /// refused again, at the same place.
+    pub(super) fn next_input(&mut self, sound: &[Vec<u8>], refused: &[Vec<u8>]) -> Vec<u8> {
+        let pool = if refused.is_empty() || self.below(4) > 0 { sound } else { refused };
         let mut input = self.pick(pool).cloned().unwrap_or_default();
         // Mostly few: each change may end the input at the first check, and what lies behind is not reached.
         let changes = 1 + self.below(8).min(self.below(8)).min(self.below(8));
@@ -50,6 +54,9 @@ impl<'a> Mutator<'a> {
     }
 
     fn change(&mut self, input: &mut Vec<u8>, pool: &[Vec<u8>]) {
+        if self.is_json && self.below(2) == 0 && self.change_json(input) {
+            return;
+        }
         // Texts are changed by their words half of the time: a flipped bit seldom leaves one that parses.
         if !self.words.is_empty() && self.below(2) == 0 {
             return self.change_words(input);
@@ -193,12 +200,12 @@ impl<'a> Mutator<'a> {
         [0, 0, 1, 1, 2, 3, 4, 8][self.below(8)]
     }
 
-    fn pick<'b, T>(&mut self, items: &'b [T]) -> Option<&'b T> {
+    pub(super) fn pick<'b, T>(&mut self, items: &'b [T]) -> Option<&'b T> {
         items.get(self.below(items.len()))
     }
 
     /// A number below `bound`; 0 if that is 0.
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         let product = u128::from(self.rng.next_u64()) * bound as u128;
         // invariant: the upper half of the product is below `bound`.
         usize::try_from(product >> 64).unwrap_or_default()

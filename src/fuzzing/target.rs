@@ -16,7 +16,7 @@ const SEED: &str = "ELACSYM_FUZZ_SEED";
 const INPUTS: u32 = 3_000;
 /// Of a target that seals its inputs, one in this many is fed as it is: nearly all of them fail by their checksum.
 const RAW_EVERY: u32 = 8;
-/// Inputs that are kept to be changed further.
+/// Inputs that are kept to be changed further, of those that were accepted and of those that were not.
 const POOL_MAX: usize = 512;
 /// How often a failing input is tried to be made shorter.
 const CUTS_MAX: usize = 2_000;
@@ -52,6 +52,7 @@ pub(crate) struct FuzzTarget {
     name: &'static str,
     seeds: Vec<Vec<u8>>,
     words: Vec<&'static str>,
+    is_json: bool,
     memory: MemoryLimit,
     inputs: u32,
 }
@@ -61,7 +62,7 @@ impl FuzzTarget {
     pub(crate) fn new(name: &'static str, seeds: impl IntoIterator<Item = impl Into<Vec<u8>>>) -> Self {
         let seeds: Vec<_> = seeds.into_iter().map(Into::into).collect();
         assert!(!seeds.is_empty(), "a target without seeds tests nothing");
-        Self { name, seeds, words: Vec::new(), memory: MemoryLimit::DEFAULT, inputs: INPUTS }
+        Self { name, seeds, words: Vec::new(), is_json: false, memory: MemoryLimit::DEFAULT, inputs: INPUTS }
     }
 
     /// Words that mean something to the decoder. Inputs are texts.
@@ -70,9 +71,9 @@ impl FuzzTarget {
         self
     }
 
-    /// The words of JSON, and those that mean something to the decoder.
+    /// Words that mean something to the decoder. Inputs are JSON.
     pub(crate) fn json_words(self, words: &[&'static str]) -> Self {
-        self.words(&JSON).words(words)
+        Self { is_json: true, ..self.words(&JSON).words(words) }
     }
 
     /// Allows `per_byte` bytes of memory for each byte of input, and `fixed` more.
@@ -145,22 +146,32 @@ impl<T, E: Display> Session<'_, T, E> {
         // Whoever asks for more time wants other inputs than those of every run.
         let since_1970 = SystemTime::UNIX_EPOCH.elapsed().expect("a clock behind 1970").as_secs();
         let seed = number_of(SEED).unwrap_or(if seconds.is_some() { since_1970 } else { 0 });
-        let mut mutator = Mutator::new(seed, &target.words);
-        let (mut pool, mut answers) = (target.seeds.clone(), HashSet::new());
+        let mut mutator = Mutator::new(seed, &target.words, target.is_json);
+        let (mut sound, mut refused) = (target.seeds.clone(), Vec::new());
+        let mut answers = HashSet::new();
         let end = seconds.map(Duration::from_secs);
         #[expect(clippy::disallowed_methods, reason = "how long a person asked for")]
         let start = std::time::Instant::now();
-        let mut number = 0;
+        let (mut number, mut accepted) = (0, 0);
         while end.map_or(number < target.inputs, |end| start.elapsed() < end) {
             number += 1;
-            let input = mutator.next_input(&pool);
+            let input = mutator.next_input(&sound, &refused);
             let answer = self.check(&input, self.seal.is_some() && !number.is_multiple_of(RAW_EVERY));
+            let Err(why) = answer else {
+                accepted += 1;
+                if sound.len() < POOL_MAX {
+                    sound.push(input);
+                }
+                continue;
+            };
             // A new error is a place in the decoder that no input has reached before. From there others are reached.
-            let words = answer.err().map(|why| why.replace(|c: char| c.is_ascii_digit(), ""));
-            if pool.len() < POOL_MAX && answers.insert(words) {
-                pool.push(input);
+            if answers.insert(why.replace(|c: char| c.is_ascii_digit(), "")) && refused.len() < POOL_MAX {
+                refused.push(input);
             }
         }
+        // Few answers would mean that inputs do not get past the first checks.
+        let name = target.name;
+        println!("`{name}`: {number} inputs of seed {seed}, {accepted} accepted, {} errors", answers.len());
     }
 
     /// Feeds an input to the decoder. Returns its answer, if it did nothing that is forbidden.

@@ -66,8 +66,8 @@ fn a_parser_behind_a_checksum_is_reached_by_sealed_inputs() {
 #[test]
 fn the_same_seed_makes_the_same_inputs() {
     let inputs = || {
-        let mut mutator = super::mutator::Mutator::new(7, &["word"]);
-        (0..50).map(|_| mutator.next_input(&[b"a b 12 c".to_vec()])).collect::<Vec<_>>()
+        let mut mutator = super::mutator::Mutator::new(7, &["word"], false);
+        (0..50).map(|_| mutator.next_input(&[b"a b 12 c".to_vec()], &[b"word".to_vec()])).collect::<Vec<_>>()
     };
     assert_eq!(inputs(), inputs());
     assert!(inputs().windows(2).any(|pair| pair[0] != pair[1]));

@@ -121,6 +121,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::codec::{TRAILER_BYTES, seal_trailer};
+    use crate::fuzzing::FuzzTarget;
     use crate::types::{Sequence, WriteReceipt};
 
     fn records(numbers: std::ops::Range<u64>) -> impl Iterator<Item = TokenRecord> {
@@ -161,6 +163,21 @@ mod tests {
         let mut torn = encode(&list, 40).0[..30].to_vec();
         let checksum = push_trailer(&mut torn);
         assert!(decode(&torn, &meta_of(&torn, checksum, 40)).is_err());
+    }
+
+    #[test]
+    fn fuzz_token_list() {
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let seeds = [0, 1, 40].map(|count| encode(&records(0..count.into()).collect(), count).0);
+        FuzzTarget::new("token_list", seeds.map(|seed| seed.to_vec())).memory(16, 64 << 10).run_sealed(
+            |bytes| seal_trailer(bytes),
+            |bytes| {
+                // A manifest that was forged with the list names what is in it.
+                let count = number(bytes.get(8..12).unwrap_or_default());
+                let checksum = number(&bytes[bytes.len().saturating_sub(TRAILER_BYTES)..]);
+                decode(bytes, &meta_of(bytes, checksum, u32::try_from(count).unwrap()))
+            },
+        );
     }
 
     #[test]

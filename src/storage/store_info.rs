@@ -156,6 +156,8 @@ mod tests {
     use futures::future::join_all;
 
     use super::*;
+    use crate::codec::seal_frame;
+    use crate::fuzzing::FuzzTarget;
     use crate::storage::{CountingBackend, MemoryBackend, ObjectPrefix, PutMode, Verb};
 
     #[tokio::test]
@@ -198,6 +200,29 @@ mod tests {
             assert!(error.to_string().contains(&held), "{error}");
         }
         Ok(())
+    }
+
+    #[test]
+    fn fuzz_store() {
+        let record = StoreRecord {
+            format: LAYOUT,
+            store: Uuid::from_u128(7).simple().to_string(),
+            created_ms: 1_750_000_000_000,
+            created_by: "elacsym".into(),
+            grace_ms: grace_ms(GRACE_DEFAULT).unwrap(),
+            probe: Verdict { create_only: true, racers: RACERS },
+            features: Features::default(),
+        };
+        let seed = FRAME.encode(&record).unwrap().to_vec();
+        let words = &["\"features\":[\"x\"]", "\"format\":2", "false", "1e308", "\"\""];
+        FuzzTarget::new("store", [seed]).json_words(words).memory(16, 64 << 10).run_sealed(
+            seal_frame,
+            |bytes| {
+                let info = decode_store(bytes)?;
+                assert!((GRACE_MIN..=GRACE_MAX).contains(&info.grace));
+                info.check_writable()
+            },
+        );
     }
 
     #[tokio::test]

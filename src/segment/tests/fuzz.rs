@@ -6,8 +6,11 @@ use super::super::checksums::{ChecksummedFile, encode_checksums};
 use super::super::parquet_rows::{ParquetBuilder, ParquetRows, arrow_schema};
 use super::*;
 use crate::cache::Blob;
+use crate::codec::checksum;
 use crate::fuzzing::{FuzzTarget, block_on, inline_env, join_parts, split_parts};
-use crate::storage::{ObjectKey, PutMode};
+use crate::schema::TextOptions;
+use crate::storage::{ObjectInfo, ObjectKey, ObjectPrefix, PutMode};
+use crate::types::{Metric, VectorType};
 
 const ROWS: u32 = 300;
 
@@ -81,4 +84,70 @@ fn fuzz_segment_meta() {
         assert!(schema.columns().iter().all(|column| known(column.id)));
         Ok::<_, String>(())
     });
+}
+
+/// A segment with a head of every kind but those of a vector index, which have a target of their own.
+fn full_schema() -> Arc<Schema> {
+    let builder = Schema::builder(IdKind::String)
+        .attribute("s", AttributeType::String)
+        .attribute("many", AttributeType::IntArray)
+        .text("t", TextOptions::default())
+        .vector("v", VectorType::F32, 3, Metric::Cosine);
+    Arc::new(builder.build().unwrap())
+}
+
+/// The meta of a segment whose file `index` was forged: the checksums of its sections are right.
+fn with_index(meta: &SegmentMeta, index: &[u8]) -> SegmentMeta {
+    let mut meta = meta.clone();
+    meta.index.size = index.len() as u64;
+    for section in meta.index.sections.values_mut() {
+        let range = section.range().start as usize..section.range().end as usize;
+        section.checksum = index.get(range).map_or(section.checksum, checksum);
+    }
+    meta
+}
+
+/// Opens a segment, and reads what depends on its heads.
+async fn read_segment(written: &Written, objects: &[(ObjectKey, Bytes)], index: &[u8]) -> Result<()> {
+    let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
+    for (key, body) in objects {
+        backend.put(key, body.clone().into(), PutMode::Create).await?;
+    }
+    let meta = with_index(&written.meta, index);
+    let key = keys().segment(meta.id).index();
+    backend.put(&key, index.to_vec().into(), PutMode::Overwrite).await?;
+    let (env, schemas) = (inline_env(), SchemaVersions::new(Schema::clone(&written.schema)));
+    let segment = Segment::open(&env, &backend, &BlockCache::off(), &keys(), &schemas, &meta).await?;
+    let rows = meta.rows;
+    assert!(segment.row_bytes(&written.all_columns(), rows - 1) < u64::MAX);
+    let wanted = [0, 7, rows - 1].into();
+    let read = segment.fetch_rows(&written.all_columns(), &wanted).await.map(drop);
+    let found = segment.find_rows(&[id(IdKind::String, 3), id(IdKind::String, 4)]).await;
+    let found = found.map(|found| assert!(found.iter().flatten().all(|row| *row < rows)));
+    let next = segment.next_ids(None, 5).await.map(|next| assert!(next.iter().all(|(_, row)| *row < rows)));
+    read.and(found).and(next)
+}
+
+#[test]
+fn fuzz_segment_heads() {
+    let schema = full_schema();
+    let mut builder = builder(&schema);
+    let source = batch(&schema, 1, 60);
+    builder.push(source.clone()).unwrap();
+    let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
+    let files = builder.finish(&VectorIndexing::none()).unwrap();
+    let meta = block_on(files.upload(&backend, &keys())).unwrap().meta;
+    let names = block_on(backend.list(&ObjectPrefix::root(), None)).unwrap();
+    let object = |name: ObjectInfo| {
+        let body = block_on(backend.get(&name.key)).unwrap();
+        (name.key, body)
+    };
+    let objects: Vec<_> = names.into_iter().map(object).collect();
+    let index = keys().segment(meta.id).index();
+    let seed = objects.iter().find(|(key, _)| *key == index).unwrap().1.to_vec();
+    let written = Written { backend, schema, meta, source };
+    FuzzTarget::new("segment_heads", [seed])
+        .memory(16, 1 << 20)
+        .inputs(1_000)
+        .run(|input| block_on(read_segment(&written, &objects, input)));
 }

@@ -23,6 +23,8 @@
 mod builder;
 mod checksums;
 mod components;
+#[cfg(test)]
+mod fuzz;
 mod header;
 mod reader;
 mod runs;

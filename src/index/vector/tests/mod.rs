@@ -1,5 +1,6 @@
 //! The parts of the index together, without a store: what is built is found again, within its bounds.
 
+mod fuzz;
 mod versions;
 
 use std::sync::Arc;
