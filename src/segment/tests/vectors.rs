@@ -13,6 +13,7 @@ use super::{Written, keys, slow_backend, trips};
 use crate::cache::BlockCache;
 use crate::env::Env;
 use crate::error::Result;
+use crate::fuzzing::{block_on, inline_env};
 use crate::schema::{Schema, SchemaVersions};
 use crate::segment::{Segment, VectorIndexing};
 use crate::storage::{MemoryBackend, StorageBackend};
@@ -131,6 +132,37 @@ async fn a_run_of_rows_is_the_bytes_that_arrived() -> Result<()> {
         let read = segment.fetch_rows(&[0], &scattered).await?;
         assert_eq!(read, written.expected(&[0], &scattered));
     }
+    Ok(())
+}
+
+/// What is allocated beside the vectors, which are four megabytes, on the way from an array to the parts of a put and
+/// from a response to an array: less than a quarter of them, so that no copy of them can be among it.
+#[test]
+fn no_copy_of_the_vectors_is_allocated() -> Result<()> {
+    const ROWS: usize = 1_000;
+    const DIMENSION: usize = 1_024;
+    let schema = vector_schema(VectorType::F32, DIMENSION);
+    let source = without_nulls(&batch(&schema, 1, ROWS));
+    let size = (ROWS * DIMENSION * 4) as u64;
+    let mut files = None;
+    let written = allocation_counter::measure(|| {
+        let mut builder = super::builder(&schema);
+        builder.push(source.clone()).unwrap();
+        files = Some(builder.finish(&VectorIndexing::none()).unwrap());
+    });
+    assert!(written.bytes_total < size / 4, "{} bytes to write {size}", written.bytes_total);
+
+    let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
+    let (env, keys) = (inline_env(), keys());
+    let meta = block_on(files.unwrap().upload(&backend, &keys))?.meta;
+    let (cache, schemas) = (BlockCache::off(), SchemaVersions::new(Schema::clone(&schema)));
+    let segment = block_on(Segment::open(&env, &backend, &cache, &keys, &schemas, &meta))?;
+    let mut array = None;
+    let read = allocation_counter::measure(|| {
+        array = Some(block_on(segment.fetch_vector_range(0, 0..1_000)).unwrap());
+    });
+    assert!(read.bytes_total < size / 4, "{} bytes to read {size}", read.bytes_total);
+    assert_eq!(&array.unwrap(), source.column(1));
     Ok(())
 }
 
