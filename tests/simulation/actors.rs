@@ -25,6 +25,8 @@ const COUNTERS: u64 = 900;
 const MARKS: u64 = 1_000;
 /// Marks of one writer: more than a writer has batches under way.
 const MARKS_EACH: u64 = 8;
+/// Where the marks of batches with a token begin, one for each: any task may write such a batch again at any time.
+const TOKEN_MARKS: u64 = 1_000_000;
 
 /// What an actor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +169,7 @@ impl Actor {
                 7..=8 => self.write_once(&space, &mut writer).await,
                 9..=10 => self.rush(&space, &mut writer).await,
                 _ => {
-                    let batch = self.batch(&writer);
+                    let batch = self.batch(|_| writer.mark());
                     self.write(&space, &mut writer, batch).await
                 }
             };
@@ -296,7 +298,7 @@ impl Actor {
     async fn rush(&mut self, space: &Space, writer: &mut Writer) -> bool {
         let mut rush = Vec::new();
         for _ in 0..self.rng.between(2, 4) {
-            let batch = self.batch(writer);
+            let batch = self.batch(|_| writer.mark());
             let mut actor = self.clone();
             actor.rng = self.rng.fork();
             let mut alone = Writer { dropped: u64::MAX, ..*writer };
@@ -322,7 +324,7 @@ impl Actor {
             (number, batch)
         } else {
             let token = (u128::from(self.rng.bits()) << 64) | u128::from(self.rng.bits());
-            let (number, mut batch) = self.batch(writer);
+            let (number, mut batch) = self.batch(|tag| TOKEN_MARKS + tag);
             batch.token = Some(token);
             self.stage.history.events().batches[number].token = Some(token);
             self.pending.lock().unwrap_or_else(PoisonError::into_inner).push((number, incarnation));
@@ -356,12 +358,11 @@ impl Actor {
     }
 
     /// A batch of anything: the mark, and a few operations on different documents.
-    fn batch(&mut self, writer: &Writer) -> (usize, Batch) {
-        let mark = writer.mark();
+    fn batch(&mut self, mark_of: impl FnOnce(u64) -> u64) -> (usize, Batch) {
         let ids = self.stage.plan.ids;
         let rng = &mut self.rng;
         self.stage.history.batch(|tag| {
-            let mut ops = vec![Op::Upsert(Document::new(mark).with(TAG, tag))];
+            let mut ops = vec![Op::Upsert(Document::new(mark_of(tag)).with(TAG, tag))];
             let mut used: Vec<u64> = Vec::new();
             for _ in 0..rng.between(1, 5) {
                 let id = rng.between(1, ids);
