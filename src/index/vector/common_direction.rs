@@ -34,7 +34,9 @@ impl CommonDirection {
         }
         // invariant: without residuals the sum is 0, and so is the mean.
         let count = count_to_f64(count.max(1));
-        mean.iter_mut().for_each(|x| *x /= count);
+        for x in &mut mean {
+            *x /= count;
+        }
         let length = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
         Self { mean, length }
     }

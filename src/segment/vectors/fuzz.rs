@@ -84,7 +84,7 @@ fn fuzz_exact_vectors() {
         assert_eq!(u64::from(vectors.count()) + vectors.nulls().len(), u64::from(ROWS));
         let env = inline_env();
         let run = block_on(vectors.fetch_range(&env, 3..41))?;
-        assert_eq!((run.len(), run.null_count()), (38, vectors.nulls().range_cardinality(3..41) as usize));
+        assert_eq!((run.len(), run.null_count() as u64), (38, vectors.nulls().range_cardinality(3..41)));
         let scattered: RoaringBitmap = (0..ROWS).step_by(5).collect();
         let read = block_on(vectors.fetch(&env, &scattered))?;
         assert_eq!(read.len() as u64, scattered.len());
