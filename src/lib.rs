@@ -70,6 +70,7 @@
 //! Everything runs on the caller's tokio runtime, which needs its time driver and, for network stores, its I/O driver.
 //! The crate starts no threads and leaves no idle tasks behind.
 #![warn(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))] // docs.rs marks what needs a feature
 #![deny(unsafe_code)] // `tests/tidy/shape.rs` lists the few files that may
 
 mod cache;
