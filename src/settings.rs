@@ -56,9 +56,7 @@ pub struct DiskCache {
 /// use elacsym::{Backpressure, Database, Settings};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
-/// let mut settings = Settings::default();
-/// settings.cache_bytes = 1 << 30;
-/// settings.backpressure = Backpressure::Refuse;
+/// let settings = Settings::default().cache_bytes(1 << 30).backpressure(Backpressure::Refuse);
 /// let db = Database::builder().with_settings(settings).open("memory://").await?;
 /// # Ok(()) }
 /// ```
@@ -135,6 +133,59 @@ pub struct Settings {
     /// The most values in one list of [`Filter::is_in`](crate::Filter::is_in) or
     /// [`Filter::contains_any`](crate::Filter::contains_any), negated or not. Default 100,000.
     pub filter_values_max: usize,
+}
+
+// A setter for each field, so that settings are made in one expression.
+macro_rules! setters {
+    ($($field:ident: $type:ty,)*) => {
+        impl Settings {$(
+            #[doc = concat!("Sets [`Settings::", stringify!($field), "`](Settings#structfield.", stringify!($field), ").")]
+            #[must_use]
+            pub fn $field(self, $field: $type) -> Self {
+                Self { $field, ..self }
+            }
+        )*}
+    };
+}
+
+setters! {
+    batch_bytes_max: usize,
+    batch_operations_max: usize,
+    reference_bytes_min: usize,
+    delete_by_filter_rows_max: usize,
+    patch_by_filter_rows_max: usize,
+    auto_flush: bool,
+    tail_bytes_flush: usize,
+    tail_entries_flush: usize,
+    tail_bytes_max: usize,
+    tail_entries_max: usize,
+    backpressure: Backpressure,
+    durability: Durability,
+    request_timeout: Duration,
+    write_timeout: Duration,
+    cache_bytes: usize,
+    idle_bytes_max: usize,
+    index_rows_min: usize,
+    limit_max: usize,
+    answer_bytes_max: usize,
+    filter_depth_max: usize,
+    filter_nodes_max: usize,
+    filter_values_max: usize,
+}
+
+impl Settings {
+    /// Sets [`Settings::grace`](Settings#structfield.grace).
+    #[must_use]
+    pub fn grace(self, grace: Duration) -> Self {
+        Self { grace: Some(grace), ..self }
+    }
+
+    /// Sets [`Settings::disk_cache`](Settings#structfield.disk_cache).
+    #[cfg(feature = "disk-cache")]
+    #[must_use]
+    pub fn disk_cache(self, disk_cache: DiskCache) -> Self {
+        Self { disk_cache: Some(disk_cache), ..self }
+    }
 }
 
 impl Default for Settings {

@@ -34,6 +34,7 @@ async fn the_footer_claims_the_order_of_ids_just_where_rows_are_in_it() -> Resul
                 IdKind::U64 => n.into(),
                 IdKind::Uuid => Uuid::from_u128(u128::from(n) << 60).into(),
                 IdKind::String => format!("é{n}").into(),
+                other => panic!("no ids of {other} here"),
             }
         };
         // Neighbours in the order of ids are far from each other: clusters part them.

@@ -160,7 +160,7 @@ async fn run(set: &Set, docs: &Namespace, count: usize, ask: impl Fn(Query) -> Q
 
 /// The number of true neighbours that were found.
 fn share(hits: &[Document], truth: &[u64]) -> f64 {
-    let found = truth.iter().filter(|id| hits.iter().any(|hit| *hit.id() == (**id).into())).count();
+    let found = truth.iter().filter(|id| hits.iter().any(|hit| *hit.id() == **id)).count();
     found as f64 / truth.len().max(1) as f64
 }
 

@@ -61,6 +61,7 @@ fn value(document: &Document, name: &str) -> Value {
     if name == "id" {
         return match document.id() {
             DocumentId::U64(id) => Value::Uint(*id),
+            DocumentId::Negative(id) => Value::Int(*id),
             DocumentId::Uuid(id) => Value::Uuid(*id),
             DocumentId::String(id) => Value::String(id.to_string()),
         };

@@ -1,6 +1,7 @@
 //! Compaction: many segments become few, without their dead rows.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -25,6 +26,12 @@ pub struct CompactReport {
     pub written: usize,
     /// Rows in these.
     pub rows: u64,
+}
+
+impl fmt::Display for CompactReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "merged {} segments into {} of {} rows", self.merged, self.written, self.rows)
+    }
 }
 
 /// Merges all segments of the newest manifest, and indexes vectors that are not indexed yet.

@@ -1,6 +1,7 @@
 //! Flush: the memtable becomes a segment, and the manifest moves on to the entry at which it ended.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
@@ -27,6 +28,12 @@ pub struct FlushReport {
     /// Rows that this flush wrote, or took over from linked segments; 0 if there was nothing to do or another process was
     /// quicker.
     pub rows: u64,
+}
+
+impl fmt::Display for FlushReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "flushed {} rows, all entries up to {} are in segments", self.rows, self.flushed_through)
+    }
 }
 
 /// Flushes everything that was acknowledged before this call.

@@ -16,7 +16,7 @@ use crate::env::{Cost, Moment};
 use crate::error::{Error, ErrorKind, Result};
 use crate::maintenance::{CompactReport, FlushReport, IndexProgress, MaintenanceScheduler, index_progress};
 use crate::query::{
-    Aggregated, Aggregation, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, too_late,
+    Aggregated, Aggregation, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, Select, too_late,
 };
 use crate::schema::Schema;
 use crate::settings::Backpressure;
@@ -108,7 +108,12 @@ impl Namespace {
     /// - [`ErrorKind::UnsupportedVersion`] if a newer version of this crate uses a feature in the namespace that writers
     ///   have to know: nothing was written. Reads go on.
     /// - [`ErrorKind::Deleted`] after the namespace was deleted, [`ErrorKind::Closed`] after `close`.
-    pub async fn write(&self, batch: WriteBatch) -> Result<WriteReceipt> {
+    pub fn write(&self, batch: impl Into<WriteBatch>) -> impl Future<Output = Result<WriteReceipt>> + Send {
+        let batch = batch.into();
+        async move { self.write_batch(batch).await }
+    }
+
+    async fn write_batch(&self, batch: WriteBatch) -> Result<WriteReceipt> {
         // Before the backpressure: a batch that is wrong is refused at once, not after a flush.
         let batch = self.check_batch(batch).await?;
         self.engine.check_writable()?;
@@ -222,15 +227,36 @@ impl Namespace {
     ///
     /// # Errors
     /// As [`Namespace::snapshot`]; [`ErrorKind::Invalid`] for ids of another kind.
-    pub async fn get(&self, ids: &[DocumentId]) -> Result<Vec<Option<Document>>> {
+    pub fn get<I: Into<DocumentId>>(
+        &self,
+        ids: impl IntoIterator<Item = I>,
+    ) -> impl Future<Output = Result<Vec<Option<Document>>>> + Send {
+        let ids: Vec<DocumentId> = ids.into_iter().map(Into::into).collect();
+        async move { self.read_documents(&ids).await }
+    }
+
+    /// The document of an id, whole; `None` if there is none. Costs as much as [`Namespace::get`].
+    ///
+    /// # Errors
+    /// As [`Namespace::get`].
+    pub fn get_one(
+        &self,
+        id: impl Into<DocumentId>,
+    ) -> impl Future<Output = Result<Option<Document>>> + Send {
+        let found = self.get([id.into()]);
+        async move { Ok(found.await?.pop().flatten()) }
+    }
+
+    async fn read_documents(&self, ids: &[DocumentId]) -> Result<Vec<Option<Document>>> {
         let before = Snapshot::new(&self.engine)?;
         // The read is speculative: most often there are no newer writes, and it was of the newest state.
-        let (newest, early) = futures::join!(self.engine.catch_up(), before.get(ids));
+        let (newest, early) =
+            futures::join!(self.engine.catch_up(), before.read_documents(ids, &Select::All));
         newest?;
         if self.engine.sequence() == before.sequence() && early.is_ok() {
             return early;
         }
-        self.read_newest(|now| async move { now.get(ids).await }).await
+        self.read_newest(|now| async move { now.read_documents(ids, &Select::All).await }).await
     }
 
     /// One page of documents in order of their ids.

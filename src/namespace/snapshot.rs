@@ -101,15 +101,45 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for ids of another kind than the namespace's.
-    pub async fn get(&self, ids: &[DocumentId]) -> Result<Vec<Option<Document>>> {
-        self.get_columns(ids, &Select::All).await
+    pub fn get<I: Into<DocumentId>>(
+        &self,
+        ids: impl IntoIterator<Item = I>,
+    ) -> impl Future<Output = Result<Vec<Option<Document>>>> + Send {
+        let ids: Vec<DocumentId> = ids.into_iter().map(Into::into).collect();
+        async move { self.read_documents(&ids, &Select::All).await }
+    }
+
+    /// The document of an id, whole; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`].
+    pub fn get_one(
+        &self,
+        id: impl Into<DocumentId>,
+    ) -> impl Future<Output = Result<Option<Document>>> + Send {
+        let found = self.get([id.into()]);
+        async move { Ok(found.await?.pop().flatten()) }
     }
 
     /// The documents of these ids with some of their columns.
     ///
     /// # Errors
     /// As [`Snapshot::get`], and for a column that does not exist.
-    pub async fn get_columns(&self, ids: &[DocumentId], select: &Select) -> Result<Vec<Option<Document>>> {
+    pub fn get_columns<I: Into<DocumentId>>(
+        &self,
+        ids: impl IntoIterator<Item = I>,
+        select: impl Into<Select>,
+    ) -> impl Future<Output = Result<Vec<Option<Document>>>> + Send {
+        let (ids, select): (Vec<DocumentId>, Select) =
+            (ids.into_iter().map(Into::into).collect(), select.into());
+        async move { self.read_documents(&ids, &select).await }
+    }
+
+    pub(super) async fn read_documents(
+        &self,
+        ids: &[DocumentId],
+        select: &Select,
+    ) -> Result<Vec<Option<Document>>> {
         // Ids of another kind would be looked up in vain, and the caller told that they do not exist.
         ids.iter().try_for_each(|id| id.check(self.view.schema.id()))?;
         self.explain_outcome(self.view.get(ids, &select.column_indexes(&self.view.schema)?).await).await

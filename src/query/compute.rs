@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Float64Array, ListBuilder, RecordBatch, StringBuilder};
 use futures::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
 
 use super::leg::text::{BoundRank, Highlighter};
 use super::leg::vector::{Effort, VectorSearch};
@@ -48,7 +49,8 @@ enum ComputeKind {
 }
 
 /// The value of a computed column for one hit.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
 #[non_exhaustive]
 pub enum Computed {
     /// A distance or a rank; `None` where a document has no vector.

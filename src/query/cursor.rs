@@ -26,7 +26,7 @@ impl Cursor {
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.0 {
-            DocumentId::U64(_) => 'n',
+            DocumentId::U64(_) | DocumentId::Negative(_) => 'n',
             DocumentId::Uuid(_) => 'u',
             DocumentId::String(_) => 's',
         };
@@ -77,6 +77,8 @@ impl fmt::Display for QueryCursor {
         for id in &self.0 {
             match id {
                 DocumentId::U64(id) => write!(f, ".n{id:x}")?,
+                // No hit has such an id. Its text is no cursor.
+                DocumentId::Negative(id) => write!(f, ".n{id}")?,
                 DocumentId::Uuid(id) => write!(f, ".u{}", id.simple())?,
                 // In hexadecimal: an id may hold any character, the separator and what URLs reserve included.
                 DocumentId::String(id) => {

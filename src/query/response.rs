@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Float32Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{Field, FieldRef, Schema as ArrowSchema};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::compute::{ComputedColumns, to_arrow};
@@ -123,7 +124,7 @@ impl Rows {
 }
 
 /// One hit of a query.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Hit {
     /// The document, with the selected columns.
@@ -138,8 +139,33 @@ pub struct Hit {
 }
 
 impl Hit {
-    pub(super) fn new(document: Document, score: f32, legs: Vec<Option<LegHit>>) -> Self {
+    /// A hit as an answer has it, without computed columns: for tests of a [`Reranker`](crate::Reranker) or of what is
+    /// done with answers.
+    #[must_use]
+    pub fn new(document: Document, score: f32, legs: Vec<Option<LegHit>>) -> Self {
         Self { document, score, legs, computed: BTreeMap::new() }
+    }
+
+    /// How the leg of this number, from 0, found it; `None` if it did not.
+    #[must_use]
+    pub fn leg(&self, leg: usize) -> Option<&LegHit> {
+        self.legs.get(leg)?.as_ref()
+    }
+
+    /// Its rank in the leg of this number, from 1; `None` if that leg did not find it.
+    #[must_use]
+    pub fn rank(&self, leg: usize) -> Option<usize> {
+        self.leg(leg).map(|hit| hit.rank)
+    }
+
+    /// Its fragments in the computed column of this name: see [`Compute::highlight`](crate::Compute::highlight). None if
+    /// there is no such column.
+    #[must_use]
+    pub fn fragments(&self, name: &str) -> &[Fragment] {
+        match self.computed.get(name) {
+            Some(Computed::Fragments(fragments)) => fragments,
+            _ => &[],
+        }
     }
 
     /// Its distance by the first vector leg that found it.
@@ -150,7 +176,7 @@ impl Hit {
 }
 
 /// Hits of a query that have the same values.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Group {
     /// The values, in order of the attributes of [`Query::group_by`](crate::Query::group_by).

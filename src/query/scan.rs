@@ -77,8 +77,8 @@ impl Scan {
     }
 
     /// The columns of the documents. Default [`Select::All`].
-    pub fn select(mut self, select: Select) -> Self {
-        self.select = select;
+    pub fn select(mut self, select: impl Into<Select>) -> Self {
+        self.select = select.into();
         self
     }
 }

@@ -22,6 +22,33 @@ pub enum Select {
     Except(Vec<String>),
 }
 
+/// Only these columns.
+impl<S: Into<String>, const N: usize> From<[S; N]> for Select {
+    fn from(columns: [S; N]) -> Self {
+        Self::only(columns)
+    }
+}
+
+/// Only these columns.
+impl<S: Into<String>> From<Vec<S>> for Select {
+    fn from(columns: Vec<S>) -> Self {
+        Self::only(columns)
+    }
+}
+
+/// Only these columns.
+impl<S: Clone + Into<String>> From<&[S]> for Select {
+    fn from(columns: &[S]) -> Self {
+        Self::only(columns.iter().cloned())
+    }
+}
+
+impl From<&Select> for Select {
+    fn from(select: &Select) -> Self {
+        select.clone()
+    }
+}
+
 impl Select {
     /// Only these columns; without any, only ids.
     pub fn only<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> Self {

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::cache::Metered;
 use crate::view::{Part, Scope};
 
 /// Execution statistics of a query. Displays as one line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct QueryStats {
     /// Segments, and layers of the tail.

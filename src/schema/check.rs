@@ -4,11 +4,11 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use super::datetime::parse_datetime;
 use super::numbers::{exact_float, exact_i8, to_component};
 use super::vectors::{check_f16, check_f32, check_i8, to_f16};
 use super::{AttributeType, Column, ColumnKind, Schema, VectorColumn};
 use crate::error::{Error, Result};
+use crate::types::datetime::parse_datetime;
 use crate::types::{DOCUMENT_BYTES_MAX, Document, VALUE_BYTES_MAX, Value, Vector, VectorType};
 
 /// The most column names that an error lists.

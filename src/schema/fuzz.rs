@@ -1,8 +1,8 @@
 //! Hostile schemas and datetimes.
 
-use super::datetime::{format_datetime, parse_datetime};
 use super::{AttributeType, Language, Schema, TextOptions};
 use crate::fuzzing::FuzzTarget;
+use crate::types::datetime::{format_datetime, parse_datetime};
 use crate::types::{IdKind, Metric, VectorType};
 
 #[test]

@@ -6,7 +6,6 @@ mod arrow;
 mod builder;
 mod check;
 mod convert;
-mod datetime;
 mod difference;
 #[cfg(test)]
 mod fuzz;

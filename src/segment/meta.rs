@@ -247,7 +247,9 @@ mod uuid_text {
 
 /// An id with its kind: `{"u64": 7}`, `{"uuid": "…"}`, `{"string": "…"}`.
 mod id_text {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use uuid::Uuid;
 
     use crate::types::DocumentId;
@@ -265,6 +267,7 @@ mod id_text {
             DocumentId::U64(id) => IdJson::U64(*id),
             DocumentId::Uuid(id) => IdJson::Uuid(id.simple().to_string()),
             DocumentId::String(id) => IdJson::String(id.to_string()),
+            DocumentId::Negative(_) => return Err(S::Error::custom("an id below zero")),
         };
         stored.serialize(to)
     }

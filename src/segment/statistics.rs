@@ -106,6 +106,8 @@ impl ColumnStatistics {
     pub(crate) fn from_id_range(min: &DocumentId, max: &DocumentId) -> Self {
         let key = |id: &DocumentId| match id {
             DocumentId::U64(id) => KeyPrefix::new(&id.to_be_bytes()),
+            // invariant: the bounds come from stored ids, of which none is below zero.
+            DocumentId::Negative(_) => KeyPrefix::new(&[0; 8]),
             DocumentId::Uuid(id) => KeyPrefix::new(id.as_bytes()),
             DocumentId::String(id) => KeyPrefix::new(id.as_bytes()),
         };

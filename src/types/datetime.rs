@@ -11,7 +11,7 @@ const RFC_3339_RANGE: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_
 
 /// Parses RFC 3339 into milliseconds since 1970. Without a zone the time is UTC. Digits below a millisecond are
 /// dropped, rounding towards the past.
-pub(super) fn parse_datetime(text: &str) -> Result<i64, &'static str> {
+pub(crate) fn parse_datetime(text: &str) -> Result<i64, &'static str> {
     // Arrow's parser, so that a document and a batch of strings agree on every text that is accepted.
     let utc: Tz = "+00:00".parse().map_err(|_| "UTC is not a known time zone")?;
     let time = string_to_datetime(&utc, text).map_err(|_| "not a datetime in RFC 3339")?;
@@ -19,7 +19,7 @@ pub(super) fn parse_datetime(text: &str) -> Result<i64, &'static str> {
 }
 
 /// Formats milliseconds since 1970 as RFC 3339, or returns `None` outside the years 0 to 9999.
-pub(super) fn format_datetime(milliseconds: i64) -> Option<String> {
+pub(crate) fn format_datetime(milliseconds: i64) -> Option<String> {
     // chrono would write a sign and a fifth digit for other years, which RFC 3339 and `parse_datetime` refuse.
     RFC_3339_RANGE.contains(&milliseconds).then_some(())?;
     let time = timestamp_ms_to_datetime(milliseconds)?;

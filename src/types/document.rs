@@ -1,6 +1,7 @@
 //! Documents.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::{DocumentId, Value};
 
@@ -54,6 +55,48 @@ impl Document {
         self.values.get(column).filter(|v| !v.is_null())
     }
 
+    /// The text of a string column.
+    ///
+    /// This and the methods below are [`Document::get`] with the accessor of [`Value`] of the same name: `None` if the
+    /// document does not have the column, or its value is of another type.
+    ///
+    /// ```
+    /// use elacsym::Document;
+    ///
+    /// let document = Document::new(7).with("title", "Cold reads").with("year", 2024);
+    /// assert_eq!(document.str("title"), Some("Cold reads"));
+    /// assert_eq!(document.i64("year"), Some(2024));
+    /// assert_eq!(document.str("author").unwrap_or("unknown"), "unknown");
+    /// ```
+    #[must_use]
+    pub fn str(&self, column: &str) -> Option<&str> {
+        self.get(column)?.as_str()
+    }
+
+    /// A whole number in the range of `i64`.
+    #[must_use]
+    pub fn i64(&self, column: &str) -> Option<i64> {
+        self.get(column)?.as_i64()
+    }
+
+    /// A whole number in the range of `u64`.
+    #[must_use]
+    pub fn u64(&self, column: &str) -> Option<u64> {
+        self.get(column)?.as_u64()
+    }
+
+    /// A number that a float holds exactly.
+    #[must_use]
+    pub fn f64(&self, column: &str) -> Option<f64> {
+        self.get(column)?.as_f64()
+    }
+
+    /// True or false.
+    #[must_use]
+    pub fn bool(&self, column: &str) -> Option<bool> {
+        self.get(column)?.as_bool()
+    }
+
     /// All columns in order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
         self.values.iter().map(|(column, value)| (column.as_str(), value))
@@ -63,5 +106,17 @@ impl Document {
     #[must_use]
     pub fn into_parts(self) -> (DocumentId, BTreeMap<String, Value>) {
         (self.id, self.values)
+    }
+}
+
+/// The id, and the columns in order of their names.
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.id)?;
+        for (at, (column, value)) in self.iter().filter(|(_, value)| !value.is_null()).enumerate() {
+            let separator = if at == 0 { ": " } else { ", " };
+            write!(f, "{separator}{column}={value}")?;
+        }
+        Ok(())
     }
 }

@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 /// The kind of the ids of a namespace. All its documents have the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum IdKind {
     /// Unsigned 64-bit numbers.
     U64,
@@ -48,6 +49,7 @@ impl fmt::Display for IdKind {
 /// The id of a document. Ids of one kind order as numbers, as bytes (UUID) or as UTF-8 bytes (strings).
 // The derived order of the variants never decides anything, as a namespace has ids of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum DocumentId {
     /// A number.
     U64(u64),
@@ -56,6 +58,9 @@ pub enum DocumentId {
     /// A string of 1 to 64 bytes.
     // Shared: an id is cloned wherever rows are looked up, compared or deleted by it.
     String(Arc<str>),
+    /// A number below zero, so that signed numbers convert. No document has such an id: whatever is asked with one is
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
+    Negative(i64),
 }
 
 impl DocumentId {
@@ -63,10 +68,28 @@ impl DocumentId {
     #[must_use]
     pub fn kind(&self) -> IdKind {
         match self {
-            Self::U64(_) => IdKind::U64,
+            Self::U64(_) | Self::Negative(_) => IdKind::U64,
             Self::Uuid(_) => IdKind::Uuid,
             Self::String(_) => IdKind::String,
         }
+    }
+
+    /// The number, if it is one.
+    #[must_use]
+    pub fn as_u64(&self) -> Option<u64> {
+        if let Self::U64(id) = self { Some(*id) } else { None }
+    }
+
+    /// The UUID, if it is one.
+    #[must_use]
+    pub fn as_uuid(&self) -> Option<Uuid> {
+        if let Self::Uuid(id) = self { Some(*id) } else { None }
+    }
+
+    /// The text, if it is a string.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::String(id) = self { Some(id) } else { None }
     }
 
     /// Checks the id against the kind of a namespace and the limit on strings.
@@ -78,6 +101,7 @@ impl DocumentId {
             )));
         }
         match self {
+            Self::Negative(id) => Err(Error::invalid(format!("an id is not below zero. id=`{id}`"))),
             Self::String(id) if id.is_empty() => Err(Error::invalid("empty string id")),
             Self::String(id) if id.len() > ID_BYTES_MAX => Err(Error::invalid(format!(
                 "string id of {} bytes: at most {ID_BYTES_MAX} are allowed. id=`{}…`",
@@ -93,17 +117,82 @@ impl fmt::Display for DocumentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::U64(id) => id.fmt(f),
+            Self::Negative(id) => id.fmt(f),
             Self::Uuid(id) => id.fmt(f),
             Self::String(id) => id.fmt(f),
         }
     }
 }
 
+/// Items of a slice that is iterated.
+macro_rules! from_reference {
+    ($($type:ty),*) => {$(
+        impl From<&$type> for DocumentId {
+            fn from(id: &$type) -> Self {
+                Self::from(id.clone())
+            }
+        }
+    )*};
+}
+
+macro_rules! from_unsigned {
+    ($($type:ty),*) => {$(
+        impl From<$type> for DocumentId {
+            fn from(id: $type) -> Self {
+                // invariant: no unsigned type here is wider than 64 bits.
+                Self::U64(u64::try_from(id).unwrap_or(u64::MAX))
+            }
+        }
+        from_reference!($type);
+    )*};
+}
+
+macro_rules! from_signed {
+    ($($type:ty),*) => {$(
+        impl From<$type> for DocumentId {
+            fn from(id: $type) -> Self {
+                // invariant: no signed type here is wider than 64 bits.
+                u64::try_from(id).map_or_else(|_| Self::Negative(i64::try_from(id).unwrap_or(i64::MIN)), Self::U64)
+            }
+        }
+        from_reference!($type);
+    )*};
+}
+
+macro_rules! equal_as_ids {
+    ($($type:ty),*) => {$(
+        impl PartialEq<$type> for DocumentId {
+            fn eq(&self, id: &$type) -> bool {
+                let id = Self::from(*id);
+                *self == id
+            }
+        }
+    )*};
+}
+
+from_unsigned! { u8, u16, u32, usize }
+from_signed! { i8, i16, i32, i64, isize }
+equal_as_ids! { u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, Uuid }
+
 impl From<u64> for DocumentId {
     fn from(id: u64) -> Self {
         Self::U64(id)
     }
 }
+
+impl PartialEq<str> for DocumentId {
+    fn eq(&self, id: &str) -> bool {
+        self.as_str() == Some(id)
+    }
+}
+
+impl PartialEq<&str> for DocumentId {
+    fn eq(&self, id: &&str) -> bool {
+        self.as_str() == Some(*id)
+    }
+}
+
+from_reference! { u64, &str, String, Uuid, DocumentId }
 
 impl From<Uuid> for DocumentId {
     fn from(id: Uuid) -> Self {

@@ -1,10 +1,13 @@
 //! The types that all layers share: names, ids, values, vectors and documents.
 
 mod column_id;
+pub(crate) mod datetime;
 mod document;
 mod id;
+mod list;
 mod name;
 mod receipt;
+mod serialize;
 mod tokens;
 pub(crate) mod tree;
 mod value;

@@ -1,8 +1,12 @@
 //! Namespace names.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
+
+use serde::Deserialize;
 
 use crate::error::{Error, Result};
 
@@ -10,7 +14,8 @@ use crate::error::{Error, Result};
 const BYTES_MAX: usize = 128;
 
 /// A checked name of a namespace: 1 to 128 of `A-Z a-z 0-9 - _ .`, and not `.` or `..`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct NamespaceName(Arc<str>);
 
 impl NamespaceName {
@@ -44,9 +49,39 @@ impl NamespaceName {
     }
 }
 
+impl TryFrom<String> for NamespaceName {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self> {
+        Self::new(&name)
+    }
+}
+
 impl fmt::Display for NamespaceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// As text, so that a name is taken wherever a `&str` is.
+impl Deref for NamespaceName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<str> for NamespaceName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+// Sound: it is compared and hashed as its text is.
+impl Borrow<str> for NamespaceName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

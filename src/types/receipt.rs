@@ -1,5 +1,7 @@
 //! The results of writes.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::{DocumentId, Sequence};
@@ -29,6 +31,32 @@ pub struct WriteReceipt {
     // Not stored: the receipts of 10,000 tokens are in every manifest, and a batch may have a million ids.
     #[serde(skip)]
     pub ids: Option<AffectedIds>,
+}
+
+/// One line: the entry, and the counts that are not zero.
+impl fmt::Display for WriteReceipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry {}:", self.sequence)?;
+        let counts = [
+            (self.upserted, "upserted"),
+            (self.patched, "patched"),
+            (self.deleted, "deleted"),
+            (self.skipped, "skipped"),
+        ];
+        for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {
+            write!(f, " {count} {what}")?;
+        }
+        if counts.iter().all(|(count, _)| *count == 0) {
+            f.write_str(" nothing changed")?;
+        }
+        if self.rows_remaining {
+            f.write_str(", stopped at a limit")?;
+        }
+        if self.replayed {
+            f.write_str(", replayed")?;
+        }
+        Ok(())
+    }
 }
 
 /// The ids of the documents that a write changed.

@@ -1,9 +1,17 @@
 //! Values of attributes.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bytes::Bytes;
 use uuid::Uuid;
 
 use super::Vector;
+use super::datetime::{format_datetime, parse_datetime};
+use super::list::display_list;
+use crate::error::{Error, Result};
 
 /// The value of an attribute or vector column.
 ///
@@ -11,6 +19,19 @@ use super::Vector;
 /// [`Value::Int`], and an `int` or `float` column a [`Value::Uint`], if the number is exactly representable. A `uuid`
 /// column accepts a [`Value::String`] that is a UUID, and a `datetime` column one in RFC 3339: UTC if it has no zone,
 /// and rounded down to a millisecond.
+///
+/// The accessors return `None` for a value of another type. `as_i64`, `as_u64` and `as_f64` convert between the types of
+/// numbers where that changes nothing. A value displays as a person would write it: text without quotes, a datetime in
+/// RFC 3339, of a long vector or array the beginning.
+///
+/// ```
+/// use elacsym::{Document, Value};
+///
+/// let document = Document::new(7).with("title", "Cold reads").with("year", 2024).with("tags", ["s3", "search"]);
+/// assert_eq!(document.get("title").and_then(Value::as_str), Some("Cold reads"));
+/// assert_eq!(document.get("year").and_then(Value::as_u64), Some(2024));
+/// assert_eq!(document.get("tags").unwrap().to_string(), "[s3, search]");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -43,6 +64,103 @@ impl Value {
     #[must_use]
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)
+    }
+
+    /// A datetime from RFC 3339: UTC if it has no zone, and rounded down to a millisecond.
+    ///
+    /// ```
+    /// use elacsym::Value;
+    ///
+    /// let value = Value::datetime("2024-02-29T12:00:00+01:00")?;
+    /// assert_eq!(value.to_string(), "2024-02-29T11:00:00.000Z");
+    /// # Ok::<_, elacsym::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for any other text.
+    pub fn datetime(text: &str) -> Result<Self> {
+        parse_datetime(text).map(Self::Datetime).map_err(|why| {
+            let shown: String = text.chars().take(40).flat_map(char::escape_default).collect();
+            Error::invalid(format!("{why}. text=`{shown}`"))
+        })
+    }
+
+    /// The text of a string.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        if let Self::String(text) = self { Some(text) } else { None }
+    }
+
+    /// A whole number in the range of `i64`.
+    #[must_use]
+    pub fn as_i64(&self) -> Option<i64> {
+        match self {
+            Self::Int(number) => Some(*number),
+            Self::Uint(number) => i64::try_from(*number).ok(),
+            _ => None,
+        }
+    }
+
+    /// A whole number in the range of `u64`.
+    #[must_use]
+    pub fn as_u64(&self) -> Option<u64> {
+        match self {
+            Self::Uint(number) => Some(*number),
+            Self::Int(number) => u64::try_from(*number).ok(),
+            _ => None,
+        }
+    }
+
+    /// A number that a float holds exactly.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "compared in i128, which holds them all"
+    )]
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Self::Float(number) => Some(*number),
+            Self::Int(number) => Some(*number as f64).filter(|float| *float as i128 == i128::from(*number)),
+            Self::Uint(number) => Some(*number as f64).filter(|float| *float as i128 == i128::from(*number)),
+            _ => None,
+        }
+    }
+
+    /// True or false.
+    #[must_use]
+    pub fn as_bool(&self) -> Option<bool> {
+        if let Self::Bool(value) = self { Some(*value) } else { None }
+    }
+
+    /// A UUID.
+    #[must_use]
+    pub fn as_uuid(&self) -> Option<Uuid> {
+        if let Self::Uuid(value) = self { Some(*value) } else { None }
+    }
+
+    /// A datetime: milliseconds since 1970-01-01 UTC.
+    #[must_use]
+    pub fn as_datetime(&self) -> Option<i64> {
+        if let Self::Datetime(milliseconds) = self { Some(*milliseconds) } else { None }
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        if let Self::Bytes(bytes) = self { Some(bytes) } else { None }
+    }
+
+    /// The elements of an array.
+    #[must_use]
+    pub fn as_slice(&self) -> Option<&[Value]> {
+        if let Self::Array(values) = self { Some(values) } else { None }
+    }
+
+    /// A vector.
+    #[must_use]
+    pub fn as_vector(&self) -> Option<&Vector> {
+        if let Self::Vector(vector) = self { Some(vector) } else { None }
     }
 
     /// The size in bytes that limits apply to.
@@ -78,6 +196,27 @@ impl Value {
     }
 }
 
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.pad("null"),
+            Self::String(text) => f.pad(text),
+            Self::Int(number) => number.fmt(f),
+            Self::Uint(number) => number.fmt(f),
+            Self::Float(number) => number.fmt(f),
+            Self::Bool(value) => value.fmt(f),
+            Self::Uuid(value) => value.fmt(f),
+            Self::Datetime(milliseconds) => match format_datetime(*milliseconds) {
+                Some(text) => f.pad(&text),
+                None => write!(f, "{milliseconds} ms since 1970"),
+            },
+            Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Array(values) => display_list(f, values),
+            Self::Vector(vector) => vector.fmt(f),
+        }
+    }
+}
+
 impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
@@ -93,6 +232,54 @@ impl<T: Into<Value>> From<Vec<T>> for Value {
 impl<T: Into<Value>, const N: usize> From<[T; N]> for Value {
     fn from(values: [T; N]) -> Self {
         Self::Array(values.into_iter().map(Into::into).collect())
+    }
+}
+
+impl<T: Clone + Into<Value>> From<&[T]> for Value {
+    fn from(values: &[T]) -> Self {
+        Self::Array(values.iter().cloned().map(Into::into).collect())
+    }
+}
+
+impl From<&String> for Value {
+    fn from(text: &String) -> Self {
+        Self::String(text.clone())
+    }
+}
+
+impl From<Cow<'_, str>> for Value {
+    fn from(text: Cow<'_, str>) -> Self {
+        Self::String(text.into_owned())
+    }
+}
+
+impl From<Arc<str>> for Value {
+    fn from(text: Arc<str>) -> Self {
+        Self::String((*text).to_owned())
+    }
+}
+
+impl From<usize> for Value {
+    fn from(number: usize) -> Self {
+        Self::Uint(number as u64)
+    }
+}
+
+impl From<isize> for Value {
+    fn from(number: isize) -> Self {
+        Self::Int(number as i64)
+    }
+}
+
+/// A datetime, rounded down to a millisecond.
+impl From<SystemTime> for Value {
+    fn from(time: SystemTime) -> Self {
+        // invariant: i64 holds 292 million years of milliseconds, and no system's clock reaches as far.
+        let milliseconds = |millis: u128| i64::try_from(millis).unwrap_or(i64::MAX);
+        Self::Datetime(match time.duration_since(UNIX_EPOCH) {
+            Ok(since) => milliseconds(since.as_millis()),
+            Err(before) => -milliseconds(before.duration().as_nanos().div_ceil(1_000_000)),
+        })
     }
 }
 

@@ -1,11 +1,16 @@
 //! Vectors and their metrics.
 
+use std::fmt;
+
 use half::f16;
 use serde::{Deserialize, Serialize};
+
+use super::list::display_list;
 
 /// How vectors are compared. All metrics are distances: smaller is nearer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Metric {
     /// One minus the cosine of the angle, from 0 (same direction) to 2. Only the direction of a vector counts: every
     /// length but zero is accepted.
@@ -20,6 +25,7 @@ pub enum Metric {
 /// The type in which the components of a vector are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum VectorType {
     /// 32-bit floats.
     F32,
@@ -44,6 +50,7 @@ impl VectorType {
 /// A vector. Columns of f16 also accept f32 vectors and round them. With cosine distance, a vector whose components are
 /// out of range for f16, or too small for its full precision, is scaled to length 1 first.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Vector {
     /// 32-bit floats.
     F32(Vec<f32>),
@@ -82,6 +89,29 @@ impl Vector {
             Self::F16(v) => v.iter().map(|x| x.to_f32()).collect(),
             Self::I8(v) => v.iter().map(|&x| f32::from(x)).collect(),
         }
+    }
+}
+
+/// The first components, and how many there are.
+impl fmt::Display for Vector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::F32(v) => display_list(f, v),
+            Self::F16(v) => display_list(f, v),
+            Self::I8(v) => display_list(f, v),
+        }
+    }
+}
+
+impl From<&Vec<f32>> for Vector {
+    fn from(v: &Vec<f32>) -> Self {
+        Self::F32(v.clone())
+    }
+}
+
+impl<const N: usize> From<&[f32; N]> for Vector {
+    fn from(v: &[f32; N]) -> Self {
+        Self::F32(v.to_vec())
     }
 }
 

@@ -87,6 +87,34 @@ pub struct WriteBatch {
     pub(super) partial: bool,
 }
 
+/// An upsert.
+impl From<Document> for WriteBatch {
+    fn from(document: Document) -> Self {
+        Self::new().upsert(document)
+    }
+}
+
+/// Upserts.
+impl From<Vec<Document>> for WriteBatch {
+    fn from(documents: Vec<Document>) -> Self {
+        documents.into_iter().collect()
+    }
+}
+
+/// Upserts of all rows: see [`WriteBatch::upsert_batch`].
+impl From<RecordBatch> for WriteBatch {
+    fn from(rows: RecordBatch) -> Self {
+        Self::new().upsert_batch(rows)
+    }
+}
+
+/// Upserts.
+impl FromIterator<Document> for WriteBatch {
+    fn from_iter<I: IntoIterator<Item = Document>>(documents: I) -> Self {
+        Self::new().upsert_all(documents)
+    }
+}
+
 /// A change by id.
 #[derive(Clone, Debug)]
 pub(super) enum Operation {

@@ -167,6 +167,7 @@ pub fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
                 sum(&|a, b| (a / a_length - b / b_length).powi(2)) / 2.0
             }
         }
+        other => panic!("no distance by {other:?} here"),
     }
 }
 
@@ -178,6 +179,7 @@ fn stored(element: VectorType, components: &[f32]) -> Vector {
         VectorType::I8 => {
             Vector::I8(components.iter().map(|x| x.round().clamp(-127.0, 127.0) as i8).collect())
         }
+        other => panic!("no vectors of {other:?} here"),
     }
 }
 

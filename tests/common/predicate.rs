@@ -68,6 +68,7 @@ fn value_of(document: &Document, column: &str) -> Option<Value> {
             DocumentId::U64(id) => Value::Uint(*id),
             DocumentId::Uuid(id) => Value::Uuid(*id),
             DocumentId::String(id) => Value::String(id.to_string()),
+            other => panic!("no document has the id {other}"),
         });
     }
     document.get(column).cloned()

@@ -133,7 +133,7 @@ async fn a_bad_document_is_refused_with_its_column_and_id() -> Result<()> {
         let batch = upsert(Document::new(8).with("n", 8)).delete(1).patch(document);
         fixture.refuses(batch, kind, &[what, &place, id]).await?;
     }
-    assert_eq!(fixture.docs.get(&[7.into(), 8.into()]).await?, [None, None]);
+    assert_eq!(fixture.docs.get([7, 8]).await?, [None, None]);
     fixture.still_writes().await
 }
 
@@ -177,7 +177,7 @@ async fn a_bad_id_or_one_that_comes_twice_is_refused() -> Result<()> {
     let kind: &[&str] = &["wrong kind of id", "uses u64", "this is string", "id=`seven`"];
     fixture.refuses(upsert(Document::new("seven")), ErrorKind::Invalid, kind).await?;
     fixture.refuses(WriteBatch::new().delete("seven"), ErrorKind::Invalid, kind).await?;
-    says(&fixture.docs.get(&["seven".into()]).await.unwrap_err(), ErrorKind::Invalid, kind);
+    says(&fixture.docs.get(["seven"]).await.unwrap_err(), ErrorKind::Invalid, kind);
     fixture.still_writes().await?;
 
     let fixture = Fixture::new(IdKind::String, Settings::default()).await?;
@@ -188,7 +188,7 @@ async fn a_bad_id_or_one_that_comes_twice_is_refused() -> Result<()> {
     let array: ArrayRef = Arc::new(StringArray::from(vec![id.clone()]));
     fixture.refuses(rows(vec![("id", array)]), ErrorKind::Invalid, &["row 0", long[0]]).await?;
     fixture.refuses(upsert(Document::new("")), ErrorKind::Invalid, &["empty string id"]).await?;
-    says(&fixture.docs.get(&[id.into()]).await.unwrap_err(), ErrorKind::Invalid, long);
+    says(&fixture.docs.get([id]).await.unwrap_err(), ErrorKind::Invalid, long);
     fixture.still_writes().await
 }
 
@@ -496,7 +496,7 @@ async fn documents_that_are_too_large_together_are_not_read() -> Result<()> {
         );
         assert_eq!(docs.scan(Scan::new().limit(2)).await?.rows.len(), 2);
         says_so(docs.scan(Scan::new()).await.unwrap_err());
-        says_so(docs.get(&[10.into(), 11.into()]).await.unwrap_err());
+        says_so(docs.get([10, 11]).await.unwrap_err());
         docs.flush().await?;
     }
     Ok(())

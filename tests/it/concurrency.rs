@@ -80,7 +80,7 @@ async fn a_dropped_write_is_whole_or_not_at_all() -> Result<()> {
         }
         drop(write);
         docs.write(row(1_000)).await?;
-        let found = docs.get(&pair.map(Into::into)).await?;
+        let found = docs.get(pair).await?;
         assert_eq!(found[0].is_some(), found[1].is_some(), "half a batch after {polls} polls");
         assert!(polls == 0 || found[0].is_some(), "a batch under way was stopped after {polls} polls");
     }
@@ -143,11 +143,11 @@ async fn a_deleted_namespace_takes_no_writes_and_its_name_is_free() -> Result<()
         "{written:?}"
     );
     assert_eq!(old.write(row(3)).await.unwrap_err().kind(), ErrorKind::Deleted);
-    assert_eq!(old.get(&[1.into()]).await.unwrap_err().kind(), ErrorKind::Deleted);
+    assert_eq!(old.get([1]).await.unwrap_err().kind(), ErrorKind::Deleted);
     assert_eq!(db.namespace("docs").await.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(db.list_namespaces().await?.is_empty());
     let new = db.create_namespace("docs", schema()?).await?;
-    assert_eq!(new.get(&[1.into()]).await?, [None]);
+    assert_eq!(new.get([1]).await?, [None]);
     assert_eq!(db.list_namespaces().await?.len(), 1);
     // A process that held the old incarnation is handed the new one.
     assert_eq!(docs(&backend).await?.write(row(9)).await?.upserted, 1);
@@ -242,7 +242,7 @@ async fn an_entry_is_not_doubted_for_a_list_that_was_overtaken() -> Result<()> {
         let receipt = docs.write(row(1)).await?;
         assert_eq!((receipt.sequence.0, receipt.upserted), (2, 1), "{durability:?}");
         assert!(backend.meanwhile.lock().unwrap().is_none(), "a list was read");
-        let found = docs.get(&[1_u64.into()]).await?;
+        let found = docs.get([1_u64]).await?;
         let n = found[0].as_ref().and_then(|document| document.get("n").cloned());
         assert_eq!(n, Some(Value::Uint(200)), "what came later stands");
         assert_eq!(docs.snapshot(Consistency::Strong).await?.sequence().0, 4, "no entry but these");

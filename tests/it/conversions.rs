@@ -353,7 +353,7 @@ async fn by_cosine_only_the_direction_of_an_f16_vector_counts() -> Result<()> {
             let query = at(20.0, length).map(|x| x as f32);
             let hits = namespace.query(Query::nearest("v", query).limit(4)).await?.hits()?;
             let order: Vec<DocumentId> = hits.iter().map(|h| h.document.id().clone()).collect();
-            assert_eq!(order, [2.into(), 1.into(), 3.into(), 4.into()], "{length}");
+            assert_eq!(order, [2, 1, 3, 4], "{length}");
             for (hit, degrees) in hits.iter().zip([10f64, 20.0, 40.0, 70.0]) {
                 let expected = 1.0 - degrees.to_radians().cos();
                 let distance = hit.distance().unwrap();

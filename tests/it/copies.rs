@@ -83,9 +83,9 @@ async fn copy(
 /// How many whole batches a copy shows. Half a batch, or one without those before it, is a failure.
 async fn batches(copy: &MemoryBackend) -> Result<u64> {
     let docs = open(copy).await?.namespace("docs").await?;
-    let mut shown = 0;
+    let mut shown = 0_u64;
     for document in docs.scan(Scan::new().limit(1_000)).await?.rows.documents()? {
-        assert_eq!(*document.id(), shown.into(), "a document is missing");
+        assert_eq!(*document.id(), shown, "a document is missing");
         shown += 1;
     }
     assert!(shown.is_multiple_of(BATCH), "half a batch: {shown} documents");
@@ -193,7 +193,7 @@ async fn junk_with_legal_names_does_no_harm() -> Result<()> {
         }
         let schema = Schema::builder(IdKind::U64).build()?;
         db.create_namespace(name, schema).await?.write(WriteBatch::new().upsert(Document::new(1))).await?;
-        let found = open(&memory).await?.namespace(name).await?.get(&[1.into()]).await?;
+        let found = open(&memory).await?.namespace(name).await?.get([1]).await?;
         assert_eq!(found, [Some(Document::new(1))]);
     }
     Ok(())

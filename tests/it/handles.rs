@@ -65,7 +65,7 @@ impl Store {
 
 async fn sees(namespace: &Namespace, id: u64) -> Result<bool> {
     let known = namespace.snapshot(Consistency::Eventual).await?;
-    Ok(known.get(&[id.into()]).await?.iter().all(Option::is_some))
+    Ok(known.get([id]).await?.iter().all(Option::is_some))
 }
 
 #[tokio::test]

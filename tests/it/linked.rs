@@ -133,12 +133,11 @@ fn document(id: u64, n: u64) -> Document {
 }
 
 async fn by(space: &Namespace, ids: Range<u64>) -> Result<Vec<Option<u64>>> {
-    let ids: Vec<_> = ids.map(Into::into).collect();
     let value = |document: Option<Document>| match document?.get("by") {
         Some(Value::Uint(by)) => Some(*by),
         _ => None,
     };
-    Ok(space.get(&ids).await?.into_iter().map(value).collect())
+    Ok(space.get(ids).await?.into_iter().map(value).collect())
 }
 
 /// Documents 0 to 1,000 with `n` = 1 in a segment.

@@ -176,7 +176,7 @@ async fn a_query_beside_gets_in_another_arm_of_select_ends() -> Result<()> {
                         if let Poll::Ready(answer) = poll!(query.as_mut()) {
                             break assert_eq!(answer?.rows.len(), 1);
                         }
-                        assert!(docs.get(&[7.into()]).await?[0].is_some());
+                        assert!(docs.get([7]).await?[0].is_some());
                         gets += 1;
                     }
                     answer = &mut query => break assert_eq!(answer?.rows.len(), 1),
@@ -288,7 +288,7 @@ async fn writes_and_flushes_go_on_while_a_compaction_is_held_in_its_upload() -> 
     let report = ends("the compaction", compact).await?;
     assert_eq!((report.merged, report.written, report.rows), (4, 1, 31));
     let ids: Vec<u64> = (0..30).chain([500]).chain(1_000..1_080).collect();
-    let found = docs.get(&ids.iter().map(|id| (*id).into()).collect::<Vec<_>>()).await?;
+    let found = docs.get(&ids).await?;
     assert!(found.into_iter().eq(ids.into_iter().map(|id| Some(document(id)))));
     assert_eq!(docs.snapshot(Consistency::Strong).await?.count().await?, 111);
     Ok(())
@@ -514,7 +514,7 @@ async fn collected(slow: &Slow) -> Result<Namespace> {
 
 #[tokio::test(start_paused = true)]
 async fn files_that_a_newer_manifest_replaced_are_no_error() -> Result<()> {
-    let ids: Vec<_> = (0..80).map(Into::into).collect();
+    let ids: Vec<u64> = (0..80).collect();
     let count = |docs: &Namespace| {
         let docs = docs.clone();
         async move { docs.snapshot(Consistency::Strong).await?.count().await }
@@ -559,7 +559,7 @@ async fn a_snapshot_whose_files_were_replaced_says_so_and_a_lost_file_is_damage(
     let old = docs.snapshot(Consistency::Strong).await?;
     for error in [
         old.query(nearest(3)).await.unwrap_err(),
-        old.get(&[3.into()]).await.unwrap_err(),
+        old.get([3]).await.unwrap_err(),
         old.scan(Scan::new()).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::SnapshotExpired, "{error}");
@@ -574,7 +574,7 @@ async fn a_snapshot_whose_files_were_replaced_says_so_and_a_lost_file_is_damage(
     };
     lost(new.scan(Scan::new()).await.unwrap_err());
     lost(docs.scan(Scan::new()).await.unwrap_err());
-    lost(docs.get(&[3.into()]).await.unwrap_err());
+    lost(docs.get([3]).await.unwrap_err());
     lost(docs.query(nearest(3).select(elacsym::Select::All)).await.unwrap_err());
     lost(docs.write(WriteBatch::new().patch(Document::new(3).with("n", 9_u64))).await.unwrap_err());
     docs.write(row(500)).await?;
@@ -593,13 +593,13 @@ async fn a_reader_comes_to_know_of_a_compaction_now_and_then() -> Result<()> {
     }
     let counting = Arc::new(CountingBackend::new(memory));
     let reader = open(counting.clone(), uncached()).await?;
-    reader.get(&[1.into()]).await?;
+    reader.get([1]).await?;
     writer.compact().await?;
     let mut looks = Vec::new();
     for _ in 0..25 {
         sleep(Duration::from_mins(1)).await;
         counting.reset();
-        reader.get(&[1.into()]).await?;
+        reader.get([1]).await?;
         tokio::task::yield_now().await;
         looks.push(counting.count(Verb::List));
     }

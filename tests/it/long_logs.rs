@@ -171,14 +171,14 @@ async fn a_reader_that_was_idle_for_hours_finds_the_end_of_a_long_log() -> Resul
     let setup = Setup::new().await?;
     let writer = setup.open().await?.namespace("docs").await?;
     let reader = setup.open().await?.namespace("docs").await?;
-    assert_eq!(reader.get(&[1.into()]).await?, [Some(document(1))]);
+    assert_eq!(reader.get([1]).await?, [Some(document(1))]);
     writer.write(WriteBatch::new().upsert(document(2))).await?;
     setup.log.grow().await?;
     tokio::time::sleep(Duration::from_hours(2)).await;
 
     setup.counting.reset();
     let start = Instant::now();
-    let found = reader.get(&[1.into(), 2.into(), 3.into()]).await?;
+    let found = reader.get([1, 2, 3]).await?;
     println!("{:?}, {:?}", start.elapsed(), setup.counting.counts());
     assert_eq!(found, [Some(document(1)), Some(document(2)), None]);
     // The entry that shows it, two pages of manifests, the newest of them, a page of the log at its begin and one
@@ -188,7 +188,7 @@ async fn a_reader_that_was_idle_for_hours_finds_the_end_of_a_long_log() -> Resul
     assert!(start.elapsed() < Duration::from_secs(3));
 
     setup.counting.reset();
-    reader.get(&[2.into()]).await?;
+    reader.get([2]).await?;
     // Beside it a newer manifest may be looked for, as the last look was hours ago.
     assert_eq!(setup.counting.count(Verb::Get), 1, "from then on it knows the end");
     assert!(setup.counting.requests() <= 2, "{:?}", setup.counting.counts());
@@ -209,7 +209,7 @@ async fn a_long_log_is_opened_without_a_hint() -> Result<()> {
         let db = setup.open().await?;
         setup.counting.reset();
         let start = Instant::now();
-        let found = db.namespace("docs").await?.get(&[1.into(), 2.into(), 3.into()]).await?;
+        let found = db.namespace("docs").await?.get([1, 2, 3]).await?;
         println!("hint={hinted}: {:?}, {:?}", start.elapsed(), setup.counting.counts());
         assert_eq!(found, [Some(document(1)), Some(document(2)), None]);
         assert!(setup.counting.count(Verb::List) <= 6, "{:?}", setup.counting.counts());

@@ -15,6 +15,7 @@ mod copies;
 mod damaged_objects;
 mod data;
 mod equals;
+mod ergonomics;
 mod features;
 mod filter_laws;
 mod full_text;

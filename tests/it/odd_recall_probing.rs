@@ -58,6 +58,7 @@ fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
         Metric::L2Squared => sum(|a, b| (a - b) * (a - b)),
         Metric::Dot => -sum(|a, b| a * b),
         Metric::Cosine => 1.0 - sum(|a, b| a * b) / (sum(|a, _| a * a) * sum(|_, b| b * b)).sqrt(),
+        other => panic!("no distance by {other:?} here"),
     }
 }
 

@@ -321,7 +321,7 @@ async fn exact_order_is_that_of_f64() -> Result<()> {
                 Metric::Cosine => 4e-15,
                 Metric::L2Squared => 0.0,
                 // The products cancel.
-                Metric::Dot => 1e-15 * found.iter().fold(0.0, |most: f64, x| most.max(x.abs())).min(1.0),
+                _ => 1e-15 * found.iter().fold(0.0, |most: f64, x| most.max(x.abs())).min(1.0),
             };
             let ascends = found.windows(2).all(|pair| pair[0] <= pair[1] + size(pair[1]) + scale);
             assert!(found.len() == 300 && ascends, "{name}, {metric:?}: {found:?}");

@@ -146,6 +146,7 @@ fn ids(kind: IdKind, count: u32) -> Vec<DocumentId> {
             IdKind::U64 => DocumentId::from(u64::from(at) * 3 + u64::from(at / 100) * 1_000_000),
             IdKind::Uuid => Uuid::from_u128((u128::from(at) << 70) | 7).into(),
             IdKind::String => format!("{:05}{}", at, if at % 2 == 0 { "\0" } else { "é" }).into(),
+            other => panic!("no ids of {other} here"),
         })
         .collect()
 }

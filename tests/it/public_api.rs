@@ -68,10 +68,10 @@ async fn futures_can_be_spawned() -> Result<()> {
     sent(docs.write(WriteBatch::new().upsert(Document::new(1)))).await?;
     sent(docs.flush()).await?;
     sent(docs.compact()).await?;
-    sent(docs.get(&[1.into()])).await?;
+    sent(docs.get([1])).await?;
     sent(docs.scan(Scan::new())).await?;
     let snapshot = sent(docs.snapshot(Consistency::Strong)).await?;
-    sent(snapshot.get(&[1.into()])).await?;
+    sent(snapshot.get([1])).await?;
     sent(snapshot.scan(Scan::new())).await?;
     sent(snapshot.count()).await?;
     assert!(sent(snapshot.query(Query::nearest("v", Vector::from([1.0])))).await.is_err());

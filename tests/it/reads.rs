@@ -31,22 +31,19 @@ async fn smoke() -> Result<()> {
     )
     .await?;
     for round in 0..3 {
-        let got = ns.get(&[3.into(), 4.into(), 1000.into(), 7.into()]).await?;
+        let got = ns.get([3, 4, 1000, 7]).await?;
         assert!(got[0].is_none());
         assert_eq!(got[1].as_ref().unwrap().get("n"), Some(&Value::Int(400)));
         assert_eq!(got[1].as_ref().unwrap().get("t"), Some(&Value::String("t4".into())));
         assert!(got[2].is_some() && got[3].is_some());
         let page = ns.scan(Scan::new().filter(Filter::gt("n", 95)).limit(3)).await?;
         let ids: Vec<_> = page.rows.documents()?.iter().map(|d| d.id().clone()).collect();
-        assert_eq!(ids, [4.into(), 96.into(), 97.into()]);
+        assert_eq!(ids, [4, 96, 97]);
         let next = ns.scan(Scan::new().filter(Filter::gt("n", 95)).limit(3).after(page.cursor)).await?;
         assert_eq!(next.rows.len(), 2);
         assert!(next.cursor.is_none());
         let hits = ns.query(Query::nearest("v", Vector::from([3.2, 0.0])).limit(3)).await?.hits()?;
-        assert_eq!(
-            hits.iter().map(|h| h.document.id().clone()).collect::<Vec<_>>(),
-            [4.into(), 2.into(), 5.into()]
-        );
+        assert_eq!(hits.iter().map(|h| h.document.id().clone()).collect::<Vec<_>>(), [4, 2, 5]);
         if round == 0 {
             println!("{:?}", ns.flush().await?);
         }

@@ -214,13 +214,13 @@ async fn a_name_used_again_opens_with_its_hint_as_quickly() -> Result<()> {
     db.delete_namespace("docs").await?;
     Before::SegmentAndTail.make(&db.create_namespace("docs", schema()?).await?).await?;
     let db = store.open().await?;
-    let (found, cost) = store.cost(async { db.namespace("docs").await?.get(&[204.into()]).await }).await?;
+    let (found, cost) = store.cost(async { db.namespace("docs").await?.get([204]).await }).await?;
     assert_eq!(found, [Some(document(204))]);
     assert!(cost.trips <= 4, "{cost:?}");
     // Without the hint it takes one more: its manifests are listed only when its incarnation is known.
     store.delete_hint().await?;
     let db = store.open().await?;
-    let (found, cost) = store.cost(async { db.namespace("docs").await?.get(&[7.into()]).await }).await?;
+    let (found, cost) = store.cost(async { db.namespace("docs").await?.get([7]).await }).await?;
     assert_eq!(found, [Some(document(7))]);
     assert!(cost.trips <= 5, "{cost:?}");
     Ok(())
@@ -231,14 +231,14 @@ async fn a_warm_strong_get_is_one_round_trip() -> Result<()> {
     let store = Store::new()?;
     Before::Everything.make(&store.open().await?.create_namespace("docs", schema()?).await?).await?;
     let docs = store.open().await?.namespace("docs").await?;
-    let (found, cost) = store.cost(docs.get(&[201.into()])).await?;
+    let (found, cost) = store.cost(docs.get([201])).await?;
     assert_eq!(found, [Some(document(201))]);
     assert_eq!((cost.trips, cost.requests), (1, 1), "a row of the tail: {cost:?}");
-    let (found, cost) = store.cost(docs.get(&[8.into()])).await?;
+    let (found, cost) = store.cost(docs.get([8])).await?;
     assert_eq!(found, [Some(document(8))]);
     assert_eq!(cost.trips, 1, "a row of a segment: {cost:?}");
     assert!((2..=4).contains(&cost.requests), "the look for newer writes, and the row: {cost:?}");
-    let (found, cost) = store.cost(docs.get(&[50.into(), 9_999.into()])).await?;
+    let (found, cost) = store.cost(docs.get([50, 9_999])).await?;
     assert_eq!((found, cost.trips), (vec![None, None], 1), "documents that are not there: {cost:?}");
     Ok(())
 }
@@ -251,7 +251,7 @@ async fn snapshots_cost_what_their_consistency_says() -> Result<()> {
     let (_, strong) = store.cost(docs.snapshot(Consistency::Strong)).await?;
     assert_eq!((strong.trips, strong.requests), (1, 1), "{strong:?}");
     for free in [Consistency::Eventual, Consistency::AtLeast(receipt.sequence)] {
-        let (found, cost) = store.cost(async { docs.snapshot(free).await?.get(&[1.into()]).await }).await?;
+        let (found, cost) = store.cost(async { docs.snapshot(free).await?.get([1]).await }).await?;
         assert_eq!((found, cost.requests), (vec![Some(document(1))], 0), "{free:?}");
     }
     Ok(())
@@ -278,7 +278,7 @@ async fn a_write_is_one_put() -> Result<()> {
         store.cost(docs.write(WriteBatch::new().upsert_if(document(1).with("n", 70), newer))).await?;
     assert_eq!((receipt.skipped, cost.requests), (1, 1), "{cost:?}");
     assert_eq!(cost.counts, BTreeMap::from([(Verb::Get, 1)]));
-    assert_eq!(docs.get(&[1.into()]).await?[0].as_ref().unwrap().get("n"), Some(&Value::Int(70)));
+    assert_eq!(docs.get([1]).await?[0].as_ref().unwrap().get("n"), Some(&Value::Int(70)));
     Ok(())
 }
 
@@ -302,7 +302,7 @@ async fn an_idle_namespace_asks_nothing() -> Result<()> {
     store.counting.reset();
     tokio::time::sleep(Duration::from_hours(24)).await;
     assert_eq!(store.counting.log(), []);
-    assert_eq!(docs.get(&[7.into()]).await?, [Some(document(7))]);
+    assert_eq!(docs.get([7]).await?, [Some(document(7))]);
     Ok(())
 }
 
@@ -318,7 +318,7 @@ async fn a_cold_search_takes_few_round_trips() -> Result<()> {
         let (answer, cost) = store.cost(async { db.namespace("docs").await?.query(query).await }).await?;
         println!("{words}: {} trips, {} requests", cost.trips, cost.requests);
         let ids: Vec<_> = answer.hits()?.iter().map(|hit| hit.document.id().clone()).collect();
-        assert_eq!(ids, [8.into(), 9.into(), 7.into()], "{words}");
+        assert_eq!(ids, [8, 9, 7], "{words}");
         assert!(cost.trips <= trips && cost.requests <= 26, "{words}: {cost:?}");
     }
     Ok(())

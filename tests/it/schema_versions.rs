@@ -165,7 +165,7 @@ async fn columns_are_renamed_dropped_and_added_again_and_old_rows_stay_readable(
             _ => {}
         }
         check_old_rows(&docs, &nearest_before, &words_before).await?;
-        assert_eq!(docs.get(&[1_000.into()]).await?, [Some(new.clone())], "{step}");
+        assert_eq!(docs.get([1_000]).await?, [Some(new.clone())], "{step}");
         for query in [
             matching(Filter::eq("color", 5)),
             words("body"),

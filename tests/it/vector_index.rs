@@ -61,6 +61,7 @@ fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
             let dot = |a: &[f32], b: &[f32]| sum(|a, b| a * b, a, b);
             1.0 - dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
         }
+        other => panic!("no distance by {other:?} here"),
     }
 }
 

@@ -57,6 +57,7 @@ impl Draw {
             IdKind::U64 => number.into(),
             IdKind::Uuid => uuid(number).into(),
             IdKind::String => format!("id {number}").into(),
+            other => panic!("no ids of {other} here"),
         }
     }
 
@@ -109,6 +110,7 @@ impl Draw {
                 DocumentId::U64(id) => Value::Uint(id),
                 DocumentId::Uuid(id) => Value::Uuid(id),
                 DocumentId::String(id) => Value::String(id.to_string()),
+                other => panic!("no document has the id {other}"),
             };
             return compare(rng, "id", id);
         }
@@ -234,5 +236,6 @@ fn vector(rng: &mut Rng, element: VectorType, dimension: usize) -> Vector {
         VectorType::F16 => Vector::F16(components.into_iter().map(half::f16::from_f32).collect()),
         #[expect(clippy::cast_possible_truncation, reason = "small whole numbers")]
         VectorType::I8 => Vector::I8(components.into_iter().map(|x| x as i8).collect()),
+        other => panic!("no vectors of {other:?} here"),
     }
 }

@@ -337,7 +337,7 @@ impl Actor {
     async fn count(&mut self, space: &Space, writer: &mut Writer) -> bool {
         let counter = COUNTERS + self.rng.below(2);
         let Some(documents) = self.read(space, Level::Strong).await else { return false };
-        let found = documents.iter().find(|d| *d.id() == counter.into()).and_then(|d| d.get("value"));
+        let found = documents.iter().find(|d| *d.id() == counter).and_then(|d| d.get("value"));
         let op = match found {
             Some(Value::Int(value)) => {
                 let next = Document::new(counter).with("value", value + 1);

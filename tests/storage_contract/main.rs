@@ -181,7 +181,7 @@ async fn the_longest_names_work_on_a_local_folder() -> Result<()> {
         db.list_namespaces().await?.iter().map(NamespaceName::as_str).eq(names.iter().map(String::as_str))
     );
     for name in &names {
-        assert_eq!(db.namespace(name).await?.get(&[of("I", 64).into()]).await?, [Some(document())], "{name}");
+        assert_eq!(db.namespace(name).await?.get([of("I", 64)]).await?, [Some(document())], "{name}");
     }
     Ok(())
 }

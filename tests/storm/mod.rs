@@ -55,7 +55,7 @@ impl Storm {
         }
         let expected = (0..self.writers * self.batches * self.rows).chain([COUNTER]);
         assert_eq!(found, expected.map(DocumentId::from).collect::<Vec<_>>());
-        let counter = fresh.get(&[COUNTER.into()]).await?.remove(0).expect("the counter is there");
+        let counter = fresh.get([COUNTER]).await?.remove(0).expect("the counter is there");
         assert_eq!(counter.get("n"), Some(&Value::Uint(self.writers)), "counts were lost or doubled");
         Ok(())
     }
@@ -70,7 +70,7 @@ impl Storm {
             sequences.push(docs.write(WriteBatch::new().upsert_all(rows)).await?.sequence.0);
         }
         loop {
-            let now = docs.get(&[COUNTER.into()]).await?.remove(0).expect("the counter is there");
+            let now = docs.get([COUNTER]).await?.remove(0).expect("the counter is there");
             let Some(Value::Uint(n)) = now.get("n") else { panic!("the counter has no number") };
             let count = Document::new(COUNTER).with("n", n + 1);
             let receipt = docs.write(WriteBatch::new().patch_if(count, Filter::eq("n", *n))).await?;

@@ -12,6 +12,8 @@ pub(super) use exec::PreparedFacet;
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::filter::Filter;
 use crate::types::{Sequence, Value};
 
@@ -172,7 +174,7 @@ impl Aggregation {
 }
 
 /// The answer to an [`Aggregation`].
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Aggregated {
     /// The groups, the largest count first.
@@ -184,7 +186,7 @@ pub struct Aggregated {
 }
 
 /// The documents with the same values.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct AggregateGroup {
     /// The values, in the order of the calls of [`Aggregation::group_by`] and

@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
+use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::query::QueryStats;
@@ -25,7 +26,7 @@ pub(in crate::query) const TIES_READ_MAX: usize = 32;
 const TIES_FUSED_MAX: usize = 4_096;
 
 /// How one leg found a hit.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct LegHit {
     /// Its rank in the leg, from 1. Hits with equal scores share a rank.
@@ -35,6 +36,20 @@ pub struct LegHit {
     pub score: f32,
     /// Its distance from the vector of a vector leg.
     pub distance: Option<f32>,
+}
+
+impl LegHit {
+    /// A hit of a leg that does not compare vectors.
+    #[must_use]
+    pub fn new(rank: usize, score: f32) -> Self {
+        Self { rank, score, distance: None }
+    }
+
+    /// A hit of a vector leg, whose score is the negated distance.
+    #[must_use]
+    pub fn at_distance(rank: usize, distance: f32) -> Self {
+        Self { rank, score: -distance, distance: Some(distance) }
+    }
 }
 
 /// The score of a row in one leg. The order of a type is that of its results: the least value is the best.

@@ -229,8 +229,8 @@ impl Query {
     }
 
     /// The columns of the hits. Default [`Select::Attributes`]. The last call wins.
-    pub fn select(mut self, select: Select) -> Self {
-        self.select = select;
+    pub fn select(mut self, select: impl Into<Select>) -> Self {
+        self.select = select.into();
         self
     }
 

@@ -16,8 +16,8 @@ use super::import_error::ImportError;
 use super::layout::to_shared;
 use super::size::{check_column_size, offset_length};
 use crate::schema::AttributeType;
-use crate::schema::datetime::parse_datetime;
 use crate::schema::numbers::exact_float;
+use crate::types::datetime::parse_datetime;
 
 /// Converts a column, or the elements of lists, into the Arrow type of `kind`. Nulls stay where they are.
 pub(super) fn import_scalars(kind: AttributeType, array: &ArrayRef) -> Result<ArrayRef, ImportError> {

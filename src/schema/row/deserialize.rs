@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::RowError;
 use crate::error::Result;
 use crate::schema::ID_COLUMN;
-use crate::schema::datetime::format_datetime;
+use crate::types::datetime::format_datetime;
 use crate::types::{Document, DocumentId, Value, Vector};
 
 impl Document {
@@ -156,6 +156,7 @@ impl<'de> Cell<'de> {
     fn visit_natural<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, RowError> {
         match self {
             Self::Id(DocumentId::U64(id)) => visitor.visit_u64(*id),
+            Self::Id(DocumentId::Negative(id)) => visitor.visit_i64(*id),
             Self::Id(DocumentId::String(text)) => visitor.visit_borrowed_str(text),
             // Formatted into a buffer on the stack: no allocation for a type that parses it at once.
             Self::Id(DocumentId::Uuid(id)) | Self::Value(Value::Uuid(id)) => {

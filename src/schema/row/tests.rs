@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::deserialize::{Cell, RowDeserializer};
 use crate::error::ErrorKind;
-use crate::schema::datetime::{format_datetime, parse_datetime};
 use crate::schema::{AttributeType, Schema};
+use crate::types::datetime::{format_datetime, parse_datetime};
 use crate::types::{Document, IdKind, Metric, Value, Vector, VectorType};
 
 fn schema_with(id: IdKind) -> Schema {
@@ -216,10 +216,10 @@ fn ids_are_of_the_kind_the_schema_says() {
     let make = |kind, row: &dyn Fn(&Schema) -> crate::error::Result<Document>| {
         row(&schema_with(kind)).map(|d| d.id().clone())
     };
-    assert_eq!(make(IdKind::U64, &|s| Document::from_serialize(s, &Id { id: 7i32 })).unwrap(), 7.into());
-    assert_eq!(make(IdKind::String, &|s| Document::from_serialize(s, &Id { id: "a" })).unwrap(), "a".into());
+    assert_eq!(make(IdKind::U64, &|s| Document::from_serialize(s, &Id { id: 7i32 })).unwrap(), 7);
+    assert_eq!(make(IdKind::String, &|s| Document::from_serialize(s, &Id { id: "a" })).unwrap(), "a");
     let text = uuid.to_string();
-    assert_eq!(make(IdKind::Uuid, &|s| Document::from_serialize(s, &Id { id: &text })).unwrap(), uuid.into());
+    assert_eq!(make(IdKind::Uuid, &|s| Document::from_serialize(s, &Id { id: &text })).unwrap(), uuid);
     for kind in [IdKind::U64, IdKind::Uuid, IdKind::String] {
         assert!(make(kind, &|s| Document::from_serialize(s, &Id { id: -1 })).is_err());
         assert!(make(kind, &|s| Document::from_serialize(s, &Id { id: None::<u8> })).is_err());

@@ -82,7 +82,7 @@ pub(super) async fn resolve(
 /// The bytes that an id takes in an entry.
 pub(super) fn id_bytes(id: &DocumentId) -> usize {
     match id {
-        DocumentId::U64(_) => 8,
+        DocumentId::U64(_) | DocumentId::Negative(_) => 8,
         DocumentId::Uuid(_) => 16,
         // Arrow has an offset of four bytes for each string.
         DocumentId::String(id) => 4 + id.len(),

@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, AsArray};
+use serde::Serialize;
 
 use self::fragments::{Candidate, collect_candidates, make_fragment, split_text};
 use self::matcher::{TokenMatcher, collect_positive_terms};
@@ -78,7 +79,7 @@ pub enum Offsets {
 }
 
 /// A piece of a text with its matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Fragment {
     /// The text of the piece.
@@ -89,6 +90,29 @@ pub struct Fragment {
     pub range: Range<usize>,
     /// The ranges that match in [`Fragment::text`], ascending and disjoint.
     pub matches: Vec<Range<usize>>,
+}
+
+impl Fragment {
+    /// The text with each match between two marks.
+    ///
+    /// The offsets of [`Highlight`] are of bytes by default; of a fragment with others, the text is returned as it is.
+    #[must_use]
+    pub fn marked(&self, open: &str, close: &str) -> String {
+        let mut marked =
+            String::with_capacity(self.text.len() + self.matches.len() * (open.len() + close.len()));
+        let mut from = 0;
+        for found in &self.matches {
+            let (Some(before), Some(text)) = (self.text.get(from..found.start), self.text.get(found.clone()))
+            else {
+                return self.text.clone();
+            };
+            marked.extend([before, open, text, close]);
+            from = found.end;
+        }
+        // invariant: `from` is 0 or the end of a match, which the text has.
+        marked.push_str(self.text.get(from..).unwrap_or_default());
+        marked
+    }
 }
 
 impl Default for Highlight {
