@@ -11,7 +11,7 @@ use elacsym::arrow::array::{
 };
 use elacsym::arrow::datatypes::Float32Type;
 use elacsym::schema::AttributeType;
-use elacsym::{Database, Filter, IdKind, Metric, Query, Scan, Schema, Select, VectorType, WriteBatch};
+use elacsym::{Database, Filter, IdKind, Metric, Query, Scan, Schema, Select, VectorType};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let db = Database::open("memory://").await?;
     let cities = db.create_namespace("cities", schema).await?;
-    println!("{:?}", cities.write(WriteBatch::new().upsert_batch(batch)).await?);
+    println!("{}", cities.write(batch).await?);
 
     // Answers are record batches in the layout of the schema: the id, then the selected columns.
     let query = Query::nearest("place", vec![50.1, 8.7]).select(Select::only(["city"]));

@@ -7,7 +7,7 @@ use std::error::Error;
 
 use elacsym::schema::AttributeType;
 use elacsym::{
-    Condition, Database, Document, Filter, IdKind, IfMissing, Namespace, Operand, Schema, Value, WriteBatch,
+    Condition, Database, Document, Filter, IdKind, IfMissing, Namespace, Operand, Schema, WriteBatch,
 };
 
 #[tokio::main]
@@ -58,12 +58,8 @@ async fn count(items: &Namespace) -> elacsym::Result<()> {
     items.write(WriteBatch::new().insert(Document::new("counter").with("count", 0))).await?;
     let increments = (0..10).map(|_| async {
         loop {
-            let found = items.get(&["counter".into()]).await?;
-            let count =
-                match found.first().and_then(Option::as_ref).and_then(|document| document.get("count")) {
-                    Some(Value::Int(count)) => *count,
-                    _ => 0,
-                };
+            let found = items.get_one("counter").await?;
+            let count = found.and_then(|document| document.i64("count")).unwrap_or(0);
             let next = Document::new("counter").with("count", count + 1);
             if items.write(WriteBatch::new().patch_if(next, Filter::eq("count", count))).await?.patched == 1 {
                 return Ok::<(), elacsym::Error>(());
@@ -71,7 +67,9 @@ async fn count(items: &Namespace) -> elacsym::Result<()> {
         }
     });
     futures::future::try_join_all(increments).await?;
-    println!("ten concurrent increments: {:?}", items.get(&["counter".into()]).await?);
+    if let Some(counter) = items.get_one("counter").await? {
+        println!("after ten concurrent increments, {counter}");
+    }
     Ok(())
 }
 

@@ -110,7 +110,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     backend.report("creating a namespace");
     numbers.write(WriteBatch::new().upsert(Document::new(1).with("n", 1))).await?;
     backend.report("a write");
-    numbers.get(&[1.into()]).await?;
+    numbers.get([1]).await?;
     backend.report("a strong read");
     numbers.flush().await?;
     backend.report("a flush");

@@ -9,8 +9,8 @@ use std::error::Error;
 use common::{Collection, DIMENSION};
 use elacsym::schema::AttributeType;
 use elacsym::{
-    Consistency, Database, Document, Filter, Fuzzy, IdKind, Metric, Namespace, Scan, Schema, Select, Value,
-    VectorType, WriteBatch,
+    Consistency, Database, Document, Filter, Fuzzy, IdKind, Metric, Namespace, Scan, Schema, VectorType,
+    WriteBatch,
 };
 
 /// Prints each filter and how many documents match.
@@ -88,10 +88,10 @@ async fn load() -> Result<Namespace, Box<dyn Error>> {
     let papers = Database::open("memory://").await?.create_namespace("papers", schema).await?;
     papers.write(WriteBatch::new().upsert_batch(documents)).await?;
 
-    let page = papers.scan(Scan::new().select(Select::only(["title"])).limit(2_000)).await?;
+    let page = papers.scan(Scan::new().select(["title"]).limit(2_000)).await?;
     let mut batch = WriteBatch::new();
     for document in page.rows.documents()? {
-        let Some(Value::String(title)) = document.get("title") else { continue };
+        let Some(title) = document.str("title") else { continue };
         let words: Vec<String> = title.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase).collect();
         let lengths: Vec<u64> = words.iter().map(|word| word.len() as u64).collect();
         let terms: Vec<String> = words.into_iter().filter(|word| word.len() > 4).collect();

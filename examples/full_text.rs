@@ -10,7 +10,7 @@ use std::error::Error;
 use common::Collection;
 use elacsym::schema::{AttributeType, Language, TextOptions};
 use elacsym::{
-    Database, Filter, IdKind, Namespace, Query, Schema, Select, TextMatch, TextPhrase, TextQuery, WriteBatch,
+    Database, Filter, IdKind, Namespace, Query, Schema, TextMatch, TextPhrase, TextQuery, WriteBatch,
 };
 
 #[tokio::main]
@@ -47,9 +47,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn show(papers: &Namespace, what: &str, query: impl Into<TextQuery>) -> Result<(), Box<dyn Error>> {
     println!("{what}");
-    let query = Query::text(query).filter(Filter::gt("words", 50)).limit(3).select(Select::only(["title"]));
+    let query = Query::text(query).filter(Filter::gt("words", 50)).limit(3).select(["title"]);
     for hit in papers.query(query).await?.hits()? {
-        println!("  {:.2} {:?}", hit.score, hit.document.get("title"));
+        println!("  {:.2} {}", hit.score, hit.document.str("title").unwrap_or("(no title)"));
     }
     Ok(())
 }

@@ -16,8 +16,8 @@ use std::error::Error;
 use common::judged::Set;
 use elacsym::schema::{Language, TextOptions};
 use elacsym::{
-    Database, Document, DocumentId, Fusion, IdKind, Leg, Metric, Query, Schema, Select, TextQuery, Vector,
-    VectorQuery, VectorType, WriteBatch,
+    Database, Document, Fusion, IdKind, Leg, Metric, Query, Schema, Select, TextQuery, Vector, VectorQuery,
+    VectorType, WriteBatch,
 };
 
 #[tokio::main]
@@ -64,10 +64,7 @@ async fn measure(set: &Set) -> Result<[f64; 5], Box<dyn Error>> {
         let queries = queries.map(|query: Query| query.limit(10).select(Select::only::<&str>([])));
         for (sum, answer) in sums.iter_mut().zip(documents.query_all(&queries).await?) {
             let hits = answer.hits()?;
-            *sum += question.ndcg(hits.iter().filter_map(|hit| match hit.document.id() {
-                DocumentId::U64(id) => Some(*id),
-                _ => None,
-            }));
+            *sum += question.ndcg(hits.iter().filter_map(|hit| hit.document.id().as_u64()));
         }
     }
     Ok(sums.map(|sum| sum / set.questions.len() as f64))

@@ -8,11 +8,11 @@ mod common;
 use std::error::Error;
 
 use common::{Collection, DIMENSION};
-use elacsym::query::{Computed, Fragment, Highlight, Hit};
+use elacsym::query::{Highlight, Hit};
 use elacsym::schema::{AttributeType, Language, TextOptions};
 use elacsym::{
-    Aggregation, Compute, Database, Filter, Fusion, IdKind, Leg, Metric, Namespace, Query, Schema, Select,
-    TextMatch, Value, VectorType, WriteBatch,
+    Aggregation, Compute, Database, Filter, Fusion, IdKind, Leg, Metric, Namespace, Query, Schema, TextMatch,
+    Value, VectorType, WriteBatch,
 };
 
 #[tokio::main]
@@ -51,12 +51,13 @@ async fn search(papers: &Namespace, claim: &common::Query) -> elacsym::Result<()
         .limit(4)
         .compute("highlight", highlight)
         .facet("structured", Aggregation::new().group_by("structured"))
-        .select(Select::only(["title"]));
+        .select(["title"]);
     println!("  by rank            vector   text");
     let answer = papers.query(query).await?;
     print_hits(&answer.hits()?, &claim.relevant);
     for group in answer.facets.get("structured").iter().flat_map(|facet| &facet.groups) {
-        println!("  structured {:?}: {} abstracts", group.keys, group.count);
+        let structured = group.keys.first().and_then(Value::as_bool).unwrap_or(false);
+        println!("  {} abstracts {} sections", group.count, if structured { "with" } else { "without" });
     }
 
     // Scores instead of ranks, vectors weighted by two, and one hit for each value of `structured`.
@@ -64,7 +65,7 @@ async fn search(papers: &Namespace, claim: &common::Query) -> elacsym::Result<()
     let query = Query::hybrid([nearest.weight(2.0), text])
         .fuse(Fusion::min_max())
         .limit_per(["structured"], 1)
-        .select(Select::only(["title"]));
+        .select(["title"]);
     println!("  by score           vector   text");
     print_hits(&papers.query(query).await?.hits()?, &claim.relevant);
     Ok(())
@@ -73,34 +74,13 @@ async fn search(papers: &Namespace, claim: &common::Query) -> elacsym::Result<()
 /// Prints the score of each hit, its rank in each leg, and whether experts judged it relevant.
 fn print_hits(hits: &[Hit], relevant: &[u64]) {
     for hit in hits {
-        let rank = |leg: usize| {
-            hit.legs.get(leg).copied().flatten().map_or("–".to_owned(), |leg| leg.rank.to_string())
-        };
-        let mark = if relevant.iter().any(|id| *hit.document.id() == (*id).into()) { '✓' } else { ' ' };
-        let title = match hit.document.get("title") {
-            Some(Value::String(title)) => title.as_str(),
-            _ => "(no title)",
-        };
-        let title: String = title.chars().take(70).collect();
+        let rank = |leg| hit.rank(leg).map_or("–".to_owned(), |rank| rank.to_string());
+        let mark = if relevant.iter().any(|id| hit.document.id() == id) { '✓' } else { ' ' };
+        let title: String = hit.document.str("title").unwrap_or("(no title)").chars().take(70).collect();
         println!("  {:.4}  {mark}  {:>14}  {:>5}  {title}", hit.score, rank(0), rank(1));
-        for fragment in hit.computed.get("highlight").map(Computed::fragments).unwrap_or_default() {
-            println!("{:>33}{}", "", mark_matches(fragment));
+        for fragment in hit.fragments("highlight") {
+            let marked: String = fragment.marked("[", "]").chars().take(110).collect();
+            println!("{:>33}{marked}", "");
         }
     }
-}
-
-/// About the first hundred characters of a fragment, with its matches in brackets.
-fn mark_matches(fragment: &Fragment) -> String {
-    let (mut text, mut end) = (String::new(), 0);
-    for found in &fragment.matches {
-        if found.end > 100 {
-            break;
-        }
-        text += fragment.text.get(end..found.start).unwrap_or_default();
-        text.extend(["[", fragment.text.get(found.clone()).unwrap_or_default(), "]"]);
-        end = found.end;
-    }
-    let remainder = fragment.text.get(end..).unwrap_or_default();
-    text.extend(remainder.chars().take(100_usize.saturating_sub(end)));
-    text
 }

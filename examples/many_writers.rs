@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // Any process may flush at any time.
-    println!("{:?}", events.flush().await?);
+    println!("{}", events.flush().await?);
     Ok(())
 }
 

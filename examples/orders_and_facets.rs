@@ -6,7 +6,7 @@
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::{
     Aggregate, Aggregation, Database, Document, Filter, IdKind, Order, Query, Result, Schema, TextQuery,
-    WriteBatch,
+    Value, WriteBatch,
 };
 
 #[tokio::main]
@@ -37,8 +37,9 @@ async fn main() -> Result<()> {
     let mut cursor = None;
     loop {
         let page = shop.query(expensive.clone().after(cursor)).await?;
-        let names: Vec<_> = page.hits()?.iter().filter_map(|hit| hit.document.get("name").cloned()).collect();
-        println!("page: {names:?}");
+        let hits = page.hits()?;
+        let names: Vec<&str> = hits.iter().filter_map(|hit| hit.document.str("name")).collect();
+        println!("page: {}", names.join(", "));
         cursor = page.cursor;
         if cursor.is_none() {
             break;
@@ -54,17 +55,22 @@ async fn main() -> Result<()> {
     let hits = answer.hits()?;
     for group in &answer.groups {
         for hit in hits.get(group.hits.clone()).unwrap_or_default() {
-            println!("{:?}: {:?}", group.values, hit.document.get("name"));
+            println!("best of {}: {}", shown(&group.values), hit.document.str("name").unwrap_or("(no name)"));
         }
     }
     for tag in answer.facets.get("tags").iter().flat_map(|facet| &facet.groups) {
-        println!("{:?}: {}", tag.keys, tag.count);
+        println!("tagged {}: {}", shown(&tag.keys), tag.count);
     }
 
     // Aggregates alone.
     let prices = Aggregation::new().group_by("kind").aggregate("mean", Aggregate::avg("price"));
     for kind in shop.aggregate(&prices).await?.groups {
-        println!("{:?}: {} items, {:?} on average", kind.keys, kind.count, kind.values.get("mean"));
+        let mean = kind.values.get("mean").unwrap_or(&Value::Null);
+        println!("{}: {} items, {mean:.2} on average", shown(&kind.keys), kind.count);
     }
     Ok(())
+}
+
+fn shown(values: &[Value]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -12,9 +12,7 @@ use std::path::Path;
 use common::{Collection, DIMENSION};
 use elacsym::query::Hit;
 use elacsym::schema::{AttributeType, Language, TextOptions};
-use elacsym::{
-    Database, Filter, IdKind, Leg, Metric, Query, Schema, Select, TextQuery, VectorType, WriteBatch,
-};
+use elacsym::{Database, Filter, IdKind, Leg, Metric, Query, Schema, TextQuery, VectorType, WriteBatch};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -37,12 +35,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Leg::nearest("embedding", claim.embedding.clone()),
         Leg::text(TextQuery::any("text", claim.text.as_str())),
     ];
-    let query =
-        Query::hybrid(legs).filter(Filter::gte("words", 100)).select(Select::only(["title"])).limit(5);
+    let query = Query::hybrid(legs).filter(Filter::gte("words", 100)).select(["title"]).limit(5);
     let hits = papers.query(query.clone()).await?.hits()?;
     print_hits(&hits);
     assert_eq!(hits.len(), 5);
-    assert!(hits.iter().any(|hit| claim.relevant.iter().any(|id| *hit.document.id() == (*id).into())));
+    assert!(hits.iter().any(|hit| claim.relevant.iter().any(|id| hit.document.id() == id)));
 
     // All data is in the folder: after a flush, a newly opened database returns the same answer.
     papers.flush().await?;
@@ -67,7 +64,7 @@ fn schema() -> elacsym::Result<Schema> {
 fn print_hits(hits: &[Hit]) {
     println!("vector  text  title");
     for hit in hits {
-        let rank = |leg: usize| hit.legs.get(leg).copied().flatten().map_or(0, |leg| leg.rank);
-        println!("{:>6}  {:>4}  {:?}", rank(0), rank(1), hit.document.get("title"));
+        let rank = |leg| hit.rank(leg).map_or("–".to_owned(), |rank| rank.to_string());
+        println!("{:>6}  {:>4}  {}", rank(0), rank(1), hit.document.str("title").unwrap_or("(no title)"));
     }
 }

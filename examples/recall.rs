@@ -41,7 +41,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
             stats.rows_scanned, stats.rows, stats.clusters_probed, stats.rows_reranked
         );
         for hit in answer.hits()? {
-            println!("  {:.3} {:?}", hit.distance().unwrap_or(f32::NAN), hit.document.get("title"));
+            let title = hit.document.str("title").unwrap_or("(no title)");
+            println!("  {:.3} {title}", hit.distance().unwrap_or(f32::NAN));
         }
     }
 

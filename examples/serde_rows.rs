@@ -57,8 +57,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // A single document.
-    if let Some(Some(document)) = ns.get(&["warm".into()]).await?.first() {
-        println!("{:?}", document.deserialize::<Article>()?);
+    if let Some(document) = ns.get_one("warm").await? {
+        let article: Article = document.deserialize()?;
+        println!("{} is about {}", article.title, article.tags.join(", "));
     }
     Ok(())
 }
