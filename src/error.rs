@@ -98,6 +98,15 @@ impl Error {
         Self(Arc::new(Inner::new(kind, message.into())))
     }
 
+    /// The same with what caused it. For authors of a [`StorageBackend`](crate::storage::StorageBackend).
+    #[must_use]
+    pub fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
+        let inner = &self.0;
+        let (kind, message) = (inner.kind, inner.message.clone());
+        let (indeterminate, missing) = (inner.indeterminate, inner.missing);
+        Self(Arc::new(Inner { kind, message, indeterminate, missing, source: Some(Box::new(source)) }))
+    }
+
     /// Prepends `what` to the message. The kind stays, and this error becomes the source.
     #[must_use]
     pub fn context(self, what: impl fmt::Display) -> Self {

@@ -60,6 +60,8 @@
 //! | handle errors | [`ErrorKind`] |
 //! | implement a store | [`storage`] |
 //! | provide time, randomness and tasks | [`env`](mod@env) |
+//! | do a task, each with an answer and an example | [`_docs::how_to`] |
+//! | run it: settings, upkeep, what to watch | [`_docs::operating`], [`_docs::limits`] |
 //! | learn how it works, what it costs, and why | [`_docs`] |
 //!
 //! # Features
@@ -156,6 +158,12 @@ pub mod _docs {
     }
     #[doc = include_str!("docs/format.md")]
     pub mod format {}
+    #[doc = include_str!("docs/how_to.md")]
+    pub mod how_to {}
+    #[doc = include_str!("docs/limits.md")]
+    pub mod limits {}
+    #[doc = include_str!("docs/operating.md")]
+    pub mod operating {}
     #[doc = include_str!("docs/protocol.md")]
     pub mod protocol {}
 }

@@ -222,6 +222,15 @@ impl Namespace {
         }
     }
 
+    /// How many documents there are in the newest state.
+    ///
+    /// # Errors
+    /// As [`Snapshot::count`].
+    pub async fn count(&self) -> Result<u64> {
+        self.engine.catch_up().await?;
+        self.read_newest(|now| async move { now.count().await }).await
+    }
+
     /// The documents of these ids, whole, in their order. One round trip when the namespace is warm: the request for newer
     /// writes and the read of the rows are sent together.
     ///

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
+use futures::{Stream, stream};
+
 use crate::engine::Engine;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::query::{
-    Aggregated, Aggregation, Explain, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, Select,
-    run_queries,
+    Aggregated, Aggregation, Explain, Page, Query, QueryResponse, RecallCheck, RecallReport, Rows, Scan,
+    Select, run_queries,
 };
 use crate::types::{Document, DocumentId, Sequence};
 use crate::view::View;
@@ -156,6 +158,37 @@ impl Snapshot {
 
     pub(super) async fn read_page(&self, scan: &Scan) -> Result<Page> {
         self.explain_outcome(scan.read_page(&self.view).await).await
+    }
+
+    /// All documents of a scan, in order of their ids, page by page: each item has up to [`Scan::limit`] documents. A
+    /// page is read when the stream is polled for it.
+    ///
+    /// ```
+    /// # use elacsym::*;
+    /// # use futures::TryStreamExt;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let db = Database::open("memory://").await?;
+    /// # let docs = db.create_namespace("docs", Schema::builder(IdKind::U64).build()?).await?;
+    /// docs.write((0..250).map(|id: u64| Document::new(id)).collect::<WriteBatch>()).await?;
+    /// let snapshot = docs.snapshot(Consistency::Strong).await?;
+    /// let mut pages = Box::pin(snapshot.stream(Scan::new().limit(100)));
+    /// let mut count = 0;
+    /// while let Some(rows) = pages.try_next().await? {
+    ///     count += rows.len();
+    /// }
+    /// assert_eq!(count, 250);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Snapshot::scan`]; the stream ends after an error.
+    pub fn stream(&self, scan: Scan) -> impl Stream<Item = Result<Rows>> + Send + use<> {
+        stream::try_unfold((self.clone(), Some(scan)), |(snapshot, scan)| async move {
+            let Some(scan) = scan else { return Ok(None) };
+            let page = snapshot.read_page(&scan).await?;
+            let next = page.cursor.map(|cursor| scan.after(cursor));
+            Ok(Some((page.rows, (snapshot, next))))
+        })
     }
 
     /// Runs a query on this state: its legs, what fuses, rescores and groups their results, and the documents of the

@@ -11,6 +11,7 @@ use elacsym::{
     Database, Document, DocumentId, ErrorKind, Filter, IdKind, Metric, Namespace, Query, Result, Scan,
     Schema, Select, Settings, TextQuery, Value, Vector, VectorType, WriteBatch,
 };
+use futures::{StreamExt, TryStreamExt};
 use uuid::Uuid;
 
 async fn papers(kind: IdKind) -> Result<Namespace> {
@@ -211,4 +212,29 @@ fn values_and_documents_read_well() {
     assert_eq!(format!("{:<6}|", Value::from("a")), "a     |");
     let document = Document::new("x").with("year", 2024).with("title", "Tea").with("none", Value::Null);
     assert_eq!(document.to_string(), "x: title=Tea, year=2024");
+}
+
+#[tokio::test]
+async fn a_scan_is_a_stream_of_pages() -> Result<()> {
+    let papers = papers(IdKind::U64).await?;
+    papers.write((0..25_u64).map(Document::new).collect::<WriteBatch>()).await?;
+    let snapshot = papers.snapshot(elacsym::Consistency::Strong).await?;
+    papers.write(Document::new(100)).await?;
+    let pages = snapshot.stream(Scan::new().limit(10));
+    drop(snapshot);
+    let pages: Vec<usize> = pages.map_ok(|rows| rows.len()).try_collect().await?;
+    assert_eq!((pages.as_slice(), papers.count().await?), ([10, 10, 5].as_slice(), 26));
+    let wrong = papers.snapshot(elacsym::Consistency::Strong).await?.stream(Scan::new().limit(0));
+    let outcomes: Vec<_> = wrong.collect().await;
+    assert!(matches!(outcomes.as_slice(), [Err(error)] if error.kind() == ErrorKind::LimitExceeded));
+    Ok(())
+}
+
+#[test]
+fn an_error_of_a_backend_has_its_cause() {
+    let cause = std::io::Error::other("the cable is out");
+    let error = elacsym::Error::new(ErrorKind::Unavailable, "no answer").with_source(cause);
+    let source = std::error::Error::source(&error).map(ToString::to_string);
+    assert_eq!(source.as_deref(), Some("the cable is out"));
+    assert!(error.is_retryable());
 }
