@@ -53,6 +53,7 @@ pub(crate) use kernels::kernels;
 pub(crate) use kmeans::TrainingProgress;
 pub(crate) use match_counts::MatchCounts;
 pub(crate) use query::QuantizedQuery;
+#[cfg(any(test, feature = "testing"))]
 pub(crate) use random::Random;
 pub(crate) use read_plan::{ReadPlan, ReadWindow};
 pub(crate) use search::SearchState;
