@@ -5,7 +5,7 @@ pub(crate) mod judged;
 
 use std::error::Error;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
@@ -35,9 +35,8 @@ pub(crate) struct Query {
 impl Collection {
     /// Reads the collection from the repository.
     pub(crate) fn load() -> Result<Self, Box<dyn Error>> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/scifact");
-        let documents = read(&folder.join("documents.parquet"))?;
-        let queries = read(&folder.join("queries.parquet"))?;
+        let documents = read(&file("documents.parquet"))?;
+        let queries = read(&file("queries.parquet"))?;
         let column = |name| queries.column_by_name(name).ok_or("a column is missing");
         let (texts, embeddings, relevant) = (column("text")?, column("embedding")?, column("relevant")?);
         let query = |row| {
@@ -51,6 +50,11 @@ impl Collection {
         };
         Ok(Self { documents, queries: (0..queries.num_rows()).map(query).collect() })
     }
+}
+
+/// A file of the collection.
+pub(crate) fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/scifact").join(name)
 }
 
 /// Reads a whole Parquet file.

@@ -92,8 +92,8 @@ impl Rescore {
     }
 
     /// The columns of the candidates of a [`Reranker`]. Default [`Select::Attributes`]. An error for other rescorings.
-    pub fn select(mut self, select: Select) -> Self {
-        self.select = Some(select);
+    pub fn select(mut self, select: impl Into<Select>) -> Self {
+        self.select = Some(select.into());
         self
     }
 
