@@ -1,5 +1,7 @@
 //! `Fuzzy`: the query of a fuzzy filter, and how many edits it allows.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::index::attributes::{FuzzyMatcher, Pattern, QUERY_CHARS_MAX};
 
@@ -44,12 +46,15 @@ const DEFAULT_THRESHOLDS: [(usize, u8); 3] = [(3, 0), (6, 1), (9, 2)];
 ///   3 (6 for one edit, 9 for two), or is given twice.
 /// - [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) if there are more than 2 edits, 256
 ///   characters in the query, or 16 thresholds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 #[must_use]
 pub struct Fuzzy {
     pub(super) query: String,
     /// Empty for the defaults.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     thresholds: Vec<(usize, u8)>,
+    #[serde(default)]
     pub(super) any_case: bool,
 }
 

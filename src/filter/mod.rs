@@ -23,6 +23,7 @@ mod evaluate;
 mod fuzz;
 mod fuzzy;
 mod input;
+mod json;
 mod literal;
 mod operand;
 #[cfg(test)]
@@ -96,6 +97,33 @@ use crate::types::Value;
 /// - A UUID may be its string form.
 ///
 /// Strings order by their UTF-8 bytes, UUIDs by their bytes. Booleans and bytes have no order.
+///
+/// # JSON
+/// With serde, a filter is an array: `[column, operator, value]`, `["And", [filters]]`, `["Or", [filters]]` or
+/// `["Not", filter]`.
+///
+/// ```
+/// use elacsym::Filter;
+///
+/// let json = r#"["And", [["year", "Gte", 2000], ["tags", "ContainsAny", ["s3", "search"]]]]"#;
+/// let filter: Filter = serde_json::from_str(json).unwrap();
+/// assert_eq!(filter, Filter::gte("year", 2000) & Filter::contains_any("tags", ["s3", "search"]));
+///
+/// let error = serde_json::from_str::<Filter>(r#"["Or", [["year", "Since", 2000]]]"#).unwrap_err();
+/// assert!(error.to_string().starts_with("bad filter at $[1][0][1]: no such operator"));
+/// ```
+///
+/// | operators | value |
+/// |---|---|
+/// | `IsNull` | none |
+/// | `Eq`, `Lt`, `Lte`, `Gt`, `Gte`, `Contains`, `AnyLt`, `AnyLte`, `AnyGt`, `AnyGte` | a value, or `{"$new": column}` for [`Operand::New`] |
+/// | `In`, `ContainsAny` | an array of values |
+/// | `Glob`, `IGlob`, `Regex` | a string |
+/// | `Fuzzy` | a string, or `{"query": string, "thresholds": [[characters, edits]], "any_case": bool}` |
+/// | `ContainsAnyToken`, `ContainsAllTokens`, `ContainsTokenSequence` | a string or an array of tokens, and then perhaps `{"prefix": true}` |
+///
+/// `Not` in front of an operator negates it (`NotIn`); of `IsNull` the negation is `IsNotNull`. Values are those of JSON:
+/// datetimes in RFC 3339 and UUIDs are strings, bytes are `{"$bytes": base64}`, and datetimes outside the years 0 to 9999 `{"$datetime": milliseconds}`. Unknown operators and fields are errors.
 ///
 /// # Limits
 /// [`Settings`](crate::Settings) limits the depth of a filter, its nodes (each predicate, and, or and not is one; a

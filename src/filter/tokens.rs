@@ -31,9 +31,9 @@ const TOKENS_MAX: usize = 1_024;
 #[must_use]
 pub struct TokenFilter {
     pub(super) column: String,
-    input: TextInput,
-    matching: TokenMatch,
-    prefix: bool,
+    pub(super) input: TextInput,
+    pub(super) matching: TokenMatch,
+    pub(super) prefix: bool,
 }
 
 impl TokenFilter {

@@ -45,6 +45,16 @@ pub(crate) fn iter_nodes<T: Tree>(tree: &T) -> impl Iterator<Item = &T> {
     })
 }
 
+/// The number of levels of a tree; 1 for a node without children.
+pub(crate) fn depth<T: Tree>(tree: &T) -> usize {
+    let (mut pending, mut deepest) = (vec![(tree, 1)], 1);
+    while let Some((node, depth)) = pending.pop() {
+        deepest = deepest.max(depth);
+        node.visit_children(&mut |child| pending.push((child, depth + 1)));
+    }
+    deepest
+}
+
 /// As [`Clone::clone`].
 pub(crate) fn clone_tree<T: Tree>(tree: &T) -> T {
     // Backwards through the preorder, a node comes after all of its descendants. By then the copies of its children are

@@ -1,0 +1,40 @@
+//! Filters as JSON, in arrays: `["year", "Gte", 2000]`, `["And", [...]]`. See [`Filter`](super::Filter).
+
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use serde::{Deserialize, Serialize};
+
+use crate::index::text::TokenMatch;
+
+const AND: &str = "And";
+const OR: &str = "Or";
+const NOT: &str = "Not";
+const IS_NULL: &str = "IsNull";
+const IS_NOT_NULL: &str = "IsNotNull";
+const FUZZY: &str = "Fuzzy";
+/// Operators with one of these in front are the negations of those without.
+const NEGATION: &str = "Not";
+/// A value that is the column of the row that is written: [`Operand::New`].
+const NEW: &str = "$new";
+/// A datetime outside of the years that RFC 3339 has: milliseconds since 1970.
+const DATETIME: &str = "$datetime";
+/// Bytes, in base64.
+const BYTES: &str = "$bytes";
+
+/// The fourth element of a predicate on tokens.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PrefixOption {
+    prefix: bool,
+}
+
+fn token_operator(matching: TokenMatch) -> &'static str {
+    match matching {
+        TokenMatch::Any => "ContainsAnyToken",
+        TokenMatch::All => "ContainsAllTokens",
+        TokenMatch::Phrase => "ContainsTokenSequence",
+    }
+}

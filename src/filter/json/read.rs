@@ -1,0 +1,252 @@
+//! Reading filters from JSON. They may come from anybody: an error says where it is, as a path such as `$[1][0]`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value as Json};
+
+use super::{
+    AND, BYTES, DATETIME, FUZZY, IS_NOT_NULL, IS_NULL, NEGATION, NEW, NOT, OR, PrefixOption, token_operator,
+};
+use crate::filter::size::DEPTH_MAX;
+use crate::filter::{Filter, Fuzzy, Operand, TextInput, TokenFilter};
+use crate::index::text::TokenMatch;
+use crate::types::Value;
+
+impl<'de> Deserialize<'de> for Filter {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let json = Json::deserialize(from)?;
+        read_filter(&json, &Path::Root).map_err(D::Error::custom)
+    }
+}
+
+/// Where a value is in the JSON.
+pub(super) enum Path<'a> {
+    Root,
+    Item(&'a Path<'a>, usize),
+}
+
+impl Path<'_> {
+    fn depth(&self) -> usize {
+        let (mut depth, mut at) = (0, self);
+        while let Self::Item(outer, _) = at {
+            (depth, at) = (depth + 1, outer);
+        }
+        depth
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Root => "$".to_owned(),
+            Self::Item(outer, at) => format!("{}[{at}]", outer.text()),
+        }
+    }
+
+    fn error(&self, why: impl std::fmt::Display) -> String {
+        format!("bad filter at {}: {why}", self.text())
+    }
+}
+
+pub(super) fn read_filter(json: &Json, path: &Path<'_>) -> Result<Filter, String> {
+    // Each level of a filter is two of arrays.
+    if path.depth() > 2 * DEPTH_MAX {
+        return Err(path.error(format!("it nests deeper than {DEPTH_MAX} levels")));
+    }
+    let items = json.as_array().ok_or_else(|| path.error("it is no array"))?;
+    match items.as_slice() {
+        [Json::String(join), Json::Array(filters)] if join == AND || join == OR => {
+            let list = Path::Item(path, 1);
+            let read = |(at, filter)| read_filter(filter, &Path::Item(&list, at));
+            let filters = filters.iter().enumerate().map(read).collect::<Result<_, _>>()?;
+            Ok(if join == AND { Filter::And(filters) } else { Filter::Or(filters) })
+        }
+        [Json::String(not), inner @ Json::Array(_)] if not == NOT => {
+            Ok(Filter::Not(Box::new(read_filter(inner, &Path::Item(path, 1))?)))
+        }
+        [Json::String(column), Json::String(operator), arguments @ ..] => {
+            Predicate { column, operator, arguments, path }.read()
+        }
+        _ => Err(path.error("it is neither [column, operator, value] nor [\"And\" or \"Or\", [filters]] nor [\"Not\", filter]")),
+    }
+}
+
+/// An array that begins with a column and an operator.
+struct Predicate<'a> {
+    column: &'a str,
+    operator: &'a str,
+    arguments: &'a [Json],
+    path: &'a Path<'a>,
+}
+
+impl Predicate<'_> {
+    fn read(&self) -> Result<Filter, String> {
+        if let Some(found) = self.read_positive(self.operator) {
+            return found;
+        }
+        let negated = match self.operator {
+            IS_NOT_NULL => Some(IS_NULL),
+            operator => operator.strip_prefix(NEGATION),
+        };
+        match negated.and_then(|positive| self.read_positive(positive)) {
+            Some(found) => found.map(Filter::not),
+            None => Err(Path::Item(self.path, 1)
+                .error(format!("no such operator. operator=`{}`", shown(self.operator)))),
+        }
+    }
+
+    /// `None` for an operator that does not exist.
+    fn read_positive(&self, operator: &str) -> Option<Result<Filter, String>> {
+        let column = || self.column.to_owned();
+        let comparison =
+            |make: fn(String, Operand) -> Filter| self.operand().map(|operand| make(column(), operand));
+        let list =
+            |make: fn(String, Vec<Value>) -> Filter| self.values().map(|values| make(column(), values));
+        let pattern = |make: fn(String, String) -> Filter| self.text().map(|text| make(column(), text));
+        Some(match operator {
+            IS_NULL => self.no_argument().map(|()| Filter::IsNull(column())),
+            "Eq" => comparison(Filter::eq),
+            "Lt" => comparison(Filter::Lt),
+            "Lte" => comparison(Filter::Lte),
+            "Gt" => comparison(Filter::Gt),
+            "Gte" => comparison(Filter::Gte),
+            "Contains" => comparison(Filter::Contains),
+            "AnyLt" => comparison(Filter::AnyLt),
+            "AnyLte" => comparison(Filter::AnyLte),
+            "AnyGt" => comparison(Filter::AnyGt),
+            "AnyGte" => comparison(Filter::AnyGte),
+            "In" => list(Filter::In),
+            "ContainsAny" => list(Filter::ContainsAny),
+            "Glob" => pattern(Filter::Glob),
+            "IGlob" => pattern(Filter::IGlob),
+            "Regex" => pattern(Filter::Regex),
+            FUZZY => self.fuzzy().map(|fuzzy| Filter::Fuzzy(column(), fuzzy)),
+            operator => {
+                let all = [TokenMatch::Any, TokenMatch::All, TokenMatch::Phrase];
+                let matching = all.into_iter().find(|matching| token_operator(*matching) == operator)?;
+                self.tokens(matching)
+            }
+        })
+    }
+
+    fn argument(&self) -> Result<(&Json, Path<'_>), String> {
+        match self.arguments {
+            [one] => Ok((one, Path::Item(self.path, 2))),
+            other => Err(self.path.error(format!("an operator takes one value, this has {}", other.len()))),
+        }
+    }
+
+    fn no_argument(&self) -> Result<(), String> {
+        match self.arguments {
+            [] => Ok(()),
+            other => Err(self.path.error(format!("this operator takes no value, and has {}", other.len()))),
+        }
+    }
+
+    fn operand(&self) -> Result<Operand, String> {
+        let (json, path) = self.argument()?;
+        match json {
+            Json::Object(fields) if fields.contains_key(NEW) => {
+                read_one(fields, NEW, &path).map(|column| Operand::New(column.to_owned()))
+            }
+            json => read_value(json, &path).map(Operand::Value),
+        }
+    }
+
+    fn values(&self) -> Result<Vec<Value>, String> {
+        let (json, path) = self.argument()?;
+        let items = json.as_array().ok_or_else(|| path.error("it is no list of values"))?;
+        items.iter().enumerate().map(|(at, item)| read_value(item, &Path::Item(&path, at))).collect()
+    }
+
+    fn text(&self) -> Result<String, String> {
+        let (json, path) = self.argument()?;
+        json.as_str().map(str::to_owned).ok_or_else(|| path.error("it is no string"))
+    }
+
+    fn fuzzy(&self) -> Result<Fuzzy, String> {
+        let (json, path) = self.argument()?;
+        match json {
+            Json::String(query) => Ok(Fuzzy::new(query.as_str())),
+            json => Fuzzy::deserialize(json).map_err(|error| path.error(error)),
+        }
+    }
+
+    fn tokens(&self, matching: TokenMatch) -> Result<Filter, String> {
+        let (input, options) = match self.arguments {
+            [input] => (input, None),
+            [input, options] => (input, Some(options)),
+            _ => {
+                return Err(self
+                    .path
+                    .error("an operator on tokens takes a text or a list of them, and options"));
+            }
+        };
+        let input = match input {
+            Json::String(text) => TextInput::Text(text.clone()),
+            input => {
+                let tokens = Vec::deserialize(input);
+                TextInput::Tokens(tokens.map_err(|error| Path::Item(self.path, 2).error(error))?)
+            }
+        };
+        let prefix = match options.map(PrefixOption::deserialize).transpose() {
+            Ok(options) => options.is_some_and(|options| options.prefix),
+            Err(error) => return Err(Path::Item(self.path, 3).error(error)),
+        };
+        Ok(Filter::Tokens(TokenFilter { column: self.column.to_owned(), input, matching, prefix }))
+    }
+}
+
+fn read_value(json: &Json, path: &Path<'_>) -> Result<Value, String> {
+    Ok(match json {
+        Json::Null => Value::Null,
+        Json::Bool(value) => Value::Bool(*value),
+        Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(number), ..) => Value::Int(number),
+            (_, Some(number), _) => Value::Uint(number),
+            (.., Some(number)) => Value::Float(number),
+            _ => return Err(path.error("it is a number that no column holds")),
+        },
+        Json::String(text) => Value::String(text.clone()),
+        Json::Array(items) => {
+            let scalar = |(at, item): (usize, &Json)| {
+                let path = Path::Item(path, at);
+                if item.is_array() {
+                    Err(path.error("an array has no arrays"))
+                } else {
+                    read_value(item, &path)
+                }
+            };
+            Value::Array(items.iter().enumerate().map(scalar).collect::<Result<_, _>>()?)
+        }
+        Json::Object(fields) => read_object(fields, path)?,
+    })
+}
+
+/// A value that JSON has no form for.
+fn read_object(fields: &Map<String, Json>, path: &Path<'_>) -> Result<Value, String> {
+    if let Some(milliseconds) = fields.get(DATETIME).filter(|_| fields.len() == 1) {
+        let milliseconds = milliseconds.as_i64();
+        return milliseconds
+            .map(Value::Datetime)
+            .ok_or_else(|| path.error("it is no number of milliseconds"));
+    }
+    let bytes = STANDARD.decode(read_one(fields, BYTES, path)?);
+    bytes
+        .map(|bytes| Value::Bytes(bytes.into()))
+        .map_err(|error| path.error(format!("it is no base64: {error}")))
+}
+
+/// The text of an object with one field.
+fn read_one<'a>(fields: &'a Map<String, Json>, name: &str, path: &Path<'_>) -> Result<&'a str, String> {
+    let text = fields.get(name).and_then(Json::as_str).filter(|_| fields.len() == 1);
+    text.ok_or_else(|| {
+        path.error(format!(
+            "it is no value: of objects there are {{\"{NEW}\": column}} and {{\"{BYTES}\": base64}}"
+        ))
+    })
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(32).flat_map(char::escape_default).collect()
+}

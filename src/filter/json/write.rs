@@ -1,0 +1,116 @@
+//! Writing filters as JSON.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::ser::{Error as _, SerializeMap};
+use serde::{Serialize, Serializer};
+
+use super::{AND, BYTES, DATETIME, FUZZY, IS_NOT_NULL, IS_NULL, NEW, NOT, OR, PrefixOption, token_operator};
+use crate::filter::size::DEPTH_MAX;
+use crate::filter::{Filter, Operand, TextInput};
+use crate::types::Value;
+use crate::types::datetime::format_datetime;
+use crate::types::tree::depth;
+
+impl Serialize for Filter {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        // Serializers recurse. No filter that is deeper can be asked.
+        if depth(self) > DEPTH_MAX {
+            return Err(S::Error::custom(format!("the filter nests deeper than {DEPTH_MAX} levels")));
+        }
+        Node(self).serialize(to)
+    }
+}
+
+/// A filter that is not too deep.
+struct Node<'a>(&'a Filter);
+
+/// An operand or a value of a list, as JSON has it.
+struct Argument<'a>(&'a Value);
+
+impl Serialize for Node<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Filter::And(filters) => (AND, nodes(filters)).serialize(to),
+            Filter::Or(filters) => (OR, nodes(filters)).serialize(to),
+            Filter::Not(inner) => match &**inner {
+                Filter::IsNull(column) => (column, IS_NOT_NULL).serialize(to),
+                inner => (NOT, Node(inner)).serialize(to),
+            },
+            Filter::IsNull(column) => (column, IS_NULL).serialize(to),
+            Filter::Fuzzy(column, fuzzy) => (column, FUZZY, fuzzy).serialize(to),
+            Filter::Tokens(tokens) => {
+                let operator = token_operator(tokens.matching);
+                if tokens.prefix {
+                    (&tokens.column, operator, &tokens.input, PrefixOption { prefix: true }).serialize(to)
+                } else {
+                    (&tokens.column, operator, &tokens.input).serialize(to)
+                }
+            }
+            Filter::In(column, values) => (column, "In", arguments(values)).serialize(to),
+            Filter::ContainsAny(column, values) => (column, "ContainsAny", arguments(values)).serialize(to),
+            Filter::Eq(column, operand) => (column, "Eq", operand).serialize(to),
+            Filter::Lt(column, operand) => (column, "Lt", operand).serialize(to),
+            Filter::Lte(column, operand) => (column, "Lte", operand).serialize(to),
+            Filter::Gt(column, operand) => (column, "Gt", operand).serialize(to),
+            Filter::Gte(column, operand) => (column, "Gte", operand).serialize(to),
+            Filter::Contains(column, operand) => (column, "Contains", operand).serialize(to),
+            Filter::AnyLt(column, operand) => (column, "AnyLt", operand).serialize(to),
+            Filter::AnyLte(column, operand) => (column, "AnyLte", operand).serialize(to),
+            Filter::AnyGt(column, operand) => (column, "AnyGt", operand).serialize(to),
+            Filter::AnyGte(column, operand) => (column, "AnyGte", operand).serialize(to),
+            Filter::Glob(column, pattern) => (column, "Glob", pattern).serialize(to),
+            Filter::IGlob(column, pattern) => (column, "IGlob", pattern).serialize(to),
+            Filter::Regex(column, pattern) => (column, "Regex", pattern).serialize(to),
+        }
+    }
+}
+
+fn nodes(filters: &[Filter]) -> Vec<Node<'_>> {
+    filters.iter().map(Node).collect()
+}
+
+fn arguments(values: &[Value]) -> Vec<Argument<'_>> {
+    values.iter().map(Argument).collect()
+}
+
+impl Serialize for Operand {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Value(value) => Argument(value).serialize(to),
+            Self::New(column) => serialize_one(to, NEW, column),
+        }
+    }
+}
+
+impl Serialize for Argument<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Bytes(bytes) => serialize_one(to, BYTES, &STANDARD.encode(bytes)),
+            // RFC 3339 has four digits for a year.
+            Value::Datetime(milliseconds) if format_datetime(*milliseconds).is_none() => {
+                serialize_one(to, DATETIME, milliseconds)
+            }
+            Value::Array(values) => to.collect_seq(values.iter().map(Argument)),
+            Value::Float(number) if !number.is_finite() => {
+                Err(S::Error::custom(format!("JSON has no number for {number}")))
+            }
+            value => value.serialize(to),
+        }
+    }
+}
+
+fn serialize_one<S: Serializer, V: Serialize>(to: S, key: &str, value: &V) -> Result<S::Ok, S::Error> {
+    let mut map = to.serialize_map(Some(1))?;
+    map.serialize_entry(key, value)?;
+    map.end()
+}
+
+impl Serialize for TextInput {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Text(text) => text.serialize(to),
+            Self::Tokens(tokens) => tokens.serialize(to),
+        }
+    }
+}
