@@ -16,10 +16,9 @@ impl Mutator<'_> {
             _ => input.iter().position(|byte| *byte == b'\n').map_or(0, |line_end| line_end + 1),
         };
         let Ok(mut json) = serde_json::from_slice::<Value>(&input[start..]) else { return false };
-        let mut donors = Vec::new();
-        collect_values(&json, &mut donors);
-        let donor = self.pick(&donors).cloned().unwrap_or_default();
-        let at = self.below(donors.len());
+        let values = count_values(&json);
+        let (from, at) = (self.below(values), self.below(values));
+        let donor = nth_value(&mut json, &mut { from }).map(|donor| donor.clone()).unwrap_or_default();
         if let Some(value) = nth_value(&mut json, &mut { at }) {
             self.change_value(value, donor);
         }
@@ -56,17 +55,16 @@ impl Mutator<'_> {
     }
 }
 
-/// All values within a value, itself first.
-fn collect_values(value: &Value, out: &mut Vec<Value>) {
-    out.push(value.clone());
-    match value {
-        Value::Array(items) => items.iter().for_each(|item| collect_values(item, out)),
-        Value::Object(fields) => fields.values().for_each(|field| collect_values(field, out)),
-        _ => {}
+/// How many values there are within a value, itself included.
+fn count_values(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(count_values).sum(),
+        Value::Object(fields) => fields.values().map(count_values).sum(),
+        _ => 0,
     }
 }
 
-/// The value of a place in the order of [`collect_values`].
+/// The value of a place, counted from the outside in.
 fn nth_value<'a>(value: &'a mut Value, place: &mut usize) -> Option<&'a mut Value> {
     if *place == 0 {
         return Some(value);

@@ -16,7 +16,7 @@ const SEED: &str = "ELACSYM_FUZZ_SEED";
 /// The inputs of a target in an ordinary run: together with those of all targets, they take some seconds.
 const INPUTS: u32 = 3_000;
 /// Of a target that seals its inputs, one in this many is fed as it is: nearly all of them fail by their checksum.
-const RAW_EVERY: u32 = 8;
+const RAW_EVERY: u64 = 8;
 /// Inputs that are kept to be changed further, of those that were accepted and of those that were not.
 const POOL_MAX: usize = 512;
 /// How often a failing input is tried to be made shorter.
@@ -153,8 +153,8 @@ impl<T, E: Display> Session<'_, T, E> {
         let end = seconds.map(Duration::from_secs);
         #[expect(clippy::disallowed_methods, reason = "how long a person asked for")]
         let start = std::time::Instant::now();
-        let (mut number, mut accepted) = (0, 0);
-        while end.map_or(number < target.inputs, |end| start.elapsed() < end) {
+        let (mut number, mut accepted) = (0_u64, 0_u64);
+        while end.map_or(number < u64::from(target.inputs), |end| start.elapsed() < end) {
             number += 1;
             let input = mutator.next_input(&sound, &refused);
             let answer = self.check(&input, self.seal.is_some() && !number.is_multiple_of(RAW_EVERY));

@@ -161,7 +161,7 @@ impl Snapshot {
     }
 
     /// All documents of a scan, in order of their ids, page by page: each item has up to [`Scan::limit`] documents. A
-    /// page is read when the stream is polled for it.
+    /// page is read when the stream is polled for it. Without any document there is one empty page.
     ///
     /// ```
     /// # use elacsym::*;

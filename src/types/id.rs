@@ -51,6 +51,9 @@ impl fmt::Display for IdKind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum DocumentId {
+    /// A number below zero, so that signed numbers convert. No document has such an id: whatever is asked with one is
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
+    Negative(i64),
     /// A number.
     U64(u64),
     /// A UUID.
@@ -58,9 +61,6 @@ pub enum DocumentId {
     /// A string of 1 to 64 bytes.
     // Shared: an id is cloned wherever rows are looked up, compared or deleted by it.
     String(Arc<str>),
-    /// A number below zero, so that signed numbers convert. No document has such an id: whatever is asked with one is
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid).
-    Negative(i64),
 }
 
 impl DocumentId {

@@ -199,7 +199,7 @@ impl Value {
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Null => f.pad("null"),
+            Self::Null => pad_whole(f, "null"),
             Self::String(text) => f.pad(text),
             Self::Int(number) => number.fmt(f),
             Self::Uint(number) => number.fmt(f),
@@ -207,7 +207,7 @@ impl fmt::Display for Value {
             Self::Bool(value) => value.fmt(f),
             Self::Uuid(value) => value.fmt(f),
             Self::Datetime(milliseconds) => match format_datetime(*milliseconds) {
-                Some(text) => f.pad(&text),
+                Some(text) => pad_whole(f, &text),
                 None => write!(f, "{milliseconds} ms since 1970"),
             },
             Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
@@ -215,6 +215,11 @@ impl fmt::Display for Value {
             Self::Vector(vector) => vector.fmt(f),
         }
     }
+}
+
+/// Pads a text without cutting it to a precision, which is that of numbers.
+fn pad_whole(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    if f.precision().is_some() { f.write_str(text) } else { f.pad(text) }
 }
 
 impl<T: Into<Value>> From<Option<T>> for Value {

@@ -17,7 +17,7 @@ use crate::types::Value;
 impl<'de> Deserialize<'de> for Filter {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let json = Json::deserialize(from)?;
-        read_filter(&json, &Path::Root).map_err(D::Error::custom)
+        read_filter(&json, 1, &Path::Root).map_err(D::Error::custom)
     }
 }
 
@@ -28,14 +28,6 @@ pub(super) enum Path<'a> {
 }
 
 impl Path<'_> {
-    fn depth(&self) -> usize {
-        let (mut depth, mut at) = (0, self);
-        while let Self::Item(outer, _) = at {
-            (depth, at) = (depth + 1, outer);
-        }
-        depth
-    }
-
     fn text(&self) -> String {
         match self {
             Self::Root => "$".to_owned(),
@@ -48,21 +40,20 @@ impl Path<'_> {
     }
 }
 
-pub(super) fn read_filter(json: &Json, path: &Path<'_>) -> Result<Filter, String> {
-    // Each level of a filter is two of arrays.
-    if path.depth() > 2 * DEPTH_MAX {
+pub(super) fn read_filter(json: &Json, level: usize, path: &Path<'_>) -> Result<Filter, String> {
+    if level > DEPTH_MAX {
         return Err(path.error(format!("it nests deeper than {DEPTH_MAX} levels")));
     }
     let items = json.as_array().ok_or_else(|| path.error("it is no array"))?;
     match items.as_slice() {
         [Json::String(join), Json::Array(filters)] if join == AND || join == OR => {
             let list = Path::Item(path, 1);
-            let read = |(at, filter)| read_filter(filter, &Path::Item(&list, at));
+            let read = |(at, filter)| read_filter(filter, level + 1, &Path::Item(&list, at));
             let filters = filters.iter().enumerate().map(read).collect::<Result<_, _>>()?;
             Ok(if join == AND { Filter::And(filters) } else { Filter::Or(filters) })
         }
         [Json::String(not), inner @ Json::Array(_)] if not == NOT => {
-            Ok(Filter::Not(Box::new(read_filter(inner, &Path::Item(path, 1))?)))
+            Ok(Filter::Not(Box::new(read_filter(inner, level + 1, &Path::Item(path, 1))?)))
         }
         [Json::String(column), Json::String(operator), arguments @ ..] => {
             Predicate { column, operator, arguments, path }.read()
@@ -168,7 +159,8 @@ impl Predicate<'_> {
         let (json, path) = self.argument()?;
         match json {
             Json::String(query) => Ok(Fuzzy::new(query.as_str())),
-            json => Fuzzy::deserialize(json).map_err(|error| path.error(error)),
+            Json::Object(_) => Fuzzy::deserialize(json).map_err(|error| path.error(error)),
+            _ => Err(path.error("it is neither a string nor an object")),
         }
     }
 
@@ -189,6 +181,9 @@ impl Predicate<'_> {
                 TextInput::Tokens(tokens.map_err(|error| Path::Item(self.path, 2).error(error))?)
             }
         };
+        if options.is_some_and(|options| !options.is_object()) {
+            return Err(Path::Item(self.path, 3).error("it is no object of options"));
+        }
         let prefix = match options.map(PrefixOption::deserialize).transpose() {
             Ok(options) => options.is_some_and(|options| options.prefix),
             Err(error) => return Err(Path::Item(self.path, 3).error(error)),
@@ -241,9 +236,8 @@ fn read_object(fields: &Map<String, Json>, path: &Path<'_>) -> Result<Value, Str
 fn read_one<'a>(fields: &'a Map<String, Json>, name: &str, path: &Path<'_>) -> Result<&'a str, String> {
     let text = fields.get(name).and_then(Json::as_str).filter(|_| fields.len() == 1);
     text.ok_or_else(|| {
-        path.error(format!(
-            "it is no value: of objects there are {{\"{NEW}\": column}} and {{\"{BYTES}\": base64}}"
-        ))
+        path.error(format!("it is no value here: objects are {{\"{BYTES}\": base64}}, {{\"{DATETIME}\": milliseconds}} and, as \
+                            the operand of a comparison, {{\"{NEW}\": column}}"))
     })
 }
 

@@ -68,6 +68,8 @@ fn what_is_malformed_says_where() {
         (r#"["a","Eq",[1,[2]]]"#, "$[2][1]", "no arrays"),
         (r#"["a","Glob",1]"#, "$[2]", "no string"),
         (r#"["a","Fuzzy",{"query":"x","case":1}]"#, "$[2]", "unknown field `case`"),
+        (r#"["a","Fuzzy",["tea"]]"#, "$[2]", "neither a string nor an object"),
+        (r#"["a","ContainsAnyToken","x",[true]]"#, "$[3]", "no object"),
         (r#"["a","ContainsAnyToken",[1]]"#, "$[2]", "expected a string"),
         (r#"["a","ContainsAnyToken","x",{"prefixes":true}]"#, "$[3]", "unknown field `prefixes`"),
     ] {
@@ -90,9 +92,9 @@ fn depth_is_an_error_both_ways() {
     assert!(read(&nested).is_err());
     // A reader without a limit of its own.
     let mut json = serde_json::json!(["a", "Eq", 1]);
-    for _ in 0..2 * DEPTH_MAX {
-        json = serde_json::json!(["And", [json]]);
+    for _ in 0..DEPTH_MAX {
+        json = serde_json::json!(["Not", json]);
     }
-    let error = read_filter(&json, &Path::Root).unwrap_err();
+    let error = read_filter(&json, 1, &Path::Root).unwrap_err();
     assert!(error.contains("deeper"), "{error}");
 }

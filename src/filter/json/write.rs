@@ -87,10 +87,11 @@ impl Serialize for Argument<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self.0 {
             Value::Bytes(bytes) => serialize_one(to, BYTES, &STANDARD.encode(bytes)),
-            // RFC 3339 has four digits for a year.
-            Value::Datetime(milliseconds) if format_datetime(*milliseconds).is_none() => {
-                serialize_one(to, DATETIME, milliseconds)
-            }
+            // A string in every format, for a number would be read back as one.
+            Value::Datetime(milliseconds) => match format_datetime(*milliseconds) {
+                Some(text) => to.serialize_str(&text),
+                None => serialize_one(to, DATETIME, milliseconds),
+            },
             Value::Array(values) => to.collect_seq(values.iter().map(Argument)),
             Value::Float(number) if !number.is_finite() => {
                 Err(S::Error::custom(format!("JSON has no number for {number}")))

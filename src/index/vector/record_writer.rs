@@ -89,7 +89,7 @@ impl<'a> RecordWriter<'a> {
         self.residuals.enter_cluster(plan);
         for vector in &plan.vectors {
             let positions = self.positions_of(*vector)?;
-            let times = if positions.len() >= COPIES_MIN { 1 } else { positions.len() };
+            let times = code_count(positions.len());
             if self.residuals.push_vector(*vector, times, &mut self.builder) {
                 rows.extend(positions);
                 codes += times;
@@ -160,7 +160,9 @@ impl<'a> Residuals<'a> {
         let (centroid, space) = (self.set.centroid(self.cluster), self.set.space());
         let vectors = || plan.vectors.iter().map(|vector| self.vectors.values_of(*vector));
         let lengths: Vec<f64> = vectors().map(|vector| kernels.wide_l2(vector, centroid).sqrt()).collect();
-        let residuals = vectors().map(|vector| residual(vector, centroid)).zip(lengths.iter().copied());
+        let rows = plan.vectors.iter().map(|vector| code_count(self.vectors.rows_of(*vector).count()));
+        let residuals = vectors().zip(&lengths).zip(rows);
+        let residuals = residuals.map(|((vector, length), rows)| (residual(vector, centroid), *length, rows));
         self.common = CommonDirection::new(space.dimension(), residuals);
         let lengths: Vec<f64> = lengths.into_iter().filter(|length| *length > 0.0).collect();
         let longest = lengths.iter().copied().fold(0.0, f64::max);
@@ -190,6 +192,11 @@ impl<'a> Residuals<'a> {
         let terms = ResidualTerms { product, noise, widening };
         (0..times).all(|_| builder.push(&self.residual, &self.centroid, terms))
     }
+}
+
+/// How many codes a vector of so many rows gets.
+fn code_count(rows: usize) -> usize {
+    if rows >= COPIES_MIN { 1 } else { rows }
 }
 
 /// The difference of a vector from its centroid.

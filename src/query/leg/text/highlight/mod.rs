@@ -93,9 +93,10 @@ pub struct Fragment {
 }
 
 impl Fragment {
-    /// The text with each match between two marks.
+    /// The text with each match between two marks. The offsets must be of bytes, as [`Highlight`] has them by default.
     ///
-    /// The offsets of [`Highlight`] are of bytes by default; of a fragment with others, the text is returned as it is.
+    /// The text is that of the document, with whatever characters it has: escape it for HTML, or mark with characters
+    /// that it does not have, escape, and replace them.
     #[must_use]
     pub fn marked(&self, open: &str, close: &str) -> String {
         let mut marked =
