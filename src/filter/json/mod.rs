@@ -17,7 +17,7 @@ const IS_NOT_NULL: &str = "IsNotNull";
 const FUZZY: &str = "Fuzzy";
 /// Operators with one of these in front are the negations of those without.
 const NEGATION: &str = "Not";
-/// A value that is the column of the row that is written: [`Operand::New`].
+/// A value that is the column of the row that is written: [`Operand::New`](super::Operand::New).
 const NEW: &str = "$new";
 /// A datetime outside of the years that RFC 3339 has: milliseconds since 1970.
 const DATETIME: &str = "$datetime";
