@@ -38,6 +38,8 @@ pub fn play(seed: u64, without: Option<Safeguard>) -> Outcome {
             Some(violation) => Err(violation),
             None => oracle::check(&world, &stage.history.events()),
         };
+        // The oracle reads as a process too. What lives keeps its world, and with it all that was stored.
+        world.kill_all();
         let (trace, counts) = (world.trace(), world.state().counts);
         Outcome { verdict: judged, trace, counts }
     })
