@@ -194,7 +194,8 @@ impl ExactVector {
 /// A distance as results report it.
 #[expect(clippy::cast_possible_truncation, reason = "rounding is the point; what is too large is infinite")]
 pub(in crate::query) fn round_to_f32(distance: f64) -> f32 {
-    distance as f32
+    // Less than an f32 holds, and negative, would be minus zero.
+    distance as f32 + 0.0
 }
 
 fn shape_mismatch(rows: &ArrayRef) -> Error {
@@ -382,6 +383,19 @@ mod tests {
             let vector = proptest::collection::vec(component.clone(), dimension);
             proptest::collection::vec(vector, 2..5)
         })
+    }
+
+    #[test]
+    fn a_product_too_small_for_f32_is_no_minus_zero() {
+        let tiny = Vector::F32(vec![1e-45]);
+        let prepared = ExactVector::new("v", shape(tiny.kind(), 1, Metric::Dot), tiny.clone()).unwrap();
+        let (mut out, mut exact) = (Vec::new(), Vec::new());
+        let rows = column(&[tiny]);
+        prepared.distances(&rows, &mut out).unwrap();
+        prepared.for_each_distance(&rows, None, |_, distance| exact.push(distance)).unwrap();
+        assert!(out.iter().any(|distance| *distance == 0.0 && distance.is_sign_positive()), "{out:?}");
+        assert!(exact.iter().any(|distance| *distance < 0.0), "the order is of the exact ones");
+        assert!(Distance(-1e-90).reported().is_sign_positive());
     }
 
     proptest! {
