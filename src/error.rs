@@ -101,19 +101,20 @@ impl Error {
     /// The same with what caused it. For authors of a [`StorageBackend`](crate::storage::StorageBackend).
     #[must_use]
     pub fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
-        let inner = &self.0;
-        let (kind, message) = (inner.kind, inner.message.clone());
-        let (indeterminate, missing) = (inner.indeterminate, inner.missing);
-        Self(Arc::new(Inner { kind, message, indeterminate, missing, source: Some(Box::new(source)) }))
+        self.caused(self.0.message.clone(), Box::new(source))
     }
 
     /// Prepends `what` to the message. The kind stays, and this error becomes the source.
     #[must_use]
     pub fn context(self, what: impl fmt::Display) -> Self {
-        let inner = &self.0;
-        let (kind, indeterminate, missing) = (inner.kind, inner.indeterminate, inner.missing);
-        let message = format!("{what}: {}", inner.message);
-        Self(Arc::new(Inner { kind, message, indeterminate, missing, source: Some(Box::new(self)) }))
+        let message = format!("{what}: {}", self.0.message);
+        self.caused(message, Box::new(self.clone()))
+    }
+
+    /// The same error with another message and source.
+    fn caused(&self, message: String, source: Box<dyn StdError + Send + Sync>) -> Self {
+        let Inner { kind, indeterminate, missing, .. } = *self.0;
+        Self(Arc::new(Inner { kind, message, indeterminate, missing, source: Some(source) }))
     }
 
     /// An error for a write whose outcome is unknown.
@@ -227,6 +228,11 @@ impl<T> OrInternal<T> for Result<T, arrow::error::ArrowError> {
     fn or_internal(self) -> Result<T> {
         self.map_err(|error| Error::internal(format!("arrow: {error}")))
     }
+}
+
+/// The beginning of a text that an error shows. What is refused may be long, or move the cursor of a terminal.
+pub(crate) fn escaped_start(text: &str, characters: usize) -> String {
+    text.chars().take(characters).flat_map(char::escape_default).collect()
 }
 
 #[cfg(test)]

@@ -123,8 +123,9 @@ use crate::types::Value;
 /// | `ContainsAnyToken`, `ContainsAllTokens`, `ContainsTokenSequence` | a string or an array of tokens, and then perhaps `{"prefix": true}` |
 ///
 /// `Not` in front of an operator negates it (`NotIn`); of `IsNull` the negation is `IsNotNull`. Values are those of JSON:
-/// datetimes in RFC 3339 and UUIDs are strings, bytes are `{"$bytes": base64}`, and datetimes outside the years 0 to 9999 `{"$datetime": milliseconds}`. Unknown operators and fields are
-/// errors. A parser may have a limit of its own: `serde_json` reads 128 nested arrays, of which `And` and `Or` are two each.
+/// datetimes in RFC 3339 and UUIDs are strings, bytes are `{"$bytes": base64}`, and datetimes outside the years 0 to 9999
+/// `{"$datetime": milliseconds}`. Unknown operators and fields are errors. A parser may have a limit of its own:
+/// `serde_json` reads 128 nested arrays, of which `And` and `Or` are two each.
 ///
 /// What was read selects what was written, though values may be of other types: a UUID or a datetime is a string, a
 /// small `Uint` an `Int`, and an integer beyond 64 bits a float, as JSON has it.

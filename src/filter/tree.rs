@@ -95,6 +95,7 @@ macro_rules! predicates {
         }
     };
 }
+pub(super) use predicates;
 
 impl Filter {
     /// The column and the argument of a predicate; `None` for and, or and not.

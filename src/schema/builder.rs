@@ -8,7 +8,7 @@ use super::{
     AttributeType, CODE_BITS, COLUMNS_MAX, Column, ColumnKind, ID_COLUMN, Schema, TextOptions,
     VECTOR_COLUMNS_MAX, VectorColumn,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, escaped_start};
 use crate::types::{COLUMN_NAME_BYTES_MAX, ColumnId, DIMENSION_MAX, IdKind, Metric, VectorType};
 
 /// The version of the schema that a namespace is created with.
@@ -235,8 +235,7 @@ fn check_name(name: &str) -> Result<()> {
     } else {
         return Ok(());
     };
-    // A bad name may be long or hold terminal escapes: it is shortened and escaped before it reaches a log.
-    let shown: String = name.chars().take(32).flat_map(char::escape_default).collect();
+    let shown = escaped_start(name, 32);
     Err(Error::invalid(format!("bad column name: {why}. column=`{shown}`")))
 }
 

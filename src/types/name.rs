@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, escaped_start};
 
 /// The longest name of a namespace, in bytes.
 const BYTES_MAX: usize = 128;
@@ -37,8 +37,7 @@ impl NamespaceName {
         } else {
             return Ok(Self(name.into()));
         };
-        // A hostile name may be long or move the cursor of a terminal: an escaped beginning is enough to recognise it.
-        let shown: String = name.chars().take(32).flat_map(char::escape_default).collect();
+        let shown = escaped_start(name, 32);
         Err(Error::invalid(format!("bad namespace name: {why}. name=`{shown}`")))
     }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Vector;
 use super::datetime::{format_datetime, parse_datetime};
 use super::list::display_list;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, escaped_start};
 
 /// The value of an attribute or vector column.
 ///
@@ -79,10 +79,9 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for any other text.
     pub fn datetime(text: &str) -> Result<Self> {
-        parse_datetime(text).map(Self::Datetime).map_err(|why| {
-            let shown: String = text.chars().take(40).flat_map(char::escape_default).collect();
-            Error::invalid(format!("{why}. text=`{shown}`"))
-        })
+        parse_datetime(text)
+            .map(Self::Datetime)
+            .map_err(|why| Error::invalid(format!("{why}. text=`{}`", escaped_start(text, 40))))
     }
 
     /// The text of a string.

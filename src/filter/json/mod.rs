@@ -1,4 +1,6 @@
 //! Filters as JSON, in arrays: `["year", "Gte", 2000]`, `["And", [...]]`. See [`Filter`](super::Filter).
+//!
+//! Operators with one argument have the names of the variants, from the list in `filter/tree.rs`.
 
 mod read;
 #[cfg(test)]
@@ -14,7 +16,6 @@ const OR: &str = "Or";
 const NOT: &str = "Not";
 const IS_NULL: &str = "IsNull";
 const IS_NOT_NULL: &str = "IsNotNull";
-const FUZZY: &str = "Fuzzy";
 /// Operators with one of these in front are the negations of those without.
 const NEGATION: &str = "Not";
 /// A value that is the column of the row that is written: [`Operand::New`](super::Operand::New).

@@ -7,9 +7,11 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value as Json};
 
 use super::{
-    AND, BYTES, DATETIME, FUZZY, IS_NOT_NULL, IS_NULL, NEGATION, NEW, NOT, OR, PrefixOption, token_operator,
+    AND, BYTES, DATETIME, IS_NOT_NULL, IS_NULL, NEGATION, NEW, NOT, OR, PrefixOption, token_operator,
 };
+use crate::error::escaped_start;
 use crate::filter::size::DEPTH_MAX;
+use crate::filter::tree::predicates;
 use crate::filter::{Filter, Fuzzy, Operand, TextInput, TokenFilter};
 use crate::index::text::TokenMatch;
 use crate::types::Value;
@@ -82,42 +84,28 @@ impl Predicate<'_> {
         match negated.and_then(|positive| self.read_positive(positive)) {
             Some(found) => found.map(Filter::not),
             None => Err(Path::Item(self.path, 1)
-                .error(format!("no such operator. operator=`{}`", shown(self.operator)))),
+                .error(format!("no such operator. operator=`{}`", escaped_start(self.operator, 32)))),
         }
     }
 
     /// `None` for an operator that does not exist.
     fn read_positive(&self, operator: &str) -> Option<Result<Filter, String>> {
         let column = || self.column.to_owned();
-        let comparison =
-            |make: fn(String, Operand) -> Filter| self.operand().map(|operand| make(column(), operand));
-        let list =
-            |make: fn(String, Vec<Value>) -> Filter| self.values().map(|values| make(column(), values));
-        let pattern = |make: fn(String, String) -> Filter| self.text().map(|text| make(column(), text));
-        Some(match operator {
-            IS_NULL => self.no_argument().map(|()| Filter::IsNull(column())),
-            "Eq" => comparison(Filter::eq),
-            "Lt" => comparison(Filter::Lt),
-            "Lte" => comparison(Filter::Lte),
-            "Gt" => comparison(Filter::Gt),
-            "Gte" => comparison(Filter::Gte),
-            "Contains" => comparison(Filter::Contains),
-            "AnyLt" => comparison(Filter::AnyLt),
-            "AnyLte" => comparison(Filter::AnyLte),
-            "AnyGt" => comparison(Filter::AnyGt),
-            "AnyGte" => comparison(Filter::AnyGte),
-            "In" => list(Filter::In),
-            "ContainsAny" => list(Filter::ContainsAny),
-            "Glob" => pattern(Filter::Glob),
-            "IGlob" => pattern(Filter::IGlob),
-            "Regex" => pattern(Filter::Regex),
-            FUZZY => self.fuzzy().map(|fuzzy| Filter::Fuzzy(column(), fuzzy)),
-            operator => {
-                let all = [TokenMatch::Any, TokenMatch::All, TokenMatch::Phrase];
-                let matching = all.into_iter().find(|matching| token_operator(*matching) == operator)?;
-                self.tokens(matching)
-            }
-        })
+        if operator == IS_NULL {
+            return Some(self.no_argument().map(|()| Filter::IsNull(column())));
+        }
+        macro_rules! each {
+            ($($predicate:ident)*) => {
+                $(if operator == stringify!($predicate) {
+                    let argument = ReadArgument::read(self);
+                    return Some(argument.map(|argument| Filter::$predicate(column(), argument)));
+                })*
+            };
+        }
+        predicates!(each);
+        let all = [TokenMatch::Any, TokenMatch::All, TokenMatch::Phrase];
+        let matching = all.into_iter().find(|matching| token_operator(*matching) == operator)?;
+        Some(self.tokens(matching))
     }
 
     fn argument(&self) -> Result<(&Json, Path<'_>), String> {
@@ -131,36 +119,6 @@ impl Predicate<'_> {
         match self.arguments {
             [] => Ok(()),
             other => Err(self.path.error(format!("this operator takes no value, and has {}", other.len()))),
-        }
-    }
-
-    fn operand(&self) -> Result<Operand, String> {
-        let (json, path) = self.argument()?;
-        match json {
-            Json::Object(fields) if fields.contains_key(NEW) => {
-                read_one(fields, NEW, &path).map(|column| Operand::New(column.to_owned()))
-            }
-            json => read_value(json, &path).map(Operand::Value),
-        }
-    }
-
-    fn values(&self) -> Result<Vec<Value>, String> {
-        let (json, path) = self.argument()?;
-        let items = json.as_array().ok_or_else(|| path.error("it is no list of values"))?;
-        items.iter().enumerate().map(|(at, item)| read_value(item, &Path::Item(&path, at))).collect()
-    }
-
-    fn text(&self) -> Result<String, String> {
-        let (json, path) = self.argument()?;
-        json.as_str().map(str::to_owned).ok_or_else(|| path.error("it is no string"))
-    }
-
-    fn fuzzy(&self) -> Result<Fuzzy, String> {
-        let (json, path) = self.argument()?;
-        match json {
-            Json::String(query) => Ok(Fuzzy::new(query.as_str())),
-            Json::Object(_) => Fuzzy::deserialize(json).map_err(|error| path.error(error)),
-            _ => Err(path.error("it is neither a string nor an object")),
         }
     }
 
@@ -189,6 +147,49 @@ impl Predicate<'_> {
             Err(error) => return Err(Path::Item(self.path, 3).error(error)),
         };
         Ok(Filter::Tokens(TokenFilter { column: self.column.to_owned(), input, matching, prefix }))
+    }
+}
+
+/// The argument of a predicate.
+trait ReadArgument: Sized {
+    fn read(predicate: &Predicate<'_>) -> Result<Self, String>;
+}
+
+impl ReadArgument for Operand {
+    fn read(predicate: &Predicate<'_>) -> Result<Self, String> {
+        let (json, path) = predicate.argument()?;
+        match json {
+            Json::Object(fields) if fields.contains_key(NEW) => {
+                read_one(fields, NEW, &path).map(|column| Self::New(column.to_owned()))
+            }
+            json => read_value(json, &path).map(Self::Value),
+        }
+    }
+}
+
+impl ReadArgument for Vec<Value> {
+    fn read(predicate: &Predicate<'_>) -> Result<Self, String> {
+        let (json, path) = predicate.argument()?;
+        let items = json.as_array().ok_or_else(|| path.error("it is no list of values"))?;
+        items.iter().enumerate().map(|(at, item)| read_value(item, &Path::Item(&path, at))).collect()
+    }
+}
+
+impl ReadArgument for String {
+    fn read(predicate: &Predicate<'_>) -> Result<Self, String> {
+        let (json, path) = predicate.argument()?;
+        json.as_str().map(str::to_owned).ok_or_else(|| path.error("it is no string"))
+    }
+}
+
+impl ReadArgument for Fuzzy {
+    fn read(predicate: &Predicate<'_>) -> Result<Self, String> {
+        let (json, path) = predicate.argument()?;
+        match json {
+            Json::String(query) => Ok(Self::new(query.as_str())),
+            Json::Object(_) => Self::deserialize(json).map_err(|error| path.error(error)),
+            _ => Err(path.error("it is neither a string nor an object")),
+        }
     }
 }
 
@@ -239,8 +240,4 @@ fn read_one<'a>(fields: &'a Map<String, Json>, name: &str, path: &Path<'_>) -> R
         path.error(format!("it is no value here: objects are {{\"{BYTES}\": base64}}, {{\"{DATETIME}\": milliseconds}} and, as \
                             the operand of a comparison, {{\"{NEW}\": column}}"))
     })
-}
-
-fn shown(text: &str) -> String {
-    text.chars().take(32).flat_map(char::escape_default).collect()
 }

@@ -5,9 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Serialize, Serializer};
 
-use super::{AND, BYTES, DATETIME, FUZZY, IS_NOT_NULL, IS_NULL, NEW, NOT, OR, PrefixOption, token_operator};
+use super::{AND, BYTES, DATETIME, IS_NOT_NULL, IS_NULL, NEW, NOT, OR, PrefixOption, token_operator};
 use crate::filter::size::DEPTH_MAX;
-use crate::filter::{Filter, Operand, TextInput};
+use crate::filter::tree::predicates;
+use crate::filter::{Filter, Fuzzy, Operand, TextInput, TokenFilter};
 use crate::types::Value;
 use crate::types::datetime::format_datetime;
 use crate::types::tree::depth;
@@ -28,41 +29,40 @@ struct Node<'a>(&'a Filter);
 /// An operand or a value of a list, as JSON has it.
 struct Argument<'a>(&'a Value);
 
+/// The argument of a predicate.
+trait WriteArgument {
+    fn written(&self) -> impl Serialize + '_;
+}
+
 impl Serialize for Node<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Filter::And(filters) => (AND, nodes(filters)).serialize(to),
-            Filter::Or(filters) => (OR, nodes(filters)).serialize(to),
-            Filter::Not(inner) => match &**inner {
-                Filter::IsNull(column) => (column, IS_NOT_NULL).serialize(to),
-                inner => (NOT, Node(inner)).serialize(to),
-            },
-            Filter::IsNull(column) => (column, IS_NULL).serialize(to),
-            Filter::Fuzzy(column, fuzzy) => (column, FUZZY, fuzzy).serialize(to),
-            Filter::Tokens(tokens) => {
-                let operator = token_operator(tokens.matching);
-                if tokens.prefix {
-                    (&tokens.column, operator, &tokens.input, PrefixOption { prefix: true }).serialize(to)
-                } else {
-                    (&tokens.column, operator, &tokens.input).serialize(to)
+        macro_rules! each {
+            ($($predicate:ident)*) => {
+                match self.0 {
+                    Filter::And(filters) => (AND, nodes(filters)).serialize(to),
+                    Filter::Or(filters) => (OR, nodes(filters)).serialize(to),
+                    Filter::Not(inner) => match &**inner {
+                        Filter::IsNull(column) => (column, IS_NOT_NULL).serialize(to),
+                        inner => (NOT, Node(inner)).serialize(to),
+                    },
+                    Filter::IsNull(column) => (column, IS_NULL).serialize(to),
+                    Filter::Tokens(tokens) => serialize_tokens(tokens, to),
+                    $(Filter::$predicate(column, argument) => {
+                        (column, stringify!($predicate), argument.written()).serialize(to)
+                    })*
                 }
-            }
-            Filter::In(column, values) => (column, "In", arguments(values)).serialize(to),
-            Filter::ContainsAny(column, values) => (column, "ContainsAny", arguments(values)).serialize(to),
-            Filter::Eq(column, operand) => (column, "Eq", operand).serialize(to),
-            Filter::Lt(column, operand) => (column, "Lt", operand).serialize(to),
-            Filter::Lte(column, operand) => (column, "Lte", operand).serialize(to),
-            Filter::Gt(column, operand) => (column, "Gt", operand).serialize(to),
-            Filter::Gte(column, operand) => (column, "Gte", operand).serialize(to),
-            Filter::Contains(column, operand) => (column, "Contains", operand).serialize(to),
-            Filter::AnyLt(column, operand) => (column, "AnyLt", operand).serialize(to),
-            Filter::AnyLte(column, operand) => (column, "AnyLte", operand).serialize(to),
-            Filter::AnyGt(column, operand) => (column, "AnyGt", operand).serialize(to),
-            Filter::AnyGte(column, operand) => (column, "AnyGte", operand).serialize(to),
-            Filter::Glob(column, pattern) => (column, "Glob", pattern).serialize(to),
-            Filter::IGlob(column, pattern) => (column, "IGlob", pattern).serialize(to),
-            Filter::Regex(column, pattern) => (column, "Regex", pattern).serialize(to),
+            };
         }
+        predicates!(each)
+    }
+}
+
+fn serialize_tokens<S: Serializer>(tokens: &TokenFilter, to: S) -> Result<S::Ok, S::Error> {
+    let operator = token_operator(tokens.matching);
+    if tokens.prefix {
+        (&tokens.column, operator, &tokens.input, PrefixOption { prefix: true }).serialize(to)
+    } else {
+        (&tokens.column, operator, &tokens.input).serialize(to)
     }
 }
 
@@ -70,8 +70,28 @@ fn nodes(filters: &[Filter]) -> Vec<Node<'_>> {
     filters.iter().map(Node).collect()
 }
 
-fn arguments(values: &[Value]) -> Vec<Argument<'_>> {
-    values.iter().map(Argument).collect()
+impl WriteArgument for Operand {
+    fn written(&self) -> impl Serialize + '_ {
+        self
+    }
+}
+
+impl WriteArgument for Vec<Value> {
+    fn written(&self) -> impl Serialize + '_ {
+        self.iter().map(Argument).collect::<Vec<_>>()
+    }
+}
+
+impl WriteArgument for String {
+    fn written(&self) -> impl Serialize + '_ {
+        self
+    }
+}
+
+impl WriteArgument for Fuzzy {
+    fn written(&self) -> impl Serialize + '_ {
+        self
+    }
 }
 
 impl Serialize for Operand {
