@@ -18,7 +18,7 @@ impl Mutator<'_> {
         let Ok(mut json) = serde_json::from_slice::<Value>(&input[start..]) else { return false };
         let values = count_values(&json);
         let (from, at) = (self.below(values), self.below(values));
-        let donor = nth_value(&mut json, &mut { from }).map(|donor| donor.clone()).unwrap_or_default();
+        let donor = nth_value(&mut json, &mut { from }).cloned().unwrap_or_default();
         if let Some(value) = nth_value(&mut json, &mut { at }) {
             self.change_value(value, donor);
         }

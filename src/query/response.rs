@@ -162,10 +162,8 @@ impl Hit {
     /// there is no such column.
     #[must_use]
     pub fn fragments(&self, name: &str) -> &[Fragment] {
-        match self.computed.get(name) {
-            Some(Computed::Fragments(fragments)) => fragments,
-            _ => &[],
-        }
+        // invariant: a hit without the column has no fragments, as is documented.
+        self.computed.get(name).map_or(&[], Computed::fragments)
     }
 
     /// Its distance by the first vector leg that found it.

@@ -20,13 +20,12 @@ pub(crate) struct Quantizer {
     steps: StepSearch,
 }
 
-/// What both factors of a residual are made of: the square of its length, [`Code::base`], and from [`ResidualTerms`].
+/// What both factors of a residual are made of: the square of its length, [`Code::base`], and what else is known of it.
 #[derive(Clone, Copy, Debug)]
 struct FactorInputs {
     square: f64,
     base: f64,
-    noise: f64,
-    widening: f64,
+    terms: ResidualTerms,
 }
 
 impl Quantizer {
@@ -71,8 +70,7 @@ impl Quantizer {
         };
         out.base = round_to_f32(base);
         let (coarse, fine) = sums.projections(&norms, self.padded);
-        let inputs =
-            FactorInputs { square: norms.square, base, noise: terms.noise, widening: terms.widening };
+        let inputs = FactorInputs { square: norms.square, base, terms };
         // Factors are derived from `mul` as it will be stored. What that rounding costs is known exactly, and goes into
         // `add` and `err`, instead of being an error that nothing states.
         out.coarse = self.derive_factors(inputs, &coarse, |mul| {
@@ -100,7 +98,7 @@ impl Quantizer {
         code: &Projection,
         stored: impl Fn(f64) -> f64,
     ) -> Factors {
-        let FactorInputs { square, base, noise, widening } = inputs;
+        let FactorInputs { square, base, terms: ResidualTerms { noise, widening, .. } } = inputs;
         let times = match self.form {
             Form::L2 => 2.0,
             Form::Dot => 1.0,
