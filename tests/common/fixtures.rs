@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use elacsym::env::Env;
 use elacsym::query::Hit;
-use elacsym::{Database, Document, DocumentId, Namespace, Result, Schema, Settings, WriteBatch};
+use elacsym::{
+    Database, DatabaseBuilder, Document, DocumentId, Namespace, Result, Schema, Settings, WriteBatch,
+};
 
+use super::paused::Paused;
 use super::rng::Rng;
 
 /// The number of an id.
@@ -66,4 +70,17 @@ pub fn small_index_settings() -> Settings {
     settings.auto_flush = false;
     settings.index_rows_min = 300;
     settings
+}
+
+/// A database of [`small_index_settings`] in which chance is that of a seed: where clusters come to lie and how codes are
+/// rotated decides what a few dozen queries find.
+pub fn small_index_database(seed: u64) -> DatabaseBuilder {
+    Database::builder().with_settings(small_index_settings()).with_env(Env::new(Paused::new(seed)))
+}
+
+/// How far a mean over so many queries may fall below what is expected by chance: three standard deviations, for it is
+/// looked hundreds of times; the recalls of the neighbours of a query are taken to depend on each other in part.
+#[expect(clippy::cast_precision_loss, reason = "counts of tests are small")]
+pub fn recall_allowance(recall: f64, limit: usize, queries: usize) -> f64 {
+    3.0 * (recall * (1.0 - recall) / (queries as f64 * (limit as f64).sqrt())).sqrt()
 }

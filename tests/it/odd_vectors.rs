@@ -8,6 +8,7 @@ use crate::common;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use common::fixtures::recall_allowance;
 use common::odd::{ALL, Odd, distance, named, normals, plus, scaled, uniform};
 use common::paused::Paused;
 use common::rng::Rng;
@@ -27,12 +28,6 @@ const ASKED: [(f64, usize); 5] = [(0.9, 10), (0.95, 1), (0.95, 100), (0.99, 10),
 
 fn ids(count: usize) -> u64 {
     count as u64
-}
-
-/// How far a mean over so many queries may fall below what is expected by chance: three standard deviations, for it is
-/// looked hundreds of times; the recalls of the neighbours of a query are taken to depend on each other in part.
-fn allowance(recall: f64, limit: usize, queries: usize) -> f64 {
-    3.0 * (recall * (1.0 - recall) / (queries as f64 * (limit as f64).sqrt())).sqrt()
 }
 
 /// The seed decides where clusters come to lie and how codes are rotated.
@@ -142,7 +137,7 @@ impl<'a> Held<'a> {
         for (recall, limit) in asked {
             let found = self.recall(queries, &truth, *limit, |query| query.recall(*recall)).await?;
             self.more.push(found - recall);
-            if found < recall - allowance(*recall, *limit, queries.len()) {
+            if found < recall - recall_allowance(*recall, *limit, queries.len()) {
                 say(format!("{found} of {limit} where {recall} was asked for"));
             }
         }
@@ -150,7 +145,7 @@ impl<'a> Held<'a> {
             return Ok(wrong);
         }
         let report = self.docs.measure_recall(&RecallCheck::of("v").sample(30)).await?;
-        if report.recall < 0.95 - allowance(0.95, 10, 30) || report.expected < 0.95 {
+        if report.recall < 0.95 - recall_allowance(0.95, 10, 30) || report.expected < 0.95 {
             say(format!("it measures {} where it expects {}", report.recall, report.expected));
         }
         Ok(wrong)

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use elacsym::schema::AttributeType;
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, StorageBackend};
 use elacsym::{
-    Consistency, Database, Document, Filter, IdKind, Metric, Namespace, Query, Result, Schema, Select,
-    Vector, VectorType, WriteBatch,
+    Consistency, Document, Filter, IdKind, Metric, Namespace, Query, Result, Schema, Select, Vector,
+    VectorType, WriteBatch,
 };
 
-use crate::common::fixtures::small_index_settings;
+use crate::common::fixtures::small_index_database;
 use crate::common::rng::Rng;
 
 const DIMENSION: usize = 40;
@@ -143,8 +143,7 @@ async fn check(docs: &Namespace, model: &Model, metric: Metric, stage: &str) -> 
 /// Whether recall holds after flushes, updates, deletes, compaction and reopening.
 async fn holds(metric: Metric) -> Result<()> {
     let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let open =
-        || Database::builder().with_settings(small_index_settings()).open_backend(Arc::clone(&backend));
+    let open = || small_index_database(1).open_backend(Arc::clone(&backend));
     let docs = open().await?.create_namespace("docs", schema(metric, VectorType::F32)?).await?;
     let (mut model, mut rng) = (Model::default(), Rng::from_state(5));
     upsert(&docs, &mut model, &mut rng, 0..4_000).await?;
@@ -190,10 +189,7 @@ async fn recall_by_product_holds_in_every_state() -> Result<()> {
 #[tokio::test]
 async fn filters_of_any_width_keep_the_recall_and_always_find_what_there_is() -> Result<()> {
     let metric = Metric::Cosine;
-    let docs = Database::builder()
-        .with_settings(small_index_settings())
-        .open_backend(Arc::new(MemoryBackend::new()))
-        .await?;
+    let docs = small_index_database(1).open_backend(Arc::new(MemoryBackend::new())).await?;
     let docs = docs.create_namespace("docs", schema(metric, VectorType::F32)?).await?;
     let (mut model, mut rng) = (Model::default(), Rng::from_state(9));
     upsert(&docs, &mut model, &mut rng, 0..8_000).await?;
@@ -213,10 +209,7 @@ async fn filters_of_any_width_keep_the_recall_and_always_find_what_there_is() ->
 async fn elements_of_every_type_are_indexed() -> Result<()> {
     for element in [VectorType::F16, VectorType::I8] {
         let metric = Metric::L2Squared;
-        let docs = Database::builder()
-            .with_settings(small_index_settings())
-            .open_backend(Arc::new(MemoryBackend::new()))
-            .await?;
+        let docs = small_index_database(1).open_backend(Arc::new(MemoryBackend::new())).await?;
         let schema = Schema::builder(IdKind::U64).vector("v", element, DIMENSION, metric).build()?;
         let docs = docs.create_namespace("docs", schema).await?;
         let (mut model, mut rng) = (Model::default(), Rng::from_state(13));
@@ -258,10 +251,7 @@ async fn elements_of_every_type_are_indexed() -> Result<()> {
 
 #[tokio::test]
 async fn rows_that_cannot_be_told_apart_are_all_found() -> Result<()> {
-    let docs = Database::builder()
-        .with_settings(small_index_settings())
-        .open_backend(Arc::new(MemoryBackend::new()))
-        .await?;
+    let docs = small_index_database(1).open_backend(Arc::new(MemoryBackend::new())).await?;
     let schema = Schema::builder(IdKind::U64).vector("v", VectorType::F32, 3, Metric::L2Squared).build()?;
     let docs = docs.create_namespace("docs", schema).await?;
     let same = |id: u64| Document::new(id).with("v", Vector::from([1.0, 2.0, 3.0]));
@@ -277,8 +267,7 @@ async fn rows_that_cannot_be_told_apart_are_all_found() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_cold_query_takes_few_round_trips() -> Result<()> {
     let memory: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
-    let db =
-        Database::builder().with_settings(small_index_settings()).open_backend(Arc::clone(&memory)).await?;
+    let db = small_index_database(1).open_backend(Arc::clone(&memory)).await?;
     let docs = db.create_namespace("docs", schema(Metric::L2Squared, VectorType::F32)?).await?;
     let (mut model, mut rng) = (Model::default(), Rng::from_state(21));
     upsert(&docs, &mut model, &mut rng, 0..6_000).await?;
@@ -288,7 +277,7 @@ async fn a_cold_query_takes_few_round_trips() -> Result<()> {
     let counting = CountingBackend::new(memory);
     let slow: Arc<dyn StorageBackend> =
         Arc::new(DelayedBackend::new(Arc::new(counting.clone()), &elacsym::env::Env::current()?, second));
-    let db = Database::builder().with_settings(small_index_settings()).open_backend(slow).await?;
+    let db = small_index_database(1).open_backend(slow).await?;
     let docs = db.namespace("docs").await?;
     let snapshot = docs.snapshot(Consistency::Eventual).await?;
     counting.reset();
