@@ -71,7 +71,7 @@ async fn collection() -> Outcome<(Snapshot, RecordBatch)> {
         .build()?;
     let mut settings = Settings::default();
     settings.cache_bytes = 1 << 30;
-    let db = Database::builder().with_settings(settings).open("memory://").await?;
+    let db = Database::builder().settings(settings).open("memory://").await?;
     let docs = db.create_namespace("docs", schema).await?;
     let (mut draw, mut batches) = (Draw(7), Vec::new());
     for first in (0..DOCUMENTS).step_by(usize::try_from(BATCH)?) {
@@ -267,7 +267,7 @@ async fn trigrams() -> Outcome<()> {
         let (mut matches, mut bytes, mut times) = (0, Vec::new(), Vec::new());
         for store in &stores {
             let db = Database::builder().open_backend(Arc::new(store.clone())).await?;
-            let snapshot = db.namespace("docs").await?.snapshot(Consistency::Eventual).await?;
+            let snapshot = db.open_namespace("docs").await?.snapshot(Consistency::Eventual).await?;
             store.reset();
             matches = snapshot.count_matching(&filter).await?;
             bytes.push(store.bytes_read() / 1000);

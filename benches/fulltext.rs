@@ -111,7 +111,7 @@ async fn build_elacsym(texts: &[&str], options: TextOptions) -> Outcome<(Namespa
     let schema = Schema::builder(IdKind::U64).text("text", options).build()?;
     let mut settings = Settings::default();
     settings.cache_bytes = 1 << 30;
-    let db = Database::builder().with_settings(settings).open("memory://").await?;
+    let db = Database::builder().settings(settings).open("memory://").await?;
     let docs = db.create_namespace("docs", schema).await?;
     for (number, texts) in texts.chunks(25_000).enumerate() {
         let first = number as u64 * 25_000;
@@ -262,7 +262,7 @@ async fn ndcg(set: &Set) -> Outcome<(f64, f64)> {
     let analyzer = TextAnalyzer::builder(SimpleTokenizer::default()).filter(LowerCaser);
     let mut analyzer = analyzer.filter(Stemmer::new(tantivy::tokenizer::Language::English)).build();
     let (searcher, field) = build_tantivy(&texts, analyzer.clone())?;
-    let (docs, _) = build_elacsym(&texts, TextOptions::default().with_language(Language::English)).await?;
+    let (docs, _) = build_elacsym(&texts, TextOptions::default().language(Language::English)).await?;
     let snapshot = docs.snapshot(Consistency::Eventual).await?;
     let (mut sum, mut theirs) = (0.0, 0.0);
     for question in &set.questions {

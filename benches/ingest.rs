@@ -68,7 +68,7 @@ async fn ingest(
     let counting = Arc::new(CountingBackend::new(store));
     let mut settings = Settings::default();
     settings.auto_flush = false;
-    let db = Database::builder().with_settings(settings).open_backend(counting.clone()).await?;
+    let db = Database::builder().settings(settings).open_backend(counting.clone()).await?;
     let docs = db.create_namespace("docs", schema()?).await?;
     counting.reset();
     let start = Instant::now();

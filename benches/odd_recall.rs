@@ -97,7 +97,7 @@ impl<'a> Stored<'a> {
         for target in TARGETS {
             print!(" | {:.3}", self.recall(&limits, target).await?);
         }
-        let report = self.docs.measure_recall(&RecallCheck::of("v")).await?;
+        let report = self.docs.measure_recall(RecallCheck::of("v")).await?;
         println!(" | {:.3} | {:.3} | {:.0} |", report.recall, report.expected, report.rows_scanned);
         Ok(())
     }

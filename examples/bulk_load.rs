@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .build()?;
     // A load writes faster than a flush indexes. The one flush at its end does it all at once.
     let settings = Settings::default().auto_flush(false);
-    let db = Database::builder().with_settings(settings).open("memory://").await?;
+    let db = Database::builder().settings(settings).open("memory://").await?;
     let papers = db.create_namespace("papers", schema).await?;
 
     // The columns of the file are those of the schema, and `id`. Each batch is one atomic write.

@@ -77,7 +77,7 @@ async fn count(items: &Namespace) -> elacsym::Result<()> {
 async fn exactly_once(items: &Namespace) -> elacsym::Result<()> {
     let request = 0x0b5e_55ed_u128; // a random number, stored with the request
     for _ in 0..2 {
-        let order = WriteBatch::new().upsert(Document::new("order").with("count", 1)).with_token(request);
+        let order = WriteBatch::new().upsert(Document::new("order").with("count", 1)).token(request);
         let receipt = items.write(order).await?;
         println!("entry {}, replayed: {}", receipt.sequence, receipt.replayed);
     }

@@ -17,7 +17,7 @@ use elacsym::{
 async fn main() -> Result<(), Box<dyn Error>> {
     let collection = Collection::load()?;
     // With a language, words are stemmed: "cells" finds "cell".
-    let english = || TextOptions::default().with_language(Language::English);
+    let english = || TextOptions::default().language(Language::English);
     let schema = Schema::builder(IdKind::U64)
         .text("title", english())
         .text("text", english())

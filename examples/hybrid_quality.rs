@@ -37,7 +37,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn measure(set: &Set) -> Result<[f64; 5], Box<dyn Error>> {
     let dimension = set.documents.first().map_or(1, |(_, vector)| vector.len());
     let schema = Schema::builder(IdKind::U64)
-        .text("text", TextOptions::default().with_language(Language::English))
+        .text("text", TextOptions::default().language(Language::English))
         .vector("embedding", VectorType::F32, dimension, Metric::Cosine)
         .build()?;
     let documents = Database::open("memory://").await?.create_namespace("documents", schema).await?;

@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn schema() -> elacsym::Result<Schema> {
-    let english = || TextOptions::default().with_language(Language::English);
+    let english = || TextOptions::default().language(Language::English);
     Schema::builder(IdKind::U64)
         .text("title", english())
         .text("text", english())

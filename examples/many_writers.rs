@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // A strong read sees all acknowledged writes, from any writer.
     let db = Database::open(location).await?;
-    let events = db.namespace("events").await?;
+    let events = db.open_namespace("events").await?;
     let snapshot = events.snapshot(Consistency::Strong).await?;
     println!("{} documents, the last write was entry {last}", snapshot.count().await?);
     assert_eq!(snapshot.count().await?, WRITERS * BATCHES);
@@ -45,7 +45,7 @@ async fn write_batches(location: &str, writer: u64) -> elacsym::Result<Sequence>
         .attribute("number", AttributeType::Uint)
         .build()?;
     let db = Database::open(location).await?;
-    let events = db.open_or_create("events", schema).await?;
+    let events = db.open_or_create_namespace("events", schema).await?;
     let mut last = Sequence::ZERO;
     for number in 0..BATCHES {
         let document = Document::new(writer * BATCHES + number).with("writer", writer).with("number", number);

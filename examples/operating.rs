@@ -14,7 +14,7 @@ use elacsym::{
 #[tokio::main]
 async fn main() -> Result<()> {
     let settings = Settings::default().cache_bytes(64 << 20).request_timeout(Duration::from_secs(10));
-    let db = Database::builder().with_settings(settings).open("memory://").await?;
+    let db = Database::builder().settings(settings).open("memory://").await?;
     let schema = Schema::builder(IdKind::U64)
         .text("body", TextOptions::default())
         .attribute("year", AttributeType::Int)
@@ -61,7 +61,7 @@ fn cold() -> Query {
 /// What a query will do, without reading anything, and what it did.
 async fn costs(notes: &Namespace) -> Result<()> {
     let snapshot = notes.snapshot(Consistency::Strong).await?;
-    println!("\n{}", snapshot.explain(&cold())?);
+    println!("\n{}", snapshot.explain(cold())?);
     for _ in 0..2 {
         println!("{}", snapshot.query(cold()).await?.stats);
     }

@@ -43,13 +43,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // All data is in the folder: after a flush, a newly opened database returns the same answer.
     papers.flush().await?;
-    let reopened = Database::open(folder).await?.namespace("papers").await?;
+    let reopened = Database::open(folder).await?.open_namespace("papers").await?;
     assert_eq!(reopened.query(query).await?.hits()?, hits);
     Ok(())
 }
 
 fn schema() -> elacsym::Result<Schema> {
-    let english = || TextOptions::default().with_language(Language::English);
+    let english = || TextOptions::default().language(Language::English);
     Schema::builder(IdKind::U64)
         .text("title", english())
         .text("text", english())

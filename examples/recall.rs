@@ -19,7 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut settings = Settings::default();
     // By default so few vectors get no index, since comparing them all is cheaper.
     settings.index_rows_min = 256;
-    let db = Database::builder().with_settings(settings).open("memory://").await?;
+    let db = Database::builder().settings(settings).open("memory://").await?;
     let schema = Schema::builder(IdKind::U64)
         .attribute("title", AttributeType::String)
         .vector("embedding", VectorType::F16, DIMENSION, Metric::Cosine)
@@ -48,7 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // Measured on live data: stored vectors are the queries, and an exact search gives the truth.
     for recall in [0.8, 0.9, 0.95, 0.99] {
-        let report = papers.measure_recall(&RecallCheck::of("embedding").recall(recall).sample(50)).await?;
+        let report = papers.measure_recall(RecallCheck::of("embedding").recall(recall).sample(50)).await?;
         println!(
             "requested {recall}: found {:.3} of the ten nearest, {:.0} of {} rows scanned",
             report.recall, report.rows_scanned, report.rows

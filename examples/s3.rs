@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     let schema = Schema::builder(IdKind::U64).attribute("title", AttributeType::String).build()?;
-    let ns = db.open_or_create("elacsym-example", schema).await?;
+    let ns = db.open_or_create_namespace("elacsym-example", schema).await?;
 
     // One put makes the batch durable.
     let documents = ["Cold reads", "Warm reads", "Tea leaves"];

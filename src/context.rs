@@ -6,7 +6,7 @@ use crate::cache::BlockCache;
 use crate::env::{Env, Moment};
 use crate::error::{Error, Result};
 use crate::safeguard::{Safeguard, Safeguards};
-use crate::settings::{Durability, Settings};
+use crate::settings::{Clocks, Settings};
 use crate::storage::StorageBackend;
 
 /// The store, the cache, the environment and the settings. Cheap to clone.
@@ -36,7 +36,6 @@ impl Context {
         if !self.safeguards.hold(rule) {
             return true;
         }
-        self.settings.durability == Durability::Standard
-            && self.env.elapsed(seen) < self.settings.trust_period()
+        self.settings.clocks == Clocks::Trusted && self.env.elapsed(seen) < self.settings.trust_period()
     }
 }

@@ -25,7 +25,7 @@ pub enum ErrorKind {
     NotFound,
     /// The item to create exists already.
     AlreadyExists,
-    /// The write may or may not have been applied. [`Error::indeterminate`] identifies it. A write with an idempotency
+    /// The write may or may not have been applied. [`Error::in_doubt`] identifies it. A write with an idempotency
     /// token can safely be repeated, and so can plain upserts and deletes by id.
     Indeterminate,
     /// The tail is too large: call [`Namespace::flush`](crate::Namespace::flush) or wait, then retry. Nothing was
@@ -65,7 +65,7 @@ pub enum Outcome {
 /// The identity of a write in doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Indeterminate {
+pub struct InDoubt {
     /// The log position that the write was last sent to.
     pub sequence: u64,
     /// The id of the batch. It is unique for each commit.
@@ -79,7 +79,7 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     kind: ErrorKind,
     message: String,
-    indeterminate: Option<Indeterminate>,
+    in_doubt: Option<InDoubt>,
     source: Option<Box<dyn StdError + Send + Sync>>,
     /// Whether the cause is that a file in use is gone.
     missing: bool,
@@ -87,7 +87,7 @@ struct Inner {
 
 impl Inner {
     fn new(kind: ErrorKind, message: String) -> Self {
-        Self { kind, message, indeterminate: None, source: None, missing: false }
+        Self { kind, message, in_doubt: None, source: None, missing: false }
     }
 }
 
@@ -113,19 +113,19 @@ impl Error {
 
     /// The same error with another message and source.
     fn caused(&self, message: String, source: Box<dyn StdError + Send + Sync>) -> Self {
-        let Inner { kind, indeterminate, missing, .. } = *self.0;
-        Self(Arc::new(Inner { kind, message, indeterminate, missing, source: Some(source) }))
+        let Inner { kind, in_doubt, missing, .. } = *self.0;
+        Self(Arc::new(Inner { kind, message, in_doubt, missing, source: Some(source) }))
     }
 
     /// An error for a write whose outcome is unknown.
-    pub(crate) fn in_doubt(sequence: u64, batch: uuid::Uuid, cause: Option<Error>) -> Self {
+    pub(crate) fn write_in_doubt(sequence: u64, batch: uuid::Uuid, cause: Option<Error>) -> Self {
         let why = cause.as_ref().map_or_else(String::new, |e| format!(": {e}"));
         Self(Arc::new(Inner {
             kind: ErrorKind::Indeterminate,
             message: format!(
                 "the write may or may not be applied. sequence=`{sequence}` batch=`{batch}`{why}"
             ),
-            indeterminate: Some(Indeterminate { sequence, batch }),
+            in_doubt: Some(InDoubt { sequence, batch }),
             source: cause.map(|e| Box::new(e) as _),
             missing: false,
         }))
@@ -156,8 +156,8 @@ impl Error {
 
     /// The write in doubt, for [`ErrorKind::Indeterminate`].
     #[must_use]
-    pub fn indeterminate(&self) -> Option<Indeterminate> {
-        self.0.indeterminate
+    pub fn in_doubt(&self) -> Option<InDoubt> {
+        self.0.in_doubt
     }
 
     pub(crate) fn invalid(message: impl Into<String>) -> Self {
@@ -264,9 +264,9 @@ mod tests {
 
     #[test]
     fn only_a_write_in_doubt_has_an_unknown_outcome() {
-        let doubt = Error::in_doubt(7, uuid::Uuid::nil(), None);
+        let doubt = Error::write_in_doubt(7, uuid::Uuid::nil(), None);
         assert_eq!((doubt.kind(), doubt.outcome()), (ErrorKind::Indeterminate, Outcome::Unknown));
-        assert_eq!(doubt.indeterminate().map(|d| d.sequence), Some(7));
+        assert_eq!(doubt.in_doubt().map(|d| d.sequence), Some(7));
         assert_eq!(Error::invalid("x").outcome(), Outcome::NotApplied);
     }
 }

@@ -37,7 +37,7 @@
 //!
 //! # Promises
 //! - **Durable.** When [`Namespace::write`] returns, the batch is on the store. An unknown outcome is an error of its
-//!   own, [`ErrorKind::Indeterminate`], and [`WriteBatch::with_token`] makes a retry safe.
+//!   own, [`ErrorKind::Indeterminate`], and [`WriteBatch::token`] makes a retry safe.
 //! - **Atomic and serializable.** A batch is applied as a whole or not at all. Conditions, patches and writes by filter
 //!   are evaluated and applied in one step, across processes.
 //! - **Strong reads.** A read sees every write that any process acknowledged before it started. [`Consistency`] can
@@ -52,7 +52,7 @@
 //! | write: upserts, patches, deletes, conditions, tokens | [`WriteBatch`], [`Condition`], [`WriteReceipt`] |
 //! | search | [`Query`], [`VectorQuery`], [`TextQuery`], [`query::QueryResponse`] |
 //! | count, sum and group: facets | [`Aggregation`], [`Namespace::aggregate`] |
-//! | iterate over documents | [`Scan`], [`Cursor`] |
+//! | iterate over documents | [`Scan`], [`ScanCursor`] |
 //! | select documents | [`Filter`] |
 //! | read from one state several times | [`Snapshot`], [`Consistency`] |
 //! | use Arrow or your own structs | [`WriteBatch::upsert_batch`], [`query::Rows`], [`Document::from_serialize`] |
@@ -106,18 +106,18 @@ mod write;
 
 pub use cache::CacheStats;
 pub use database::{Database, DatabaseBuilder};
-pub use error::{Error, ErrorKind, Indeterminate, Outcome, Result};
+pub use error::{Error, ErrorKind, InDoubt, Outcome, Result};
 pub use maintenance::{CompactReport, FlushReport, IndexProgress};
 pub use namespace::{Consistency, Namespace, Snapshot};
 pub use query::root::{
-    Aggregate, Aggregation, Combine, Compute, Cursor, Filter, Fusion, Fuzzy, Leg, Operand, Order, Query,
-    Rank, RecallCheck, RecallReport, Reranker, Rescore, Scan, SearchBox, Select, TextInput, TextMatch,
+    Aggregate, Aggregation, Combine, Compute, Filter, Fusion, Fuzzy, Leg, Operand, Order, Query, Rank,
+    RecallCheck, RecallReport, Reranker, Rescore, Scan, ScanCursor, SearchBox, Select, TextInput, TextMatch,
     TextPhrase, TextQuery, TokenFilter, VectorQuery,
 };
 pub use schema::Schema;
 #[cfg(feature = "disk-cache")]
 pub use settings::DiskCache;
-pub use settings::{Backpressure, Durability, Settings};
+pub use settings::{Backpressure, Clocks, Settings};
 pub use types::{
     AffectedIds, COLUMN_NAME_BYTES_MAX, ColumnId, DIMENSION_MAX, DOCUMENT_BYTES_MAX, Document, DocumentId,
     ID_BYTES_MAX, IdKind, Metric, NamespaceName, Sequence, VALUE_BYTES_MAX, VECTOR_LENGTH_MAX, Value, Vector,
@@ -125,7 +125,8 @@ pub use types::{
 };
 pub use write::{Condition, IfMissing, WriteBatch};
 
-pub use arrow;
+// What appears in signatures, so that an application need not guess the version.
+pub use {arrow, async_trait, bytes, futures, half, object_store, uuid};
 
 /// How the crate works, for its users and contributors.
 pub mod _docs {

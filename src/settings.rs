@@ -30,13 +30,13 @@ pub enum Backpressure {
 /// How far the safety of writes may rely on clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Durability {
+pub enum Clocks {
     /// A process that was suspended for longer than [`Settings::grace`] must see that on one of its clocks when it
     /// resumes. Costs nothing.
     #[default]
-    Standard,
+    Trusted,
     /// No clock is trusted. Costs one more request (a list) per commit and per strong read.
-    Paranoid,
+    Untrusted,
 }
 
 /// A folder for the disk tier of the block cache (feature `disk-cache`). One process uses it at a time: another that is
@@ -57,7 +57,7 @@ pub struct DiskCache {
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
 /// let settings = Settings::default().cache_bytes(1 << 30).backpressure(Backpressure::Refuse);
-/// let db = Database::builder().with_settings(settings).open("memory://").await?;
+/// let db = Database::builder().settings(settings).open("memory://").await?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -91,8 +91,8 @@ pub struct Settings {
     pub tail_entries_max: usize,
     /// What writes do under backpressure. Default [`Backpressure::FlushInline`].
     pub backpressure: Backpressure,
-    /// How far writes rely on clocks. Default [`Durability::Standard`].
-    pub durability: Durability,
+    /// How far writes rely on clocks. Default [`Clocks::Trusted`].
+    pub clocks: Clocks,
     /// How long objects at least outlive the last manifest that needed them: 1 hour to 10 years, in whole milliseconds.
     /// Nothing deletes them yet.
     ///
@@ -160,7 +160,7 @@ setters! {
     tail_bytes_max: usize,
     tail_entries_max: usize,
     backpressure: Backpressure,
-    durability: Durability,
+    clocks: Clocks,
     request_timeout: Duration,
     write_timeout: Duration,
     cache_bytes: usize,
@@ -202,7 +202,7 @@ impl Default for Settings {
             tail_bytes_max: 512 << 20,
             tail_entries_max: 4_096,
             backpressure: Backpressure::default(),
-            durability: Durability::default(),
+            clocks: Clocks::default(),
             grace: None,
             request_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_mins(1),

@@ -171,7 +171,7 @@ mod script {
             Step::Write(_) | Step::Flush | Step::Compact => {}
         }
         if space.is_none() {
-            *space = Some(client.namespace(NAME).await?);
+            *space = Some(client.open_namespace(NAME).await?);
         }
         let Some(space) = space.as_ref() else { return Ok(()) };
         match step {
@@ -207,13 +207,13 @@ mod script {
     async fn settle(client: &Client, step: &Step, progress: &Progress) -> Result<(), String> {
         let again = |error: Error| format!("again {step:?}: {error:?}");
         match step {
-            Step::Create => match client.namespace(NAME).await {
+            Step::Create => match client.open_namespace(NAME).await {
                 Ok(_) => same(client, &Model::default()).await?,
                 Err(e) if is_gone(&e) => drop(client.create(NAME, schema()).await.map_err(again)?),
                 Err(e) => return Err(again(e)),
             },
             Step::Delete => {
-                if client.namespace(NAME).await.is_ok() {
+                if client.open_namespace(NAME).await.is_ok() {
                     same(client, &progress.model()).await?;
                 }
                 match client.delete(NAME).await {
@@ -248,7 +248,7 @@ mod script {
     }
 
     async fn gone(client: &Client) -> Result<(), String> {
-        match client.namespace(NAME).await {
+        match client.open_namespace(NAME).await {
             Err(e) if is_gone(&e) => Ok(()),
             other => Err(format!("a deleted namespace is there: {:?}", other.map(|_| ()))),
         }
@@ -256,7 +256,7 @@ mod script {
 
     async fn same(client: &Client, model: &Model) -> Result<(), String> {
         let read = async {
-            let view = client.namespace(NAME).await?.snapshot(Level::Strong).await?;
+            let view = client.open_namespace(NAME).await?.snapshot(Level::Strong).await?;
             view.scan(None, 3).await
         };
         let found: Vec<Document> =

@@ -48,7 +48,7 @@ async fn the_footer_claims_the_order_of_ids_just_where_rows_are_in_it() -> Resul
             let mut settings = Settings::default();
             settings.index_rows_min = if indexed { 100 } else { 10_000 };
             settings.reference_bytes_min = if linked { 1 } else { 1 << 30 };
-            let db = Database::builder().with_settings(settings).open(temp.path().to_str().unwrap()).await?;
+            let db = Database::builder().settings(settings).open(temp.path().to_str().unwrap()).await?;
             let schema = Schema::builder(kind).attribute("n", AttributeType::Int).vector(
                 "v",
                 VectorType::F32,

@@ -47,5 +47,5 @@ fn backend(endpoint: &str) -> elacsym::Result<std::sync::Arc<dyn elacsym::storag
     let once = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let root = format!("storm-{}", std::process::id());
     let backend = ObjectStoreBackend::new(build(builder.clone().with_retry(once))?, &root)?;
-    Ok(Arc::new(backend.with_retrying(build(builder)?)))
+    Ok(Arc::new(backend.retry_with(build(builder)?)))
 }

@@ -12,7 +12,7 @@ use elacsym::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, UInt
 use elacsym::schema::AttributeType;
 use elacsym::storage::{MemoryBackend, ObjectPrefix, PutMode, StorageBackend};
 use elacsym::{
-    Consistency, Database, Document, Error, Filter, IdKind, Metric, Query, Result, Scan, Schema,
+    Consistency, Database, Document, Error, ErrorKind, Filter, IdKind, Metric, Query, Result, Scan, Schema,
     VALUE_BYTES_MAX, Value, Vector, VectorType, WriteBatch,
 };
 
@@ -57,6 +57,27 @@ async fn a_location_is_never_shown() {
         shows_nothing("a builder", &builder);
         tells_nothing(&builder.open(location).await.expect_err(location));
     }
+}
+
+#[tokio::test]
+async fn store_options_are_never_shown() {
+    let with = |name: &str| Database::builder().store_option(name, CANARY).store_option("region", "eu");
+    for (builder, location) in [
+        (with("secret_access_key"), "memory://"),
+        (with("secret_access_key"), "./never-created"),
+        (with("CANARY"), "memory://"),
+        (with("no_such_option"), "s3://bucket"),
+        (with("CANARY"), "s3://bucket"),
+        (with("no_such_option"), "gs://bucket"),
+        (with("no_such_option"), "az://container"),
+    ] {
+        shows_nothing("a builder", &builder);
+        let error = builder.open(location).await.expect_err(location);
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{location}: {error}");
+        tells_nothing(&error);
+    }
+    let backend = with("region").open_backend(Arc::new(MemoryBackend::new())).await;
+    tells_nothing(&backend.expect_err("a backend has none"));
 }
 
 fn schema() -> Result<Schema> {
@@ -153,7 +174,7 @@ async fn a_handle_shows_nothing_of_the_documents_behind_it() -> Result<()> {
     };
     docs.write(WriteBatch::new().upsert_all((0..9).map(secret))).await?;
     docs.flush().await?;
-    docs.write(WriteBatch::new().upsert(secret(9)).delete(1).with_token(5)).await?;
+    docs.write(WriteBatch::new().upsert(secret(9)).delete(1).token(5)).await?;
     docs.scan(Scan::new().filter(Filter::eq("text", CANARY))).await?;
     for consistency in [Consistency::Strong, Consistency::Eventual] {
         shows_nothing("a snapshot", &docs.snapshot(consistency).await?);
@@ -179,7 +200,7 @@ async fn a_handle_shows_nothing_of_the_documents_behind_it() -> Result<()> {
 
 async fn read(memory: &MemoryBackend) -> Result<()> {
     let db = Database::builder().open_backend(Arc::new(memory.clone())).await?;
-    let docs = db.namespace("docs").await?;
+    let docs = db.open_namespace("docs").await?;
     docs.scan(Scan::new().filter(Filter::eq("text", CANARY))).await?;
     docs.query(Query::nearest("v", Vector::from([1.0, 1.0]))).await.map(drop)
 }
@@ -192,7 +213,7 @@ async fn fails_silently(store: Arc<dyn object_store::ObjectStore>) -> Result<()>
     shows_nothing("a backend", &format!("{backend} {backend:?}"));
     let mut settings = elacsym::Settings::default();
     settings.request_timeout = std::time::Duration::from_millis(500);
-    let builder = Database::builder().with_settings(settings);
+    let builder = Database::builder().settings(settings);
     let error = builder.open_backend(Arc::new(backend)).await.expect_err("nothing listens there");
     assert_eq!(error.kind(), elacsym::ErrorKind::Unavailable, "{error}");
     tells_nothing(&error);

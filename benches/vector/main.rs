@@ -188,7 +188,7 @@ async fn states(set: &Set) -> Result<()> {
     recalls(set, &docs, "ten flushes, updates, deletes").await?;
     docs.compact().await?;
     recalls(set, &docs, "compacted").await?;
-    let docs = database(&backend).await?.namespace("docs").await?;
+    let docs = database(&backend).await?.open_namespace("docs").await?;
     recalls(set, &docs, "reopened").await?;
     filters(set, &docs).await
 }
@@ -244,7 +244,7 @@ async fn database(backend: &Arc<dyn StorageBackend>) -> Result<Database> {
     (settings.auto_flush, settings.cache_bytes) = (false, 4 << 30);
     (settings.tail_bytes_flush, settings.tail_bytes_max) = (2 << 30, 4 << 30);
     settings.reference_bytes_min = 1 << 30;
-    Database::builder().with_settings(settings).open_backend(Arc::clone(backend)).await
+    Database::builder().settings(settings).open_backend(Arc::clone(backend)).await
 }
 
 async fn upsert(docs: &Namespace, set: &Set, rows: impl Iterator<Item = usize>) -> Result<()> {

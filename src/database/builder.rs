@@ -1,6 +1,10 @@
 //! Opening a database with settings, an environment or a backend of the caller's choice.
+#![expect(clippy::must_use_candidate, reason = "rustc warns of a boxed future that nobody awaits")]
 
 use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use super::Database;
 use super::open_namespaces::OpenNamespaces;
@@ -10,7 +14,7 @@ use crate::env::Env;
 use crate::error::Result;
 use crate::safeguard::Safeguards;
 use crate::settings::Settings;
-use crate::storage::{RetryBackend, StorageBackend, StoreInfo, open_location, open_store};
+use crate::storage::{RetryBackend, StorageBackend, StoreInfo, StoreOptions, open_location, open_store};
 
 /// Configures and opens a [`Database`].
 #[derive(Clone, Debug, Default)]
@@ -18,19 +22,45 @@ use crate::storage::{RetryBackend, StorageBackend, StoreInfo, open_location, ope
 pub struct DatabaseBuilder {
     settings: Settings,
     env: Option<Env>,
+    store_options: StoreOptions,
     safeguards: Safeguards,
 }
 
 impl DatabaseBuilder {
     /// Replaces the settings. Default: [`Settings::default`].
-    pub fn with_settings(mut self, settings: Settings) -> Self {
+    pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
     /// Replaces the environment: time, chance and tasks. Default: the tokio runtime on which `open` is called.
-    pub fn with_env(mut self, env: Env) -> Self {
+    pub fn env(mut self, env: Env) -> Self {
         self.env = Some(env);
+        self
+    }
+
+    /// Sets an option of the client of a cloud, before what the environment says: `endpoint`, `region`,
+    /// `access_key_id`, and whatever else [`AmazonS3ConfigKey`], [`GoogleConfigKey`] and [`AzureConfigKey`] of
+    /// `object_store` name. Values are never shown. For a client that is built in code, use
+    /// [`ObjectStoreBackend`](crate::storage::ObjectStoreBackend) and [`open_backend`](Self::open_backend).
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+    /// # let (id, secret) = (String::new(), String::new());
+    /// let db = elacsym::Database::builder()
+    ///     .store_option("endpoint", "https://minio.example.com")
+    ///     .store_option("access_key_id", id)
+    ///     .store_option("secret_access_key", secret)
+    ///     .open("s3://bucket/prefix")
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// [`AmazonS3ConfigKey`]: https://docs.rs/object_store/latest/object_store/aws/enum.AmazonS3ConfigKey.html
+    /// [`GoogleConfigKey`]: https://docs.rs/object_store/latest/object_store/gcp/enum.GoogleConfigKey.html
+    /// [`AzureConfigKey`]: https://docs.rs/object_store/latest/object_store/azure/enum.AzureConfigKey.html
+    pub fn store_option(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.store_options.push(name.into(), value.into());
         self
     }
 
@@ -44,20 +74,31 @@ impl DatabaseBuilder {
     /// Opens a location, as [`Database::open`].
     ///
     /// # Errors
-    /// As [`Database::open`]; and [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for bad settings, and for a
-    /// [`grace`](Settings::grace) other than the database's.
-    pub async fn open(self, location: &str) -> Result<Database> {
-        self.settings.validate()?;
-        let env = self.env.clone().map_or_else(Env::current, Ok)?;
-        let backend = open_location(location, &env)?;
-        self.open_backend(backend).await
+    /// As [`Database::open`]; and [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for bad settings, for an option that
+    /// the store does not have, and for a [`grace`](Settings::grace) other than the database's.
+    pub fn open(self, location: &str) -> BoxFuture<'_, Result<Database>> {
+        async move {
+            self.settings.validate()?;
+            let env = self.env.clone().map_or_else(Env::current, Ok)?;
+            let backend = open_location(location, &self.store_options, &env)?;
+            self.open_on(backend).await
+        }
+        .boxed()
     }
 
-    /// Opens a database on a custom [`StorageBackend`].
+    /// Opens a database on a custom [`StorageBackend`], which has no [store options](Self::store_option).
     ///
     /// # Errors
     /// As [`DatabaseBuilder::open`].
-    pub async fn open_backend(self, backend: Arc<dyn StorageBackend>) -> Result<Database> {
+    pub fn open_backend(self, backend: Arc<dyn StorageBackend>) -> BoxFuture<'static, Result<Database>> {
+        async move {
+            self.store_options.refuse("a backend")?;
+            self.open_on(backend).await
+        }
+        .boxed()
+    }
+
+    async fn open_on(self, backend: Arc<dyn StorageBackend>) -> Result<Database> {
         self.settings.validate()?;
         let env = self.env.map_or_else(Env::current, Ok)?;
         let backend: Arc<dyn StorageBackend> =

@@ -1,4 +1,5 @@
 //! A database: namespaces below one prefix of a store.
+#![expect(clippy::must_use_candidate, reason = "rustc warns of a boxed future that nobody awaits")]
 
 mod builder;
 mod open_namespaces;
@@ -6,6 +7,9 @@ mod open_namespaces;
 pub use builder::DatabaseBuilder;
 
 use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use self::open_namespaces::OpenNamespaces;
 use crate::cache::CacheStats;
@@ -17,7 +21,7 @@ use crate::schema::Schema;
 use crate::storage::NamespaceKeys;
 use crate::types::NamespaceName;
 
-/// How often `open_or_create` starts over because another process created or deleted the namespace in between.
+/// How often `open_or_create_namespace` starts over because another process created or deleted the namespace in between.
 const OPEN_ATTEMPTS_MAX: u32 = 8;
 
 /// A database. Clones share it.
@@ -54,8 +58,8 @@ impl Database {
     /// # Errors
     /// [`ErrorKind::Invalid`] for a malformed location, or outside a tokio runtime;
     /// [`ErrorKind::UnsupportedStore`] for a store that fails the probe.
-    pub async fn open(location: &str) -> Result<Self> {
-        Self::builder().open(location).await
+    pub fn open(location: &str) -> BoxFuture<'_, Result<Self>> {
+        Self::builder().open(location)
     }
 
     /// Configures a database before it is opened.
@@ -68,7 +72,11 @@ impl Database {
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] if it exists, [`ErrorKind::Invalid`] for a bad name,
     /// [`ErrorKind::UnsupportedVersion`] if the database uses a feature that this version does not know.
-    pub async fn create_namespace(&self, name: &str, schema: Schema) -> Result<Namespace> {
+    pub fn create_namespace<'a>(&'a self, name: &'a str, schema: Schema) -> BoxFuture<'a, Result<Namespace>> {
+        self.create(name, schema).boxed()
+    }
+
+    async fn create(&self, name: &str, schema: Schema) -> Result<Namespace> {
         let name = NamespaceName::new(name)?;
         self.context.check_writable()?;
         let names = NamespaceKeys::new(&name);
@@ -99,7 +107,11 @@ impl Database {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it does not exist, [`ErrorKind::Invalid`] for a bad name.
-    pub async fn namespace(&self, name: &str) -> Result<Namespace> {
+    pub fn open_namespace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Namespace>> {
+        self.find_or_open(name).boxed()
+    }
+
+    async fn find_or_open(&self, name: &str) -> Result<Namespace> {
         let name = NamespaceName::new(name)?;
         if let Some(open) = self.open.find(&name) {
             return Ok(open);
@@ -112,7 +124,15 @@ impl Database {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if it exists with another schema; the message says what differs.
-    pub async fn open_or_create(&self, name: &str, schema: Schema) -> Result<Namespace> {
+    pub fn open_or_create_namespace<'a>(
+        &'a self,
+        name: &'a str,
+        schema: Schema,
+    ) -> BoxFuture<'a, Result<Namespace>> {
+        self.find_open_or_create(name, schema).boxed()
+    }
+
+    async fn find_open_or_create(&self, name: &str, schema: Schema) -> Result<Namespace> {
         let matching = |found: Namespace| match Schema::describe_difference(found.schema(), &schema) {
             None => Ok(found),
             Some(why) => {
@@ -121,7 +141,7 @@ impl Database {
             }
         };
         for _ in 0..OPEN_ATTEMPTS_MAX {
-            let found = match self.namespace(name).await {
+            let found = match self.open_namespace(name).await {
                 // The namespace may be open in this process, and have been deleted by another since: a strong read
                 // finds the seal.
                 Ok(known) => match known.snapshot(Consistency::Strong).await {
@@ -151,14 +171,18 @@ impl Database {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it does not exist; [`ErrorKind::UnsupportedVersion`] as of [`Namespace::write`].
-    pub async fn delete_namespace(&self, name: &str) -> Result<()> {
-        let known = self.namespace(name).await?;
+    pub fn delete_namespace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.delete(name).boxed()
+    }
+
+    async fn delete(&self, name: &str) -> Result<()> {
+        let known = self.open_namespace(name).await?;
         self.open.remove(known.name());
         let deleted = match known.delete().await {
             // Another process deleted the incarnation that is open here. The name may have a newer one, and the caller
             // wants it gone too.
             Err(e) if e.is(ErrorKind::Deleted) => {
-                let newer = self.namespace(name).await?;
+                let newer = self.open_namespace(name).await?;
                 self.open.remove(newer.name());
                 newer.delete().await
             }
@@ -171,8 +195,8 @@ impl Database {
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer.
-    pub async fn list_namespaces(&self) -> Result<Vec<NamespaceName>> {
-        list_names(&self.context).await
+    pub fn list_namespaces(&self) -> BoxFuture<'_, Result<Vec<NamespaceName>>> {
+        list_names(&self.context)
     }
 
     /// Counters of the block cache since the database was opened, and the memory that it and open namespaces take.
@@ -183,10 +207,13 @@ impl Database {
 
     /// Closes every namespace that is open through this database, and flushes the cache to its disk. Nothing acknowledged
     /// is lost without it.
-    pub async fn close(&self) {
-        for namespace in self.open.take_all() {
-            namespace.close().await;
+    pub fn close(&self) -> BoxFuture<'_, ()> {
+        async move {
+            for namespace in self.open.take_all() {
+                namespace.close().await;
+            }
+            self.context.cache.close().await;
         }
-        self.context.cache.close().await;
+        .boxed()
     }
 }

@@ -66,7 +66,7 @@ struct AppendAttempt<'a> {
 impl AppendAttempt<'_> {
     /// The error of an entry that may be in the log or may still reach it.
     fn in_doubt(&self, cause: Option<Error>) -> Error {
-        Error::in_doubt(self.head.sequence.0, self.draft.batch, cause)
+        Error::write_in_doubt(self.head.sequence.0, self.draft.batch, cause)
     }
 }
 

@@ -13,7 +13,7 @@ use super::Engine;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::safeguard::Safeguard;
-use crate::settings::Durability;
+use crate::settings::Clocks;
 use crate::types::Sequence;
 use crate::wal::{self, EntryHead, ListedEntry, LogEntry, LogListing, list_start};
 
@@ -110,7 +110,7 @@ impl Engine {
             // Far behind in time: loading the newest state costs three round trips, checking each entry two. Without
             // trust in clocks every entry is checked anyway, so reloading would gain nothing.
             Some(_)
-                if self.context.settings.durability == Durability::Standard
+                if self.context.settings.clocks == Clocks::Trusted
                     && !self.is_fresh(verified, Safeguard::ReaderFreshness) =>
             {
                 Ok(FollowStep::Stale)

@@ -97,6 +97,13 @@ macro_rules! predicates {
 }
 pub(super) use predicates;
 
+/// A copy.
+impl From<&Filter> for Filter {
+    fn from(other: &Filter) -> Self {
+        other.clone()
+    }
+}
+
 impl Filter {
     /// The column and the argument of a predicate; `None` for and, or and not.
     pub(super) fn predicate(&self) -> Option<(&str, &dyn PredicateArgument)> {

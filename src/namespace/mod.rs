@@ -1,6 +1,8 @@
 //! A namespace: one searchable collection of documents.
+#![expect(clippy::must_use_candidate, reason = "rustc warns of a boxed future that nobody awaits")]
 
 mod lease;
+mod newest;
 mod snapshot;
 
 pub(crate) use lease::Lease;
@@ -8,24 +10,20 @@ pub use snapshot::{Consistency, Snapshot};
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use crate::codec::u64_of;
 use crate::engine::{Backlog, Engine, mark_closed};
-use crate::env::{Cost, Moment};
+use crate::env::Cost;
 use crate::error::{Error, ErrorKind, Result};
 use crate::maintenance::{CompactReport, FlushReport, IndexProgress, MaintenanceScheduler, index_progress};
-use crate::query::{
-    Aggregated, Aggregation, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, Select, too_late,
-};
+use crate::query::{Aggregated, Aggregation, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan};
 use crate::schema::Schema;
 use crate::settings::Backpressure;
 use crate::types::{Document, DocumentId, NamespaceName, Sequence, WriteReceipt};
 use crate::write::{CheckedBatch, Committer, WriteBatch, seal};
-
-/// How often a read starts over because files of its state were collected. Each attempt has a newer manifest, whose files
-/// are kept for the grace: only a process that is suspended for hours fails more than once.
-const READ_ATTEMPTS_MAX: u32 = 4;
 
 /// A handle to an open namespace. Clones share its state, and so do all handles of a name that one [`Database`] opened.
 ///
@@ -108,20 +106,22 @@ impl Namespace {
     /// - [`ErrorKind::UnsupportedVersion`] if a newer version of this crate uses a feature in the namespace that writers
     ///   have to know: nothing was written. Reads go on.
     /// - [`ErrorKind::Deleted`] after the namespace was deleted, [`ErrorKind::Closed`] after `close`.
-    pub fn write(&self, batch: impl Into<WriteBatch>) -> impl Future<Output = Result<WriteReceipt>> + Send {
-        let batch = batch.into();
-        async move { self.write_batch(batch).await }
+    pub fn write(&self, batch: impl Into<WriteBatch>) -> BoxFuture<'_, Result<WriteReceipt>> {
+        self.write_batch(batch.into())
     }
 
-    async fn write_batch(&self, batch: WriteBatch) -> Result<WriteReceipt> {
-        // Before the backpressure: a batch that is wrong is refused at once, not after a flush.
-        let batch = self.check_batch(batch).await?;
-        self.engine.check_writable()?;
-        self.apply_backpressure().await?;
-        let receipt = self.committer.write(&self.engine, batch).await?;
-        // In a task of its own: this write is durable, and only later writes and reads gain from a flush.
-        self.flush_if_due();
-        Ok(receipt)
+    fn write_batch(&self, batch: WriteBatch) -> BoxFuture<'_, Result<WriteReceipt>> {
+        async move {
+            // Before the backpressure: a batch that is wrong is refused at once, not after a flush.
+            let batch = self.check_batch(batch).await?;
+            self.engine.check_writable()?;
+            self.apply_backpressure().await?;
+            let receipt = self.committer.write(&self.engine, batch).await?;
+            // In a task of its own: this write is durable, and only later writes and reads gain from a flush.
+            self.flush_if_due();
+            Ok(receipt)
+        }
+        .boxed()
     }
 
     async fn check_batch(&self, batch: WriteBatch) -> Result<CheckedBatch> {
@@ -186,7 +186,11 @@ impl Namespace {
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer, [`ErrorKind::Deleted`] after a deletion.
-    pub async fn snapshot(&self, consistency: Consistency) -> Result<Snapshot> {
+    pub fn snapshot(&self, consistency: Consistency) -> BoxFuture<'_, Result<Snapshot>> {
+        self.take_snapshot(consistency).boxed()
+    }
+
+    async fn take_snapshot(&self, consistency: Consistency) -> Result<Snapshot> {
         let may_be_behind = match consistency {
             Consistency::Strong => true,
             Consistency::Eventual => false,
@@ -204,31 +208,12 @@ impl Namespace {
         Ok(snapshot)
     }
 
-    /// Reads the state as it is known now. If files of it are gone, the newer state that replaced it is read instead.
-    async fn read_newest<T, F>(&self, read: impl Fn(Snapshot) -> F + Send + Sync) -> Result<T>
-    where
-        F: Future<Output = Result<T>> + Send,
-    {
-        for _ in 1..READ_ATTEMPTS_MAX {
-            match read(Snapshot::new(&self.engine)?).await {
-                Err(e) if e.is(ErrorKind::SnapshotExpired) => {}
-                outcome => return outcome,
-            }
-        }
-        match read(Snapshot::new(&self.engine)?).await {
-            // The caller holds no snapshot, so it must not be asked to take another.
-            Err(e) if e.is(ErrorKind::SnapshotExpired) => Err(self.engine.overtaken_error()),
-            outcome => outcome,
-        }
-    }
-
     /// How many documents there are in the newest state.
     ///
     /// # Errors
     /// As [`Snapshot::count`].
-    pub async fn count(&self) -> Result<u64> {
-        self.engine.catch_up().await?;
-        self.read_newest(|now| async move { now.count().await }).await
+    pub fn count(&self) -> BoxFuture<'_, Result<u64>> {
+        self.count_all()
     }
 
     /// The documents of these ids, whole, in their order. One round trip when the namespace is warm: the request for newer
@@ -239,74 +224,43 @@ impl Namespace {
     pub fn get<I: Into<DocumentId>>(
         &self,
         ids: impl IntoIterator<Item = I>,
-    ) -> impl Future<Output = Result<Vec<Option<Document>>>> + Send {
-        let ids: Vec<DocumentId> = ids.into_iter().map(Into::into).collect();
-        async move { self.read_documents(&ids).await }
+    ) -> BoxFuture<'_, Result<Vec<Option<Document>>>> {
+        self.get_all(ids.into_iter().map(Into::into).collect())
     }
 
     /// The document of an id, whole; `None` if there is none. Costs as much as [`Namespace::get`].
     ///
     /// # Errors
     /// As [`Namespace::get`].
-    pub fn get_one(
-        &self,
-        id: impl Into<DocumentId>,
-    ) -> impl Future<Output = Result<Option<Document>>> + Send {
-        let found = self.get([id.into()]);
-        async move { Ok(found.await?.pop().flatten()) }
-    }
-
-    async fn read_documents(&self, ids: &[DocumentId]) -> Result<Vec<Option<Document>>> {
-        let before = Snapshot::new(&self.engine)?;
-        // The read is speculative: most often there are no newer writes, and it was of the newest state.
-        let (newest, early) =
-            futures::join!(self.engine.catch_up(), before.read_documents(ids, &Select::All));
-        newest?;
-        if self.engine.sequence() == before.sequence() && early.is_ok() {
-            return early;
-        }
-        self.read_newest(|now| async move { now.read_documents(ids, &Select::All).await }).await
+    pub fn get_one(&self, id: impl Into<DocumentId>) -> BoxFuture<'_, Result<Option<Document>>> {
+        self.get_only(id.into())
     }
 
     /// One page of documents in order of their ids.
     ///
     /// # Errors
     /// As [`Snapshot::scan`].
-    pub async fn scan(&self, scan: Scan) -> Result<Page> {
-        self.engine.catch_up().await?;
-        let scan = &scan;
-        self.read_newest(|now| async move { now.read_page(scan).await }).await
+    pub fn scan(&self, scan: impl Into<Scan>) -> BoxFuture<'_, Result<Page>> {
+        self.scan_page(scan.into())
     }
 
     /// Runs a query on the newest state. See [`Snapshot::query`].
     ///
     /// # Errors
     /// As [`Snapshot::query`].
-    pub async fn query(&self, query: Query) -> Result<QueryResponse> {
-        let mut answers = self.query_all(&[query]).await?;
-        answers.pop().ok_or_else(|| Error::internal("a query without an answer"))
+    pub fn query(&self, query: impl Into<Query>) -> BoxFuture<'_, Result<QueryResponse>> {
+        self.answer(query.into())
     }
 
     /// Several queries of one state, in their order. See [`Snapshot::query_all`].
     ///
     /// # Errors
     /// As [`Snapshot::query_all`].
-    pub async fn query_all(&self, queries: &[Query]) -> Result<Vec<QueryResponse>> {
-        // All queries see the state that this one request finds, so the shortest time limit holds for it.
-        let called = self.engine.context.env.moment();
-        self.catch_up_within(queries.iter().filter_map(Query::time_limit).min(), called).await?;
-        self.read_newest(|now| async move { now.run_queries(queries, called).await }).await
-    }
-
-    async fn catch_up_within(&self, limit: Option<Duration>, called: Moment) -> Result<()> {
-        let env = &self.engine.context.env;
-        match limit {
-            Some(limit) => {
-                let left = limit.saturating_sub(env.elapsed(called));
-                env.timeout(left, self.engine.catch_up()).await.unwrap_or_else(|| Err(too_late()))
-            }
-            None => self.engine.catch_up().await,
-        }
+    pub fn query_all<Q: Into<Query>>(
+        &self,
+        queries: impl IntoIterator<Item = Q>,
+    ) -> BoxFuture<'_, Result<Vec<QueryResponse>>> {
+        self.answer_all(queries.into_iter().map(Into::into).collect())
     }
 
     /// Counts, sums, averages and facets of the documents that match, with strong consistency. See
@@ -314,18 +268,16 @@ impl Namespace {
     ///
     /// # Errors
     /// As [`Snapshot::aggregate`].
-    pub async fn aggregate(&self, aggregation: &Aggregation) -> Result<Aggregated> {
-        self.engine.catch_up().await?;
-        self.read_newest(|now| async move { now.aggregate(aggregation).await }).await
+    pub fn aggregate(&self, aggregation: impl Into<Aggregation>) -> BoxFuture<'_, Result<Aggregated>> {
+        self.compute_aggregation(aggregation.into())
     }
 
     /// Measures the recall of approximate search on the stored vectors. See [`Snapshot::measure_recall`].
     ///
     /// # Errors
     /// As [`Snapshot::query`].
-    pub async fn measure_recall(&self, check: &RecallCheck) -> Result<RecallReport> {
-        self.engine.catch_up().await?;
-        self.read_newest(|now| async move { now.measure_recall(check).await }).await
+    pub fn measure_recall(&self, check: impl Into<RecallCheck>) -> BoxFuture<'_, Result<RecallReport>> {
+        self.check_recall(check.into())
     }
 
     /// Writes everything acknowledged so far to segments. Writes and reads continue meanwhile, and any number of processes
@@ -335,8 +287,8 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer; [`ErrorKind::UnsupportedVersion`] as of
     /// [`Namespace::write`]. Nothing is lost: the next flush does it.
-    pub async fn flush(&self) -> Result<FlushReport> {
-        self.maintenance.flush(&self.engine).await
+    pub fn flush(&self) -> BoxFuture<'_, Result<FlushReport>> {
+        self.maintenance.flush(&self.engine)
     }
 
     /// Merges all segments into as few as possible and drops dead rows. Writes, reads and flushes continue meanwhile, in
@@ -346,8 +298,8 @@ impl Namespace {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer; [`ErrorKind::UnsupportedVersion`] as of
     /// [`Namespace::write`]. Nothing is lost.
-    pub async fn compact(&self) -> Result<CompactReport> {
-        self.maintenance.compact(&self.engine).await
+    pub fn compact(&self) -> BoxFuture<'_, Result<CompactReport>> {
+        self.maintenance.compact(&self.engine)
     }
 
     /// The progress of indexing vectors, over the flushes and compactions of all handles of this process; `None` while
@@ -358,9 +310,9 @@ impl Namespace {
     }
 
     /// Refuses new writes through this handle and its clones, and waits for those under way, however large they are.
-    pub async fn close(&self) {
+    pub fn close(&self) -> BoxFuture<'_, ()> {
         // Not flushed: the log has everything that was acknowledged, and whoever opens the namespace next reads it.
-        self.committer.close(&self.engine).await;
+        self.committer.close(&self.engine)
     }
 
     /// Seals the log: no write comes after this in any process.

@@ -1,9 +1,12 @@
 //! Reads of one state.
+#![expect(clippy::must_use_candidate, reason = "rustc warns of a boxed future that nobody awaits")]
 
 use std::fmt;
 use std::sync::Arc;
 
-use futures::{Stream, stream};
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, stream};
 
 use crate::engine::Engine;
 use crate::env::Moment;
@@ -71,19 +74,30 @@ impl Snapshot {
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer, and, as of every read,
     /// [`ErrorKind::SnapshotExpired`] if what it needs has been collected.
-    pub async fn count(&self) -> Result<u64> {
-        let live = self.explain_outcome(self.view.find_all_live_rows().await).await?;
-        Ok(live.iter().map(|(_, rows)| rows.len()).sum())
+    pub fn count(&self) -> BoxFuture<'_, Result<u64>> {
+        async move {
+            let live = self.explain_outcome(self.view.find_all_live_rows().await).await?;
+            Ok(live.iter().map(|(_, rows)| rows.len()).sum())
+        }
+        .boxed()
     }
 
     /// How many documents match. No document is read where the attribute index has the answer.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a wrong filter.
-    pub async fn count_matching(&self, filter: &Filter) -> Result<u64> {
-        let bound = self.view.bind(Some(filter))?;
-        let matching = self.explain_outcome(self.view.find_matching_rows(bound.as_ref()).await).await?;
-        Ok(matching.iter().map(|(_, rows)| rows.len()).sum())
+    pub fn count_matching(&self, filter: impl Into<Filter>) -> BoxFuture<'_, Result<u64>> {
+        self.count_rows(filter.into())
+    }
+
+    fn count_rows(&self, filter: Filter) -> BoxFuture<'_, Result<u64>> {
+        async move {
+            let bound = self.view.bind(Some(&filter))?;
+            let matching = self.view.find_matching_rows(bound.as_ref()).await;
+            let matching = self.explain_outcome(matching).await?;
+            Ok(matching.iter().map(|(_, rows)| rows.len()).sum())
+        }
+        .boxed()
     }
 
     /// Counts, sums, least and greatest values, averages and facets of the documents that match.
@@ -95,7 +109,15 @@ impl Snapshot {
     /// [`ErrorKind::Invalid`] for a wrong filter, attribute or name,
     /// [`ErrorKind::LimitExceeded`] for more than [`Aggregation`] allows, and for a
     /// sum that does not fit its type.
-    pub async fn aggregate(&self, aggregation: &Aggregation) -> Result<Aggregated> {
+    pub fn aggregate(&self, aggregation: impl Into<Aggregation>) -> BoxFuture<'_, Result<Aggregated>> {
+        self.compute_aggregation(aggregation.into())
+    }
+
+    fn compute_aggregation(&self, aggregation: Aggregation) -> BoxFuture<'_, Result<Aggregated>> {
+        async move { self.read_aggregation(&aggregation).await }.boxed()
+    }
+
+    pub(super) async fn read_aggregation(&self, aggregation: &Aggregation) -> Result<Aggregated> {
         self.explain_outcome(aggregation.run_on(&self.view).await).await
     }
 
@@ -106,21 +128,16 @@ impl Snapshot {
     pub fn get<I: Into<DocumentId>>(
         &self,
         ids: impl IntoIterator<Item = I>,
-    ) -> impl Future<Output = Result<Vec<Option<Document>>>> + Send {
-        let ids: Vec<DocumentId> = ids.into_iter().map(Into::into).collect();
-        async move { self.read_documents(&ids, &Select::All).await }
+    ) -> BoxFuture<'_, Result<Vec<Option<Document>>>> {
+        self.get_all(ids.into_iter().map(Into::into).collect(), Select::All)
     }
 
     /// The document of an id, whole; `None` if there is none.
     ///
     /// # Errors
     /// As [`Snapshot::get`].
-    pub fn get_one(
-        &self,
-        id: impl Into<DocumentId>,
-    ) -> impl Future<Output = Result<Option<Document>>> + Send {
-        let found = self.get([id.into()]);
-        async move { Ok(found.await?.pop().flatten()) }
+    pub fn get_one(&self, id: impl Into<DocumentId>) -> BoxFuture<'_, Result<Option<Document>>> {
+        self.get_only(id.into())
     }
 
     /// The documents of these ids with some of their columns.
@@ -131,10 +148,16 @@ impl Snapshot {
         &self,
         ids: impl IntoIterator<Item = I>,
         select: impl Into<Select>,
-    ) -> impl Future<Output = Result<Vec<Option<Document>>>> + Send {
-        let (ids, select): (Vec<DocumentId>, Select) =
-            (ids.into_iter().map(Into::into).collect(), select.into());
-        async move { self.read_documents(&ids, &select).await }
+    ) -> BoxFuture<'_, Result<Vec<Option<Document>>>> {
+        self.get_all(ids.into_iter().map(Into::into).collect(), select.into())
+    }
+
+    fn get_only(&self, id: DocumentId) -> BoxFuture<'_, Result<Option<Document>>> {
+        async move { Ok(self.read_documents(&[id], &Select::All).await?.pop().flatten()) }.boxed()
+    }
+
+    fn get_all(&self, ids: Vec<DocumentId>, select: Select) -> BoxFuture<'_, Result<Vec<Option<Document>>>> {
+        async move { self.read_documents(&ids, &select).await }.boxed()
     }
 
     pub(super) async fn read_documents(
@@ -152,8 +175,12 @@ impl Snapshot {
     /// # Errors
     /// [`ErrorKind::Invalid`] for a wrong filter, selection or cursor,
     /// [`ErrorKind::LimitExceeded`] for a wrong limit.
-    pub async fn scan(&self, scan: Scan) -> Result<Page> {
-        self.read_page(&scan).await
+    pub fn scan(&self, scan: impl Into<Scan>) -> BoxFuture<'_, Result<Page>> {
+        self.scan_page(scan.into())
+    }
+
+    fn scan_page(&self, scan: Scan) -> BoxFuture<'_, Result<Page>> {
+        async move { self.read_page(&scan).await }.boxed()
     }
 
     pub(super) async fn read_page(&self, scan: &Scan) -> Result<Page> {
@@ -171,7 +198,7 @@ impl Snapshot {
     /// # let docs = db.create_namespace("docs", Schema::builder(IdKind::U64).build()?).await?;
     /// docs.write((0..250).map(|id: u64| Document::new(id)).collect::<WriteBatch>()).await?;
     /// let snapshot = docs.snapshot(Consistency::Strong).await?;
-    /// let mut pages = Box::pin(snapshot.stream(Scan::new().limit(100)));
+    /// let mut pages = snapshot.stream(Scan::new().limit(100));
     /// let mut count = 0;
     /// while let Some(rows) = pages.try_next().await? {
     ///     count += rows.len();
@@ -182,13 +209,18 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::scan`]; the stream ends after an error.
-    pub fn stream(&self, scan: Scan) -> impl Stream<Item = Result<Rows>> + Send + use<> {
+    pub fn stream(&self, scan: impl Into<Scan>) -> BoxStream<'static, Result<Rows>> {
+        self.stream_pages(scan.into())
+    }
+
+    fn stream_pages(&self, scan: Scan) -> BoxStream<'static, Result<Rows>> {
         stream::try_unfold((self.clone(), Some(scan)), |(snapshot, scan)| async move {
             let Some(scan) = scan else { return Ok(None) };
             let page = snapshot.read_page(&scan).await?;
             let next = page.cursor.map(|cursor| scan.after(cursor));
             Ok(Some((page.rows, (snapshot, next))))
         })
+        .boxed()
     }
 
     /// Runs a query on this state: its legs, what fuses, rescores and groups their results, and the documents of the
@@ -198,10 +230,16 @@ impl Snapshot {
     /// # Errors
     /// [`ErrorKind::Invalid`] for a wrong column, vector, recall, filter or selection,
     /// [`ErrorKind::LimitExceeded`] for a wrong limit.
-    pub async fn query(&self, query: Query) -> Result<QueryResponse> {
-        let called = self.view.env.moment();
-        let mut answers = self.run_queries(&[query], called).await?;
-        answers.pop().ok_or_else(|| Error::internal("a query without an answer"))
+    pub fn query(&self, query: impl Into<Query>) -> BoxFuture<'_, Result<QueryResponse>> {
+        self.answer(query.into())
+    }
+
+    fn answer(&self, query: Query) -> BoxFuture<'_, Result<QueryResponse>> {
+        async move {
+            let mut answers = self.answer_all(vec![query]).await?;
+            answers.pop().ok_or_else(|| Error::internal("a query without an answer"))
+        }
+        .boxed()
     }
 
     /// Several queries at once, answered in their order. What they share is computed and read once.
@@ -209,8 +247,15 @@ impl Snapshot {
     /// # Errors
     /// As [`Snapshot::query`]; [`ErrorKind::LimitExceeded`] for more than 16
     /// queries.
-    pub async fn query_all(&self, queries: &[Query]) -> Result<Vec<QueryResponse>> {
-        self.run_queries(queries, self.view.env.moment()).await
+    pub fn query_all<Q: Into<Query>>(
+        &self,
+        queries: impl IntoIterator<Item = Q>,
+    ) -> BoxFuture<'_, Result<Vec<QueryResponse>>> {
+        self.answer_all(queries.into_iter().map(Into::into).collect())
+    }
+
+    fn answer_all(&self, queries: Vec<Query>) -> BoxFuture<'_, Result<Vec<QueryResponse>>> {
+        async move { self.run_queries(&queries, self.view.env.moment()).await }.boxed()
     }
 
     /// The answers to queries whose time limits began at `called`.
@@ -233,14 +278,14 @@ impl Snapshot {
     /// # let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
     /// # ns.write(WriteBatch::new().upsert(Document::new(1).with("v", Vector::from([1.0, 0.0])))).await?;
     /// let snapshot = ns.snapshot(Consistency::Strong).await?;
-    /// println!("{}", snapshot.explain(&Query::nearest("v", [0.6, 0.8]))?);
+    /// println!("{}", snapshot.explain(Query::nearest("v", [0.6, 0.8]))?);
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
     /// As [`Snapshot::query`] for a wrong query.
-    pub fn explain(&self, query: &Query) -> Result<Explain> {
-        Explain::new(&self.view, query)
+    pub fn explain(&self, query: impl Into<Query>) -> Result<Explain> {
+        Explain::new(&self.view, &query.into())
     }
 
     /// Searches for some of the stored vectors, approximately and exactly, and compares. It reads every vector
@@ -248,7 +293,15 @@ impl Snapshot {
     ///
     /// # Errors
     /// As [`Snapshot::query`].
-    pub async fn measure_recall(&self, check: &RecallCheck) -> Result<RecallReport> {
+    pub fn measure_recall(&self, check: impl Into<RecallCheck>) -> BoxFuture<'_, Result<RecallReport>> {
+        self.check_recall(check.into())
+    }
+
+    fn check_recall(&self, check: RecallCheck) -> BoxFuture<'_, Result<RecallReport>> {
+        async move { self.read_recall(&check).await }.boxed()
+    }
+
+    pub(super) async fn read_recall(&self, check: &RecallCheck) -> Result<RecallReport> {
         self.explain_outcome(check.measure_recall(&self.view).await).await
     }
 }

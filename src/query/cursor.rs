@@ -10,9 +10,9 @@ use crate::types::{DocumentId, ID_BYTES_MAX};
 
 /// A position in a scan: right after a document. Its text form can be passed to another process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor(DocumentId);
+pub struct ScanCursor(DocumentId);
 
-impl Cursor {
+impl ScanCursor {
     /// Right after the document of this id, whether or not it exists.
     pub fn after(id: impl Into<DocumentId>) -> Self {
         Self(id.into())
@@ -23,7 +23,7 @@ impl Cursor {
     }
 }
 
-impl fmt::Display for Cursor {
+impl fmt::Display for ScanCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.0 {
             DocumentId::U64(_) | DocumentId::Negative(_) => 'n',
@@ -34,7 +34,7 @@ impl fmt::Display for Cursor {
     }
 }
 
-impl FromStr for Cursor {
+impl FromStr for ScanCursor {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -130,11 +130,11 @@ mod tests {
     fn a_cursor_reads_back_from_its_text() {
         let ids: [DocumentId; 3] = [7.into(), Uuid::from_u128(9).into(), "a:b é".into()];
         for id in ids {
-            let cursor = Cursor::after(id);
-            assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
+            let cursor = ScanCursor::after(id);
+            assert_eq!(cursor.to_string().parse::<ScanCursor>().unwrap(), cursor);
         }
         for text in ["", "7", "x:7", "n:-1", "u:zz"] {
-            assert!(text.parse::<Cursor>().is_err(), "{text}");
+            assert!(text.parse::<ScanCursor>().is_err(), "{text}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Hostile cursors.
 
 use super::QueryCursor;
-use super::root::Cursor;
+use super::root::ScanCursor;
 use crate::error::Result;
 use crate::fuzzing::FuzzTarget;
 
@@ -12,8 +12,8 @@ fn fuzz_cursor() {
         .words(&["n:", "u:", "s:", "18446744073709551615"])
         .memory(4, 4 << 10)
         .run(|input| -> Result<()> {
-            let cursor: Cursor = String::from_utf8_lossy(input).parse()?;
-            assert_eq!(cursor.to_string().parse::<Cursor>()?, cursor);
+            let cursor: ScanCursor = String::from_utf8_lossy(input).parse()?;
+            assert_eq!(cursor.to_string().parse::<ScanCursor>()?, cursor);
             Ok(())
         });
 }

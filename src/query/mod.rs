@@ -31,7 +31,7 @@ pub use cursor::QueryCursor;
 pub use explain::{Explain, FilterPlan, LegPlan, PartPlan};
 pub use leg::text::{Fragment, FragmentBy, Highlight, Offsets};
 pub use leg::{LegHit, SearchPlan};
-pub use response::{Group, Hit, Page, QueryResponse, Rows};
+pub use response::{Group, Hit, Page, QueryResponse, Rows, Scored};
 pub(crate) use root::*;
 pub(crate) use run::{run_queries, too_late};
 pub use stats::QueryStats;
@@ -41,7 +41,7 @@ pub use stats::QueryStats;
 pub(crate) mod root {
     pub use super::aggregate::{Aggregate, Aggregation};
     pub use super::compute::Compute;
-    pub use super::cursor::Cursor;
+    pub use super::cursor::ScanCursor;
     pub use super::leg::text::{Combine, Rank, SearchBox, TextMatch, TextPhrase, TextQuery};
     pub use super::leg::vector::VectorQuery;
     pub use super::leg::{Leg, Order};

@@ -61,6 +61,13 @@ pub struct RecallReport {
     pub rows: u64,
 }
 
+/// A copy.
+impl From<&RecallCheck> for RecallCheck {
+    fn from(other: &RecallCheck) -> Self {
+        other.clone()
+    }
+}
+
 impl RecallCheck {
     /// Measures a vector column.
     pub fn of(column: impl Into<String>) -> Self {

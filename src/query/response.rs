@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 
 use super::compute::{ComputedColumns, to_arrow};
 use super::leg::text::Highlighter;
-use super::{Aggregated, Computed, Cursor, Fragment, Highlight, LegHit, QueryCursor, QueryStats, TextQuery};
+use super::{
+    Aggregated, Computed, Fragment, Highlight, LegHit, QueryCursor, QueryStats, ScanCursor, TextQuery,
+};
 use crate::codec::zip_equal;
 use crate::error::{Error, OrInternal, Result};
 use crate::schema::Schema;
@@ -92,7 +94,7 @@ impl Rows {
     /// # use elacsym::schema::{Language, TextOptions};
     /// # use elacsym::query::Highlight;
     /// # use elacsym::*;
-    /// # let options = TextOptions::default().with_language(Language::English);
+    /// # let options = TextOptions::default().language(Language::English);
     /// # let schema = Schema::builder(IdKind::U64).text("body", options).build()?;
     /// # let ns = Database::open("memory://").await?.create_namespace("docs", schema).await?;
     /// ns.write(WriteBatch::new().upsert(Document::new(1).with("body", "Tea. Stored leaves!"))).await?;
@@ -173,6 +175,18 @@ impl Hit {
     }
 }
 
+/// A hit whose document is a value of your own type: see [`QueryResponse::hits_as`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Scored<T> {
+    /// The document.
+    pub row: T,
+    /// As [`Hit::score`].
+    pub score: f32,
+    /// As [`Hit::legs`].
+    pub legs: Vec<Option<LegHit>>,
+}
+
 /// Hits of a query that have the same values.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -234,6 +248,36 @@ impl QueryResponse {
         Ok(hits)
     }
 
+    /// The hits as any type that serde deserializes, best first: fields by column name, and `id`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+    /// # use elacsym::schema::TextOptions;
+    /// # use elacsym::*;
+    /// #[derive(serde::Deserialize)]
+    /// struct Note {
+    ///     id: u64,
+    ///     body: String,
+    /// }
+    /// # let schema = Schema::builder(IdKind::U64).text("body", TextOptions::default()).build()?;
+    /// # let notes = Database::open("memory://").await?.create_namespace("notes", schema).await?;
+    /// # notes.write(Document::new(7).with("body", "cold tea")).await?;
+    /// let answer = notes.query(TextQuery::any("body", "tea")).await?;
+    /// for hit in answer.hits_as::<Note>()? {
+    ///     println!("{:.2}  {}  {}", hit.score, hit.row.id, hit.row.body);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a document does not fit the type.
+    pub fn hits_as<T: DeserializeOwned>(&self) -> Result<Vec<Scored<T>>> {
+        let rows = self.rows.deserialize()?;
+        let ranked = zip_equal(&self.scores, &self.legs, "scores and ranks of hits")?;
+        let hits = zip_equal(rows, ranked, "rows and their scores")?;
+        Ok(hits.map(|(row, (score, legs))| Scored { row, score: *score, legs: legs.clone() }).collect())
+    }
+
     /// The values of a computed column, in the order of the hits: see [`Query::compute`](crate::Query::compute).
     #[must_use]
     pub fn computed(&self, name: &str) -> Option<&[Computed]> {
@@ -283,7 +327,7 @@ pub struct Page {
     /// The documents, in order of their ids.
     pub rows: Rows,
     /// Where the next page begins; `None` after the last one.
-    pub cursor: Option<Cursor>,
+    pub cursor: Option<ScanCursor>,
     /// The sequence that was queried.
     pub sequence: Sequence,
 }

@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
 use super::limits::check_limit;
-use super::{Cursor, Page, Rows, Select};
+use super::{Page, Rows, ScanCursor, Select};
 use crate::codec::{to_usize, u64_of};
 use crate::error::{Error, Result};
 use crate::filter::{BoundFilter, Filter};
@@ -41,13 +41,20 @@ const PAGE_IDS_MAX: u64 = 1 << 16;
 pub struct Scan {
     pub(crate) filter: Option<Filter>,
     pub(crate) limit: usize,
-    pub(crate) after: Option<Cursor>,
+    pub(crate) after: Option<ScanCursor>,
     pub(crate) select: Select,
 }
 
 impl Default for Scan {
     fn default() -> Self {
         Self { filter: None, limit: 1_000, after: None, select: Select::All }
+    }
+}
+
+/// A copy.
+impl From<&Scan> for Scan {
+    fn from(other: &Scan) -> Self {
+        other.clone()
     }
 }
 
@@ -71,7 +78,7 @@ impl Scan {
     }
 
     /// Continues where another page ended. Default: from the first id.
-    pub fn after(mut self, cursor: impl Into<Option<Cursor>>) -> Self {
+    pub fn after(mut self, cursor: impl Into<Option<ScanCursor>>) -> Self {
         self.after = cursor.into();
         self
     }
@@ -90,7 +97,7 @@ impl Scan {
             check_limit("limit", self.limit, &view.settings)?;
             let columns = self.select.column_indexes(&view.schema)?;
             let bound = view.bind(self.filter.as_ref())?;
-            let after = self.after.as_ref().map(Cursor::id);
+            let after = self.after.as_ref().map(ScanCursor::id);
             if let Some(after) = after {
                 after.check(view.schema.id())?;
             }
@@ -101,7 +108,7 @@ impl Scan {
             let mut documents = merge_walks(&mut walks, view, bound.as_ref(), self.limit + 1).await?;
             let has_more = documents.len() > self.limit;
             documents.truncate(self.limit);
-            let cursor = documents.last().filter(|_| has_more).map(|(id, _)| Cursor::after(id.clone()));
+            let cursor = documents.last().filter(|_| has_more).map(|(id, _)| ScanCursor::after(id.clone()));
             let addrs: Vec<RowAddr> = documents.into_iter().map(|(_, addr)| addr).collect();
             let rows = Rows::new(Arc::clone(&view.schema), view.fetch_documents(&addrs, &columns).await?);
             Ok(Page { rows, cursor, sequence: view.sequence })

@@ -162,9 +162,9 @@ mod tests {
         let vector = |b: SchemaBuilder| b.vector("v", VectorType::F32, 4, Metric::Cosine);
         let body = |b: SchemaBuilder| b.text("body", TextOptions::default());
         let options = TextOptions::default()
-            .with_language(Language::French)
-            .with_tokenizer(Tokenizer::Ngram { min: 2, max: 3 })
-            .with_b(0.5);
+            .language(Language::French)
+            .tokenizer(Tokenizer::Ngram { min: 2, max: 3 })
+            .b(0.5);
         let cases = [
             (builder().attribute("x", AttributeType::Bool), "column `x`: asked for, not stored"),
             (vector(body(base())), "column `n`: stored, not asked for"),

@@ -11,7 +11,7 @@ fn fuzz_schema() {
         .attribute("n", AttributeType::Int)
         .attribute("tags", AttributeType::StringArray)
         .trigrams("tags", true)
-        .text("body", TextOptions::default().with_language(Language::German).with_b(0.4))
+        .text("body", TextOptions::default().language(Language::German).b(0.4))
         .vector("v", VectorType::F16, 384, Metric::L2Squared);
     let seed = serde_json::to_vec(&schema.build().unwrap()).unwrap();
     let words = &[

@@ -23,7 +23,7 @@ const NGRAM_MAX: usize = 16;
 /// ```
 /// use elacsym::schema::{Language, TextOptions};
 ///
-/// let options = TextOptions::default().with_language(Language::English).with_b(0.4);
+/// let options = TextOptions::default().language(Language::English).b(0.4);
 /// assert!(options.stemming);
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,56 +184,56 @@ impl Default for TextOptions {
 impl TextOptions {
     /// Sets how text is split into tokens.
     #[must_use]
-    pub fn with_tokenizer(self, tokenizer: Tokenizer) -> Self {
+    pub fn tokenizer(self, tokenizer: Tokenizer) -> Self {
         Self { tokenizer, ..self }
     }
 
     /// Sets the language and turns on stemming.
     #[must_use]
-    pub fn with_language(self, language: Language) -> Self {
+    pub fn language(self, language: Language) -> Self {
         // A language without stemming would change nothing but stop words, which are off by default.
         Self { language: Some(language), stemming: true, ..self }
     }
 
     /// Sets whether words are stemmed.
     #[must_use]
-    pub fn with_stemming(self, stemming: bool) -> Self {
+    pub fn stemming(self, stemming: bool) -> Self {
         Self { stemming, ..self }
     }
 
     /// Sets whether stop words are removed.
     #[must_use]
-    pub fn with_stop_words_removed(self, remove_stop_words: bool) -> Self {
+    pub fn remove_stop_words(self, remove_stop_words: bool) -> Self {
         Self { remove_stop_words, ..self }
     }
 
     /// Sets whether upper and lower case are distinct.
     #[must_use]
-    pub fn with_case_sensitive(self, case_sensitive: bool) -> Self {
+    pub fn case_sensitive(self, case_sensitive: bool) -> Self {
         Self { case_sensitive, ..self }
     }
 
     /// Sets whether accents are removed.
     #[must_use]
-    pub fn with_ascii_folding(self, ascii_folding: bool) -> Self {
+    pub fn ascii_folding(self, ascii_folding: bool) -> Self {
         Self { ascii_folding, ..self }
     }
 
     /// Sets the longest token, in bytes.
     #[must_use]
-    pub fn with_max_token_length(self, max_token_length: usize) -> Self {
+    pub fn max_token_length(self, max_token_length: usize) -> Self {
         Self { max_token_length, ..self }
     }
 
     /// Sets BM25's k1.
     #[must_use]
-    pub fn with_k1(self, k1: f32) -> Self {
+    pub fn k1(self, k1: f32) -> Self {
         Self { k1, ..self }
     }
 
     /// Sets BM25's b.
     #[must_use]
-    pub fn with_b(self, b: f32) -> Self {
+    pub fn b(self, b: f32) -> Self {
         Self { b, ..self }
     }
 

@@ -1,12 +1,12 @@
 //! Parses locations of databases and opens their backends.
 //!
 //! **Invariant:** an error never shows a location that may contain a credential; keys and tokens come from the
-//! environment alone.
+//! environment and from options, whose values are never shown.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{LocalBackend, MemoryBackend, StorageBackend};
+use super::{LocalBackend, MemoryBackend, StorageBackend, StoreOptions};
 use crate::env::Env;
 use crate::error::{Error, Result};
 
@@ -22,12 +22,22 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for any other location, a missing feature, or an
-/// incomplete environment. Text that looks like a URL of another kind is never taken for a folder.
-pub(crate) fn open_location(location: &str, env: &Env) -> Result<Arc<dyn StorageBackend>> {
+/// incomplete environment, and an option that the store does not know. Text that looks like a URL of another kind is never taken for a folder.
+pub(crate) fn open_location(
+    location: &str,
+    options: &StoreOptions,
+    env: &Env,
+) -> Result<Arc<dyn StorageBackend>> {
     match parse_location(location)? {
-        Location::Memory => Ok(Arc::new(MemoryBackend::new())),
-        Location::Folder(path) => Ok(Arc::new(LocalBackend::new(path, env)?)),
-        Location::Bucket { cloud, bucket, root } => open_bucket(cloud, &bucket, &root),
+        Location::Memory => {
+            options.refuse("memory")?;
+            Ok(Arc::new(MemoryBackend::new()))
+        }
+        Location::Folder(path) => {
+            options.refuse("a local folder")?;
+            Ok(Arc::new(LocalBackend::new(path, env)?))
+        }
+        Location::Bucket { cloud, bucket, root } => open_bucket(cloud, &bucket, &root, options),
     }
 }
 
@@ -146,14 +156,19 @@ fn decode_percent(text: &str) -> Option<String> {
     not(any(feature = "aws", feature = "gcp", feature = "azure")),
     expect(unused_variables, reason = "no cloud is compiled in")
 )]
-fn open_bucket(cloud: Cloud, bucket: &str, root: &str) -> Result<Arc<dyn StorageBackend>> {
+fn open_bucket(
+    cloud: Cloud,
+    bucket: &str,
+    root: &str,
+    options: &StoreOptions,
+) -> Result<Arc<dyn StorageBackend>> {
     match cloud {
         #[cfg(feature = "aws")]
-        Cloud::Aws => super::clouds::open_aws(bucket, root),
+        Cloud::Aws => super::clouds::open_aws(bucket, root, options),
         #[cfg(feature = "gcp")]
-        Cloud::Gcp => super::clouds::open_gcp(bucket, root),
+        Cloud::Gcp => super::clouds::open_gcp(bucket, root, options),
         #[cfg(feature = "azure")]
-        Cloud::Azure => super::clouds::open_azure(bucket, root),
+        Cloud::Azure => super::clouds::open_azure(bucket, root, options),
         #[cfg(not(feature = "aws"))]
         Cloud::Aws => Err(not_compiled_in("s3://", "aws")),
         #[cfg(not(feature = "gcp"))]
@@ -241,7 +256,7 @@ mod tests {
     #[tokio::test]
     async fn a_cloud_that_is_not_compiled_in_names_its_feature() {
         let env = Env::current().unwrap();
-        let error = open_location("s3://bucket", &env).unwrap_err();
+        let error = open_location("s3://bucket", &StoreOptions::default(), &env).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains("`aws`"), "{error}");
     }
@@ -251,7 +266,8 @@ mod tests {
         let env = Env::current().unwrap();
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("a/b");
-        let open = |location: &str| open_location(location, &env).unwrap().to_string();
+        let open =
+            |location: &str| open_location(location, &StoreOptions::default(), &env).unwrap().to_string();
         assert_eq!(open("memory://"), "memory");
         assert!(open(path.to_str().unwrap()).starts_with("file://"));
         assert!(path.is_dir());

@@ -26,6 +26,7 @@ mod probe;
 mod retry_backend;
 mod scrub;
 mod store_info;
+mod store_options;
 
 #[cfg(feature = "testing")]
 pub use counting::{CountingBackend, DelayedBackend, Request, Verb};
@@ -40,6 +41,7 @@ pub(crate) use objects::{CreateOutcome, create_object, fetch_named, read_object}
 pub use payload::Payload;
 pub(crate) use retry_backend::RetryBackend;
 pub(crate) use store_info::{StoreInfo, open_store};
+pub(crate) use store_options::StoreOptions;
 
 use std::fmt;
 use std::ops::Range;

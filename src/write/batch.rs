@@ -101,6 +101,20 @@ impl From<Vec<Document>> for WriteBatch {
     }
 }
 
+/// Upserts.
+impl<const N: usize> From<[Document; N]> for WriteBatch {
+    fn from(documents: [Document; N]) -> Self {
+        documents.into_iter().collect()
+    }
+}
+
+/// A copy, for a batch that may be sent again.
+impl From<&Self> for WriteBatch {
+    fn from(batch: &Self) -> Self {
+        batch.clone()
+    }
+}
+
 /// Upserts of all rows: see [`WriteBatch::upsert_batch`].
 impl From<RecordBatch> for WriteBatch {
     fn from(rows: RecordBatch) -> Self {
@@ -235,13 +249,13 @@ impl WriteBatch {
 
     /// Sets an idempotency token, unique for the write: a batch that is sent again with the same token, after a
     /// failure of any kind, is applied once. The last 10,000 tokens of a namespace are remembered.
-    pub fn with_token(mut self, token: u128) -> Self {
+    pub fn token(mut self, token: u128) -> Self {
         self.token = Some(token);
         self
     }
 
     /// Lists the ids of the changed documents in the receipt.
-    pub fn with_ids(mut self) -> Self {
+    pub fn return_ids(mut self) -> Self {
         self.ids = true;
         self
     }

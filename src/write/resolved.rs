@@ -277,7 +277,7 @@ mod tests {
         let operations = proptest::collection::btree_map(0u64..12, (0..8u8, 0i64..6), 0..8);
         let filters = proptest::collection::vec((any::<bool>(), 0i64..6, 0i64..6), 0..3);
         (operations, filters).prop_map(|(operations, filters)| {
-            let start = filters.into_iter().fold(WriteBatch::new().with_ids(), |batch, (delete, a, b)| {
+            let start = filters.into_iter().fold(WriteBatch::new().return_ids(), |batch, (delete, a, b)| {
                 let some = Filter::eq("a", a);
                 if delete { batch.delete_by_filter(some) } else { batch.patch_by_filter(some, [("a", b)]) }
             });

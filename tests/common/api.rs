@@ -46,8 +46,8 @@ impl Client {
         runtime: impl Runtime,
         options: &Options,
     ) -> Result<Self> {
-        let builder = Database::builder().with_settings(options.settings.clone());
-        let builder = builder.with_env(Env::new(runtime));
+        let builder = Database::builder().settings(options.settings.clone());
+        let builder = builder.env(Env::new(runtime));
         let builder = match options.without {
             Some(safeguard) => builder.without(safeguard),
             None => builder,
@@ -59,8 +59,8 @@ impl Client {
         self.0.create_namespace(name, schema).await.map(Space)
     }
 
-    pub async fn namespace(&self, name: &str) -> Result<Space> {
-        self.0.namespace(name).await.map(Space)
+    pub async fn open_namespace(&self, name: &str) -> Result<Space> {
+        self.0.open_namespace(name).await.map(Space)
     }
 
     pub async fn delete(&self, name: &str) -> Result<()> {
@@ -140,7 +140,7 @@ impl View {
     }
 
     pub async fn count_matching(&self, predicate: &Predicate) -> Result<u64> {
-        self.0.count_matching(&filter(predicate)).await
+        self.0.count_matching(filter(predicate)).await
     }
 
     pub async fn count(&self) -> Result<u64> {
@@ -171,7 +171,7 @@ impl View {
 fn write_batch(batch: &Batch) -> WriteBatch {
     let start = WriteBatch::new();
     let start = match batch.token {
-        Some(token) => start.with_token(token),
+        Some(token) => start.token(token),
         None => start,
     };
     batch.ops.iter().cloned().fold(start, |batch, op| match op {

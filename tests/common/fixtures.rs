@@ -75,7 +75,7 @@ pub fn small_index_settings() -> Settings {
 /// A database of [`small_index_settings`] in which chance is that of a seed: where clusters come to lie and how codes are
 /// rotated decides what a few dozen queries find.
 pub fn small_index_database(seed: u64) -> DatabaseBuilder {
-    Database::builder().with_settings(small_index_settings()).with_env(Env::new(Paused::new(seed)))
+    Database::builder().settings(small_index_settings()).env(Env::new(Paused::new(seed)))
 }
 
 /// How far a mean over so many queries may fall below what is expected by chance: three standard deviations, for it is

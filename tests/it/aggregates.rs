@@ -156,11 +156,11 @@ async fn they_are_what_counting_by_hand_gives_wherever_documents_lie() -> Result
                     None => Aggregation::new(),
                 };
                 let context = format!("seed {seed}, stage {stage}, {filter:?}");
-                let whole = ns.aggregate(&with_figures(ask())).await?;
+                let whole = ns.aggregate(with_figures(ask())).await?;
                 assert_eq!(groups(&whole), [figures(Vec::new(), &rows)], "{context}");
                 for all in [false, true] {
                     let with = |of: Aggregation| if all { with_figures(of) } else { of };
-                    let kinds = ns.aggregate(&with(ask().group_by("kind"))).await?;
+                    let kinds = ns.aggregate(with(ask().group_by("kind"))).await?;
                     let by_kind = grouped(
                         &rows,
                         |row| [row.kind.as_ref()].into(),
@@ -168,7 +168,7 @@ async fn they_are_what_counting_by_hand_gives_wherever_documents_lie() -> Result
                         all,
                     );
                     assert_eq!(groups(&kinds), by_kind, "{context}");
-                    let answer = ns.aggregate(&with(ask().group_by_elements("tags"))).await?;
+                    let answer = ns.aggregate(with(ask().group_by_elements("tags"))).await?;
                     let by_tag = grouped(&rows, tags, |tag| vec![tag.as_str().into()], all);
                     assert_eq!(groups(&answer), by_tag, "{context}");
                     let both = with(ask().group_by("sold").group_by_elements("tags").groups(4));
@@ -194,10 +194,10 @@ async fn a_sum_that_does_not_fit_is_an_error_and_its_average_is_not() -> Result<
     ns.write(WriteBatch::new().upsert(row(1)).upsert(row(2))).await?;
     for _ in 0..2 {
         let error =
-            ns.aggregate(&Aggregation::new().aggregate("sum", Aggregate::sum("price"))).await.unwrap_err();
+            ns.aggregate(Aggregation::new().aggregate("sum", Aggregate::sum("price"))).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::LimitExceeded);
         assert!(error.to_string().contains("does not fit"), "{error}");
-        let mean = ns.aggregate(&Aggregation::new().aggregate("mean", Aggregate::avg("price"))).await?;
+        let mean = ns.aggregate(Aggregation::new().aggregate("mean", Aggregate::avg("price"))).await?;
         assert_eq!(mean.groups[0].values["mean"], Value::Float(i64::MAX as f64));
         ns.flush().await?;
     }

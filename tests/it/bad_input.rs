@@ -36,7 +36,7 @@ struct Fixture {
 impl Fixture {
     async fn new(id: IdKind, settings: Settings) -> Result<Self> {
         let memory = MemoryBackend::new();
-        let builder = Database::builder().with_settings(settings);
+        let builder = Database::builder().settings(settings);
         let db = builder.open_backend(Arc::new(memory.clone())).await?;
         let docs = db.create_namespace("docs", schema(id)?).await?;
         let first: DocumentId = if id == IdKind::U64 { 1.into() } else { "one".into() };
@@ -298,8 +298,8 @@ fn a_filter_deeper_than_the_stack_is_refused_wherever_it_is_given() {
         }
         let refused = [
             docs.scan(Scan::new().filter(f())).await.unwrap_err(),
-            docs.aggregate(&facet(f())).await.unwrap_err(),
-            docs.measure_recall(&RecallCheck::of("v").filter(f())).await.unwrap_err(),
+            docs.aggregate(facet(f())).await.unwrap_err(),
+            docs.measure_recall(RecallCheck::of("v").filter(f())).await.unwrap_err(),
             snapshot.count_matching(&filter).await.unwrap_err(),
         ];
         for error in &refused {
@@ -391,7 +391,7 @@ async fn an_option_that_a_query_has_no_use_for_is_refused() -> Result<()> {
         [|leg| leg.depth(5), |leg| leg.weight(2.0), |leg| leg.filter(Filter::eq("n", 1))];
     for (leg, is_vector) in [(near(), true), (text(), false), (order(), false)] {
         for option in common {
-            docs.query(option(leg.clone()).into()).await?;
+            docs.query(option(leg.clone())).await?;
             docs.query(Query::hybrid([near(), option(leg.clone())])).await?;
         }
         for of_query in efforts {
@@ -539,8 +539,8 @@ async fn a_hostile_name_reaches_no_object() -> Result<()> {
         let schema = schema(IdKind::U64)?;
         for error in [
             db.create_namespace(name, schema.clone()).await.unwrap_err(),
-            db.open_or_create(name, schema).await.unwrap_err(),
-            db.namespace(name).await.unwrap_err(),
+            db.open_or_create_namespace(name, schema).await.unwrap_err(),
+            db.open_namespace(name).await.unwrap_err(),
             db.delete_namespace(name).await.unwrap_err(),
         ] {
             says(&error, ErrorKind::Invalid, &["bad namespace name", "name=`"]);
@@ -548,12 +548,12 @@ async fn a_hostile_name_reaches_no_object() -> Result<()> {
         }
     }
     assert!(fixture.objects().await? == before);
-    let missing = fixture.db.namespace("absent").await.unwrap_err();
+    let missing = fixture.db.open_namespace("absent").await.unwrap_err();
     says(&missing, ErrorKind::NotFound, &["name=`absent`"]);
     let taken = fixture.db.create_namespace("docs", schema(IdKind::U64)?).await.unwrap_err();
     says(&taken, ErrorKind::AlreadyExists, &["name=`docs`"]);
     let other = Schema::builder(IdKind::Uuid).build()?;
-    let other = fixture.db.open_or_create("docs", other).await.unwrap_err();
+    let other = fixture.db.open_or_create_namespace("docs", other).await.unwrap_err();
     says(
         &other,
         ErrorKind::Invalid,
@@ -594,7 +594,7 @@ async fn bad_settings_are_refused_before_the_store_is_touched() -> Result<()> {
         let mut settings = Settings::default();
         change(&mut settings);
         let memory = MemoryBackend::new();
-        let open = Database::builder().with_settings(settings).open_backend(Arc::new(memory.clone()));
+        let open = Database::builder().settings(settings).open_backend(Arc::new(memory.clone()));
         says(&open.await.unwrap_err(), ErrorKind::Invalid, &["bad setting", words]);
         assert_eq!(memory.list(&ObjectPrefix::root(), None).await?, []);
     }

@@ -8,9 +8,7 @@ use std::time::Duration;
 use elacsym::env::Env;
 use elacsym::schema::AttributeType;
 use elacsym::storage::{CountingBackend, MemoryBackend, ObjectKey, PutMode, StorageBackend, Verb};
-use elacsym::{
-    Database, Document, Durability, IdKind, Namespace, Result, Scan, Schema, Settings, WriteBatch,
-};
+use elacsym::{Clocks, Database, Document, IdKind, Namespace, Result, Scan, Schema, Settings, WriteBatch};
 use tokio::time::advance;
 
 use crate::common::forge::{edit_json, framed_json, last_key, objects_of};
@@ -20,15 +18,15 @@ use crate::liveness::gate::Gate;
 /// Twice the time for which a look at the store counts.
 const LONG: Duration = Duration::from_mins(15);
 
-async fn open(backend: Arc<dyn StorageBackend>, durability: Durability) -> Result<Namespace> {
+async fn open(backend: Arc<dyn StorageBackend>, clocks: Clocks) -> Result<Namespace> {
     let mut settings = Settings::default();
     settings.grace = Some(Duration::from_hours(1));
     settings.auto_flush = false;
     settings.reference_bytes_min = 10_000;
-    settings.durability = durability;
-    let database = Database::builder().with_env(Env::new(Paused::new(1))).with_settings(settings);
+    settings.clocks = clocks;
+    let database = Database::builder().env(Env::new(Paused::new(1))).settings(settings);
     let schema = Schema::builder(IdKind::U64).attribute("n", AttributeType::Uint).build()?;
-    database.open_backend(backend).await?.open_or_create("docs", schema).await
+    database.open_backend(backend).await?.open_or_create_namespace("docs", schema).await
 }
 
 fn row(id: u64) -> WriteBatch {
@@ -53,14 +51,12 @@ async fn births(store: &MemoryBackend) -> Result<Vec<u64>> {
 
 #[tokio::test(start_paused = true)]
 async fn a_birth_is_that_of_a_manifest_that_was_the_newest_a_short_while_ago() -> Result<()> {
-    for (durability, pause, looks) in
-        [(Durability::Standard, LONG, true), (Durability::Standard, Duration::ZERO, false)]
-    {
+    for (clocks, pause, looks) in [(Clocks::Trusted, LONG, true), (Clocks::Trusted, Duration::ZERO, false)] {
         let store = MemoryBackend::new();
-        let other = open(Arc::new(store.clone()), Durability::Standard).await?;
+        let other = open(Arc::new(store.clone()), Clocks::Trusted).await?;
         other.write(row(1)).await?;
         let counting = CountingBackend::new(Arc::new(store.clone()));
-        let docs = open(Arc::new(counting.clone()), durability).await?;
+        let docs = open(Arc::new(counting.clone()), clocks).await?;
         docs.write(row(2)).await?;
         advance(pause).await;
         // The process reads no manifest for that.
@@ -96,13 +92,13 @@ async fn raise_floor(store: &MemoryBackend, floor: u64) -> Result<()> {
 /// birth, takes the number by an entry, and deletes the segment, which no entry names.
 #[tokio::test(start_paused = true)]
 async fn rows_that_were_collected_before_their_entry_are_uploaded_again() -> Result<()> {
-    for durability in [Durability::Standard, Durability::Paranoid] {
+    for clocks in [Clocks::Trusted, Clocks::Untrusted] {
         let store = MemoryBackend::new();
-        let other = open(Arc::new(store.clone()), Durability::Standard).await?;
+        let other = open(Arc::new(store.clone()), Clocks::Trusted).await?;
         other.write(row(1)).await?;
         other.flush().await?;
         let gate = Gate::new(Arc::new(store.clone()));
-        let docs = open(Arc::new(gate.clone()), durability).await?;
+        let docs = open(Arc::new(gate.clone()), clocks).await?;
         gate.hold(Verb::Create, "/wal/");
         let mut write = pin!(docs.write(large()));
         gate.poll_until_held(&mut write).await;
@@ -119,9 +115,9 @@ async fn rows_that_were_collected_before_their_entry_are_uploaded_again() -> Res
         gate.release();
         advance(LONG).await;
         let receipt = write.await?;
-        assert_eq!((receipt.sequence.0, receipt.upserted), (3, 2_000), "{durability:?}");
-        assert_eq!(births(&store).await?.last(), Some(&2), "{durability:?}");
-        let all = open(Arc::new(store.clone()), durability).await?;
+        assert_eq!((receipt.sequence.0, receipt.upserted), (3, 2_000), "{clocks:?}");
+        assert_eq!(births(&store).await?.last(), Some(&2), "{clocks:?}");
+        let all = open(Arc::new(store.clone()), clocks).await?;
         assert_eq!(all.scan(Scan::new().limit(10_000)).await?.rows.documents()?.len(), 2_002);
     }
     Ok(())
@@ -130,11 +126,11 @@ async fn rows_that_were_collected_before_their_entry_are_uploaded_again() -> Res
 /// Without a floor above it, a birth is good however long ago it was taken.
 #[tokio::test(start_paused = true)]
 async fn rows_are_not_uploaded_again_because_others_flush() -> Result<()> {
-    for durability in [Durability::Standard, Durability::Paranoid] {
+    for clocks in [Clocks::Trusted, Clocks::Untrusted] {
         let store = MemoryBackend::new();
-        let other = open(Arc::new(store.clone()), Durability::Standard).await?;
+        let other = open(Arc::new(store.clone()), Clocks::Trusted).await?;
         let gate = Gate::new(Arc::new(store.clone()));
-        let docs = open(Arc::new(gate.clone()), durability).await?;
+        let docs = open(Arc::new(gate.clone()), clocks).await?;
         gate.hold(Verb::Create, "/wal/");
         let mut write = pin!(docs.write(large()));
         gate.poll_until_held(&mut write).await;
@@ -143,7 +139,7 @@ async fn rows_are_not_uploaded_again_because_others_flush() -> Result<()> {
         gate.release();
         advance(LONG).await;
         assert_eq!(write.await?.sequence.0, 2);
-        assert_eq!(births(&store).await?, [0, 0], "{durability:?}");
+        assert_eq!(births(&store).await?, [0, 0], "{clocks:?}");
     }
     Ok(())
 }

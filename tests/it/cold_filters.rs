@@ -54,7 +54,8 @@ impl Store {
 
     /// A state of which only heads were read, and the round trips to it.
     async fn cold(&self) -> Result<(Snapshot, u64)> {
-        let open = async { self.open().await?.namespace("docs").await?.snapshot(Consistency::Strong).await };
+        let open =
+            async { self.open().await?.open_namespace("docs").await?.snapshot(Consistency::Strong).await };
         let (snapshot, trips, _) = self.cost(open).await?;
         Ok((snapshot, trips))
     }

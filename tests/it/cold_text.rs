@@ -49,7 +49,7 @@ async fn a_cold_query_for_a_rare_word_reads_little_of_the_index() -> Result<()> 
 
     // A misspelt word reads the blocks of the dictionary that may hold it, all at once.
     for (filter, asked, share) in [(false, "needle", 20), (true, "needle", 20), (false, "neelde", 4)] {
-        let docs = open().await?.namespace("docs").await?;
+        let docs = open().await?.open_namespace("docs").await?;
         // The state and the heads of its files are read.
         let snapshot = docs.snapshot(Consistency::Strong).await?;
         counting.reset();

@@ -18,8 +18,8 @@ use elacsym::storage::{
     PutMode, StorageBackend, Verb,
 };
 use elacsym::{
-    Consistency, Database, Document, Durability, ErrorKind, IdKind, Namespace, Result, Schema, Settings,
-    Value, WriteBatch,
+    Clocks, Consistency, Database, Document, ErrorKind, IdKind, Namespace, Result, Schema, Settings, Value,
+    WriteBatch,
 };
 use futures::future::BoxFuture;
 use futures::future::{join_all, try_join_all};
@@ -33,7 +33,7 @@ fn schema() -> Result<Schema> {
 
 async fn docs(backend: &Arc<dyn StorageBackend>) -> Result<Namespace> {
     let db = Database::builder().open_backend(Arc::clone(backend)).await?;
-    db.open_or_create("docs", schema()?).await
+    db.open_or_create_namespace("docs", schema()?).await
 }
 
 fn row(id: u64) -> WriteBatch {
@@ -105,7 +105,7 @@ async fn a_token_is_applied_once_whoever_sends_it() -> Result<()> {
     let (one, two) = (docs(&backend).await?, docs(&backend).await?);
     let send = |docs: &Namespace, n: u64| {
         let docs = docs.clone();
-        async move { docs.write(WriteBatch::new().upsert(Document::new(1).with("n", n)).with_token(7)).await }
+        async move { docs.write(WriteBatch::new().upsert(Document::new(1).with("n", n)).token(7)).await }
     };
     let receipts = join_all([send(&one, 1), send(&one, 2), send(&two, 3)]).await;
     let receipts: Vec<_> = receipts.into_iter().collect::<Result<_>>()?;
@@ -144,7 +144,7 @@ async fn a_deleted_namespace_takes_no_writes_and_its_name_is_free() -> Result<()
     );
     assert_eq!(old.write(row(3)).await.unwrap_err().kind(), ErrorKind::Deleted);
     assert_eq!(old.get([1]).await.unwrap_err().kind(), ErrorKind::Deleted);
-    assert_eq!(db.namespace("docs").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(db.open_namespace("docs").await.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(db.list_namespaces().await?.is_empty());
     let new = db.create_namespace("docs", schema()?).await?;
     assert_eq!(new.get([1]).await?, [None]);
@@ -219,13 +219,13 @@ impl StorageBackend for Overtaken {
 /// write. A gap in it is no proof: the entry is there, and is not written again over what came after it.
 #[tokio::test(start_paused = true)]
 async fn an_entry_is_not_doubted_for_a_list_that_was_overtaken() -> Result<()> {
-    for durability in [Durability::Standard, Durability::Paranoid] {
+    for clocks in [Clocks::Trusted, Clocks::Untrusted] {
         let memory: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
         let other = docs_of(&memory, 1, Settings::default()).await?;
         other.write(row(7)).await?;
         let backend = Arc::new(Overtaken { inner: Arc::clone(&memory), meanwhile: Mutex::default() });
         let mut settings = Settings::default();
-        settings.durability = durability;
+        settings.clocks = clocks;
         let shared: Arc<dyn StorageBackend> = Arc::clone(&backend) as Arc<dyn StorageBackend>;
         let docs = docs_of(&shared, 2, settings).await?;
         docs.snapshot(Consistency::Strong).await?;
@@ -240,7 +240,7 @@ async fn an_entry_is_not_doubted_for_a_list_that_was_overtaken() -> Result<()> {
         };
         *backend.meanwhile.lock().unwrap() = Some(Box::pin(meanwhile));
         let receipt = docs.write(row(1)).await?;
-        assert_eq!((receipt.sequence.0, receipt.upserted), (2, 1), "{durability:?}");
+        assert_eq!((receipt.sequence.0, receipt.upserted), (2, 1), "{clocks:?}");
         assert!(backend.meanwhile.lock().unwrap().is_none(), "a list was read");
         let found = docs.get([1_u64]).await?;
         let n = found[0].as_ref().and_then(|document| document.get("n").cloned());
@@ -252,6 +252,6 @@ async fn an_entry_is_not_doubted_for_a_list_that_was_overtaken() -> Result<()> {
 
 /// The namespace in a process of its own, on the paused clock.
 async fn docs_of(backend: &Arc<dyn StorageBackend>, seed: u64, settings: Settings) -> Result<Namespace> {
-    let db = Database::builder().with_env(Env::new(Paused::new(seed))).with_settings(settings);
-    db.open_backend(Arc::clone(backend)).await?.open_or_create("docs", schema()?).await
+    let db = Database::builder().env(Env::new(Paused::new(seed))).settings(settings);
+    db.open_backend(Arc::clone(backend)).await?.open_or_create_namespace("docs", schema()?).await
 }

@@ -370,7 +370,7 @@ async fn by_cosine_only_the_direction_of_an_f16_vector_counts() -> Result<()> {
 
 #[tokio::test]
 async fn a_vector_that_its_metric_cannot_measure_is_refused_by_name() -> Result<()> {
-    let db = Database::builder().with_settings(Settings::default()).open("memory://").await?;
+    let db = Database::builder().settings(Settings::default()).open("memory://").await?;
     for metric in [Metric::L2Squared, Metric::Dot] {
         let schema = Schema::builder(IdKind::U64).vector("v", VectorType::F32, 2, metric).build()?;
         let namespace = db.create_namespace(&format!("{metric:?}"), schema).await?;

@@ -45,7 +45,7 @@ async fn open(memory: &MemoryBackend) -> Result<Database> {
     let mut settings = Settings::default();
     // Some batches become segments that their entries link.
     settings.reference_bytes_min = 1;
-    Database::builder().with_settings(settings).open_backend(Arc::new(memory.clone())).await
+    Database::builder().settings(settings).open_backend(Arc::new(memory.clone())).await
 }
 
 async fn source() -> Result<(MemoryBackend, Writer)> {
@@ -82,7 +82,7 @@ async fn copy(
 
 /// How many whole batches a copy shows. Half a batch, or one without those before it, is a failure.
 async fn batches(copy: &MemoryBackend) -> Result<u64> {
-    let docs = open(copy).await?.namespace("docs").await?;
+    let docs = open(copy).await?.open_namespace("docs").await?;
     let mut shown = 0_u64;
     for document in docs.scan(Scan::new().limit(1_000)).await?.rows.documents()? {
         assert_eq!(*document.id(), shown, "a document is missing");
@@ -150,7 +150,7 @@ async fn without_its_log_a_namespace_does_not_open() -> Result<()> {
                 copy.put(&info.key, memory.get(&info.key).await?.into(), PutMode::Create).await?;
             }
         }
-        let error = open(&copy).await?.namespace("docs").await.unwrap_err();
+        let error = open(&copy).await?.open_namespace("docs").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         assert!(error.to_string().contains("entry 5"), "{error}");
     }
@@ -185,7 +185,7 @@ async fn junk_with_legal_names_does_no_harm() -> Result<()> {
     let db = open(&memory).await?;
     let names: Vec<String> = db.list_namespaces().await?.iter().map(ToString::to_string).collect();
     assert_eq!(names, ["docs"]);
-    assert_eq!(db.namespace("other").await.unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(db.open_namespace("other").await.unwrap_err().kind(), ErrorKind::NotFound);
     // Names can be used, and used again.
     for name in ["docs", "other"] {
         if name == "docs" {
@@ -193,7 +193,7 @@ async fn junk_with_legal_names_does_no_harm() -> Result<()> {
         }
         let schema = Schema::builder(IdKind::U64).build()?;
         db.create_namespace(name, schema).await?.write(WriteBatch::new().upsert(Document::new(1))).await?;
-        let found = open(&memory).await?.namespace(name).await?.get([1]).await?;
+        let found = open(&memory).await?.open_namespace(name).await?.get([1]).await?;
         assert_eq!(found, [Some(Document::new(1))]);
     }
     Ok(())

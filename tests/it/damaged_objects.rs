@@ -21,7 +21,7 @@ async fn open(backend: impl StorageBackend, link: bool) -> Result<Database> {
     let mut settings = Settings::default();
     settings.index_rows_min = 10;
     settings.reference_bytes_min = if link { 1 } else { usize::MAX };
-    Database::builder().with_settings(settings).open_backend(Arc::new(backend)).await
+    Database::builder().settings(settings).open_backend(Arc::new(backend)).await
 }
 
 /// A database with one of everything: a segment with dead rows and one without, both with indexes, a tail of rows and
@@ -42,7 +42,7 @@ async fn objects() -> Result<Objects> {
     docs.flush().await?;
     docs.write(documents(40..45)).await?;
     docs.write(documents(45..50).delete(4)).await?;
-    open(memory.clone(), true).await?.namespace("docs").await?.write(documents(50..55)).await?;
+    open(memory.clone(), true).await?.open_namespace("docs").await?.write(documents(50..55)).await?;
     db.create_namespace("old", schema.clone()).await?.write(documents(0..2)).await?;
     db.delete_namespace("old").await?;
     db.create_namespace("other", schema).await?.write(documents(0..2)).await?;
@@ -74,13 +74,13 @@ async fn read(objects: &Objects) -> Result<String> {
 async fn read_from(backend: impl StorageBackend) -> Result<String> {
     let db = open(backend, false).await?;
     let names = db.list_namespaces().await?;
-    let old = db.namespace("old").await.map(|_| ());
+    let old = db.open_namespace("old").await.map(|_| ());
     let old = if let Err(error) = old { error } else { Error::new(ErrorKind::Internal, "it is back") };
     if old.kind() != ErrorKind::NotFound {
         return Err(old);
     }
-    let other = db.namespace("other").await?.scan(Scan::new()).await?.rows.documents()?;
-    let docs = db.namespace("docs").await?;
+    let other = db.open_namespace("other").await?.scan(Scan::new()).await?.rows.documents()?;
+    let docs = db.open_namespace("docs").await?;
     let snapshot = docs.snapshot(Consistency::Strong).await?;
     let all = snapshot.scan(Scan::new()).await?.rows.documents()?;
     let ids: Vec<_> = (0..55).map(elacsym::DocumentId::U64).collect();

@@ -157,7 +157,7 @@ async fn names_that_are_listed_are_opened() -> Result<()> {
     let db = Database::open("memory://").await?;
     db.create_namespace("papers", Schema::builder(IdKind::U64).build()?).await?;
     for name in db.list_namespaces().await? {
-        assert_eq!(*db.namespace(&name).await?.name(), name);
+        assert_eq!(*db.open_namespace(&name).await?.name(), name);
         assert_eq!(serde_json::to_string(&name).ok().as_deref(), Some("\"papers\""));
     }
     Ok(())

@@ -20,7 +20,7 @@ async fn open(store: &MemoryBackend) -> Result<Database> {
     let mut settings = Settings::default();
     settings.auto_flush = false;
     settings.reference_bytes_min = 10_000;
-    Database::builder().with_settings(settings).open_backend(Arc::new(store.clone())).await
+    Database::builder().settings(settings).open_backend(Arc::new(store.clone())).await
 }
 
 fn schema() -> Result<Schema> {
@@ -85,7 +85,7 @@ async fn a_feature_of_readers_stops_all() -> Result<()> {
     let objects = objects().await?;
     for (key, name) in featured(&objects) {
         let store = store_of(&require(&objects, &key, "read")).await?;
-        let opened = async { open(&store).await?.namespace("docs").await };
+        let opened = async { open(&store).await?.open_namespace("docs").await };
         assert_refused(opened.await, &key, name);
     }
     Ok(())
@@ -104,7 +104,7 @@ async fn a_feature_of_readers_is_reported_whatever_else_has_changed() -> Result<
         let forged = edit_json(&objects[&key], |object| object[field] = json!({"another": "shape"}));
         objects.insert(key.clone(), forged);
         let store = store_of(&objects).await?;
-        let opened = async { open(&store).await?.namespace("docs").await };
+        let opened = async { open(&store).await?.open_namespace("docs").await };
         assert_refused(opened.await, &key, name);
     }
     Ok(())
@@ -117,14 +117,14 @@ async fn a_feature_of_writers_stops_writers_and_nobody_else() -> Result<()> {
         let store = store_of(&require(&objects, &key, "write")).await?;
         let before = objects_of(&store).await?;
         let db = open(&store).await?;
-        let docs = db.namespace("docs").await?;
+        let docs = db.open_namespace("docs").await?;
         assert_eq!(ids(&docs).await?, ["1", "2"], "{key}");
         let near = docs.query(Query::nearest("v", [1.0, 0.5]).filter(Filter::gt("n", 1))).await?;
         assert_eq!(near.hits()?.len(), 1, "{key}");
         assert_eq!(db.list_namespaces().await?.len(), 1, "{key}");
         let large = WriteBatch::new().upsert_all((0..1_000).map(row));
         let unmet = WriteBatch::new().patch_if(row(1), Filter::eq("n", 7));
-        for batch in [write(3), WriteBatch::new().delete(1), large, unmet, write(4).with_token(9)] {
+        for batch in [write(3), WriteBatch::new().delete(1), large, unmet, write(4).token(9)] {
             assert_refused(docs.write(batch).await, &key, name);
         }
         assert_refused(docs.flush().await, &key, name);
@@ -133,7 +133,7 @@ async fn a_feature_of_writers_stops_writers_and_nobody_else() -> Result<()> {
         let created = db.create_namespace("more", schema()?).await;
         if key == "STORE" {
             assert_refused(created, &key, name);
-            assert_refused(db.open_or_create("more", schema()?).await, &key, name);
+            assert_refused(db.open_or_create_namespace("more", schema()?).await, &key, name);
         } else {
             created?.write(write(1)).await?;
         }
@@ -141,7 +141,7 @@ async fn a_feature_of_writers_stops_writers_and_nobody_else() -> Result<()> {
         let left: Vec<_> = after.keys().filter(|key| !before.contains_key(*key)).collect();
         assert!(left.iter().all(|key| key.starts_with("ns/n-more/")), "{key}: {left:?}");
         assert!(before.iter().all(|(key, bytes)| after.get(key) == Some(bytes)), "{key}");
-        assert_eq!(ids(&db.namespace("docs").await?).await?, ["1", "2"], "{key}");
+        assert_eq!(ids(&db.open_namespace("docs").await?).await?, ["1", "2"], "{key}");
     }
     Ok(())
 }
@@ -155,7 +155,7 @@ async fn a_sealed_incarnation_is_not_marked_by_a_version_that_must_not_write() -
     for (key, _) in featured(&objects) {
         let store = store_of(&require(&objects, &key, "write")).await?;
         let before = objects_of(&store).await?;
-        let opened = open(&store).await?.namespace("docs").await;
+        let opened = open(&store).await?.open_namespace("docs").await;
         assert_eq!(opened.unwrap_err().kind(), ErrorKind::NotFound, "{key}");
         assert_eq!(objects_of(&store).await?, before, "{key}");
     }
@@ -172,11 +172,11 @@ async fn put_newer(store: &MemoryBackend, newer: &Objects, key: &str) -> Result<
 async fn a_process_stops_writing_as_soon_as_it_meets_the_feature() -> Result<()> {
     for reads in [true, false] {
         let store = store_of(&objects().await?).await?;
-        let docs = open(&store).await?.namespace("docs").await?;
+        let docs = open(&store).await?.open_namespace("docs").await?;
         docs.write(write(3)).await?;
         // A newer version writes an entry that requires a feature.
         let newer = store_of(&objects_of(&store).await?).await?;
-        let docs_of_newer = open(&newer).await?.namespace("docs").await?;
+        let docs_of_newer = open(&newer).await?.open_namespace("docs").await?;
         docs_of_newer.write(write(4)).await?;
         let written = objects_of(&newer).await?;
         let entry = last_key(&written, "/wal/");
@@ -203,9 +203,9 @@ async fn a_process_stops_writing_as_soon_as_it_meets_the_feature() -> Result<()>
 #[tokio::test]
 async fn a_newer_manifest_stops_flushes_of_a_process_that_did_not_know_it() -> Result<()> {
     let store = store_of(&objects().await?).await?;
-    let docs = open(&store).await?.namespace("docs").await?;
+    let docs = open(&store).await?.open_namespace("docs").await?;
     let newer = store_of(&objects_of(&store).await?).await?;
-    open(&newer).await?.namespace("docs").await?.flush().await?;
+    open(&newer).await?.open_namespace("docs").await?.flush().await?;
     let flushed = objects_of(&newer).await?;
     let manifest = last_key(&flushed, "/manifest/");
     assert_eq!(framed_json(&flushed[&manifest])["number"], 2);

@@ -185,7 +185,7 @@ async fn found(snapshot: &Snapshot, filter: &Filter) -> Result<BTreeSet<u64>> {
     let page = snapshot.scan(Scan::new().filter(filter.clone())).await?;
     let scanned: BTreeSet<u64> = page.rows.documents()?.iter().map(id).collect();
     assert_eq!(snapshot.count_matching(filter).await?, scanned.len() as u64, "{filter:?}");
-    let all = snapshot.aggregate(&Aggregation::new().filter(filter.clone())).await?;
+    let all = snapshot.aggregate(Aggregation::new().filter(filter.clone())).await?;
     assert_eq!(all.groups.iter().map(|group| group.count).sum::<u64>(), scanned.len() as u64, "{filter:?}");
     let ordered = Query::order_by([Order::asc("n")]).filter(filter.clone()).limit(1_000);
     let ordered = snapshot.query(ordered).await?.rows.documents()?;

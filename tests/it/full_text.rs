@@ -96,7 +96,7 @@ fn same(found: &[(u64, f64)], expected: &[(u64, f64)], limit: usize, what: &str)
 fn schema(vector: bool) -> Schema {
     let options = TextOptions::default();
     let builder = Schema::builder(IdKind::U64)
-        .text("title", options.clone().with_k1(0.9).with_b(0.4))
+        .text("title", options.clone().k1(0.9).b(0.4))
         .text("body", options)
         .attribute("n", AttributeType::Int);
     let builder = if vector { builder.vector("v", VectorType::F32, 2, Metric::L2Squared) } else { builder };
@@ -273,14 +273,13 @@ fn every_option(language: Language) -> Vec<TextOptions> {
     let options = switches.flat_map(|[stems, stops, cases, folds]| {
         [Tokenizer::Words, Tokenizer::Whitespace, Tokenizer::Raw, Tokenizer::Ngram { min: 2, max: 3 }].map(
             |cut| {
-                let options =
-                    TextOptions::default().with_tokenizer(cut).with_language(language).with_stemming(stems);
-                let options = options.with_stop_words_removed(stops).with_case_sensitive(cases);
-                options.with_ascii_folding(folds).with_k1(0.9).with_b(0.4)
+                let options = TextOptions::default().tokenizer(cut).language(language).stemming(stems);
+                let options = options.remove_stop_words(stops).case_sensitive(cases);
+                options.ascii_folding(folds).k1(0.9).b(0.4)
             },
         )
     });
-    let options = std::iter::once(TextOptions::default().with_language(language)).chain(options);
+    let options = std::iter::once(TextOptions::default().language(language)).chain(options);
     let allowed =
         |options: &TextOptions| Schema::builder(IdKind::U64).text("t", options.clone()).build().is_ok();
     options.filter(allowed).collect()
@@ -326,12 +325,12 @@ async fn every_language_is_found_at_every_option_also_by_who_opens_the_database_
         ns.close().await;
         // From the log, then from a segment.
         let db = open().await?;
-        let ns = db.namespace("docs").await?;
+        let ns = db.open_namespace("docs").await?;
         check_language(&ns, language, &options).await?;
         ns.flush().await?;
         check_language(&ns, language, &options).await?;
         ns.close().await;
-        let ns = open().await?.namespace("docs").await?;
+        let ns = open().await?.open_namespace("docs").await?;
         check_language(&ns, language, &options).await?;
     }
     Ok(())
@@ -341,12 +340,12 @@ async fn every_language_is_found_at_every_option_also_by_who_opens_the_database_
 async fn every_tokenizer_is_written_flushed_and_found() -> Result<()> {
     let plain = TextOptions::default();
     let tokenizers = [Tokenizer::Whitespace, Tokenizer::Raw, Tokenizer::Ngram { min: 2, max: 3 }];
-    let tokenizers = tokenizers.map(|tokenizer| plain.clone().with_tokenizer(tokenizer));
+    let tokenizers = tokenizers.map(|tokenizer| plain.clone().tokenizer(tokenizer));
     let all: Vec<TextOptions> = std::iter::once(plain.clone()).chain(tokenizers).collect();
     let builder = (0..).zip(&all).fold(Schema::builder(IdKind::U64), |builder, (at, options)| {
         builder.text(format!("t{at}"), options.clone())
     });
-    let tokens = plain.with_tokenizer(Tokenizer::Pretokenized);
+    let tokens = plain.tokenizer(Tokenizer::Pretokenized);
     let builder = builder.attribute("tags", AttributeType::StringArray).full_text("tags", tokens);
     let db = Database::open("memory://").await?;
     let ns = db.create_namespace("docs", builder.build()?).await?;
@@ -372,12 +371,12 @@ fn options_that_contradict_each_other_are_refused() {
         Schema::builder(IdKind::U64).text("t", options).build().unwrap_err().kind() == ErrorKind::Invalid
     };
     let plain = TextOptions::default();
-    assert!(bad(plain.clone().with_stemming(true)));
-    assert!(bad(plain.clone().with_language(Language::Tamil).with_stop_words_removed(true)));
-    assert!(bad(plain.clone().with_tokenizer(Tokenizer::Pretokenized)));
-    assert!(bad(plain.clone().with_tokenizer(Tokenizer::Ngram { min: 3, max: 2 })));
-    assert!(bad(plain.clone().with_k1(f32::NAN)) && bad(plain.clone().with_b(1.5)));
-    assert!(bad(plain.with_max_token_length(0)));
+    assert!(bad(plain.clone().stemming(true)));
+    assert!(bad(plain.clone().language(Language::Tamil).remove_stop_words(true)));
+    assert!(bad(plain.clone().tokenizer(Tokenizer::Pretokenized)));
+    assert!(bad(plain.clone().tokenizer(Tokenizer::Ngram { min: 3, max: 2 })));
+    assert!(bad(plain.clone().k1(f32::NAN)) && bad(plain.clone().b(1.5)));
+    assert!(bad(plain.max_token_length(0)));
     let number = Schema::builder(IdKind::U64).attribute("n", AttributeType::Int);
     assert!(number.full_text("n", TextOptions::default()).build().is_err());
     assert!(Schema::builder(IdKind::U64).full_text("n", TextOptions::default()).build().is_err());

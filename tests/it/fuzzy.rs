@@ -282,8 +282,8 @@ async fn an_id_is_a_string_too() -> Result<()> {
             ns.flush().await?;
         }
         let snapshot = ns.snapshot(Consistency::Strong).await?;
-        assert_eq!(snapshot.count_matching(&Filter::fuzzy("id", "hamilton")).await?, 2);
-        assert_eq!(snapshot.count_matching(&Filter::not_fuzzy("id", "hamilton")).await?, 1);
+        assert_eq!(snapshot.count_matching(Filter::fuzzy("id", "hamilton")).await?, 2);
+        assert_eq!(snapshot.count_matching(Filter::not_fuzzy("id", "hamilton")).await?, 1);
     }
     Ok(())
 }

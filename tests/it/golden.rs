@@ -82,14 +82,14 @@ fn schema() -> Result<Schema> {
         builder = builder.attribute(kind.to_string(), kind);
         builder = builder.attribute(format!("{kind}s"), AttributeType::array(kind).unwrap());
     }
-    let german = TextOptions::default().with_language(Language::German).with_ascii_folding(true);
+    let german = TextOptions::default().language(Language::German).ascii_folding(true);
     builder
         .trigrams("string", true)
         .attribute("bytes", AttributeType::Bytes)
         .filterable("bytes", false)
         .text("body", TextOptions::default())
         .full_text("strings", german)
-        .text("given", TextOptions::default().with_tokenizer(Tokenizer::Raw))
+        .text("given", TextOptions::default().tokenizer(Tokenizer::Raw))
         .vector("f16", VectorType::F16, 3, Metric::Cosine)
         .vector("i8", VectorType::I8, 5, Metric::Dot)
         .build()
@@ -150,19 +150,18 @@ async fn write(backend: MemoryBackend) -> Result<()> {
         let mut settings = Settings::default();
         (settings.auto_flush, settings.index_rows_min) = (false, 16);
         settings.reference_bytes_min = reference_bytes_min;
-        let builder = Database::builder().with_settings(settings).with_env(env.clone());
+        let builder = Database::builder().settings(settings).env(env.clone());
         builder.open_backend(Arc::new(backend.clone())).await
     };
     let db = open(usize::MAX).await?;
     let docs = db.create_namespace("Golden.1", schema()?).await?;
-    docs.write(batch(IDS[0].clone()).with_token(1)).await?;
+    docs.write(batch(IDS[0].clone()).token(1)).await?;
     docs.flush().await?;
-    docs.write(batch(IDS[1].clone()).delete(DEAD[0]).with_token(2)).await?;
+    docs.write(batch(IDS[1].clone()).delete(DEAD[0]).token(2)).await?;
     docs.flush().await?;
     docs.write(batch(80..85)).await?;
-    docs.write(WriteBatch::new().patch(Document::new(2).with("int", 1_000)).delete(DEAD[1]).with_token(3))
-        .await?;
-    open(1).await?.namespace("Golden.1").await?.write(batch(85..90)).await?;
+    docs.write(WriteBatch::new().patch(Document::new(2).with("int", 1_000)).delete(DEAD[1]).token(3)).await?;
+    open(1).await?.open_namespace("Golden.1").await?.write(batch(85..90)).await?;
     docs.write(WriteBatch::new().delete(DEAD[2])).await?;
     let old = db.create_namespace("old", schema()?).await?;
     old.write(batch(0..2)).await?;
@@ -280,7 +279,7 @@ fn document_vector(n: u64, column: &str) -> Vector {
 async fn check_writes(docs: &Namespace) -> Result<()> {
     let again = [batch(IDS[0].clone()), batch(IDS[1].clone()), WriteBatch::new().delete(5)];
     for (token, batch) in (1..).zip(again) {
-        let receipt = docs.write(batch.with_token(token)).await?;
+        let receipt = docs.write(batch.token(token)).await?;
         assert!(receipt.replayed, "token {token}: {receipt:?}");
     }
     docs.write(WriteBatch::new().upsert(document(100))).await?;
@@ -333,8 +332,8 @@ async fn golden_objects_are_read() -> Result<()> {
     let db = Database::open(copy.path().to_str().unwrap()).await?;
     let names = db.list_namespaces().await?;
     assert_eq!(names.iter().map(NamespaceName::as_str).collect::<Vec<_>>(), ["Golden.1"]);
-    assert_eq!(db.namespace("old").await.unwrap_err().kind(), ErrorKind::NotFound);
-    let docs = db.namespace("Golden.1").await?;
+    assert_eq!(db.open_namespace("old").await.unwrap_err().kind(), ErrorKind::NotFound);
+    let docs = db.open_namespace("Golden.1").await?;
     check_documents(&docs).await?;
     check_indexes(&docs).await?;
     check_writes(&docs).await

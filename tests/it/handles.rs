@@ -37,7 +37,7 @@ impl Store {
         let counting = CountingBackend::new(Arc::new(MemoryBackend::new()));
         let mut settings = Settings::default();
         settings.idle_bytes_max = idle_bytes_max;
-        let builder = Database::builder().with_settings(settings);
+        let builder = Database::builder().settings(settings);
         let db = builder.open_backend(Arc::new(counting.clone())).await?;
         Ok(Self { counting, db })
     }
@@ -58,7 +58,7 @@ impl Store {
     /// How many requests it takes to open a namespace.
     async fn requests_to_open(&self, name: &str) -> Result<usize> {
         self.counting.reset();
-        let _namespace = self.db.namespace(name).await?;
+        let _namespace = self.db.open_namespace(name).await?;
         Ok(self.counting.requests())
     }
 }
@@ -87,7 +87,7 @@ async fn many_small_namespaces_opened_in_turn_stay_within_their_budget() -> Resu
             store.make(&name).await?;
         } else {
             let name = if turn % 3 == 0 { &name } else { &format!("m{turn}") };
-            let namespace = store.db.open_or_create(name, schema()?).await?;
+            let namespace = store.db.open_or_create_namespace(name, schema()?).await?;
             let hits = namespace.query(Query::nearest("v", [1.0, 2.0, 3.0, 4.0]).limit(1)).await?;
             opened += hits.hits()?.len();
         }
@@ -136,21 +136,21 @@ async fn what_a_namespace_keeps_is_counted_and_goes_with_its_last_handle() -> Re
 async fn all_handles_of_a_name_share_what_they_know() -> Result<()> {
     let store = Store::new(64 << 20).await?;
     let first = store.make("a").await?;
-    let second = store.db.namespace("a").await?;
+    let second = store.db.open_namespace("a").await?;
     first.write(WriteBatch::new().upsert(document(100))).await?;
     assert!(sees(&second, 100).await?, "without asking the store");
     drop(first);
-    let third = store.db.namespace("a").await?;
+    let third = store.db.open_namespace("a").await?;
     second.write(WriteBatch::new().upsert(document(101))).await?;
     assert!(sees(&third, 101).await?);
     drop((second, third));
     // It is idle, and has forgotten nothing.
     assert_eq!(store.requests_to_open("a").await?, 0);
-    let again = store.db.namespace("a").await?;
+    let again = store.db.open_namespace("a").await?;
     assert!(sees(&again, 101).await?);
     // Handles opened at once are of one namespace too.
     let other = Database::builder().open_backend(Arc::new(store.counting.clone())).await?;
-    let opened = futures::future::join_all((0..8).map(|_| other.namespace("a"))).await;
+    let opened = futures::future::join_all((0..8).map(|_| other.open_namespace("a"))).await;
     let opened = opened.into_iter().collect::<Result<Vec<_>>>()?;
     opened.first().unwrap().write(WriteBatch::new().upsert(document(102))).await?;
     for handle in &opened {
@@ -185,16 +185,16 @@ async fn what_was_closed_or_deleted_is_not_opened_from_memory() -> Result<()> {
     let store = Store::new(64 << 20).await?;
     let closed = store.make("a").await?;
     closed.close().await;
-    let again = store.db.namespace("a").await?;
+    let again = store.db.open_namespace("a").await?;
     again.write(WriteBatch::new().upsert(document(7))).await?;
     let refused = closed.write(WriteBatch::new().upsert(document(8))).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Closed);
     drop((closed, again));
     assert_eq!(store.requests_to_open("a").await?, 0);
 
-    let old = store.db.namespace("a").await?;
+    let old = store.db.open_namespace("a").await?;
     store.db.delete_namespace("a").await?;
-    let gone = store.db.namespace("a").await.unwrap_err();
+    let gone = store.db.open_namespace("a").await.unwrap_err();
     assert_eq!(gone.kind(), ErrorKind::NotFound);
     let new = store.db.create_namespace("a", schema()?).await?;
     assert_eq!(new.scan(Scan::new()).await?.rows.len(), 0);
@@ -202,14 +202,14 @@ async fn what_was_closed_or_deleted_is_not_opened_from_memory() -> Result<()> {
     drop(old);
     new.write(WriteBatch::new().upsert(document(1))).await?;
     drop(new);
-    let known = store.db.namespace("a").await?;
+    let known = store.db.open_namespace("a").await?;
     assert_eq!(known.scan(Scan::new().filter(Filter::eq("n", 1))).await?.rows.len(), 1);
     // Closing the database closes what has handles and what has none.
     store.db.close().await;
     let refused = known.write(WriteBatch::new().upsert(document(2))).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Closed);
     // What was open before it is no matter of what is opened again.
-    let again = store.db.namespace("a").await?;
+    let again = store.db.open_namespace("a").await?;
     drop(known);
     assert_eq!(store.requests_to_open("a").await?, 0);
     drop(again);

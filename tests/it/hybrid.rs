@@ -410,8 +410,7 @@ impl Cold {
         let memory: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
         let mut settings = Settings::default();
         settings.index_rows_min = 1_000;
-        let db =
-            Database::builder().with_settings(settings.clone()).open_backend(Arc::clone(&memory)).await?;
+        let db = Database::builder().settings(settings.clone()).open_backend(Arc::clone(&memory)).await?;
         let schema = Schema::builder(IdKind::U64)
             .vector("one", VectorType::F32, 24, Metric::L2Squared)
             .vector("two", VectorType::F32, 16, Metric::Cosine)
@@ -439,9 +438,8 @@ impl Cold {
         let counting = CountingBackend::new(Arc::clone(&self.memory));
         let second = Duration::from_secs(1);
         let slow = DelayedBackend::new(Arc::new(counting.clone()), &env::Env::current()?, second);
-        let db =
-            Database::builder().with_settings(self.settings.clone()).open_backend(Arc::new(slow)).await?;
-        let docs = db.namespace("docs").await?;
+        let db = Database::builder().settings(self.settings.clone()).open_backend(Arc::new(slow)).await?;
+        let docs = db.open_namespace("docs").await?;
         let snapshot = docs.snapshot(Consistency::Eventual).await?;
         counting.reset();
         let start = tokio::time::Instant::now();

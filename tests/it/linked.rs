@@ -124,8 +124,8 @@ fn settings() -> Settings {
 }
 
 async fn open(backend: impl StorageBackend, settings: Settings) -> Result<Namespace> {
-    let db = Database::builder().with_settings(settings).open_backend(Arc::new(backend)).await?;
-    db.open_or_create(NAME, schema()).await
+    let db = Database::builder().settings(settings).open_backend(Arc::new(backend)).await?;
+    db.open_or_create_namespace(NAME, schema()).await
 }
 
 fn document(id: u64, n: u64) -> Document {
@@ -308,7 +308,7 @@ async fn a_linked_batch_is_held_against_older_rows_in_few_rounds_and_only_where_
     let counting = Arc::new(CountingBackend::new(store));
     let env = Env::current()?;
     let delayed = DelayedBackend::new(counting.clone(), &env, Duration::from_millis(30));
-    let db = Database::builder().with_settings(settings()).open_backend(Arc::new(delayed.clone())).await?;
+    let db = Database::builder().settings(settings()).open_backend(Arc::new(delayed.clone())).await?;
     let space = db.create_namespace(NAME, Schema::builder(IdKind::U64).build()?).await?;
     // So many that their ids are not kept in memory: a million entries of 12 bytes would be 360 blocks of an index.
     let rows = 200_000;
@@ -373,7 +373,7 @@ async fn patches_are_limited_by_bytes_and_go_on_in_parts() -> Result<()> {
 async fn deletes_are_limited_by_what_a_reader_gets_at_once() -> Result<()> {
     let mut settings = settings();
     settings.batch_operations_max = 2_000_000;
-    let db = Database::builder().with_settings(settings).open_backend(Arc::new(MemoryBackend::new())).await?;
+    let db = Database::builder().settings(settings).open_backend(Arc::new(MemoryBackend::new())).await?;
     let space = db.create_namespace(NAME, Schema::builder(IdKind::String).build()?).await?;
     // 1,250,000 ids of 68 bytes are 81 MiB.
     let id = |n: u32| format!("{n:064}");

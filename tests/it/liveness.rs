@@ -70,11 +70,11 @@ async fn database(backend: Arc<dyn StorageBackend>, settings: Settings) -> Resul
 /// A process whose chance is known.
 async fn process(seed: u64, backend: Arc<dyn StorageBackend>, settings: Settings) -> Result<Database> {
     let env = Env::new(Paused::new(seed));
-    Database::builder().with_env(env).with_settings(settings).open_backend(backend).await
+    Database::builder().env(env).settings(settings).open_backend(backend).await
 }
 
 async fn open(backend: Arc<dyn StorageBackend>, settings: Settings) -> Result<Namespace> {
-    database(backend, settings).await?.open_or_create("docs", schema()?).await
+    database(backend, settings).await?.open_or_create_namespace("docs", schema()?).await
 }
 
 /// Memory behind a request time, and a gate before it.
@@ -454,7 +454,7 @@ async fn of_several_writers_few_flush_the_same() -> Result<()> {
     let mut writers = Vec::new();
     for seed in 1..=4 {
         let db = process(seed, Arc::new(slow.gate.clone()), settings.clone()).await?;
-        writers.push((seed, db.open_or_create("docs", schema()?).await?));
+        writers.push((seed, db.open_or_create_namespace("docs", schema()?).await?));
     }
     let work = writers.iter().map(|(seed, docs)| async move {
         // One after the other, so that all come to know at about the same time that a flush is due.
@@ -531,7 +531,7 @@ async fn files_that_a_newer_manifest_replaced_are_no_error() -> Result<()> {
                 assert!(docs.aggregate(&sum).await.is_ok());
             }
             "recall" => {
-                let report = docs.measure_recall(&elacsym::RecallCheck::of("v").sample(3)).await?;
+                let report = docs.measure_recall(elacsym::RecallCheck::of("v").sample(3)).await?;
                 assert_eq!(report.queries, 3);
             }
             "write" => {
@@ -620,7 +620,7 @@ async fn two_columns(backend: &MemoryBackend, index_rows_min: usize) -> Result<N
         .vector("a", VectorType::F32, 2, Metric::L2Squared)
         .vector("b", VectorType::F32, 2, Metric::L2Squared)
         .build()?;
-    db.open_or_create("pairs", schema).await
+    db.open_or_create_namespace("pairs", schema).await
 }
 
 #[tokio::test(start_paused = true)]

@@ -162,15 +162,15 @@ impl Setup {
 
     async fn open(&self) -> Result<Database> {
         let backend = Arc::new(self.counting.clone());
-        Database::builder().with_env(self.env.clone()).open_backend(backend).await
+        Database::builder().env(self.env.clone()).open_backend(backend).await
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_was_idle_for_hours_finds_the_end_of_a_long_log() -> Result<()> {
     let setup = Setup::new().await?;
-    let writer = setup.open().await?.namespace("docs").await?;
-    let reader = setup.open().await?.namespace("docs").await?;
+    let writer = setup.open().await?.open_namespace("docs").await?;
+    let reader = setup.open().await?.open_namespace("docs").await?;
     assert_eq!(reader.get([1]).await?, [Some(document(1))]);
     writer.write(WriteBatch::new().upsert(document(2))).await?;
     setup.log.grow().await?;
@@ -198,7 +198,7 @@ async fn a_reader_that_was_idle_for_hours_finds_the_end_of_a_long_log() -> Resul
 #[tokio::test(start_paused = true)]
 async fn a_long_log_is_opened_without_a_hint() -> Result<()> {
     let setup = Setup::new().await?;
-    let writer = setup.open().await?.namespace("docs").await?;
+    let writer = setup.open().await?.open_namespace("docs").await?;
     writer.write(WriteBatch::new().upsert(document(2))).await?;
     setup.log.grow().await?;
     let hint = ObjectKey::new("ns/n-docs/HINT")?;
@@ -209,7 +209,7 @@ async fn a_long_log_is_opened_without_a_hint() -> Result<()> {
         let db = setup.open().await?;
         setup.counting.reset();
         let start = Instant::now();
-        let found = db.namespace("docs").await?.get([1, 2, 3]).await?;
+        let found = db.open_namespace("docs").await?.get([1, 2, 3]).await?;
         println!("hint={hinted}: {:?}, {:?}", start.elapsed(), setup.counting.counts());
         assert_eq!(found, [Some(document(1)), Some(document(2)), None]);
         assert!(setup.counting.count(Verb::List) <= 6, "{:?}", setup.counting.counts());

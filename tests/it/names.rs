@@ -56,7 +56,7 @@ async fn the_longest_names_work_on_a_local_folder() -> Result<()> {
     let listed: Vec<String> = db.list_namespaces().await?.iter().map(ToString::to_string).collect();
     assert_eq!(listed, expected);
     for name in &names {
-        let namespace = db.namespace(name).await?;
+        let namespace = db.open_namespace(name).await?;
         for column in &columns {
             let nearest = namespace.query(Query::nearest(column, [1.0, 0.5]).limit(5)).await?.hits()?;
             assert_eq!(nearest.len(), 1, "{column}");

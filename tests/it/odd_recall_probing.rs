@@ -186,7 +186,7 @@ async fn rows_with_one_vector_do_not_hide_the_others() -> Result<()> {
         let queries: Vec<_> = (0..60).map(|_| point(&mut rng)).collect();
         world.check(&queries, &format!("{share} copies, {metric:?}")).await?;
 
-        let report = world.docs.measure_recall(&RecallCheck::of("v").sample(60)).await?;
+        let report = world.docs.measure_recall(RecallCheck::of("v").sample(60)).await?;
         assert!(report.queries > 30, "different vectors are asked for: {report:?}");
         assert!(report.recall >= 0.94, "{report:?}");
         let outside = world.recall(&queries, 10, |q| Query::nearest("v", q), |_, _| true).await?;
@@ -525,7 +525,7 @@ async fn a_query_holds_few_of_the_bytes_it_looks_at() -> Result<()> {
     settings.index_rows_min = 1_000_000;
     // Every read goes to the store, and nothing of it is kept.
     settings.cache_bytes = 0;
-    let database = |backend| Database::builder().with_settings(settings.clone()).open_backend(backend);
+    let database = |backend| Database::builder().settings(settings.clone()).open_backend(backend);
     let schema =
         Schema::builder(IdKind::U64).vector("v", VectorType::F32, 1_024, Metric::L2Squared).build()?;
     let docs = database(Arc::clone(&memory)).await?.create_namespace("docs", schema).await?;
@@ -542,7 +542,7 @@ async fn a_query_holds_few_of_the_bytes_it_looks_at() -> Result<()> {
     }
     let held = Arc::new(Held::default());
     let backend: Arc<dyn StorageBackend> = Arc::new(Holding { inner: memory, held: Arc::clone(&held) });
-    let docs = database(backend).await?.namespace("docs").await?;
+    let docs = database(backend).await?.open_namespace("docs").await?;
     let snapshot = docs.snapshot(Consistency::Eventual).await?;
     // Besides what the segments keep open.
     let open = held.now.load(Ordering::Relaxed);

@@ -36,7 +36,7 @@ async fn open(odd: &Odd, seed: u64) -> Result<Namespace> {
     settings.auto_flush = false;
     // A small collection is indexed too.
     settings.index_rows_min = 1_100;
-    let builder = Database::builder().with_settings(settings).with_env(Env::new(Paused::new(seed)));
+    let builder = Database::builder().settings(settings).env(Env::new(Paused::new(seed)));
     let db = builder.open_backend(Arc::new(MemoryBackend::new())).await?;
     let schema = Schema::builder(IdKind::U64)
         .vector("v", odd.element, odd.dimension(), odd.metric)
@@ -144,7 +144,7 @@ impl<'a> Held<'a> {
         if state == "updated" {
             return Ok(wrong);
         }
-        let report = self.docs.measure_recall(&RecallCheck::of("v").sample(30)).await?;
+        let report = self.docs.measure_recall(RecallCheck::of("v").sample(30)).await?;
         if report.recall < 0.95 - recall_allowance(0.95, 10, 30) || report.expected < 0.95 {
             say(format!("it measures {} where it expects {}", report.recall, report.expected));
         }

@@ -18,7 +18,7 @@ async fn namespace(limit_max: usize) -> Result<Namespace> {
         .build()?;
     let mut settings = Settings::default();
     settings.limit_max = limit_max;
-    let db = Database::builder().with_settings(settings).open_backend(Arc::new(MemoryBackend::new())).await?;
+    let db = Database::builder().settings(settings).open_backend(Arc::new(MemoryBackend::new())).await?;
     db.create_namespace("docs", schema).await
 }
 

@@ -52,7 +52,7 @@ async fn open(store: &CountingBackend) -> Result<Database> {
 
 /// A state of which heads were read, in a process that knows nothing else.
 async fn cold(store: &CountingBackend) -> Result<Snapshot> {
-    let snapshot = open(store).await?.namespace("docs").await?.snapshot(Consistency::Strong).await?;
+    let snapshot = open(store).await?.open_namespace("docs").await?.snapshot(Consistency::Strong).await?;
     store.reset();
     Ok(snapshot)
 }
@@ -71,7 +71,7 @@ fn nearest() -> Query {
 
 /// The segments that the plan of a query leaves out.
 async fn pruned(store: &CountingBackend) -> Result<Vec<String>> {
-    let plan = cold(store).await?.explain(&nearest().filter(since()))?;
+    let plan = cold(store).await?.explain(nearest().filter(since()))?;
     let parts = plan.legs[0].parts.iter().filter(|part| part.filter == FilterPlan::Pruned);
     assert!(parts.clone().all(|part| part.search == SearchPlan::Nothing), "{plan}");
     assert!(plan.to_string().contains("pruned by statistics"), "{plan}");
@@ -96,7 +96,7 @@ async fn only_segments_of_the_time_that_is_asked_for_are_read() -> Result<()> {
     assert!(store.requests() > 0, "the others are read");
     assert_eq!(of_pruned(), []);
 
-    assert_eq!(cold(&store).await?.count_matching(&since()).await?, count as u64);
+    assert_eq!(cold(&store).await?.count_matching(since()).await?, count as u64);
     assert_eq!(of_pruned(), []);
 
     let kinds = Aggregation::new().filter(since()).group_by("kind").aggregate("last", Aggregate::max("at"));
@@ -125,7 +125,7 @@ async fn only_segments_of_the_time_that_is_asked_for_are_read() -> Result<()> {
     assert_ne!(of_pruned(), []);
 
     // Writes by filter: only what matches is read, and written again.
-    let docs = open(&store).await?.namespace("docs").await?;
+    let docs = open(&store).await?.open_namespace("docs").await?;
     store.reset();
     let patch = WriteBatch::new().patch_by_filter(since(), [("kind".to_owned(), Value::from("new"))]);
     assert_eq!(docs.write(patch).await?.patched, count as u64);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use elacsym::storage::{LocalBackend, MemoryBackend, ObjectStoreBackend, StorageBackend};
 use elacsym::{
-    Consistency, Cursor, Database, DatabaseBuilder, Document, DocumentId, Error, Filter, IdKind, Namespace,
-    Query, Result, Scan, Schema, Settings, Snapshot, Value, Vector, WriteBatch, WriteReceipt,
+    Consistency, Database, DatabaseBuilder, Document, DocumentId, Error, Filter, IdKind, Namespace, Query,
+    Result, Scan, ScanCursor, Schema, Settings, Snapshot, Value, Vector, WriteBatch, WriteReceipt,
 };
 
 #[test]
@@ -28,7 +28,7 @@ fn handles_and_data_cross_threads_and_can_be_cloned_and_shown() {
     handle::<Filter>();
     handle::<Query>();
     handle::<Scan>();
-    handle::<Cursor>();
+    handle::<ScanCursor>();
     handle::<elacsym::query::Page>();
     handle::<elacsym::query::QueryResponse>();
     handle::<MemoryBackend>();
@@ -62,8 +62,8 @@ async fn futures_can_be_spawned() -> Result<()> {
     let db = sent(Database::open("memory://")).await?;
     let schema = Schema::builder(IdKind::U64).build()?;
     let docs = sent(db.create_namespace("docs", schema.clone())).await?;
-    sent(db.namespace("docs")).await?;
-    sent(db.open_or_create("docs", schema)).await?;
+    sent(db.open_namespace("docs")).await?;
+    sent(db.open_or_create_namespace("docs", schema)).await?;
     sent(db.list_namespaces()).await?;
     sent(docs.write(WriteBatch::new().upsert(Document::new(1)))).await?;
     sent(docs.flush()).await?;

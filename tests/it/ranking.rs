@@ -361,7 +361,7 @@ async fn facets_are_of_all_that_the_filter_lets_through() -> Result<()> {
         .facet("liked", liked.clone());
     let answer = ns.query(query.clone()).await?;
     assert_eq!((answer.rows.len(), answer.facets.len()), (1, 2));
-    assert_eq!(answer.facets["authors"], ns.aggregate(&authors().filter(filter)).await?);
+    assert_eq!(answer.facets["authors"], ns.aggregate(authors().filter(filter)).await?);
     assert!(answer.facets["authors"].groups.len() > 2);
     assert_eq!(answer.facets["liked"], ns.aggregate(&liked).await?);
     for (query, words) in [
@@ -388,9 +388,8 @@ async fn cold() -> Result<(CountingBackend, Snapshot)> {
     settings.index_rows_min = 1_000;
     // Limits of time are held to the clock that requests are delayed by, however long the machine takes.
     let env = Env::new(Paused::new(1));
-    let open = |backend| {
-        Database::builder().with_env(env.clone()).with_settings(settings.clone()).open_backend(backend)
-    };
+    let open =
+        |backend| Database::builder().env(env.clone()).settings(settings.clone()).open_backend(backend);
     let ns = open(Arc::clone(&memory)).await?.create_namespace("docs", schema()?).await?;
     let mut rng = Rng::new(5);
     let batch = (0..3_000).fold(WriteBatch::new(), |batch, id| batch.upsert(document(id, &mut rng)));
@@ -400,7 +399,7 @@ async fn cold() -> Result<(CountingBackend, Snapshot)> {
     let counting = CountingBackend::new(memory);
     let slow = DelayedBackend::new(Arc::new(counting.clone()), &env, Duration::from_secs(1));
     let snapshot =
-        open(Arc::new(slow)).await?.namespace("docs").await?.snapshot(Consistency::Eventual).await?;
+        open(Arc::new(slow)).await?.open_namespace("docs").await?.snapshot(Consistency::Eventual).await?;
     counting.reset();
     Ok((counting, snapshot))
 }
@@ -459,7 +458,7 @@ async fn limits_of_time_and_bytes_hold_and_answers_may_be_partial() -> Result<()
 #[tokio::test(start_paused = true)]
 async fn a_plan_tells_what_a_query_will_do_and_reads_nothing() -> Result<()> {
     let (counting, snapshot) = cold().await?;
-    let plan = snapshot.explain(&both().limit_per(["author"], 2).rescore(Step::Model.rescore()))?;
+    let plan = snapshot.explain(both().limit_per(["author"], 2).rescore(Step::Model.rescore()))?;
     assert_eq!(counting.requests(), 0);
     let [near, words] = plan.legs.as_slice() else { panic!("{plan}") };
     let [segment, tail] = near.parts.as_slice() else { panic!("{plan}") };
@@ -478,7 +477,7 @@ async fn a_plan_keeps_its_word_where_no_filter_is_in_the_way() -> Result<()> {
     let schema = Schema::builder(IdKind::U64).vector("v", VectorType::F32, 64, Metric::L2Squared).build()?;
     let mut settings = Settings::default();
     settings.index_rows_min = 1_000;
-    let db = Database::builder().with_settings(settings).open("memory://").await?;
+    let db = Database::builder().settings(settings).open("memory://").await?;
     let ns = db.create_namespace("docs", schema).await?;
     let mut rng = Rng::new(5);
     let mut vector = || (0..64).map(|_| rng.unit() as f32).collect::<Vec<_>>();

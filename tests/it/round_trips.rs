@@ -94,7 +94,7 @@ async fn a_filter_reads_its_blocks_in_one_round_trip() -> Result<()> {
     let docs = store.open().await?.create_namespace("docs", schema()?).await?;
     docs.write(documents(0..20_000)).await?;
     docs.flush().await?;
-    let docs = store.open().await?.namespace("docs").await?;
+    let docs = store.open().await?.open_namespace("docs").await?;
     let snapshot = docs.snapshot(Consistency::Strong).await?;
     // A filter that no row of the segment can match is answered by the head.
     let none = Filter::gt("n", 30_000) | Filter::is_null("n");
@@ -164,7 +164,7 @@ async fn a_cold_namespace_answers_its_first_get_within_four_round_trips() -> Res
             let (db, open) = store.cost(store.open()).await?;
             assert_eq!((open.trips, open.requests), (1, 1), "opening a store that is there");
             let (found, cost) =
-                store.cost(async { db.namespace("docs").await?.get(&before.ids()).await }).await?;
+                store.cost(async { db.open_namespace("docs").await?.get(before.ids()).await }).await?;
             println!("{before:?} hint={hint}: {} trips, {} requests", cost.trips, cost.requests);
             let expected: Vec<_> = match before.ids()[1] {
                 DocumentId::U64(last) => vec![Some(document(7)), Some(document(last))],
@@ -188,15 +188,14 @@ async fn a_long_tail_is_read_at_once() -> Result<()> {
         let mut settings = Settings::default();
         settings.auto_flush = false;
         settings.reference_bytes_min = if linked { 1 } else { usize::MAX };
-        let db =
-            Database::builder().with_settings(settings).open_backend(Arc::new(store.memory.clone())).await?;
+        let db = Database::builder().settings(settings).open_backend(Arc::new(store.memory.clone())).await?;
         let docs = db.create_namespace("docs", schema()?).await?;
         let entries = if linked { 20 } else { 255 };
         for id in 0..entries {
             docs.write(documents(id..id + 1)).await?;
         }
         let db = store.open().await?;
-        let (docs, cost) = store.cost(db.namespace("docs")).await?;
+        let (docs, cost) = store.cost(db.open_namespace("docs")).await?;
         println!("linked={linked}: {} trips, {} requests", cost.trips, cost.requests);
         // Names; lists; entries; and the segments that they link.
         assert!(cost.trips <= if linked { 4 } else { 3 }, "{cost:?}");
@@ -214,13 +213,13 @@ async fn a_name_used_again_opens_with_its_hint_as_quickly() -> Result<()> {
     db.delete_namespace("docs").await?;
     Before::SegmentAndTail.make(&db.create_namespace("docs", schema()?).await?).await?;
     let db = store.open().await?;
-    let (found, cost) = store.cost(async { db.namespace("docs").await?.get([204]).await }).await?;
+    let (found, cost) = store.cost(async { db.open_namespace("docs").await?.get([204]).await }).await?;
     assert_eq!(found, [Some(document(204))]);
     assert!(cost.trips <= 4, "{cost:?}");
     // Without the hint it takes one more: its manifests are listed only when its incarnation is known.
     store.delete_hint().await?;
     let db = store.open().await?;
-    let (found, cost) = store.cost(async { db.namespace("docs").await?.get([7]).await }).await?;
+    let (found, cost) = store.cost(async { db.open_namespace("docs").await?.get([7]).await }).await?;
     assert_eq!(found, [Some(document(7))]);
     assert!(cost.trips <= 5, "{cost:?}");
     Ok(())
@@ -230,7 +229,7 @@ async fn a_name_used_again_opens_with_its_hint_as_quickly() -> Result<()> {
 async fn a_warm_strong_get_is_one_round_trip() -> Result<()> {
     let store = Store::new()?;
     Before::Everything.make(&store.open().await?.create_namespace("docs", schema()?).await?).await?;
-    let docs = store.open().await?.namespace("docs").await?;
+    let docs = store.open().await?.open_namespace("docs").await?;
     let (found, cost) = store.cost(docs.get([201])).await?;
     assert_eq!(found, [Some(document(201))]);
     assert_eq!((cost.trips, cost.requests), (1, 1), "a row of the tail: {cost:?}");
@@ -270,7 +269,7 @@ async fn a_write_is_one_put() -> Result<()> {
     let (receipt, cost) = store.cost(docs.write(update)).await?;
     assert_eq!((receipt.upserted, cost.trips, cost.counts), (1, 1, one_put()), "a condition on the tail");
     // The first write of another process, which opens first.
-    let docs = store.open().await?.namespace("docs").await?;
+    let docs = store.open().await?.open_namespace("docs").await?;
     let (_, cost) = store.cost(docs.write(WriteBatch::new().upsert(document(5)).delete(0))).await?;
     assert_eq!((cost.trips, cost.counts), (1, one_put()), "the first write after opening");
     // Nothing is put where the condition is false; that takes one look, for the answer to be the newest.
@@ -315,7 +314,8 @@ async fn a_cold_search_takes_few_round_trips() -> Result<()> {
         [(query(), "plain", 6), (query().filter(Filter::lt("n", 150)), "filtered", 7)]
     {
         let db = store.open().await?;
-        let (answer, cost) = store.cost(async { db.namespace("docs").await?.query(query).await }).await?;
+        let (answer, cost) =
+            store.cost(async { db.open_namespace("docs").await?.query(query).await }).await?;
         println!("{words}: {} trips, {} requests", cost.trips, cost.requests);
         let ids: Vec<_> = answer.hits()?.iter().map(|hit| hit.document.id().clone()).collect();
         assert_eq!(ids, [8, 9, 7], "{words}");
@@ -334,16 +334,19 @@ async fn figures_and_ranks_take_as_many_round_trips_however_many_segments_there_
             docs.write(documents(segment * 300..(segment + 1) * 300)).await?;
             docs.flush().await?;
         }
-        let snapshot = store.open().await?.namespace("docs").await?.snapshot(Consistency::Strong).await?;
+        let snapshot =
+            store.open().await?.open_namespace("docs").await?.snapshot(Consistency::Strong).await?;
         // By the index, by windows of two columns, and by the values of hits.
         let one = Aggregation::new().group_by("n");
         let (found, by_index) = store.cost(snapshot.aggregate(&one)).await?;
         assert_eq!(found.groups_total as u64, segments * 300);
-        let snapshot = store.open().await?.namespace("docs").await?.snapshot(Consistency::Strong).await?;
+        let snapshot =
+            store.open().await?.open_namespace("docs").await?.snapshot(Consistency::Strong).await?;
         let two = Aggregation::new().group_by("n").aggregate("most", Aggregate::max("n"));
         let (found, by_windows) = store.cost(snapshot.aggregate(&two)).await?;
         assert_eq!(found.groups_total as u64, segments * 300);
-        let snapshot = store.open().await?.namespace("docs").await?.snapshot(Consistency::Strong).await?;
+        let snapshot =
+            store.open().await?.open_namespace("docs").await?.snapshot(Consistency::Strong).await?;
         let value = || Compute::rank(Rank::attribute("n").saturate(5.0, 1.0));
         let query = Query::order_by([Order::asc("id")]).limit(usize::try_from(segments).unwrap() * 300);
         let query = (0..5).fold(query, |query, at| query.compute(format!("value{at}"), value()));
@@ -389,7 +392,7 @@ async fn opening_a_segment_is_one_request() -> Result<()> {
         .vector("w", VectorType::F16, 2, Metric::Dot)
         .build()?;
     let settings = small_index_settings();
-    let database = Database::builder().with_settings(settings.clone());
+    let database = Database::builder().settings(settings.clone());
     let database = database.open_backend(Arc::new(store.memory.clone())).await?;
     let docs = database.create_namespace("docs", schema).await?;
     for segment in 0..3 {
@@ -402,8 +405,8 @@ async fn opening_a_segment_is_one_request() -> Result<()> {
         docs.flush().await?;
     }
     let opener =
-        Database::builder().with_settings(settings).open_backend(Arc::new(store.counting.clone())).await?;
-    let (docs, cost) = store.cost(opener.namespace("docs")).await?;
+        Database::builder().settings(settings).open_backend(Arc::new(store.counting.clone())).await?;
+    let (docs, cost) = store.cost(opener.open_namespace("docs")).await?;
     let requests = store.counting.log().into_iter().map(|request| request.name);
     let files: Vec<String> = requests.filter(|name| name.contains("/segment/")).collect();
     assert!(files.len() == 3 && files.iter().all(|name| name.ends_with("/index")), "{files:?}");

@@ -21,7 +21,7 @@ use crate::common::fixtures::{hit_numbers, id_number, small_index_settings};
 const ROWS: u64 = 400;
 
 async fn open(memory: &MemoryBackend) -> Result<Namespace> {
-    let database = Database::builder().with_settings(small_index_settings());
+    let database = Database::builder().settings(small_index_settings());
     let database = database.open_backend(Arc::new(memory.clone())).await?;
     let schema = Schema::builder(IdKind::U64)
         .text("title", TextOptions::default())
@@ -29,7 +29,7 @@ async fn open(memory: &MemoryBackend) -> Result<Namespace> {
         .attribute("color", AttributeType::String)
         .vector("v", VectorType::F32, 4, Metric::L2Squared)
         .build()?;
-    match database.namespace("docs").await {
+    match database.open_namespace("docs").await {
         Err(error) if error.kind() == ErrorKind::NotFound => database.create_namespace("docs", schema).await,
         found => found,
     }
@@ -112,7 +112,7 @@ async fn check_old_rows(docs: &Namespace, nearest_before: &[u64], words_before: 
     let every = found(docs, matching(Filter::lt("id", ROWS))).await?;
     assert_eq!(every.len() as u64, ROWS);
     let old = || Filter::lt("id", ROWS);
-    for document in docs.get(&[3, ROWS - 1].map(DocumentId::from)).await?.into_iter().flatten() {
+    for document in docs.get([3, ROWS - 1].map(DocumentId::from)).await?.into_iter().flatten() {
         assert_eq!(document, self::document(id_number(document.id()), "headline", "embedding"));
     }
     assert_eq!(found(docs, nearest("embedding", 5).filter(old())).await?, nearest_before);

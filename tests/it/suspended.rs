@@ -23,12 +23,12 @@ async fn database(seed: u64, backend: Arc<dyn StorageBackend>) -> Result<Databas
     settings.grace = Some(Duration::from_hours(1));
     settings.auto_flush = false;
     let env = Env::new(Paused::new(seed));
-    Database::builder().with_env(env).with_settings(settings).open_backend(backend).await
+    Database::builder().env(env).settings(settings).open_backend(backend).await
 }
 
 async fn open(seed: u64, memory: &MemoryBackend) -> Result<Namespace> {
     let schema = Schema::builder(IdKind::U64).attribute("n", AttributeType::Uint).build()?;
-    database(seed, Arc::new(memory.clone())).await?.open_or_create("docs", schema).await
+    database(seed, Arc::new(memory.clone())).await?.open_or_create_namespace("docs", schema).await
 }
 
 fn row(id: u64) -> WriteBatch {
@@ -93,7 +93,7 @@ async fn opening_takes_nothing_that_was_put_at_a_collected_number() -> Result<()
     let gate = Gate::new(Arc::new(memory.clone()));
     let process = database(2, Arc::new(gate.clone())).await?;
     gate.hold(Verb::Get, "/wal/");
-    let mut opening = pin!(process.namespace("docs"));
+    let mut opening = pin!(process.open_namespace("docs"));
     gate.poll_until_held(&mut opening).await;
 
     docs.write(row(3)).await?;
@@ -115,7 +115,7 @@ async fn opening_takes_nothing_that_was_put_at_a_collected_number() -> Result<()
 async fn no_manifest_is_taken_that_was_put_at_a_collected_number() -> Result<()> {
     let (memory, docs, sleeper) = begin().await?;
     let gate = Gate::new(Arc::new(memory.clone()));
-    let other = database(2, Arc::new(gate.clone())).await?.namespace("docs").await?;
+    let other = database(2, Arc::new(gate.clone())).await?.open_namespace("docs").await?;
     assert_eq!(ids(&other, Consistency::Strong).await?, ["1", "2"]);
     docs.flush().await?;
     gate.hold(Verb::Get, "/manifest/");

@@ -160,8 +160,8 @@ async fn phrases_with_slop_score_as_a_naive_count_says() -> Result<()> {
 
 #[tokio::test]
 async fn no_phrase_reaches_from_one_string_of_an_array_into_the_next() -> Result<()> {
-    let english = TextOptions::default().with_language(Language::English).with_stop_words_removed(true);
-    let given = TextOptions::default().with_tokenizer(Tokenizer::Pretokenized);
+    let english = TextOptions::default().language(Language::English).remove_stop_words(true);
+    let given = TextOptions::default().tokenizer(Tokenizer::Pretokenized);
     let schema = Schema::builder(IdKind::U64)
         .attribute("tags", AttributeType::StringArray)
         .full_text("tags", english)
@@ -271,11 +271,10 @@ async fn columns_of(columns: &[(&str, TextOptions)], texts: &[(&str, &str)]) -> 
 #[tokio::test]
 async fn every_token_is_in_columns_that_cut_text_alike() -> Result<()> {
     let plain = TextOptions::default;
-    let stops =
-        || plain().with_language(Language::English).with_stemming(false).with_stop_words_removed(true);
-    let white = || plain().with_tokenizer(Tokenizer::Whitespace);
-    let grams = || plain().with_tokenizer(Tokenizer::Ngram { min: 3, max: 3 });
-    let raw = || plain().with_tokenizer(Tokenizer::Raw);
+    let stops = || plain().language(Language::English).stemming(false).remove_stop_words(true);
+    let white = || plain().tokenizer(Tokenizer::Whitespace);
+    let grams = || plain().tokenizer(Tokenizer::Ngram { min: 3, max: 3 });
+    let raw = || plain().tokenizer(Tokenizer::Raw);
     let cases = [
         (vec![("a", plain()), ("w", white())], vec![("w", "foo-bar baz")], "foo-bar baz", true),
         (vec![("a", plain()), ("w", white())], vec![("a", "foo baz"), ("w", "baz")], "foo-bar baz", false),
@@ -286,12 +285,7 @@ async fn every_token_is_in_columns_that_cut_text_alike() -> Result<()> {
         (vec![("a", plain()), ("s", stops())], vec![("s", "the cat")], "the cat", true),
         (vec![("a", plain()), ("s", stops())], vec![("a", "cat")], "the cat", false),
         (vec![("a", plain()), ("s", stops())], vec![("a", "the")], "the", true),
-        (
-            vec![("a", plain()), ("b", plain().with_k1(0.9))],
-            vec![("a", "green"), ("b", "tea")],
-            "green tea",
-            true,
-        ),
+        (vec![("a", plain()), ("b", plain().k1(0.9))], vec![("a", "green"), ("b", "tea")], "green tea", true),
     ];
     for (columns, texts, asked, expected) in cases {
         let ns = columns_of(&columns, &texts).await?;
@@ -310,7 +304,7 @@ async fn every_token_is_in_columns_that_cut_text_alike() -> Result<()> {
 #[tokio::test]
 async fn long_words_are_found_or_refused() -> Result<()> {
     let (word, giant) = ("w".repeat(256), "é".repeat(15_000));
-    for options in [TextOptions::default(), TextOptions::default().with_tokenizer(Tokenizer::Whitespace)] {
+    for options in [TextOptions::default(), TextOptions::default().tokenizer(Tokenizer::Whitespace)] {
         let ns = empty(body(options)).await?;
         write(&ns, &[(1, format!("tea {word} cup")), (2, giant.clone()), (3, "w".repeat(255))]).await?;
         for stage in 0..3 {
@@ -325,8 +319,8 @@ async fn long_words_are_found_or_refused() -> Result<()> {
             assert_eq!(marked[0][0].matches, [4..259, 259..260]);
         }
     }
-    let raw = TextOptions::default().with_tokenizer(Tokenizer::Raw);
-    let given = TextOptions::default().with_tokenizer(Tokenizer::Pretokenized);
+    let raw = TextOptions::default().tokenizer(Tokenizer::Raw);
+    let given = TextOptions::default().tokenizer(Tokenizer::Pretokenized);
     let schema = Schema::builder(IdKind::U64)
         .text("body", raw)
         .attribute("tokens", AttributeType::StringArray)
@@ -354,7 +348,7 @@ async fn long_words_are_found_or_refused() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_typed_so_far_finds_what_it_may_become() -> Result<()> {
-    let english = TextOptions::default().with_language(Language::English).with_stop_words_removed(true);
+    let english = TextOptions::default().language(Language::English).remove_stop_words(true);
     let schema = Schema::builder(IdKind::U64).text("body", TextOptions::default()).text("stops", english);
     let ns = empty(schema.build()?).await?;
     let texts = ["cold storage", "green tea", "cold tea", "storage"];

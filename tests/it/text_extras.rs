@@ -141,7 +141,7 @@ async fn fragments(
 
 #[tokio::test]
 async fn the_words_that_made_a_text_match_are_marked() -> Result<()> {
-    let english = TextOptions::default().with_language(Language::English).with_ascii_folding(true);
+    let english = TextOptions::default().language(Language::English).ascii_folding(true);
     let text = "First, tea. 👩 Running to the Cafés, he ran on! Nothing here. A café ran dry.";
     let query = TextQuery::any("body", "runs cafe").without(TextQuery::any("body", "nothing"));
     let how = Highlight::default();
@@ -164,7 +164,7 @@ async fn the_words_that_made_a_text_match_are_marked() -> Result<()> {
     let best = "cafe. Nothing. cafe run. cafe cafe.";
     let ranked = fragments(english, best, query, how.ranked().limit(2)).await?;
     assert_eq!(ranked.iter().map(|f| f.text.as_str()).collect::<Vec<_>>(), ["cafe run.", "cafe cafe."]);
-    let grams = TextOptions::default().with_tokenizer(Tokenizer::Ngram { min: 2, max: 3 });
+    let grams = TextOptions::default().tokenizer(Tokenizer::Ngram { min: 2, max: 3 });
     let found = fragments(grams, "xx stöße", TextQuery::any("body", "töß"), how).await?;
     assert_eq!(words(&found[0]), ["töß"]);
     let typed = TextPhrase::new("body", "cold stor").prefix();
@@ -272,10 +272,10 @@ async fn ask_of_column(ns: &Namespace, column: &str, text: &str) -> Result<()> {
 }
 
 async fn ask_everything(texts: Vec<String>) -> Result<()> {
-    let grams = TextOptions::default().with_tokenizer(Tokenizer::Ngram { min: 1, max: 3 });
+    let grams = TextOptions::default().tokenizer(Tokenizer::Ngram { min: 1, max: 3 });
     let schema = Schema::builder(IdKind::U64)
         .text("body", TextOptions::default())
-        .text("title", TextOptions::default().with_language(Language::English))
+        .text("title", TextOptions::default().language(Language::English))
         .text("grams", grams);
     let ns = empty_namespace(schema.build()?).await?;
     let batch = (0..).zip(&texts).fold(WriteBatch::new(), |batch, (id, text): (u64, _)| {

@@ -183,8 +183,8 @@ fn begins(prefix: &str) -> usize {
 
 #[tokio::test]
 async fn tokens_are_those_of_the_column_and_writes_know_them() -> Result<()> {
-    let english = TextOptions::default().with_language(Language::English).with_ascii_folding(true);
-    let ngrams = TextOptions::default().with_tokenizer(Tokenizer::Ngram { min: 2, max: 2 });
+    let english = TextOptions::default().language(Language::English).ascii_folding(true);
+    let ngrams = TextOptions::default().tokenizer(Tokenizer::Ngram { min: 2, max: 2 });
     let schema = Schema::builder(IdKind::U64)
         .text("body", english)
         .text("grams", ngrams)

@@ -22,12 +22,12 @@ use crate::liveness::gate::Gate;
 async fn database(backend: Arc<dyn StorageBackend>) -> Result<Database> {
     let mut settings = Settings::default();
     settings.auto_flush = false;
-    Database::builder().with_settings(settings).open_backend(backend).await
+    Database::builder().settings(settings).open_backend(backend).await
 }
 
 async fn open(store: &MemoryBackend) -> Result<Namespace> {
     let schema = Schema::builder(IdKind::U64).attribute("n", AttributeType::Uint).build()?;
-    database(Arc::new(store.clone())).await?.open_or_create("docs", schema).await
+    database(Arc::new(store.clone())).await?.open_or_create_namespace("docs", schema).await
 }
 
 fn write(id: u64) -> WriteBatch {
@@ -38,7 +38,7 @@ fn write(id: u64) -> WriteBatch {
 fn with_token(n: u64) -> WriteBatch {
     // As random as tokens are.
     let bits = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    write(n % 50).with_token((u128::from(bits) << 64) | u128::from(!bits))
+    write(n % 50).token((u128::from(bits) << 64) | u128::from(!bits))
 }
 
 async fn write_tokens(docs: &Namespace, numbers: std::ops::Range<u64>) -> Result<Vec<WriteReceipt>> {
@@ -79,7 +79,7 @@ async fn ten_thousand_tokens_are_beside_the_manifest_and_read_by_who_needs_them(
 
     let counting = CountingBackend::new(Arc::new(store.clone()));
     let db = database(Arc::new(counting.clone())).await?;
-    let docs = db.namespace("docs").await?;
+    let docs = db.open_namespace("docs").await?;
     assert_eq!(docs.scan(Scan::new()).await?.rows.documents()?.len(), 50);
     docs.scan(Scan::new().filter(Filter::gt("n", 3)).limit(3)).await?;
     docs.write(write(1)).await?;
@@ -214,7 +214,7 @@ async fn a_damaged_list_stops_writes_with_tokens_and_no_others() -> Result<()> {
         let docs = open(&store).await?;
         assert_eq!(docs.scan(Scan::new()).await?.rows.documents()?.len(), 2, "{why}");
         // All in one group: the one with a token is answered by itself.
-        let patch = WriteBatch::new().patch(Document::new(1).with("n", 9)).with_token(77);
+        let patch = WriteBatch::new().patch(Document::new(1).with("n", 9)).token(77);
         let (plain, token, patch, other) = futures::join!(
             docs.write(write(2)),
             docs.write(with_token(1)),
@@ -259,7 +259,7 @@ async fn open_two() -> Result<(Namespace, Gate, Namespace)> {
     other.write(with_token(1)).await?;
     other.flush().await?;
     let gate = Gate::new(Arc::new(memory));
-    let docs = database(Arc::new(gate.clone())).await?.namespace("docs").await?;
+    let docs = database(Arc::new(gate.clone())).await?.open_namespace("docs").await?;
     Ok((other, gate, docs))
 }
 

@@ -172,7 +172,7 @@ async fn a_rare_pattern_reads_a_small_share_of_the_values() -> Result<()> {
         let mut read = Vec::new();
         for filter in [plain, sieved.clone()] {
             let db = Database::builder().open_backend(Arc::new(store.clone())).await?;
-            let snapshot = db.namespace("docs").await?.snapshot(Consistency::Eventual).await?;
+            let snapshot = db.open_namespace("docs").await?.snapshot(Consistency::Eventual).await?;
             store.reset();
             assert!(snapshot.count_matching(&filter).await? > 0, "{filter:?}");
             read.push(store.bytes_read());

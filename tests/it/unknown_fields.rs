@@ -49,9 +49,10 @@ async fn open(store: &MemoryBackend) -> Result<Namespace> {
     let mut settings = Settings::default();
     settings.auto_flush = false;
     settings.reference_bytes_min = 10_000;
-    let db = Database::builder().with_settings(settings).open_backend(Arc::new(store.clone())).await?;
+    let db = Database::builder().settings(settings).open_backend(Arc::new(store.clone())).await?;
     let builder = Schema::builder(IdKind::U64).attribute("n", AttributeType::Uint);
-    db.open_or_create("docs", builder.vector("v", VectorType::F32, 2, Metric::L2Squared).build()?).await
+    db.open_or_create_namespace("docs", builder.vector("v", VectorType::F32, 2, Metric::L2Squared).build()?)
+        .await
 }
 
 fn rows(ids: std::ops::Range<u64>) -> WriteBatch {

@@ -164,7 +164,7 @@ async fn holds(metric: Metric) -> Result<()> {
     check(&docs, &model, metric, "after ten flushes").await?;
     docs.compact().await?;
     check(&docs, &model, metric, "after compaction").await?;
-    let docs = open().await?.namespace("docs").await?;
+    let docs = open().await?.open_namespace("docs").await?;
     check(&docs, &model, metric, "after reopening").await?;
     let all = docs.scan(elacsym::Scan::new().limit(10_000)).await?.rows.len();
     assert_eq!(all, model.rows.len());
@@ -278,7 +278,7 @@ async fn a_cold_query_takes_few_round_trips() -> Result<()> {
     let slow: Arc<dyn StorageBackend> =
         Arc::new(DelayedBackend::new(Arc::new(counting.clone()), &elacsym::env::Env::current()?, second));
     let db = small_index_database(1).open_backend(slow).await?;
-    let docs = db.namespace("docs").await?;
+    let docs = db.open_namespace("docs").await?;
     let snapshot = docs.snapshot(Consistency::Eventual).await?;
     counting.reset();
     let start = tokio::time::Instant::now();

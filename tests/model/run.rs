@@ -93,7 +93,7 @@ impl Run {
         let process = self.world.process(true);
         let backend = Arc::new(self.backend.clone());
         let client = Client::open(backend, process.runtime(), &self.options).await.map_err(failed("open"))?;
-        let space = match client.namespace(NAME).await {
+        let space = match client.open_namespace(NAME).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 client.create(NAME, self.draw.schema()).await.map_err(failed("create"))?
             }
@@ -116,7 +116,7 @@ impl Run {
             36 => space.compact().await.map_err(failed("compact")),
             37 => self.same(&space, rng).await,
             38 => {
-                let again = self.handles[at].client.namespace(NAME).await.map_err(failed("again"))?;
+                let again = self.handles[at].client.open_namespace(NAME).await.map_err(failed("again"))?;
                 self.handles[at].space = again;
                 Ok(())
             }

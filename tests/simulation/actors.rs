@@ -135,7 +135,7 @@ impl Actor {
             Role::Undertaker => return self.bury(client).await,
             Role::Writer { .. } | Role::Reader | Role::Opener | Role::Maintenance => {}
         }
-        let Some(space) = self.stage.keep("namespace", client.namespace(NAME).await) else { return };
+        let Some(space) = self.stage.keep("namespace", client.open_namespace(NAME).await) else { return };
         match role {
             Role::Writer { first, tasks } => {
                 let slots = (first..first + tasks).map(|slot| {

@@ -110,7 +110,7 @@ async fn end(stage: &Stage) {
 async fn finish(stage: &Stage, process: &world::SimProcess) -> Result<(), String> {
     let failed = |what: &'static str| move |error: elacsym::Error| format!("{what} failed: {error:?}");
     let client = stage.open(process).await.map_err(failed("open"))?;
-    let space = match client.namespace(NAME).await {
+    let space = match client.open_namespace(NAME).await {
         Err(error) if stage.plan.undertaker && is_gone(&error) => {
             client.create(NAME, stage.new_incarnation()).await.map_err(failed("create"))?
         }

@@ -48,7 +48,7 @@ async fn the_object_store_adapter_keeps_the_contract() -> Result<()> {
     // By pages of any size: it lists in order.
     for keys in [60, 1_000] {
         let keys = std::num::NonZeroUsize::new(keys).unwrap();
-        passes(Arc::new(ObjectStoreBackend::new(Arc::clone(&store) as _, "paged")?.with_pages(keys))).await?;
+        passes(Arc::new(ObjectStoreBackend::new(Arc::clone(&store) as _, "paged")?.page_keys(keys))).await?;
     }
     Ok(())
 }
@@ -118,11 +118,11 @@ async fn namespace_under(fault: Fault) -> Result<(Namespace, WriteBatch)> {
     let open = |backend: Arc<dyn StorageBackend>| async move {
         let mut settings = Settings::default();
         settings.reference_bytes_min = 1;
-        Database::builder().with_settings(settings).open_backend(backend).await
+        Database::builder().settings(settings).open_backend(backend).await
     };
     let schema = Schema::builder(IdKind::U64).attribute("n", AttributeType::Int).build()?;
     open(Arc::new(memory.clone())).await?.create_namespace("docs", schema).await?;
-    let docs = open(Broken::over(memory, fault)).await?.namespace("docs").await?;
+    let docs = open(Broken::over(memory, fault)).await?.open_namespace("docs").await?;
     let documents = (0..10_u64).map(|id| Document::new(id).with("n", 1));
     Ok((docs, WriteBatch::new().upsert_all(documents)))
 }
@@ -181,7 +181,7 @@ async fn the_longest_names_work_on_a_local_folder() -> Result<()> {
         db.list_namespaces().await?.iter().map(NamespaceName::as_str).eq(names.iter().map(String::as_str))
     );
     for name in &names {
-        assert_eq!(db.namespace(name).await?.get([of("I", 64)]).await?, [Some(document())], "{name}");
+        assert_eq!(db.open_namespace(name).await?.get([of("I", 64)]).await?, [Some(document())], "{name}");
     }
     Ok(())
 }
@@ -217,6 +217,6 @@ mod s3 {
             built.map(Arc::new)
         };
         let backend = ObjectStoreBackend::new(build(builder.clone().with_retry(once))?, "contract")?;
-        Ok(Some(Arc::new(backend.with_retrying(build(builder)?))))
+        Ok(Some(Arc::new(backend.retry_with(build(builder)?))))
     }
 }

@@ -102,7 +102,7 @@ pub async fn backend_over(fault: ServerFault) -> Result<ObjectStoreBackend> {
         .with_client_options(ClientOptions::new().with_allow_http(true))
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() });
     let client = builder.build().map_err(|e| Error::new(ErrorKind::Invalid, e.to_string()))?;
-    Ok(ObjectStoreBackend::new(Arc::new(client), "root")?.with_pages(PAGE_KEYS.try_into().unwrap()))
+    Ok(ObjectStoreBackend::new(Arc::new(client), "root")?.page_keys(PAGE_KEYS.try_into().unwrap()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the server is no task of the library")]

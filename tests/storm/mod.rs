@@ -42,7 +42,7 @@ impl Storm {
                 assert!(sequences.insert(sequence), "two processes share entry {sequence}");
             }
         }
-        let fresh = open(&backend).await?.namespace("docs").await?;
+        let fresh = open(&backend).await?.open_namespace("docs").await?;
         let mut found = Vec::new();
         let mut scan = Scan::new();
         loop {
@@ -62,7 +62,7 @@ impl Storm {
 
     /// One process: batches of rows, one count, and now and then maintenance. Returns the entries it wrote.
     async fn write(self, backend: Arc<dyn StorageBackend>, writer: u64) -> Result<Vec<u64>> {
-        let docs = open(&backend).await?.namespace("docs").await?;
+        let docs = open(&backend).await?.open_namespace("docs").await?;
         let mut sequences = Vec::new();
         for batch in 0..self.batches {
             let rows =
@@ -99,7 +99,7 @@ fn unless_busy<T>(outcome: Result<T>) -> Result<Option<T>> {
 async fn open(backend: &Arc<dyn StorageBackend>) -> Result<Database> {
     let mut settings = Settings::default();
     settings.write_timeout = std::time::Duration::from_mins(2);
-    Database::builder().with_settings(settings).open_backend(Arc::clone(backend)).await
+    Database::builder().settings(settings).open_backend(Arc::clone(backend)).await
 }
 
 #[expect(clippy::disallowed_methods, reason = "a writer runs beside the others")]

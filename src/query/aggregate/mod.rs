@@ -134,6 +134,13 @@ impl Default for Aggregation {
     }
 }
 
+/// A copy.
+impl From<&Aggregation> for Aggregation {
+    fn from(other: &Aggregation) -> Self {
+        other.clone()
+    }
+}
+
 impl Aggregation {
     /// Counts all documents.
     pub fn new() -> Self {

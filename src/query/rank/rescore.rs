@@ -31,6 +31,7 @@ pub trait Reranker: Send + Sync {
 /// hits. Several rescorings run one after another.
 ///
 /// ```
+/// use std::time::{Duration, SystemTime};
 /// use elacsym::{Combine, Leg, Query, Rank, Rescore, TextQuery};
 ///
 /// let query = Query::hybrid([
@@ -40,7 +41,7 @@ pub trait Reranker: Send + Sync {
 /// .rescore(Rescore::nearest("large", [0.1, 0.7, 0.2]).depth(200))
 /// .limit(10);
 ///
-/// let fresh = Rank::distance("published", 1.7e12).decay(86_400_000.0, 1.0);
+/// let fresh = Rank::age("published", SystemTime::now()).half_at(Duration::from_secs(86_400));
 /// let news = Query::text(TextQuery::any("body", "cold storage"))
 ///     .rescore(Rescore::rank(Combine::Product, fresh));
 /// # let _ = (query, news);

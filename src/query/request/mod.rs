@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::leg::vector::Effort;
 use super::rank::Diversity;
-use super::{Aggregation, Compute, Fusion, Leg, Order, QueryCursor, Rank, Rescore, Select, TextQuery};
+use super::{
+    Aggregation, Compute, Fusion, Leg, Order, QueryCursor, Rank, Rescore, Select, TextQuery, VectorQuery,
+};
 use crate::filter::Filter;
 use crate::types::Vector;
 
@@ -301,5 +303,24 @@ impl Query {
 impl From<Leg> for Query {
     fn from(leg: Leg) -> Self {
         Self::hybrid([leg])
+    }
+}
+
+impl From<TextQuery> for Query {
+    fn from(query: TextQuery) -> Self {
+        Leg::from(query).into()
+    }
+}
+
+impl From<VectorQuery> for Query {
+    fn from(query: VectorQuery) -> Self {
+        Leg::from(query).into()
+    }
+}
+
+/// A copy, for a query that is asked more than once.
+impl From<&Query> for Query {
+    fn from(query: &Query) -> Self {
+        query.clone()
     }
 }

@@ -71,7 +71,7 @@ impl ObjectStoreBackend {
     ///
     /// A client that retries a create-only put by itself can be refused because of its own first attempt. Nothing is
     /// lost, but it costs a request. Pass a client without retries here (`RetryConfig::max_retries` of 0), and one with
-    /// retries to [`with_retrying`](Self::with_retrying).
+    /// retries to [`retry_with`](Self::retry_with).
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if `root` is not a path of an object store.
@@ -86,7 +86,7 @@ impl ObjectStoreBackend {
 
     /// Sends all requests except create-only puts to `store`, another client of the same bucket, which retries.
     #[must_use]
-    pub fn with_retrying(self, store: Arc<dyn ObjectStore>) -> Self {
+    pub fn retry_with(self, store: Arc<dyn ObjectStore>) -> Self {
         Self { retrying: store, ..self }
     }
 
@@ -97,7 +97,7 @@ impl ObjectStoreBackend {
     /// directory buckets of S3 and local folders do not. Without pages a listing is one response, however long, and has
     /// to arrive within the time limit of a request: some hundred thousand objects of one namespace are then too many.
     #[must_use]
-    pub fn with_pages(self, keys: NonZeroUsize) -> Self {
+    pub fn page_keys(self, keys: NonZeroUsize) -> Self {
         Self { page_keys: Some(keys.get()), ..self }
     }
 

@@ -200,17 +200,17 @@ mod tests {
     fn the_steps_go_in_their_order() {
         let plain = TextOptions::default();
         assert_eq!(words(&plain, "The DOGS ran"), ["the", "dogs", "ran"]);
-        let english = plain.clone().with_language(Language::English);
+        let english = plain.clone().language(Language::English);
         assert_eq!(words(&english, "The DOGS running"), ["the", "dog", "run"]);
-        assert_eq!(words(&english.with_stop_words_removed(true), "The DOGS running"), ["dog", "run"]);
-        let french = plain.clone().with_language(Language::French).with_ascii_folding(true);
-        assert_eq!(words(&french.with_stemming(false), "Été à"), ["ete", "a"]);
-        assert_eq!(words(&plain.clone().with_case_sensitive(true), "Été"), ["Été"]);
-        assert_eq!(words(&plain.clone().with_max_token_length(3), "abc abcd"), ["abc", "abc", "d"]);
-        assert_eq!(words(&plain.clone().with_tokenizer(Tokenizer::Raw), "A b"), ["a b"]);
-        assert_eq!(words(&plain.clone().with_tokenizer(Tokenizer::Pretokenized), "A b"), ["A b"]);
-        assert_eq!(words(&plain.clone().with_tokenizer(Tokenizer::Whitespace), "a-b c."), ["a-b", "c."]);
-        assert_eq!(words(&plain.with_tokenizer(Tokenizer::Ngram { min: 2, max: 2 }), "Abc"), ["ab", "bc"]);
+        assert_eq!(words(&english.remove_stop_words(true), "The DOGS running"), ["dog", "run"]);
+        let french = plain.clone().language(Language::French).ascii_folding(true);
+        assert_eq!(words(&french.stemming(false), "Été à"), ["ete", "a"]);
+        assert_eq!(words(&plain.clone().case_sensitive(true), "Été"), ["Été"]);
+        assert_eq!(words(&plain.clone().max_token_length(3), "abc abcd"), ["abc", "abc", "d"]);
+        assert_eq!(words(&plain.clone().tokenizer(Tokenizer::Raw), "A b"), ["a b"]);
+        assert_eq!(words(&plain.clone().tokenizer(Tokenizer::Pretokenized), "A b"), ["A b"]);
+        assert_eq!(words(&plain.clone().tokenizer(Tokenizer::Whitespace), "a-b c."), ["a-b", "c."]);
+        assert_eq!(words(&plain.tokenizer(Tokenizer::Ngram { min: 2, max: 2 }), "Abc"), ["ab", "bc"]);
     }
 
     #[test]
@@ -228,11 +228,11 @@ mod tests {
             assert_eq!(StopWordFilter::new(stemmer_language(language)).is_some(), language.has_stop_words());
             for bits in 0..16 {
                 let options = TextOptions::default()
-                    .with_language(language)
-                    .with_stemming(bits & 1 > 0)
-                    .with_stop_words_removed(bits & 2 > 0 && language.has_stop_words())
-                    .with_case_sensitive(bits & 4 > 0)
-                    .with_ascii_folding(bits & 8 > 0);
+                    .language(language)
+                    .stemming(bits & 1 > 0)
+                    .remove_stop_words(bits & 2 > 0 && language.has_stop_words())
+                    .case_sensitive(bits & 4 > 0)
+                    .ascii_folding(bits & 8 > 0);
                 let mut analyzer = Analyzer::new(&options).unwrap();
                 for text in texts {
                     analyzer.tokenize(text);

@@ -76,8 +76,8 @@ impl<'a> TextBinder<'a> {
             };
         Ok(match query {
             TextQuery::Everything => Some(TextNode::Every),
-            TextQuery::Any(queries) => bind_all(queries, TextNode::Any)?,
-            TextQuery::All(queries) => bind_all(queries, TextNode::All)?,
+            TextQuery::AnyOf(queries) => bind_all(queries, TextNode::Any)?,
+            TextQuery::AllOf(queries) => bind_all(queries, TextNode::All)?,
             TextQuery::Best(queries) => bind_all(queries, TextNode::Best)?,
             TextQuery::Product(queries) => bind_all(queries, TextNode::Product)?,
             TextQuery::Without(query, not) => {

@@ -13,14 +13,13 @@ fn schema() -> Schema {
     let plain = TextOptions::default;
     let mut builder = Schema::builder(IdKind::U64)
         .text("words", plain())
-        .text("spaces", plain().with_tokenizer(Tokenizer::Whitespace).with_max_token_length(3))
-        .text("raw", plain().with_tokenizer(Tokenizer::Raw))
-        .text("grams", plain().with_tokenizer(Tokenizer::Ngram { min: 2, max: 4 }))
+        .text("spaces", plain().tokenizer(Tokenizer::Whitespace).max_token_length(3))
+        .text("raw", plain().tokenizer(Tokenizer::Raw))
+        .text("grams", plain().tokenizer(Tokenizer::Ngram { min: 2, max: 4 }))
         .attribute("array", AttributeType::StringArray)
-        .full_text("array", plain().with_ascii_folding(true));
+        .full_text("array", plain().ascii_folding(true));
     for language in Language::ALL {
-        builder =
-            builder.text(language.to_string(), plain().with_language(language).with_ascii_folding(true));
+        builder = builder.text(language.to_string(), plain().language(language).ascii_folding(true));
     }
     builder.build().unwrap()
 }

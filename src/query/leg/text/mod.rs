@@ -66,9 +66,9 @@ pub enum TextQuery {
     /// Words in a row.
     Phrase(TextPhrase),
     /// Documents that match any of these; scores add up.
-    Any(Vec<TextQuery>),
+    AnyOf(Vec<TextQuery>),
     /// Documents that match all of these; scores add up.
-    All(Vec<TextQuery>),
+    AllOf(Vec<TextQuery>),
     /// Documents that match any of these; the greatest score counts.
     Best(Vec<TextQuery>),
     /// Documents that match all of these; scores are multiplied.
@@ -155,12 +155,12 @@ impl TextQuery {
 
     /// Documents that match any; scores add up.
     pub fn any_of(queries: impl IntoIterator<Item = Self>) -> Self {
-        Self::Any(queries.into_iter().collect())
+        Self::AnyOf(queries.into_iter().collect())
     }
 
     /// Documents that match all; scores add up.
     pub fn all_of(queries: impl IntoIterator<Item = Self>) -> Self {
-        Self::All(queries.into_iter().collect())
+        Self::AllOf(queries.into_iter().collect())
     }
 
     /// Documents that match all; scores are multiplied.

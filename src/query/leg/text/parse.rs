@@ -120,10 +120,14 @@ impl SearchBox {
             (None, _) if !without.is_empty() => TextQuery::Everything,
             (last, _) => {
                 wanted.extend(last);
-                if self.every && !wanted.is_empty() { TextQuery::All(wanted) } else { TextQuery::Any(wanted) }
+                if self.every && !wanted.is_empty() {
+                    TextQuery::AllOf(wanted)
+                } else {
+                    TextQuery::AnyOf(wanted)
+                }
             }
         };
-        if without.is_empty() { query } else { query.without(TextQuery::Any(without)) }
+        if without.is_empty() { query } else { query.without(TextQuery::AnyOf(without)) }
     }
 
     /// The query of one clause.
@@ -137,12 +141,12 @@ impl SearchBox {
             let phrase = TextPhrase::new(column.as_str(), clause.text.as_str());
             TextQuery::from(if prefix { phrase.prefix() } else { phrase }).boost(*factor)
         };
-        TextQuery::Any(columns.iter().map(phrase).collect())
+        TextQuery::AnyOf(columns.iter().map(phrase).collect())
     }
 
     fn match_words(&self, columns: &[(String, f32)], text: String, prefix: bool) -> TextQuery {
         if columns.is_empty() {
-            return TextQuery::Any(Vec::new());
+            return TextQuery::AnyOf(Vec::new());
         }
         let (input, columns) = (TextInput::Text(text), columns.to_vec());
         TextMatch { input, columns, every: self.every, prefix, fuzzy: false }.into()
@@ -203,26 +207,26 @@ mod tests {
         let search = SearchBox::new().column("body", 1.0).field("author");
         let words = |text: &str| TextQuery::any("body", text);
         let phrase =
-            |column: &str, text: &str| TextQuery::Any(vec![TextQuery::phrase(column, text).boost(1.0)]);
+            |column: &str, text: &str| TextQuery::AnyOf(vec![TextQuery::phrase(column, text).boost(1.0)]);
         assert_eq!(search.parse("cold  tea"), words("cold tea"));
         assert_eq!(
             search.parse("cold -tea - x"),
-            words("cold - x").without(TextQuery::Any(vec![words("tea")]))
+            words("cold - x").without(TextQuery::AnyOf(vec![words("tea")]))
         );
         let open = TextQuery::from(TextPhrase::new("body", "cold tea").prefix()).boost(1.0);
-        assert_eq!(search.parse("\"cold tea"), TextQuery::Any(vec![open]));
+        assert_eq!(search.parse("\"cold tea"), TextQuery::AnyOf(vec![open]));
         assert_eq!(search.parse("\"cold tea "), phrase("body", "cold tea "));
         assert_eq!(search.parse("\"cold tea\""), phrase("body", "cold tea"));
-        assert_eq!(search.parse("-tea"), TextQuery::Everything.without(TextQuery::Any(vec![words("tea")])));
+        assert_eq!(search.parse("-tea"), TextQuery::Everything.without(TextQuery::AnyOf(vec![words("tea")])));
         assert_eq!(
             search.parse("x -\"tea c"),
-            words("x").without(TextQuery::Any(vec![phrase("body", "tea c")]))
+            words("x").without(TextQuery::AnyOf(vec![phrase("body", "tea c")]))
         );
         assert_eq!(search.parse("author:\"a b\""), phrase("author", "a b"));
         assert_eq!(search.parse("author:ann"), TextQuery::any("author", "ann"));
         assert_eq!(search.parse("title:ann author: x"), words("title:ann author: x"));
-        assert_eq!(search.parse("a\"b c\"d"), TextQuery::Any(vec![words("a d"), phrase("body", "b c")]));
-        assert_eq!(search.parse(""), TextQuery::Any(Vec::new()));
+        assert_eq!(search.parse("a\"b c\"d"), TextQuery::AnyOf(vec![words("a d"), phrase("body", "b c")]));
+        assert_eq!(search.parse(""), TextQuery::AnyOf(Vec::new()));
         let typing = search.clone().every().prefix();
         let all = TextMatch::all("co st").column("body", 1.0);
         assert_eq!(typing.parse("co st"), all.clone().prefix().into());

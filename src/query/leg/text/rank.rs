@@ -1,15 +1,18 @@
 //! Query-independent ranking: attributes and filters as factors of a score.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use crate::filter::Filter;
 use crate::index::text::ScoreJoin;
 
 /// A number computed from attributes and filters of a document, which is combined with its score: see [`TextQuery::ranked`](super::TextQuery::ranked).
 ///
 /// ```
+/// use std::time::{Duration, SystemTime};
 /// use elacsym::{Combine, Filter, Rank, TextQuery};
 ///
 /// let liked = Rank::attribute("likes").saturate(50.0, 1.0).times(3.0);
-/// let fresh = Rank::distance("published", 1.7e12).decay(86_400_000.0, 1.0);
+/// let fresh = Rank::age("published", SystemTime::now()).half_at(Duration::from_secs(7 * 86_400));
 /// let query = TextQuery::any("body", "cold storage")
 ///     .ranked(Combine::Sum, liked)
 ///     .ranked(Combine::Product, Rank::sum([Rank::Constant(1.0), fresh, Rank::Filter(Filter::eq("hot", true))]));
@@ -68,6 +71,18 @@ impl Rank {
         Self::Distance(column.into(), origin)
     }
 
+    /// The age in milliseconds of a datetime attribute at `now`: its absolute difference, so that what lies in the future
+    /// is as old as what lies equally far in the past.
+    pub fn age(column: impl Into<String>, now: SystemTime) -> Self {
+        Self::distance(column, milliseconds_since_1970(now))
+    }
+
+    /// [`Rank::decay`] of a [`Rank::age`] with the exponent 1: one half at this age, a third at twice this age.
+    #[must_use]
+    pub fn half_at(self, age: Duration) -> Self {
+        self.decay(age.as_secs_f64() * 1e3, 1.0)
+    }
+
     /// Saturates towards 1 as the value grows; one half at `midpoint`.
     #[must_use]
     pub fn saturate(self, midpoint: f64, exponent: f64) -> Self {
@@ -100,6 +115,13 @@ impl Rank {
     /// The product of ranks.
     pub fn product(ranks: impl IntoIterator<Item = Self>) -> Self {
         Self::Join(Combine::Product, ranks.into_iter().collect())
+    }
+}
+
+fn milliseconds_since_1970(time: SystemTime) -> f64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_secs_f64() * 1e3,
+        Err(before) => before.duration().as_secs_f64() * -1e3,
     }
 }
 

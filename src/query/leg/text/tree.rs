@@ -32,12 +32,14 @@ fn leaves_for<T: Tree>(children: &[T]) -> Vec<T> {
 impl Tree for TextQuery {
     // The cheapest variant: children are replaced by it while a tree is taken apart.
     fn without_children() -> Self {
-        Self::Any(Vec::new())
+        Self::AnyOf(Vec::new())
     }
 
     fn visit_children<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
         match self {
-            Self::Any(of) | Self::All(of) | Self::Best(of) | Self::Product(of) => of.iter().for_each(visit),
+            Self::AnyOf(of) | Self::AllOf(of) | Self::Best(of) | Self::Product(of) => {
+                of.iter().for_each(visit);
+            }
             Self::Without(of, not) => {
                 visit(of);
                 visit(not);
@@ -49,7 +51,7 @@ impl Tree for TextQuery {
 
     fn visit_children_mut(&mut self, visit: &mut dyn FnMut(&mut Self)) {
         match self {
-            Self::Any(of) | Self::All(of) | Self::Best(of) | Self::Product(of) => {
+            Self::AnyOf(of) | Self::AllOf(of) | Self::Best(of) | Self::Product(of) => {
                 of.iter_mut().for_each(visit);
             }
             Self::Without(of, not) => {
@@ -67,8 +69,8 @@ impl Tree for TextQuery {
             Self::Match(query) => Self::Match(query.clone()),
             Self::Phrase(query) => Self::Phrase(query.clone()),
             Self::Everything => Self::Everything,
-            Self::Any(of) => Self::Any(leaves_for(of)),
-            Self::All(of) => Self::All(leaves_for(of)),
+            Self::AnyOf(of) => Self::AnyOf(leaves_for(of)),
+            Self::AllOf(of) => Self::AllOf(leaves_for(of)),
             Self::Best(of) => Self::Best(leaves_for(of)),
             Self::Product(of) => Self::Product(leaves_for(of)),
             Self::Without(..) => Self::Without(leaf(), leaf()),
@@ -81,8 +83,8 @@ impl Tree for TextQuery {
         match (self, other) {
             (Self::Match(one), Self::Match(other)) => one == other,
             (Self::Phrase(one), Self::Phrase(other)) => one == other,
-            (Self::Any(one), Self::Any(other))
-            | (Self::All(one), Self::All(other))
+            (Self::AnyOf(one), Self::AnyOf(other))
+            | (Self::AllOf(one), Self::AllOf(other))
             | (Self::Best(one), Self::Best(other))
             | (Self::Product(one), Self::Product(other)) => one.len() == other.len(),
             (Self::Without(..), Self::Without(..)) | (Self::Everything, Self::Everything) => true,
@@ -111,8 +113,8 @@ impl Tree for TextQuery {
             Self::Match(query) => each("Match", &[query], f),
             Self::Phrase(query) => each("Phrase", &[query], f),
             Self::Everything => f.write_str("Everything"),
-            Self::Any(_) => list("Any", f),
-            Self::All(_) => list("All", f),
+            Self::AnyOf(_) => list("AnyOf", f),
+            Self::AllOf(_) => list("AllOf", f),
             Self::Best(_) => list("Best", f),
             Self::Product(_) => list("Product", f),
             Self::Without(..) => each("Without", &[], f),
@@ -251,7 +253,8 @@ mod tests {
         let copy = text.clone();
         assert_eq!(copy, text);
         assert!(
-            format!("{copy:?}").starts_with("Without(Boost(Any([]), 0.5), Ranked(All([]), Join(Product, ")
+            format!("{copy:?}")
+                .starts_with("Without(Boost(AnyOf([]), 0.5), Ranked(AllOf([]), Join(Product, ")
         );
     }
 }
