@@ -38,6 +38,19 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
+    /// A number of 7 bits a byte, the lowest first.
+    pub(crate) fn varint(&mut self) -> Result<u64, CodecError> {
+        let mut number = 0;
+        for shift in (0..63).step_by(7) {
+            let [byte] = self.take(1)? else { break };
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte < &0x80 {
+                return Ok(number);
+            }
+        }
+        Err(CodecError::malformed(self.what, "a number is too long"))
+    }
+
     pub(crate) fn u64(&mut self) -> Result<u64, CodecError> {
         self.array().map(u64::from_le_bytes)
     }

@@ -149,7 +149,7 @@ impl SegmentLayout {
             Ok((file, heads.head(ROWS_FOOTER)?.clone()))
         });
         let (file, footer) = rows_heads.map_err(|e| e.at(&index_key))?;
-        let parquet = ParquetRows::decode(file, footer, &schemas.written, rows)?;
+        let parquet = ParquetRows::decode(file, &footer, &schemas.written, rows)?;
         let vectors = std::mem::take(&mut self.vectors);
         let vectors = zip_equal(vectors, sets, "vector columns and their centroid sets")?;
         self.decode_heads(schemas, parquet, rows, heads, vectors).map_err(|e| e.at(index_key))

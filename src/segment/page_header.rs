@@ -96,7 +96,7 @@ impl HeaderParser<'_> {
                     }
                 }
                 BINARY => {
-                    let length = usize::try_from(self.read_varint()?);
+                    let length = usize::try_from(self.0.varint()?);
                     self.0.take(length.map_err(|_| malformed("a text is too long"))?)?;
                 }
                 STRUCT => drop(self.read_struct(known.nested(id), depth)?),
@@ -107,21 +107,8 @@ impl HeaderParser<'_> {
 
     /// A signed number: its lowest bit is the sign.
     fn read_number(&mut self) -> Result<i64, CodecError> {
-        let bits = self.read_varint()?;
+        let bits = self.0.varint()?;
         Ok((bits >> 1).cast_signed() ^ -(bits & 1).cast_signed())
-    }
-
-    /// A number of 7 bits a byte, the lowest first.
-    fn read_varint(&mut self) -> Result<u64, CodecError> {
-        let mut number = 0;
-        for shift in (0..63).step_by(7) {
-            let [byte] = self.0.take(1)? else { return Err(malformed("it is cut")) };
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte < &0x80 {
-                return Ok(number);
-            }
-        }
-        Err(malformed("a number is too long"))
     }
 }
 

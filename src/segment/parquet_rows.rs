@@ -20,9 +20,7 @@ use parquet::arrow::push_decoder::{PageKind, ParquetPushDecoder, ParquetPushDeco
 use parquet::arrow::{PARQUET_FIELD_ID_META_KEY, ProjectionMask};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{
-    PageIndexPolicy, ParquetMetaData, ParquetMetaDataPushDecoder, RowGroupMetaData, SortingColumn,
-};
+use parquet::file::metadata::{RowGroupMetaData, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use roaring::RoaringBitmap;
@@ -30,6 +28,7 @@ use roaring::RoaringBitmap;
 use super::checksums::{ChecksummedFile, VerifiedBlocks};
 use super::meta::RowOrder;
 use super::page_header::check_page_sizes;
+use super::parquet_footer::decode_footer;
 use super::vectors::row_runs;
 use crate::codec::{guarded, to_usize, u64_of, usize_of};
 use crate::env::{Cost, Env};
@@ -173,7 +172,7 @@ pub(super) struct ParquetRows {
 
 impl ParquetRows {
     /// Reads a footer, which must be that of `rows` rows of `schema`, the one that the segment was written with.
-    pub(super) fn decode(file: ChecksummedFile, footer: Bytes, schema: &Schema, rows: u32) -> Result<Self> {
+    pub(super) fn decode(file: ChecksummedFile, footer: &Bytes, schema: &Schema, rows: u32) -> Result<Self> {
         let key = file.blob().key().clone();
         let size = file.blob().size();
         parse_guarded(&key, || {
@@ -276,23 +275,6 @@ impl ParquetRows {
     }
 }
 
-fn decode_footer(size: u64, bytes: Bytes) -> Result<ParquetMetaData, ParquetError> {
-    let start = size.checked_sub(u64_of(bytes.len()));
-    let start =
-        start.ok_or_else(|| ParquetError::General("the footer is larger than the file".to_owned()))?;
-    // Bounds are for other engines: zone maps of this crate are in the manifest and the attribute index.
-    let mut decoder = ParquetMetaDataPushDecoder::try_new(size)?
-        .with_column_index_policy(PageIndexPolicy::Skip)
-        .with_offset_index_policy(PageIndexPolicy::Required);
-    decoder.push_range(start..size, bytes)?;
-    match decoder.try_decode()? {
-        DecodeResult::Data(metadata) => Ok(metadata),
-        DecodeResult::NeedsData(_) | DecodeResult::Finished => {
-            Err(ParquetError::General("the footer is not the end of the file".to_owned()))
-        }
-    }
-}
-
 fn decode_rows(
     mut decoder: ParquetPushDecoder,
     blocks: &VerifiedBlocks,
@@ -379,7 +361,8 @@ mod tests {
         assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
         assert!(bytes.ends_with(&footer) && footer.len() < bytes.len());
 
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+        let options = ArrowReaderOptions::new()
+            .with_page_index_policy(parquet::file::metadata::PageIndexPolicy::Required);
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).unwrap();
         assert!(builder.metadata().file_metadata().key_value_metadata().is_none());
         let pages = builder.metadata().page_index_for_row_group(0);

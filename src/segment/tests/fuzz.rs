@@ -43,7 +43,7 @@ fn read_parquet(schema: &Schema, input: &[u8]) -> Result<()> {
     let blob = Blob::new(Arc::new(backend), BlockCache::off(), key, size);
     // Checksums of blocks are right, whatever the file: what a parser of another crate makes of it is the question.
     let file = ChecksummedFile::decode(blob, &checksums).map_err(|e| e.at("rows.parquet"))?;
-    let rows = ParquetRows::decode(file, Bytes::copy_from_slice(footer), schema, ROWS)?;
+    let rows = ParquetRows::decode(file, &Bytes::copy_from_slice(footer), schema, ROWS)?;
     let (rows, env) = (Arc::new(rows), inline_env());
     let columns: Vec<usize> = (0..arrow_schema(schema).fields().len()).collect();
     let mut all = RoaringBitmap::new();
