@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use foyer::{Cache, CacheBuilder, S3FifoConfig};
+use foyer_memory::{Cache, CacheBuilder, S3FifoConfig};
 
 use super::block::{BlockKey, Piece};
 use super::disk::Disk;

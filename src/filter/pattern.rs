@@ -1,4 +1,6 @@
 //! Patterns: globs and regular expressions, compiled within limits.
+//!
+//! globset has globs of paths, where `/` and `**` have meanings that texts do not give them, and no literals for trigrams.
 
 use regex::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;

@@ -1,5 +1,8 @@
 //! Ids of rows, both ways: the id index finds the row of an id, the row ids are the id of each row.
 //!
+//! Not a dictionary of tantivy-sstable: ids of fixed width are found without decoding a block, and one head says of all
+//! blocks where they are, so that any number of ids is found in one request.
+//!
 //! Both are two sections of `index`: blocks, and a head that finds them. Ids are encoded alike: 8 bytes
 //! little-endian, 16 bytes of a UUID, or for strings all lengths (`u16`), then all bytes.
 

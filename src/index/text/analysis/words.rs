@@ -1,5 +1,7 @@
 //! The default tokenizer: text into words.
 //!
+//! tantivy's `SimpleTokenizer` cuts at combining marks and keeps a whole sentence of Chinese as one token.
+//!
 //! A word is a run of letters and digits with their combining marks. Each character of a script that puts no spaces
 //! between words is a token of its own.
 

@@ -1,5 +1,8 @@
 //! Highlighting: the fragments of a text that match a query, with the matches marked.
 //!
+//! tantivy's `SnippetGenerator` marks whole tokens of one text, in bytes: arrays, prefixes, misspelt words, phrases and
+//! offsets in characters or UTF-16 are not its business.
+//!
 //! A text is analysed again, as it was when it was indexed, and its tokens are compared with those of the query. The index
 //! stores no offsets: all texts would pay for them, and only those of a page are highlighted.
 
