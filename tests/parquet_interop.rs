@@ -1,6 +1,6 @@
-//! Our Parquet read by an implementation that is not ours.
+//! Our Parquet read by an implementation that is not ours, and our namespaces by a reader written from the format page.
 //!
-//! Needs `python3` and pyarrow: set `ELACSYM_TEST_PYARROW` to the folder it is installed in.
+//! Needs `python3`, pyarrow and xxhash: set `ELACSYM_TEST_PYARROW` to the folder they are installed in.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test panics")]
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use arrow::row::{RowConverter, SortField};
 use bytes::Bytes;
 use elacsym::schema::AttributeType;
 use elacsym::{
-    Database, Document, DocumentId, Filter, IdKind, Metric, Namespace, Result, Schema, Settings, Value,
+    Database, Document, DocumentId, Filter, IdKind, Metric, Namespace, Result, Scan, Schema, Settings, Value,
     Vector, VectorType, WriteBatch,
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -128,6 +128,82 @@ async fn pyarrow_reads_what_was_written() -> Result<()> {
         read(&pyarrow, &merged).into_iter().map(|row| (text(&row["id"]), row)).collect();
     assert_eq!(rows, expected);
     Ok(())
+}
+
+/// The reader that was written from the format page alone, against ours, in every state that rows come to lie in.
+#[tokio::test]
+async fn the_reader_of_the_format_page_finds_the_same_documents() -> Result<()> {
+    let Ok(packages) = std::env::var("ELACSYM_TEST_PYARROW") else {
+        println!("skipped: set ELACSYM_TEST_PYARROW to a folder with pyarrow and xxhash in it");
+        return Ok(());
+    };
+    let temp = tempfile::tempdir().unwrap();
+    let open = async |linked_from: usize| {
+        let mut settings = Settings::default();
+        (settings.auto_flush, settings.index_rows_min) = (false, 200);
+        settings.reference_bytes_min = linked_from;
+        let db = Database::builder().settings(settings).open(temp.path().to_str().unwrap()).await?;
+        db.open_or_create_namespace("docs", schema()?).await
+    };
+    let docs = open(usize::MAX).await?;
+    let row = |n: usize, rng: &mut Rng| {
+        let mut document = second()[n].clone();
+        if rng.chance(0.7) {
+            document.set(
+                "v",
+                Vector::from([rng.below(9), rng.below(9)].map(|x| f32::from(u8::try_from(x).unwrap()))),
+            );
+        }
+        document
+    };
+    let mut rng = Rng::new(3);
+    docs.write(WriteBatch::new().upsert_all(first()).upsert_all((0..400).map(|n| row(n, &mut rng)))).await?;
+    compare(&packages, temp.path(), &docs, "in the tail").await?;
+    docs.flush().await?;
+    compare(&packages, temp.path(), &docs, "in a segment").await?;
+    docs.write((300..600).map(|n| row(n, &mut rng)).collect::<WriteBatch>()).await?;
+    docs.write(WriteBatch::new().delete_by_filter(Filter::lt("int", 50)).token(9)).await?;
+    docs.flush().await?;
+    open(1).await?.write((100..200).map(|n| row(n, &mut rng)).collect::<WriteBatch>()).await?;
+    docs.write(WriteBatch::new().patch(Document::new("all").with("int", 5)).delete("none").delete("ü150"))
+        .await?;
+    compare(&packages, temp.path(), &docs, "with updates, deletes and a linked segment").await?;
+    docs.flush().await?;
+    docs.compact().await?;
+    compare(&packages, temp.path(), &docs, "compacted").await
+}
+
+/// All documents as the crate has them and as `tests/format_reader.py` has them.
+async fn compare(packages: &str, root: &Path, docs: &Namespace, state: &str) -> Result<()> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/format_reader.py");
+    let python =
+        Command::new("python3").arg(script).arg(root).arg("docs").env("PYTHONPATH", packages).output();
+    let python = python.unwrap();
+    assert!(python.status.success(), "{state}: {}", String::from_utf8_lossy(&python.stderr));
+    let read: Json = serde_json::from_slice(&python.stdout).unwrap();
+    let read = read["documents"].as_array().unwrap();
+    let ours = docs.scan(Scan::new().limit(10_000)).await?.rows.documents()?;
+    assert_eq!(read.len(), ours.len(), "{state}");
+    assert!(!ours.is_empty(), "{state}");
+    for (read, ours) in read.iter().zip(&ours) {
+        let of_format = |name: &str| ours.get(name).map_or(Json::Null, by_format_page);
+        let names = docs.schema().attributes().map(|(name, _)| name).chain(["v"]);
+        let values: serde_json::Map<_, _> = names.map(|name| (name.to_owned(), of_format(name))).collect();
+        assert_eq!(read["id"], id_of(ours.id()), "{state}");
+        assert_eq!(read["values"], Json::from(values), "{state}: {}", ours.id());
+    }
+    Ok(())
+}
+
+/// A value as the reader of the format page prints it.
+fn by_format_page(value: &Value) -> Json {
+    match value {
+        Value::Uuid(id) => id.to_string().into(),
+        Value::Datetime(ms) => (*ms).into(),
+        Value::Array(values) => values.iter().map(by_format_page).collect(),
+        Value::Vector(Vector::F32(v)) => v.iter().copied().collect(),
+        value => plain(value),
+    }
 }
 
 fn schema() -> Result<Schema> {
