@@ -25,7 +25,9 @@ pub struct MemoryBackend {
 
 #[derive(Default)]
 struct Objects {
-    by_key: BTreeMap<ObjectKey, (Bytes, i64)>,
+    /// Bodies are kept in their parts, as they were put, and joined as they are read: most reads are of a range, and what
+    /// nobody reads whole is never copied.
+    by_key: BTreeMap<ObjectKey, (Payload, i64)>,
     /// The time of the last put.
     last_put_ms: i64,
 }
@@ -49,6 +51,12 @@ impl MemoryBackend {
         self.env.as_ref().map_or_else(system_wall_ms, Env::wall_ms)
     }
 
+    /// The body of an object, which is joined and cut by whoever reads it, without the lock.
+    fn body(&self, key: &ObjectKey) -> Result<Payload> {
+        let objects = self.objects();
+        objects.by_key.get(key).map(|(body, _)| body.clone()).ok_or_else(|| no_such_object(key))
+    }
+
     fn objects(&self) -> MutexGuard<'_, Objects> {
         // Every change is one call on the map: a panic elsewhere leaves it sound.
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
@@ -62,7 +70,7 @@ fn no_such_object(key: &ObjectKey) -> Error {
 #[async_trait]
 impl StorageBackend for MemoryBackend {
     async fn put(&self, key: &ObjectKey, body: Payload, mode: PutMode) -> Result<()> {
-        let (now, bytes) = (self.wall_ms(), body.into_bytes());
+        let now = self.wall_ms();
         let mut objects = self.objects();
         if mode == PutMode::Create && objects.by_key.contains_key(key) {
             return Err(Error::new(ErrorKind::AlreadyExists, format!("the object exists. key=`{key}`")));
@@ -70,28 +78,24 @@ impl StorageBackend for MemoryBackend {
         // A clock that was set back must not make a new object look older than those that it builds on.
         objects.last_put_ms = objects.last_put_ms.max(now);
         let put_ms = objects.last_put_ms;
-        objects.by_key.insert(key.clone(), (bytes, put_ms));
+        objects.by_key.insert(key.clone(), (body, put_ms));
         Ok(())
     }
 
     async fn get(&self, key: &ObjectKey) -> Result<Bytes> {
-        let objects = self.objects();
-        objects.by_key.get(key).map(|(bytes, _)| bytes.clone()).ok_or_else(|| no_such_object(key))
+        Ok(self.body(key)?.into_bytes())
     }
 
     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
-        let bytes = self.get(key).await?;
-        let slice_range = || {
-            let range = usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?;
-            (range.start <= range.end && range.end <= bytes.len()).then(|| bytes.slice(range))
-        };
-        slice_range().ok_or_else(|| Error::corrupt(key, format!("range {range:?} of {} bytes", bytes.len())))
+        let body = self.body(key)?;
+        let slice_range = || body.slice(usize::try_from(range.start).ok()?..usize::try_from(range.end).ok()?);
+        slice_range().ok_or_else(|| Error::corrupt(key, format!("range {range:?} of {} bytes", body.len())))
     }
 
     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> {
         let objects = self.objects();
-        let (bytes, modified_ms) = objects.by_key.get(key).ok_or_else(|| no_such_object(key))?;
-        Ok(ObjectInfo { key: key.clone(), size: bytes.len() as u64, modified_ms: *modified_ms })
+        let (body, modified_ms) = objects.by_key.get(key).ok_or_else(|| no_such_object(key))?;
+        Ok(ObjectInfo { key: key.clone(), size: body.len() as u64, modified_ms: *modified_ms })
     }
 
     async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
@@ -100,9 +104,9 @@ impl StorageBackend for MemoryBackend {
         let start = start.map_or(Bound::Included(prefix.as_str()), |after| Bound::Excluded(after.as_str()));
         let found = objects.by_key.range::<str, _>((start, Bound::Unbounded));
         let mut below = found.take_while(|(key, _)| key.as_str().starts_with(prefix.as_str()));
-        let info = |(key, (bytes, modified_ms)): (&ObjectKey, &(Bytes, i64))| ObjectInfo {
+        let info = |(key, (body, modified_ms)): (&ObjectKey, &(Payload, i64))| ObjectInfo {
             key: key.clone(),
-            size: bytes.len() as u64,
+            size: body.len() as u64,
             modified_ms: *modified_ms,
         };
         let objects = below.by_ref().take(PAGE_OBJECTS).map(info).collect();

@@ -3,6 +3,7 @@
 //! **Invariant:** no part is empty, so that backends need not care what a server or a system call makes of one.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -64,6 +65,27 @@ impl Payload {
                 joined.freeze()
             }
         }
+    }
+
+    /// A range of the bytes, or `None` if it is out of bounds. It is copied only where it spans several parts.
+    pub(super) fn slice(&self, range: Range<usize>) -> Option<Bytes> {
+        let length = range.end.checked_sub(range.start).filter(|_| range.end <= self.len)?;
+        let (mut start, mut pieces) = (range.start, Vec::new());
+        let mut left = length;
+        for part in self {
+            if start >= part.len() {
+                start -= part.len();
+                continue;
+            }
+            let piece = part.slice(start..part.len().min(start + left));
+            left -= piece.len();
+            start = 0;
+            pieces.push(piece);
+            if left == 0 {
+                break;
+            }
+        }
+        Some(pieces.into_iter().collect::<Self>().into_bytes())
     }
 
     /// Bodies of `bytes` bytes each, the last one shorter, which together are this one. Nothing is copied.
@@ -172,5 +194,22 @@ mod tests {
             let chunks: Vec<Bytes> = body.chunks(10).into_iter().map(Payload::into_bytes).collect();
             assert_eq!(chunks, whole.chunks(10).map(Bytes::copy_from_slice).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn a_range_is_copied_only_across_parts() {
+        for lengths in [&[][..], &[30], &[3, 0, 7, 25], &[1; 21]] {
+            let parts = parts(lengths);
+            let whole = parts.concat();
+            let body: Payload = parts.iter().cloned().collect();
+            for (start, end) in (0..=whole.len() + 1).flat_map(|a| (0..=whole.len() + 1).map(move |b| (a, b)))
+            {
+                let expected = whole.get(start..end).map(Bytes::copy_from_slice);
+                assert_eq!(body.slice(start..end), expected, "{start}..{end} of {lengths:?}");
+            }
+        }
+        let parts = parts(&[3, 40, 5]);
+        let body: Payload = parts.iter().cloned().collect();
+        assert_eq!(body.slice(4..43).unwrap().as_ptr(), parts[1][1..].as_ptr());
     }
 }
