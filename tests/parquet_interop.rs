@@ -176,11 +176,7 @@ async fn the_reader_of_the_format_page_finds_the_same_documents() -> Result<()> 
 /// All documents as the crate has them and as `tests/format_reader.py` has them.
 async fn compare(packages: &str, root: &Path, docs: &Namespace, state: &str) -> Result<()> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/format_reader.py");
-    let python =
-        Command::new("python3").arg(script).arg(root).arg("docs").env("PYTHONPATH", packages).output();
-    let python = python.unwrap();
-    assert!(python.status.success(), "{state}: {}", String::from_utf8_lossy(&python.stderr));
-    let read: Json = serde_json::from_slice(&python.stdout).unwrap();
+    let read: Json = serde_json::from_str(&run_python(packages, script, &[root, Path::new("docs")])).unwrap();
     let read = read["documents"].as_array().unwrap();
     let ours = docs.scan(Scan::new().limit(10_000)).await?.rows.documents()?;
     assert_eq!(read.len(), ours.len(), "{state}");
@@ -325,8 +321,14 @@ fn newest(folder: &Path) -> PathBuf {
 
 fn read(pyarrow: &str, file: &Path) -> Vec<Json> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/parquet_interop.py");
-    let python = Command::new("python3").arg(script).arg(file).env("PYTHONPATH", pyarrow).output().unwrap();
-    assert!(python.status.success(), "{}", String::from_utf8_lossy(&python.stderr));
-    let lines = String::from_utf8(python.stdout).unwrap();
+    let lines = run_python(pyarrow, script, &[file]);
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// What a script prints, with the packages of a folder.
+fn run_python(packages: &str, script: &str, arguments: &[&Path]) -> String {
+    let mut python = Command::new("python3");
+    let python = python.arg(script).args(arguments).env("PYTHONPATH", packages).output().unwrap();
+    assert!(python.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&python.stderr));
+    String::from_utf8(python.stdout).unwrap()
 }

@@ -213,7 +213,7 @@ impl Namespace {
     /// # Errors
     /// As [`Snapshot::count`].
     pub fn count(&self) -> BoxFuture<'_, Result<u64>> {
-        self.count_all()
+        self.read_strong(|now| async move { now.count().await }).boxed()
     }
 
     /// The documents of these ids, whole, in their order. One round trip when the namespace is warm: the request for newer

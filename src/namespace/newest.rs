@@ -36,12 +36,13 @@ impl Namespace {
         }
     }
 
-    pub(super) fn count_all(&self) -> BoxFuture<'_, Result<u64>> {
-        async move {
-            self.engine.catch_up().await?;
-            self.read_newest(|now| async move { now.count().await }).await
-        }
-        .boxed()
+    /// Reads the state after every write that was acknowledged before the call.
+    pub(super) async fn read_strong<T, F>(&self, read: impl Fn(Snapshot) -> F + Send + Sync) -> Result<T>
+    where
+        F: Future<Output = Result<T>> + Send,
+    {
+        self.engine.catch_up().await?;
+        self.read_newest(read).await
     }
 
     pub(super) fn get_only(&self, id: DocumentId) -> BoxFuture<'_, Result<Option<Document>>> {
@@ -66,30 +67,29 @@ impl Namespace {
 
     pub(super) fn scan_page(&self, scan: Scan) -> BoxFuture<'_, Result<Page>> {
         async move {
-            self.engine.catch_up().await?;
             let scan = &scan;
-            self.read_newest(|now| async move { now.read_page(scan).await }).await
+            self.read_strong(|now| async move { now.read_page(scan).await }).await
         }
         .boxed()
     }
 
     pub(super) fn answer(&self, query: Query) -> BoxFuture<'_, Result<QueryResponse>> {
         async move {
-            let mut answers = self.answer_all(vec![query]).await?;
+            let mut answers = self.run_queries(&[query]).await?;
             answers.pop().ok_or_else(|| Error::internal("a query without an answer"))
         }
         .boxed()
     }
 
     pub(super) fn answer_all(&self, queries: Vec<Query>) -> BoxFuture<'_, Result<Vec<QueryResponse>>> {
-        async move {
-            let queries = &queries;
-            // All queries see the state that this one request finds, so the shortest time limit holds for it.
-            let called = self.engine.context.env.moment();
-            self.catch_up_within(queries.iter().filter_map(Query::time_limit).min(), called).await?;
-            self.read_newest(|now| async move { now.run_queries(queries, called).await }).await
-        }
-        .boxed()
+        async move { self.run_queries(&queries).await }.boxed()
+    }
+
+    async fn run_queries(&self, queries: &[Query]) -> Result<Vec<QueryResponse>> {
+        // All queries see the state that this one request finds, so the shortest time limit holds for it.
+        let called = self.engine.context.env.moment();
+        self.catch_up_within(queries.iter().filter_map(Query::time_limit).min(), called).await?;
+        self.read_newest(|now| async move { now.run_queries(queries, called).await }).await
     }
 
     async fn catch_up_within(&self, limit: Option<Duration>, called: Moment) -> Result<()> {
@@ -105,18 +105,16 @@ impl Namespace {
 
     pub(super) fn compute_aggregation(&self, aggregation: Aggregation) -> BoxFuture<'_, Result<Aggregated>> {
         async move {
-            self.engine.catch_up().await?;
             let aggregation = &aggregation;
-            self.read_newest(|now| async move { now.read_aggregation(aggregation).await }).await
+            self.read_strong(|now| async move { now.read_aggregation(aggregation).await }).await
         }
         .boxed()
     }
 
     pub(super) fn check_recall(&self, check: RecallCheck) -> BoxFuture<'_, Result<RecallReport>> {
         async move {
-            self.engine.catch_up().await?;
             let check = &check;
-            self.read_newest(|now| async move { now.read_recall(check).await }).await
+            self.read_strong(|now| async move { now.read_recall(check).await }).await
         }
         .boxed()
     }

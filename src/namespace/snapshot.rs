@@ -236,7 +236,7 @@ impl Snapshot {
 
     fn answer(&self, query: Query) -> BoxFuture<'_, Result<QueryResponse>> {
         async move {
-            let mut answers = self.answer_all(vec![query]).await?;
+            let mut answers = self.run_queries(&[query], self.view.env.moment()).await?;
             answers.pop().ok_or_else(|| Error::internal("a query without an answer"))
         }
         .boxed()

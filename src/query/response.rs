@@ -236,10 +236,8 @@ impl QueryResponse {
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) alone.
     pub fn hits(&self) -> Result<Vec<Hit>> {
         let documents = self.rows.documents()?;
-        let ranked = zip_equal(&self.scores, &self.legs, "scores and ranks of hits")?;
-        let hits = zip_equal(documents, ranked, "documents and their scores")?;
-        let mut hits: Vec<Hit> =
-            hits.map(|(document, (score, legs))| Hit::new(document, *score, legs.clone())).collect();
+        let hits = self.scored(documents)?;
+        let mut hits: Vec<Hit> = hits.map(|hit| Hit::new(hit.row, hit.score, hit.legs)).collect();
         for (name, column) in &self.computed {
             for (hit, value) in zip_equal(&mut hits, column, "hits and values of a computed column")? {
                 hit.computed.insert(name.clone(), value.clone());
@@ -272,10 +270,14 @@ impl QueryResponse {
     /// # Errors
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a document does not fit the type.
     pub fn hits_as<T: DeserializeOwned>(&self) -> Result<Vec<Scored<T>>> {
-        let rows = self.rows.deserialize()?;
+        Ok(self.scored(self.rows.deserialize()?)?.collect())
+    }
+
+    /// The documents of the hits, in whatever form, with their scores and ranks.
+    fn scored<T>(&self, rows: Vec<T>) -> Result<impl Iterator<Item = Scored<T>>> {
         let ranked = zip_equal(&self.scores, &self.legs, "scores and ranks of hits")?;
-        let hits = zip_equal(rows, ranked, "rows and their scores")?;
-        Ok(hits.map(|(row, (score, legs))| Scored { row, score: *score, legs: legs.clone() }).collect())
+        let hits = zip_equal(rows, ranked, "documents and their scores")?;
+        Ok(hits.map(|(row, (score, legs))| Scored { row, score: *score, legs: legs.clone() }))
     }
 
     /// The values of a computed column, in the order of the hits: see [`Query::compute`](crate::Query::compute).

@@ -328,6 +328,7 @@ mod tests {
     use arrow::array::{Int64Array, ListArray, StringArray, UInt64Array};
     use arrow::datatypes::Int64Type;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::file::metadata::PageIndexPolicy;
 
     use super::*;
     use crate::schema::AttributeType;
@@ -361,8 +362,7 @@ mod tests {
         assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
         assert!(bytes.ends_with(&footer) && footer.len() < bytes.len());
 
-        let options = ArrowReaderOptions::new()
-            .with_page_index_policy(parquet::file::metadata::PageIndexPolicy::Required);
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).unwrap();
         assert!(builder.metadata().file_metadata().key_value_metadata().is_none());
         let pages = builder.metadata().page_index_for_row_group(0);

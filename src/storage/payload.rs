@@ -69,21 +69,16 @@ impl Payload {
 
     /// A range of the bytes, or `None` if it is out of bounds. It is copied only where it spans several parts.
     pub(super) fn slice(&self, range: Range<usize>) -> Option<Bytes> {
-        let length = range.end.checked_sub(range.start).filter(|_| range.end <= self.len)?;
-        let (mut start, mut pieces) = (range.start, Vec::new());
-        let mut left = length;
+        if range.start > range.end || range.end > self.len {
+            return None;
+        }
+        let (mut at, mut pieces) = (0, Vec::new());
         for part in self {
-            if start >= part.len() {
-                start -= part.len();
-                continue;
+            let (first, last) = (range.start.max(at), range.end.min(at + part.len()));
+            if first < last {
+                pieces.push(part.slice(first - at..last - at));
             }
-            let piece = part.slice(start..part.len().min(start + left));
-            left -= piece.len();
-            start = 0;
-            pieces.push(piece);
-            if left == 0 {
-                break;
-            }
+            at += part.len();
         }
         Some(pieces.into_iter().collect::<Self>().into_bytes())
     }

@@ -24,18 +24,21 @@ impl StoreOptions {
         }
     }
 
-    /// The options, in order, by the keys that a client knows.
+    /// Sets the options, in order, by the keys that a client knows.
     #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
-    pub(super) fn parsed<K: std::str::FromStr>(&self, scheme: &str) -> Result<Vec<(K, &str)>> {
-        let mut parsed = Vec::with_capacity(self.0.len());
-        for (name, value) in &self.0 {
+    pub(super) fn apply<B, K: std::str::FromStr>(
+        &self,
+        scheme: &str,
+        builder: B,
+        set: impl Fn(B, K, &str) -> B,
+    ) -> Result<B> {
+        self.0.iter().try_fold(builder, |builder, (name, value)| {
             // The error of the client says no more.
             let key = name.to_ascii_lowercase().parse().map_err(|_| {
                 Error::invalid(format!("unknown store option for `{scheme}`. option=`{}`", shown(name)))
             })?;
-            parsed.push((key, value.as_str()));
-        }
-        Ok(parsed)
+            Ok(set(builder, key, value))
+        })
     }
 }
 

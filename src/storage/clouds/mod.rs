@@ -31,16 +31,14 @@ const AZURE_PAGE_KEYS: NonZeroUsize = NonZeroUsize::new(5_000).expect("not zero"
 
 #[cfg(feature = "aws")]
 pub(super) fn open_aws(bucket: &str, root: &str, options: &StoreOptions) -> Result<Arc<dyn StorageBackend>> {
-    let options = options.parsed::<AmazonS3ConfigKey>("s3://")?;
-    let set = |builder: AmazonS3Builder, (key, value)| builder.with_config(key, value);
-    build_aws(options.into_iter().fold(AmazonS3Builder::from_env(), set), bucket, root)
+    let set = |builder: AmazonS3Builder, key, value: &str| builder.with_config(key, value);
+    build_aws(options.apply("s3://", AmazonS3Builder::from_env(), set)?, bucket, root)
 }
 
 #[cfg(feature = "gcp")]
 pub(super) fn open_gcp(bucket: &str, root: &str, options: &StoreOptions) -> Result<Arc<dyn StorageBackend>> {
-    let options = options.parsed::<GoogleConfigKey>("gs://")?;
-    let set = |builder: GoogleCloudStorageBuilder, (key, value)| builder.with_config(key, value);
-    build_gcp(options.into_iter().fold(GoogleCloudStorageBuilder::from_env(), set), bucket, root)
+    let set = |builder: GoogleCloudStorageBuilder, key, value: &str| builder.with_config(key, value);
+    build_gcp(options.apply("gs://", GoogleCloudStorageBuilder::from_env(), set)?, bucket, root)
 }
 
 #[cfg(feature = "azure")]
@@ -49,9 +47,8 @@ pub(super) fn open_azure(
     root: &str,
     options: &StoreOptions,
 ) -> Result<Arc<dyn StorageBackend>> {
-    let options = options.parsed::<AzureConfigKey>("az://")?;
-    let set = |builder: MicrosoftAzureBuilder, (key, value)| builder.with_config(key, value);
-    build_azure(options.into_iter().fold(MicrosoftAzureBuilder::from_env(), set), bucket, root)
+    let set = |builder: MicrosoftAzureBuilder, key, value: &str| builder.with_config(key, value);
+    build_azure(options.apply("az://", MicrosoftAzureBuilder::from_env(), set)?, bucket, root)
 }
 
 #[cfg(feature = "aws")]
