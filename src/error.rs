@@ -10,6 +10,19 @@ use std::sync::Arc;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What the caller can do about an [`Error`].
+///
+/// ```
+/// use elacsym::{Database, ErrorKind};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # let db = Database::open("memory://").await?;
+/// match db.open_namespace("docs").await {
+///     Ok(docs) => println!("{} documents", docs.count().await?),
+///     Err(error) if error.kind() == ErrorKind::NotFound => println!("nothing there yet"),
+///     Err(error) => return Err(error),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -54,6 +67,18 @@ pub enum ErrorKind {
 }
 
 /// Whether a failed write may have taken effect.
+///
+/// ```
+/// use elacsym::{Error, ErrorKind, Outcome};
+///
+/// let advice = |error: &Error| match error.outcome() {
+///     Outcome::NotApplied if error.is_retryable() => "send it again later",
+///     Outcome::NotApplied => "change it",
+///     Outcome::Unknown => "send it again with the same token",
+/// };
+/// assert_eq!(advice(&Error::new(ErrorKind::Unavailable, "the store asks to slow down")), "send it again later");
+/// assert_eq!(advice(&Error::new(ErrorKind::Indeterminate, "no answer")), "send it again with the same token");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The write was not applied, and will not be.
@@ -63,6 +88,20 @@ pub enum Outcome {
 }
 
 /// The identity of a write in doubt.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// # let schema = Schema::builder(IdKind::U64).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// let batch = WriteBatch::new().upsert(Document::new(1)).token(0x5eed);
+/// if let Err(error) = docs.write(&batch).await {
+///     let Some(in_doubt) = error.in_doubt() else { return Err(error) };
+///     println!("batch {} may be entry {}: sending it again", in_doubt.batch, in_doubt.sequence);
+///     docs.write(&batch).await?;
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InDoubt {
@@ -73,6 +112,16 @@ pub struct InDoubt {
 }
 
 /// What went wrong: see [`Error::kind`] for what to do, and its text for what and where.
+///
+/// ```
+/// use elacsym::{ErrorKind, NamespaceName};
+///
+/// let error = NamespaceName::new("cold tea").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Invalid);
+/// assert_eq!(error.to_string(), "bad namespace name: only A-Z a-z 0-9 - _ . are allowed. name=`cold tea`");
+/// // For a reader who does not know where the name comes from.
+/// assert!(error.context("line 7").to_string().starts_with("line 7: bad namespace name"));
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 

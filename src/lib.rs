@@ -50,17 +50,18 @@
 //! | open a store, create and delete namespaces | [`Database`], [`DatabaseBuilder`], [`Settings`] |
 //! | declare columns | [`Schema`], [`schema`] |
 //! | write: upserts, patches, deletes, conditions, tokens | [`WriteBatch`], [`Condition`], [`WriteReceipt`] |
-//! | search | [`Query`], [`VectorQuery`], [`TextQuery`], [`query::QueryResponse`] |
+//! | search | [`Query`], [`VectorQuery`], [`TextQuery`], [`QueryResponse`], [`Hit`] |
 //! | count, sum and group: facets | [`Aggregation`], [`Namespace::aggregate`] |
 //! | iterate over documents | [`Scan`], [`ScanCursor`] |
 //! | select documents | [`Filter`] |
 //! | read from one state several times | [`Snapshot`], [`Consistency`] |
-//! | use Arrow or your own structs | [`WriteBatch::upsert_batch`], [`query::Rows`], [`Document::from_serialize`] |
+//! | use Arrow or your own structs | [`WriteBatch::upsert_batch`], [`Rows`], [`Document::from_serialize`] |
 //! | maintain it: flush, compact | [`Namespace::flush`], [`Namespace::compact`] |
 //! | handle errors | [`ErrorKind`] |
 //! | implement a store | [`storage`] |
 //! | provide time, randomness and tasks | [`env`](mod@env) |
 //! | do a task, each with an answer and an example | [`_docs::how_to`] |
+//! | take queries as JSON | [`_docs::json`] |
 //! | run it: settings, upkeep, what to watch | [`_docs::operating`], [`_docs::limits`] |
 //! | learn how it works, what it costs, and why | [`_docs`] |
 //!
@@ -86,6 +87,7 @@ mod filter;
 #[cfg(test)]
 mod fuzzing;
 mod index;
+mod json;
 mod maintenance;
 mod manifest;
 mod memtable;
@@ -110,9 +112,9 @@ pub use error::{Error, ErrorKind, InDoubt, Outcome, Result};
 pub use maintenance::{CompactReport, FlushReport, IndexProgress};
 pub use namespace::{Consistency, Namespace, Snapshot};
 pub use query::root::{
-    Aggregate, Aggregation, Combine, Compute, Filter, Fusion, Fuzzy, Leg, Operand, Order, Query, Rank,
-    RecallCheck, RecallReport, Reranker, Rescore, Scan, ScanCursor, SearchBox, Select, TextInput, TextMatch,
-    TextPhrase, TextQuery, TokenFilter, VectorQuery,
+    Aggregate, Aggregation, Combine, Compute, Filter, Fusion, Fuzzy, Hit, Leg, Operand, Order, Page, Query,
+    QueryResponse, Rank, RecallCheck, RecallReport, Reranker, Rescore, Rows, Scan, ScanCursor, SearchBox,
+    Select, TextInput, TextMatch, TextPhrase, TextQuery, TokenFilter, VectorQuery,
 };
 pub use schema::Schema;
 #[cfg(feature = "disk-cache")]
@@ -161,6 +163,8 @@ pub mod _docs {
     pub mod format {}
     #[doc = include_str!("docs/how_to.md")]
     pub mod how_to {}
+    #[doc = include_str!("docs/json.md")]
+    pub mod json {}
     #[doc = include_str!("docs/limits.md")]
     pub mod limits {}
     #[doc = include_str!("docs/operating.md")]

@@ -1,6 +1,17 @@
 //! The safeguards of the commit protocol. Tests switch each one off to show that it is needed.
 
 /// A rule of the commit protocol without which acknowledged writes can be lost, doubled or missed.
+///
+/// ```
+/// use elacsym::Database;
+/// use elacsym::testing::Safeguard;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// // A test of the protocol has to find an error here, or the safeguard is of no use.
+/// let db = Database::builder().without(Safeguard::OwnWrite).open("memory://").await?;
+/// # drop(db);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[cfg_attr(not(feature = "testing"), expect(unreachable_pub, reason = "only tests switch them off"))]

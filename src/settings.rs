@@ -14,6 +14,15 @@ pub(crate) const GRACE_MIN: Duration = Duration::from_hours(1);
 pub(crate) const GRACE_MAX: Duration = Duration::from_hours(24 * 3_650);
 
 /// What a write does when the tail is larger than [`Settings::tail_bytes_max`] or [`Settings::tail_entries_max`].
+///
+/// ```
+/// use elacsym::{Backpressure, Settings};
+///
+/// // For a service that would rather answer "later" than let a request wait.
+/// let settings = Settings::default().backpressure(Backpressure::Refuse);
+/// assert_eq!(Settings::default().backpressure, Backpressure::FlushInline);
+/// # let _ = settings;
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Backpressure {
@@ -28,6 +37,15 @@ pub enum Backpressure {
 }
 
 /// How far the safety of writes may rely on clocks.
+///
+/// ```
+/// use elacsym::{Clocks, Settings};
+///
+/// // For virtual machines that are paused for days with all their clocks.
+/// let settings = Settings::default().clocks(Clocks::Untrusted);
+/// assert_eq!(Settings::default().clocks, Clocks::Trusted);
+/// # let _ = settings;
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Clocks {
@@ -41,6 +59,14 @@ pub enum Clocks {
 
 /// A folder for the disk tier of the block cache (feature `disk-cache`). One process uses it at a time: another that is
 /// given the same folder runs without a disk tier.
+///
+/// ```
+/// use elacsym::{DiskCache, Settings};
+///
+/// let disk = DiskCache { dir: "/var/cache/search".into(), bytes: 50 << 30 };
+/// let settings = Settings::default().cache_bytes(1 << 30).disk_cache(disk);
+/// # let _ = settings;
+/// ```
 #[cfg(feature = "disk-cache")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskCache {

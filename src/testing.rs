@@ -18,6 +18,22 @@ use crate::types::{Document, DocumentId, NamespaceName};
 use crate::wal::{EntryKind, LogEntry};
 
 /// The contents of a log entry.
+///
+/// ```
+/// use elacsym::storage::{MemoryBackend, ObjectKey, StorageBackend};
+/// use elacsym::testing::decode_entry;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{Database, Document, IdKind, Schema};
+/// let store = MemoryBackend::new();
+/// let db = Database::builder().open_backend(std::sync::Arc::new(store.clone())).await?;
+/// let docs = db.create_namespace("docs", Schema::builder(IdKind::U64).build()?).await?;
+/// docs.write(Document::new(7)).await?;
+/// let entry = store.get(&ObjectKey::new("ns/n-docs/00000001/wal/00000000000000000001")?).await?;
+/// let entry = decode_entry(docs.schema(), &entry)?;
+/// assert_eq!((entry.sequence, entry.puts), (1, vec![Document::new(7)]));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntryView {
     /// Its sequence number.

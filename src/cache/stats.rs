@@ -3,6 +3,20 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Statistics of a cache since it was opened, and what it holds now.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// let db = Database::open("memory://").await?;
+/// # let docs = db.create_namespace("docs", Schema::builder(IdKind::U64).build()?).await?;
+/// docs.write(Document::new(1)).await?;
+/// docs.flush().await?;
+/// docs.get_one(1).await?;
+/// let stats = db.cache_stats();
+/// println!("{} ranges from memory, {} from the store", stats.memory_hits, stats.misses);
+/// assert_eq!(stats.disk_hits, 0); // there is no disk tier
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {

@@ -1,6 +1,6 @@
 //! Opening a database with settings, an environment or a backend of the caller's choice.
-#![expect(clippy::must_use_candidate, reason = "rustc warns of a boxed future that nobody awaits")]
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -11,12 +11,24 @@ use super::open_namespaces::OpenNamespaces;
 use crate::cache::BlockCache;
 use crate::context::Context;
 use crate::env::Env;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::safeguard::Safeguards;
 use crate::settings::Settings;
 use crate::storage::{RetryBackend, StorageBackend, StoreInfo, StoreOptions, open_location, open_store};
 
 /// Configures and opens a [`Database`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use elacsym::storage::MemoryBackend;
+/// use elacsym::{Database, Settings};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// let settings = Settings::default().cache_bytes(64 << 20).limit_max(1_000);
+/// let db = Database::builder().settings(settings).open_backend(Arc::new(MemoryBackend::new())).await?;
+/// assert!(db.list_namespaces().await?.is_empty());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct DatabaseBuilder {
@@ -76,10 +88,18 @@ impl DatabaseBuilder {
     /// # Errors
     /// As [`Database::open`]; and [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for bad settings, for an option that
     /// the store does not have, and for a [`grace`](Settings::grace) other than the database's.
-    pub fn open(self, location: &str) -> BoxFuture<'_, Result<Database>> {
+    pub fn open(self, location: impl AsRef<Path>) -> BoxFuture<'static, Result<Database>> {
+        self.open_path(location.as_ref().to_owned())
+    }
+
+    fn open_path(self, location: PathBuf) -> BoxFuture<'static, Result<Database>> {
         async move {
             self.settings.validate()?;
             let env = self.env.clone().map_or_else(Env::current, Ok)?;
+            // A path keeps the text that it was made of, slashes and all: that of a URL is a URL still. It is not shown,
+            // as no location is.
+            let location = location.to_str();
+            let location = location.ok_or_else(|| Error::invalid("bad location: the path is not UTF-8"))?;
             let backend = open_location(location, &self.store_options, &env)?;
             self.open_on(backend).await
         }

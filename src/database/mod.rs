@@ -6,6 +6,7 @@ mod open_namespaces;
 
 pub use builder::DatabaseBuilder;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures::FutureExt;
@@ -49,16 +50,16 @@ pub struct Database {
 impl Database {
     /// Opens a database with default settings: `s3://bucket/prefix`, `gs://bucket/prefix`,
     /// `az://container/prefix` (each with its feature and the store's usual environment variables), a local
-    /// folder such as `./data`, or `memory://`. Other URLs are refused, and so is anything that looks like one: write a
-    /// folder whose name has a colon with `./` before it.
+    /// folder such as `./data`, or `memory://`. A `&str`, a `String`, a `&Path` or a `PathBuf` is a location. Other URLs
+    /// are refused, and so is anything that looks like one: write a folder whose name has a colon with `./` before it.
     ///
     /// A store that is opened for the first time is probed: whether a second create of an object really fails, and
     /// whatever else the protocol needs. After that, opening costs one request.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a malformed location, or outside a tokio runtime;
+    /// [`ErrorKind::Invalid`] for a malformed location, a path that is not UTF-8, or outside a tokio runtime;
     /// [`ErrorKind::UnsupportedStore`] for a store that fails the probe.
-    pub fn open(location: &str) -> BoxFuture<'_, Result<Self>> {
+    pub fn open(location: impl AsRef<Path>) -> BoxFuture<'static, Result<Self>> {
         Self::builder().open(location)
     }
 
@@ -67,16 +68,17 @@ impl Database {
         DatabaseBuilder::default()
     }
 
-    /// Creates a namespace.
+    /// Creates a namespace. A program that runs more than once calls
+    /// [`open_or_create_namespace`](Self::open_or_create_namespace).
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] if it exists, [`ErrorKind::Invalid`] for a bad name,
     /// [`ErrorKind::UnsupportedVersion`] if the database uses a feature that this version does not know.
     pub fn create_namespace<'a>(&'a self, name: &'a str, schema: Schema) -> BoxFuture<'a, Result<Namespace>> {
-        self.create(name, schema).boxed()
+        self.create_unless_alive(name, schema).boxed()
     }
 
-    async fn create(&self, name: &str, schema: Schema) -> Result<Namespace> {
+    async fn create_unless_alive(&self, name: &str, schema: Schema) -> Result<Namespace> {
         let name = NamespaceName::new(name)?;
         self.context.check_writable()?;
         let names = NamespaceKeys::new(&name);
@@ -120,7 +122,7 @@ impl Database {
         Ok(self.open.insert(Namespace::new(engine)))
     }
 
-    /// Opens a namespace, or creates it.
+    /// Opens a namespace, or creates it if it does not exist.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if it exists with another schema; the message says what differs.
@@ -172,19 +174,19 @@ impl Database {
     /// # Errors
     /// [`ErrorKind::NotFound`] if it does not exist; [`ErrorKind::UnsupportedVersion`] as of [`Namespace::write`].
     pub fn delete_namespace<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<()>> {
-        self.delete(name).boxed()
+        self.seal_and_forget(name).boxed()
     }
 
-    async fn delete(&self, name: &str) -> Result<()> {
+    async fn seal_and_forget(&self, name: &str) -> Result<()> {
         let known = self.open_namespace(name).await?;
         self.open.remove(known.name());
-        let deleted = match known.delete().await {
+        let deleted = match known.seal_log().await {
             // Another process deleted the incarnation that is open here. The name may have a newer one, and the caller
             // wants it gone too.
             Err(e) if e.is(ErrorKind::Deleted) => {
                 let newer = self.open_namespace(name).await?;
                 self.open.remove(newer.name());
-                newer.delete().await
+                newer.seal_log().await
             }
             outcome => outcome,
         };

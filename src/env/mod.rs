@@ -22,6 +22,33 @@ pub(crate) use cost::Cost;
 use crate::error::{Error, Result};
 
 /// The services that the library needs from its environment.
+///
+/// ```
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use std::time::{Duration, Instant, UNIX_EPOCH};
+/// use elacsym::Database;
+/// use elacsym::env::{Env, Runtime};
+/// use elacsym::futures::future::BoxFuture;
+///
+/// /// That of tokio, with the same numbers in every run.
+/// #[derive(Debug)]
+/// struct Repeated { start: Instant, number: AtomicU64 }
+///
+/// impl Runtime for Repeated {
+///     fn monotonic(&self) -> Duration { self.start.elapsed() }
+///     fn wall_ms(&self) -> i64 { UNIX_EPOCH.elapsed().map_or(0, |time| time.as_millis() as i64) }
+///     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> { Box::pin(tokio::time::sleep(duration)) }
+///     fn random(&self) -> u64 { self.number.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed) }
+///     fn spawn(&self, task: BoxFuture<'static, ()>) { drop(tokio::spawn(task)); }
+///     fn blocking(&self, work: Box<dyn FnOnce() + Send>) { drop(tokio::task::spawn_blocking(work)); }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// let env = Env::new(Repeated { start: Instant::now(), number: AtomicU64::new(1) });
+/// let db = Database::builder().env(env).open("memory://").await?;
+/// # assert!(db.list_namespaces().await?.is_empty());
+/// # Ok(()) }
+/// ```
 pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// Time since a fixed point in the past. It never decreases.
     fn monotonic(&self) -> Duration;
@@ -38,6 +65,18 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A handle to a [`Runtime`].
+///
+/// ```
+/// use elacsym::Database;
+/// use elacsym::env::Env;
+///
+/// let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+/// // The tasks of the database run there, whichever runtime waits for them.
+/// let env = runtime.block_on(async { Env::current() })?;
+/// let db = runtime.block_on(Database::builder().env(env).open("memory://"))?;
+/// assert!(runtime.block_on(db.list_namespaces())?.is_empty());
+/// # Ok::<_, elacsym::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Env(Arc<dyn Runtime>);
 

@@ -2,13 +2,23 @@
 
 use crate::error::{Error, Result};
 use crate::index::text::{Analyzer, POSITION_INCREMENT_GAP};
-use crate::schema::{AttributeType, ColumnKind, Schema, TextOptions, Tokenizer};
+use crate::schema::{AttributeType, ColumnKind, Schema, TextOptions, Tokenizer, list_columns};
 
 /// The most characters of text in one query or one token filter: analysis is linear in them, and what a user types
 /// or pastes into a search box is far shorter.
 const CHARACTERS_MAX: usize = 8_192;
 
 /// The input of a text search: a text, or a list of tokens.
+///
+/// ```
+/// use elacsym::{Filter, TextInput, TextQuery};
+///
+/// // What a person typed, for the tokenizer to split; and tokens that need no splitting.
+/// let typed = TextQuery::any("body", "cold storage");
+/// let given = Filter::contains_any_token("codes", vec!["A-17", "B/4"]);
+/// assert_eq!(TextInput::from(vec!["A-17", "B/4"]), TextInput::Tokens(vec!["A-17".into(), "B/4".into()]));
+/// # let _ = (typed, given);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TextInput {
@@ -41,12 +51,20 @@ type TextColumn<'a> = (usize, &'a TextOptions);
 
 /// Finds a column with full text.
 pub(crate) fn text_column<'a>(schema: &'a Schema, name: &str) -> Result<TextColumn<'a>> {
-    let texts = schema.texts().enumerate();
-    let found =
-        texts.map(|(number, (column, options))| (column, number, options)).find(|found| found.0 == name);
-    let (_, number, options) =
-        found.ok_or_else(|| Error::invalid(format!("no such full-text column. column=`{name}`")))?;
+    let found = schema.texts().enumerate().find(|(_, (column, _))| *column == name);
+    let (number, (_, options)) = found.ok_or_else(|| no_text_error(schema, name))?;
     Ok((number, options))
+}
+
+fn no_text_error(schema: &Schema, name: &str) -> Error {
+    // Of a column that exists it must not be said that there is none: the caller would look for a misspelt name.
+    let why = if schema.column(name).is_some() {
+        "the column has no full text: declare it with `SchemaBuilder::text` or `SchemaBuilder::full_text`"
+            .to_owned()
+    } else {
+        format!("no such full-text column: the schema has {}", list_columns(schema.column_names()))
+    };
+    Error::invalid(format!("{why}. column=`{name}`"))
 }
 
 /// Checks that a column stores positions, and that a phrase with `slop` fits in one string of an array.

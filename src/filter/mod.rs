@@ -83,7 +83,7 @@ use crate::types::Value;
 /// |---|---|
 /// | `is_null` | all |
 /// | `eq`, `is_in` | all but vectors; an array equals an array of the same elements in the same order |
-/// | `lt`, `lte`, `gt`, `gte` | string, int, uint, float, datetime, uuid |
+/// | `lt`, `lte`, `gt`, `gte`, `between` | string, int, uint, float, datetime, uuid |
 /// | `contains`, `contains_any` | arrays |
 /// | `any_lt`, `any_lte`, `any_gt`, `any_gte` | arrays of string, int, uint, float, datetime, uuid |
 /// | `glob`, `iglob`, `regex`, `fuzzy` | string; arrays of strings, where any element may match |
@@ -93,7 +93,8 @@ use crate::types::Value;
 /// - Numbers of any type compare with int, uint and float columns by their mathematical value, without rounding: no
 ///   int equals 5.5 or [`u64::MAX`], but every int is less than [`u64::MAX`]; every uint is greater than -1; the float
 ///   2^53 does not equal the integer 2^53 + 1.
-/// - A datetime may be a string in RFC 3339. It is rounded down to a millisecond, as stored datetimes are.
+/// - A datetime may be a string in RFC 3339, of which [`Value::datetime`] says more. It is not a number, which would not
+///   say whether it counts seconds or milliseconds.
 /// - A UUID may be its string form.
 ///
 /// Strings order by their UTF-8 bytes, UUIDs by their bytes. Booleans and bytes have no order.
@@ -186,17 +187,20 @@ pub enum Filter {
 
 /// Combining filters.
 impl Filter {
-    /// True if all filters are. An empty list matches every document.
+    /// True if all filters are. An empty list matches every document. Of two filters, `one & other` is the same.
+    #[doc(alias = "must")]
     pub fn and(filters: impl IntoIterator<Item = Self>) -> Self {
         Self::And(filters.into_iter().collect())
     }
 
-    /// True if any filter is. An empty list matches no document.
+    /// True if any filter is. An empty list matches no document. Of two filters, `one | other` is the same.
+    #[doc(alias = "should")]
     pub fn or(filters: impl IntoIterator<Item = Self>) -> Self {
         Self::Or(filters.into_iter().collect())
     }
 
     /// Matches every document that `filter` does not match. `!filter` is the same.
+    #[doc(alias = "must_not")]
     #[must_use]
     #[expect(
         clippy::should_implement_trait,

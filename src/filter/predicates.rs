@@ -21,6 +21,7 @@ impl Filter {
     }
 
     /// The column does not equal the operand: also true of a null, unless the operand is null.
+    #[doc(alias = "ne")]
     pub fn not_eq(column: impl Into<String>, operand: impl Into<Operand>) -> Self {
         Self::not(Self::eq(column, operand))
     }
@@ -31,6 +32,7 @@ impl Filter {
     }
 
     /// The column is less than the operand or equal to it.
+    #[doc(alias = "le")]
     pub fn lte(column: impl Into<String>, operand: impl Into<Operand>) -> Self {
         Self::Lte(column.into(), operand.into())
     }
@@ -41,11 +43,30 @@ impl Filter {
     }
 
     /// The column is greater than the operand or equal to it.
+    #[doc(alias = "ge")]
     pub fn gte(column: impl Into<String>, operand: impl Into<Operand>) -> Self {
         Self::Gte(column.into(), operand.into())
     }
 
+    /// The column is from `low` to `high`, both included: `gte` and `lte`.
+    ///
+    /// ```
+    /// use elacsym::{Filter, Value};
+    ///
+    /// let nineties = Filter::between("year", 1990, 1999);
+    /// assert_eq!(nineties, Filter::gte("year", 1990) & Filter::lte("year", 1999));
+    /// let since = Filter::gte("published", Value::datetime("2024-01-31")?);
+    /// # let _ = since;
+    /// # Ok::<(), elacsym::Error>(())
+    /// ```
+    #[doc(alias = "range")]
+    pub fn between(column: impl Into<String>, low: impl Into<Operand>, high: impl Into<Operand>) -> Self {
+        let column = column.into();
+        Self::gte(column.clone(), low) & Self::lte(column, high)
+    }
+
     /// The column equals one of the values. An empty list matches no document.
+    #[doc(alias = "one_of")]
     pub fn is_in<V: Into<Value>>(column: impl Into<String>, values: impl IntoIterator<Item = V>) -> Self {
         Self::In(column.into(), values.into_iter().map(Into::into).collect())
     }
@@ -121,6 +142,7 @@ impl Filter {
     /// let images = Filter::glob("path", "img/*.{png,jpg}");
     /// # let _ = images;
     /// ```
+    #[doc(alias("like", "wildcard"))]
     pub fn glob(column: impl Into<String>, pattern: impl Into<String>) -> Self {
         Self::Glob(column.into(), pattern.into())
     }
@@ -131,6 +153,7 @@ impl Filter {
     }
 
     /// As [`glob`](Self::glob), ignoring case by Unicode's simple case folding.
+    #[doc(alias = "ilike")]
     pub fn iglob(column: impl Into<String>, pattern: impl Into<String>) -> Self {
         Self::IGlob(column.into(), pattern.into())
     }

@@ -17,6 +17,22 @@ use crate::types::ObjectId;
 use crate::view::Part;
 
 /// What a compaction did.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// # let schema = Schema::builder(IdKind::U64).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// for id in [1, 2] {
+///     docs.write(Document::new(id)).await?;
+///     docs.flush().await?;
+/// }
+/// let report = docs.compact().await?;
+/// assert_eq!(report.to_string(), "merged 2 segments into 1 of 2 rows");
+/// // As few as possible already.
+/// assert_eq!(docs.compact().await?.merged, 0);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CompactReport {

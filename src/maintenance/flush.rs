@@ -20,6 +20,18 @@ use crate::types::{DocumentId, ObjectId, Sequence, TokenLog, TokenRecord};
 use crate::view::View;
 
 /// What a flush did.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// # let schema = Schema::builder(IdKind::U64).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// let receipt = docs.write([1, 2, 3].map(Document::new)).await?;
+/// let report = docs.flush().await?;
+/// assert_eq!((report.rows, report.flushed_through), (3, receipt.sequence));
+/// assert_eq!(docs.flush().await?.rows, 0); // nothing new
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FlushReport {

@@ -96,6 +96,25 @@ impl Drop for IndexingJob {
 }
 
 /// The progress of indexing vectors, over all flushes and compactions under way in this process.
+///
+/// ```
+/// use std::time::Duration;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// # let schema = Schema::builder(IdKind::U64).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// let mut compaction = docs.compact();
+/// let report = loop {
+///     if let Ok(report) = tokio::time::timeout(Duration::from_secs(1), &mut compaction).await {
+///         break report?;
+///     }
+///     if let Some(progress) = docs.index_progress() {
+///         println!("{} of about {} comparisons", progress.done, progress.expected);
+///     }
+/// };
+/// println!("{report}");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IndexProgress {

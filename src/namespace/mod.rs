@@ -18,6 +18,7 @@ use crate::codec::u64_of;
 use crate::engine::{Backlog, Engine, mark_closed};
 use crate::env::Cost;
 use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
 use crate::maintenance::{CompactReport, FlushReport, IndexProgress, MaintenanceScheduler, index_progress};
 use crate::query::{Aggregated, Aggregation, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan};
 use crate::schema::Schema;
@@ -34,6 +35,7 @@ use crate::write::{CheckedBatch, Committer, WriteBatch, seal};
 ///
 /// Reads are strong unless said otherwise: they see every write that was acknowledged, in any process,
 /// before they were called. See [`Namespace::snapshot`] for others.
+#[doc(alias("collection", "table"))]
 #[derive(Clone)]
 pub struct Namespace {
     engine: Arc<Engine>,
@@ -106,6 +108,7 @@ impl Namespace {
     /// - [`ErrorKind::UnsupportedVersion`] if a newer version of this crate uses a feature in the namespace that writers
     ///   have to know: nothing was written. Reads go on.
     /// - [`ErrorKind::Deleted`] after the namespace was deleted, [`ErrorKind::Closed`] after `close`.
+    #[doc(alias("upsert", "insert", "put", "add"))]
     pub fn write(&self, batch: impl Into<WriteBatch>) -> BoxFuture<'_, Result<WriteReceipt>> {
         self.write_batch(batch.into())
     }
@@ -216,6 +219,26 @@ impl Namespace {
         self.read_strong(|now| async move { now.count().await }).boxed()
     }
 
+    /// How many documents match in the newest state. See [`Snapshot::count_matching`].
+    ///
+    /// ```
+    /// # use elacsym::*;
+    /// # use elacsym::schema::AttributeType;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+    /// # let schema = Schema::builder(IdKind::U64).attribute("year", AttributeType::Int).build()?;
+    /// # let papers = Database::open("memory://").await?.create_namespace("papers", schema).await?;
+    /// papers.write([1998, 2004, 2024].map(|year| Document::new(year).with("year", year))).await?;
+    /// assert_eq!(papers.count_matching(Filter::gte("year", 2000)).await?, 2);
+    /// assert_eq!(papers.count().await?, 3);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Snapshot::count_matching`].
+    pub fn count_matching(&self, filter: impl Into<Filter>) -> BoxFuture<'_, Result<u64>> {
+        self.count_rows(filter.into())
+    }
+
     /// The documents of these ids, whole, in their order. One round trip when the namespace is warm: the request for newer
     /// writes and the read of the rows are sent together.
     ///
@@ -232,6 +255,7 @@ impl Namespace {
     ///
     /// # Errors
     /// As [`Namespace::get`].
+    #[doc(alias = "fetch")]
     pub fn get_one(&self, id: impl Into<DocumentId>) -> BoxFuture<'_, Result<Option<Document>>> {
         self.get_only(id.into())
     }
@@ -248,6 +272,7 @@ impl Namespace {
     ///
     /// # Errors
     /// As [`Snapshot::query`].
+    #[doc(alias = "search")]
     pub fn query(&self, query: impl Into<Query>) -> BoxFuture<'_, Result<QueryResponse>> {
         self.answer(query.into())
     }
@@ -268,6 +293,7 @@ impl Namespace {
     ///
     /// # Errors
     /// As [`Snapshot::aggregate`].
+    #[doc(alias("facet", "aggregations"))]
     pub fn aggregate(&self, aggregation: impl Into<Aggregation>) -> BoxFuture<'_, Result<Aggregated>> {
         self.compute_aggregation(aggregation.into())
     }
@@ -316,7 +342,7 @@ impl Namespace {
     }
 
     /// Seals the log: no write comes after this in any process.
-    pub(crate) async fn delete(&self) -> Result<Sequence> {
+    pub(crate) async fn seal_log(&self) -> Result<Sequence> {
         let sequence = seal(&self.engine).await?;
         // The seal decides. CLOSED only spares a listing of names the log, and the next process that opens the name
         // writes it if this one cannot.

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use super::{Namespace, Snapshot};
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::filter::Filter;
 use crate::query::{
     Aggregated, Aggregation, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan, Select, too_late,
 };
@@ -101,6 +102,14 @@ impl Namespace {
             }
             None => self.engine.catch_up().await,
         }
+    }
+
+    pub(super) fn count_rows(&self, filter: Filter) -> BoxFuture<'_, Result<u64>> {
+        async move {
+            let filter = &filter;
+            self.read_strong(|now| async move { now.read_count(filter).await }).await
+        }
+        .boxed()
     }
 
     pub(super) fn compute_aggregation(&self, aggregation: Aggregation) -> BoxFuture<'_, Result<Aggregated>> {

@@ -23,6 +23,21 @@ use crate::view::View;
 const QUERIES_MAX: usize = 16;
 
 /// Which state a snapshot shows.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// # let schema = Schema::builder(IdKind::U64).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// let receipt = docs.write(Document::new(1)).await?;
+/// // In any process that was told the sequence.
+/// let after = docs.snapshot(Consistency::AtLeast(receipt.sequence)).await?;
+/// assert_eq!(after.count().await?, 1);
+/// // Without a request; another process may see an older state.
+/// let quick = docs.snapshot(Consistency::Eventual).await?;
+/// assert!(quick.sequence() >= receipt.sequence);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Consistency {
@@ -91,13 +106,14 @@ impl Snapshot {
     }
 
     fn count_rows(&self, filter: Filter) -> BoxFuture<'_, Result<u64>> {
-        async move {
-            let bound = self.view.bind(Some(&filter))?;
-            let matching = self.view.find_matching_rows(bound.as_ref()).await;
-            let matching = self.explain_outcome(matching).await?;
-            Ok(matching.iter().map(|(_, rows)| rows.len()).sum())
-        }
-        .boxed()
+        async move { self.read_count(&filter).await }.boxed()
+    }
+
+    pub(super) async fn read_count(&self, filter: &Filter) -> Result<u64> {
+        let bound = self.view.bind(Some(filter))?;
+        let matching = self.view.find_matching_rows(bound.as_ref()).await;
+        let matching = self.explain_outcome(matching).await?;
+        Ok(matching.iter().map(|(_, rows)| rows.len()).sum())
     }
 
     /// Counts, sums, least and greatest values, averages and facets of the documents that match.

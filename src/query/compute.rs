@@ -42,13 +42,26 @@ const PARALLEL: usize = 16;
 pub struct Compute(ComputeKind);
 
 #[derive(Clone, Debug, PartialEq)]
-enum ComputeKind {
+pub(super) enum ComputeKind {
     Distance(String, Vector),
     Rank(Rank),
     Highlight(String, Box<TextQuery>, Highlight),
 }
 
 /// The value of a computed column for one hit.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{Database, Document, IdKind, Metric, Schema, Vector, VectorType};
+/// use elacsym::{Compute, Order, Query};
+/// # let schema = Schema::builder(IdKind::U64).vector("v", VectorType::F32, 2, Metric::L2Squared).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// docs.write(Document::new(1).with("v", Vector::from([0.0, 1.0]))).await?;
+/// let newest = Query::order_by([Order::desc("id")]).compute("away", Compute::distance("v", [0.0, 3.0]));
+/// let hits = docs.query(newest).await?.hits()?;
+/// assert_eq!(hits[0].computed["away"].number(), Some(4.0));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 #[non_exhaustive]
@@ -78,6 +91,10 @@ impl Compute {
 }
 
 impl Compute {
+    pub(super) fn kind(&self) -> &ComputeKind {
+        &self.0
+    }
+
     /// The rank that is computed.
     pub(super) fn as_rank(&self) -> Option<&Rank> {
         if let ComputeKind::Rank(rank) = &self.0 { Some(rank) } else { None }

@@ -9,6 +9,19 @@ use crate::error::{Error, Result};
 use crate::types::{DocumentId, ID_BYTES_MAX};
 
 /// A position in a scan: right after a document. Its text form can be passed to another process.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// # let schema = Schema::builder(IdKind::U64).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// docs.write([1, 2, 3].map(Document::new)).await?;
+/// let page = docs.scan(Scan::new().limit(2)).await?;
+/// let text = page.cursor.unwrap().to_string(); // to a browser, and back
+/// let last = docs.scan(Scan::new().limit(2).after(text.parse::<ScanCursor>()?)).await?;
+/// assert_eq!(last.rows.documents()?, [Document::new(3)]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScanCursor(DocumentId);
 
@@ -58,6 +71,21 @@ pub(super) const CURSOR_IDS_MAX: usize = 100_000;
 ///
 /// It holds the ids of all hits so far, so that no document is returned twice even if others write in between. It grows
 /// with the pages, up to 100,000 ids. To read more documents, use a [`Scan`](crate::Scan).
+///
+/// ```
+/// use elacsym::query::QueryCursor;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// # let schema = Schema::builder(IdKind::U64).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// docs.write([1, 2, 3].map(Document::new)).await?;
+/// let newest = Query::order_by([Order::desc("id")]).limit(2);
+/// let page = docs.query(&newest).await?;
+/// let text = page.cursor.unwrap().to_string(); // to a browser, and back
+/// let last = docs.query(newest.after(text.parse::<QueryCursor>()?)).await?;
+/// assert_eq!(last.rows.documents()?, [Document::new(1)]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryCursor(Vec<DocumentId>);
 

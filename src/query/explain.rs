@@ -16,6 +16,18 @@ use crate::view::{Part, View};
 
 /// The plan of a query: what each leg would do in each part. Displays as a tree. It is made from what is in memory, so
 /// it costs no requests, and its numbers are estimates.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{schema::TextOptions, *};
+/// # let schema = Schema::builder(IdKind::U64).text("body", TextOptions::default()).build()?;
+/// # let notes = Database::open("memory://").await?.create_namespace("notes", schema).await?;
+/// notes.write(Document::new(1).with("body", "cold tea")).await?;
+/// let plan = notes.snapshot(Consistency::Strong).await?.explain(TextQuery::any("body", "tea"))?;
+/// print!("{plan}");
+/// assert!(plan.to_string().starts_with("query of sequence 1\n  leg 0: text by BM25"));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Explain {
@@ -28,6 +40,19 @@ pub struct Explain {
 }
 
 /// The plan of a leg.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{schema::TextOptions, *};
+/// # let schema = Schema::builder(IdKind::U64).text("body", TextOptions::default()).build()?;
+/// # let notes = Database::open("memory://").await?.create_namespace("notes", schema).await?;
+/// let words = Leg::text(TextQuery::any("body", "tea")).weight(2.0);
+/// let newest = Leg::order_by([Order::desc("id")]).depth(50);
+/// let plan = notes.snapshot(Consistency::Strong).await?.explain(Query::hybrid([words, newest]))?;
+/// assert_eq!((plan.legs[0].by.as_str(), plan.legs[0].weight), ("text by BM25", 2.0));
+/// assert_eq!(plan.legs[1].depth, 50);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LegPlan {
@@ -42,6 +67,19 @@ pub struct LegPlan {
 }
 
 /// The plan of a leg for one part.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{schema::TextOptions, *};
+/// # let schema = Schema::builder(IdKind::U64).text("body", TextOptions::default()).build()?;
+/// # let notes = Database::open("memory://").await?.create_namespace("notes", schema).await?;
+/// notes.write(Document::new(1).with("body", "cold tea")).await?;
+/// let plan = notes.snapshot(Consistency::Strong).await?.explain(TextQuery::any("body", "tea"))?;
+/// let part = &plan.legs[0].parts[0];
+/// println!("{}, {} rows: filter {}, search {}", part.part, part.rows, part.filter, part.search);
+/// assert_eq!((part.part.as_str(), part.rows), ("tail", 1));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PartPlan {
@@ -56,6 +94,23 @@ pub struct PartPlan {
 }
 
 /// How a filter is evaluated in a part.
+///
+/// ```
+/// use elacsym::query::FilterPlan;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{schema::AttributeType, schema::TextOptions, *};
+/// # let schema = Schema::builder(IdKind::U64).text("body", TextOptions::default())
+/// #     .attribute("year", AttributeType::Int).build()?;
+/// # let notes = Database::open("memory://").await?.create_namespace("notes", schema).await?;
+/// notes.write(Document::new(1).with("body", "cold tea").with("year", 2024)).await?;
+/// let query = Query::text(TextQuery::any("body", "tea")).filter(Filter::gte("year", 2000));
+/// let tail = notes.snapshot(Consistency::Strong).await?.explain(&query)?;
+/// assert_eq!(tail.legs[0].parts[0].filter, FilterPlan::Values);
+/// notes.flush().await?;
+/// let segment = notes.snapshot(Consistency::Strong).await?.explain(&query)?;
+/// assert!(matches!(segment.legs[0].parts[0].filter, FilterPlan::Index(..)));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FilterPlan {

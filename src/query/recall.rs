@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures::future::BoxFuture;
 use roaring::RoaringBitmap;
 
-use super::leg::vector::{Distance, Effort, NearestRows, VectorSearch};
+use super::leg::vector::{Distance, Effort, NearestRows, VectorSearch, find_vector_column};
 use super::limits::check_limit;
 use crate::codec::{to_u32, u64_of, zip_equal};
 use crate::error::{Error, Result};
@@ -46,6 +46,20 @@ pub struct RecallCheck {
 }
 
 /// The result of a [`RecallCheck`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// # let schema = Schema::builder(IdKind::U64).vector("v", VectorType::F32, 2, Metric::Cosine).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// # let row = |id: u8| Document::new(id).with("v", Vector::from([1.0, f32::from(id)]));
+/// # docs.write((1..=9).map(row).collect::<WriteBatch>()).await?;
+/// let report = docs.measure_recall(RecallCheck::of("v").limit(3)).await?;
+/// println!("{:.1} % found, {:.1} % expected", 100.0 * report.recall, 100.0 * report.expected);
+/// // So few vectors are compared one by one.
+/// assert_eq!((report.queries, report.recall), (9, 1.0));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct RecallReport {
@@ -191,9 +205,7 @@ fn nearest_distances(near: Vec<(Distance, RowAddr)>, own: RowAddr, limit: usize)
 
 /// Up to `count` distinct live vectors of a column, evenly spread over all rows.
 async fn sample_vectors(view: &View, column: &str, count: usize) -> Result<Vec<(RowAddr, Vector)>> {
-    let found = view.schema.find_column(column);
-    let (column_index, _) =
-        found.ok_or_else(|| Error::invalid(format!("no such vector column. column=`{column}`")))?;
+    let (column_index, _) = find_vector_column(&view.schema, column)?;
     let live = view.find_all_live_rows().await?;
     let total: u64 = live.iter().map(|(_, rows)| rows.len()).sum();
     let rows_max = u64_of(count).max(SAMPLED_ROWS_MIN);

@@ -1,4 +1,4 @@
-//! Responses of queries and scans.
+//! Responses of queries, and the documents of any response.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,10 +10,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::compute::{ComputedColumns, to_arrow};
+use super::hit::first_distance;
 use super::leg::text::Highlighter;
-use super::{
-    Aggregated, Computed, Fragment, Highlight, LegHit, QueryCursor, QueryStats, ScanCursor, TextQuery,
-};
+use super::{Aggregated, Computed, Fragment, Highlight, Hit, LegHit, QueryCursor, QueryStats, TextQuery};
 use crate::codec::zip_equal;
 use crate::error::{Error, OrInternal, Result};
 use crate::schema::Schema;
@@ -73,12 +72,20 @@ impl Rows {
         self.schema.documents(&self.batch)
     }
 
-    /// As any type that serde deserializes: fields by column name, and `id`.
+    /// As any type that serde deserializes: fields by column name, and `id`. Each field needs a column that was selected,
+    /// unless it is an `Option` or has a default. By default a query selects no vectors: a type with a vector needs
+    /// [`Query::select`](crate::Query::select) with [`Select::All`](crate::Select::All) or the name of the vector. A scan
+    /// selects all columns.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a document does not fit the type.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a document does not fit the type; the message names the
+    /// column, and says if it was not selected.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<Vec<T>> {
-        self.documents()?.iter().map(Document::deserialize).collect()
+        // A column that was selected is in the batch even if all its values are null.
+        let is_unselected = |column: &str| {
+            self.schema.column(column).is_some() && self.batch.column_by_name(column).is_none()
+        };
+        self.documents()?.iter().map(|document| document.deserialize_selected(is_unselected)).collect()
     }
 
     /// For each document, in order, the fragments of `column` that match `query`. The column must have been selected.
@@ -125,69 +132,19 @@ impl Rows {
     }
 }
 
-/// One hit of a query.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Hit {
-    /// The document, with the selected columns.
-    pub document: Document,
-    /// The score that orders the hits, greater is better: the score of the last rescoring, or else the fused score, or
-    /// the score of the only leg.
-    pub score: f32,
-    /// Its rank and score in each leg, in order of the legs; `None` where a leg did not find it.
-    pub legs: Vec<Option<LegHit>>,
-    /// Its computed columns, by name: see [`Query::compute`](crate::Query::compute).
-    pub computed: BTreeMap<String, Computed>,
-}
-
-impl Hit {
-    /// A hit as an answer has it, without computed columns: for tests of a [`Reranker`](crate::Reranker) or of what is
-    /// done with answers.
-    #[must_use]
-    pub fn new(document: Document, score: f32, legs: Vec<Option<LegHit>>) -> Self {
-        Self { document, score, legs, computed: BTreeMap::new() }
-    }
-
-    /// How the leg of this number, from 0, found it; `None` if it did not.
-    #[must_use]
-    pub fn leg(&self, leg: usize) -> Option<&LegHit> {
-        self.legs.get(leg)?.as_ref()
-    }
-
-    /// Its rank in the leg of this number, from 1; `None` if that leg did not find it.
-    #[must_use]
-    pub fn rank(&self, leg: usize) -> Option<usize> {
-        self.leg(leg).map(|hit| hit.rank)
-    }
-
-    /// Its fragments in the computed column of this name: see [`Compute::highlight`](crate::Compute::highlight). None if
-    /// there is no such column.
-    #[must_use]
-    pub fn fragments(&self, name: &str) -> &[Fragment] {
-        // invariant: a hit without the column has no fragments, as is documented.
-        self.computed.get(name).map_or(&[], Computed::fragments)
-    }
-
-    /// Its distance by the first vector leg that found it.
-    #[must_use]
-    pub fn distance(&self) -> Option<f32> {
-        self.legs.iter().flatten().find_map(|hit| hit.distance)
-    }
-}
-
-/// A hit whose document is a value of your own type: see [`QueryResponse::hits_as`].
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Scored<T> {
-    /// The document.
-    pub row: T,
-    /// As [`Hit::score`].
-    pub score: f32,
-    /// As [`Hit::legs`].
-    pub legs: Vec<Option<LegHit>>,
-}
-
 /// Hits of a query that have the same values.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{schema::AttributeType, *};
+/// # let schema = Schema::builder(IdKind::U64).attribute("by", AttributeType::String).build()?;
+/// # let notes = Database::open("memory://").await?.create_namespace("notes", schema).await?;
+/// # notes.write([(1, "ann"), (2, "bob"), (3, "ann")].map(|(id, by)| Document::new(id).with("by", by))).await?;
+/// let answer = notes.query(Query::order_by([Order::asc("id")]).group_by(["by"], 5)).await?;
+/// let (hits, ann) = (answer.hits()?, &answer.groups[0]);
+/// assert_eq!((&ann.values, hits[ann.hits.clone()].len()), (&vec!["ann".into()], 2));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Group {
@@ -235,18 +192,11 @@ impl QueryResponse {
     /// # Errors
     /// [`ErrorKind::Internal`](crate::ErrorKind::Internal) alone.
     pub fn hits(&self) -> Result<Vec<Hit>> {
-        let documents = self.rows.documents()?;
-        let hits = self.scored(documents)?;
-        let mut hits: Vec<Hit> = hits.map(|hit| Hit::new(hit.row, hit.score, hit.legs)).collect();
-        for (name, column) in &self.computed {
-            for (hit, value) in zip_equal(&mut hits, column, "hits and values of a computed column")? {
-                hit.computed.insert(name.clone(), value.clone());
-            }
-        }
-        Ok(hits)
+        self.hits_of(self.rows.documents()?)
     }
 
-    /// The hits as any type that serde deserializes, best first: fields by column name, and `id`.
+    /// The hits as any type that serde deserializes, best first: fields by column name, and `id`. A type with a vector
+    /// needs a query that selects it, as [`Rows::deserialize`] says.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
@@ -262,22 +212,29 @@ impl QueryResponse {
     /// # notes.write(Document::new(7).with("body", "cold tea")).await?;
     /// let answer = notes.query(TextQuery::any("body", "tea")).await?;
     /// for hit in answer.hits_as::<Note>()? {
-    ///     println!("{:.2}  {}  {}", hit.score, hit.row.id, hit.row.body);
+    ///     println!("{:.2}  {}  {}", hit.score, hit.document.id, hit.document.body);
     /// }
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if a document does not fit the type.
-    pub fn hits_as<T: DeserializeOwned>(&self) -> Result<Vec<Scored<T>>> {
-        Ok(self.scored(self.rows.deserialize()?)?.collect())
+    /// As [`Rows::deserialize`].
+    pub fn hits_as<T: DeserializeOwned>(&self) -> Result<Vec<Hit<T>>> {
+        self.hits_of(self.rows.deserialize()?)
     }
 
-    /// The documents of the hits, in whatever form, with their scores and ranks.
-    fn scored<T>(&self, rows: Vec<T>) -> Result<impl Iterator<Item = Scored<T>>> {
+    /// The documents of the hits, in whatever form, with all that is known of each.
+    fn hits_of<T>(&self, documents: Vec<T>) -> Result<Vec<Hit<T>>> {
         let ranked = zip_equal(&self.scores, &self.legs, "scores and ranks of hits")?;
-        let hits = zip_equal(rows, ranked, "documents and their scores")?;
-        Ok(hits.map(|(row, (score, legs))| Scored { row, score: *score, legs: legs.clone() }))
+        let hits = zip_equal(documents, ranked, "documents and their scores")?;
+        let hits = hits.map(|(document, (score, legs))| Hit::new(document, *score, legs.clone()));
+        let mut hits: Vec<Hit<T>> = hits.collect();
+        for (name, column) in &self.computed {
+            for (hit, value) in zip_equal(&mut hits, column, "hits and values of a computed column")? {
+                hit.computed.insert(name.clone(), value.clone());
+            }
+        }
+        Ok(hits)
     }
 
     /// The values of a computed column, in the order of the hits: see [`Query::compute`](crate::Query::compute).
@@ -318,18 +275,6 @@ impl QueryResponse {
     /// The distances of the hits: see [`Hit::distance`].
     #[must_use]
     pub fn distances(&self) -> Vec<Option<f32>> {
-        self.legs.iter().map(|legs| legs.iter().flatten().find_map(|hit| hit.distance)).collect()
+        self.legs.iter().map(|legs| first_distance(legs)).collect()
     }
-}
-
-/// One page of a [`Scan`](crate::Scan).
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Page {
-    /// The documents, in order of their ids.
-    pub rows: Rows,
-    /// Where the next page begins; `None` after the last one.
-    pub cursor: Option<ScanCursor>,
-    /// The sequence that was queried.
-    pub sequence: Sequence,
 }

@@ -8,13 +8,13 @@ use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 
 use super::limits::check_limit;
-use super::{Page, Rows, ScanCursor, Select};
+use super::{Rows, ScanCursor, Select};
 use crate::codec::{to_usize, u64_of};
 use crate::error::{Error, Result};
 use crate::filter::{BoundFilter, Filter};
 use crate::index::Candidates;
 use crate::schema::Ids;
-use crate::types::DocumentId;
+use crate::types::{DocumentId, Sequence};
 use crate::view::{Part, RowAddr, View};
 
 /// Ids that a scan reads from a part at a time, at least.
@@ -43,6 +43,30 @@ pub struct Scan {
     pub(crate) limit: usize,
     pub(crate) after: Option<ScanCursor>,
     pub(crate) select: Select,
+}
+
+/// One page of a [`Scan`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// # let schema = Schema::builder(IdKind::U64).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// docs.write([1, 2, 3].map(Document::new)).await?;
+/// let page = docs.scan(Scan::new().limit(2)).await?;
+/// let last = docs.scan(Scan::new().limit(2).after(page.cursor)).await?;
+/// assert_eq!((page.rows.len(), last.rows.len(), last.cursor), (2, 1, None));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Page {
+    /// The documents, in order of their ids.
+    pub rows: Rows,
+    /// Where the next page begins; `None` after the last one.
+    pub cursor: Option<ScanCursor>,
+    /// The sequence that was queried.
+    pub sequence: Sequence,
 }
 
 impl Default for Scan {

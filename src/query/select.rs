@@ -1,13 +1,25 @@
 //! The columns that a response carries.
 
+use std::iter;
+
 use crate::error::{Error, Result};
-use crate::schema::{COLUMNS_MAX, Column, ColumnKind, ID_COLUMN, Schema};
+use crate::schema::{COLUMNS_MAX, Column, ColumnKind, ID_COLUMN, Schema, list_columns};
 
 /// The most names of a selection: every column that a schema may have, and the id.
 // A list from outside is checked against the schema name by name, so it must not be longer than is of use.
 const NAMES_MAX: usize = COLUMNS_MAX + 1;
 
 /// The columns that a response carries. The id is always included. At most 1,025 names.
+///
+/// ```
+/// use elacsym::{Query, Scan, Select};
+///
+/// let titles = Query::nearest("embedding", [0.1, 0.9]).select(["title", "year"]);
+/// let no_vectors = Scan::new().select(Select::Attributes);
+/// let no_text = Scan::new().select(Select::except(["body"]));
+/// assert_eq!(Select::from(["title"]), Select::Only(vec!["title".into()]));
+/// # let _ = (titles, no_vectors, no_text);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Select {
@@ -72,7 +84,10 @@ impl Select {
             // A misspelt name in `Except` would return a column that the caller meant to leave out, so both are checked.
             let unknown = |name: &&String| schema.column(name).is_none() && name.as_str() != ID_COLUMN;
             if let Some(name) = names.iter().find(unknown) {
-                return Err(Error::invalid(format!("unknown column in the selection. column=`{name}`")));
+                let known = list_columns(iter::once(ID_COLUMN).chain(schema.column_names()));
+                return Err(Error::invalid(format!(
+                    "unknown column in the selection: the schema has {known}. column=`{name}`"
+                )));
             }
         }
         let is_selected = |column: &Column| match self {

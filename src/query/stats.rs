@@ -9,6 +9,19 @@ use crate::cache::Metered;
 use crate::view::{Part, Scope};
 
 /// Execution statistics of a query. Displays as one line.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{schema::TextOptions, *};
+/// # let schema = Schema::builder(IdKind::U64).text("body", TextOptions::default()).build()?;
+/// # let notes = Database::open("memory://").await?.create_namespace("notes", schema).await?;
+/// notes.write(Document::new(1).with("body", "cold tea")).await?;
+/// let stats = notes.query(TextQuery::any("body", "tea")).await?.stats;
+/// println!("{stats}");
+/// // The tail is in memory.
+/// assert_eq!((stats.rows, stats.tail_rows, stats.requests), (1, 1, 0));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct QueryStats {

@@ -16,7 +16,22 @@ const FIRST_VERSION: u32 = 1;
 /// 0 is the id of documents.
 const FIRST_COLUMN: ColumnId = ColumnId(1);
 
-/// Collects columns; [`SchemaBuilder::build`] checks them.
+/// Collects columns; [`SchemaBuilder::build`] checks them. Every column except the id is nullable: no document needs a
+/// value for it.
+///
+/// ```
+/// use elacsym::schema::{AttributeType, Schema, TextOptions};
+/// use elacsym::{IdKind, Metric, VectorType};
+///
+/// let builder = Schema::builder(IdKind::String)
+///     .text("body", TextOptions::default())
+///     .attribute("tags", AttributeType::StringArray)
+///     .vector("embedding", VectorType::F16, 384, Metric::Cosine);
+/// assert_eq!(builder.clone().build()?.columns().len(), 3);
+/// let twice = builder.attribute("tags", AttributeType::Int);
+/// assert_eq!(twice.build().unwrap_err().to_string(), "duplicate column. column=`tags`");
+/// # Ok::<_, elacsym::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SchemaBuilder {
     id: IdKind,
@@ -69,8 +84,19 @@ impl SchemaBuilder {
 
     /// Adds a string attribute with full text. Such text is assumed to be long: it has no index for filters unless
     /// [`filterable`](Self::filterable) requests one.
+    ///
+    /// ```
+    /// use elacsym::schema::{Language, TextOptions};
+    /// use elacsym::{IdKind, Schema};
+    ///
+    /// let plain = Schema::builder(IdKind::U64).text("body", TextOptions::default()).build()?;
+    /// // A language alone stands for the options with its stemming.
+    /// let english = Schema::builder(IdKind::U64).text("body", Language::English).build()?;
+    /// assert_ne!(plain, english);
+    /// # Ok::<(), elacsym::Error>(())
+    /// ```
     #[must_use]
-    pub fn text(self, name: impl Into<String>, options: TextOptions) -> Self {
+    pub fn text(self, name: impl Into<String>, options: impl Into<TextOptions>) -> Self {
         let name = name.into();
         // An index by value would store every text a second time, and nobody compares long texts for equality.
         self.attribute(name.clone(), AttributeType::String).full_text(&name, options).filterable(&name, false)
@@ -78,9 +104,9 @@ impl SchemaBuilder {
 
     /// Makes an attribute declared before, a string or an array of strings, searchable as text.
     #[must_use]
-    pub fn full_text(mut self, column: &str, options: TextOptions) -> Self {
+    pub fn full_text(mut self, column: &str, options: impl Into<TextOptions>) -> Self {
         match self.columns.iter_mut().find(|c| c.name == column) {
-            Some(declared) => declared.text = Some(options),
+            Some(declared) => declared.text = Some(options.into()),
             None => self.note_mistake("full text of a column that is not declared", column),
         }
         self

@@ -14,6 +14,12 @@ use crate::types::{DOCUMENT_BYTES_MAX, Document, VALUE_BYTES_MAX, Value, Vector,
 /// The most column names that an error lists.
 const LISTED_COLUMNS_MAX: usize = 16;
 
+/// Column names as an error about another one lists them.
+pub(crate) fn list_columns<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.take(LISTED_COLUMNS_MAX).collect();
+    if names.is_empty() { "no columns".to_owned() } else { names.join(", ") }
+}
+
 impl Schema {
     /// Checks a document and converts its values into the types of their columns.
     ///
@@ -31,8 +37,7 @@ impl Schema {
         let mut size = 0;
         for (name, value) in values {
             let column = self.column(&name).ok_or_else(|| {
-                let known = self.columns().iter().map(|c| c.name.as_str()).take(LISTED_COLUMNS_MAX);
-                let known = known.collect::<Vec<_>>().join(", ");
+                let known = list_columns(self.column_names());
                 Error::invalid(format!(
                     "unknown column: the schema has {known}. column=`{name}` id=`{}`",
                     checked.id()
@@ -151,6 +156,11 @@ pub(crate) fn coerce_value(kind: AttributeType, value: Value) -> Result<Value, S
         }
         (AttributeType::Uint, Value::Int(x)) => {
             u64::try_from(x).map(Value::Uint).map_err(|_| "the number does not fit a uint".into())
+        }
+        // A number does not say whether it counts seconds or milliseconds.
+        (AttributeType::Datetime, number @ (Value::Int(_) | Value::Uint(_) | Value::Float(_))) => {
+            let ways = "`Value::Datetime(milliseconds)`, `Value::datetime(\"2024-01-31\")` or a `SystemTime`";
+            Err(format!("{}: write {ways}", mismatch(number.kind_name())))
         }
         (_, other) => Err(mismatch(other.kind_name())),
     }

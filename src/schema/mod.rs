@@ -17,7 +17,7 @@ mod vectors;
 mod versions;
 
 pub use builder::SchemaBuilder;
-pub(crate) use check::{coerce_value, coerce_vector, type_mismatch};
+pub(crate) use check::{coerce_value, coerce_vector, list_columns, type_mismatch};
 pub(crate) use ids::Ids;
 pub use text::{Language, TextOptions, Tokenizer};
 pub(crate) use versions::SchemaVersions;
@@ -35,7 +35,8 @@ pub const COLUMNS_MAX: usize = 1_024;
 /// The maximum number of vector columns of a schema.
 pub const VECTOR_COLUMNS_MAX: usize = 8;
 
-/// The columns of a namespace and the kind of its ids.
+/// The columns of a namespace and the kind of its ids. Every column except the id is nullable: a document without a value
+/// for it has a null there.
 ///
 /// ```
 /// use elacsym::schema::{AttributeType, Schema};
@@ -63,6 +64,15 @@ pub struct Schema {
 }
 
 /// A column: an attribute or a vector.
+///
+/// ```
+/// use elacsym::schema::{Schema, TextOptions};
+///
+/// let schema = Schema::builder(elacsym::IdKind::U64).text("body", TextOptions::default()).build()?;
+/// let column = schema.column("body").unwrap();
+/// assert!(column.text.is_some() && !column.filterable);
+/// # Ok::<_, elacsym::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Column {
@@ -101,6 +111,19 @@ fn is_filterable(filterable: &bool) -> bool {
 }
 
 /// What a column holds. Every column may be null.
+///
+/// ```
+/// use elacsym::schema::{AttributeType, ColumnKind, Schema};
+///
+/// let schema = Schema::builder(elacsym::IdKind::U64).attribute("year", AttributeType::Int).build()?;
+/// for column in schema.columns() {
+///     match column.kind {
+///         ColumnKind::Attribute(kind) => println!("{}: {kind}", column.name),
+///         ColumnKind::Vector(shape) => println!("{}: {} dimensions", column.name, shape.dimension),
+///     }
+/// }
+/// # Ok::<_, elacsym::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ColumnKind {
@@ -111,6 +134,15 @@ pub enum ColumnKind {
 }
 
 /// The shape of a vector column.
+///
+/// ```
+/// use elacsym::{IdKind, Metric, Schema, VectorType};
+///
+/// let schema = Schema::builder(IdKind::U64).vector("v", VectorType::F16, 384, Metric::Dot).build()?;
+/// let (name, shape) = schema.vectors().next().unwrap();
+/// assert_eq!((name, shape.element, shape.dimension), ("v", VectorType::F16, 384));
+/// # Ok::<_, elacsym::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct VectorColumn {
@@ -134,6 +166,15 @@ fn code_bits_default() -> u8 {
 }
 
 /// The type of an attribute: a scalar, or an array of scalars.
+///
+/// ```
+/// use elacsym::schema::{AttributeType, Schema};
+///
+/// let tags = AttributeType::array(AttributeType::String).unwrap();
+/// assert_eq!((tags, tags.to_string().as_str()), (AttributeType::StringArray, "[]string"));
+/// let schema = Schema::builder(elacsym::IdKind::U64).attribute("tags", tags).build()?;
+/// # Ok::<_, elacsym::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttributeType {
@@ -149,7 +190,8 @@ pub enum AttributeType {
     Bool,
     /// A UUID.
     Uuid,
-    /// Milliseconds since 1970-01-01 UTC.
+    /// Milliseconds since 1970-01-01 UTC: a [`Value::Datetime`](crate::Value::Datetime), a `SystemTime`, or text in RFC
+    /// 3339. In text, a date alone is its midnight in UTC: `2024-02-29` is shown as `2024-02-29T00:00:00.000Z`.
     Datetime,
     /// Arbitrary bytes. Filters can only compare them for equality and null.
     Bytes,
@@ -252,6 +294,11 @@ impl Schema {
     #[must_use]
     pub fn columns(&self) -> &[Column] {
         &self.columns
+    }
+
+    /// The names of the columns.
+    pub(crate) fn column_names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|column| column.name.as_str())
     }
 
     /// The column with this name.

@@ -25,6 +25,7 @@ const NGRAM_MAX: usize = 16;
 ///
 /// let options = TextOptions::default().language(Language::English).b(0.4);
 /// assert!(options.stemming);
+/// assert_eq!(TextOptions::from(Language::English), TextOptions::default().language(Language::English));
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +67,15 @@ pub struct TextOptions {
 }
 
 /// How text is split into tokens.
+///
+/// ```
+/// use elacsym::schema::{TextOptions, Tokenizer};
+///
+/// // Finds `47-B` in the part number `A-1147-B2`.
+/// let parts = TextOptions::default().tokenizer(Tokenizer::Ngram { min: 3, max: 3 });
+/// assert_eq!(TextOptions::default().tokenizer, Tokenizer::Words);
+/// # let _ = parts;
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -90,6 +100,14 @@ pub enum Tokenizer {
 }
 
 /// A language with a Snowball stemmer.
+///
+/// ```
+/// use elacsym::schema::{Language, TextOptions};
+///
+/// let german = TextOptions::default().language(Language::German).remove_stop_words(true);
+/// assert!(german.stemming && Language::German.has_stop_words());
+/// assert_eq!(Language::German.to_string(), "german");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -178,6 +196,13 @@ impl Default for TextOptions {
             k1: k1_default(),
             b: b_default(),
         }
+    }
+}
+
+/// The default options with a language: [`TextOptions::language`].
+impl From<Language> for TextOptions {
+    fn from(language: Language) -> Self {
+        Self::default().language(language)
     }
 }
 

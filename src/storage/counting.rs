@@ -16,6 +16,16 @@ use crate::env::Env;
 use crate::error::Result;
 
 /// The kind of a request.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use std::sync::Arc;
+/// # use elacsym::storage::*;
+/// let store = CountingBackend::new(Arc::new(MemoryBackend::new()));
+/// store.put(&ObjectKey::new("a")?, "1".into(), PutMode::Create).await?;
+/// assert_eq!((store.count(Verb::Create), store.count(Verb::Overwrite)), (1, 0));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Verb {
@@ -40,6 +50,19 @@ pub enum Verb {
 }
 
 /// A request that was sent.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use std::sync::Arc;
+/// # use elacsym::storage::*;
+/// # let store = CountingBackend::new(Arc::new(MemoryBackend::new()));
+/// # let key = ObjectKey::new("a")?;
+/// store.put(&key, "12345".into(), PutMode::Create).await?;
+/// store.get_range(&key, 1..3).await?;
+/// let log = store.log();
+/// assert_eq!((log[1].verb, log[1].name.as_str(), log[1].range.clone()), (Verb::GetRange, "a", Some(1..3)));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Request {
@@ -52,6 +75,20 @@ pub struct Request {
 }
 
 /// A backend that counts the requests to another, whether or not they succeed. Clones share their counts.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use std::sync::Arc;
+/// # use elacsym::storage::*;
+/// # use elacsym::{Database, Document, IdKind, Schema};
+/// let store = CountingBackend::new(Arc::new(MemoryBackend::new()));
+/// let db = Database::builder().open_backend(Arc::new(store.clone())).await?;
+/// let docs = db.create_namespace("docs", Schema::builder(IdKind::U64).build()?).await?;
+/// store.reset();
+/// docs.write(Document::new(1)).await?;
+/// assert_eq!(store.count(Verb::Create), 1); // its log entry
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct CountingBackend {
     inner: Arc<dyn StorageBackend>,
@@ -195,6 +232,20 @@ impl fmt::Display for CountingBackend {
 
 /// A backend that waits before each request. On tokio's paused clock, the time that an operation takes, divided by the
 /// delay, is the number of its sequential round trips: see [`round_trips`](Self::round_trips).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)] async fn main() -> elacsym::Result<()> {
+/// # use std::sync::Arc;
+/// # use elacsym::storage::*;
+/// # use std::time::Duration;
+/// # use elacsym::env::Env;
+/// let store = DelayedBackend::new(Arc::new(MemoryBackend::new()), &Env::current()?, Duration::from_millis(50));
+/// let start = tokio::time::Instant::now();
+/// let (a, b) = (ObjectKey::new("a")?, ObjectKey::new("b")?);
+/// tokio::try_join!(store.delete(&a), store.delete(&b))?;
+/// assert_eq!(store.round_trips(start.elapsed()), 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct DelayedBackend {
     inner: Arc<dyn StorageBackend>,

@@ -12,6 +12,19 @@ use crate::error::{Error, Result};
 const PARALLEL_DELETES: usize = 32;
 
 /// Some of several objects may not have been deleted: see [`StorageBackend::delete_many`].
+///
+/// ```
+/// use elacsym::storage::{IncompleteDelete, ObjectKey, StorageBackend};
+///
+/// async fn delete_twice(store: &dyn StorageBackend, keys: &[ObjectKey]) -> Result<(), IncompleteDelete> {
+///     match store.delete_many(keys).await {
+///         Err(IncompleteDelete { remaining, cause }) if cause.is_retryable() => store.delete_many(&remaining).await,
+///         outcome => outcome,
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # Ok(delete_twice(&elacsym::storage::MemoryBackend::new(), &[ObjectKey::new("a")?]).await?) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct IncompleteDelete {
     /// The objects that may still exist, in the order in which they were given. All others are deleted.

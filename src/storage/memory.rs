@@ -16,6 +16,20 @@ use crate::error::{Error, ErrorKind, Result};
 const PAGE_OBJECTS: usize = 1_000;
 
 /// Objects in memory. Clones share them.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use std::sync::Arc;
+/// # use elacsym::storage::*;
+/// # use elacsym::{Database, IdKind, Schema};
+/// let store = MemoryBackend::new();
+/// let one = Database::builder().open_backend(Arc::new(store.clone())).await?;
+/// one.create_namespace("docs", Schema::builder(IdKind::U64).build()?).await?;
+/// // As another process would see it.
+/// let other = Database::builder().open_backend(Arc::new(store)).await?;
+/// assert_eq!(other.list_namespaces().await?.len(), 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Default)]
 pub struct MemoryBackend {
     objects: Arc<Mutex<Objects>>,

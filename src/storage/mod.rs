@@ -20,6 +20,7 @@ mod local;
 mod location;
 mod memory;
 mod object;
+mod object_key;
 mod objects;
 mod payload;
 mod probe;
@@ -32,11 +33,11 @@ mod store_options;
 pub use counting::{CountingBackend, DelayedBackend, Request, Verb};
 pub use delete_many::IncompleteDelete;
 pub(crate) use key::{DatabaseKeys, IncarnationKeys, NUMBER_MAX, NamespaceKeys, SegmentKeys};
-pub use key::{ObjectKey, ObjectPrefix};
 pub use local::LocalBackend;
 pub(crate) use location::open_location;
 pub use memory::MemoryBackend;
 pub use object::ObjectStoreBackend;
+pub use object_key::{ObjectKey, ObjectPrefix};
 pub(crate) use objects::{CreateOutcome, create_object, fetch_named, read_object};
 pub use payload::Payload;
 pub(crate) use retry_backend::RetryBackend;
@@ -52,6 +53,18 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a put does when the object exists.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{ErrorKind, storage::*};
+/// # let (store, key) = (MemoryBackend::new(), ObjectKey::new("a")?);
+/// store.put(&key, "first".into(), PutMode::Create).await?;
+/// let again = store.put(&key, "second".into(), PutMode::Create).await;
+/// assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
+/// store.put(&key, "third".into(), PutMode::Overwrite).await?;
+/// assert_eq!(store.get(&key).await?, "third");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PutMode {
     /// The put fails with [`ErrorKind::AlreadyExists`] and changes nothing.
@@ -61,6 +74,16 @@ pub enum PutMode {
 }
 
 /// Metadata of an object, from a listing or a head.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::storage::*;
+/// # let (store, key) = (MemoryBackend::new(), ObjectKey::new("a")?);
+/// store.put(&key, "12345".into(), PutMode::Create).await?;
+/// let info = store.head(&key).await?;
+/// assert_eq!((info.key, info.size), (key, 5));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectInfo {
     /// The key of the object.
@@ -72,6 +95,17 @@ pub struct ObjectInfo {
 }
 
 /// A page of a listing: the result of one request to the store.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::storage::*;
+/// # let store = MemoryBackend::new();
+/// store.put(&ObjectKey::new("a/1")?, "1".into(), PutMode::Create).await?;
+/// let page = store.list_page(&ObjectPrefix::root(), None).await?;
+/// assert_eq!((page.objects[0].key.as_str(), page.more), ("a/1", false));
+/// assert_eq!(ListPage::last(page.objects.clone()), page);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListPage {
     /// Objects in ascending order of their keys, which are compared byte by byte.
@@ -90,6 +124,43 @@ impl ListPage {
 }
 
 /// An object store.
+///
+/// ```
+/// # use std::{fmt, ops::Range, sync::Arc};
+/// # use elacsym::{Error, ErrorKind, Result, async_trait::async_trait, bytes::Bytes, storage::*};
+/// /// Another store, which nobody writes to.
+/// #[derive(Debug)]
+/// struct ReadOnly(Arc<dyn StorageBackend>);
+///
+/// fn refusal(key: &ObjectKey) -> Result<()> {
+///     Err(Error::new(ErrorKind::PermissionDenied, format!("the store is read-only. key=`{key}`")))
+/// }
+///
+/// #[async_trait]
+/// impl StorageBackend for ReadOnly {
+///     async fn put(&self, key: &ObjectKey, _body: Payload, _mode: PutMode) -> Result<()> { refusal(key) }
+///     async fn delete(&self, key: &ObjectKey) -> Result<()> { refusal(key) }
+///     async fn get(&self, key: &ObjectKey) -> Result<Bytes> { self.0.get(key).await }
+///     async fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes> {
+///         self.0.get_range(key, range).await
+///     }
+///     async fn head(&self, key: &ObjectKey) -> Result<ObjectInfo> { self.0.head(key).await }
+///     async fn list_page(&self, prefix: &ObjectPrefix, after: Option<&ObjectKey>) -> Result<ListPage> {
+///         self.0.list_page(prefix, after).await
+///     }
+///     async fn list_folders(&self, prefix: &ObjectPrefix) -> Result<Vec<String>> {
+///         self.0.list_folders(prefix).await
+///     }
+/// }
+/// # impl fmt::Display for ReadOnly {
+/// #     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result { write!(f, "read-only {}", self.0) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+/// # let (store, key) = (ReadOnly(Arc::new(MemoryBackend::new())), ObjectKey::new("a")?);
+/// # assert!(store.put(&key, "1".into(), PutMode::Create).await.is_err());
+/// # assert!(store.list(&ObjectPrefix::root(), None).await?.is_empty());
+/// # Ok(()) }
+/// ```
 ///
 /// # Contract
 /// - A put is durable when it returns, and visible to every later get and list of any process.

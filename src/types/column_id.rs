@@ -6,6 +6,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The number of a column: given when the column is declared, kept when it is renamed, and never used again. Everything
 /// that is stored of a column refers to it by this number. The id of documents is column 0.
+///
+/// ```
+/// use elacsym::schema::{AttributeType, Schema};
+/// use elacsym::{ColumnId, IdKind};
+///
+/// let schema = Schema::builder(IdKind::U64).attribute("year", AttributeType::Int).build()?;
+/// assert_eq!(schema.columns()[0].id, ColumnId(1));
+/// # Ok::<_, elacsym::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ColumnId(pub u32);
 

@@ -9,8 +9,8 @@ use arrow::temporal_conversions::timestamp_ms_to_datetime;
 /// The first millisecond of the year 0 and the last of the year 9999: the range that RFC 3339 can write.
 const RFC_3339_RANGE: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
-/// Parses RFC 3339 into milliseconds since 1970. Without a zone the time is UTC. Digits below a millisecond are
-/// dropped, rounding towards the past.
+/// Parses RFC 3339 into milliseconds since 1970. Without a zone the time is UTC, and without a time it is midnight. Digits
+/// below a millisecond are dropped, rounding towards the past.
 pub(crate) fn parse_datetime(text: &str) -> Result<i64, &'static str> {
     // Arrow's parser, so that a document and a batch of strings agree on every text that is accepted.
     let utc: Tz = "+00:00".parse().map_err(|_| "UTC is not a known time zone")?;

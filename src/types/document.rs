@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{DocumentId, Value};
+use super::{DocumentId, Value, Vector};
 
 /// An id with values by column name, of attributes and vectors alike. A missing column is null.
 ///
@@ -95,6 +95,12 @@ impl Document {
     #[must_use]
     pub fn bool(&self, column: &str) -> Option<bool> {
         self.get(column)?.as_bool()
+    }
+
+    /// A vector. Documents of a query have none, unless it selects them: see [`Select`](crate::Select).
+    #[must_use]
+    pub fn vector(&self, column: &str) -> Option<&Vector> {
+        self.get(column)?.as_vector()
     }
 
     /// All columns in order of their names.

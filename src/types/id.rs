@@ -12,6 +12,14 @@ use super::ID_BYTES_MAX;
 use crate::error::{Error, Result};
 
 /// The kind of the ids of a namespace. All its documents have the same.
+///
+/// ```
+/// use elacsym::{DocumentId, IdKind, Schema};
+///
+/// let schema = Schema::builder(IdKind::String).build()?;
+/// assert_eq!(schema.id(), DocumentId::from("isbn-7").kind());
+/// # Ok::<_, elacsym::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -47,6 +55,15 @@ impl fmt::Display for IdKind {
 }
 
 /// The id of a document. Ids of one kind order as numbers, as bytes (UUID) or as UTF-8 bytes (strings).
+///
+/// ```
+/// use elacsym::{Document, DocumentId};
+///
+/// let document = Document::new(7);
+/// assert_eq!(*document.id(), 7);
+/// assert_eq!(document.id().as_u64(), Some(7));
+/// assert_eq!(DocumentId::from("isbn-7").as_str(), Some("isbn-7"));
+/// ```
 // The derived order of the variants never decides anything, as a namespace has ids of one kind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -213,6 +230,20 @@ impl From<String> for DocumentId {
 }
 
 /// The number of a log entry, which defines the total order of a namespace. The first entry is 1.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// # let schema = Schema::builder(IdKind::U64).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// let receipt = docs.write(Document::new(1)).await?;
+/// // Sent along with the answer to a write, and back with the next question.
+/// let text = receipt.sequence.to_string();
+/// let sequence = Sequence(text.parse().unwrap());
+/// let snapshot = docs.snapshot(Consistency::AtLeast(sequence)).await?;
+/// assert_eq!(snapshot.count().await?, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sequence(pub u64);

@@ -4,6 +4,7 @@ mod column_id;
 pub(crate) mod datetime;
 mod document;
 mod id;
+mod json;
 mod list;
 mod name;
 mod receipt;

@@ -14,6 +14,14 @@ use crate::error::{Error, Result, escaped_start};
 const BYTES_MAX: usize = 128;
 
 /// A checked name of a namespace: 1 to 128 of `A-Z a-z 0-9 - _ .`, and not `.` or `..`.
+///
+/// ```
+/// use elacsym::NamespaceName;
+///
+/// assert_eq!(NamespaceName::new("papers-2024")?.as_str(), "papers-2024");
+/// assert!(NamespaceName::new("papers/2024").is_err());
+/// # Ok::<_, elacsym::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(try_from = "String")]
 pub struct NamespaceName(Arc<str>);

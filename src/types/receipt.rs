@@ -7,6 +7,18 @@ use serde::{Deserialize, Serialize};
 use super::{DocumentId, Sequence};
 
 /// The effects of a durable write.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// # let schema = Schema::builder(IdKind::U64).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// docs.write(Document::new(1)).await?;
+/// let receipt = docs.write(WriteBatch::new().insert(Document::new(1)).insert(Document::new(2))).await?;
+/// assert_eq!((receipt.upserted, receipt.skipped), (1, 1));
+/// assert_eq!(receipt.to_string(), "entry 2: 1 upserted 1 skipped");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct WriteReceipt {
@@ -60,6 +72,17 @@ impl fmt::Display for WriteReceipt {
 }
 
 /// The ids of the documents that a write changed.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// # let schema = Schema::builder(IdKind::U64).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// docs.write([1, 2, 3].map(Document::new)).await?;
+/// let receipt = docs.write(WriteBatch::new().delete_by_filter(Filter::lte("id", 1)).return_ids()).await?;
+/// assert_eq!(receipt.ids.unwrap().deleted, [DocumentId::from(1)]);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AffectedIds {

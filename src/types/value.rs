@@ -17,8 +17,7 @@ use crate::error::{Error, Result, escaped_start};
 ///
 /// Numbers convert with [`From`]. The schema determines the type of a column. A `uint` or `float` column accepts a
 /// [`Value::Int`], and an `int` or `float` column a [`Value::Uint`], if the number is exactly representable. A `uuid`
-/// column accepts a [`Value::String`] that is a UUID, and a `datetime` column one in RFC 3339: UTC if it has no zone,
-/// and rounded down to a millisecond.
+/// column accepts a [`Value::String`] that is a UUID, and a `datetime` column one that [`Value::datetime`] reads.
 ///
 /// The accessors return `None` for a value of another type. `as_i64`, `as_u64` and `as_f64` convert between the types of
 /// numbers where that changes nothing. A value displays as a person would write it: text without quotes, a datetime in
@@ -66,13 +65,15 @@ impl Value {
         matches!(self, Self::Null)
     }
 
-    /// A datetime from RFC 3339: UTC if it has no zone, and rounded down to a millisecond.
+    /// A datetime from RFC 3339: UTC if it has no zone, and rounded down to a millisecond. A date alone is its midnight in
+    /// UTC. Whatever was written, a datetime displays in full.
     ///
     /// ```
     /// use elacsym::Value;
     ///
     /// let value = Value::datetime("2024-02-29T12:00:00+01:00")?;
     /// assert_eq!(value.to_string(), "2024-02-29T11:00:00.000Z");
+    /// assert_eq!(Value::datetime("2024-02-29")?.to_string(), "2024-02-29T00:00:00.000Z");
     /// # Ok::<_, elacsym::Error>(())
     /// ```
     ///

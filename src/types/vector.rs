@@ -8,6 +8,17 @@ use serde::{Deserialize, Serialize};
 use super::list::display_list;
 
 /// How vectors are compared. All metrics are distances: smaller is nearer.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// let schema = Schema::builder(IdKind::U64).vector("place", VectorType::F32, 2, Metric::L2Squared).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// docs.write(Document::new(1).with("place", Vector::from([0.0, 1.0]))).await?;
+/// let hits = docs.query(Query::nearest("place", [0.0, 3.0])).await?.hits()?;
+/// assert_eq!(hits[0].distance(), Some(4.0));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -23,6 +34,15 @@ pub enum Metric {
 }
 
 /// The type in which the components of a vector are stored.
+///
+/// ```
+/// use elacsym::{IdKind, Metric, Schema, VectorType};
+///
+/// // Half the space of `F32`.
+/// let schema = Schema::builder(IdKind::U64).vector("embedding", VectorType::F16, 384, Metric::Cosine).build()?;
+/// assert_eq!((VectorType::F32.size(), VectorType::F16.size(), VectorType::I8.size()), (4, 2, 1));
+/// # Ok::<_, elacsym::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -49,6 +69,16 @@ impl VectorType {
 
 /// A vector. Columns of f16 also accept f32 vectors and round them. With cosine distance, a vector whose components are
 /// out of range for f16, or too small for its full precision, is scaled to length 1 first.
+///
+/// ```
+/// use elacsym::{Document, Vector, VectorType};
+///
+/// let floats = Vector::from([0.6, 0.8]);
+/// let bytes = Vector::from(vec![-100_i8, 27]);
+/// assert_eq!((floats.kind(), bytes.kind()), (VectorType::F32, VectorType::I8));
+/// let document = Document::new(1).with("embedding", floats).with("small", bytes);
+/// # let _ = document;
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Vector {

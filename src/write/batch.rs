@@ -6,6 +6,19 @@ use crate::filter::Filter;
 use crate::types::{Document, DocumentId, Value};
 
 /// What a conditional upsert does where the document does not exist.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{schema::AttributeType, *};
+/// # let schema = Schema::builder(IdKind::U64).attribute("version", AttributeType::Int).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// let newer = Condition::new(Filter::lt("version", Operand::new_value("version")));
+/// // Replaces what is there, and brings nothing back that was deleted.
+/// let update = newer.if_missing(IfMissing::Skip);
+/// let batch = WriteBatch::new().upsert_if(Document::new(1).with("version", 2), update);
+/// assert_eq!(docs.write(batch).await?.skipped, 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum IfMissing {
     /// It inserts the document, whatever the condition.

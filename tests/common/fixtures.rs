@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use elacsym::env::Env;
-use elacsym::query::Hit;
 use elacsym::{
-    Database, DatabaseBuilder, Document, DocumentId, Namespace, Result, Schema, Settings, WriteBatch,
+    Database, DatabaseBuilder, Document, DocumentId, Hit, Namespace, Result, Schema, Settings, WriteBatch,
 };
 
 use super::paused::Paused;

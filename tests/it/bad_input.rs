@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use elacsym::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, UInt64Array};
-use elacsym::query::{Highlight, Hit, QueryCursor};
+use elacsym::query::{Highlight, QueryCursor};
 use elacsym::schema::AttributeType;
 use elacsym::schema::TextOptions;
 use elacsym::storage::{
@@ -19,7 +19,7 @@ use elacsym::storage::{
 };
 use elacsym::{
     Aggregate, Aggregation, Combine, Compute, Condition, Consistency, Database, Document, DocumentId, Error,
-    ErrorKind, Filter, Fuzzy, IdKind, Leg, Metric, Namespace, Operand, Order, Outcome, Query, Rank,
+    ErrorKind, Filter, Fuzzy, Hit, IdKind, Leg, Metric, Namespace, Operand, Order, Outcome, Query, Rank,
     RecallCheck, Reranker, Rescore, Result, Scan, Schema, Select, Sequence, Settings, TextQuery,
     VALUE_BYTES_MAX, Value, Vector, VectorType, WriteBatch,
 };

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use elacsym::query::{Hit, LegHit};
+use elacsym::query::LegHit;
 use elacsym::schema::AttributeType;
 use elacsym::{
-    Database, Document, DocumentId, ErrorKind, Filter, IdKind, Metric, Namespace, Query, Result, Scan,
+    Database, Document, DocumentId, ErrorKind, Filter, Hit, IdKind, Metric, Namespace, Query, Result, Scan,
     Schema, Select, Settings, Value, Vector, VectorType, WriteBatch,
 };
 use futures::{StreamExt, TryStreamExt};

@@ -80,7 +80,7 @@ fn reference(
 
 async fn hits(ns: &Namespace, query: impl Into<TextQuery>, limit: usize) -> Result<Vec<(u64, f64)>> {
     let hits = ns.query(Query::text(query).limit(limit)).await?.hits()?;
-    let id = |hit: &query::Hit| id_number(hit.document.id());
+    let id = |hit: &Hit| id_number(hit.document.id());
     Ok(hits.iter().map(|hit| (id(hit), f64::from(hit.score))).collect())
 }
 

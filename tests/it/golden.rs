@@ -17,12 +17,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use elacsym::env::{Env, Runtime};
-use elacsym::query::Hit;
 use elacsym::schema::{AttributeType, Language, TextOptions, Tokenizer};
 use elacsym::storage::{MemoryBackend, ObjectKey, ObjectPrefix, StorageBackend};
 use elacsym::{
-    Consistency, Database, Document, DocumentId, ErrorKind, Filter, IdKind, Metric, Namespace, NamespaceName,
-    Query, Result, Scan, Schema, Select, Settings, TextQuery, Value, Vector, VectorType, WriteBatch,
+    Consistency, Database, Document, DocumentId, ErrorKind, Filter, Hit, IdKind, Metric, Namespace,
+    NamespaceName, Query, Result, Scan, Schema, Select, Settings, TextQuery, Value, Vector, VectorType,
+    WriteBatch,
 };
 use futures::future::BoxFuture;
 use half::f16;

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use elacsym::query::Hit;
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, StorageBackend};
 use elacsym::*;
@@ -434,7 +433,7 @@ impl Cold {
         Ok(Self { memory, settings })
     }
 
-    async fn ask(&self, queries: &[Query]) -> Result<(u64, CountingBackend, Vec<query::QueryResponse>)> {
+    async fn ask(&self, queries: &[Query]) -> Result<(u64, CountingBackend, Vec<QueryResponse>)> {
         let counting = CountingBackend::new(Arc::clone(&self.memory));
         let second = Duration::from_secs(1);
         let slow = DelayedBackend::new(Arc::new(counting.clone()), &env::Env::current()?, second);

@@ -213,7 +213,7 @@ async fn ids_are_an_order_both_ways_alone_and_behind_attributes() -> Result<()> 
                 let legs = [Leg::text(TextQuery::any("body", "tea")), Leg::order_by(orders.clone())];
                 let found = ns.query(Query::hybrid(legs).limit(5)).await?.hits()?;
                 let first = found.iter().map(|hit| hit.document.id());
-                let rank = |hit: &elacsym::query::Hit| hit.legs[1].map(|leg| leg.rank);
+                let rank = |hit: &Hit| hit.legs[1].map(|leg| leg.rank);
                 assert!(first.eq(&expected[..5]), "{kind:?}, {state}: {orders:?}");
                 assert!((1..=5).map(Some).eq(found.iter().map(rank)), "{kind:?}, {state}: {orders:?}");
             }

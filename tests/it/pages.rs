@@ -68,7 +68,7 @@ fn queries() -> Vec<(&'static str, Query)> {
     ]
 }
 
-fn ids(answer: &query::QueryResponse) -> Result<Vec<DocumentId>> {
+fn ids(answer: &QueryResponse) -> Result<Vec<DocumentId>> {
     Ok(answer.rows.documents()?.iter().map(|document| document.id().clone()).collect())
 }
 
@@ -138,7 +138,7 @@ async fn pages_of_one_leg_are_one_long_page() -> Result<()> {
         // Ranks count on.
         let first = short.query(Query::from(leg.clone()).limit(60)).await?;
         let next = short.query(Query::from(leg.clone()).limit(60).after(first.cursor)).await?;
-        let rank = |answer: &query::QueryResponse, at: usize| answer.legs[at][0].map(|hit| hit.rank);
+        let rank = |answer: &QueryResponse, at: usize| answer.legs[at][0].map(|hit| hit.rank);
         assert!(rank(&next, 0) >= rank(&whole, 60) && rank(&next, 0) <= Some(61), "{leg}");
     }
     Ok(())

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use elacsym::query::{FilterPlan, QueryResponse, SearchPlan};
+use elacsym::query::{FilterPlan, SearchPlan};
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{CountingBackend, MemoryBackend, Request};
 use elacsym::*;

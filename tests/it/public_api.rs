@@ -29,8 +29,8 @@ fn handles_and_data_cross_threads_and_can_be_cloned_and_shown() {
     handle::<Query>();
     handle::<Scan>();
     handle::<ScanCursor>();
-    handle::<elacsym::query::Page>();
-    handle::<elacsym::query::QueryResponse>();
+    handle::<elacsym::Page>();
+    handle::<elacsym::QueryResponse>();
     handle::<MemoryBackend>();
     handle::<elacsym::env::Env>();
 }

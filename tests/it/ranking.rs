@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use elacsym::arrow::array::{Array, AsArray};
 use elacsym::arrow::datatypes::{Float32Type, Float64Type, UInt64Type};
 use elacsym::env::Env;
-use elacsym::query::{FilterPlan, Fragment, FragmentBy, Highlight, Hit, QueryCursor, SearchPlan};
+use elacsym::query::{FilterPlan, Fragment, FragmentBy, Highlight, QueryCursor, SearchPlan};
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, StorageBackend};
 use elacsym::*;

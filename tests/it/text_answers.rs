@@ -32,7 +32,7 @@ async fn write(ns: &Namespace, texts: &[(u64, String)]) -> Result<()> {
 /// Documents with their scores.
 async fn scores(ns: &Namespace, query: impl Into<TextQuery>) -> Result<BTreeMap<u64, f64>> {
     let hits = ns.query(Query::text(query).limit(1_000)).await?.hits()?;
-    let id = |hit: &query::Hit| id_number(hit.document.id());
+    let id = |hit: &Hit| id_number(hit.document.id());
     Ok(hits.iter().map(|hit| (id(hit), f64::from(hit.score))).collect())
 }
 

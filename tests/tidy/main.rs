@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod claims;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod measures;
 #[cfg(test)]
 mod modules;

@@ -296,7 +296,7 @@ fn functions(source: &Source) -> Vec<Function> {
 }
 
 /// The inherent impls: their line, and the name of their type.
-fn inherent_impls(source: &Source) -> impl Iterator<Item = (usize, String)> {
+pub(crate) fn inherent_impls(source: &Source) -> impl Iterator<Item = (usize, String)> {
     let tokens = &source.tokens;
     let impls = tokens.iter().enumerate().filter(|(_, token)| token.is("impl"));
     // Elsewhere it is a type: `-> impl T`, `&impl T`, `(t: impl T)`.

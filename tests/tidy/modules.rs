@@ -132,7 +132,7 @@ fn absolute(path: &[String], module: &[String]) -> Option<ModulePath> {
 }
 
 /// The paths of the tree that begins at a token, each with the name that an import gives to it.
-fn expand(tokens: &[Token], start: usize) -> Vec<(ModulePath, String)> {
+pub(crate) fn expand(tokens: &[Token], start: usize) -> Vec<(ModulePath, String)> {
     let (mut path, mut at) = (Vec::new(), start);
     loop {
         match tokens.get(at) {

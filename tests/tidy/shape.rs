@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::source::{Source, relative, rust_files};
 
 /// The top-level modules, lowest first: a module imports only from those before its own, and from itself.
-const LAYERS: &str = "error codec settings safeguard env fuzzing retry types schema storage cache context \
+const LAYERS: &str = "error json codec settings safeguard env fuzzing retry types schema storage cache context \
     index segment manifest wal memtable filter view query engine write maintenance namespace database testing";
 const LINES_MAX: usize = 600;
 /// Files that may say `unsafe`, each for a reason it states.

@@ -3,6 +3,7 @@
 //! **Invariant:** evaluating a [`BoundFilter`] raises no error that the caller could have caused: names, types, limits
 //! and patterns have been checked, and its depth is limited.
 
+use std::iter;
 use std::sync::Arc;
 
 use super::bound::{
@@ -14,14 +15,12 @@ use super::tokens::{TokenFilter, bind_tokens};
 use super::{Filter, Operand, pattern};
 use crate::error::{Error, Result};
 use crate::index::attributes::Pattern;
-use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema, type_mismatch};
+use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema, list_columns, type_mismatch};
 use crate::settings::Settings;
 use crate::types::{ColumnId, Value};
 
 /// The most patterns of a filter: each may take a megabyte when compiled.
 const PATTERNS_MAX: usize = 64;
-/// The most columns that the error about an unknown one lists.
-const LISTED_COLUMNS_MAX: usize = 16;
 
 impl BoundFilter {
     /// Checks `filter`. Only the condition of a write has `new_values`, to which [`Operand::New`] refers.
@@ -246,9 +245,7 @@ impl FilterBinder<'_> {
             Some(ColumnKind::Attribute(kind)) => Ok(Some(kind)),
             Some(ColumnKind::Vector(_)) => Ok(None),
             None => {
-                let names = self.schema.columns().iter().map(|column| column.name.as_str());
-                let names = std::iter::once(ID_COLUMN).chain(names.take(LISTED_COLUMNS_MAX));
-                let names = names.collect::<Vec<_>>().join(", ");
+                let names = list_columns(iter::once(ID_COLUMN).chain(self.schema.column_names()));
                 Err(Error::invalid(format!(
                     "unknown column in the filter: the schema has {names}. column=`{name}`"
                 )))

@@ -2,7 +2,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value as Json};
 
@@ -14,31 +13,37 @@ use crate::filter::size::DEPTH_MAX;
 use crate::filter::tree::predicates;
 use crate::filter::{Filter, Fuzzy, Operand, TextInput, TokenFilter};
 use crate::index::text::TokenMatch;
+use crate::json::{self, JsonForm, Path};
 use crate::types::Value;
 
 impl<'de> Deserialize<'de> for Filter {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let json = Json::deserialize(from)?;
-        read_filter(&json, 1, &Path::Root).map_err(D::Error::custom)
+        json::deserialize("filter", from)
     }
 }
 
-/// Where a value is in the JSON.
-pub(super) enum Path<'a> {
-    Root,
-    Item(&'a Path<'a>, usize),
+/// As a part of what is asked.
+impl JsonForm for Filter {
+    fn to_json(&self) -> Result<Json, String> {
+        serde_json::to_value(self).map_err(|error| error.to_string())
+    }
+
+    fn from_json(json: &Json, path: &Path<'_>) -> Result<Self, String> {
+        read_filter(json, 1, path)
+    }
 }
 
-impl Path<'_> {
-    fn text(&self) -> String {
-        match self {
-            Self::Root => "$".to_owned(),
-            Self::Item(outer, at) => format!("{}[{at}]", outer.text()),
+impl JsonForm for TextInput {
+    fn to_json(&self) -> Result<Json, String> {
+        serde_json::to_value(self).map_err(|error| error.to_string())
+    }
+
+    fn from_json(json: &Json, path: &Path<'_>) -> Result<Self, String> {
+        match json {
+            Json::String(text) => Ok(Self::Text(text.clone())),
+            Json::Array(_) => Vec::from_json(json, path).map(Self::Tokens),
+            _ => Err(path.error("it is neither a text nor an array of tokens")),
         }
-    }
-
-    fn error(&self, why: impl std::fmt::Display) -> String {
-        format!("bad filter at {}: {why}", self.text())
     }
 }
 
@@ -132,13 +137,7 @@ impl Predicate<'_> {
                     .error("an operator on tokens takes a text or a list of them, and options"));
             }
         };
-        let input = match input {
-            Json::String(text) => TextInput::Text(text.clone()),
-            input => {
-                let tokens = Vec::deserialize(input);
-                TextInput::Tokens(tokens.map_err(|error| Path::Item(self.path, 2).error(error))?)
-            }
-        };
+        let input = TextInput::from_json(input, &Path::Item(self.path, 2))?;
         if options.is_some_and(|options| !options.is_object()) {
             return Err(Path::Item(self.path, 3).error("it is no object of options"));
         }

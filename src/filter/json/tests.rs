@@ -1,8 +1,9 @@
 //! The JSON form of filters, and what is refused.
 
-use super::read::{Path, read_filter};
+use super::read::read_filter;
 use crate::filter::size::DEPTH_MAX;
 use crate::filter::{Filter, Fuzzy, Operand, TokenFilter};
+use crate::json::Path;
 use crate::types::Value;
 
 fn read(json: &str) -> Result<Filter, String> {
@@ -70,7 +71,8 @@ fn what_is_malformed_says_where() {
         (r#"["a","Fuzzy",{"query":"x","case":1}]"#, "$[2]", "unknown field `case`"),
         (r#"["a","Fuzzy",["tea"]]"#, "$[2]", "neither a string nor an object"),
         (r#"["a","ContainsAnyToken","x",[true]]"#, "$[3]", "no object"),
-        (r#"["a","ContainsAnyToken",[1]]"#, "$[2]", "expected a string"),
+        (r#"["a","ContainsAnyToken",[1]]"#, "$[2][0]", "no string"),
+        (r#"["a","ContainsAnyToken",1]"#, "$[2]", "neither a text nor an array"),
         (r#"["a","ContainsAnyToken","x",{"prefixes":true}]"#, "$[3]", "unknown field `prefixes`"),
     ] {
         let error = read(json).unwrap_err();
@@ -95,6 +97,6 @@ fn depth_is_an_error_both_ways() {
     for _ in 0..DEPTH_MAX {
         json = serde_json::json!(["Not", json]);
     }
-    let error = read_filter(&json, 1, &Path::Root).unwrap_err();
+    let error = read_filter(&json, 1, &Path::Root("filter")).unwrap_err();
     assert!(error.contains("deeper"), "{error}");
 }

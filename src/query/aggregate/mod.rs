@@ -6,6 +6,7 @@
 mod accumulator;
 mod bind;
 mod exec;
+mod json;
 mod table;
 
 pub(super) use exec::PreparedFacet;
@@ -86,6 +87,25 @@ struct GroupBy {
 /// Sums of ints and uints are exact: a sum that overflows its type is
 /// [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded). Averages are rounded once. Floats are added in no
 /// promised order, so that the last digits may change when segments do; a sum beyond the largest float is infinite.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{schema::AttributeType, *};
+/// # let schema = Schema::builder(IdKind::U64).attribute("kind", AttributeType::String)
+/// #     .attribute("price", AttributeType::Int).build()?;
+/// # let shop = Database::open("memory://").await?.create_namespace("shop", schema).await?;
+/// # let row = |id: u64, kind: &str, price: i64| Document::new(id).with("kind", kind).with("price", price);
+/// # shop.write([row(1, "tea", 4), row(2, "tea", 6), row(3, "pot", 30)]).await?;
+/// let figures = Aggregation::new()
+///     .aggregate("mean", Aggregate::avg("price"))
+///     .aggregate("dearest", Aggregate::max("price"))
+///     .aggregate("kinds", Aggregate::distinct("kind"));
+/// let answer = shop.aggregate(figures.filter(Filter::lt("price", 10))).await?;
+/// let all = &answer.groups[0].values;
+/// assert_eq!((&all["mean"], &all["dearest"]), (&5.0.into(), &6.into()));
+/// assert_eq!(all["kinds"].as_u64(), Some(1));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Aggregate {
@@ -181,6 +201,20 @@ impl Aggregation {
 }
 
 /// The answer to an [`Aggregation`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{schema::AttributeType, *};
+/// # let schema = Schema::builder(IdKind::U64).attribute("kind", AttributeType::String)
+/// #     .attribute("price", AttributeType::Int).build()?;
+/// # let shop = Database::open("memory://").await?.create_namespace("shop", schema).await?;
+/// # let row = |id: u64, kind: &str, price: i64| Document::new(id).with("kind", kind).with("price", price);
+/// # shop.write([row(1, "tea", 4), row(2, "tea", 6), row(3, "pot", 30)]).await?;
+/// let kinds = shop.aggregate(Aggregation::new().group_by("kind").groups(1)).await?;
+/// println!("the largest of {} kinds: {}", kinds.groups_total, kinds.groups[0].keys[0]);
+/// assert_eq!((kinds.groups.len(), kinds.groups_total), (1, 2));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Aggregated {
@@ -193,6 +227,23 @@ pub struct Aggregated {
 }
 
 /// The documents with the same values.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{schema::AttributeType, *};
+/// # let schema = Schema::builder(IdKind::U64).attribute("kind", AttributeType::String)
+/// #     .attribute("price", AttributeType::Int).build()?;
+/// # let shop = Database::open("memory://").await?.create_namespace("shop", schema).await?;
+/// # let row = |id: u64, kind: &str, price: i64| Document::new(id).with("kind", kind).with("price", price);
+/// # shop.write([row(1, "tea", 4), row(2, "tea", 6), row(3, "pot", 30)]).await?;
+/// let kinds = Aggregation::new().group_by("kind").aggregate("sum", Aggregate::sum("price"));
+/// let kinds = shop.aggregate(kinds).await?;
+/// for group in &kinds.groups {
+///     println!("{}: {} documents for {}", group.keys[0], group.count, group.values["sum"]);
+/// }
+/// assert_eq!(kinds.groups[0].values["sum"], 10.into());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct AggregateGroup {

@@ -38,11 +38,13 @@ pub(super) enum RankBy {
 impl Leg {
     /// The documents with the nearest vectors in a column, at the default recall: a [`VectorQuery`] says how thoroughly
     /// to search.
+    #[doc(alias("knn", "ann", "similar"))]
     pub fn nearest(column: impl Into<String>, vector: impl Into<Vector>) -> Self {
         VectorQuery::new(column, vector).into()
     }
 
     /// The documents whose text matches, best first by BM25.
+    #[doc(alias("bm25", "fts", "match"))]
     pub fn text(query: impl Into<TextQuery>) -> Self {
         Self::by(RankBy::Text(query.into()))
     }

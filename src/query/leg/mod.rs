@@ -5,6 +5,7 @@
 //! a variant of [`RankBy`] with its constructor, and an arm in each `match` of this file.
 
 mod builder;
+mod json;
 pub(super) mod order;
 pub(super) mod ranking;
 mod search_plan;

@@ -26,6 +26,17 @@ pub(in crate::query) const TIES_READ_MAX: usize = 32;
 const TIES_FUSED_MAX: usize = 4_096;
 
 /// How one leg found a hit.
+///
+/// ```
+/// use elacsym::Fusion;
+/// use elacsym::query::LegHit;
+///
+/// // The best rank counts, in whichever leg it is.
+/// let best = |legs: &[Option<LegHit>]| legs.iter().flatten().map(|hit| 1.0 / hit.rank as f32).fold(0.0, f32::max);
+/// assert_eq!(best(&[Some(LegHit::new(4, 7.5)), None, Some(LegHit::at_distance(2, 0.25))]), 0.5);
+/// let fusion = Fusion::custom(best);
+/// # let _ = fusion;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct LegHit {

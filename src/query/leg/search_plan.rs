@@ -3,6 +3,19 @@
 use std::fmt;
 
 /// How a leg ranks the rows of a part.
+///
+/// ```
+/// use elacsym::query::SearchPlan;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::*;
+/// # let schema = Schema::builder(IdKind::U64).vector("v", VectorType::F32, 2, Metric::Cosine).build()?;
+/// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+/// docs.write(Document::new(1).with("v", Vector::from([0.6, 0.8]))).await?;
+/// let plan = docs.snapshot(Consistency::Strong).await?.explain(Query::nearest("v", [1.0, 0.0]))?;
+/// // The tail has no index.
+/// assert!(matches!(plan.legs[0].parts[0].search, SearchPlan::Compare { .. }));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SearchPlan {

@@ -33,10 +33,10 @@ const RECIPROCAL_RANK_CONSTANT: f32 = 60.0;
 pub struct Fusion(Rule);
 
 /// A caller's own function.
-type CustomScore = Arc<dyn Fn(&[Option<LegHit>]) -> f32 + Send + Sync>;
+pub(super) type CustomScore = Arc<dyn Fn(&[Option<LegHit>]) -> f32 + Send + Sync>;
 
 #[derive(Clone)]
-enum Rule {
+pub(super) enum Rule {
     ReciprocalRank(f32),
     MinMax,
     ZScore,
@@ -69,6 +69,10 @@ impl Fusion {
     /// it. Greater is better, and NaN fails the query. Weights of legs are not applied.
     pub fn custom(combine: impl Fn(&[Option<LegHit>]) -> f32 + Send + Sync + 'static) -> Self {
         Self(Rule::Custom(Arc::new(combine)))
+    }
+
+    pub(super) fn rule(&self) -> &Rule {
+        &self.0
     }
 
     pub(in crate::query) fn check(&self) -> Result<()> {

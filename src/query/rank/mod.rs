@@ -2,6 +2,7 @@
 
 mod diversity;
 mod fusion;
+mod json;
 mod rescore;
 mod ties;
 

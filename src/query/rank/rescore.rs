@@ -20,6 +20,27 @@ use crate::types::Vector;
 use crate::view::View;
 
 /// Your own model that scores documents, such as a cross-encoder behind an HTTP API.
+///
+/// ```
+/// use std::sync::Arc;
+/// use elacsym::async_trait::async_trait;
+/// use elacsym::{Hit, Query, Reranker, Rescore, Result, TextQuery};
+///
+/// /// The shortest title first.
+/// struct Shortest;
+///
+/// #[async_trait]
+/// impl Reranker for Shortest {
+///     async fn rerank(&self, candidates: &[Hit]) -> Result<Vec<f32>> {
+///         let title = |hit: &Hit| hit.document.str("title").map_or(0, str::len);
+///         Ok(candidates.iter().map(|hit| 0.0 - title(hit) as f32).collect())
+///     }
+/// }
+///
+/// let rescore = Rescore::with(Arc::new(Shortest)).select(["title"]).depth(50);
+/// let query = Query::text(TextQuery::any("body", "tea")).rescore(rescore);
+/// # let _ = query;
+/// ```
 #[async_trait]
 pub trait Reranker: Send + Sync {
     /// Returns one score for each candidate, in their order: greater is better, NaN is refused. Candidates are sorted
@@ -49,14 +70,14 @@ pub trait Reranker: Send + Sync {
 #[derive(Clone)]
 #[must_use]
 pub struct Rescore {
-    by: By,
+    by: Method,
     depth: Option<usize>,
     // An option, so that a selection that would have no effect can be refused.
     select: Option<Select>,
 }
 
 #[derive(Clone)]
-enum By {
+pub(super) enum Method {
     Nearest(String, Vector),
     Rank(Combine, Rank),
     Model(Arc<dyn Reranker>),
@@ -67,21 +88,21 @@ impl Rescore {
     /// Documents without a vector are dropped. The column needs no leg of its own: search by small vectors, and rescore
     /// by large ones.
     pub fn nearest(column: impl Into<String>, vector: impl Into<Vector>) -> Self {
-        Self::from_method(By::Nearest(column.into(), vector.into()))
+        Self::from_method(Method::Nearest(column.into(), vector.into()))
     }
 
     /// Rescores by the score so far, combined with a rank. This is plain arithmetic, even on negative scores such as
     /// distances and z-scores, except that zero times an infinite distance is 0.
     pub fn rank(combine: Combine, rank: Rank) -> Self {
-        Self::from_method(By::Rank(combine, rank))
+        Self::from_method(Method::Rank(combine, rank))
     }
 
     /// Rescores by your own model.
     pub fn with(reranker: Arc<dyn Reranker>) -> Self {
-        Self::from_method(By::Model(reranker))
+        Self::from_method(Method::Model(reranker))
     }
 
-    fn from_method(by: By) -> Self {
+    fn from_method(by: Method) -> Self {
         Self { by, depth: None, select: None }
     }
 
@@ -98,13 +119,17 @@ impl Rescore {
         self
     }
 
+    pub(super) fn method(&self) -> &Method {
+        &self.by
+    }
+
     pub(in crate::query) fn requested_depth(&self) -> Option<usize> {
         self.depth
     }
 
     /// Refuses what is invalid for every schema.
     pub(in crate::query) fn check(&self) -> Result<()> {
-        if self.select.is_some() && !matches!(self.by, By::Model(_)) {
+        if self.select.is_some() && !matches!(self.by, Method::Model(_)) {
             let why = "a selection is for a reranker alone, other rescorings do not see documents";
             return Err(Error::invalid(format!("bad rescoring: {why}. rescoring=`{self:?}`")));
         }
@@ -113,16 +138,16 @@ impl Rescore {
 
     /// The rank of the score, if it has one.
     pub(in crate::query) fn as_rank(&self) -> Option<&Rank> {
-        if let By::Rank(_, rank) = &self.by { Some(rank) } else { None }
+        if let Method::Rank(_, rank) = &self.by { Some(rank) } else { None }
     }
 }
 
 impl fmt::Debug for Rescore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.by {
-            By::Nearest(column, _) => write!(f, "nearest {column}"),
-            By::Rank(combine, rank) => write!(f, "{combine:?} with {rank:?}"),
-            By::Model(_) => write!(f, "a model"),
+            Method::Nearest(column, _) => write!(f, "nearest {column}"),
+            Method::Rank(combine, rank) => write!(f, "{combine:?} with {rank:?}"),
+            Method::Model(_) => write!(f, "a model"),
         }
     }
 }
@@ -143,17 +168,17 @@ impl PreparedRescore {
     /// Checks a rescoring against the schema.
     pub(in crate::query) fn new(view: &View, rescore: &Rescore, depth: usize) -> Result<Self> {
         let by = match &rescore.by {
-            By::Nearest(column, vector) => PreparedBy::Nearest(Box::new(VectorSearch::plan(
+            Method::Nearest(column, vector) => PreparedBy::Nearest(Box::new(VectorSearch::plan(
                 &view.schema,
                 column,
                 vector,
                 Effort::Exact,
             )?)),
-            By::Rank(combine, rank) => {
+            Method::Rank(combine, rank) => {
                 let rank = BoundRank::new(rank, &view.schema, &view.settings)?;
                 PreparedBy::Rank(*combine, Box::new(rank))
             }
-            By::Model(model) => {
+            Method::Model(model) => {
                 let select = rescore.select.clone().unwrap_or_default();
                 PreparedBy::Model(Arc::clone(model), select.column_indexes(&view.schema)?)
             }

@@ -40,16 +40,21 @@ impl Query {
             leg.check()?;
             leg.depth.map_or(Ok(()), |depth| check_limit("depth", depth, settings))?;
         }
-        if self.effort_without_leg {
-            return Err(Error::invalid(
-                "recall, probes and exact are of vector legs alone: the query has none",
-            ));
-        }
+        self.check_effort()?;
         self.fusion.check()?;
         self.check_rescores(settings)?;
         self.check_facets()?;
         if self.after.is_some() && (self.offset > 0 || self.is_grouped()) {
             return Err(Error::invalid("a cursor cannot be combined with an offset or groups"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_effort(&self) -> Result<()> {
+        if self.effort_without_leg {
+            return Err(Error::invalid(
+                "recall, probes and exact are of vector legs alone: the query has none",
+            ));
         }
         Ok(())
     }

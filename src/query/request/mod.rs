@@ -1,6 +1,7 @@
 //! The query as callers build it: legs, filter, paging, and what is computed of the hits.
 
 mod check;
+mod json;
 mod paging;
 
 use std::time::Duration;
@@ -26,6 +27,17 @@ use crate::types::Vector;
 /// ])
 /// .limit_per(["author"], 2);
 /// # let _ = (near, words, both);
+/// ```
+///
+/// With serde, a query is JSON: [its form](crate::_docs::json).
+///
+/// ```
+/// use elacsym::Query;
+///
+/// let json = r#"{"legs": [{"text": {"any": "cold storage", "in": "body"}}], "filter": ["year", "Gte", 2000]}"#;
+/// let query: Query = serde_json::from_str(json).unwrap();
+/// let error = serde_json::from_str::<Query>(r#"{"legs": [{"text": {"any": "cold storage"}}]}"#).unwrap_err();
+/// assert!(error.to_string().starts_with("bad query at $.legs[0].text: a field is missing. field=`in`"));
 /// ```
 ///
 /// # Limits
@@ -72,6 +84,7 @@ pub struct Query {
 impl Query {
     /// The documents whose vector in `column` is nearest to `vector` by the metric of the column. Documents
     /// without a vector there are left out. Equal distances are in order of ids.
+    #[doc(alias("knn", "ann", "similar"))]
     pub fn nearest(column: impl Into<String>, vector: impl Into<Vector>) -> Self {
         Leg::nearest(column, vector).into()
     }
@@ -84,11 +97,13 @@ impl Query {
     ///
     /// let query = Query::text(TextQuery::any("body", "cold object storage")).limit(5);
     /// ```
+    #[doc(alias("bm25", "fts", "match"))]
     pub fn text(query: impl Into<TextQuery>) -> Self {
         Leg::text(query).into()
     }
 
     /// The documents in order of attributes: [`Leg::order_by`].
+    #[doc(alias = "sort")]
     pub fn order_by(orders: impl IntoIterator<Item = Order>) -> Self {
         Leg::order_by(orders).into()
     }
@@ -157,6 +172,7 @@ impl Query {
 
     /// The most hits. Default 10, at most [`Settings::limit_max`](crate::Settings::limit_max). With facets it may be 0:
     /// then no leg runs, and the response holds the facets alone.
+    #[doc(alias("top_k", "k", "size"))]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
@@ -169,7 +185,7 @@ impl Query {
         self
     }
 
-    /// Continues after the hits of another page: [`QueryResponse::cursor`](crate::query::QueryResponse::cursor) of
+    /// Continues after the hits of another page: [`QueryResponse::cursor`](crate::QueryResponse::cursor) of
     /// the same query. No document is returned twice, even if others write in between: a page holds the best documents
     /// that were not returned yet. Without writes, the pages together equal one long page if the depths of legs and
     /// rescorings are set and cover all pages; the default depths grow with the pages.
@@ -177,7 +193,8 @@ impl Query {
     /// Pages continue past [`Settings::limit_max`](crate::Settings::limit_max) hits, up to 100,000. From there on, the
     /// query runs on the documents that were not returned yet: a single leg continues its ranking, and several legs rank
     /// and fuse the remaining documents again. With [`Query::limit_per`] pages end there:
-    /// [`QueryResponse::more`](crate::query::QueryResponse::more) reports whether documents are left.
+    /// [`QueryResponse::more`](crate::QueryResponse::more) reports whether documents are left.
+    #[doc(alias("cursor", "search_after"))]
     pub fn after(mut self, cursor: impl Into<Option<QueryCursor>>) -> Self {
         self.after = cursor.into();
         self
@@ -225,6 +242,7 @@ impl Query {
     }
 
     /// Rescores the best documents. Several rescorings run in order, at most 4.
+    #[doc(alias = "rerank")]
     pub fn rescore(mut self, rescore: Rescore) -> Self {
         self.rescores.push(rescore);
         self
@@ -254,6 +272,7 @@ impl Query {
     ///     .facet("authors", Aggregation::new().group_by("author").groups(10));
     /// # let _ = query;
     /// ```
+    #[doc(alias = "aggregations")]
     pub fn facet(mut self, name: impl Into<String>, facet: Aggregation) -> Self {
         self.facets.push((name.into(), facet));
         self
@@ -281,7 +300,7 @@ impl Query {
     }
 
     /// Leaves out legs that exceed [`Query::timeout`] or [`Query::bytes_max`] and lists them in
-    /// [`QueryResponse::unfinished`](crate::query::QueryResponse::unfinished). The other legs are fused, and their
+    /// [`QueryResponse::unfinished`](crate::QueryResponse::unfinished). The other legs are fused, and their
     /// documents are read regardless of the limits. Default: the query fails. No effect without either limit.
     pub fn partial(mut self) -> Self {
         self.partial = true;

@@ -6,7 +6,7 @@ use serde::forward_to_deserialize_any;
 use uuid::Uuid;
 
 use super::RowError;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::schema::ID_COLUMN;
 use crate::types::datetime::format_datetime;
 use crate::types::{Document, DocumentId, Value, Vector};
@@ -42,8 +42,20 @@ impl Document {
     /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) if the document does not fit the type; the message
     /// names the column.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T> {
+        self.deserialize_selected(|_| false)
+    }
+
+    /// As [`Document::deserialize`], for a document that was read with some of its columns: the error for a missing field
+    /// tells whether its column is one of the others.
+    pub(crate) fn deserialize_selected<T: DeserializeOwned>(
+        &self,
+        is_unselected: impl Fn(&str) -> bool,
+    ) -> Result<T> {
         let row = T::deserialize(RowDeserializer::new(Cell::of_document(self)));
-        row.map_err(|error| crate::error::Error::from(error).context(format!("document `{}`", self.id())))
+        row.map_err(|error| {
+            let error = Error::from(error.explain_missing(is_unselected));
+            error.context(format_args!("document `{}`", self.id()))
+        })
     }
 }
 

@@ -15,15 +15,21 @@ pub(crate) struct RowError {
     message: String,
     /// Whether the message names a field. serde passes an error up through every level; the innermost name stays.
     has_field: bool,
+    /// The field that has no value, if that is the error.
+    missing: Option<&'static str>,
 }
 
 impl RowError {
+    fn new(kind: ErrorKind, message: String) -> Self {
+        Self { kind, message, has_field: false, missing: None }
+    }
+
     pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Invalid, message: message.into(), has_field: false }
+        Self::new(ErrorKind::Invalid, message.into())
     }
 
     pub(super) fn limit(message: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::LimitExceeded, message: message.into(), has_field: false }
+        Self::new(ErrorKind::LimitExceeded, message.into())
     }
 
     /// Adds the name of the field, unless the message has one already.
@@ -33,6 +39,18 @@ impl RowError {
         }
         let message = format!("{}. column=`{field}`", self.message);
         Self { message, has_field: true, ..self }
+    }
+
+    /// Says of a missing field that its column was not selected, if that is so.
+    pub(super) fn explain_missing(self, is_unselected: impl Fn(&str) -> bool) -> Self {
+        match self.missing {
+            Some(field) if is_unselected(field) => Self::invalid(
+                "missing field: its column was not selected. by default a query selects no vectors: \
+                 `Query::select(Select::All)` selects every column",
+            )
+            .with_field(field),
+            _ => self,
+        }
     }
 }
 
@@ -63,6 +81,11 @@ impl serde::de::Error for RowError {
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         Self::invalid(format!("invalid value: expected {expected}, found another {}", type_name(&found)))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        let why = "missing field: the document has no value for it. an `Option` or a default allows for that";
+        Self { missing: Some(field), ..Self::invalid(why).with_field(field) }
     }
 
     fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {

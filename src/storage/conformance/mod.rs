@@ -33,6 +33,21 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 
 /// A clause of the contract that a backend broke.
+///
+/// ```
+/// use std::sync::Arc;
+/// use elacsym::env::Env;
+/// use elacsym::storage::{MemoryBackend, conformance};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// if let Err(violations) = conformance::check(Arc::new(MemoryBackend::new()), &Env::current()?).await {
+///     for violation in &violations {
+///         eprintln!("{}: {}", violation.check, violation.why);
+///     }
+///     panic!("{} clauses of the contract are broken", violations.len());
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Violation {

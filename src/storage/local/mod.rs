@@ -56,6 +56,18 @@ use crate::env::Env;
 use crate::error::Result;
 
 /// Objects as files in a local folder. Clones share their state; any number of processes may use one folder.
+///
+/// ```
+/// use std::sync::Arc;
+/// use elacsym::{Database, env::Env, storage::LocalBackend};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// let store = LocalBackend::new(folder.path().join("books"), &Env::current()?)?;
+/// let db = Database::builder().open_backend(Arc::new(store)).await?;
+/// # drop(db);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct LocalBackend {
     folder: Arc<Folder>,

@@ -12,6 +12,18 @@ use crate::index::vector::Random;
 const AT_ONCE: usize = 4;
 
 /// Sign blocks of random codes, and a query to scan them by.
+///
+/// ```
+/// use elacsym::testing::ScanTrial;
+///
+/// let trial = ScanTrial::new(768, 1_000);
+/// for kernel in ScanTrial::kernels() {
+///     let start = std::time::Instant::now();
+///     std::hint::black_box(trial.run(kernel));
+///     println!("{kernel}: {:?} for {} vectors", start.elapsed(), trial.vectors());
+/// }
+/// assert_eq!(trial.vectors(), 1_024); // whole blocks of 32
+/// ```
 pub struct ScanTrial {
     blocks: Vec<u8>,
     padded: usize,

@@ -5,6 +5,7 @@
 //! cut by their ids, however many they are.
 
 mod first_rows;
+mod json;
 mod sort_key;
 mod walk;
 

@@ -5,6 +5,7 @@ mod bound_rank;
 #[cfg(test)]
 mod fuzz;
 mod highlight;
+mod json;
 mod parse;
 mod rank;
 mod search;
@@ -82,6 +83,16 @@ pub enum TextQuery {
 }
 
 /// Tokens of a text in one or several columns.
+///
+/// ```
+/// use elacsym::{Query, TextMatch};
+///
+/// // Search as you type: every word in the title or the body, and the last one may be unfinished.
+/// let typed = TextMatch::all("object stor").column("title", 2.0).column("body", 1.0).prefix();
+/// assert!(typed.every && typed.prefix && !typed.fuzzy);
+/// let query = Query::text(typed).limit(5);
+/// # let _ = query;
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 #[must_use]
@@ -106,6 +117,18 @@ pub struct TextMatch {
 }
 
 /// Words in a row, or nearly.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{schema::TextOptions, *};
+/// # let schema = Schema::builder(IdKind::U64).text("body", TextOptions::default()).build()?;
+/// # let notes = Database::open("memory://").await?.create_namespace("notes", schema).await?;
+/// notes.write(Document::new(1).with("body", "cold object storage")).await?;
+/// let phrase = TextPhrase::new("body", "cold storage");
+/// assert!(notes.query(Query::text(phrase.clone())).await?.rows.is_empty());
+/// assert_eq!(notes.query(Query::text(phrase.slop(1))).await?.rows.len(), 1);
+/// # Ok(()) }
+/// ```
 ///
 /// # Slop
 /// How many moves it may take in all to bring the words into a row, counted as in Lucene. The position of the first word

@@ -49,6 +49,16 @@ pub enum Rank {
 }
 
 /// How values are combined.
+///
+/// ```
+/// use elacsym::{Combine, Filter, Rank, Rescore, TextQuery};
+///
+/// // Likes add to the score of the text; what is sold out counts nothing, once the best are known.
+/// let liked = Rank::attribute("likes").saturate(50.0, 1.0);
+/// let text = TextQuery::any("body", "tea").ranked(Combine::Sum, liked);
+/// let rescore = Rescore::rank(Combine::Product, Rank::Filter(Filter::gt("stock", 0)));
+/// # let _ = (text, rescore);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Combine {

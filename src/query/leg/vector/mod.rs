@@ -8,6 +8,7 @@ mod clusters;
 mod distance;
 mod effort;
 mod exact;
+mod json;
 #[expect(clippy::cast_precision_loss, reason = "rows and clusters are counted, and shares of them compared")]
 mod probe;
 mod query;
@@ -29,7 +30,7 @@ use crate::memtable::PartSource;
 use crate::query::QueryStats;
 use crate::query::leg::SearchPlan;
 use crate::query::room::Room;
-use crate::schema::{ColumnKind, Schema};
+use crate::schema::{ColumnKind, Schema, VectorColumn, list_columns};
 use crate::segment::Segment;
 use crate::types::{Metric, Vector};
 use crate::view::{Part, RowAddr, Scope, View};
@@ -73,6 +74,16 @@ pub(in crate::query) struct NearestRows {
     pub(in crate::query) expected_recall: f64,
 }
 
+/// Finds a vector column by its name: its position in the schema, and its shape.
+pub(in crate::query) fn find_vector_column(schema: &Schema, name: &str) -> Result<(usize, VectorColumn)> {
+    let why = match schema.find_column(name).map(|(at, column)| (at, column.kind)) {
+        Some((at, ColumnKind::Vector(shape))) => return Ok((at, shape)),
+        Some((_, ColumnKind::Attribute(kind))) => format!("this one holds {kind}"),
+        None => format!("the schema has {}", list_columns(schema.column_names())),
+    };
+    Err(Error::invalid(format!("no such vector column: {why}. column=`{name}`")))
+}
+
 impl VectorSearch {
     /// Checks a search against the schema.
     pub(in crate::query) fn plan(
@@ -81,10 +92,7 @@ impl VectorSearch {
         vector: &Vector,
         effort: Effort,
     ) -> Result<Self> {
-        let found = schema.find_column(column).map(|(at, described)| (at, described.kind));
-        let Some((at, ColumnKind::Vector(shape))) = found else {
-            return Err(Error::invalid(format!("no such vector column. column=`{column}`")));
-        };
+        let (at, shape) = find_vector_column(schema, column)?;
         let exact = ExactVector::new(column, shape, vector.clone())?;
         Ok(Self {
             column: at,

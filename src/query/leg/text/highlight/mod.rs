@@ -53,6 +53,15 @@ pub struct Highlight {
 }
 
 /// What a fragment of a text is.
+///
+/// ```
+/// use elacsym::query::{FragmentBy, Highlight};
+///
+/// let title = Highlight::default().by(FragmentBy::Whole);
+/// let preview = Highlight::default().by(FragmentBy::Paragraph).limit(1).ranked();
+/// assert_eq!(Highlight::default().by, FragmentBy::Sentence);
+/// # let _ = (title, preview);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FragmentBy {
@@ -69,6 +78,14 @@ pub enum FragmentBy {
 }
 
 /// The unit in which offsets in a text are counted.
+///
+/// ```
+/// use elacsym::query::{Highlight, Offsets};
+///
+/// // A browser cuts strings by units of UTF-16.
+/// let options = Highlight::default().offsets(Offsets::Utf16);
+/// assert_eq!((options.offsets, Highlight::default().offsets), (Offsets::Utf16, Offsets::Bytes));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Offsets {
@@ -82,6 +99,21 @@ pub enum Offsets {
 }
 
 /// A piece of a text with its matches.
+///
+/// ```
+/// use elacsym::query::Highlight;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+/// # use elacsym::{schema::TextOptions, *};
+/// # let schema = Schema::builder(IdKind::U64).text("body", TextOptions::default()).build()?;
+/// # let notes = Database::open("memory://").await?.create_namespace("notes", schema).await?;
+/// notes.write(Document::new(1).with("body", "Tea. Cold leaves!")).await?;
+/// let words = TextQuery::any("body", "cold");
+/// let preview = Compute::highlight("body", words.clone(), Highlight::default());
+/// let hits = notes.query(Query::text(words).compute("preview", preview)).await?.hits()?;
+/// let fragment = &hits[0].fragments("preview")[0];
+/// assert_eq!(fragment.marked("<b>", "</b>"), "<b>Cold</b> leaves!");
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Fragment {
