@@ -1,4 +1,4 @@
-//! Writes that depend on the stored document: insert if absent, last writer wins, a counter, exactly once.
+//! Writes that depend on the stored document: insert if absent, last writer wins, a counter, exactly once, by filter.
 //!
 //! `cargo run --example conditional_writes`
 #![expect(clippy::print_stdout, reason = "an example prints")]
@@ -23,6 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     last_writer_wins(&items).await?;
     count(&items).await?;
     exactly_once(&items).await?;
+    by_filter(&items).await?;
     Ok(())
 }
 
@@ -81,5 +82,20 @@ async fn exactly_once(items: &Namespace) -> elacsym::Result<()> {
         let receipt = items.write(order).await?;
         println!("entry {}, replayed: {}", receipt.sequence, receipt.replayed);
     }
+    Ok(())
+}
+
+/// What matches a filter is deleted or patched, without a list of ids.
+async fn by_filter(items: &Namespace) -> elacsym::Result<()> {
+    let batch = WriteBatch::new()
+        .delete_by_filter(Filter::gte("version", 3))
+        .patch_by_filter(Filter::eq("owner", "ann"), [("owner", "eve")]);
+    let receipt = items.write(batch).await?;
+    println!("{} deleted and {} patched by filter", receipt.deleted, receipt.patched);
+    println!(
+        "{} of {} belong to eve",
+        items.count_matching(Filter::eq("owner", "eve")).await?,
+        items.count().await?
+    );
     Ok(())
 }

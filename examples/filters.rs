@@ -5,12 +5,13 @@
 mod common;
 
 use std::error::Error;
+use std::time::{Duration, UNIX_EPOCH};
 
 use common::{Collection, DIMENSION};
 use elacsym::schema::AttributeType;
 use elacsym::{
-    Consistency, Database, Document, Filter, Fuzzy, IdKind, Metric, Namespace, Scan, Schema, VectorType,
-    WriteBatch,
+    Consistency, Database, Document, Filter, Fuzzy, IdKind, Metric, Namespace, Scan, Schema, Value,
+    VectorType, WriteBatch,
 };
 
 /// Prints each filter and how many documents match.
@@ -32,8 +33,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
         Filter::lte("words", 100);
         Filter::gt("title", "T");
         Filter::gte("id", 10_000_000);
+        Filter::between("words", 100, 199);
         Filter::is_in("sentences", [3, 4]);
         Filter::not_in("sentences", [3, 4]);
+    }
+    // Datetimes: RFC 3339, where a date alone is its midnight in UTC, or a time of the system.
+    count! { papers;
+        Filter::gte("added", Value::datetime("2024-07-01")?);
+        Filter::between("added", Value::datetime("2024-02-01")?, Value::datetime("2024-02-29T23:59:59Z")?);
+        Filter::lt("added", UNIX_EPOCH + Duration::from_secs(1_720_000_000));
     }
     // Arrays.
     count! { papers;
@@ -72,7 +80,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Loads the collection, with two arrays made from each title: its long words, and the lengths of all its words.
+/// Loads the collection, with two arrays made from each title, its long words and the lengths of all its words, and with an
+/// invented day of 2024.
 async fn load() -> Result<Namespace, Box<dyn Error>> {
     let schema = Schema::builder(IdKind::U64)
         .attribute("title", AttributeType::String)
@@ -82,6 +91,7 @@ async fn load() -> Result<Namespace, Box<dyn Error>> {
         .attribute("structured", AttributeType::Bool)
         .attribute("terms", AttributeType::StringArray)
         .attribute("lengths", AttributeType::IntArray)
+        .attribute("added", AttributeType::Datetime)
         .vector("embedding", VectorType::F16, DIMENSION, Metric::Cosine)
         .build()?;
     let documents = Collection::load()?.documents;
@@ -90,14 +100,16 @@ async fn load() -> Result<Namespace, Box<dyn Error>> {
 
     let page = papers.scan(Scan::new().select(["title"]).limit(2_000)).await?;
     let mut batch = WriteBatch::new();
-    for document in page.rows.documents()? {
+    let first_day = UNIX_EPOCH + Duration::from_hours(24 * 19_723);
+    for (number, document) in (0..).zip(page.rows.documents()?) {
         let Some(title) = document.str("title") else { continue };
         let words: Vec<String> = title.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase).collect();
         let lengths: Vec<u64> = words.iter().map(|word| word.len() as u64).collect();
         let terms: Vec<String> = words.into_iter().filter(|word| word.len() > 4).collect();
         let terms = (!terms.is_empty()).then_some(terms);
-        batch =
-            batch.patch(Document::new(document.id().clone()).with("terms", terms).with("lengths", lengths));
+        let added = first_day + Duration::from_hours(24 * (number % 366));
+        let patch = Document::new(document.id().clone()).with("terms", terms).with("lengths", lengths);
+        batch = batch.patch(patch.with("added", added));
     }
     papers.write(batch).await?;
     Ok(papers)

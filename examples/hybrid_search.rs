@@ -8,11 +8,11 @@ mod common;
 use std::error::Error;
 
 use common::{Collection, DIMENSION};
-use elacsym::query::{Highlight, Hit};
+use elacsym::query::Highlight;
 use elacsym::schema::{AttributeType, Language, TextOptions};
 use elacsym::{
-    Aggregation, Compute, Database, Filter, Fusion, IdKind, Leg, Metric, Namespace, Query, Schema, TextMatch,
-    Value, VectorType, WriteBatch,
+    Aggregation, Compute, Database, Filter, Fusion, Hit, IdKind, Leg, Metric, Namespace, Query, Schema,
+    TextMatch, Value, VectorType, WriteBatch,
 };
 
 #[tokio::main]

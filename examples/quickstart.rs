@@ -10,9 +10,8 @@ use std::error::Error;
 use std::path::Path;
 
 use common::{Collection, DIMENSION};
-use elacsym::query::Hit;
 use elacsym::schema::{AttributeType, Language, TextOptions};
-use elacsym::{Database, Filter, IdKind, Leg, Metric, Query, Schema, TextQuery, VectorType, WriteBatch};
+use elacsym::{Database, Filter, Hit, IdKind, Leg, Metric, Query, Schema, TextQuery, VectorType, WriteBatch};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -23,12 +22,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     // A folder here; `s3://bucket/prefix` works the same way.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/quickstart");
     let _ = std::fs::remove_dir_all(&folder);
-    let folder = folder.to_str().ok_or("the path is not UTF-8")?;
-    let papers = Database::open(folder).await?.create_namespace("papers", schema()?).await?;
+    let papers = Database::open(&folder).await?.create_namespace("papers", schema()?).await?;
 
     // A batch is atomic, and durable when `write` returns.
     let receipt = papers.write(WriteBatch::new().upsert_batch(documents)).await?;
-    println!("Stored {} abstracts in {folder}\n\nClaim: {}", receipt.upserted, claim.text);
+    println!("Stored {} abstracts in {}\n\nClaim: {}", receipt.upserted, folder.display(), claim.text);
 
     // Nearest vectors and BM25, fused by rank, among the abstracts that match the filter.
     let legs = [
@@ -43,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // All data is in the folder: after a flush, a newly opened database returns the same answer.
     papers.flush().await?;
-    let reopened = Database::open(folder).await?.open_namespace("papers").await?;
+    let reopened = Database::open(&folder).await?.open_namespace("papers").await?;
     assert_eq!(reopened.query(query).await?.hits()?, hits);
     Ok(())
 }

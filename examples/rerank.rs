@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use common::{Collection, DIMENSION};
-use elacsym::query::Hit;
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::{
-    Database, Document, IdKind, Leg, Metric, Query, Reranker, Rescore, Result, Schema, TextQuery, VectorType,
+    Database, Document, Hit, IdKind, Leg, Metric, Query, Reranker, Rescore, Result, Schema, TextQuery,
+    VectorType,
 };
 
 /// Scores candidates by the words that their titles share with a claim.

@@ -56,7 +56,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("{id}: {title}");
     }
 
-    // A single document.
+    // With scores. By default a query selects no vectors: a type that has one needs `Select::All`.
+    let query = Query::nearest("embedding", [0.0, 1.0]).select(Select::All);
+    for hit in ns.query(query).await?.hits_as::<Article>()? {
+        println!("{:.3}  {}", hit.score, hit.document.title);
+    }
+
+    // A single document, which has all columns.
     if let Some(document) = ns.get_one("warm").await? {
         let article: Article = document.deserialize()?;
         println!("{} is about {}", article.title, article.tags.join(", "));
