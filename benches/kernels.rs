@@ -11,7 +11,7 @@
 
 #![expect(clippy::cast_precision_loss, reason = "a benchmark")]
 
-#[path = "vector/machine.rs"]
+#[path = "common/machine.rs"]
 #[expect(
     dead_code,
     clippy::disallowed_methods,

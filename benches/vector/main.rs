@@ -21,8 +21,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/machine.rs"]
 mod machine;
 mod plot;
+#[path = "../common/set.rs"]
 mod set;
 
 use std::path::Path;
@@ -38,12 +40,14 @@ use elacsym::{
 };
 
 use plot::Line;
-use set::{FEW, Set};
+use set::Set;
 
 const LIMIT: usize = 10;
 const BATCH: usize = 20_000;
 /// The number of timed queries.
 const QUERIES: usize = 1_000;
+/// The number of queries under a filter, whose exact answers are found here.
+const FEW: usize = 200;
 const TARGETS: [f64; 4] = [0.8, 0.9, 0.95, 0.99];
 
 fn main() -> Result<()> {
@@ -213,7 +217,7 @@ async fn filters(set: &Set, docs: &Namespace) -> Result<()> {
     for matching in [rows / 2, rows / 10, rows / 100, rows / 1_000, 10] {
         let (mut recall, mut fewest, mut scanned, mut seconds) = (0.0, usize::MAX, 0.0, 0.0);
         for vector in set.queries().take(FEW) {
-            let truth = set.nearest(vector, |row| shuffled(row, rows) < matching as u64);
+            let truth = set.nearest(vector, LIMIT, |row| shuffled(row, rows) < matching as u64);
             let query = Query::nearest("v", vector).limit(LIMIT).select(Select::Only(Vec::new()));
             let start = Instant::now();
             let response = snapshot.query(query.filter(Filter::lt("shuffled", matching as u64))).await?;

@@ -5,11 +5,7 @@ use std::path::Path;
 use elacsym::Metric;
 
 use crate::common::Draw;
-use crate::machine;
-use crate::{LIMIT, QUERIES};
-
-/// The number of queries with exact answers under a filter.
-pub(crate) const FEW: usize = 200;
+use crate::{LIMIT, QUERIES, machine};
 
 pub(crate) struct Set {
     pub(crate) name: String,
@@ -34,9 +30,9 @@ impl Set {
         self.queries.chunks_exact(self.dimension).take(QUERIES)
     }
 
-    /// The [`LIMIT`] nearest of the rows that match.
-    pub(crate) fn nearest(&self, query: &[f32], matches: impl Fn(usize) -> bool) -> Vec<u64> {
-        scan(self.metric, query, &self.base, matches)
+    /// The nearest of the rows that match.
+    pub(crate) fn nearest(&self, query: &[f32], limit: usize, matches: impl Fn(usize) -> bool) -> Vec<u64> {
+        scan(self.metric, query, &self.base, limit, matches)
     }
 
     /// Seconds of an exact scan.
@@ -44,7 +40,7 @@ impl Set {
         let mut queries = self.queries().cycle();
         machine::best(|| {
             let query = queries.next().expect("there are queries");
-            std::hint::black_box(self.nearest(query, |_| true));
+            std::hint::black_box(self.nearest(query, LIMIT, |_| true));
         })
     }
 
@@ -79,26 +75,38 @@ impl Set {
         let queries: Vec<f32> = (0..QUERIES).flat_map(|n| point(n * 31)).collect();
         let (name, metric) = ("clustered".into(), Metric::L2Squared);
         let mut set = Self { name, metric, dimension, base, queries, truth: Vec::new() };
-        set.truth = set.queries().map(|query| set.nearest(query, |_| true)).collect();
+        set.truth = set.queries().map(|query| set.nearest(query, LIMIT, |_| true)).collect();
         set
     }
 }
 
 /// The nearest rows of a matrix, in one pass with sums in lanes. Compiled for AVX2 where the processor has it.
-fn scan(metric: Metric, query: &[f32], base: &[f32], matches: impl Fn(usize) -> bool) -> Vec<u64> {
+fn scan(
+    metric: Metric,
+    query: &[f32],
+    base: &[f32],
+    limit: usize,
+    matches: impl Fn(usize) -> bool,
+) -> Vec<u64> {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
         // SAFETY: the processor has the features the function asks for.
         #[expect(unsafe_code, reason = "a function for processor features is called")]
-        return unsafe { scan_avx2(metric, query, base, matches) };
+        return unsafe { scan_avx2(metric, query, base, limit, matches) };
     }
-    scan_plain(metric, query, base, |a, b, c| a * b + c, matches)
+    scan_plain(metric, query, base, limit, |a, b, c| a * b + c, matches)
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn scan_avx2(metric: Metric, query: &[f32], base: &[f32], matches: impl Fn(usize) -> bool) -> Vec<u64> {
-    scan_plain(metric, query, base, f32::mul_add, matches)
+fn scan_avx2(
+    metric: Metric,
+    query: &[f32],
+    base: &[f32],
+    limit: usize,
+    matches: impl Fn(usize) -> bool,
+) -> Vec<u64> {
+    scan_plain(metric, query, base, limit, f32::mul_add, matches)
 }
 
 #[expect(clippy::inline_always, reason = "it is compiled with the features of its caller")]
@@ -107,10 +115,11 @@ fn scan_plain(
     metric: Metric,
     query: &[f32],
     base: &[f32],
+    limit: usize,
     fused: impl Fn(f32, f32, f32) -> f32,
     matches: impl Fn(usize) -> bool,
 ) -> Vec<u64> {
-    let mut near: Vec<(f32, u64)> = Vec::with_capacity(LIMIT + 1);
+    let mut near: Vec<(f32, u64)> = Vec::with_capacity(limit + 1);
     for (row, vector) in base.chunks_exact(query.len()).enumerate() {
         if !matches(row) {
             continue;
@@ -120,10 +129,10 @@ fn scan_plain(
             // Sets for cosine distance have rows of unit length.
             _ => -sum(query, vector, &fused),
         };
-        if near.len() < LIMIT || near.last().is_some_and(|last| distance < last.0) {
+        if near.len() < limit || near.last().is_some_and(|last| distance < last.0) {
             let at = near.partition_point(|(other, _)| *other <= distance);
             near.insert(at, (distance, row as u64));
-            near.truncate(LIMIT);
+            near.truncate(limit);
         }
     }
     near.into_iter().map(|(_, row)| row).collect()
