@@ -1,7 +1,7 @@
 //! `rows.parquet`: the id and the attributes, for this crate and for any other engine.
 //!
-//! Plain Parquet, format 1.0, zstd, in pages of 256 rows (fewer where they are large, and never twice as
-//! many) with their offsets, so that a few rows are a few pages. The offset indexes and the footer are also a head in
+//! Plain Parquet, format 1.0, zstd, in pages of 256 rows (fewer where they are large: about 32 KiB, and never twice as
+//! many rows) with their offsets, so that a few rows are a few pages. The offset indexes and the footer are also a head in
 //! `index`, section `rows.footer`; pages are checked by block checksums (see [`super::checksums`]). The Arrow schema
 //! comes from the namespace, never from the file.
 
@@ -40,6 +40,12 @@ use crate::types::ColumnId;
 /// A point read decodes a page of each column. Smaller pages cost more: each has a header, and an
 /// entry of the offset index.
 const PAGE_ROWS: usize = 256;
+/// The size at which a page ends, before compression. A document is read with the whole page of each of its columns:
+/// with texts of a kilobyte, 256 rows are as many kilobytes to decompress for one hit. At this size a compressed page is
+/// about a block of checksums, which is read anyway.
+const PAGE_BYTES: usize = 32 << 10;
+/// Rows that are written before the writer looks at the limits of a page.
+const WRITE_ROWS: usize = 32;
 /// What a read of ten documents spans: the pages of all columns of a group lie next to each other, so that those of one
 /// row are few requests whatever the number of columns, and other engines skip groups by their bounds. Smaller groups
 /// make the footer larger, which is read when a segment is opened: 8,192 rows cost it about 20 bytes for each page.
@@ -85,8 +91,8 @@ impl ParquetBuilder {
 
     /// Adds rows: a batch of [`arrow_schema`].
     pub(super) fn push_batch(&mut self, batch: &RecordBatch) -> Result<()> {
-        // The writer splits each batch into pieces of 256 rows and closes pages only between them. A piece that began
-        // within a page would make it up to twice as long: the rows that complete the open page go first.
+        // The writer closes pages only between pieces of a batch. A piece that began within a page would make it longer
+        // than others: the rows that complete the open page go first.
         let first = batch.num_rows().min(PAGE_ROWS - self.rows % PAGE_ROWS);
         for piece in [batch.slice(0, first), batch.slice(first, batch.num_rows() - first)] {
             self.writer.write(&piece).map_err(parquet_bug)?;
@@ -140,8 +146,8 @@ fn writer_properties(schema: &Schema, order: RowOrder) -> Result<WriterPropertie
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).map_err(parquet_bug)?))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_data_page_row_count_limit(PAGE_ROWS)
-        // The writer checks the limits of a page only after each batch of this many rows.
-        .set_write_batch_size(PAGE_ROWS)
+        .set_data_page_size_limit(PAGE_BYTES)
+        .set_write_batch_size(WRITE_ROWS)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
         // Ids are distinct: a dictionary would hold them all and save nothing.
         .set_column_dictionary_enabled(ColumnPath::from(ID_COLUMN), false)
