@@ -125,15 +125,15 @@ impl Engine {
         if state.sealed {
             return Err(self.deleted_error());
         }
-        Ok(View {
-            env: self.context.env.clone(),
-            schema: Arc::clone(&self.schema),
-            settings: Arc::clone(&self.context.settings),
-            segments: Arc::clone(&state.segments),
-            layers: state.memtable.layers().to_vec(),
-            sequence: state.sequence,
-            manifest: state.manifest.number,
-        })
+        let view = View::new(
+            self.context.env.clone(),
+            Arc::clone(&self.schema),
+            Arc::clone(&self.context.settings),
+            Arc::clone(&state.segments),
+            state.memtable.layers().to_vec(),
+            (state.sequence, state.manifest.number),
+        );
+        Ok(view.with_live(&state.live))
     }
 
     /// The state to flush, and the writes with a token since its manifest. Entries that are applied from here on stay

@@ -12,7 +12,7 @@ use crate::manifest::Manifest;
 use crate::memtable::{Layer, Memtable, PartSource};
 use crate::segment::Segment;
 use crate::types::{Sequence, TokenLog, TokenRecord};
-use crate::view::Part;
+use crate::view::{LiveCache, Part};
 use crate::wal::{EntryHead, EntryKind};
 
 /// A manifest, its segments, and the log up to `sequence`.
@@ -23,6 +23,8 @@ pub(crate) struct EngineState {
     pub(super) manifest_newest_at: Moment,
     pub(crate) segments: Arc<Vec<Part>>,
     pub(crate) memtable: Memtable,
+    /// What is known of the live rows of the segments and the layers.
+    pub(super) live: Arc<LiveCache>,
     pub(crate) sequence: Sequence,
     /// The batch of the entry at `sequence`.
     pub(crate) last_batch: Uuid,
@@ -68,6 +70,7 @@ impl EngineState {
             manifest,
             segments: Arc::new(segments),
             memtable: Memtable::default(),
+            live: Arc::default(),
             verified,
             sealed: false,
             tokens: TokenLog::default(),
@@ -105,6 +108,7 @@ impl EngineState {
             tail.push(layer)?;
         }
         self.memtable = tail;
+        self.renew_live_rows();
         self.sequence = head.sequence;
         self.last_batch = head.batch;
         self.sealed |= head.kind == EntryKind::Seal;
@@ -152,5 +156,14 @@ impl EngineState {
         }
         self.manifest = manifest;
         self.segments = Arc::new(segments);
+        self.renew_live_rows();
+    }
+
+    /// To be called after each change of the segments or the layers.
+    fn renew_live_rows(&mut self) {
+        // Nothing is looked up here, under the lock of the state: the first query does.
+        let layers = self.memtable.layers().iter().map(|layer| layer.id());
+        let parts = self.segments.iter().map(|part| part.id).chain(layers);
+        self.live = Arc::new(self.live.successor(parts));
     }
 }

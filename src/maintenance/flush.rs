@@ -17,7 +17,6 @@ use crate::memtable::{MemRows, PartId, PartSource};
 use crate::schema::Schema;
 use crate::segment::{SegmentBuilder, SegmentMeta};
 use crate::types::{DocumentId, ObjectId, Sequence, TokenLog, TokenRecord};
-use crate::view::View;
 
 /// What a flush did.
 ///
@@ -194,7 +193,7 @@ async fn next_manifest(
 ) -> Result<Manifest> {
     let env = &engine.context.env;
     let mut next = newest.manifest.successor(env.uuid(), env.wall_ms());
-    let below = View { segments: Arc::clone(&newest.view.segments), ..tail.view.clone() };
+    let below = tail.view.over_segments(Arc::clone(&newest.view.segments));
     let hidden = below.segments.iter().enumerate().map(|(index, part)| {
         let below = &below;
         async move {

@@ -176,7 +176,7 @@ async fn merge_walks(
 struct PartWalk {
     part_index: usize,
     part: Part,
-    live: RoaringBitmap,
+    live: Arc<RoaringBitmap>,
     /// The last id that was looked at. It need not match, nor be alive.
     after: Option<DocumentId>,
     ready: VecDeque<(DocumentId, RowAddr)>,
@@ -193,7 +193,7 @@ enum FilterLookup {
 }
 
 impl PartWalk {
-    fn new(part_index: usize, part: Part, live: RoaringBitmap, after: Option<&DocumentId>) -> Self {
+    fn new(part_index: usize, part: Part, live: Arc<RoaringBitmap>, after: Option<&DocumentId>) -> Self {
         Self {
             part_index,
             part,
@@ -216,7 +216,7 @@ impl PartWalk {
         }
         let mut page = u64_of(page);
         if let FilterLookup::Found(candidates) = &self.lookup {
-            let possible = &candidates.possible & &self.live;
+            let possible = &candidates.possible & &*self.live;
             // The ids among which a page of matches is expected, if matches are spread evenly.
             let walked = page.saturating_mul(self.part.source.rows().into()) / possible.len().max(1);
             // Sorting all candidates is the better bargain while they are fewer than the ids that a page would take.
@@ -240,7 +240,7 @@ impl PartWalk {
             self.after = Some(last.clone());
         }
         let rows: RoaringBitmap = ids.iter().map(|(_, row)| *row).collect();
-        let rows = self.retain_matching(view, bound, rows & &self.live).await?;
+        let rows = self.retain_matching(view, bound, rows & &*self.live).await?;
         let part = self.part_index;
         let matching = ids.into_iter().filter(|(_, row)| rows.contains(*row));
         self.ready.extend(matching.map(|(id, row)| (id, RowAddr { part, row })));

@@ -5,11 +5,13 @@
 //! are the live rows, and a [`Scope`] is those of them that a filter matches.
 
 mod documents;
+mod live;
 mod part;
 mod scope;
 mod smallest_ids;
 
 pub(crate) use documents::RowAddr;
+pub(crate) use live::{LiveCache, LiveRows, LiveVectors};
 pub(crate) use part::{Part, rows_in_range, rows_to_mask};
 pub(crate) use scope::{Scope, Scopes};
 
@@ -38,9 +40,38 @@ pub(crate) struct View {
     pub(crate) sequence: Sequence,
     /// The number of the manifest that lists the segments.
     pub(crate) manifest: u64,
+    /// Of these parts and no others, so that only functions of this folder make a view of a view.
+    live: Arc<LiveCache>,
 }
 
 impl View {
+    /// A view at a sequence, with segments of the manifest of this number.
+    pub(crate) fn new(
+        env: Env,
+        schema: Arc<Schema>,
+        settings: Arc<Settings>,
+        segments: Arc<Vec<Part>>,
+        layers: Vec<Arc<Layer>>,
+        (sequence, manifest): (Sequence, u64),
+    ) -> Self {
+        Self { env, schema, settings, segments, layers, sequence, manifest, live: Arc::default() }
+    }
+
+    /// This view with the cache of its state.
+    pub(crate) fn with_live(self, live: &Arc<LiveCache>) -> Self {
+        Self { live: Arc::clone(live), ..self }
+    }
+
+    /// This view with other segments below its layers.
+    pub(crate) fn over_segments(&self, segments: Arc<Vec<Part>>) -> Self {
+        Self { segments, live: Arc::default(), ..self.clone() }
+    }
+
+    /// Some layers of this view, without its segments.
+    pub(crate) fn of_layers(&self, layers: Vec<Arc<Layer>>) -> Self {
+        Self { segments: Arc::default(), layers, live: Arc::default(), ..self.clone() }
+    }
+
     /// Checks a filter against the schema.
     pub(crate) fn bind(&self, filter: Option<&Filter>) -> Result<Option<Arc<BoundFilter>>> {
         filter.map(|f| BoundFilter::new(f, &self.schema, &self.settings, false).map(Arc::new)).transpose()
@@ -67,15 +98,17 @@ impl View {
     }
 
     /// The live rows of a part.
-    pub(crate) async fn find_live_rows(&self, number: usize, part: &Part) -> Result<RoaringBitmap> {
-        let mut live = RoaringBitmap::new();
-        live.insert_range(0..part.source.rows());
-        live -= self.find_dead_rows(number, part).await?;
-        Ok(live)
+    pub(crate) async fn find_live_rows(&self, number: usize, part: &Part) -> Result<Arc<LiveRows>> {
+        if let Some(known) = self.live.get(part.id) {
+            return Ok(known);
+        }
+        // Without a lock: two queries of a new state may both look, and find the same rows.
+        let dead = self.find_dead_rows(number, part).await?;
+        Ok(self.live.keep(part.id, part.source.rows(), dead))
     }
 
     /// Every part with its live rows, oldest first.
-    pub(crate) fn find_all_live_rows(&self) -> BoxFuture<'_, Result<Vec<(Part, RoaringBitmap)>>> {
+    pub(crate) fn find_all_live_rows(&self) -> BoxFuture<'_, Result<Vec<(Part, Arc<RoaringBitmap>)>>> {
         Box::pin(async move { self.find_unpruned_rows(None).await })
     }
 
@@ -84,14 +117,16 @@ impl View {
     pub(crate) async fn find_unpruned_rows(
         &self,
         bound: Option<&BoundFilter>,
-    ) -> Result<Vec<(Part, RoaringBitmap)>> {
+    ) -> Result<Vec<(Part, Arc<RoaringBitmap>)>> {
         let zone_maps = bound.map(ZoneMapFilter::new);
         let parts = self.parts().into_iter().enumerate().map(|(number, part)| {
             let pruned = zone_maps.as_ref().is_some_and(|zone_maps| part.is_pruned(zone_maps));
             async move {
-                let live =
-                    if pruned { RoaringBitmap::new() } else { self.find_live_rows(number, &part).await? };
-                Ok::<_, Error>((part, live))
+                if pruned {
+                    return Ok((part, Arc::default()));
+                }
+                let live = self.find_live_rows(number, &part).await?;
+                Ok::<_, Error>((part, Arc::clone(live.rows())))
             }
         });
         try_join_all(parts).await
@@ -101,13 +136,13 @@ impl View {
     pub(crate) fn find_matching_rows<'a>(
         &'a self,
         bound: Option<&'a Arc<BoundFilter>>,
-    ) -> BoxFuture<'a, Result<Vec<(Part, RoaringBitmap)>>> {
+    ) -> BoxFuture<'a, Result<Vec<(Part, Arc<RoaringBitmap>)>>> {
         Box::pin(async move {
             let live = self.find_unpruned_rows(bound.map(Arc::as_ref)).await?;
             let Some(bound) = bound else { return Ok(live) };
             let parts = live.into_iter().map(|(part, live)| async move {
                 let matching = part.find_matching_rows(&self.env, &self.schema, bound, &live).await?;
-                Ok::<_, Error>((part, matching))
+                Ok::<_, Error>((part, Arc::new(matching)))
             });
             try_join_all(parts).await
         })
@@ -118,6 +153,8 @@ impl View {
         let mut view = self.clone();
         let layer = Layer::from_rows(self.env.uuid(), run, self.sequence.next(), self.sequence.next());
         view.layers.push(Arc::new(layer));
+        // The layer hides rows of older parts, and the cache is that of the state without it.
+        view.live = Arc::default();
         view
     }
 

@@ -4,14 +4,13 @@
 //! no waiter depends on a future that is no longer polled.
 #![expect(clippy::disallowed_types, reason = "all who wait for a cell are polled together")]
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
 use roaring::RoaringBitmap;
 use tokio::sync::OnceCell;
 
-use super::{Part, View, no_such_part};
+use super::{LiveRows, Part, View, no_such_part};
 use crate::codec::zip_equal;
 use crate::error::{Error, Result};
 use crate::filter::{BoundFilter, Filter, FilterWeight, ZoneMapFilter};
@@ -30,7 +29,7 @@ pub(crate) struct Scope {
 
 /// The parts of a view, oldest first, each with its live rows once they were needed.
 #[derive(Debug)]
-struct LiveParts(Vec<(Part, OnceCell<RoaringBitmap>)>);
+struct LiveParts(Vec<(Part, OnceCell<Arc<LiveRows>>)>);
 
 impl Scope {
     pub(crate) fn bound_filter(&self) -> Option<&Arc<BoundFilter>> {
@@ -63,11 +62,18 @@ impl Scope {
     }
 
     /// Every part with its live rows, whatever the filter.
-    pub(crate) async fn live_rows(&self, view: &View) -> Result<Vec<(&Part, &RoaringBitmap)>> {
+    pub(crate) async fn live_rows(&self, view: &View) -> Result<Vec<(&Part, &Arc<LiveRows>)>> {
         let parts = self.live.0.iter().enumerate().map(|(number, (part, _))| async move {
             Ok::<_, Error>((part, self.live.rows_of_part(view, number).await?))
         });
         try_join_all(parts).await
+    }
+
+    /// The live rows of a part, if the scope has all of them and they were needed already.
+    pub(crate) fn all_live_rows(&self, number: usize) -> Option<&Arc<LiveRows>> {
+        // By what the scope is made of, not by comparing bitmaps: a filter that happens to match everything is none.
+        let is_whole = self.bound.is_none() && self.excluded.is_none();
+        self.live.0.get(number).filter(|_| is_whole)?.1.get()
     }
 
     /// Every part with its live rows that match the filter.
@@ -87,15 +93,16 @@ impl Scope {
             return Ok(Arc::default());
         }
         let live = self.live.rows_of_part(view, number).await?;
+        let live = live.rows();
         let live = match &self.excluded {
             // Not an empty set for a part that is missing: a document would be returned twice.
-            Some(excluded) => Cow::Owned(live - excluded.get(number).ok_or_else(|| no_such_part(number))?),
-            None => Cow::Borrowed(live),
+            Some(excluded) => &Arc::new(&**live - excluded.get(number).ok_or_else(|| no_such_part(number))?),
+            None => live,
         };
-        Ok(Arc::new(match &self.bound {
-            Some(bound) => part.find_matching_rows(&view.env, &view.schema, bound, &live).await?,
-            None => live.into_owned(),
-        }))
+        Ok(match &self.bound {
+            Some(bound) => Arc::new(part.find_matching_rows(&view.env, &view.schema, bound, live).await?),
+            None => Arc::clone(live),
+        })
     }
 }
 
@@ -104,7 +111,7 @@ impl LiveParts {
         Self(view.parts().into_iter().map(|part| (part, OnceCell::new())).collect())
     }
 
-    async fn rows_of_part(&self, view: &View, number: usize) -> Result<&RoaringBitmap> {
+    async fn rows_of_part(&self, view: &View, number: usize) -> Result<&Arc<LiveRows>> {
         let (part, rows) = self.0.get(number).ok_or_else(|| no_such_part(number))?;
         rows.get_or_try_init(|| view.find_live_rows(number, part)).await
     }

@@ -1,6 +1,5 @@
 //! A batch on its way to the log, resolved as of some entry.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use roaring::RoaringBitmap;
@@ -153,7 +152,7 @@ impl PendingBatch {
         };
         // A layer may merge entries from before and after `resolved_at`. Resolving a document once more is harmless.
         let newer = view.layers.iter().filter(|layer| layer.last_sequence() > resolved_at);
-        let delta = View { segments: Arc::default(), layers: newer.cloned().collect(), ..view.clone() };
+        let delta = view.of_layers(newer.cloned().collect());
         self.resolved.update(&on_top(delta), &self.batch).await?;
         self.resolved_at = Some(view.sequence);
         Ok(false)

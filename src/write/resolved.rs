@@ -250,15 +250,8 @@ mod tests {
     fn view(entries: &[Entry]) -> View {
         let (schema, env) = (schema(), Env::current().unwrap());
         let settings = Arc::new(Settings::default());
-        let nothing = View {
-            env,
-            schema: Arc::clone(&schema),
-            settings,
-            segments: Arc::default(),
-            layers: Vec::new(),
-            sequence: Sequence::ZERO,
-            manifest: 0,
-        };
+        let nothing =
+            View::new(env, Arc::clone(&schema), settings, Arc::default(), Vec::new(), (Sequence::ZERO, 0));
         entries.iter().fold(nothing, |view, entry| {
             let put = |(id, a): (&u64, &Option<i64>)| a.map(|a| Document::new(*id).with("a", a));
             let rows = schema.to_batch(&entry.iter().filter_map(put).collect::<Vec<_>>()).unwrap();

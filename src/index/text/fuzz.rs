@@ -52,7 +52,7 @@ async fn search(env: &Env, index: &Arc<TextIndex>, plan: &Arc<TextPlan>) -> Resu
         let found = source.look_up_terms(env, plan).await?;
         let loaded = LoadedTextPart::new(source.clone(), Arc::clone(plan), found, (true, !dead.is_empty()));
         let loaded = loaded.await?;
-        let stats = TextStats::new(plan, &[loaded.count_live(&dead)?])?;
+        let stats = TextStats::new(plan, &[loaded.count_live(&DeadRows::new(dead.clone()))?])?;
         let (live, few) = (&all - dead, (0..ROWS).step_by(97).collect());
         let any = loaded.find_top_rows(&stats, None, 20, true)?;
         assert!(any.rows.iter().all(|(_, row)| *row < ROWS) && any.ties.max() < Some(ROWS));

@@ -79,7 +79,12 @@ async fn answer(
     let found = source.look_up_terms(&Env::current()?, plan).await?;
     let loaded =
         LoadedTextPart::new(source.clone(), Arc::clone(plan), found, (true, !dead.is_empty())).await?;
-    let stats = TextStats::new(plan, &[loaded.count_live(dead)?])?;
+    let dead_rows = DeadRows::new(dead.clone());
+    let counts = loaded.count_live(&dead_rows)?;
+    // What is remembered of the dead rows is what was counted.
+    assert_eq!(loaded.count_seeks(&dead_rows), 0);
+    assert_eq!(format!("{:?}", loaded.count_live(&dead_rows)?), format!("{counts:?}"));
+    let stats = TextStats::new(plan, &[counts])?;
     let mut live = roaring::RoaringBitmap::new();
     live.insert_range(0..ROWS);
     live -= dead;
@@ -267,7 +272,7 @@ async fn what_is_left_out_could_not_be_a_hit() -> Result<()> {
             let plan = &Arc::new(plan.clone());
             let found = source.look_up_terms(&Env::current()?, plan).await?;
             let loaded = LoadedTextPart::new(source.clone(), Arc::clone(plan), found, (true, false)).await?;
-            let stats = TextStats::new(plan, &[loaded.count_live(&roaring::RoaringBitmap::new())?])?;
+            let stats = TextStats::new(plan, &[loaded.count_live(&DeadRows::default())?])?;
             answers.push(loaded.find_top_rows(&stats, Some(&allowed), limit, ties)?);
         }
         assert_eq!(answers[0], answers[1], "{plan:?} {limit} {ties}");

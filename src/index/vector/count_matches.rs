@@ -11,7 +11,7 @@ use super::index::VectorIndex;
 use super::match_counts::MatchCounts;
 use super::section::{OWNERS, RecordEntry, read_owners};
 use crate::cache::Span;
-use crate::codec::{CodecError, usize_of, zip_equal};
+use crate::codec::{CodecError, to_u32, usize_of, zip_equal};
 use crate::error::{Error, Result};
 
 /// Blocks of owners that are read before it is known whether they are needed: 1 MiB.
@@ -35,6 +35,15 @@ impl VectorIndex {
         let coded = matching.len() - matching.intersection_len(&self.section.loose);
         counts.codes = coded.checked_sub(without_code).ok_or_else(|| self.inconsistent())?;
         Ok(counts)
+    }
+
+    /// As [`Self::count_matches`], for counts that many queries use: those of runs are found as well, once.
+    pub(crate) async fn count_all_matches(&self, matching: &Arc<RoaringBitmap>) -> Result<MatchCounts> {
+        let counts = self.count_matches(matching).await?;
+        let entries = (0..).zip(&self.section.entries);
+        let rows = entries.map(|(number, entry)| to_u32(counts.matching_rows(number, entry), "matches"));
+        let rows = rows.collect::<Result<_>>()?;
+        Ok(MatchCounts { rows: Some(rows), ..counts })
     }
 
     /// Reads what [`Self::count_matches`] may need, if it is not much. While the filter is evaluated, that costs no round trip of

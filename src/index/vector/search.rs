@@ -69,20 +69,29 @@ impl SearchState {
 impl VectorIndex {
     /// The matching rows of the clusters of a plan, in the form that a scan needs.
     pub(crate) fn filter_rows(&self, plan: &ReadPlan, matching: &Arc<RoaringBitmap>) -> Result<RowFilter> {
-        let mut bits = vec![0_u64; usize_of(self.rows.div_ceil(64))];
-        let mut allow = |row: u32| -> Result<()> {
-            let word = bits.get_mut(usize_of(row / 64));
-            *word.ok_or_else(|| Error::internal("a filter has a row beyond the last"))? |= 1 << (row % 64);
-            Ok(())
-        };
         let entries = || plan.windows.iter().flat_map(|window| &window.entries);
         if entries().any(RecordEntry::is_listed) {
-            matching.iter().try_for_each(&mut allow)?;
-        } else {
-            // Only the rows that will be scanned: a filter may match millions of others.
-            for run in entries().filter_map(RecordEntry::run) {
-                matching.range(run).try_for_each(&mut allow)?;
-            }
+            return self.filter_all_rows(matching);
+        }
+        // Only the rows that will be scanned: a filter may match millions of others.
+        let runs = entries().filter_map(RecordEntry::run);
+        self.make_filter(matching, runs.flat_map(|run| matching.range(run)))
+    }
+
+    /// The matching rows of all clusters.
+    pub(crate) fn filter_all_rows(&self, matching: &Arc<RoaringBitmap>) -> Result<RowFilter> {
+        self.make_filter(matching, matching.iter())
+    }
+
+    fn make_filter(
+        &self,
+        matching: &Arc<RoaringBitmap>,
+        rows: impl Iterator<Item = u32>,
+    ) -> Result<RowFilter> {
+        let mut bits = vec![0_u64; usize_of(self.rows.div_ceil(64))];
+        for row in rows {
+            let word = bits.get_mut(usize_of(row / 64));
+            *word.ok_or_else(|| Error::internal("a filter has a row beyond the last"))? |= 1 << (row % 64);
         }
         Ok(RowFilter { matching: Arc::clone(matching), bits: bits.into() })
     }

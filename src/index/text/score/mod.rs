@@ -7,6 +7,7 @@
 
 mod bm25;
 mod bounds;
+mod dead_rows;
 mod max_score;
 mod part;
 mod rank_values;
@@ -17,6 +18,7 @@ mod top_rows;
 mod weight;
 mod windows;
 
+pub(crate) use dead_rows::DeadRows;
 pub(crate) use part::LoadedTextPart;
 pub(crate) use rank_values::RankValues;
 pub(crate) use stats::{TextCounts, TextStats};

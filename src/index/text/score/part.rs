@@ -5,13 +5,16 @@ use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 
+use super::dead_rows::DeadRows;
 use super::rank_values::RankValues;
 use super::stats::{PlanTermCounts, TermCount, TextCounts};
+use crate::codec::u64_of;
 use crate::error::{Error, Result};
 use crate::index::text::plan::TextPlan;
 use crate::index::text::postings::{TermPostings, TextSource};
 use crate::index::text::store::{NO_MORE_ROWS, RangePins};
 use crate::index::text::terms::{ExpandedTerm, Expansion, RowCount};
+use crate::index::text::totals::FieldTotals;
 
 /// The terms of a query in a part, with their postings readable without waiting.
 #[derive(Debug)]
@@ -49,15 +52,17 @@ impl LoadedTextPart {
         self.expansions.get(number).ok_or_else(|| Error::internal("a term of the plan was not looked up"))
     }
 
-    /// Counts live documents. CPU work in proportion to the dead rows.
-    pub(crate) fn count_live(&self, dead: &RoaringBitmap) -> Result<TextCounts> {
+    /// Counts live documents. CPU work in proportion to [`Self::count_seeks`].
+    pub(crate) fn count_live(&self, dead: &DeadRows) -> Result<TextCounts> {
         let mut counts = TextCounts::default();
         for (number, plan_term) in self.plan.terms.iter().enumerate() {
             let expansion = self.expansion(number)?;
             let mut by_term = BTreeMap::new();
             for term in &expansion.terms {
                 let rows = term.postings.row_count();
-                let dead_rows = self.count_dead_rows(plan_term.field, term, dead)?;
+                let field = plan_term.field;
+                let count = |dead: &RoaringBitmap| self.count_dead_rows(field, term, dead);
+                let dead_rows = dead.count_term(field, &term.term, count)?;
                 // invariant: saturating, since a forged dictionary may state fewer rows than the postings have.
                 let documents = rows.saturating_sub(dead_rows);
                 by_term.insert(term.term.clone(), TermCount { edits: term.edits, documents });
@@ -65,18 +70,35 @@ impl LoadedTextPart {
             counts.terms.push(PlanTermCounts { by_term, truncated: expansion.truncated });
         }
         for field in self.plan.fields() {
-            let mut totals = self.source.totals(field)?;
-            if !dead.is_empty() {
-                let norms = self.source.norms(field)?;
-                for row in dead {
-                    let norm = norms.get(row as usize);
-                    totals
-                        .remove_norm(*norm.ok_or_else(|| Error::internal("a dead row is beyond its part"))?);
-                }
-            }
+            let subtract = |totals, dead: &RoaringBitmap| self.subtract_lengths(field, totals, dead);
+            let totals = dead.live_totals(field, self.source.totals(field)?, subtract)?;
             counts.totals.insert(field, totals);
         }
         Ok(counts)
+    }
+
+    /// How many look-ups of dead rows it takes to count live documents: none for what was counted before.
+    pub(crate) fn count_seeks(&self, dead: &DeadRows) -> u64 {
+        let terms = self.plan.terms.iter().zip(&self.expansions).flat_map(|(plan_term, expansion)| {
+            expansion.terms.iter().map(|term| dead.rows_with_term(plan_term.field, &term.term).is_some())
+        });
+        let totals = self.plan.fields().into_iter().map(|field| dead.has_totals(field));
+        let unknown = terms.chain(totals).filter(|known| !known).count();
+        dead.rows().len().saturating_mul(u64_of(unknown))
+    }
+
+    fn subtract_lengths(
+        &self,
+        field: usize,
+        mut totals: FieldTotals,
+        dead: &RoaringBitmap,
+    ) -> Result<FieldTotals> {
+        let norms = self.source.norms(field)?;
+        for row in dead {
+            let norm = norms.get(row as usize);
+            totals.remove_norm(*norm.ok_or_else(|| Error::internal("a dead row is beyond its part"))?);
+        }
+        Ok(totals)
     }
 
     fn count_dead_rows(
@@ -85,9 +107,6 @@ impl LoadedTextPart {
         term: &ExpandedTerm<TermPostings>,
         dead: &RoaringBitmap,
     ) -> Result<u64> {
-        if dead.is_empty() {
-            return Ok(0);
-        }
         let mut postings = self.source.open_postings(field, term, false)?;
         let mut count = 0;
         // Walk over whichever is shorter, and look up in the other.
@@ -105,11 +124,6 @@ impl LoadedTextPart {
             }
         }
         Ok(count)
-    }
-
-    /// The terms that were found in the part.
-    pub(crate) fn count_terms(&self) -> usize {
-        self.expansions.iter().map(|expansion| expansion.terms.len()).sum()
     }
 
     /// The most postings that a search looks at: a measure of its work.

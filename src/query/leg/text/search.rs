@@ -13,7 +13,9 @@ use roaring::RoaringBitmap;
 use super::{BoundRank, TextQuery, bind};
 use crate::env::Cost;
 use crate::error::{Error, Result};
-use crate::index::text::{LoadedTextPart, MemoryTextIndex, TextCounts, TextPlan, TextSource, TextStats};
+use crate::index::text::{
+    DeadRows, LoadedTextPart, MemoryTextIndex, TextCounts, TextPlan, TextSource, TextStats,
+};
 use crate::memtable::PartSource;
 use crate::query::QueryStats;
 use crate::query::leg::SearchPlan;
@@ -68,7 +70,7 @@ pub(in crate::query) struct TextSearch {
 struct SearchedPart<'a> {
     number: usize,
     part: &'a Part,
-    dead: RoaringBitmap,
+    dead: Arc<DeadRows>,
     matching: &'a RoaringBitmap,
     loaded: Arc<LoadedTextPart>,
 }
@@ -115,7 +117,7 @@ impl TextSearch {
         let stats = QueryStats::of_scope(scope, live.iter().map(|(part, _)| *part));
         // A part without live documents adds nothing to the counts, and is not read.
         let look_ups = live.iter().map(|(part, rows)| async move {
-            if rows.is_empty() {
+            if rows.rows().is_empty() {
                 return Ok(None);
             }
             let source = open_source(view, part).await?;
@@ -126,10 +128,10 @@ impl TextSearch {
         let parts = live.into_iter().zip(matching).zip(looked_up).enumerate();
         let loads = parts.filter_map(|(number, (((part, live), (_, matching)), looked_up))| {
             let (source, terms) = looked_up?;
-            let dead = dead_rows(part, live);
+            let dead = Arc::clone(live.dead());
             let plan = Arc::clone(&self.plan);
             Some(async move {
-                let reads = (!matching.is_empty(), !dead.is_empty());
+                let reads = (!matching.is_empty(), !dead.rows().is_empty());
                 let loaded = Arc::new(LoadedTextPart::new(source, plan, terms, reads).await?);
                 Ok::<_, Error>(SearchedPart { number, part, dead, matching, loaded })
             })
@@ -194,10 +196,8 @@ async fn open_source(view: &View, part: &Part) -> Result<TextSource> {
 
 /// Counts the live documents of a part and of each of its terms.
 async fn count_live(view: &View, part: &SearchedPart<'_>) -> Result<TextCounts> {
-    // Every dead row is sought in the postings of every term.
-    let seeks = part.dead.len().saturating_mul(part.loaded.count_terms() as u64 + 1);
-    let (loaded, dead) = (Arc::clone(&part.loaded), part.dead.clone());
-    view.env.compute(Cost::posting_seeks(seeks), move || loaded.count_live(&dead)).await?
+    let (loaded, dead) = (Arc::clone(&part.loaded), Arc::clone(&part.dead));
+    view.env.compute(Cost::posting_seeks(loaded.count_seeks(&dead)), move || loaded.count_live(&dead)).await?
 }
 
 async fn find_best(
@@ -222,12 +222,4 @@ async fn find_best(
     let best = top.rows.into_iter().map(|(score, row)| (Bm25(score), row)).collect();
     let ranking = PartRanking::from_sorted(best, depth.rows).with_ties(&top.ties);
     ranking.cut(part.part, &view.schema, depth).await
-}
-
-/// The rows of a part that do not exist.
-fn dead_rows(part: &Part, live: &RoaringBitmap) -> RoaringBitmap {
-    let mut dead = RoaringBitmap::new();
-    dead.insert_range(0..part.source.rows());
-    dead -= live;
-    dead
 }

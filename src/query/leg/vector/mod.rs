@@ -33,7 +33,7 @@ use crate::query::room::Room;
 use crate::schema::{ColumnKind, Schema, VectorColumn, list_columns};
 use crate::segment::Segment;
 use crate::types::{Metric, Vector};
-use crate::view::{Part, RowAddr, Scope, View};
+use crate::view::{LiveRows, LiveVectors, Part, RowAddr, Scope, View};
 use distance::ExactVector;
 use probe::ProbeTarget;
 
@@ -144,11 +144,12 @@ impl VectorSearch {
         let mut stats = QueryStats::of_scope(scope, parts.iter().map(|(part, _)| *part));
         let (mut targets, mut compared) = (Vec::new(), Vec::new());
         for (number, (part, matching)) in parts.into_iter().enumerate() {
-            let matching = self.rows_with_vector(part, matching)?;
+            let live = scope.all_live_rows(number);
+            let (matching, live) = self.rows_with_vector(part, matching, live)?;
             match &part.source {
                 PartSource::Segment(segment) if self.probes(segment, &matching) => {
                     let (part, segment) = (part.clone(), Arc::clone(segment));
-                    targets.push(ProbeTarget { number, part, segment, matching });
+                    targets.push(ProbeTarget { number, part, segment, matching, live });
                 }
                 _ => {
                     stats.rows_scanned += matching.len();
@@ -173,15 +174,23 @@ impl VectorSearch {
         })
     }
 
-    /// The matching rows of a part that have a vector.
-    fn rows_with_vector(&self, part: &Part, matching: &Arc<RoaringBitmap>) -> Result<Arc<RoaringBitmap>> {
-        if let PartSource::Segment(segment) = &part.source {
-            let nulls = segment.rows_without_vector(self.column)?;
-            if !nulls.is_empty() {
-                return Ok(Arc::new(matching.as_ref() - nulls));
-            }
+    /// The matching rows of a part that have a vector; of a segment all of whose live rows match, with what is known of
+    /// them.
+    fn rows_with_vector(
+        &self,
+        part: &Part,
+        matching: &Arc<RoaringBitmap>,
+        live: Option<&Arc<LiveRows>>,
+    ) -> Result<(Arc<RoaringBitmap>, Option<Arc<LiveVectors>>)> {
+        let PartSource::Segment(segment) = &part.source else { return Ok((Arc::clone(matching), None)) };
+        let nulls = segment.rows_without_vector(self.column)?;
+        if let Some(live) = live {
+            let live = live.with_vector(self.column, nulls);
+            return Ok((Arc::clone(live.rows()), Some(live)));
         }
-        Ok(Arc::clone(matching))
+        let matching =
+            if nulls.is_empty() { Arc::clone(matching) } else { Arc::new(matching.as_ref() - nulls) };
+        Ok((matching, None))
     }
 
     /// Whether the index of a segment is probed for these matches, or all of them are compared.
@@ -221,7 +230,7 @@ impl VectorSearch {
         }
         let search = self.with_depth(Depth { rows: depth, is_fused: false });
         let (part, segment, matching) = (part.clone(), Arc::clone(segment), Arc::new(matching));
-        let target = ProbeTarget { number: 0, part, segment, matching };
+        let target = ProbeTarget { number: 0, part, segment, matching, live: None };
         let probe::ProbeEstimate { probes, clusters, bytes } = probe::estimate_probes(&search, &target)?;
         if bytes >= compared {
             return Ok(compare);

@@ -26,7 +26,7 @@ use crate::index::vector::{
     CentroidSet, MatchCounts, QuantizedQuery, ReadPlan, ReadWindow, SearchState, VectorIndex,
 };
 use crate::segment::Segment;
-use crate::view::{Part, RowAddr, View};
+use crate::view::{LiveVectors, Part, RowAddr, View};
 
 /// How many times as many clusters a search probes when it widens. Each widening is a round trip, so steps are large:
 /// at this factor three of them reach 64 times the first guess.
@@ -59,6 +59,8 @@ pub(super) struct ProbeTarget {
     pub(super) segment: Arc<Segment>,
     /// Rows that may be found. All of them have a vector.
     pub(super) matching: Arc<RoaringBitmap>,
+    /// What is known of them, if they are all that live.
+    pub(super) live: Option<Arc<LiveVectors>>,
 }
 
 impl ProbeTarget {
@@ -196,7 +198,7 @@ fn is_filtered(probes: &[Probe<'_>]) -> bool {
 
 /// Matches in a cluster, over all segments.
 fn count_matches_in(probes: &[Probe<'_>], cluster: u32) -> u64 {
-    probes.iter().map(|probe| probe.index.matches_of(cluster, probe.match_counts.as_ref())).sum()
+    probes.iter().map(|probe| probe.index.matches_of(cluster, probe.match_counts.as_deref())).sum()
 }
 
 /// The nearest rows found in the farther half of the clusters. Without a filter the curves apply, and no evidence is
@@ -300,7 +302,7 @@ struct Probe<'a> {
     target: &'a ProbeTarget,
     index: &'a VectorIndex,
     /// Matches by cluster; `None` if all rows match.
-    match_counts: Option<MatchCounts>,
+    match_counts: Option<Arc<MatchCounts>>,
     state: SearchState,
     /// The nearest rows, if it turned out cheaper to compare every match.
     compared: Option<Vec<(Distance, u32)>>,
@@ -312,14 +314,18 @@ impl<'a> Probe<'a> {
         let index = target.index(search.column)?;
         let nulls = target.segment.rows_without_vector(search.column)?.len();
         let all_match = target.matching.len() + nulls == u64::from(target.segment.meta().rows);
-        let match_counts = if all_match { None } else { Some(index.count_matches(&target.matching).await?) };
+        let match_counts = match &target.live {
+            _ if all_match => None,
+            Some(live) => Some(live.match_counts(index).await?),
+            None => Some(Arc::new(index.count_matches(&target.matching).await?)),
+        };
         let state = SearchState::new(if all_match { search.limit } else { evidence_rows(search) });
         Ok(Self { target, index, match_counts, state, compared: None, clusters: 0 })
     }
 
     /// Codes whose rows match.
     fn count_matches(&self) -> f64 {
-        self.match_counts.as_ref().map_or(self.index.codes(), MatchCounts::codes) as f64
+        self.match_counts.as_ref().map_or(self.index.codes(), |counts| counts.codes()) as f64
     }
 
     fn count_found(&self) -> u64 {
@@ -349,14 +355,19 @@ impl<'a> Probe<'a> {
         if self.compared.is_some() {
             return Ok(());
         }
-        let (index, ProbeTarget { part, matching, .. }) = (self.index, self.target);
-        let plan = index.plan_reads(clusters, self.match_counts.as_ref(), WINDOW_BYTES);
+        let (index, ProbeTarget { part, matching, live, .. }) = (self.index, self.target);
+        let plan = index.plan_reads(clusters, self.match_counts.as_deref(), WINDOW_BYTES);
         if !matches!(search.effort, Effort::Probes(_)) && self.is_comparison_cheaper(search, &plan) {
             self.compared = Some(search.compare_part(view, part, matching).await?);
             return Ok(());
         }
         self.clusters += plan.clusters;
-        let filtered = self.match_counts.is_some().then(|| index.filter_rows(&plan, matching)).transpose()?;
+        let filtered = match (&self.match_counts, live) {
+            (None, _) => None,
+            // One for all queries of the state, whichever clusters they read.
+            (Some(_), Some(live)) => Some(live.filter(index)?),
+            (Some(_), None) => Some(index.filter_rows(&plan, matching)?),
+        };
         let read = |window: ReadWindow| async move {
             let room = search.room.take(window.bytes).await?;
             Ok::<_, Error>((index.read_records(&window).await?, window, room))
@@ -381,7 +392,7 @@ impl<'a> Probe<'a> {
     /// Compares the vectors of the candidates: codes only estimate distances.
     async fn rerank(self, view: &View, search: &VectorSearch, recall: f64) -> Result<ProbedRows> {
         let matches = self.count_matches();
-        let ProbeTarget { number, part, segment, matching } = self.target;
+        let ProbeTarget { number, part, segment, matching, .. } = self.target;
         let with_addr = |rows: Vec<(Distance, u32)>| {
             rows.into_iter().map(|(distance, row)| (distance, RowAddr { part: *number, row })).collect()
         };
