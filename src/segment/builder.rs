@@ -13,7 +13,7 @@ use super::column_builders::{ColumnBuilders, VectorColumnBuilder};
 use super::files::{NewCentroids, SegmentFiles};
 use super::ids::{IdIndexBuilder, RowIdsBuilder};
 use super::meta::{FileMeta, RowOrder, SECTION_BYTES_MAX, SegmentMeta};
-use super::parquet_rows::ParquetFile;
+use super::parquet_builder::ParquetFile;
 use super::row_sizes::RowSizes;
 use super::sections::{
     BuiltFile, COLUMNS_BLOCKS, COLUMNS_HEAD, ID_BLOCKS, ID_HEAD, ROW_ID_BLOCKS, ROW_ID_HEAD, ROW_SIZES,

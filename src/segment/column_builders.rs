@@ -7,7 +7,7 @@ use arrow::record_batch::RecordBatch;
 
 use super::ids::RowIdsBuilder;
 use super::meta::RowOrder;
-use super::parquet_rows::ParquetBuilder;
+use super::parquet_builder::ParquetBuilder;
 use super::row_sizes::RowSizes;
 use super::statistics::ColumnStatisticsBuilder;
 use super::vector_indexing::BuiltVectorIndex;

@@ -30,6 +30,7 @@ mod open;
 mod open_column;
 mod open_vectors;
 mod page_header;
+mod parquet_builder;
 mod parquet_footer;
 mod parquet_rows;
 mod reader;

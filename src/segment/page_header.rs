@@ -17,7 +17,8 @@ use crate::codec::{CodecError, Reader};
 const WHAT: &str = "page header";
 /// A header has some twenty bytes, as pages have no statistics of their own.
 const HEADER_BYTES_MAX: u64 = 1 << 10;
-/// No page that is written comes near it: pages are closed at 1 MiB, and a value has at most 8 MiB.
+/// No page that is written comes near it: pages end at 32 KiB, after at most 1 MiB or a single value, which has at most
+/// 8 MiB.
 const PAGE_BYTES_MAX: i64 = 64 << 20;
 
 /// Types of Thrift. The two of truth values are the values themselves.

@@ -28,6 +28,7 @@ mod json_forms;
 mod linked;
 mod liveness;
 mod long_logs;
+mod long_values;
 mod names;
 mod odd_recall_probing;
 mod odd_vectors;

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::super::checksums::{ChecksummedFile, encode_checksums};
-use super::super::parquet_rows::{ParquetBuilder, ParquetRows, arrow_schema};
+use super::super::parquet_builder::ParquetBuilder;
+use super::super::parquet_rows::{ParquetRows, arrow_schema};
 use super::*;
 use crate::cache::Blob;
 use crate::codec::checksum;
