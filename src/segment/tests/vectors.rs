@@ -127,9 +127,8 @@ async fn a_run_of_rows_is_the_bytes_that_arrived() -> Result<()> {
             let values = array.as_fixed_size_list().values().as_primitive::<Float32Type>().values();
             let within = address_range(&object);
             assert_eq!(values.as_ptr().addr(), within.start + 64 + run.start as usize * 96);
-            let read = segment.fetch_vectors(0, &run.collect()).await?;
-            let values = read.as_fixed_size_list().values().as_primitive::<Float32Type>().values();
-            assert!(within.contains(&values.as_ptr().addr()));
+            // Rows that are wanted one by one come in blocks.
+            assert_eq!(segment.fetch_vectors(0, &run.collect()).await?, array);
         }
         let scattered = [0, 5, 6, 899].into();
         let read = segment.fetch_rows(&[0], &scattered).await?;
@@ -176,8 +175,9 @@ async fn checksums_of_a_large_column_are_read_with_its_rows_and_cached() -> Resu
     let backend: Arc<dyn StorageBackend> = Arc::new(slow.clone());
     let (env, keys) = (Env::current()?, keys());
     let schemas = SchemaVersions::new(Schema::clone(&written.schema));
-    // Each of the rows is a request, and two blocks of checksums are a third. They are cached: what is left are the rows.
-    let points = [([10, 10_000], 3), ([11, 10_001], 2)];
+    // Each of the rows is a request, and two blocks of checksums are a third. They are cached, and so are the neighbours of
+    // the rows, 256 in a block. Of others the rows are left.
+    let points = [([10, 10_000], 3), ([11, 10_001], 0), ([255, 9_984], 0), ([700, 10_700], 2)];
     let points = points.map(|(rows, requests)| (RoaringBitmap::from(rows), requests));
     // The first window of a scan brings the checksums of those that follow.
     let windows = [(0..3_000, 2), (3_000..6_000, 1), (6_000..9_000, 1), (15_000..18_000, 1)];
@@ -189,7 +189,7 @@ async fn checksums_of_a_large_column_are_read_with_its_rows_and_cached() -> Resu
             let before = slow.requests();
             let (trips, read) = trips(segment.fetch_vectors(0, rows)).await?;
             assert_eq!(&read, written.expected(&[0], rows).column(1));
-            assert_eq!((trips, slow.requests() - before), (1, *requests));
+            assert_eq!((trips, slow.requests() - before), ((*requests).min(1), *requests));
         }
     }
     Ok(())

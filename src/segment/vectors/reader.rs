@@ -15,7 +15,7 @@ use super::components::components_array;
 use super::header::{HEADER_BYTES, Header, row_bytes};
 use super::runs::row_runs;
 use crate::cache::{Blob, Span};
-use crate::codec::{CodecError, Reader, rows_bitmap, u64_of};
+use crate::codec::{CodecError, Reader, rows_bitmap, to_u32, u64_of, usize_of};
 use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
 use crate::schema::VectorColumn;
@@ -34,9 +34,19 @@ pub(in crate::segment) struct ExactVectors {
     nulls: Arc<RoaringBitmap>,
 }
 
-/// Which rows are read together, and the blocks of their checksums.
+/// The bytes of rows that are read and cached together where single rows are wanted.
+///
+/// Hits of two queries are seldom the same rows, but neighbours, since a segment with an index lies in the order of its
+/// clusters. A range of just the rows that one query wants would be of no use to the next, and every new query would go to
+/// the store. A block is transferred in much less time than a request takes.
+const BLOCK_BYTES: usize = 16 << 10;
+
+/// Rows that are wanted, and what is read for them.
 struct RowSelection {
     runs: Vec<Range<u32>>,
+    /// The rows of each range that is read, ascending and apart: every run lies in some that follow each other.
+    reads: Vec<Range<u32>>,
+    /// The blocks of the checksums.
     blocks: Vec<u32>,
 }
 
@@ -83,27 +93,36 @@ impl ExactVectors {
 
     /// The vectors of a run of rows, in one round trip. The array shares the memory of what arrived.
     pub(in crate::segment) async fn fetch_range(&self, env: &Env, rows: Range<u32>) -> Result<ArrayRef> {
-        self.fetch_runs(env, vec![rows]).await
+        self.fetch_runs(env, vec![rows.clone()], vec![rows]).await
     }
 
-    /// The vectors of `rows`, in one round trip. If they are a run, the array shares the memory of what arrived.
+    /// The vectors of `rows`, in one round trip. The blocks that they lie in are read and cached.
     pub(in crate::segment) async fn fetch(&self, env: &Env, rows: &RoaringBitmap) -> Result<ArrayRef> {
-        self.fetch_runs(env, row_runs(rows)).await
+        let block_rows = to_u32((BLOCK_BYTES / row_bytes(self.shape).max(1)).max(1), "rows of a block")?;
+        let mut reads: Vec<Range<u32>> = Vec::new();
+        for row in rows {
+            if reads.last().is_none_or(|read| read.end <= row) {
+                let start = row - row % block_rows;
+                reads.push(start..start.saturating_add(block_rows).min(self.rows));
+            }
+        }
+        self.fetch_runs(env, row_runs(rows), reads).await
     }
 
-    async fn fetch_runs(&self, env: &Env, runs: Vec<Range<u32>>) -> Result<ArrayRef> {
+    async fn fetch_runs(&self, env: &Env, runs: Vec<Range<u32>>, reads: Vec<Range<u32>>) -> Result<ArrayRef> {
         if runs.iter().any(|run| run.end > self.rows) {
             return Err(Error::internal("vectors of rows that the segment does not have"));
         }
         let width = u64_of(row_bytes(self.shape));
         let at = |row: u32| self.components + u64::from(row) * width;
         // Without checksums of the spans: which rows are read together is not known when the file is written.
-        let mut spans: Vec<Span> = runs.iter().map(|run| (at(run.start)..at(run.end)).into()).collect();
+        let mut spans: Vec<Span> = reads.iter().map(|read| (at(read.start)..at(read.end)).into()).collect();
         let blocks = self.checksums.blocks(&runs);
         spans.extend(blocks.iter().map(|first_row| self.checksums.block_span(*first_row)));
-        let selection = Arc::new(RowSelection { runs, blocks });
+        let selection = Arc::new(RowSelection { runs, reads, blocks });
         let decode = |bytes: Vec<Bytes>| {
-            let cost = Cost::vector_bytes(bytes.iter().take(selection.runs.len()).map(Bytes::len).sum());
+            let wanted: usize = selection.runs.iter().map(Range::len).sum();
+            let cost = Cost::vector_bytes(wanted.saturating_mul(row_bytes(self.shape)));
             let (this, selection) = (self.clone(), Arc::clone(&selection));
             let array = env.compute(cost, move || this.decode_runs(&selection, &bytes));
             async { array.await?.map_err(|e| e.at(self.blob.key())) }
@@ -111,17 +130,20 @@ impl ExactVectors {
         self.blob.read_decoded(&spans, decode).await
     }
 
-    /// Checks rows and makes them an array. `bytes` are those of the runs, and behind them those of the blocks.
+    /// Checks rows and makes them an array. `bytes` are those of the reads, and behind them those of the blocks.
     fn decode_runs(&self, selection: &RowSelection, bytes: &[Bytes]) -> Result<ArrayRef, CodecError> {
-        let RowSelection { runs, blocks } = selection;
-        let (rows, block_bytes) =
-            bytes.split_at_checked(runs.len()).ok_or(CodecError::Truncated { what: WHAT })?;
-        // Spans have no checksums of their own: each row is checked here, whatever run it was read with.
+        let RowSelection { runs, reads, blocks } = selection;
+        let (read, block_bytes) =
+            bytes.split_at_checked(reads.len()).ok_or(CodecError::Truncated { what: WHAT })?;
+        // Spans have no checksums of their own: each row is checked here, whatever it was read with.
         let checksums = self.checksums.loaded(blocks, block_bytes);
-        for (run, bytes) in runs.iter().zip(rows) {
-            checksums.verify_run(run, bytes, row_bytes(self.shape))?;
+        let mut rows = Vec::with_capacity(runs.len());
+        for (piece, bytes) in self.cut_runs(runs, reads, read) {
+            let bytes = bytes.ok_or(CodecError::Truncated { what: WHAT })?;
+            checksums.verify_run(&piece, &bytes, row_bytes(self.shape))?;
+            rows.push(bytes);
         }
-        let values = components_array(rows, self.shape.element);
+        let values = components_array(&rows, self.shape.element);
         let valid: Vec<bool> = runs.iter().cloned().flatten().map(|row| !self.nulls.contains(row)).collect();
         let nulls = Some(NullBuffer::from(valid)).filter(|nulls| nulls.null_count() > 0);
         let DataType::FixedSizeList(field, dimension) = self.shape.arrow_type() else {
@@ -129,5 +151,27 @@ impl ExactVectors {
         };
         let list = FixedSizeListArray::try_new(field, dimension, values, nulls);
         list.map(|list| Arc::new(list) as ArrayRef).map_err(|e| CodecError::malformed(WHAT, e))
+    }
+
+    /// The runs, cut where what was read is, each piece with its bytes; `None` if fewer bytes arrived.
+    fn cut_runs(
+        &self,
+        runs: &[Range<u32>],
+        reads: &[Range<u32>],
+        bytes: &[Bytes],
+    ) -> impl Iterator<Item = (Range<u32>, Option<Bytes>)> {
+        let width = row_bytes(self.shape);
+        let offset = move |read: &Range<u32>, row: u32| usize_of(row - read.start) * width;
+        runs.iter().flat_map(move |run| {
+            let first = reads.partition_point(|read| read.end <= run.start);
+            let overlapping = reads.iter().zip(bytes).skip(first);
+            let overlapping = overlapping.take_while(|(read, _)| read.start < run.end);
+            overlapping.map(move |(read, bytes)| {
+                let piece = run.start.max(read.start)..run.end.min(read.end);
+                let range = offset(read, piece.start)..offset(read, piece.end);
+                let piece_bytes = (range.end <= bytes.len()).then(|| bytes.slice(range));
+                (piece, piece_bytes)
+            })
+        })
     }
 }
