@@ -7,7 +7,8 @@
 //!
 //! `cargo bench --bench lived_in`, on a seeded clustered set, or
 //! `ELACSYM_BENCH_DATA=folder cargo bench --bench lived_in -- NAME…` on sets as the bench `vector` takes them.
-//! `ELACSYM_BENCH_ROUNDS=n` sets the number of rounds, and with it of segments.
+//! `ELACSYM_BENCH_ROUNDS=n` sets the number of rounds, and with it of segments; `ELACSYM_BENCH_ONLY=text` asks the
+//! questions alone whose names have this.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 #![expect(clippy::print_stdout, reason = "a benchmark prints its results")]
@@ -64,7 +65,8 @@ async fn measure(set: &Set) -> Result<()> {
     println!("\n| | fresh, ms | lived in, ms | times | recall | |\n|---|---|---|---|---|---|");
     let questions = Questions::new(set);
     let mut worst = 0.0_f64;
-    for question in Question::ALL {
+    let only = std::env::var("ELACSYM_BENCH_ONLY").unwrap_or_default();
+    for question in Question::ALL.iter().filter(|question| question.to_string().contains(&only)) {
         let (one, other) =
             (fresh.docs.snapshot(Consistency::Eventual), lived_in.docs.snapshot(Consistency::Eventual));
         let (one, other) = (one.await?, other.await?);

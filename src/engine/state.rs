@@ -24,7 +24,7 @@ pub(crate) struct EngineState {
     pub(crate) segments: Arc<Vec<Part>>,
     pub(crate) memtable: Memtable,
     /// What is known of the live rows of the segments and the layers.
-    pub(super) live: Arc<LiveCache>,
+    pub(crate) live: Arc<LiveCache>,
     pub(crate) sequence: Sequence,
     /// The batch of the entry at `sequence`.
     pub(crate) last_batch: Uuid,

@@ -46,18 +46,19 @@ impl Namespace {
         Arc::strong_count(&self.engine) == 1
     }
 
-    /// An estimate of what it keeps in memory: heads of segments and their indexes, dead rows, the tail.
+    /// An estimate of what it keeps in memory: heads of segments and their indexes, dead rows, what
+    /// is known of live rows, the tail.
     pub(crate) fn resident_bytes(&self) -> u64 {
         // Copied out of the lock: walking all segments takes longer than a write should wait.
-        let (segments, tail) = {
+        let (segments, tail, live) = {
             let state = self.engine.state();
-            (Arc::clone(&state.segments), state.memtable.clone())
+            (Arc::clone(&state.segments), state.memtable.clone(), Arc::clone(&state.live))
         };
         let tokens = self.engine.token_count() * TOKEN_BYTES;
         let dead: u64 = segments.iter().map(|part| u64_of(part.deletes.serialized_size())).sum();
         let sources =
             segments.iter().map(|part| &part.source).chain(tail.layers().iter().map(|l| l.source()));
-        let mut bytes = NAMESPACE_BYTES + tokens + dead;
+        let mut bytes = NAMESPACE_BYTES + tokens + dead + live.resident_bytes();
         // Segments share centroid sets: each set counts once.
         let mut sets = HashMap::new();
         for source in sources {

@@ -4,10 +4,13 @@
 //! views share; the cache of the next state takes over what the write in between left as it was.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use roaring::RoaringBitmap;
 
+use crate::codec::u64_of;
+use crate::env::{Cost, Env};
 use crate::error::Result;
 use crate::index::text::DeadRows;
 use crate::index::vector::{MatchCounts, RowFilter, VectorIndex};
@@ -28,6 +31,8 @@ pub(crate) struct LiveVectors {
     rows: Arc<RoaringBitmap>,
     counts: OnceLock<Arc<MatchCounts>>,
     filter: OnceLock<RowFilter>,
+    /// Whether a search has used them.
+    used: AtomicBool,
 }
 
 impl LiveRows {
@@ -47,12 +52,29 @@ impl LiveRows {
         &self.dead
     }
 
+    /// What is kept of them in memory, about.
+    fn resident_bytes(&self) -> u64 {
+        let of_column = |live: &Arc<LiveVectors>| {
+            // invariant: what was not derived takes no memory.
+            let counts = live.counts.get().map_or(0, |counts| counts.resident_bytes());
+            // invariant: as above.
+            counts + live.filter.get().map_or(0, RowFilter::resident_bytes)
+        };
+        let columns: u64 = lock(&self.vectors).values().map(of_column).sum();
+        u64_of(self.rows.serialized_size()) + self.dead.resident_bytes() + columns
+    }
+
     /// Those with a vector in a column, which the rows in `nulls` have not.
     pub(crate) fn with_vector(&self, column: usize, nulls: &RoaringBitmap) -> Arc<LiveVectors> {
         let make = || {
             // Most columns have a vector in every row: then the rows are the same, and share their memory.
             let rows = if nulls.is_empty() { Arc::clone(&self.rows) } else { Arc::new(&*self.rows - nulls) };
-            Arc::new(LiveVectors { rows, counts: OnceLock::new(), filter: OnceLock::new() })
+            Arc::new(LiveVectors {
+                rows,
+                counts: OnceLock::new(),
+                filter: OnceLock::new(),
+                used: AtomicBool::new(false),
+            })
         };
         Arc::clone(lock(&self.vectors).entry(column).or_insert_with(make))
     }
@@ -63,24 +85,34 @@ impl LiveVectors {
         &self.rows
     }
 
+    /// Whether a search has used them before. Counting all of them is worth it from the second on: a single search looks at
+    /// few clusters, and a namespace that is written between any two searches has no second.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.used.swap(true, Ordering::Relaxed)
+    }
+
     /// How many of them are in each cluster.
-    pub(crate) async fn match_counts(&self, index: &VectorIndex) -> Result<Arc<MatchCounts>> {
+    pub(crate) async fn match_counts(&self, env: &Env, index: &VectorIndex) -> Result<Arc<MatchCounts>> {
         // Two queries may count at once, which nobody waits for: they find the same.
         match self.counts.get() {
             Some(counts) => Ok(Arc::clone(counts)),
             None => {
-                let counts = Arc::new(index.count_all_matches(&self.rows).await?);
-                Ok(Arc::clone(self.counts.get_or_init(|| counts)))
+                let counts = index.count_matches(&self.rows).await?;
+                let (cost, index) = (Cost::id_lookups(u64_of(index.set().len())), index.clone());
+                let counts = env.compute(cost, move || index.complete_counts(counts)).await??;
+                Ok(Arc::clone(self.counts.get_or_init(|| Arc::new(counts))))
             }
         }
     }
 
     /// The rows as a scan tests them.
-    pub(crate) fn filter(&self, index: &VectorIndex) -> Result<RowFilter> {
+    pub(crate) async fn filter(&self, env: &Env, index: &VectorIndex) -> Result<RowFilter> {
         match self.filter.get() {
             Some(filter) => Ok(filter.clone()),
             None => {
-                let filter = index.filter_all_rows(&self.rows)?;
+                let (cost, index) = (Cost::masked_rows(self.rows.len()), index.clone());
+                let rows = Arc::clone(&self.rows);
+                let filter = env.compute(cost, move || index.filter_all_rows(&rows)).await??;
                 Ok(self.filter.get_or_init(|| filter).clone())
             }
         }
@@ -102,6 +134,14 @@ impl LiveCache {
         let known =
             |part: PartId| Some((part, Arc::clone(found.get(&part).or_else(|| self.before.get(&part))?)));
         Self { found: Mutex::default(), before: parts.filter_map(known).collect() }
+    }
+
+    /// What it keeps in memory, about.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        // A part that is in both has one list of rows in memory, or the one before is about to go.
+        let found = lock(&self.found);
+        let before = self.before.iter().filter(|(part, _)| !found.contains_key(*part)).map(|(_, live)| live);
+        found.values().chain(before).map(|live| live.resident_bytes()).sum()
     }
 
     pub(super) fn get(&self, part: PartId) -> Option<Arc<LiveRows>> {

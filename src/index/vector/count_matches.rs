@@ -37,9 +37,8 @@ impl VectorIndex {
         Ok(counts)
     }
 
-    /// As [`Self::count_matches`], for counts that many queries use: those of runs are found as well, once.
-    pub(crate) async fn count_all_matches(&self, matching: &Arc<RoaringBitmap>) -> Result<MatchCounts> {
-        let counts = self.count_matches(matching).await?;
+    /// Adds what [`Self::count_matches`] leaves to be counted on demand, for counts that many queries use.
+    pub(crate) fn complete_counts(&self, counts: MatchCounts) -> Result<MatchCounts> {
         let entries = (0..).zip(&self.section.entries);
         let rows = entries.map(|(number, entry)| to_u32(counts.matching_rows(number, entry), "matches"));
         let rows = rows.collect::<Result<_>>()?;

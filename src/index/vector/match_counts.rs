@@ -5,6 +5,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use super::section::RecordEntry;
+use crate::codec::u64_of;
 
 /// How many of the codes of each cluster match a filter.
 #[derive(Debug)]
@@ -17,6 +18,11 @@ pub(crate) struct MatchCounts {
 }
 
 impl MatchCounts {
+    /// What the counts take in memory, besides the rows that match.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        4 * self.rows.as_ref().map_or(0, |rows| u64_of(rows.len()))
+    }
+
     /// Codes that match, of all clusters.
     pub(crate) fn codes(&self) -> u64 {
         self.codes

@@ -25,6 +25,13 @@ pub(crate) struct RowFilter {
     bits: Arc<[u64]>,
 }
 
+impl RowFilter {
+    /// What it takes in memory, besides the rows that match.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        u64_of(size_of_val::<[u64]>(&self.bits))
+    }
+}
+
 /// A search of an index in progress.
 #[derive(Debug)]
 pub(crate) struct SearchState {

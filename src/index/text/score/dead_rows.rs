@@ -5,12 +5,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use roaring::RoaringBitmap;
 
+use crate::codec::u64_of;
 use crate::error::Result;
 use crate::index::text::totals::FieldTotals;
 
-/// The most terms of a column whose dead rows are remembered. Beyond them all are forgotten: the words of queries repeat,
-/// and those that do not are not worth an order of eviction.
-const TERMS_MAX: usize = 4_096;
+/// The most bytes of terms of a column whose dead rows are remembered. Beyond them all are forgotten: the words of queries
+/// repeat, and those that do not are not worth an order of eviction.
+const TERM_BYTES_MAX: usize = 256 << 10;
+/// What a term takes besides its bytes, about.
+const TERM_OVERHEAD: usize = 48;
 
 /// The dead rows of a part in one state. How many of them hold a term is counted once for each term that is searched, and
 /// what their lengths add up to once for each column: otherwise every query would look at every dead row.
@@ -26,8 +29,24 @@ pub(crate) struct DeadRows {
 struct FieldCounts {
     /// How many of them hold a term.
     terms: HashMap<Box<[u8]>, u64>,
+    /// What these take in memory, about.
+    bytes: usize,
     /// The totals of the part without them.
     live: Option<FieldTotals>,
+}
+
+impl FieldCounts {
+    fn remember(&mut self, term: &[u8], count: u64) {
+        let bytes = term.len() + TERM_OVERHEAD;
+        if self.bytes.saturating_add(bytes) > TERM_BYTES_MAX {
+            self.terms.clear();
+            self.bytes = 0;
+        }
+        // Two queries may count a term at once: it takes its bytes once.
+        if bytes <= TERM_BYTES_MAX && self.terms.insert(term.into(), count).is_none() {
+            self.bytes += bytes;
+        }
+    }
 }
 
 impl DeadRows {
@@ -37,6 +56,12 @@ impl DeadRows {
 
     pub(crate) fn rows(&self) -> &RoaringBitmap {
         &self.rows
+    }
+
+    /// What they take in memory, about.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let terms: usize = self.fields().values().map(|counts| counts.bytes).sum();
+        u64_of(self.rows.serialized_size() + terms)
     }
 
     /// How many dead rows hold a term, if that is known.
@@ -60,11 +85,7 @@ impl DeadRows {
         // Counted without the lock: another query of the same term counts it, too, rather than wait.
         let counted = count(&self.rows)?;
         let mut fields = self.fields();
-        let terms = &mut fields.entry(field).or_default().terms;
-        if terms.len() >= TERMS_MAX {
-            terms.clear();
-        }
-        terms.insert(term.into(), counted);
+        fields.entry(field).or_default().remember(term, counted);
         Ok(counted)
     }
 

@@ -134,7 +134,7 @@ impl ProbeGroup<'_> {
     async fn probe(self, targets: &[ProbeTarget]) -> Result<ProbedRows> {
         let Self { view, search, set } = self;
         let codes = Arc::new(QuantizedQuery::new(set, search.metric, &search.components));
-        let mut probes = try_join_all(targets.iter().map(|target| Probe::new(search, target))).await?;
+        let mut probes = try_join_all(targets.iter().map(|target| Probe::new(view, search, target))).await?;
         let mut order = ClusterOrder::new(codes.cluster_scores());
         let home =
             order.nth(0).ok_or_else(|| Error::internal("a centroid set without clusters is probed"))?;
@@ -301,6 +301,8 @@ pub(super) fn estimate_probes(search: &VectorSearch, target: &ProbeTarget) -> Re
 struct Probe<'a> {
     target: &'a ProbeTarget,
     index: &'a VectorIndex,
+    /// What other queries counted of the rows that match, if that is worth it.
+    live: Option<&'a LiveVectors>,
     /// Matches by cluster; `None` if all rows match.
     match_counts: Option<Arc<MatchCounts>>,
     state: SearchState,
@@ -310,17 +312,18 @@ struct Probe<'a> {
 }
 
 impl<'a> Probe<'a> {
-    async fn new(search: &VectorSearch, target: &'a ProbeTarget) -> Result<Self> {
+    async fn new(view: &View, search: &VectorSearch, target: &'a ProbeTarget) -> Result<Self> {
         let index = target.index(search.column)?;
         let nulls = target.segment.rows_without_vector(search.column)?.len();
         let all_match = target.matching.len() + nulls == u64::from(target.segment.meta().rows);
-        let match_counts = match &target.live {
+        let live = target.live.as_deref().filter(|live| !all_match && live.is_reused());
+        let match_counts = match live {
             _ if all_match => None,
-            Some(live) => Some(live.match_counts(index).await?),
+            Some(live) => Some(live.match_counts(&view.env, index).await?),
             None => Some(Arc::new(index.count_matches(&target.matching).await?)),
         };
         let state = SearchState::new(if all_match { search.limit } else { evidence_rows(search) });
-        Ok(Self { target, index, match_counts, state, compared: None, clusters: 0 })
+        Ok(Self { target, index, live, match_counts, state, compared: None, clusters: 0 })
     }
 
     /// Codes whose rows match.
@@ -355,17 +358,17 @@ impl<'a> Probe<'a> {
         if self.compared.is_some() {
             return Ok(());
         }
-        let (index, ProbeTarget { part, matching, live, .. }) = (self.index, self.target);
+        let (index, ProbeTarget { part, matching, .. }) = (self.index, self.target);
         let plan = index.plan_reads(clusters, self.match_counts.as_deref(), WINDOW_BYTES);
         if !matches!(search.effort, Effort::Probes(_)) && self.is_comparison_cheaper(search, &plan) {
             self.compared = Some(search.compare_part(view, part, matching).await?);
             return Ok(());
         }
         self.clusters += plan.clusters;
-        let filtered = match (&self.match_counts, live) {
+        let filtered = match (&self.match_counts, self.live) {
             (None, _) => None,
             // One for all queries of the state, whichever clusters they read.
-            (Some(_), Some(live)) => Some(live.filter(index)?),
+            (Some(_), Some(live)) => Some(live.filter(&view.env, index).await?),
             (Some(_), None) => Some(index.filter_rows(&plan, matching)?),
         };
         let read = |window: ReadWindow| async move {
