@@ -9,7 +9,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use elacsym::schema::TextOptions;
 use elacsym::{
-    Database, Document, IdKind, Leg, Metric, Query, Result, Schema, TextQuery, Vector, VectorType, WriteBatch,
+    Database, Document, IdKind, Leg, Metric, Namespace, Query, Result, Schema, TextQuery, Vector, VectorType,
+    WriteBatch,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -45,6 +46,17 @@ fn embed_one(text: &str) -> Vec<f32> {
     vector
 }
 
+/// Embeds texts and writes them.
+async fn store(notes: &Namespace, batch: Vec<(u64, String)>) -> Result<u64> {
+    let (ids, texts): (Vec<u64>, Vec<String>) = batch.into_iter().unzip();
+    let embeddings = embed(&texts).await?;
+    let document = |((id, text), embedding)| {
+        Document::new(id).with("body", text).with("embedding", Vector::from(embedding))
+    };
+    let rows = ids.into_iter().zip(texts).zip(embeddings);
+    Ok(notes.write(rows.map(document).collect::<WriteBatch>()).await?.upserted)
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     let schema = Schema::builder(IdKind::U64)
@@ -63,20 +75,11 @@ async fn main() -> Result<()> {
     ];
     let numbered: Vec<(u64, String)> = (1..).zip(texts.map(str::to_owned)).collect();
     let batches = numbered.chunks(BATCH).map(<[_]>::to_vec);
-    let embedded = stream::iter(batches).map(|batch| async move {
-        let (ids, texts): (Vec<u64>, Vec<String>) = batch.into_iter().unzip();
-        let embeddings = embed(&texts).await?;
-        Ok::<_, elacsym::Error>((ids, texts, embeddings))
-    });
-    // A batch is written while the next ones are embedded.
-    let mut embedded = embedded.buffered(CALLS);
-    while let Some((ids, texts, embeddings)) = embedded.try_next().await? {
-        let rows = ids.into_iter().zip(texts).zip(embeddings);
-        let document = |((id, text), embedding)| {
-            Document::new(id).with("body", text).with("embedding", Vector::from(embedding))
-        };
-        let receipt = notes.write(rows.map(document).collect::<WriteBatch>()).await?;
-        println!("stored {} texts", receipt.upserted);
+    let stored = stream::iter(batches).map(|batch| store(&notes, batch));
+    // While one batch is written, others are embedded.
+    let mut stored = stored.buffer_unordered(CALLS);
+    while let Some(count) = stored.try_next().await? {
+        println!("stored {count} texts");
     }
 
     // No text has the word itself: the vectors find it, and what else is written like it.

@@ -1,7 +1,8 @@
 //! A search service over HTTP: documents and queries come in as JSON, hits and errors go out as JSON. Run several of it
 //! behind a load balancer on one bucket: they need not know of each other.
 //!
-//! `cargo run --example http_service` asks itself some requests; with an address, such as `127.0.0.1:3000`, it serves.
+//! `cargo run --example http_service` asks itself some requests. With an address and a location, such as
+//! `127.0.0.1:3000 ./notes` or `127.0.0.1:3000 s3://bucket/notes`, it serves.
 #![expect(
     clippy::print_stdout,
     clippy::disallowed_methods,
@@ -12,6 +13,7 @@ use std::error::Error;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -26,7 +28,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Writes documents, given as an array of objects whose fields are columns.
-async fn write(State(notes): State<Namespace>, Json(rows): Json<Vec<Value>>) -> Result<Json<Value>, Failure> {
+async fn write(State(notes): State<Namespace>, rows: Body<Vec<Value>>) -> Result<Json<Value>, Failure> {
+    let Json(rows) = rows?;
     let documents = rows.iter().map(|row| Document::from_serialize(notes.schema(), row));
     let batch: WriteBatch = documents.collect::<elacsym::Result<Vec<_>>>()?.into();
     // It is durable when the client is told, and every later query sees it, whichever process answers.
@@ -37,7 +40,8 @@ async fn write(State(notes): State<Namespace>, Json(rows): Json<Vec<Value>>) -> 
 /// Returns a document, if clients may see it.
 async fn read(State(notes): State<Namespace>, Path(id): Path<u64>) -> Result<Response, Failure> {
     let note = notes.get_one(id).await?.filter(|note| note.bool("public") == Some(true));
-    Ok(note.map_or_else(|| StatusCode::NOT_FOUND.into_response(), |note| Json(note).into_response()))
+    let missing = || (StatusCode::NOT_FOUND, Json(json!({"error": "no such note"}))).into_response();
+    Ok(note.map_or_else(missing, |note| Json(note).into_response()))
 }
 
 #[derive(Serialize)]
@@ -48,7 +52,8 @@ struct Page {
 }
 
 /// Answers a query in its JSON form. What clients may not decide is added here: filters narrow, later calls win.
-async fn search(State(notes): State<Namespace>, Json(query): Json<Query>) -> Result<Json<Page>, Failure> {
+async fn search(State(notes): State<Namespace>, query: Body<Query>) -> Result<Json<Page>, Failure> {
+    let Json(query) = query?;
     let query = query.filter(Filter::eq("public", true)).timeout(Duration::from_secs(2));
     let answer = notes.query(query).await?;
     Ok(Json(Page { hits: answer.hits()?, next: answer.cursor }))
@@ -62,26 +67,36 @@ fn service(notes: Namespace) -> Router {
         .with_state(notes)
 }
 
-/// An error as a client sees it: what it can mend says why, everything else is for the log.
-struct Failure(elacsym::Error);
+/// The body of a request, or why it is none.
+type Body<T> = Result<Json<T>, JsonRejection>;
+
+/// An error as a client sees it: what the client can mend says why, everything else is for the log.
+struct Failure(StatusCode, String);
 
 impl From<elacsym::Error> for Failure {
     fn from(error: elacsym::Error) -> Self {
-        Self(error)
+        let status = match error.kind() {
+            ErrorKind::Invalid | ErrorKind::LimitExceeded => {
+                return Self(StatusCode::BAD_REQUEST, error.to_string());
+            }
+            ErrorKind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+            _ if error.is_retryable() => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        tracing::error!(%error, "a request failed");
+        Self(status, status.canonical_reason().unwrap_or_default().to_owned())
+    }
+}
+
+impl From<JsonRejection> for Failure {
+    fn from(rejection: JsonRejection) -> Self {
+        Self(rejection.status(), rejection.body_text())
     }
 }
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let status = match self.0.kind() {
-            ErrorKind::Invalid | ErrorKind::LimitExceeded => StatusCode::BAD_REQUEST,
-            ErrorKind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-            ErrorKind::Unavailable | ErrorKind::Backpressure => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        let error =
-            if status == StatusCode::BAD_REQUEST { self.0.to_string() } else { "try later".to_owned() };
-        (status, Json(json!({"error": error}))).into_response()
+        (self.0, Json(json!({"error": self.1}))).into_response()
     }
 }
 
@@ -91,8 +106,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .text("body", TextOptions::default())
         .attribute("public", AttributeType::Bool)
         .build()?;
-    let notes = Database::open("memory://").await?.open_or_create_namespace("notes", schema).await?;
-    if let Some(address) = std::env::args().nth(1) {
+    let mut arguments = std::env::args().skip(1);
+    let address = arguments.next();
+    let location = arguments.next().unwrap_or_else(|| "memory://".to_owned());
+    let notes = Database::open(location).await?.open_or_create_namespace("notes", schema).await?;
+    if let Some(address) = address {
         return Ok(axum::serve(TcpListener::bind(address).await?, service(notes)).await?);
     }
 

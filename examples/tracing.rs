@@ -31,7 +31,7 @@ async fn main() -> Result<()> {
     let answer = notes.query(Query::text(TextQuery::any("body", "tea"))).instrument(request).await?;
     println!("{} hits", answer.hits()?.len());
 
-    // A query that fails says so in its span, too.
+    // A query that is refused says so, too.
     let failed = notes.query(Query::text(TextQuery::any("title", "tea"))).await;
     println!("{}", failed.map_or_else(|error| error.to_string(), |_| "it has such a column".to_owned()));
     Ok(())

@@ -1,9 +1,10 @@
 //! `Fuzzy`: the query of a fuzzy filter, and how many edits it allows.
 
-use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
 use crate::index::attributes::{FuzzyMatcher, Pattern, QUERY_CHARS_MAX};
+use crate::json::{Fields, JsonForm, Object, Path, impl_serde};
 
 /// The most edits. More of them match nearly everything: with three, a query of 12 characters loses a quarter of them.
 const DISTANCE_MAX: u8 = 2;
@@ -46,15 +47,12 @@ const DEFAULT_THRESHOLDS: [(usize, u8); 3] = [(3, 0), (6, 1), (9, 2)];
 ///   3 (6 for one edit, 9 for two), or is given twice.
 /// - [`ErrorKind::LimitExceeded`](crate::ErrorKind::LimitExceeded) if there are more than 2 edits, 256
 ///   characters in the query, or 16 thresholds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Fuzzy {
     pub(super) query: String,
     /// Empty for the defaults.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     thresholds: Vec<(usize, u8)>,
-    #[serde(default)]
     pub(super) any_case: bool,
 }
 
@@ -126,6 +124,45 @@ impl Fuzzy {
             }
         }
         Ok(())
+    }
+}
+
+const QUERY: &str = "query";
+const THRESHOLDS: &str = "thresholds";
+const ANY_CASE: &str = "any_case";
+
+impl_serde!(Fuzzy: "fuzzy query");
+
+impl JsonForm for Fuzzy {
+    fn to_json(&self) -> std::result::Result<Json, String> {
+        let fields = Fields::new().put(QUERY, &self.query)?;
+        let fields = fields.put_unless(&Vec::new(), THRESHOLDS, &self.thresholds)?;
+        // Always said: whether case counts is what a reader of a filter wants to know first.
+        Ok(fields.put(ANY_CASE, &self.any_case)?.end())
+    }
+
+    fn from_json(json: &Json, path: &Path<'_>) -> std::result::Result<Self, String> {
+        let object = Object::new(json, path, &[QUERY, THRESHOLDS, ANY_CASE])?;
+        let any_case = object.get_or_else(ANY_CASE, || false)?;
+        let thresholds = object.get_or_else(THRESHOLDS, Vec::new)?;
+        Ok(Self { query: object.need(QUERY)?, thresholds, any_case })
+    }
+}
+
+/// A threshold: the characters of a query, and its edits.
+impl JsonForm for (usize, u8) {
+    fn to_json(&self) -> std::result::Result<Json, String> {
+        Ok(Json::from([self.0.to_json()?, self.1.to_json()?]))
+    }
+
+    fn from_json(json: &Json, path: &Path<'_>) -> std::result::Result<Self, String> {
+        match json.as_array().map(Vec::as_slice) {
+            Some([characters, edits]) => Ok((
+                usize::from_json(characters, &Path::Item(path, 0))?,
+                u8::from_json(edits, &Path::Item(path, 1))?,
+            )),
+            _ => Err(path.error("it is no pair of a number of characters and a number of edits")),
+        }
     }
 }
 

@@ -6,10 +6,12 @@
 mod object;
 mod path;
 mod scalars;
+mod tree;
 
 pub(crate) use object::{Fields, Object};
 pub(crate) use path::Path;
 pub(crate) use scalars::json_names;
+use tree::Tree;
 
 use serde::de::Error as _;
 use serde::ser::Error as _;
@@ -57,7 +59,7 @@ pub(crate) fn deserialize<'de, F: JsonForm, D: Deserializer<'de>>(
     from: D,
 ) -> Result<F, D::Error> {
     // As a tree first: kinds are told apart by their fields, which come in any order.
-    let json = Json::deserialize(from)?;
+    let Tree(json) = Tree::deserialize(from)?;
     F::from_json(&json, &Path::Root(what)).map_err(D::Error::custom)
 }
 

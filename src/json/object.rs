@@ -14,12 +14,20 @@ pub(crate) struct Object<'a> {
 impl<'a> Object<'a> {
     pub(crate) fn new(json: &'a Json, path: &Path<'a>, known: &[&str]) -> Result<Self, String> {
         let fields = json.as_object().ok_or_else(|| path.error("it is no object"))?;
+        Self { fields, path: *path }.with_known(known, |_| false)
+    }
+
+    /// This object, if it has known fields alone, and null in others that `may_be_null`.
+    fn with_known(self, known: &[&str], may_be_null: impl Fn(&str) -> bool) -> Result<Self, String> {
         // A misspelt option that is ignored is a query that answers something else.
-        if let Some(unknown) = fields.keys().find(|name| !known.contains(&name.as_str())) {
+        let is_unknown = |(name, json): &(&String, &Json)| {
+            !known.contains(&name.as_str()) && !(json.is_null() && may_be_null(name))
+        };
+        if let Some((unknown, _)) = self.fields.iter().find(is_unknown) {
             let (unknown, known) = (escaped_start(unknown, 32), known.join("`, `"));
-            return Err(path.error(format!("unknown field: it may have `{known}`. field=`{unknown}`")));
+            return Err(self.error(format!("unknown field: it may have `{known}`. field=`{unknown}`")));
         }
-        Ok(Self { fields, path: *path })
+        Ok(self)
     }
 
     /// An object of one of several kinds: each has a field that no other has, and further ones.
@@ -29,10 +37,13 @@ impl<'a> Object<'a> {
         kinds: &[(&'static str, &[&str])],
     ) -> Result<(&'static str, Self), String> {
         let fields = json.as_object().ok_or_else(|| path.error("it is no object"))?;
+        let object = Self { fields, path: *path };
         // With two of them, one would be ignored.
-        let found: Vec<_> = kinds.iter().filter(|(kind, _)| fields.contains_key(*kind)).collect();
+        let found: Vec<_> = kinds.iter().filter(|(kind, _)| object.has(kind)).collect();
         if let [(kind, others)] = found[..] {
-            return Ok((*kind, Self::new(json, path, &[&[*kind], *others].concat())?));
+            // A client with a field for each kind writes null for the others.
+            let is_kind = |name: &str| kinds.iter().any(|(kind, _)| *kind == name);
+            return Ok((*kind, object.with_known(&[&[*kind], *others].concat(), is_kind)?));
         }
         let names: Vec<_> = kinds.iter().map(|(kind, _)| *kind).collect();
         let (names, count) = (names.join("`, `"), found.len());

@@ -42,7 +42,7 @@ macro_rules! integers {
         })+
     };
 }
-integers!(i8, u32, u64, usize);
+integers!(i8, u8, u32, u64, usize);
 
 impl JsonForm for f64 {
     fn to_json(&self) -> Result<Json, String> {

@@ -123,7 +123,8 @@ impl FromStr for QueryCursor {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let ids = text.strip_prefix('q').ok_or_else(|| Error::invalid("not a cursor of a query"))?;
+        let ids = text.strip_prefix('q').filter(|ids| ids.is_empty() || ids.starts_with('.'));
+        let ids = ids.ok_or_else(|| Error::invalid("not a cursor of a query"))?;
         // Counted before anything is parsed: the text comes from outside, and each id would be an allocation.
         if ids.bytes().filter(|byte| *byte == b'.').count() > CURSOR_IDS_MAX {
             return Err(Error::limit(format!("a cursor of a query holds at most {CURSOR_IDS_MAX} ids")));

@@ -136,7 +136,10 @@ macro_rules! by_text {
     ($($form:ty),+) => {
         $(impl JsonForm for $form {
             fn to_json(&self) -> Result<Json, String> {
-                Ok(Json::String(self.to_string()))
+                let text = self.to_string();
+                // An id that no document may have, such as a number below zero, is in no cursor that is read.
+                text.parse::<Self>().map_err(|error| error.to_string())?;
+                Ok(Json::String(text))
             }
 
             fn from_json(json: &Json, path: &Path<'_>) -> Result<Self, String> {

@@ -35,7 +35,8 @@ pub(crate) fn run_queries<'a>(
     Box::pin(async move {
         let mut scopes = Scopes::default();
         let plans = queries.iter().map(|query| QueryPlan::new(view, query, &mut scopes));
-        let plans: Vec<QueryPlan<'_>> = plans.collect::<Result<_>>()?;
+        let plans = plans.collect::<Result<Vec<QueryPlan<'_>>>>();
+        let plans = plans.inspect_err(|error| tracing::debug!(%error, "a query was refused"))?;
         try_join_all(plans.iter().map(|plan| Run { view, plan, called }.answer())).await
     })
 }

@@ -289,6 +289,10 @@ fn what_is_not_said_is_not_written_and_is_the_default() {
     let null = json!({"legs": [{"text": {"any": "tea", "in": ["body"]}, "depth": null}], "after": null});
     let read: Query = serde_json::from_value(null).expect("a field of null is one that is missing");
     assert_eq!(serde_json::to_value(&read).expect("a form"), form);
+    // So is one that would say that the object is of another kind.
+    let null = json!({"legs": [{"nearest": null, "text": {"any": "tea", "all": null, "in": "body"}}]});
+    let read: Query = serde_json::from_value(null).expect("one kind is left");
+    assert_eq!(serde_json::to_value(&read).expect("a form"), form);
 }
 
 #[test]
@@ -333,6 +337,8 @@ fn what_has_no_form_is_an_error() {
         let error = serde_json::to_string(&query).expect_err(why).to_string();
         assert!(error.contains(why), "{why}: {error}");
     }
+    let no_id = Scan::new().after(ScanCursor::after(-5));
+    assert!(serde_json::to_string(&no_id).is_err());
 }
 
 #[test]
@@ -342,6 +348,12 @@ fn what_is_malformed_says_where() {
     for (json, error) in [
         ("[]".to_owned(), "bad query at $: it is no object"),
         ("{}".to_owned(), "bad query at $: a field is missing. field=`legs`"),
+        (text(r#""limit":1,"limit":2"#), "a field is given twice. field=`limit`"),
+        (text(r#""after":"qjunk""#), "bad query at $.after: not a cursor of a query"),
+        (
+            leg(r#"{"nearest":null}"#),
+            "bad query at $.legs[0]: it must have exactly one of `nearest`, `text`, `order_by`. found=`0`",
+        ),
         (text(r#""top_k":3"#), "bad query at $: unknown field: it may have `legs`, `fuse`,"),
         (text(r#""limit":-1"#), "bad query at $.limit: it is no integer from 0 to "),
         (

@@ -7,8 +7,6 @@ mod read;
 mod tests;
 mod write;
 
-use serde::{Deserialize, Serialize};
-
 use crate::index::text::TokenMatch;
 
 const AND: &str = "And";
@@ -25,12 +23,8 @@ const DATETIME: &str = "$datetime";
 /// Bytes, in base64.
 const BYTES: &str = "$bytes";
 
-/// The fourth element of a predicate on tokens.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PrefixOption {
-    prefix: bool,
-}
+/// The option in the fourth element of a predicate on tokens.
+const PREFIX: &str = "prefix";
 
 fn token_operator(matching: TokenMatch) -> &'static str {
     match matching {

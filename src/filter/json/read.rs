@@ -5,15 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value as Json};
 
-use super::{
-    AND, BYTES, DATETIME, IS_NOT_NULL, IS_NULL, NEGATION, NEW, NOT, OR, PrefixOption, token_operator,
-};
+use super::{AND, BYTES, DATETIME, IS_NOT_NULL, IS_NULL, NEGATION, NEW, NOT, OR, PREFIX, token_operator};
 use crate::error::escaped_start;
 use crate::filter::size::DEPTH_MAX;
 use crate::filter::tree::predicates;
 use crate::filter::{Filter, Fuzzy, Operand, TextInput, TokenFilter};
 use crate::index::text::TokenMatch;
-use crate::json::{self, JsonForm, Path};
+use crate::json::{self, JsonForm, Object, Path};
 use crate::types::Value;
 
 impl<'de> Deserialize<'de> for Filter {
@@ -138,13 +136,11 @@ impl Predicate<'_> {
             }
         };
         let input = TextInput::from_json(input, &Path::Item(self.path, 2))?;
-        if options.is_some_and(|options| !options.is_object()) {
-            return Err(Path::Item(self.path, 3).error("it is no object of options"));
-        }
-        let prefix = match options.map(PrefixOption::deserialize).transpose() {
-            Ok(options) => options.is_some_and(|options| options.prefix),
-            Err(error) => return Err(Path::Item(self.path, 3).error(error)),
+        let prefix = match options {
+            Some(options) => Object::new(options, &Path::Item(self.path, 3), &[PREFIX])?.get(PREFIX)?,
+            None => None,
         };
+        let prefix = prefix.is_some_and(|prefix| prefix);
         Ok(Filter::Tokens(TokenFilter { column: self.column.to_owned(), input, matching, prefix }))
     }
 }
@@ -186,7 +182,7 @@ impl ReadArgument for Fuzzy {
         let (json, path) = predicate.argument()?;
         match json {
             Json::String(query) => Ok(Self::new(query.as_str())),
-            Json::Object(_) => Self::deserialize(json).map_err(|error| path.error(error)),
+            Json::Object(_) => Self::from_json(json, &path),
             _ => Err(path.error("it is neither a string nor an object")),
         }
     }

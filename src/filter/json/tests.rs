@@ -33,10 +33,10 @@ fn every_form_is_read_and_written() {
         ),
         (r#"["a","IGlob","*x*"]"#, Filter::iglob("a", "*x*")),
         (
-            r#"["a","Fuzzy",{"query":"tea","thresholds":[[6,1]],"any_case":true}]"#,
+            r#"["a","Fuzzy",{"any_case":true,"query":"tea","thresholds":[[6,1]]}]"#,
             Filter::fuzzy("a", Fuzzy::new("tea").distance(6, 1).any_case()),
         ),
-        (r#"["a","Fuzzy",{"query":"tea","any_case":false}]"#, Filter::fuzzy("a", "tea")),
+        (r#"["a","Fuzzy",{"any_case":false,"query":"tea"}]"#, Filter::fuzzy("a", "tea")),
         (r#"["a","ContainsAllTokens","cold tea"]"#, Filter::contains_all_tokens("a", "cold tea")),
         (
             r#"["a","ContainsTokenSequence",["cold","tea"],{"prefix":true}]"#,
@@ -68,12 +68,13 @@ fn what_is_malformed_says_where() {
         (r#"["a","In",[1,{"$new":"b"}]]"#, "$[2][1]", "no value"),
         (r#"["a","Eq",[1,[2]]]"#, "$[2][1]", "no arrays"),
         (r#"["a","Glob",1]"#, "$[2]", "no string"),
-        (r#"["a","Fuzzy",{"query":"x","case":1}]"#, "$[2]", "unknown field `case`"),
+        (r#"["a","Fuzzy",{"query":"x","case":1}]"#, "$[2]", "field=`case`"),
         (r#"["a","Fuzzy",["tea"]]"#, "$[2]", "neither a string nor an object"),
         (r#"["a","ContainsAnyToken","x",[true]]"#, "$[3]", "no object"),
         (r#"["a","ContainsAnyToken",[1]]"#, "$[2][0]", "no string"),
         (r#"["a","ContainsAnyToken",1]"#, "$[2]", "neither a text nor an array"),
-        (r#"["a","ContainsAnyToken","x",{"prefixes":true}]"#, "$[3]", "unknown field `prefixes`"),
+        (r#"["a","ContainsAnyToken","x",{"prefixes":true}]"#, "$[3]", "field=`prefixes`"),
+        (r#"["a","Fuzzy",{"query":"x","thresholds":[[6,300]]}]"#, "$[2].thresholds[0][1]", "no integer"),
     ] {
         let error = read(json).unwrap_err();
         assert!(

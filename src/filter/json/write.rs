@@ -1,11 +1,13 @@
 //! Writing filters as JSON.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::ser::{Error as _, SerializeMap};
 use serde::{Serialize, Serializer};
 
-use super::{AND, BYTES, DATETIME, IS_NOT_NULL, IS_NULL, NEW, NOT, OR, PrefixOption, token_operator};
+use super::{AND, BYTES, DATETIME, IS_NOT_NULL, IS_NULL, NEW, NOT, OR, PREFIX, token_operator};
 use crate::filter::size::DEPTH_MAX;
 use crate::filter::tree::predicates;
 use crate::filter::{Filter, Fuzzy, Operand, TextInput, TokenFilter};
@@ -60,7 +62,7 @@ impl Serialize for Node<'_> {
 fn serialize_tokens<S: Serializer>(tokens: &TokenFilter, to: S) -> Result<S::Ok, S::Error> {
     let operator = token_operator(tokens.matching);
     if tokens.prefix {
-        (&tokens.column, operator, &tokens.input, PrefixOption { prefix: true }).serialize(to)
+        (&tokens.column, operator, &tokens.input, BTreeMap::from([(PREFIX, true)])).serialize(to)
     } else {
         (&tokens.column, operator, &tokens.input).serialize(to)
     }
