@@ -14,6 +14,18 @@ pub(crate) fn put_bitmap(out: &mut Vec<u8>, rows: &RoaringBitmap) -> Result<()> 
     rows.serialize_into(out).map_err(|e| Error::internal(format!("a bitmap was not encoded: {e}")))
 }
 
+/// The rows of a set that are not in another.
+pub(crate) fn subtract_rows(from: &RoaringBitmap, rows: &RoaringBitmap) -> RoaringBitmap {
+    let mut left = from.clone();
+    if !rows.is_empty() {
+        // A set of all rows is one run, from which roaring takes other rows one by one, each in time of the runs so far.
+        // Words are subtracted at the speed of memory.
+        left.remove_run_compression();
+        left -= rows;
+    }
+    left
+}
+
 /// Decodes a set of rows of a segment of `rows` rows; nothing may follow it.
 pub(crate) fn rows_bitmap(what: &'static str, bytes: &[u8], rows: u32) -> Result<RoaringBitmap, CodecError> {
     let bad = |why: &str| CodecError::malformed(what, why);

@@ -21,7 +21,7 @@ impl<'a> Object<'a> {
     fn with_known(self, known: &[&str], may_be_null: impl Fn(&str) -> bool) -> Result<Self, String> {
         // A misspelt option that is ignored is a query that answers something else.
         let is_unknown = |(name, json): &(&String, &Json)| {
-            !known.contains(&name.as_str()) && !(json.is_null() && may_be_null(name))
+            !(known.contains(&name.as_str()) || (json.is_null() && may_be_null(name)))
         };
         if let Some((unknown, _)) = self.fields.iter().find(is_unknown) {
             let (unknown, known) = (escaped_start(unknown, 32), known.join("`, `"));

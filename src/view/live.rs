@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use roaring::RoaringBitmap;
 
-use crate::codec::u64_of;
+use crate::codec::{subtract_rows, u64_of};
 use crate::env::{Cost, Env};
 use crate::error::Result;
 use crate::index::text::DeadRows;
@@ -38,10 +38,10 @@ pub(crate) struct LiveVectors {
 impl LiveRows {
     /// All of `count` rows but the dead ones.
     fn new(count: u32, dead: RoaringBitmap) -> Self {
-        let mut rows = RoaringBitmap::new();
-        rows.insert_range(0..count);
-        rows -= &dead;
-        Self { rows: Arc::new(rows), dead: Arc::new(DeadRows::new(dead)), vectors: Mutex::default() }
+        let mut all = RoaringBitmap::new();
+        all.insert_range(0..count);
+        let rows = Arc::new(subtract_rows(&all, &dead));
+        Self { rows, dead: Arc::new(DeadRows::new(dead)), vectors: Mutex::default() }
     }
 
     pub(crate) fn rows(&self) -> &Arc<RoaringBitmap> {
@@ -68,7 +68,11 @@ impl LiveRows {
     pub(crate) fn with_vector(&self, column: usize, nulls: &RoaringBitmap) -> Arc<LiveVectors> {
         let make = || {
             // Most columns have a vector in every row: then the rows are the same, and share their memory.
-            let rows = if nulls.is_empty() { Arc::clone(&self.rows) } else { Arc::new(&*self.rows - nulls) };
+            let rows = if nulls.is_empty() {
+                Arc::clone(&self.rows)
+            } else {
+                Arc::new(subtract_rows(&self.rows, nulls))
+            };
             Arc::new(LiveVectors {
                 rows,
                 counts: OnceLock::new(),
@@ -93,29 +97,25 @@ impl LiveVectors {
 
     /// How many of them are in each cluster.
     pub(crate) async fn match_counts(&self, env: &Env, index: &VectorIndex) -> Result<Arc<MatchCounts>> {
-        // Two queries may count at once, which nobody waits for: they find the same.
-        match self.counts.get() {
-            Some(counts) => Ok(Arc::clone(counts)),
-            None => {
-                let counts = index.count_matches(&self.rows).await?;
-                let (cost, index) = (Cost::id_lookups(u64_of(index.set().len())), index.clone());
-                let counts = env.compute(cost, move || index.complete_counts(counts)).await??;
-                Ok(Arc::clone(self.counts.get_or_init(|| Arc::new(counts))))
-            }
+        if let Some(counts) = self.counts.get() {
+            return Ok(Arc::clone(counts));
         }
+        // Two queries may count at once, which nobody waits for: they find the same.
+        let counts = index.count_matches(&self.rows).await?;
+        let (cost, index) = (Cost::id_lookups(u64_of(index.set().len())), index.clone());
+        let counts = env.compute(cost, move || index.complete_counts(counts)).await??;
+        Ok(Arc::clone(self.counts.get_or_init(|| Arc::new(counts))))
     }
 
     /// The rows as a scan tests them.
     pub(crate) async fn filter(&self, env: &Env, index: &VectorIndex) -> Result<RowFilter> {
-        match self.filter.get() {
-            Some(filter) => Ok(filter.clone()),
-            None => {
-                let (cost, index) = (Cost::masked_rows(self.rows.len()), index.clone());
-                let rows = Arc::clone(&self.rows);
-                let filter = env.compute(cost, move || index.filter_all_rows(&rows)).await??;
-                Ok(self.filter.get_or_init(|| filter).clone())
-            }
+        if let Some(filter) = self.filter.get() {
+            return Ok(filter.clone());
         }
+        let (cost, index) = (Cost::masked_rows(self.rows.len()), index.clone());
+        let rows = Arc::clone(&self.rows);
+        let filter = env.compute(cost, move || index.filter_all_rows(&rows)).await??;
+        Ok(self.filter.get_or_init(|| filter).clone())
     }
 }
 

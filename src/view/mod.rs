@@ -44,6 +44,9 @@ pub(crate) struct View {
     live: Arc<LiveCache>,
 }
 
+/// Parts, oldest first, each with some of its rows.
+type PartRows = Vec<(Part, Arc<RoaringBitmap>)>;
+
 impl View {
     /// A view at a sequence, with segments of the manifest of this number.
     pub(crate) fn new(
@@ -108,16 +111,13 @@ impl View {
     }
 
     /// Every part with its live rows, oldest first.
-    pub(crate) fn find_all_live_rows(&self) -> BoxFuture<'_, Result<Vec<(Part, Arc<RoaringBitmap>)>>> {
+    pub(crate) fn find_all_live_rows(&self) -> BoxFuture<'_, Result<PartRows>> {
         Box::pin(async move { self.find_unpruned_rows(None).await })
     }
 
     /// Every part with its live rows, or with none if its statistics prove that the filter matches none. Nothing is
     /// read of a pruned part.
-    pub(crate) async fn find_unpruned_rows(
-        &self,
-        bound: Option<&BoundFilter>,
-    ) -> Result<Vec<(Part, Arc<RoaringBitmap>)>> {
+    pub(crate) async fn find_unpruned_rows(&self, bound: Option<&BoundFilter>) -> Result<PartRows> {
         let zone_maps = bound.map(ZoneMapFilter::new);
         let parts = self.parts().into_iter().enumerate().map(|(number, part)| {
             let pruned = zone_maps.as_ref().is_some_and(|zone_maps| part.is_pruned(zone_maps));
@@ -136,7 +136,7 @@ impl View {
     pub(crate) fn find_matching_rows<'a>(
         &'a self,
         bound: Option<&'a Arc<BoundFilter>>,
-    ) -> BoxFuture<'a, Result<Vec<(Part, Arc<RoaringBitmap>)>>> {
+    ) -> BoxFuture<'a, Result<PartRows>> {
         Box::pin(async move {
             let live = self.find_unpruned_rows(bound.map(Arc::as_ref)).await?;
             let Some(bound) = bound else { return Ok(live) };

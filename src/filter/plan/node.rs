@@ -4,6 +4,7 @@ use roaring::RoaringBitmap;
 
 use super::SegmentIndexes;
 use super::probe::{IndexProbe, TokenProbe};
+use crate::codec::subtract_rows;
 use crate::error::Result;
 use crate::filter::bound::ColumnLabel;
 use crate::filter::tree::join_nodes;
@@ -112,7 +113,9 @@ impl PlanNode {
             // What is possible is not definitely false, and the other way round.
             Self::Not(inner) => {
                 let inner = inner.combine(indexes, all)?;
-                Candidates { definite: all - inner.possible, possible: all - inner.definite }
+                let [definite, possible] =
+                    [inner.possible, inner.definite].map(|rows| subtract_rows(all, &rows));
+                Candidates { definite, possible }
             }
             Self::All(nodes) => {
                 let mut joined = Candidates::exact(all.clone());

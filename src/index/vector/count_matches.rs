@@ -11,7 +11,7 @@ use super::index::VectorIndex;
 use super::match_counts::MatchCounts;
 use super::section::{OWNERS, RecordEntry, read_owners};
 use crate::cache::Span;
-use crate::codec::{CodecError, to_u32, usize_of, zip_equal};
+use crate::codec::{CodecError, subtract_rows, to_u32, usize_of, zip_equal};
 use crate::error::{Error, Result};
 
 /// Blocks of owners that are read before it is known whether they are needed: 1 MiB.
@@ -63,7 +63,7 @@ impl VectorIndex {
         let rejected = (!is_selective).then(|| {
             let mut all = RoaringBitmap::new();
             all.insert_range(0..self.rows);
-            all - matching
+            subtract_rows(&all, matching)
         });
         let rows = rejected.as_ref().unwrap_or(matching);
         let starts = (0..self.rows).step_by(usize_of(OWNERS));

@@ -128,7 +128,8 @@ async fn a_run_of_rows_is_the_bytes_that_arrived() -> Result<()> {
             let within = address_range(&object);
             assert_eq!(values.as_ptr().addr(), within.start + 64 + run.start as usize * 96);
             // Rows that are wanted one by one come in blocks.
-            assert_eq!(segment.fetch_vectors(0, &run.collect()).await?, array);
+            let read = segment.fetch_vectors(0, &run.collect()).await?;
+            assert_eq!(&read, &array);
         }
         let scattered = [0, 5, 6, 899].into();
         let read = segment.fetch_rows(&[0], &scattered).await?;
@@ -189,7 +190,7 @@ async fn checksums_of_a_large_column_are_read_with_its_rows_and_cached() -> Resu
             let before = slow.requests();
             let (trips, read) = trips(segment.fetch_vectors(0, rows)).await?;
             assert_eq!(&read, written.expected(&[0], rows).column(1));
-            assert_eq!((trips, slow.requests() - before), ((*requests).min(1), *requests));
+            assert_eq!((trips, slow.requests() - before), (u64::from(*requests > 0), *requests));
         }
     }
     Ok(())
