@@ -54,7 +54,7 @@ impl ParquetBuilder {
         Ok(Self { writer: writer.map_err(parquet_bug)?, rows: 0 })
     }
 
-    /// Adds rows: a batch of [`arrow_schema`].
+    /// Adds rows: a batch of [`arrow_schema`](super::parquet_rows::arrow_schema).
     pub(super) fn push_batch(&mut self, batch: &RecordBatch) -> Result<()> {
         let mut start = 0;
         while start < batch.num_rows() {
