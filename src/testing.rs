@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use roaring::RoaringBitmap;
 use uuid::Uuid;
 
 pub use crate::index::vector::ScanTrial;
 pub use crate::safeguard::Safeguard;
 
 use crate::cache::BlockCache;
+use crate::codec::{all_rows, subtract_rows};
 use crate::env::Env;
 use crate::error::Result;
 use crate::schema::{Schema, SchemaVersions};
@@ -73,10 +73,9 @@ pub async fn read_entry(
     for link in entry.body.segments {
         link.check(&schemas).map_err(|e| e.at("entry"))?;
         let segment = Segment::open(env, backend, &BlockCache::off(), &keys, &schemas, &link.meta).await?;
-        let mut rows = RoaringBitmap::new();
-        rows.insert_range(0..link.meta.rows);
+        let live = subtract_rows(&all_rows(link.meta.rows), &link.dead);
         let columns: Vec<usize> = (0..schema.columns().len()).collect();
-        view.puts.extend(schema.documents(&segment.fetch_rows(&columns, &(rows - link.dead)).await?)?);
+        view.puts.extend(schema.documents(&segment.fetch_rows(&columns, &live).await?)?);
     }
     Ok(view)
 }

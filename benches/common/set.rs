@@ -26,6 +26,12 @@ impl Set {
         &self.base[row * self.dimension..(row + 1) * self.dimension]
     }
 
+    /// The rank of a row in an order independent of the space; each rank occurs about once.
+    pub(crate) fn shuffled(&self, row: usize) -> u64 {
+        // A multiplier without a common factor with most counts of rows.
+        row as u64 * 2_654_435_761 % self.rows() as u64
+    }
+
     pub(crate) fn queries(&self) -> impl Iterator<Item = &[f32]> + Clone {
         self.queries.chunks_exact(self.dimension).take(QUERIES)
     }

@@ -129,7 +129,7 @@ fn document(set: &Set, row: usize, id: u64) -> Document {
         .with("v", Vector::F32(set.row(row).to_vec()))
         .with("body", text(row))
         .with("kind", format!("kind {}", row % 20))
-        .with("shuffled", shuffled(row, set.rows()))
+        .with("shuffled", set.shuffled(row))
         .with("price", (row % 997) as f64 / 7.0)
 }
 
@@ -143,9 +143,4 @@ fn text(row: usize) -> String {
 /// The number of a word, from a number of 0 to 1: word n is about 1 / n as frequent as the first.
 pub(crate) fn word(unit: f64) -> u64 {
     (WORDS as f64).powf(unit) as u64
-}
-
-/// The rank of a row in an order independent of the space; each rank occurs about once.
-pub(crate) fn shuffled(row: usize, rows: usize) -> u64 {
-    row as u64 * 2_654_435_761 % rows as u64
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use elacsym::{Aggregation, DocumentId, Filter, Leg, Order, Query, Result, Select, Snapshot, TextQuery};
 
 use crate::common::Draw;
-use crate::house::{shuffled, word};
+use crate::house::word;
 use crate::set::Set;
 use crate::{QUERIES, TURNS};
 
@@ -141,7 +141,7 @@ impl<'a> Questions<'a> {
             if limit == 0 {
                 continue;
             }
-            let matches = |row: usize| shuffled(row, self.set.rows()) < below as u64;
+            let matches = |row: usize| self.set.shuffled(row) < below as u64;
             let truth = self.set.nearest(self.vectors[number], limit, matches);
             found += truth.iter().filter(|id| ids.iter().any(|hit| *hit == **id)).count();
             all += truth.len();

@@ -217,7 +217,7 @@ async fn filters(set: &Set, docs: &Namespace) -> Result<()> {
     for matching in [rows / 2, rows / 10, rows / 100, rows / 1_000, 10] {
         let (mut recall, mut fewest, mut scanned, mut seconds) = (0.0, usize::MAX, 0.0, 0.0);
         for vector in set.queries().take(FEW) {
-            let truth = set.nearest(vector, LIMIT, |row| shuffled(row, rows) < matching as u64);
+            let truth = set.nearest(vector, LIMIT, |row| set.shuffled(row) < matching as u64);
             let query = Query::nearest("v", vector).limit(LIMIT).select(Select::Only(Vec::new()));
             let start = Instant::now();
             let response = snapshot.query(query.filter(Filter::lt("shuffled", matching as u64))).await?;
@@ -235,12 +235,6 @@ async fn filters(set: &Set, docs: &Namespace) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// The rank of a row in an order independent of the space; each rank occurs about once.
-fn shuffled(row: usize, rows: usize) -> u64 {
-    // A multiplier without a common factor with most counts of rows.
-    row as u64 * 2_654_435_761 % rows as u64
 }
 
 async fn database(backend: &Arc<dyn StorageBackend>) -> Result<Database> {
@@ -273,7 +267,7 @@ async fn upsert_as(
             if !attributes {
                 return document;
             }
-            document.with("n", id).with("shuffled", shuffled(id as usize, set.rows()))
+            document.with("n", id).with("shuffled", set.shuffled(id as usize))
         };
         docs.write(rows.iter().map(document).fold(WriteBatch::new(), WriteBatch::upsert)).await?;
     }

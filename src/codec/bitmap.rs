@@ -1,5 +1,7 @@
 //! Sets of rows, in the portable format of roaring bitmaps.
 
+use std::sync::Arc;
+
 use roaring::RoaringBitmap;
 
 use super::{CodecError, Reader};
@@ -14,6 +16,13 @@ pub(crate) fn put_bitmap(out: &mut Vec<u8>, rows: &RoaringBitmap) -> Result<()> 
     rows.serialize_into(out).map_err(|e| Error::internal(format!("a bitmap was not encoded: {e}")))
 }
 
+/// All rows of a segment of `count` rows.
+pub(crate) fn all_rows(count: u32) -> RoaringBitmap {
+    let mut all = RoaringBitmap::new();
+    all.insert_range(0..count);
+    all
+}
+
 /// The rows of a set that are not in another.
 pub(crate) fn subtract_rows(from: &RoaringBitmap, rows: &RoaringBitmap) -> RoaringBitmap {
     let mut left = from.clone();
@@ -24,6 +33,11 @@ pub(crate) fn subtract_rows(from: &RoaringBitmap, rows: &RoaringBitmap) -> Roari
         left -= rows;
     }
     left
+}
+
+/// As [`subtract_rows`], of a set that stays shared if nothing is taken from it.
+pub(crate) fn subtract_shared(from: &Arc<RoaringBitmap>, rows: &RoaringBitmap) -> Arc<RoaringBitmap> {
+    if rows.is_empty() { Arc::clone(from) } else { Arc::new(subtract_rows(from, rows)) }
 }
 
 /// Decodes a set of rows of a segment of `rows` rows; nothing may follow it.

@@ -29,7 +29,7 @@ mod trailer;
 mod unknown_fields;
 mod zip;
 
-pub(crate) use bitmap::{put_bitmap, rows_bitmap, subtract_rows};
+pub(crate) use bitmap::{all_rows, put_bitmap, rows_bitmap, subtract_rows, subtract_shared};
 pub(crate) use convert::{put_len_u16, put_len_u32, to_u32, to_usize, u64_of, usize_of};
 pub(crate) use features::{FeatureUser, Featured, Features, check_feature_bits};
 pub(crate) use frame::Frame;

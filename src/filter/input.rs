@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::index::text::{Analyzer, POSITION_INCREMENT_GAP};
-use crate::schema::{AttributeType, ColumnKind, Schema, TextOptions, Tokenizer, list_columns};
+use crate::schema::{AttributeType, ColumnKind, Schema, TextOptions, Tokenizer};
 
 /// The most characters of text in one query or one token filter: analysis is linear in them, and what a user types
 /// or pastes into a search box is far shorter.
@@ -62,7 +62,7 @@ fn no_text_error(schema: &Schema, name: &str) -> Error {
         "the column has no full text: declare it with `SchemaBuilder::text` or `SchemaBuilder::full_text`"
             .to_owned()
     } else {
-        format!("no such full-text column: the schema has {}", list_columns(schema.column_names()))
+        format!("no such full-text column: the schema has {}", schema.list_columns())
     };
     Error::invalid(format!("{why}. column=`{name}`"))
 }

@@ -3,9 +3,9 @@
 use serde_json::Value as Json;
 
 use super::compute::ComputeKind;
+use super::leg::vector::{read_vector_in, write_vector};
 use super::{Compute, FragmentBy, Highlight, Offsets, QueryCursor, Scan, ScanCursor, Select, TextQuery};
 use crate::json::{Fields, JsonForm, Object, Path, impl_serde, json_names};
-use crate::types::Vector;
 
 const ALL: &str = "all";
 const ATTRIBUTES: &str = "attributes";
@@ -21,7 +21,6 @@ const DISTANCE: &str = "distance";
 const RANK: &str = "rank";
 const HIGHLIGHT: &str = "highlight";
 const COLUMN: &str = "column";
-const VECTOR: &str = "vector";
 const QUERY: &str = "query";
 const BY: &str = "by";
 const RANKED: &str = "ranked";
@@ -81,7 +80,7 @@ impl JsonForm for (String, Compute) {
         let named = Fields::new().put(NAME, &self.0)?;
         let fields = match self.1.kind() {
             ComputeKind::Distance(column, vector) => {
-                named.put_object(DISTANCE, Fields::new().put(COLUMN, column)?.put(VECTOR, vector)?)
+                named.put_object(DISTANCE, write_vector(column, vector)?)
             }
             ComputeKind::Rank(rank) => named.put(RANK, rank)?,
             ComputeKind::Highlight(column, query, options) => {
@@ -97,8 +96,8 @@ impl JsonForm for (String, Compute) {
         let (kind, object) = Object::tagged(json, path, &kinds)?;
         let compute = match kind {
             DISTANCE => {
-                let of = object.object(kind, &[COLUMN, VECTOR])?;
-                Compute::distance(of.need::<String>(COLUMN)?, of.need::<Vector>(VECTOR)?)
+                let (column, vector) = read_vector_in(&object, kind)?;
+                Compute::distance(column, vector)
             }
             RANK => Compute::rank(object.need(kind)?),
             _ => {

@@ -1,9 +1,7 @@
 //! The columns that a response carries.
 
-use std::iter;
-
 use crate::error::{Error, Result};
-use crate::schema::{COLUMNS_MAX, Column, ColumnKind, ID_COLUMN, Schema, list_columns};
+use crate::schema::{COLUMNS_MAX, Column, ColumnKind, ID_COLUMN, Schema};
 
 /// The most names of a selection: every column that a schema may have, and the id.
 // A list from outside is checked against the schema name by name, so it must not be longer than is of use.
@@ -84,7 +82,7 @@ impl Select {
             // A misspelt name in `Except` would return a column that the caller meant to leave out, so both are checked.
             let unknown = |name: &&String| schema.column(name).is_none() && name.as_str() != ID_COLUMN;
             if let Some(name) = names.iter().find(unknown) {
-                let known = list_columns(iter::once(ID_COLUMN).chain(schema.column_names()));
+                let known = schema.list_columns_and_id();
                 return Err(Error::invalid(format!(
                     "unknown column in the selection: the schema has {known}. column=`{name}`"
                 )));

@@ -1,12 +1,12 @@
 //! Documents against the schema: every value in the type of its column, or an error that names the column.
 
-use std::fmt;
+use std::{fmt, iter};
 
 use uuid::Uuid;
 
 use super::numbers::{exact_float, exact_i8, to_component};
 use super::vectors::{check_f16, check_f32, check_i8, to_f16};
-use super::{AttributeType, Column, ColumnKind, Schema, VectorColumn};
+use super::{AttributeType, Column, ColumnKind, ID_COLUMN, Schema, VectorColumn};
 use crate::error::{Error, Result};
 use crate::types::datetime::parse_datetime;
 use crate::types::{DOCUMENT_BYTES_MAX, Document, VALUE_BYTES_MAX, Value, Vector, VectorType};
@@ -15,12 +15,26 @@ use crate::types::{DOCUMENT_BYTES_MAX, Document, VALUE_BYTES_MAX, Value, Vector,
 const LISTED_COLUMNS_MAX: usize = 16;
 
 /// Column names as an error about another one lists them.
-pub(crate) fn list_columns<'a>(names: impl Iterator<Item = &'a str>) -> String {
+fn list_names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.take(LISTED_COLUMNS_MAX).collect();
     if names.is_empty() { "no columns".to_owned() } else { names.join(", ") }
 }
 
 impl Schema {
+    /// The names of the first columns, for an error that says what there is.
+    pub(crate) fn list_columns(&self) -> String {
+        list_names(self.column_names())
+    }
+
+    /// As [`Self::list_columns`], where the id may be named as well.
+    pub(crate) fn list_columns_and_id(&self) -> String {
+        list_names(iter::once(ID_COLUMN).chain(self.column_names()))
+    }
+
+    fn column_names(&self) -> impl Iterator<Item = &str> {
+        self.columns().iter().map(|column| column.name.as_str())
+    }
+
     /// Checks a document and converts its values into the types of their columns.
     ///
     /// # Errors
@@ -37,7 +51,7 @@ impl Schema {
         let mut size = 0;
         for (name, value) in values {
             let column = self.column(&name).ok_or_else(|| {
-                let known = list_columns(self.column_names());
+                let known = self.list_columns();
                 Error::invalid(format!(
                     "unknown column: the schema has {known}. column=`{name}` id=`{}`",
                     checked.id()

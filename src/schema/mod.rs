@@ -17,7 +17,7 @@ mod vectors;
 mod versions;
 
 pub use builder::SchemaBuilder;
-pub(crate) use check::{coerce_value, coerce_vector, list_columns, type_mismatch};
+pub(crate) use check::{coerce_value, coerce_vector, type_mismatch};
 pub(crate) use ids::Ids;
 pub use text::{Language, TextOptions, Tokenizer};
 pub(crate) use versions::SchemaVersions;
@@ -294,11 +294,6 @@ impl Schema {
     #[must_use]
     pub fn columns(&self) -> &[Column] {
         &self.columns
-    }
-
-    /// The names of the columns.
-    pub(crate) fn column_names(&self) -> impl Iterator<Item = &str> {
-        self.columns.iter().map(|column| column.name.as_str())
     }
 
     /// The column with this name.

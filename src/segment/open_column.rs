@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, new_null_array};
 use roaring::RoaringBitmap;
 
 use super::open_vectors::StoredVectors;
-use crate::codec::to_usize;
+use crate::codec::{all_rows, to_usize};
 use crate::env::Env;
 use crate::error::Result;
 use crate::index::vector::VectorIndex;
@@ -36,9 +36,7 @@ pub(super) enum OpenVectorColumn {
 impl OpenVectorColumn {
     /// A column that a segment of `rows` rows does not have.
     pub(super) fn absent(shape: VectorColumn, rows: u32) -> Self {
-        let mut all = RoaringBitmap::new();
-        all.insert_range(0..rows);
-        Self::Absent { shape, rows: Arc::new(all) }
+        Self::Absent { shape, rows: Arc::new(all_rows(rows)) }
     }
 
     /// The vectors of some rows. One round trip, or none.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use roaring::RoaringBitmap;
 
-use crate::codec::{subtract_rows, u64_of};
+use crate::codec::{all_rows, subtract_rows, subtract_shared, u64_of};
 use crate::env::{Cost, Env};
 use crate::error::Result;
 use crate::index::text::DeadRows;
@@ -38,9 +38,7 @@ pub(crate) struct LiveVectors {
 impl LiveRows {
     /// All of `count` rows but the dead ones.
     fn new(count: u32, dead: RoaringBitmap) -> Self {
-        let mut all = RoaringBitmap::new();
-        all.insert_range(0..count);
-        let rows = Arc::new(subtract_rows(&all, &dead));
+        let rows = Arc::new(subtract_rows(&all_rows(count), &dead));
         Self { rows, dead: Arc::new(DeadRows::new(dead)), vectors: Mutex::default() }
     }
 
@@ -68,13 +66,8 @@ impl LiveRows {
     pub(crate) fn with_vector(&self, column: usize, nulls: &RoaringBitmap) -> Arc<LiveVectors> {
         let make = || {
             // Most columns have a vector in every row: then the rows are the same, and share their memory.
-            let rows = if nulls.is_empty() {
-                Arc::clone(&self.rows)
-            } else {
-                Arc::new(subtract_rows(&self.rows, nulls))
-            };
             Arc::new(LiveVectors {
-                rows,
+                rows: subtract_shared(&self.rows, nulls),
                 counts: OnceLock::new(),
                 filter: OnceLock::new(),
                 used: AtomicBool::new(false),

@@ -11,7 +11,7 @@ use roaring::RoaringBitmap;
 use tokio::sync::OnceCell;
 
 use super::{LiveRows, Part, View, no_such_part};
-use crate::codec::{subtract_rows, zip_equal};
+use crate::codec::{subtract_shared, zip_equal};
 use crate::error::{Error, Result};
 use crate::filter::{BoundFilter, Filter, FilterWeight, ZoneMapFilter};
 
@@ -97,7 +97,7 @@ impl Scope {
         let live = match &self.excluded {
             // Not an empty set for a part that is missing: a document would be returned twice.
             Some(excluded) => {
-                &Arc::new(subtract_rows(live, excluded.get(number).ok_or_else(|| no_such_part(number))?))
+                &subtract_shared(live, excluded.get(number).ok_or_else(|| no_such_part(number))?)
             }
             None => live,
         };

@@ -3,7 +3,6 @@
 //! **Invariant:** evaluating a [`BoundFilter`] raises no error that the caller could have caused: names, types, limits
 //! and patterns have been checked, and its depth is limited.
 
-use std::iter;
 use std::sync::Arc;
 
 use super::bound::{
@@ -15,7 +14,7 @@ use super::tokens::{TokenFilter, bind_tokens};
 use super::{Filter, Operand, pattern};
 use crate::error::{Error, Result};
 use crate::index::attributes::Pattern;
-use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema, list_columns, type_mismatch};
+use crate::schema::{AttributeType, ColumnKind, ID_COLUMN, Schema, type_mismatch};
 use crate::settings::Settings;
 use crate::types::{ColumnId, Value};
 
@@ -245,7 +244,7 @@ impl FilterBinder<'_> {
             Some(ColumnKind::Attribute(kind)) => Ok(Some(kind)),
             Some(ColumnKind::Vector(_)) => Ok(None),
             None => {
-                let names = list_columns(iter::once(ID_COLUMN).chain(self.schema.column_names()));
+                let names = self.schema.list_columns_and_id();
                 Err(Error::invalid(format!(
                     "unknown column in the filter: the schema has {names}. column=`{name}`"
                 )))

@@ -137,10 +137,12 @@ impl Predicate<'_> {
         };
         let input = TextInput::from_json(input, &Path::Item(self.path, 2))?;
         let prefix = match options {
-            Some(options) => Object::new(options, &Path::Item(self.path, 3), &[PREFIX])?.get(PREFIX)?,
-            None => None,
+            Some(options) => {
+                let options = Object::new(options, &Path::Item(self.path, 3), &[PREFIX])?;
+                options.get_or_else(PREFIX, || false)?
+            }
+            None => false,
         };
-        let prefix = prefix.is_some_and(|prefix| prefix);
         Ok(Filter::Tokens(TokenFilter { column: self.column.to_owned(), input, matching, prefix }))
     }
 }

@@ -4,7 +4,7 @@ use roaring::RoaringBitmap;
 
 use super::SegmentIndexes;
 use super::probe::{IndexProbe, TokenProbe};
-use crate::codec::subtract_rows;
+use crate::codec::{all_rows, subtract_rows};
 use crate::error::Result;
 use crate::filter::bound::ColumnLabel;
 use crate::filter::tree::join_nodes;
@@ -96,9 +96,7 @@ impl PlanNode {
 
     /// The candidates, once all probes have been read.
     pub(super) fn find_candidates(&self, indexes: &SegmentIndexes) -> Result<Candidates> {
-        let mut all = RoaringBitmap::new();
-        all.insert_range(0..indexes.rows);
-        self.combine(indexes, &all)
+        self.combine(indexes, &all_rows(indexes.rows))
     }
 
     fn combine(&self, indexes: &SegmentIndexes, all: &RoaringBitmap) -> Result<Candidates> {

@@ -11,7 +11,7 @@ use super::index::VectorIndex;
 use super::match_counts::MatchCounts;
 use super::section::{OWNERS, RecordEntry, read_owners};
 use crate::cache::Span;
-use crate::codec::{CodecError, subtract_rows, to_u32, usize_of, zip_equal};
+use crate::codec::{CodecError, all_rows, subtract_rows, to_u32, usize_of, zip_equal};
 use crate::error::{Error, Result};
 
 /// Blocks of owners that are read before it is known whether they are needed: 1 MiB.
@@ -60,11 +60,7 @@ impl VectorIndex {
         let is_selective = matching.len() <= u64::from(self.rows / 2);
         let start = |entry: &RecordEntry| if is_selective { 0 } else { entry.rows };
         let mut counts: Vec<u32> = self.section.entries.iter().map(start).collect();
-        let rejected = (!is_selective).then(|| {
-            let mut all = RoaringBitmap::new();
-            all.insert_range(0..self.rows);
-            subtract_rows(&all, matching)
-        });
+        let rejected = (!is_selective).then(|| subtract_rows(&all_rows(self.rows), matching));
         let rows = rejected.as_ref().unwrap_or(matching);
         let starts = (0..self.rows).step_by(usize_of(OWNERS));
         let blocks = zip_equal(starts, &self.section.owners, "rows and their owners")?;

@@ -5,15 +5,13 @@ use serde_json::Value as Json;
 use super::fusion::{Fusion, Rule};
 use super::rescore::{Method, Rescore};
 use crate::json::{Fields, JsonForm, Object, Path};
-use crate::types::Vector;
+use crate::query::leg::vector::{read_vector_in, write_vector};
 
 const RECIPROCAL_RANK: &str = "reciprocal_rank";
 const MIN_MAX: &str = "min_max";
 const Z_SCORE: &str = "z_score";
 
 const NEAREST: &str = "nearest";
-const COLUMN: &str = "column";
-const VECTOR: &str = "vector";
 const RANK: &str = "rank";
 const COMBINE: &str = "combine";
 const DEPTH: &str = "depth";
@@ -51,8 +49,7 @@ impl JsonForm for Rescore {
         self.check().map_err(|error| error.to_string())?;
         let fields = match self.method() {
             Method::Nearest(column, vector) => {
-                let nearest = Fields::new().put(COLUMN, column)?.put(VECTOR, vector)?;
-                Fields::new().put_object(NEAREST, nearest)
+                Fields::new().put_object(NEAREST, write_vector(column, vector)?)
             }
             Method::Rank(combine, rank) => Fields::new().put(RANK, rank)?.put(COMBINE, combine)?,
             Method::Model(_) => return Err("a rescoring by a model has no JSON form".to_owned()),
@@ -65,8 +62,8 @@ impl JsonForm for Rescore {
         let kinds: [(_, &[_]); 2] = [(NEAREST, &[DEPTH]), (RANK, &[COMBINE, DEPTH])];
         let (kind, object) = Object::tagged(json, path, &kinds)?;
         let rescore = if kind == NEAREST {
-            let nearest = object.object(NEAREST, &[COLUMN, VECTOR])?;
-            Self::nearest(nearest.need::<String>(COLUMN)?, nearest.need::<Vector>(VECTOR)?)
+            let (column, vector) = read_vector_in(&object, NEAREST)?;
+            Self::nearest(column, vector)
         } else {
             Self::rank(object.need(COMBINE)?, object.need(RANK)?)
         };

@@ -11,7 +11,7 @@ use super::super::format::{
 };
 use super::pattern::Pattern;
 use super::probe::AttributeProbe;
-use crate::codec::{CodecError, usize_of};
+use crate::codec::{CodecError, all_rows, usize_of};
 use crate::index::Candidates;
 
 const WHAT: &str = "attribute index";
@@ -74,11 +74,7 @@ fn find_nulls(column: &KeyColumn, blocks: &[Bytes]) -> Result<RoaringBitmap, Cod
         (Some(_), [block]) => decode_bitmap(block, column.rows),
         (None, []) if column.nulls == 0 => Ok(RoaringBitmap::new()),
         // A column that has nulls and no block of them has nothing else.
-        (None, []) => {
-            let mut all = RoaringBitmap::new();
-            all.insert_range(0..column.rows);
-            Ok(all)
-        }
+        (None, []) => Ok(all_rows(column.rows)),
         _ => Err(CodecError::malformed(WHAT, "another number of blocks of nulls than the head names")),
     }
 }

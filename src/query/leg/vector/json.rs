@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 
 use super::{Effort, VectorQuery};
 use crate::json::{Fields, JsonForm, Object, Path};
+use crate::types::Vector;
 
 const COLUMN: &str = "column";
 const VECTOR: &str = "vector";
@@ -11,9 +12,27 @@ const RECALL: &str = "recall";
 const PROBES: &str = "probes";
 const EXACT: &str = "exact";
 
+/// A vector to compare those of a column with, wherever a query does.
+pub(in crate::query) fn write_vector(column: &String, vector: &Vector) -> Result<Fields, String> {
+    Fields::new().put(COLUMN, column)?.put(VECTOR, vector)
+}
+
+/// Reads what [`write_vector`] writes, of an object that may have more.
+fn read_vector(object: &Object<'_>) -> Result<(String, Vector), String> {
+    Ok((object.need(COLUMN)?, object.need(VECTOR)?))
+}
+
+/// Reads what [`write_vector`] writes, of a field that holds nothing else.
+pub(in crate::query) fn read_vector_in(
+    object: &Object<'_>,
+    field: &'static str,
+) -> Result<(String, Vector), String> {
+    read_vector(&object.object(field, &[COLUMN, VECTOR])?)
+}
+
 impl JsonForm for VectorQuery {
     fn to_json(&self) -> Result<Json, String> {
-        let fields = Fields::new().put(COLUMN, &self.column)?.put(VECTOR, &self.vector)?;
+        let fields = write_vector(&self.column, &self.vector)?;
         let fields = match self.effort {
             // Left out, so that a query that is kept follows the default of the version that runs it.
             effort if effort == Effort::default() => fields,
@@ -41,6 +60,7 @@ impl JsonForm for VectorQuery {
                 );
             }
         };
-        Ok(Self { column: object.need(COLUMN)?, vector: object.need(VECTOR)?, effort })
+        let (column, vector) = read_vector(&object)?;
+        Ok(Self { column, vector, effort })
     }
 }

@@ -16,6 +16,7 @@ mod top_k;
 
 pub(in crate::query) use distance::{Distance, round_to_f32};
 pub(in crate::query) use effort::Effort;
+pub(in crate::query) use json::{read_vector_in, write_vector};
 pub use query::VectorQuery;
 
 use std::sync::Arc;
@@ -24,13 +25,14 @@ use futures::future::{try_join, try_join_all};
 use roaring::RoaringBitmap;
 
 use super::ranking::{Depth, LegRows};
+use crate::codec::{all_rows, subtract_shared};
 use crate::error::{Error, Result};
 use crate::index::vector::VectorIndex;
 use crate::memtable::PartSource;
 use crate::query::QueryStats;
 use crate::query::leg::SearchPlan;
 use crate::query::room::Room;
-use crate::schema::{ColumnKind, Schema, VectorColumn, list_columns};
+use crate::schema::{ColumnKind, Schema, VectorColumn};
 use crate::segment::Segment;
 use crate::types::{Metric, Vector};
 use crate::view::{LiveRows, LiveVectors, Part, RowAddr, Scope, View};
@@ -79,7 +81,7 @@ pub(in crate::query) fn find_vector_column(schema: &Schema, name: &str) -> Resul
     let why = match schema.find_column(name).map(|(at, column)| (at, column.kind)) {
         Some((at, ColumnKind::Vector(shape))) => return Ok((at, shape)),
         Some((_, ColumnKind::Attribute(kind))) => format!("this one holds {kind}"),
-        None => format!("the schema has {}", list_columns(schema.column_names())),
+        None => format!("the schema has {}", schema.list_columns()),
     };
     Err(Error::invalid(format!("no such vector column: {why}. column=`{name}`")))
 }
@@ -188,9 +190,7 @@ impl VectorSearch {
             let live = live.with_vector(self.column, nulls);
             return Ok((Arc::clone(live.rows()), Some(live)));
         }
-        let matching =
-            if nulls.is_empty() { Arc::clone(matching) } else { Arc::new(matching.as_ref() - nulls) };
-        Ok((matching, None))
+        Ok((subtract_shared(matching, nulls), None))
     }
 
     /// Whether the index of a segment is probed for these matches, or all of them are compared.
@@ -223,8 +223,7 @@ impl VectorSearch {
         let compared = u64::from(part.source.rows()) * self.row_bytes as u64;
         let compare = SearchPlan::Compare { bytes: compared };
         let PartSource::Segment(segment) = &part.source else { return Ok(compare) };
-        let mut matching = RoaringBitmap::new();
-        matching.insert_range(0..segment.meta().rows);
+        let matching = all_rows(segment.meta().rows);
         if !self.probes(segment, &matching) {
             return Ok(compare);
         }
