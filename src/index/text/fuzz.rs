@@ -54,10 +54,10 @@ async fn search(env: &Env, index: &Arc<TextIndex>, plan: &Arc<TextPlan>) -> Resu
         let loaded = loaded.await?;
         let stats = TextStats::new(plan, &[loaded.count_live(&DeadRows::new(dead.clone()))?])?;
         let (live, few) = (&all - dead, (0..ROWS).step_by(97).collect());
-        let any = loaded.find_top_rows(&stats, None, 20, true)?;
+        let any = loaded.find_top_rows(&stats, None, (20, true), &ScoreFloor::default())?;
         assert!(any.rows.iter().all(|(_, row)| *row < ROWS) && any.ties.max() < Some(ROWS));
         for allowed in [&live, &few] {
-            let top = loaded.find_top_rows(&stats, Some(allowed), 20, true)?;
+            let top = loaded.find_top_rows(&stats, Some(allowed), (20, true), &ScoreFloor::default())?;
             assert!(top.rows.iter().all(|(score, row)| allowed.contains(*row) && !score.is_nan()));
             assert!(loaded.find_rows(&stats, allowed)?.is_subset(allowed));
         }

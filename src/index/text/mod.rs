@@ -42,6 +42,6 @@ mod tests;
 pub(crate) use analysis::{Analyzer, POSITION_INCREMENT_GAP};
 pub(crate) use plan::{PlanTerm, ScoreJoin, TextNode, TextPlan};
 pub(crate) use postings::{MemoryTextIndex, TextSource, TokenMatch, TokenPredicate, find_matching_rows};
-pub(crate) use score::{DeadRows, LoadedTextPart, RankValues, TextCounts, TextStats};
+pub(crate) use score::{DeadRows, LoadedTextPart, RankValues, ScoreFloor, TextCounts, TextStats};
 pub(crate) use store::{TextIndex, TextIndexBuilder};
 pub(crate) use terms::{LevenshteinAutomaton, TermSpec};

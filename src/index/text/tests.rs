@@ -88,7 +88,7 @@ async fn answer(
     let mut live = roaring::RoaringBitmap::new();
     live.insert_range(0..ROWS);
     live -= dead;
-    Ok(loaded.find_top_rows(&stats, Some(&live), 20, false)?.rows)
+    Ok(loaded.find_top_rows(&stats, Some(&live), (20, false), &ScoreFloor::default())?.rows)
 }
 
 #[tokio::test]
@@ -273,7 +273,12 @@ async fn what_is_left_out_could_not_be_a_hit() -> Result<()> {
             let found = source.look_up_terms(&Env::current()?, plan).await?;
             let loaded = LoadedTextPart::new(source.clone(), Arc::clone(plan), found, (true, false)).await?;
             let stats = TextStats::new(plan, &[loaded.count_live(&DeadRows::default())?])?;
-            answers.push(loaded.find_top_rows(&stats, Some(&allowed), limit, ties)?);
+            answers.push(loaded.find_top_rows(
+                &stats,
+                Some(&allowed),
+                (limit, ties),
+                &ScoreFloor::default(),
+            )?);
         }
         assert_eq!(answers[0], answers[1], "{plan:?} {limit} {ties}");
     }

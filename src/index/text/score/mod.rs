@@ -2,7 +2,7 @@
 //!
 //! A query runs in three steps. Each part [loads](part) what it holds of the query's terms and counts the live documents;
 //! the [statistics](stats) of all parts are summed, so that a score does not depend on where a document lies; then each
-//! part is [searched](search) by itself. The usual shapes of queries run as flat loops over blocks of postings, see
+//! part is [searched](search), above the floor that the others have set. The usual shapes of queries run as flat loops over blocks of postings, see
 //! [`max_score`]; any other tree is walked row by row with a [`scorer`].
 
 mod bm25;
@@ -22,3 +22,4 @@ pub(crate) use dead_rows::DeadRows;
 pub(crate) use part::LoadedTextPart;
 pub(crate) use rank_values::RankValues;
 pub(crate) use stats::{TextCounts, TextStats};
+pub(crate) use top_rows::ScoreFloor;

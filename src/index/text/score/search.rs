@@ -10,7 +10,7 @@ use super::max_score::{
 use super::part::LoadedTextPart;
 use super::scorer::Scorer;
 use super::stats::TextStats;
-use super::top_rows::{TopRowCollector, TopRows};
+use super::top_rows::{ScoreFloor, TopRowCollector, TopRows};
 use crate::error::Result;
 use crate::index::text::plan::ScoreJoin;
 use crate::index::text::store::NO_MORE_ROWS;
@@ -33,15 +33,15 @@ impl LoadedTextPart {
     }
 
     /// The best `limit` rows among `allowed` (`None` allows all), best first, ties by row; with `ties` all further rows
-    /// too that tie with the last. CPU work.
+    /// too that tie with the last. Rows below the floor, which all parts of the query share, may be missing. CPU work.
     pub(crate) fn find_top_rows(
         &self,
         stats: &TextStats,
         allowed: Option<&RoaringBitmap>,
-        limit: usize,
-        ties: bool,
+        (limit, ties): (usize, bool),
+        floor: &ScoreFloor,
     ) -> Result<TopRows> {
-        let mut top = TopRowCollector::new(limit, ties, allowed);
+        let mut top = TopRowCollector::new(limit, ties, allowed, floor);
         if let Some(scorer) = Scorer::new_root(self, stats, &self.plan.root)? {
             offer_all_rows(scorer, self.source.rows(), &mut top);
         }

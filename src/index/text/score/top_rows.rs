@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use roaring::RoaringBitmap;
 
@@ -20,6 +21,30 @@ pub(crate) struct TopRows {
     pub(crate) ties: RoaringBitmap,
 }
 
+/// The score of the worst row that a part has among its best, once it has as many as are wanted: the highest over the parts
+/// of a query. Rows of other parts with less cannot be among the best of all.
+// Without it each part would find hits of its own among scores that others have long passed.
+#[derive(Debug, Default)]
+pub(crate) struct ScoreFloor(AtomicU32);
+
+impl ScoreFloor {
+    /// A row of any part with a score below this cannot be a hit.
+    fn get(&self) -> f32 {
+        match self.0.load(Ordering::Relaxed) {
+            // No part is full: a row with a score of 0 may be one.
+            0 => f32::NEG_INFINITY,
+            bits => f32::from_bits(bits),
+        }
+    }
+
+    fn raise(&self, score: f32) {
+        // The bits of numbers that are not negative are in the order of the numbers.
+        if score > 0.0 {
+            self.0.fetch_max(score.to_bits(), Ordering::Relaxed);
+        }
+    }
+}
+
 /// Keeps the best `limit` of the rows that are allowed, which are offered in any order.
 #[derive(Debug)]
 pub(super) struct TopRowCollector<'a> {
@@ -30,6 +55,7 @@ pub(super) struct TopRowCollector<'a> {
     /// Rows beyond the limit that score as the worst row in the heap, if they are wanted.
     ties: Option<RoaringBitmap>,
     threshold: f32,
+    floor: &'a ScoreFloor,
 }
 
 /// Better rows compare greater: by score, then the smaller row first.
@@ -41,10 +67,16 @@ struct HeapRow {
 }
 
 impl<'a> TopRowCollector<'a> {
-    pub(super) fn new(limit: usize, ties: bool, allowed: Option<&'a RoaringBitmap>) -> Self {
+    pub(super) fn new(
+        limit: usize,
+        ties: bool,
+        allowed: Option<&'a RoaringBitmap>,
+        floor: &'a ScoreFloor,
+    ) -> Self {
         Self {
             limit,
             allowed,
+            floor,
             heap: BinaryHeap::with_capacity(limit.min(RESERVED_ROWS_MAX)),
             ties: ties.then(RoaringBitmap::new),
             // Below every score, so that rows with a score of 0 enter; without a limit no row does.
@@ -54,7 +86,7 @@ impl<'a> TopRowCollector<'a> {
 
     /// A row with a score below this cannot enter. May be a little lower than the worst score.
     pub(super) fn threshold(&self) -> f32 {
-        self.threshold
+        self.threshold.max(self.floor.get())
     }
 
     /// The rows that may enter; `None` if all may.
@@ -65,7 +97,7 @@ impl<'a> TopRowCollector<'a> {
     /// Adds a row if it is allowed and good enough.
     pub(super) fn offer(&mut self, score: f32, row: u32) {
         // The score first: looking a row up in a bitmap costs more, and few rows reach the threshold.
-        if score >= self.threshold && self.allowed.is_none_or(|allowed| allowed.contains(row)) {
+        if score >= self.threshold() && self.allowed.is_none_or(|allowed| allowed.contains(row)) {
             self.push(score, row);
         }
     }
@@ -107,6 +139,7 @@ impl<'a> TopRowCollector<'a> {
         }
         if let Some(Reverse(worst)) = self.heap.peek() {
             self.threshold = f32::from_bits(worst.score_bits) * THRESHOLD_SLACK;
+            self.floor.raise(self.threshold);
         }
     }
 
@@ -126,7 +159,8 @@ mod tests {
     #[test]
     fn ties_with_the_worst_are_kept_beside() {
         let found = |limit, ties, offered: &[(f32, u32)]| {
-            let mut top = TopRowCollector::new(limit, ties, None);
+            let floor = ScoreFloor::default();
+            let mut top = TopRowCollector::new(limit, ties, None, &floor);
             for (score, row) in offered {
                 top.push(*score, *row);
             }
@@ -141,10 +175,27 @@ mod tests {
         // In any order.
         let mixed = [(1.0, 2), (2.0, 4), (1.0, 0), (0.5, 3), (1.0, 1)];
         assert_eq!(found(2, true, &mixed), (vec![(2.0, 4), (1.0, 0)], rows(&[1, 2])));
-        let mut top = TopRowCollector::new(2, true, None);
+        let floor = ScoreFloor::default();
+        let mut top = TopRowCollector::new(2, true, None, &floor);
         for (score, row) in &ascending {
             top.push(*score, *row);
         }
         assert!(top.threshold() <= 1.0 && top.threshold() > 0.99);
+    }
+
+    #[test]
+    fn what_one_part_has_rules_out_rows_of_another_but_none_that_tie() {
+        let floor = ScoreFloor::default();
+        let mut one = TopRowCollector::new(2, true, None, &floor);
+        let mut other = TopRowCollector::new(2, true, None, &floor);
+        other.offer(0.0, 9);
+        one.offer(3.0, 0);
+        assert!(other.threshold() < 0.0, "the first part is not full yet");
+        one.offer(2.0, 1);
+        for (score, row) in [(1.0, 10), (2.0, 11), (2.5, 12)] {
+            other.offer(score, row);
+        }
+        assert_eq!(other.finish().rows, [(2.5, 12), (2.0, 11)]);
+        assert!(one.threshold() > 1.99 && one.threshold() <= 2.0);
     }
 }

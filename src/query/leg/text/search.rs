@@ -3,7 +3,7 @@
 //! Scores depend on counts over all live documents, so every part looks up its terms before any part scores. Reads go in
 //! two rounds: dictionaries (while the filter is evaluated), then postings.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering as Atomic};
 
@@ -14,7 +14,7 @@ use super::{BoundRank, TextQuery, bind};
 use crate::env::Cost;
 use crate::error::{Error, Result};
 use crate::index::text::{
-    DeadRows, LoadedTextPart, MemoryTextIndex, TextCounts, TextPlan, TextSource, TextStats,
+    DeadRows, LoadedTextPart, MemoryTextIndex, ScoreFloor, TextCounts, TextPlan, TextSource, TextStats,
 };
 use crate::memtable::PartSource;
 use crate::query::QueryStats;
@@ -71,7 +71,7 @@ struct SearchedPart<'a> {
     number: usize,
     part: &'a Part,
     dead: Arc<DeadRows>,
-    matching: &'a RoaringBitmap,
+    matching: &'a Arc<RoaringBitmap>,
     loaded: Arc<LoadedTextPart>,
 }
 
@@ -97,13 +97,17 @@ impl TextSearch {
         scope: &Scope,
         depth: Depth,
     ) -> Result<LegRows<Bm25>> {
-        let (parts, mut stats) = self.load_parts(view, scope).await?;
+        let (mut parts, mut stats) = self.load_parts(view, scope).await?;
         let counts = try_join_all(parts.iter().map(|part| count_live(view, part))).await?;
         let text_stats = Arc::new(TextStats::new(&self.plan, &counts)?);
         stats.expansions_cut = text_stats.truncated_terms();
         stats.rows_scanned = parts.iter().map(|part| part.matching.len()).sum();
         self.read_rank_values(view, &parts, &text_stats).await?;
-        let best = try_join_all(parts.iter().map(|part| find_best(view, part, &text_stats, depth))).await?;
+        // The largest first: its best rows set a floor for all others.
+        parts.sort_by_key(|part| Reverse(part.matching.len()));
+        let floor = Arc::new(ScoreFloor::default());
+        let best = parts.iter().map(|part| find_best(view, part, (&text_stats, &floor), depth));
+        let best = try_join_all(best).await?;
         Ok(LegRows::collect(parts.iter().map(|part| part.number).zip(best), stats))
     }
 
@@ -152,7 +156,7 @@ impl TextSearch {
         let values_read = &AtomicU64::new(0);
         let reads = parts.iter().filter(|part| !part.matching.is_empty()).map(|part| async move {
             let (loaded, stats) = (Arc::clone(&part.loaded), Arc::clone(stats));
-            let matching = part.matching.clone();
+            let matching = Arc::clone(part.matching);
             // All postings are decoded here, where a search for the best rows skips most of them.
             let cost = Cost::postings(part.loaded.count_postings());
             let rows =
@@ -203,7 +207,7 @@ async fn count_live(view: &View, part: &SearchedPart<'_>) -> Result<TextCounts> 
 async fn find_best(
     view: &View,
     part: &SearchedPart<'_>,
-    stats: &Arc<TextStats>,
+    (stats, floor): (&Arc<TextStats>, &Arc<ScoreFloor>),
     depth: Depth,
 ) -> Result<PartRows<Bm25>> {
     if part.matching.is_empty() {
@@ -215,9 +219,10 @@ async fn find_best(
         PartSource::Segment(_) | PartSource::Memory(_) => depth.is_fused,
     };
     let all_match = part.matching.len() == u64::from(part.part.source.rows());
-    let allowed = (!all_match).then(|| part.matching.clone());
-    let (loaded, stats) = (Arc::clone(&part.loaded), Arc::clone(stats));
-    let search = move || loaded.find_top_rows(&stats, allowed.as_ref(), depth.rows, needs_all_ties);
+    let allowed = (!all_match).then(|| Arc::clone(part.matching));
+    let (loaded, stats, floor) = (Arc::clone(&part.loaded), Arc::clone(stats), Arc::clone(floor));
+    let search =
+        move || loaded.find_top_rows(&stats, allowed.as_deref(), (depth.rows, needs_all_ties), &floor);
     let top = view.env.compute(Cost::ranked_postings(part.loaded.count_postings()), search).await??;
     let best = top.rows.into_iter().map(|(score, row)| (Bm25(score), row)).collect();
     let ranking = PartRanking::from_sorted(best, depth.rows).with_ties(&top.ties);
