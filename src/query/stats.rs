@@ -34,6 +34,10 @@ pub struct QueryStats {
     pub rows: u64,
     /// Of those, rows in the tail, which no index covers.
     pub tail_rows: u64,
+    /// Rows that no index of the column of a vector leg covers: those in the tail, in segments of too few vectors to need one
+    /// ([`Settings::index_rows_min`](crate::Settings::index_rows_min)), and in large batches that were not merged yet. All of
+    /// them that the filter lets through are compared. With several legs, the maximum over the legs.
+    pub rows_unindexed: u64,
     /// Rows whose vector was looked at: all rows that the filter let through, or the rows of the probed clusters. A
     /// vector that 128 or more rows share counts once.
     pub rows_scanned: u64,
@@ -83,6 +87,7 @@ impl QueryStats {
             segments_pruned: sum.segments_pruned.max(leg.segments_pruned),
             rows: sum.rows.max(leg.rows),
             tail_rows: sum.tail_rows.max(leg.tail_rows),
+            rows_unindexed: sum.rows_unindexed.max(leg.rows_unindexed),
             rows_scanned: sum.rows_scanned + leg.rows_scanned,
             rows_reranked: sum.rows_reranked + leg.rows_reranked,
             clusters_probed: sum.clusters_probed + leg.clusters_probed,
@@ -103,6 +108,7 @@ impl QueryStats {
             segments_pruned = self.segments_pruned,
             rows = self.rows,
             tail_rows = self.tail_rows,
+            rows_unindexed = self.rows_unindexed,
             rows_scanned = self.rows_scanned,
             rows_reranked = self.rows_reranked,
             clusters_probed = self.clusters_probed,
@@ -131,12 +137,13 @@ impl fmt::Display for QueryStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} parts ({} pruned), {} rows ({} in the tail): {} scanned, {} reranked, {} clusters, {} expansions cut; {} round trips, {} requests, \
+            "{} parts ({} pruned), {} rows ({} in the tail): {} unindexed, {} scanned, {} reranked, {} clusters, {} expansions cut; {} round trips, {} requests, \
              {} bytes; {} in memory, {} on disk, {} joined; {:?} ranking, {:?} fetching",
             self.parts,
             self.segments_pruned,
             self.rows,
             self.tail_rows,
+            self.rows_unindexed,
             self.rows_scanned,
             self.rows_reranked,
             self.clusters_probed,

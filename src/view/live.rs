@@ -89,14 +89,12 @@ impl LiveVectors {
     }
 
     /// How many of them are in each cluster.
-    pub(crate) async fn match_counts(&self, env: &Env, index: &VectorIndex) -> Result<Arc<MatchCounts>> {
+    pub(crate) async fn match_counts(&self, index: &VectorIndex) -> Result<Arc<MatchCounts>> {
         if let Some(counts) = self.counts.get() {
             return Ok(Arc::clone(counts));
         }
         // Two queries may count at once, which nobody waits for: they find the same.
         let counts = index.count_matches(&self.rows).await?;
-        let (cost, index) = (Cost::id_lookups(u64_of(index.set().len())), index.clone());
-        let counts = env.compute(cost, move || index.complete_counts(counts)).await??;
         Ok(Arc::clone(self.counts.get_or_init(|| Arc::new(counts))))
     }
 

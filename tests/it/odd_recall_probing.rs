@@ -278,6 +278,35 @@ async fn recall_holds_in_every_state() -> Result<()> {
     Ok(())
 }
 
+/// Rows come in pairs, as versions of a text do, or parts of one that overlap. The nearest of a stored row is its sibling in
+/// the same cluster, and a query has none.
+#[tokio::test]
+async fn siblings_promise_nothing_to_queries_without_one() -> Result<()> {
+    let mut rng = Rng::new(19);
+    let centres = centres(&mut rng, 40, 24, 1.0);
+    let point = |rng: &mut Rng| plus(&centres[usize::try_from(rng.below(40)).unwrap()], &noise(rng, 24, 0.7));
+    let mut world = World::new(Metric::L2Squared, 24).await?;
+    let queries: Vec<_> = (0..60).map(|_| point(&mut rng)).collect();
+    for segment in 0..4_u64 {
+        for id in (segment * 2_000..segment * 2_000 + 2_000).step_by(2) {
+            let one = point(&mut rng);
+            let other = plus(&one, &noise(&mut rng, 24, 0.05));
+            let row = |v| Row { v: Some(v), group: 0 };
+            world.rows.extend([(id, row(one)), (id + 1, row(other))]);
+        }
+        let rows: Vec<_> = world.rows.range(segment * 2_000..).map(|(id, row)| (*id, row.clone())).collect();
+        world.write(rows).await?;
+        world.docs.flush().await?;
+        for limit in [1, 2, 3, 5, 10] {
+            let ask = |query: &[f32]| Query::nearest("v", query).recall(0.95);
+            let share = world.recall(&queries, limit, ask, |_, _| true).await?;
+            let least = 0.95 - recall_allowance(0.95, limit, queries.len());
+            assert!(share >= least, "{segment}: {share} at {limit}");
+        }
+    }
+    Ok(())
+}
+
 /// Filters that let half, a tenth and a hundredth of the rows through: by chance, and by where they lie, which may be
 /// far from what is asked for. In the column that the order of the rows follows and in another.
 #[tokio::test]

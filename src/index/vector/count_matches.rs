@@ -11,7 +11,7 @@ use super::index::VectorIndex;
 use super::match_counts::MatchCounts;
 use super::section::{OWNERS, RecordEntry, read_owners};
 use crate::cache::Span;
-use crate::codec::{CodecError, all_rows, subtract_rows, to_u32, usize_of, zip_equal};
+use crate::codec::{CodecError, all_rows, subtract_rows, usize_of, zip_equal};
 use crate::error::{Error, Result};
 
 /// Blocks of owners that are read before it is known whether they are needed: 1 MiB.
@@ -24,10 +24,11 @@ impl VectorIndex {
     /// segment, in one round trip per million rows.
     pub(crate) async fn count_matches(&self, matching: &Arc<RoaringBitmap>) -> Result<MatchCounts> {
         let entries = &self.section.entries;
-        let mut counts = MatchCounts { matching: Arc::clone(matching), rows: None, codes: 0 };
-        if entries.iter().any(RecordEntry::is_listed) {
-            counts.rows = Some(self.count_owned_rows(matching).await?);
-        }
+        let mut counts = if entries.iter().any(RecordEntry::is_listed) {
+            MatchCounts::of_rows(Arc::clone(matching), self.count_owned_rows(matching).await?)
+        } else {
+            MatchCounts::of_runs(Arc::clone(matching), entries.len())
+        };
         let copies = (0..).zip(entries).filter(|(_, entry)| entry.is_of_copies());
         // All matching rows of a record of copies but one have no code of their own; of none, none have.
         let without_code = |(number, entry)| counts.matching_rows(number, entry).saturating_sub(1);
@@ -35,14 +36,6 @@ impl VectorIndex {
         let coded = matching.len() - matching.intersection_len(&self.section.loose);
         counts.codes = coded.checked_sub(without_code).ok_or_else(|| self.inconsistent())?;
         Ok(counts)
-    }
-
-    /// Adds what [`Self::count_matches`] leaves to be counted on demand, for counts that many queries use.
-    pub(crate) fn complete_counts(&self, counts: MatchCounts) -> Result<MatchCounts> {
-        let entries = (0..).zip(&self.section.entries);
-        let rows = entries.map(|(number, entry)| to_u32(counts.matching_rows(number, entry), "matches"));
-        let rows = rows.collect::<Result<_>>()?;
-        Ok(MatchCounts { rows: Some(rows), ..counts })
     }
 
     /// Reads what [`Self::count_matches`] may need, if it is not much. While the filter is evaluated, that costs no round trip of

@@ -56,5 +56,5 @@ pub(crate) use query::QuantizedQuery;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use random::Random;
 pub(crate) use read_plan::{ReadPlan, ReadWindow};
-pub(crate) use search::{RowFilter, SearchState};
+pub(crate) use search::{RowFilter, SearchResult, SearchState};
 pub(crate) use train::{SetPlan, still_fits, train_centroids};

@@ -22,7 +22,7 @@ impl Random {
     /// A number below `bound`; 0 if that is 0.
     // By multiplication (Lemire): without a division, and with a bias below 2^-32 for any number of rows.
     #[expect(clippy::cast_possible_truncation, reason = "the product's upper half is below `bound`")]
-    pub(super) fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 

@@ -1,12 +1,13 @@
 //! Searching the records of an index for rows that may be among the nearest.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 
 use super::index::VectorIndex;
-use super::query::{AllowedRows, QuantizedQuery, RowCandidate, Shortlist};
+use super::query::{AllowedRows, QuantizedQuery, RecordSource, RowCandidate, Shortlist};
 use super::read_plan::{ReadPlan, ReadWindow};
 use super::record::ClusterRecord;
 use super::section::RecordEntry;
@@ -32,22 +33,33 @@ impl RowFilter {
     }
 }
 
-/// A search of an index in progress.
+/// A search of indexes in progress: of the segments of one centroid set.
+// One list for all of them: what was found in one segment rules out rows of the others.
 #[derive(Debug)]
 pub(crate) struct SearchState {
     list: Shortlist,
     found: SearchResult,
 }
 
-/// What a search of an index found.
+/// What a search of indexes found.
 #[derive(Debug, Default)]
 pub(crate) struct SearchResult {
     /// Rows that may be among the nearest, the most likely first.
     pub(crate) candidates: Vec<RowCandidate>,
-    /// The candidates that represent all rows with their vector, with these.
-    pub(crate) copies: Vec<(u32, RoaringBitmap)>,
-    /// Codes that were scanned.
-    pub(crate) scanned: u64,
+    /// The candidates that represent all rows with their vector.
+    pub(crate) copies: Vec<FoundCopies>,
+    /// Codes that were scanned, by the number of the segment.
+    pub(crate) scanned: BTreeMap<u32, u64>,
+}
+
+/// Rows of a segment that have one vector.
+#[derive(Debug)]
+pub(crate) struct FoundCopies {
+    /// The number of their segment among those of the search.
+    pub(crate) segment: u32,
+    /// The candidate that stands for them.
+    pub(crate) candidate: u32,
+    pub(crate) rows: RoaringBitmap,
 }
 
 impl SearchState {
@@ -56,10 +68,12 @@ impl SearchState {
         Self { list: Shortlist::new(limit), found: SearchResult::default() }
     }
 
-    /// The rows that were found so far, including those that are certainly not among the nearest by now.
-    pub(crate) fn rows(&self) -> u64 {
-        let copies: u64 = self.found.copies.iter().map(|(_, rows)| rows.len() - 1).sum();
-        u64_of(self.list.len()) + copies
+    /// The rows that were found so far in the segments that count, including those that are certainly not among the nearest
+    /// by now.
+    pub(crate) fn count_rows(&self, counts: impl Fn(u32) -> bool) -> u64 {
+        let copies = self.found.copies.iter().filter(|copies| counts(copies.segment));
+        let copies: u64 = copies.map(|copies| copies.rows.len() - 1).sum();
+        u64_of(self.list.count(|candidate| counts(candidate.source.segment))) + copies
     }
 
     /// The `count` best estimates of distances, and the clusters of these rows.
@@ -103,11 +117,13 @@ impl VectorIndex {
         Ok(RowFilter { matching: Arc::clone(matching), bits: bits.into() })
     }
 
-    /// Looks for rows that may be among the nearest in the records of a window.
+    /// Looks for rows that may be among the nearest in the records of a window. `segment` is the number of this index in the
+    /// search.
     pub(crate) async fn scan_records(
         &self,
         env: &Env,
         query: &Arc<QuantizedQuery>,
+        segment: u32,
         (window, records): (ReadWindow, Vec<Bytes>),
         filtered: Option<RowFilter>,
         state: SearchState,
@@ -118,10 +134,11 @@ impl VectorIndex {
         let work = move || {
             let mut state = state;
             for (entry, bytes) in zip_equal(&window.entries, &records, "records and their bytes")? {
-                let scanned = this.scan_record(&query, entry, bytes, filtered.as_ref(), &mut state);
+                let scanned =
+                    this.scan_record(&query, segment, (entry, bytes), filtered.as_ref(), &mut state);
                 scanned.map_err(|e| e.at(this.blob.key()))?;
             }
-            state.found.scanned += codes;
+            *state.found.scanned.entry(segment).or_default() += codes;
             Ok(state)
         };
         env.compute(cost, work).await?
@@ -130,21 +147,22 @@ impl VectorIndex {
     fn scan_record(
         &self,
         query: &QuantizedQuery,
-        entry: &RecordEntry,
-        bytes: &[u8],
+        segment: u32,
+        (entry, bytes): (&RecordEntry, &[u8]),
         filtered: Option<&RowFilter>,
         state: &mut SearchState,
     ) -> Result<(), CodecError> {
         let (set, space) = (&self.set, self.set.space());
         let (padded, bits) = (space.padded(), space.bits());
         if entry.is_of_copies() {
-            return self.scan_copies(query, entry, bytes, filtered, state);
+            return self.scan_copies(query, segment, (entry, bytes), filtered, state);
         }
         let record = ClusterRecord::new(padded, bits, entry.codes, entry.first, bytes)?;
         // Rows index the bits of a filter, and later the exact vectors of the segment.
         record.check_rows(self.rows)?;
         let allowed = AllowedRows(filtered.map(|filtered| filtered.bits.as_ref()));
-        query.scan_record(set, entry.cluster, &record, allowed, &mut state.list);
+        let source = RecordSource { segment, cluster: entry.cluster };
+        query.scan_record(set, source, &record, allowed, &mut state.list);
         Ok(())
     }
 
@@ -152,8 +170,8 @@ impl VectorIndex {
     fn scan_copies(
         &self,
         query: &QuantizedQuery,
-        entry: &RecordEntry,
-        bytes: &[u8],
+        segment: u32,
+        (entry, bytes): (&RecordEntry, &[u8]),
         filtered: Option<&RowFilter>,
         state: &mut SearchState,
     ) -> Result<(), CodecError> {
@@ -177,8 +195,9 @@ impl VectorIndex {
         // One row stands for all in the shortlist: thousands of equal distances would displace every other candidate.
         let Some(first) = rows.min() else { return Ok(()) };
         let record = ClusterRecord::new(padded, bits, entry.codes, Some(first), record)?;
-        query.scan_record(&self.set, entry.cluster, &record, AllowedRows(None), &mut state.list);
-        state.found.copies.push((first, rows));
+        let source = RecordSource { segment, cluster: entry.cluster };
+        query.scan_record(&self.set, source, &record, AllowedRows(None), &mut state.list);
+        state.found.copies.push(FoundCopies { segment, candidate: first, rows });
         Ok(())
     }
 }

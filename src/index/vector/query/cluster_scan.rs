@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::allowed_rows::AllowedRows;
 use super::query_tables::QueryTables;
-use super::shortlist::{RowCandidate, Shortlist};
+use super::shortlist::{RecordSource, RowCandidate, Shortlist};
 use super::vector_query::{ClusterRelation, QuantizedQuery};
 use crate::index::vector::centroids::CentroidSet;
 use crate::index::vector::kernels::{ADDS_LEN, BLOCK_VECTORS, Kernels, ScanParams, prefetch};
@@ -32,16 +32,16 @@ impl QuantizedQuery {
     pub(in crate::index::vector) fn scan_record(
         &self,
         set: &CentroidSet,
-        cluster: u32,
+        source: RecordSource,
         record: &ClusterRecord<'_>,
         allowed: AllowedRows<'_>,
         list: &mut Shortlist,
     ) {
-        let (relation, tables) = self.enter_cluster(set, cluster);
+        let (relation, tables) = self.enter_cluster(set, source.cluster);
         let scale = record.scale();
         let scan = ClusterScan {
             kernels: self.kernels,
-            cluster,
+            source,
             tables: tables.tables(),
             are_own: tables.are_own(),
             relation,
@@ -68,7 +68,7 @@ impl QuantizedQuery {
 /// A query at a cluster.
 struct ClusterScan<'a> {
     kernels: &'static Kernels,
-    cluster: u32,
+    source: RecordSource,
     tables: &'a QueryTables,
     /// Whether the tables are of the difference between query and centroid.
     are_own: bool,
@@ -168,7 +168,7 @@ impl ClusterScan<'_> {
         let rounding = ROUNDING * (constant.abs() + inside.abs());
         let estimate = add + (constant + inside) * self.back;
         let error = (DEVIATIONS * variance.sqrt() + rounding) * self.back + ROUNDING_WIDE * add.abs();
-        list.push(RowCandidate { lower: estimate - error, estimate, row, cluster: self.cluster });
+        list.push(RowCandidate { lower: estimate - error, estimate, row, source: self.source });
     }
 }
 

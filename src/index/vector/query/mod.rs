@@ -16,5 +16,5 @@ mod shortlist;
 mod vector_query;
 
 pub(crate) use allowed_rows::AllowedRows;
-pub(crate) use shortlist::{RowCandidate, Shortlist};
+pub(crate) use shortlist::{RecordSource, RowCandidate, Shortlist};
 pub(crate) use vector_query::QuantizedQuery;

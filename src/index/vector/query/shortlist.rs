@@ -9,6 +9,14 @@ pub(crate) struct RowCandidate {
     pub(crate) lower: f64,
     pub(crate) estimate: f64,
     pub(crate) row: u32,
+    pub(crate) source: RecordSource,
+}
+
+/// Where a record is from, of those that one search scans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordSource {
+    /// The number of its segment among those of the search.
+    pub(crate) segment: u32,
     pub(crate) cluster: u32,
 }
 
@@ -60,15 +68,15 @@ impl Shortlist {
         }
     }
 
-    /// How many rows were candidates at some time.
-    pub(crate) fn len(&self) -> usize {
-        self.candidates.len()
+    /// How many rows that count were candidates at some time.
+    pub(crate) fn count(&self, counts: impl Fn(&RowCandidate) -> bool) -> usize {
+        self.candidates.iter().filter(|candidate| counts(candidate)).count()
     }
 
     /// The `count` best estimates, in no order, and the clusters of these rows.
     pub(crate) fn best_estimates(&self, count: usize) -> Vec<(f64, u32)> {
         let mut estimates: Vec<(f64, u32)> =
-            self.candidates.iter().map(|candidate| (candidate.estimate, candidate.cluster)).collect();
+            self.candidates.iter().map(|candidate| (candidate.estimate, candidate.source.cluster)).collect();
         if count < estimates.len() {
             estimates.select_nth_unstable_by(count, |a, b| a.0.total_cmp(&b.0));
             estimates.truncate(count);
@@ -87,7 +95,9 @@ impl Shortlist {
             // NaN is kept: the exact distance decides.
             self.candidates.retain(|candidate| candidate.lower.is_nan() || candidate.lower <= *threshold);
         }
-        self.candidates.sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(a.row.cmp(&b.row)));
+        let place = |candidate: &RowCandidate| (candidate.source.segment, candidate.row);
+        self.candidates
+            .sort_unstable_by(|a, b| a.estimate.total_cmp(&b.estimate).then(place(a).cmp(&place(b))));
         self.candidates
     }
 }
@@ -126,7 +136,8 @@ mod tests {
     fn list(limit: usize, distances: &[(f64, f64)]) -> Shortlist {
         let mut list = Shortlist::new(limit);
         for (row, (estimate, error)) in (0..).zip(distances) {
-            list.push(RowCandidate { lower: estimate - error, estimate: *estimate, row, cluster: 0 });
+            let source = RecordSource { segment: 0, cluster: 0 };
+            list.push(RowCandidate { lower: estimate - error, estimate: *estimate, row, source });
         }
         list
     }

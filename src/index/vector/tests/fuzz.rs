@@ -72,12 +72,12 @@ fn search_all(
     let (env, mut state) = (inline_env(), SearchState::new(10));
     for window in plan.windows {
         let records = records_of(&window, index.set(), records);
-        state = block_on(index.scan_records(&env, query, (window, records), filtered.clone(), state))?;
+        state = block_on(index.scan_records(&env, query, 0, (window, records), filtered.clone(), state))?;
     }
     let found = state.finish(10);
     let is_sound = |row: u32| row < ROWS && matching.is_none_or(|matching| matching.contains(row));
     assert!(found.candidates.iter().all(|candidate| is_sound(candidate.row)));
-    assert!(found.copies.iter().all(|(_, rows)| rows.iter().all(is_sound)));
+    assert!(found.copies.iter().all(|copies| copies.rows.iter().all(is_sound)));
     Ok(())
 }
 

@@ -121,7 +121,7 @@ async fn search(
     for window in plan.windows {
         let records = index.read_records(&window).await?;
         assert_eq!(records.iter().map(|record| record.len() as u64).sum::<u64>(), window.bytes);
-        hunt = index.scan_records(&env, query, (window, records), filtered.clone(), hunt).await?;
+        hunt = index.scan_records(&env, query, 0, (window, records), filtered.clone(), hunt).await?;
     }
     Ok(hunt.finish(limit))
 }
@@ -140,7 +140,7 @@ async fn probing_every_cluster_finds_the_true_nearest_whatever_the_metric_and_bi
                 let vector = draw.vector();
                 let query = Arc::new(QuantizedQuery::new(&set, metric, &vector));
                 let got = search(&index, &query, &clusters, None, 10).await?;
-                assert_eq!(got.scanned, 2_000);
+                assert_eq!(got.scanned[&0], 2_000);
                 left += got.candidates.len();
                 let mut truth: Vec<(f64, u32)> =
                     vectors.iter().map(|v| distance(metric, &vector, v)).zip(0..).collect();
@@ -213,7 +213,8 @@ async fn rows_with_one_vector_have_one_code() -> Result<()> {
         for matching in [None, Some(Arc::new(even))] {
             let found = search(&index, &query, &clusters, matching.as_ref(), 10).await?;
             assert!(found.candidates.len() < 300);
-            let (_, rows) = found.copies.iter().find(|(first, _)| *first == found.candidates[0].row).unwrap();
+            let nearest = found.candidates[0].row;
+            let rows = &found.copies.iter().find(|copies| copies.candidate == nearest).unwrap().rows;
             let expected = (0..).zip(&order).filter(|(place, row)| {
                 let has = **row == 6 || coded.copies.contains(&(6, **row));
                 has && matching.as_ref().is_none_or(|matching| matching.contains(*place))

@@ -10,6 +10,13 @@ use crate::index::vector::{RegionCurve, is_enough};
 /// where a set has tens of thousands.
 const SORTED_MIN: usize = 64;
 
+/// Fewer neighbours are probed for as if so many were asked for.
+// Curves are measured with stored rows. Where rows come in pairs, as versions of a text or parts that overlap, the nearest of
+// a stored row is its sibling in the same cluster, and a query from elsewhere has none.
+const LIMIT_MIN: usize = 10;
+/// Matches around the query that are assumed to be spread over the segments as all matches are.
+const NEAR_PRIOR: f64 = 4.0;
+
 /// The clusters of a set from the nearest to the farthest, sorted lazily.
 pub(super) struct ClusterOrder<'a> {
     scores: &'a [f32],
@@ -66,6 +73,8 @@ pub(super) struct SegmentCurve<'a> {
     pub(super) codes: f64,
     /// Codes whose rows match the filter.
     pub(super) matches: f64,
+    /// How many of these are in clusters around the query, as far as those were looked at.
+    pub(super) near: f64,
 }
 
 impl<'a> Curves<'a> {
@@ -82,16 +91,28 @@ impl<'a> Curves<'a> {
         self.count_matches() / self.segments.iter().map(|segment| segment.codes).sum::<f64>().max(1.0)
     }
 
+    /// The segments whose curves tell of the `limit` nearest matches, each with the share of these that is expected in it.
+    fn telling(&self, limit: usize) -> Vec<(f64, &SegmentCurve<'a>)> {
+        let (matches, near) =
+            (self.count_matches(), self.segments.iter().map(|segment| segment.near).sum::<f64>());
+        // As if some matches more had been seen, spread as all matches are: of few that were seen, none may be of a
+        // segment by chance.
+        let share = |segment: &SegmentCurve<'_>| {
+            (segment.near + NEAR_PRIOR * segment.matches / matches.max(1.0)) / (near + NEAR_PRIOR)
+        };
+        let shares: Vec<f64> = self.segments.iter().map(share).collect();
+        let largest = shares.iter().copied().fold(0.0, f64::max);
+        // Segments of one set have the same clusters, so the nearest of all lie in the same ones whichever segment they are
+        // in. Where less than one of them is expected, the curve does not reach down to them: it begins with the nearest
+        // of that segment, which is farther away.
+        let least = (limit.max(LIMIT_MIN) as f64).recip().min(largest / 2.0);
+        shares.into_iter().zip(&self.segments).filter(|(share, _)| *share >= least).collect()
+    }
+
     /// The share of the `limit` nearest matches in the nearest `probes` clusters, if matches are spread evenly among
     /// the other rows.
     pub(super) fn expected_recall(&self, probes: usize, limit: usize) -> f64 {
-        let matches = self.count_matches().max(1.0);
-        let recall = |segment: &SegmentCurve<'_>| {
-            // Where one row in n matches, the k-th match is about the (n·k)-th neighbour.
-            let share = (segment.matches / segment.codes.max(1.0)).clamp(1e-9, 1.0);
-            segment.matches / matches * segment.curve.recall(probes as f64, limit as f64 / share)
-        };
-        self.segments.iter().map(recall).sum()
+        expected_recall(&self.telling(limit), probes, limit)
     }
 
     /// How many of the nearest of `clusters` clusters an effort takes.
@@ -101,13 +122,12 @@ impl<'a> Curves<'a> {
             Effort::Recall(recall) => recall,
             Effort::Exact => return clusters,
         };
-        // The curve with the fewest measured queries is the least certain, and decides the margin for error.
-        let queries =
-            self.segments.iter().map(|segment| segment.curve.query_count()).fold(f64::INFINITY, f64::min);
+        let telling = self.telling(limit);
+        let queries = count_queries(&telling);
         let (mut low, mut high) = (1, clusters.max(1));
         while low < high {
             let middle = usize::midpoint(low, high);
-            if is_enough(self.expected_recall(middle, limit), queries, recall) {
+            if is_enough(expected_recall(&telling, middle, limit), queries, recall) {
                 high = middle;
             } else {
                 low = middle + 1;
@@ -115,6 +135,29 @@ impl<'a> Curves<'a> {
         }
         low
     }
+}
+
+/// The recall over segments with shares of the nearest, by `probes` clusters.
+fn expected_recall(segments: &[(f64, &SegmentCurve<'_>)], probes: usize, limit: usize) -> f64 {
+    let (mut recall, mut shares) = (0.0, 0.0);
+    for (share, segment) in segments {
+        // Where one row in n matches, the k-th match is about the (n·k)-th neighbour.
+        let matching = (segment.matches / segment.codes.max(1.0)).clamp(1e-9, 1.0);
+        // In the segment of a neighbour: that one, and its share of the others.
+        let neighbours = 1.0 + (limit.max(LIMIT_MIN) - 1) as f64 * share;
+        recall += share * segment.curve.recall(probes as f64, neighbours / matching);
+        shares += share;
+    }
+    if shares > 0.0 { recall / shares } else { 1.0 }
+}
+
+/// The mean of the recalls of segments, weighted by their shares, is as certain as that of this many queries.
+fn count_queries(segments: &[(f64, &SegmentCurve<'_>)]) -> f64 {
+    let shares: f64 = segments.iter().map(|(share, _)| share).sum();
+    // The variance of a mean of n queries is in proportion to 1/n, and that of a weighted sum has the squared weights.
+    let variance = |(share, segment): &(f64, &SegmentCurve<'_>)| share * share / segment.curve.query_count();
+    let variances: f64 = segments.iter().map(variance).sum();
+    if variances > 0.0 { shares * shares / variances } else { 1.0 }
 }
 
 /// Clusters to probe.

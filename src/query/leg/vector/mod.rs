@@ -12,6 +12,8 @@ mod json;
 #[expect(clippy::cast_precision_loss, reason = "rows and clusters are counted, and shares of them compared")]
 mod probe;
 mod query;
+#[expect(clippy::cast_precision_loss, reason = "rows and codes are counted, and shares of them compared")]
+mod segment_probe;
 mod top_k;
 
 pub(in crate::query) use distance::{Distance, round_to_f32};
@@ -33,14 +35,14 @@ use crate::query::QueryStats;
 use crate::query::leg::SearchPlan;
 use crate::query::room::Room;
 use crate::schema::{ColumnKind, Schema, VectorColumn};
-use crate::segment::Segment;
 use crate::types::{Metric, Vector};
 use crate::view::{LiveRows, LiveVectors, Part, RowAddr, Scope, View};
 use distance::ExactVector;
-use probe::ProbeTarget;
+use segment_probe::ProbeTarget;
 
-/// Matches of a segment that are compared one by one instead of probing its index. A few vectors are read in fewer bytes
+/// Matches of all segments that are compared one by one instead of probing indexes. A few vectors are read in fewer bytes
 /// than whole clusters of codes, and a comparison finds all neighbours.
+// Of all, not of one: in one order of clusters, what lies near in some segments spares the others a search of their own.
 const COMPARED_MATCHES_MAX: u64 = 1_000;
 
 /// A nearest-neighbour search of one column, checked against the schema.
@@ -144,12 +146,21 @@ impl VectorSearch {
         let (parts, ()) = try_join(scope.matching_rows(view), self.read_owners_ahead(scope)).await?;
         let parts: Vec<_> = parts.collect();
         let mut stats = QueryStats::of_scope(scope, parts.iter().map(|(part, _)| *part));
-        let (mut targets, mut compared) = (Vec::new(), Vec::new());
+        let (mut searched, mut indexed) = (Vec::with_capacity(parts.len()), 0);
         for (number, (part, matching)) in parts.into_iter().enumerate() {
             let live = scope.all_live_rows(number);
             let (matching, live) = self.rows_with_vector(part, matching, live)?;
+            if self.is_indexed(part) {
+                indexed += matching.len();
+            } else {
+                stats.rows_unindexed += u64::from(part.source.rows());
+            }
+            searched.push((number, part, matching, live));
+        }
+        let (mut targets, mut compared) = (Vec::new(), Vec::new());
+        for (number, part, matching, live) in searched {
             match &part.source {
-                PartSource::Segment(segment) if self.probes(segment, &matching) => {
+                PartSource::Segment(segment) if self.is_indexed(part) && self.probes(indexed) => {
                     let (part, segment) = (part.clone(), Arc::clone(segment));
                     targets.push(ProbeTarget { number, part, segment, matching, live });
                 }
@@ -193,11 +204,14 @@ impl VectorSearch {
         Ok((subtract_shared(matching, nulls), None))
     }
 
-    /// Whether the index of a segment is probed for these matches, or all of them are compared.
-    pub(in crate::query) fn probes(&self, segment: &Segment, matching: &RoaringBitmap) -> bool {
-        self.effort != Effort::Exact
-            && segment.vector_index(self.column).is_some()
-            && matching.len() > COMPARED_MATCHES_MAX
+    /// Whether an index of the column covers a part.
+    fn is_indexed(&self, part: &Part) -> bool {
+        matches!(&part.source, PartSource::Segment(segment) if segment.vector_index(self.column).is_some())
+    }
+
+    /// Whether indexes are probed for as many matches as they have together, or all of these are compared.
+    fn probes(&self, matches: u64) -> bool {
+        self.effort != Effort::Exact && matches > COMPARED_MATCHES_MAX
     }
 
     /// Reads the clusters that rows belong to while the filter is evaluated. A filtered probe needs both, and would
@@ -224,7 +238,7 @@ impl VectorSearch {
         let compare = SearchPlan::Compare { bytes: compared };
         let PartSource::Segment(segment) = &part.source else { return Ok(compare) };
         let matching = all_rows(segment.meta().rows);
-        if !self.probes(segment, &matching) {
+        if !(self.is_indexed(part) && self.probes(matching.len())) {
             return Ok(compare);
         }
         let search = self.with_depth(Depth { rows: depth, is_fused: false });

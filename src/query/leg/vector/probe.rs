@@ -6,27 +6,24 @@
 //! many neighbours is read; clusters without a match are skipped and not counted. That holds if matches are spread
 //! evenly among the other rows. If they are not, no curve applies, and the search looks at what it found: while the
 //! farther half of the probed clusters still holds more than its share of the nearest rows, the search widens
-//! (`docs/decisions/filtered_probing.md`).
+//! (`docs/decisions/filtered_probing.md`). Where most rows match and are spread evenly, as where some are dead, the curves
+//! decide alone.
 
-use std::mem;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
-use roaring::RoaringBitmap;
 
 use super::VectorSearch;
 use super::clusters::{ChosenClusters, ClusterOrder, Curves, LateFinds, SegmentCurve};
 use super::distance::Distance;
 use super::effort::Effort;
-use super::exact::SPARSE;
-use crate::codec::to_u32;
+use super::segment_probe::{ProbeTarget, SegmentCandidates, SegmentProbe};
+use crate::codec::{to_u32, zip_equal};
 use crate::error::{Error, Result};
-use crate::index::vector::{
-    CentroidSet, MatchCounts, QuantizedQuery, ReadPlan, ReadWindow, SearchState, VectorIndex,
-};
-use crate::segment::Segment;
-use crate::view::{LiveVectors, Part, RowAddr, View};
+use crate::index::vector::{CentroidSet, QuantizedQuery, ReadWindow, RowFilter, SearchState, VectorIndex};
+use crate::view::{RowAddr, View};
 
 /// How many times as many clusters a search probes when it widens. Each widening is a round trip, so steps are large:
 /// at this factor three of them reach 64 times the first guess.
@@ -38,38 +35,20 @@ const EVIDENCE_MIN: usize = 24;
 const SPREAD_CLUSTERS_MIN: usize = 4;
 /// Standard deviations by which matches may differ from an even spread by chance.
 const SPREAD_DEVIATIONS: f64 = 3.0;
+/// From this share of matches on, spread evenly, the curves are taken at their word: no evidence is asked for.
+const TRUSTED_SHARE_MIN: f64 = 0.5;
 /// The most clusters that [`min_probes`] asks for: with a hundred probed, the farther half shows what lies beyond.
 const MIN_PROBES_MAX: f64 = 100.0;
-/// Bytes of cluster records that are read and scanned at a time.
-const WINDOW_BYTES: u64 = 4 << 20;
-/// Windows that are read ahead of the scan.
+/// Windows that are read ahead of the scan, at least. The first of every segment are read together.
 const WINDOWS_AHEAD: usize = 4;
+/// To tell which segments the neighbours of a query are in, the clusters around it are looked at until they hold this many
+/// times as many matches as are asked for.
+const NEAR_FACTOR: u64 = 8;
+/// Clusters that are looked at for that, at most.
+const NEAR_CLUSTERS_MAX: usize = 64;
 /// An index of at most this many bytes is read whole by a filtered search: that takes less time than the round trip of
 /// a widening.
 const READ_WHOLE_BYTES_MAX: u64 = 256 << 10;
-/// Bytes that could be transferred in the time a request takes besides the transfer, in comparing the costs of plans.
-const REQUEST_COST_BYTES: u64 = 16 << 10;
-
-/// A segment to probe.
-#[derive(Clone, Debug)]
-pub(super) struct ProbeTarget {
-    /// The number of its part.
-    pub(super) number: usize,
-    pub(super) part: Part,
-    pub(super) segment: Arc<Segment>,
-    /// Rows that may be found. All of them have a vector.
-    pub(super) matching: Arc<RoaringBitmap>,
-    /// What is known of them, if they are all that live.
-    pub(super) live: Option<Arc<LiveVectors>>,
-}
-
-impl ProbeTarget {
-    fn index(&self, column: usize) -> Result<&VectorIndex> {
-        self.segment
-            .vector_index(column)
-            .ok_or_else(|| Error::internal("a segment without a vector index is probed"))
-    }
-}
 
 /// What the probes of some segments found.
 #[derive(Debug, Default)]
@@ -132,13 +111,16 @@ struct ProbeGroup<'a> {
 
 impl ProbeGroup<'_> {
     async fn probe(self, targets: &[ProbeTarget]) -> Result<ProbedRows> {
-        let Self { view, search, set } = self;
+        let Self { search, set, .. } = self;
         let codes = Arc::new(QuantizedQuery::new(set, search.metric, &search.components));
-        let mut probes = try_join_all(targets.iter().map(|target| Probe::new(view, search, target))).await?;
+        let mut probes = try_join_all(targets.iter().map(|target| SegmentProbe::new(search, target))).await?;
+        // What is found in a large segment rules out most rows of small ones.
+        probes.sort_by_key(|probe| Reverse(probe.count_matches()));
         let mut order = ClusterOrder::new(codes.cluster_scores());
         let home =
             order.nth(0).ok_or_else(|| Error::internal("a centroid set without clusters is probed"))?;
-        let curves = Curves::new(probes.iter().map(|probe| probe.curve_at(home)));
+        let near = count_near(&probes, &mut order, search.promised());
+        let curves = Curves::new(probes.iter().zip(near).map(|(probe, near)| probe.curve_at(home, near)));
         let wanted = curves.count_probes(search.effort, search.promised(), set.len());
         let follows_space = follows_space(wanted, &curves, &probes, &mut order);
         let wanted = if is_read_whole(search.effort, &probes) {
@@ -148,41 +130,118 @@ impl ProbeGroup<'_> {
         } else {
             wanted
         };
-        let (mut widening, mut searched) = (1_usize, 0);
+        // Few rows that do not match, as dead ones are, leave the curves as they are unless they lie together.
+        let needs_evidence = follows_space || curves.matching_share() < TRUSTED_SHARE_MIN;
+        let limit = if needs_evidence { evidence_rows(search) } else { search.limit };
+        let (mut widening, mut searched, mut state) = (1_usize, 0, SearchState::new(limit));
         let recall = loop {
             let wanted = wanted.saturating_mul(widening).min(set.len());
             let chosen = self.choose(wanted, &probes, &mut order);
             // Widening keeps the order, so the clusters that were probed are the first of those that are chosen.
             let (_, next) = chosen.clusters.split_at(searched);
-            try_join_all(probes.iter_mut().map(|probe| probe.search_clusters(view, search, &codes, next)))
-                .await?;
+            state = self.scan_clusters(&mut probes, &codes, next, state).await?;
             if chosen.are_all {
                 break 1.0;
             }
-            let late = late_finds(search, &chosen, &probes);
+            let late = needs_evidence.then(|| late_finds(search, &chosen, &state));
             let if_even = (!follows_space).then(|| farther_half(search, chosen.clusters.len(), &curves));
-            if is_enough(search, &probes, late, if_even) {
+            if is_enough(search, &probes, &state, late, if_even) {
                 let expected = curves.expected_recall(wanted, search.promised());
                 break late.map_or(expected, |late| expected.min(late.expected_recall(if_even)));
             }
             searched = chosen.clusters.len();
             widening = widening.saturating_mul(WIDENING);
         };
-        let finished = probes.into_iter().map(|probe| probe.rerank(view, search, recall));
-        Ok(try_join_all(finished).await?.into_iter().fold(ProbedRows::default(), ProbedRows::merge))
+        self.rerank(probes, state, recall).await
+    }
+
+    /// Scans further clusters of all segments.
+    async fn scan_clusters(
+        self,
+        probes: &mut [SegmentProbe<'_>],
+        codes: &Arc<QuantizedQuery>,
+        clusters: &[u32],
+        mut state: SearchState,
+    ) -> Result<SearchState> {
+        let Self { view, search, .. } = self;
+        let plans = probes.iter_mut().map(|probe| probe.plan_scan(view, search, clusters));
+        let plans = try_join_all(plans).await?;
+        let mut scans = Vec::new();
+        for (segment, (probe, (windows, filtered))) in
+            (0..).zip(zip_equal(probes.iter(), plans, "probes and their plans")?)
+        {
+            scans.extend(windows.into_iter().enumerate().map(|(round, window)| WindowScan {
+                round,
+                segment,
+                index: probe.index.clone(),
+                window,
+                filtered: filtered.clone(),
+            }));
+        }
+        // The nearest clusters of every segment come before the farther ones of any.
+        scans.sort_by_key(|scan| scan.round);
+        // Records are in memory as long as their part of the room is taken.
+        let read = |scan: WindowScan| async move {
+            let room = search.room.take(scan.window.bytes).await?;
+            Ok::<_, Error>((scan.index.read_records(&scan.window).await?, scan, room))
+        };
+        let mut scans = stream::iter(scans).map(read).buffered(WINDOWS_AHEAD.max(probes.len()));
+        while let Some((records, scan, _room)) = scans.try_next().await? {
+            let WindowScan { segment, index, window, filtered, .. } = scan;
+            // The scan may run on the pool, so it takes the state and gives it back.
+            state = index.scan_records(&view.env, codes, segment, (window, records), filtered, state).await?;
+        }
+        Ok(state)
+    }
+
+    /// Compares the vectors of the candidates. `recall` is expected of the clusters that were scanned.
+    async fn rerank(
+        self,
+        probes: Vec<SegmentProbe<'_>>,
+        state: SearchState,
+        recall: f64,
+    ) -> Result<ProbedRows> {
+        let Self { view, search, .. } = self;
+        let (mut sum, found) = (ProbedRows::default(), state.finish(search.limit));
+        for (number, probe) in (0..).zip(&probes) {
+            let matches = probe.count_matches() as f64;
+            sum.matches += matches;
+            if probe.compared.is_some() {
+                sum.expected += matches;
+                sum.rows_scanned += probe.target.matching.len();
+            } else {
+                sum.expected += matches * recall;
+                sum.clusters += probe.clusters;
+                // invariant: a segment without a matching cluster is not scanned.
+                sum.rows_scanned += found.scanned.get(&number).copied().unwrap_or_default();
+            }
+        }
+        let candidates = SegmentCandidates::by_segment(found, probes.len())?;
+        let reranked = zip_equal(probes, candidates, "probes and their candidates")?;
+        let reranked = reranked.map(|(probe, candidates)| probe.rerank(view, search, candidates));
+        for (rows, reranked) in try_join_all(reranked).await? {
+            sum.rows.extend(rows);
+            sum.rows_reranked += reranked;
+        }
+        Ok(sum)
     }
 
     /// Chooses `wanted` clusters. With a filter, clusters without a match are skipped. What the curves promise for all
     /// rows holds for matches that are spread evenly among them, so clusters are taken until they hold at least as many
     /// matches as that many clusters do on average.
-    fn choose(self, wanted: usize, probes: &[Probe<'_>], order: &mut ClusterOrder<'_>) -> ChosenClusters {
+    fn choose(
+        self,
+        wanted: usize,
+        probes: &[SegmentProbe<'_>],
+        order: &mut ClusterOrder<'_>,
+    ) -> ChosenClusters {
         if !is_filtered(probes) {
             return ChosenClusters::nearest(order, wanted);
         }
         let enough = match self.search.effort {
             Effort::Recall(_) => {
-                let matches: f64 = probes.iter().map(Probe::count_matches).sum();
-                wanted as f64 * matches / self.set.len().max(1) as f64
+                let matches: u64 = probes.iter().map(SegmentProbe::count_matches).sum();
+                wanted as f64 * matches as f64 / self.set.len().max(1) as f64
             }
             // A number of probes is the caller's word, whatever they hold.
             Effort::Probes(_) | Effort::Exact => 0.0,
@@ -191,25 +250,50 @@ impl ProbeGroup<'_> {
     }
 }
 
+/// A window of the records of one segment, to be read and scanned.
+struct WindowScan {
+    /// The number of the window among those of its segment.
+    round: usize,
+    segment: u32,
+    index: VectorIndex,
+    window: ReadWindow,
+    filtered: Option<RowFilter>,
+}
+
 /// Whether some rows of the segments do not match.
-fn is_filtered(probes: &[Probe<'_>]) -> bool {
-    probes.iter().any(|probe| probe.match_counts.is_some())
+fn is_filtered(probes: &[SegmentProbe<'_>]) -> bool {
+    probes.iter().any(SegmentProbe::is_filtered)
+}
+
+/// How many of the matches around the query each segment has: where rows of some kind were written together, their
+/// neighbours are in few segments, whatever the size of the others.
+fn count_near(probes: &[SegmentProbe<'_>], order: &mut ClusterOrder<'_>, limit: usize) -> Vec<u64> {
+    let mut near = vec![0; probes.len()];
+    // A segment alone has all neighbours.
+    if probes.len() < 2 {
+        return near;
+    }
+    let (enough, mut total) = (NEAR_FACTOR.saturating_mul(limit as u64), 0);
+    for rank in 0..NEAR_CLUSTERS_MAX {
+        let Some(cluster) = order.nth(rank).filter(|_| total < enough) else { break };
+        for (near, probe) in near.iter_mut().zip(probes) {
+            let matches = probe.count_matches_in(cluster);
+            *near += matches;
+            total += matches;
+        }
+    }
+    near
 }
 
 /// Matches in a cluster, over all segments.
-fn count_matches_in(probes: &[Probe<'_>], cluster: u32) -> u64 {
-    probes.iter().map(|probe| probe.index.matches_of(cluster, probe.match_counts.as_deref())).sum()
+fn count_matches_in(probes: &[SegmentProbe<'_>], cluster: u32) -> u64 {
+    probes.iter().map(|probe| probe.count_matches_in(cluster)).sum()
 }
 
-/// The nearest rows found in the farther half of the clusters. Without a filter the curves apply, and no evidence is
-/// needed.
-fn late_finds(search: &VectorSearch, chosen: &ChosenClusters, probes: &[Probe<'_>]) -> Option<LateFinds> {
-    if !is_filtered(probes) {
-        return None;
-    }
+/// The nearest rows found in the farther half of the clusters.
+fn late_finds(search: &VectorSearch, chosen: &ChosenClusters, state: &SearchState) -> LateFinds {
     let evidence = evidence_rows(search);
-    let best = probes.iter().flat_map(|probe| probe.state.best_estimates(evidence)).collect();
-    Some(LateFinds::new(&chosen.clusters, best, evidence))
+    LateFinds::new(&chosen.clusters, state.best_estimates(evidence), evidence)
 }
 
 /// Of how many of the nearest rows the clusters are looked at.
@@ -222,7 +306,7 @@ fn evidence_rows(search: &VectorSearch) -> usize {
 fn follows_space(
     wanted: usize,
     curves: &Curves<'_>,
-    probes: &[Probe<'_>],
+    probes: &[SegmentProbe<'_>],
     order: &mut ClusterOrder<'_>,
 ) -> bool {
     if !is_filtered(probes) {
@@ -243,7 +327,7 @@ fn follows_space(
 }
 
 /// Whether a filtered search, which may have to widen, reads all clusters at once because they are small.
-fn is_read_whole(effort: Effort, probes: &[Probe<'_>]) -> bool {
+fn is_read_whole(effort: Effort, probes: &[SegmentProbe<'_>]) -> bool {
     let bytes: u64 = probes.iter().map(|probe| probe.index.bytes()).sum();
     is_filtered(probes) && matches!(effort, Effort::Recall(_)) && bytes <= READ_WHOLE_BYTES_MAX
 }
@@ -267,13 +351,16 @@ fn min_probes(effort: Effort) -> usize {
 /// Whether the probed clusters are enough.
 fn is_enough(
     search: &VectorSearch,
-    probes: &[Probe<'_>],
+    probes: &[SegmentProbe<'_>],
+    state: &SearchState,
     late: Option<LateFinds>,
     if_even: Option<f64>,
 ) -> bool {
     let Effort::Recall(recall) = search.effort else { return true };
-    let found: u64 = probes.iter().map(Probe::count_found).sum();
-    found >= search.limit as u64 && late.is_none_or(|late| late.allow(recall, if_even))
+    let is_scanned = |number: u32| probes.get(number as usize).is_some_and(|probe| probe.compared.is_none());
+    let apart: u64 = probes.iter().map(SegmentProbe::count_found_apart).sum();
+    state.count_rows(is_scanned) + apart >= search.limit as u64
+        && late.is_none_or(|late| late.allow(recall, if_even))
 }
 
 /// An estimate of a probe, without reading anything.
@@ -292,136 +379,8 @@ pub(super) fn estimate_probes(search: &VectorSearch, target: &ProbeTarget) -> Re
         curve: index.curve().for_cluster(to_u32(clusters / 2, "clusters")?),
         codes: index.codes() as f64,
         matches: target.matching.len() as f64,
+        near: 0.0,
     };
     let probes = Curves::new([segment]).count_probes(search.effort, search.promised(), clusters);
     Ok(ProbeEstimate { probes, clusters, bytes: index.bytes() / clusters.max(1) as u64 * probes as u64 })
-}
-
-/// The probe of one segment.
-struct Probe<'a> {
-    target: &'a ProbeTarget,
-    index: &'a VectorIndex,
-    /// What other queries counted of the rows that match, if that is worth it.
-    live: Option<&'a LiveVectors>,
-    /// Matches by cluster; `None` if all rows match.
-    match_counts: Option<Arc<MatchCounts>>,
-    state: SearchState,
-    /// The nearest rows, if it turned out cheaper to compare every match.
-    compared: Option<Vec<(Distance, u32)>>,
-    clusters: u64,
-}
-
-impl<'a> Probe<'a> {
-    async fn new(view: &View, search: &VectorSearch, target: &'a ProbeTarget) -> Result<Self> {
-        let index = target.index(search.column)?;
-        let nulls = target.segment.rows_without_vector(search.column)?.len();
-        let all_match = target.matching.len() + nulls == u64::from(target.segment.meta().rows);
-        let live = target.live.as_deref().filter(|live| !all_match && live.is_reused());
-        let match_counts = match live {
-            _ if all_match => None,
-            Some(live) => Some(live.match_counts(&view.env, index).await?),
-            None => Some(Arc::new(index.count_matches(&target.matching).await?)),
-        };
-        let state = SearchState::new(if all_match { search.limit } else { evidence_rows(search) });
-        Ok(Self { target, index, live, match_counts, state, compared: None, clusters: 0 })
-    }
-
-    /// Codes whose rows match.
-    fn count_matches(&self) -> f64 {
-        self.match_counts.as_ref().map_or(self.index.codes(), |counts| counts.codes()) as f64
-    }
-
-    fn count_found(&self) -> u64 {
-        // Loose rows are in no cluster: they are compared at the end, and so are found already.
-        let loose = self.index.loose().intersection_len(&self.target.matching);
-        self.compared.as_ref().map_or(self.state.rows() + loose, |nearest| nearest.len() as u64)
-    }
-
-    /// The recall curve where the nearest cluster is `home`.
-    fn curve_at(&self, home: u32) -> SegmentCurve<'a> {
-        SegmentCurve {
-            curve: self.index.curve().for_cluster(home),
-            codes: self.index.codes() as f64,
-            matches: self.count_matches(),
-        }
-    }
-
-    /// Scans further clusters for the nearest matches. If reading these costs more than reading the vectors of all
-    /// matches, all matches are compared instead, and the probe is complete.
-    async fn search_clusters(
-        &mut self,
-        view: &View,
-        search: &VectorSearch,
-        codes: &Arc<QuantizedQuery>,
-        clusters: &[u32],
-    ) -> Result<()> {
-        if self.compared.is_some() {
-            return Ok(());
-        }
-        let (index, ProbeTarget { part, matching, .. }) = (self.index, self.target);
-        let plan = index.plan_reads(clusters, self.match_counts.as_deref(), WINDOW_BYTES);
-        if !matches!(search.effort, Effort::Probes(_)) && self.is_comparison_cheaper(search, &plan) {
-            self.compared = Some(search.compare_part(view, part, matching).await?);
-            return Ok(());
-        }
-        self.clusters += plan.clusters;
-        let filtered = match (&self.match_counts, self.live) {
-            (None, _) => None,
-            // One for all queries of the state, whichever clusters they read.
-            (Some(_), Some(live)) => Some(live.filter(&view.env, index).await?),
-            (Some(_), None) => Some(index.filter_rows(&plan, matching)?),
-        };
-        let read = |window: ReadWindow| async move {
-            let room = search.room.take(window.bytes).await?;
-            Ok::<_, Error>((index.read_records(&window).await?, window, room))
-        };
-        let mut windows = stream::iter(plan.windows).map(read).buffered(WINDOWS_AHEAD);
-        while let Some((records, window, _room)) = windows.try_next().await? {
-            // The scan may run on the pool, so it takes the state and gives it back.
-            let state = mem::replace(&mut self.state, SearchState::new(0));
-            self.state =
-                index.scan_records(&view.env, codes, (window, records), filtered.clone(), state).await?;
-        }
-        Ok(())
-    }
-
-    fn is_comparison_cheaper(&self, search: &VectorSearch, plan: &ReadPlan) -> bool {
-        let (rows, matches) = (u64::from(self.target.segment.meta().rows), self.target.matching.len());
-        let row = search.row_bytes as u64;
-        let cost = if matches < rows / SPARSE { matches * (row + REQUEST_COST_BYTES) } else { rows * row };
-        cost <= plan.bytes
-    }
-
-    /// Compares the vectors of the candidates: codes only estimate distances.
-    async fn rerank(self, view: &View, search: &VectorSearch, recall: f64) -> Result<ProbedRows> {
-        let matches = self.count_matches();
-        let ProbeTarget { number, part, segment, matching, .. } = self.target;
-        let with_addr = |rows: Vec<(Distance, u32)>| {
-            rows.into_iter().map(|(distance, row)| (distance, RowAddr { part: *number, row })).collect()
-        };
-        if let Some(nearest) = self.compared {
-            let (rows, rows_scanned) = (with_addr(nearest), matching.len());
-            return Ok(ProbedRows {
-                rows,
-                rows_scanned,
-                matches,
-                expected: matches,
-                ..ProbedRows::default()
-            });
-        }
-        let found = self.state.finish(search.limit);
-        let mut candidates: RoaringBitmap = found.candidates.iter().map(|candidate| candidate.row).collect();
-        candidates |= self.index.loose();
-        candidates &= matching.as_ref();
-        let copies = found.copies.into_iter().collect();
-        let top = search.compare_rows(&view.env, segment, &candidates, &copies).await?;
-        Ok(ProbedRows {
-            rows: with_addr(search.cut_ties(view, part, top.into_ranking()).await?),
-            clusters: self.clusters,
-            rows_scanned: found.scanned,
-            rows_reranked: candidates.len(),
-            matches,
-            expected: matches * recall,
-        })
-    }
 }
