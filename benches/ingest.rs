@@ -67,7 +67,7 @@ async fn ingest(
 ) -> Result<(Duration, usize, u64)> {
     let counting = Arc::new(CountingBackend::new(store));
     let mut settings = Settings::default();
-    settings.auto_flush = false;
+    (settings.auto_flush, settings.auto_compact) = (false, false);
     let db = Database::builder().settings(settings).open_backend(counting.clone()).await?;
     let docs = db.create_namespace("docs", schema()?).await?;
     counting.reset();

@@ -1,4 +1,4 @@
-//! A bulk load from Parquet: batch by batch in bounded memory, then one flush and one compaction.
+//! A bulk load from Parquet: batch by batch in bounded memory, then one flush.
 //!
 //! `cargo run --example bulk_load`
 #![expect(clippy::print_stdout, reason = "an example prints")]
@@ -37,7 +37,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         println!("{loaded} abstracts");
     }
     println!("{}", papers.flush().await?);
-    println!("{}", papers.compact().await?);
 
     let hits = papers.query(Query::text(TextQuery::any("text", "stem cells")).limit(3)).await?.hits()?;
     for hit in hits {

@@ -146,6 +146,8 @@ pub mod _docs {
         pub mod filtered_probing {}
         #[doc = include_str!("docs/decisions/format.md")]
         pub mod format {}
+        #[doc = include_str!("docs/decisions/merge_policy.md")]
+        pub mod merge_policy {}
         #[doc = include_str!("docs/decisions/no_lock_across_await.md")]
         pub mod no_lock_across_await {}
         #[doc = include_str!("docs/decisions/postings_reader.md")]

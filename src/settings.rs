@@ -107,6 +107,16 @@ pub struct Settings {
     /// as it was, and automatic flushes pause, for 1 s after the first failure, twice as long after each further one, 60
     /// s at most. The next write after the pause starts one.
     pub auto_flush: bool,
+    /// Whether segments are merged by themselves, on the caller's runtime after a flush: when four are of about one size,
+    /// when more than a fifth of the rows of one are dead, or when large batches wait for their vector index. The namespaces
+    /// of a database take turns. Default true. What a merge takes in memory is in [operating](crate::_docs::operating).
+    /// Without it, call [`Namespace::compact`](crate::Namespace::compact);
+    /// [`Namespace::flush`](crate::Namespace::flush) indexes large batches even then.
+    ///
+    /// If a merge fails, the error is logged by `tracing::warn`, and the first flush after a pause starts another: 1 s
+    /// after the first failure, twice as long after each further one, 60 s at most. Segments of which one turned out to be
+    /// damaged are left out from then on, until the process ends.
+    pub auto_compact: bool,
     /// The size of the tail that starts a flush, in bytes. Default 64 MiB.
     pub tail_bytes_flush: usize,
     /// The number of log entries in the tail that starts a flush. Default 256.
@@ -181,6 +191,7 @@ setters! {
     delete_by_filter_rows_max: usize,
     patch_by_filter_rows_max: usize,
     auto_flush: bool,
+    auto_compact: bool,
     tail_bytes_flush: usize,
     tail_entries_flush: usize,
     tail_bytes_max: usize,
@@ -223,6 +234,7 @@ impl Default for Settings {
             delete_by_filter_rows_max: 5_000_000,
             patch_by_filter_rows_max: 50_000,
             auto_flush: true,
+            auto_compact: true,
             tail_bytes_flush: 64 << 20,
             tail_entries_flush: 256,
             tail_bytes_max: 512 << 20,

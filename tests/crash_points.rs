@@ -151,7 +151,7 @@ mod script {
     async fn open(process: &SimProcess, linked: bool) -> Result<Client> {
         let mut options = Options::default();
         options.settings.cache_bytes = 0;
-        options.settings.auto_flush = false;
+        (options.settings.auto_flush, options.settings.auto_compact) = (false, false);
         if linked {
             options.settings.reference_bytes_min = 1;
         }

@@ -140,7 +140,7 @@ async fn the_reader_of_the_format_page_finds_the_same_documents() -> Result<()> 
     let temp = tempfile::tempdir().unwrap();
     let open = async |linked_from: usize| {
         let mut settings = Settings::default();
-        (settings.auto_flush, settings.index_rows_min) = (false, 200);
+        (settings.auto_flush, settings.auto_compact, settings.index_rows_min) = (false, false, 200);
         settings.reference_bytes_min = linked_from;
         let db = Database::builder().settings(settings).open(temp.path().to_str().unwrap()).await?;
         db.open_or_create_namespace("docs", schema()?).await

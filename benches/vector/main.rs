@@ -239,7 +239,7 @@ async fn filters(set: &Set, docs: &Namespace) -> Result<()> {
 
 async fn database(backend: &Arc<dyn StorageBackend>) -> Result<Database> {
     let mut settings = Settings::default();
-    (settings.auto_flush, settings.cache_bytes) = (false, 4 << 30);
+    (settings.auto_flush, settings.auto_compact, settings.cache_bytes) = (false, false, 4 << 30);
     (settings.tail_bytes_flush, settings.tail_bytes_max) = (2 << 30, 4 << 30);
     settings.reference_bytes_min = 1 << 30;
     Database::builder().settings(settings).open_backend(Arc::clone(backend)).await

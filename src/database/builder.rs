@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use super::Database;
 use super::open_namespaces::OpenNamespaces;
 use crate::cache::BlockCache;
-use crate::context::Context;
+use crate::context::{Context, MergeTurns};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::safeguard::Safeguards;
@@ -133,6 +133,7 @@ impl DatabaseBuilder {
             settings: Arc::new(settings),
             safeguards: self.safeguards,
             write_refusal: store.check_writable().err(),
+            merge_turns: MergeTurns::default(),
         };
         let open = Arc::new(OpenNamespaces::new(context.settings.idle_bytes_max));
         Ok(Database { context, open })

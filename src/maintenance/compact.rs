@@ -1,16 +1,17 @@
 //! Compaction: many segments become few, without their dead rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use roaring::RoaringBitmap;
 
-use super::merge::{MergedSegments, SEGMENT_BYTES_MAX};
+use super::merge::{MergePlan, MergedSegments};
+use super::policy::{SEGMENT_BYTES_MAX, SegmentFacts, choose_merge, choose_unindexed};
 use super::{CommitAttempts, STARTS_MAX, write_dead_rows};
-use crate::codec::{u64_of, usize_of};
+use crate::codec::{all_rows, u64_of, usize_of};
 use crate::engine::{BaseState, Engine};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::{PartId, PartSource};
 use crate::segment::Segment;
 use crate::types::ObjectId;
@@ -50,44 +51,157 @@ impl fmt::Display for CompactReport {
     }
 }
 
-/// Merges all segments of the newest manifest, and indexes vectors that are not indexed yet.
-///
-/// There are no levels: a query visits every segment, at the price of several requests each, so one merge of everything
-/// is what makes it cheap. When that is worth its price the caller knows best, and calls it.
-pub(super) async fn compact(engine: &Arc<Engine>) -> Result<CompactReport> {
+/// How much a compaction does, in the order of how much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum CompactionGoal {
+    /// Nothing.
+    #[default]
+    None,
+    /// One merge of segments that are not indexed, if there are any.
+    Index,
+    /// One merge that the policy says is due, if any is.
+    Due,
+    /// As few segments as possible, without dead rows.
+    Whole,
+}
+
+/// How a compaction ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum CompactionOutcome {
+    /// There was nothing to do.
+    Nothing,
+    /// Another process was quicker.
+    Lost,
+    Merged(CompactReport),
+}
+
+/// Segments that could not be merged because one of them is damaged: no policy chooses them again.
+#[derive(Debug, Default)]
+pub(super) struct DamagedSegments(Mutex<BTreeSet<PartId>>);
+
+impl DamagedSegments {
+    fn add(&self, parts: &[Part]) {
+        self.lock().extend(parts.iter().map(|part| part.id));
+    }
+
+    fn contains(&self, part: PartId) -> bool {
+        self.lock().contains(&part)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<PartId>> {
+        // Every change is an insertion, so a panic elsewhere leaves it sound.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Merges segments of the newest manifest.
+pub(super) async fn compact(
+    engine: &Arc<Engine>,
+    goal: CompactionGoal,
+    damaged: &DamagedSegments,
+) -> Result<CompactionOutcome> {
     for _ in 0..STARTS_MAX {
         engine.refresh_for_commit().await?;
         let base = engine.base_state()?;
-        match compact_once(engine, &base).await {
+        let Some(plan) = plan_merge(engine, &base, goal, damaged)? else {
+            return Ok(CompactionOutcome::Nothing);
+        };
+        let outcome = match compact_once(engine, &plan).await {
             // Another process merged a segment that is being read, and collection took it.
-            Err(e) if e.is_missing() => engine.explain_missing_file(base.manifest.number, &e).await?,
-            outcome => return outcome,
+            Err(e) if e.is_missing() => match engine.explain_missing_file(base.manifest.number, &e).await {
+                Ok(()) => continue,
+                Err(e) => Err(e),
+            },
+            outcome => outcome,
+        };
+        if !plan.is_whole && outcome.as_ref().is_err_and(|e| e.is(ErrorKind::Corrupt)) {
+            damaged.add(&plan.inputs);
         }
+        return outcome;
     }
     Err(engine.overtaken_error())
 }
 
-async fn compact_once(engine: &Arc<Engine>, base: &BaseState) -> Result<CompactReport> {
-    let inputs = &base.view.segments;
-    if is_compact(engine, inputs)? {
-        return Ok(CompactReport::default());
-    }
-    let merged = MergedSegments::merge(engine, base).await?;
+async fn compact_once(engine: &Arc<Engine>, plan: &MergePlan<'_>) -> Result<CompactionOutcome> {
+    let merged = MergedSegments::merge(engine, plan).await?;
     let mut attempts = CommitAttempts::new(engine);
     loop {
         engine.refresh_for_commit().await?;
         let newest = engine.base_state()?;
-        let is_there = |input: &Part| newest.view.segments.iter().any(|part| part.id == input.id);
-        if !inputs.iter().all(is_there) {
-            // Another process merged some of these: its outputs stand, and ours are garbage.
-            return Ok(CompactReport::default());
+        if !is_worth_committing(plan, &newest) {
+            return Ok(CompactionOutcome::Lost);
         }
-        if commit_merge(engine, inputs, &merged, &newest).await? {
+        if commit_merge(engine, plan, &merged, &newest).await? {
             let rows = merged.outputs.iter().map(|output| u64::from(output.meta.rows)).sum();
-            return Ok(CompactReport { merged: inputs.len(), written: merged.outputs.len(), rows });
+            let (merged, written) = (plan.inputs.len(), merged.outputs.len());
+            return Ok(CompactionOutcome::Merged(CompactReport { merged, written, rows }));
         }
         attempts.record_loss().await?;
     }
+}
+
+/// Whether a compaction for a goal has something to do.
+pub(super) fn is_compaction_due(
+    engine: &Engine,
+    goal: CompactionGoal,
+    damaged: &DamagedSegments,
+) -> Result<bool> {
+    Ok(plan_merge(engine, &engine.base_state()?, goal, damaged)?.is_some())
+}
+
+/// The segments that lack the vector index that a merge would give them.
+pub(super) fn unindexed_segments(engine: &Engine, damaged: &DamagedSegments) -> Result<BTreeSet<PartId>> {
+    let mut unindexed = BTreeSet::new();
+    for part in engine.base_state()?.view.segments.iter() {
+        if !damaged.contains(part.id) && segment_facts(engine, part)?.lacks_index {
+            unindexed.insert(part.id);
+        }
+    }
+    Ok(unindexed)
+}
+
+/// The merge that serves a goal; `None` if it is reached.
+fn plan_merge<'a>(
+    engine: &Engine,
+    base: &'a BaseState,
+    goal: CompactionGoal,
+    damaged: &DamagedSegments,
+) -> Result<Option<MergePlan<'a>>> {
+    let segments = &base.view.segments;
+    if goal == CompactionGoal::Whole {
+        let plan = || MergePlan { base, inputs: segments.to_vec(), is_whole: true };
+        return Ok((!is_compact(engine, segments)?).then(plan));
+    }
+    let sound: Vec<&Part> = segments.iter().filter(|part| !damaged.contains(part.id)).collect();
+    let facts = sound.iter().map(|part| segment_facts(engine, part)).collect::<Result<Vec<_>>>()?;
+    let chosen = match goal {
+        CompactionGoal::None | CompactionGoal::Whole => Vec::new(),
+        CompactionGoal::Index => choose_unindexed(&facts),
+        CompactionGoal::Due => choose_merge(&facts),
+    };
+    let inputs = chosen.iter().filter_map(|position| sound.get(*position));
+    let inputs: Vec<Part> = inputs.map(|part| (*part).clone()).collect();
+    Ok((!inputs.is_empty()).then_some(MergePlan { base, inputs, is_whole: false }))
+}
+
+/// Whether at least half of the rows that were merged are still in the segments they came from. The others are in what
+/// another process made of them, and dead in ours.
+fn is_worth_committing(plan: &MergePlan<'_>, newest: &BaseState) -> bool {
+    let live = |part: &Part| u64::from(part.source.rows()).saturating_sub(part.deletes.len());
+    let is_there = |input: &&Part| newest.view.segments.iter().any(|part| part.id == input.id);
+    let all: u64 = plan.inputs.iter().map(live).sum();
+    let left: u64 = plan.inputs.iter().filter(is_there).map(live).sum();
+    2 * left >= all && plan.inputs.iter().any(|input| is_there(&input))
+}
+
+fn segment_facts(engine: &Engine, part: &Part) -> Result<SegmentFacts> {
+    let segment = segment_of(part)?;
+    Ok(SegmentFacts {
+        bytes: segment.uncompressed_bytes(),
+        rows: segment.meta().rows.into(),
+        dead_rows: part.deletes.len(),
+        lacks_index: !is_indexed(engine, segment),
+    })
 }
 
 fn segment_of(part: &Part) -> Result<&Arc<Segment>> {
@@ -128,16 +242,17 @@ fn is_indexed(engine: &Engine, segment: &Segment) -> bool {
 /// merge began are dead in the outputs. `false`: another process took the number of the manifest.
 async fn commit_merge(
     engine: &Arc<Engine>,
-    inputs: &[Part],
+    plan: &MergePlan<'_>,
     merged: &MergedSegments,
     newest: &BaseState,
 ) -> Result<bool> {
-    let env = &engine.context.env;
+    let (env, inputs) = (&engine.context.env, &plan.inputs);
     let mut dead: BTreeMap<ObjectId, RoaringBitmap> = BTreeMap::new();
     for (index, input) in inputs.iter().enumerate() {
+        // Of a segment that is no longer there, another process has merged the rows, or all of them have died.
         let now = newest.view.segments.iter().find(|part| part.id == input.id);
-        let now = now.ok_or_else(|| Error::internal("an input of a merge has left the manifest"))?;
-        for row in &(now.deletes.as_ref() - input.deletes.as_ref()) {
+        let died = now.map_or_else(|| all_rows(input.source.rows()), |part| part.deletes.as_ref().clone());
+        for row in &(died - input.deletes.as_ref()) {
             let (segment, row) = merged.find_row(index, row)?;
             dead.entry(segment).or_default().insert(row);
         }
@@ -146,11 +261,13 @@ async fn commit_merge(
     // Segments that were flushed meanwhile stay. They are newer than the inputs, but the order of segments does not
     // matter: each manifest names the dead rows of every segment.
     next.segments.retain(|meta| inputs.iter().all(|input| input.id != PartId::Segment(meta.id)));
-    next.add_segments(merged.outputs.iter().map(|output| output.meta.clone()));
-    // Centroids that were trained anew replace older ones even if those were trained on more rows: they fit the rows
-    // that are there now.
-    let sets = merged.outputs.iter().flat_map(|output| &output.meta.centroids);
-    next.centroids.extend(sets.map(|(column, set)| (*column, *set)));
+    next.segments.extend(merged.outputs.iter().map(|output| output.meta.clone()));
+    if plan.is_whole {
+        // Even if those before were trained on more rows: these fit the rows that are there now.
+        next.centroids.extend(merged.new_centroids.iter().map(|(column, set)| (*column, *set)));
+    } else {
+        next.offer_centroids(&merged.new_centroids);
+    }
     next.segments = write_dead_rows(engine, next.number, next.segments, &dead).await?;
     engine.commit_manifest(next).await
 }

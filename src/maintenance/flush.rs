@@ -12,11 +12,12 @@ use super::{CommitAttempts, STARTS_MAX, write_dead_rows};
 use crate::codec::usize_of;
 use crate::engine::{BaseState, Engine};
 use crate::error::{Error, Result};
+use crate::index::vector::CentroidsMeta;
 use crate::manifest::{Manifest, TokensMeta, extend_tokens};
 use crate::memtable::{MemRows, PartId, PartSource};
 use crate::schema::Schema;
 use crate::segment::{SegmentBuilder, SegmentMeta};
-use crate::types::{DocumentId, ObjectId, Sequence, TokenLog, TokenRecord};
+use crate::types::{ColumnId, DocumentId, ObjectId, Sequence, TokenLog, TokenRecord};
 
 /// What a flush did.
 ///
@@ -75,6 +76,13 @@ struct FlushedSegment {
     dead: RoaringBitmap,
 }
 
+/// The segments of a tail.
+struct FlushedTail {
+    segments: Vec<FlushedSegment>,
+    /// The centroid sets that were made for them.
+    new_centroids: BTreeMap<ColumnId, CentroidsMeta>,
+}
+
 /// Flushes a tail; `None` if another process was quicker.
 async fn flush_once(
     engine: &Arc<Engine>,
@@ -89,7 +97,7 @@ async fn flush_once(
     // Before the tail, which may be large: if the list that is to be extended is damaged, nothing else is left behind.
     let list = write_tokens(engine, tail, tokens).await?;
     let written = write_tail(engine, tail).await?;
-    let rows = written.iter().map(|segment| u64::from(segment.meta.rows) - segment.dead.len()).sum();
+    let rows = written.segments.iter().map(|segment| u64::from(segment.meta.rows) - segment.dead.len()).sum();
     loop {
         engine.refresh_for_commit().await?;
         let newest = engine.base_state()?;
@@ -131,7 +139,7 @@ async fn write_tokens(
 }
 
 /// The segments of the tail: one of all rows in memory, and those that entries link, which are taken over as they are.
-async fn write_tail(engine: &Arc<Engine>, tail: &BaseState) -> Result<Vec<FlushedSegment>> {
+async fn write_tail(engine: &Arc<Engine>, tail: &BaseState) -> Result<FlushedTail> {
     let view = &tail.view;
     let first_layer = view.segments.len();
     let layers = view.parts().into_iter().enumerate().skip(first_layer).map(|(index, part)| async move {
@@ -155,7 +163,7 @@ async fn write_tail(engine: &Arc<Engine>, tail: &BaseState) -> Result<Vec<Flushe
     if let Some(written) = job.write_segment(build).await? {
         segments.push(FlushedSegment { meta: written.meta, dead: RoaringBitmap::new() });
     }
-    Ok(segments)
+    Ok(FlushedTail { segments, new_centroids: job.new_centroids() })
 }
 
 /// A segment of the live rows of runs in memory, in the order of their ids; `None` if there are none. Deletes are not
@@ -189,7 +197,7 @@ async fn next_manifest(
     engine: &Arc<Engine>,
     newest: &BaseState,
     tail: &BaseState,
-    written: &[FlushedSegment],
+    written: &FlushedTail,
 ) -> Result<Manifest> {
     let env = &engine.context.env;
     let mut next = newest.manifest.successor(env.uuid(), env.wall_ms());
@@ -204,8 +212,9 @@ async fn next_manifest(
         }
     });
     let mut dead: BTreeMap<ObjectId, RoaringBitmap> = try_join_all(hidden).await?.into_iter().collect();
-    dead.extend(written.iter().map(|segment| (segment.meta.id, segment.dead.clone())));
-    next.add_segments(written.iter().map(|segment| segment.meta.clone()));
+    dead.extend(written.segments.iter().map(|segment| (segment.meta.id, segment.dead.clone())));
+    next.segments.extend(written.segments.iter().map(|segment| segment.meta.clone()));
+    next.offer_centroids(&written.new_centroids);
     next.segments = write_dead_rows(engine, next.number, next.segments, &dead).await?;
     next.flushed_through = tail.view.sequence;
     // The next entry of the log names this batch: it ties the log to the manifest even when older entries are gone.

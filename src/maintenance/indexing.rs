@@ -8,7 +8,7 @@ use futures::future::try_join_all;
 use crate::cache::Blob;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::index::vector::{NamedCentroids, TrainingProgress};
+use crate::index::vector::{CentroidsMeta, NamedCentroids, TrainingProgress};
 use crate::manifest::Manifest;
 use crate::segment::{SegmentBuilder, VectorIndexing, WrittenSegment};
 use crate::types::ColumnId;
@@ -18,6 +18,7 @@ use crate::types::ColumnId;
 #[derive(Debug)]
 pub(super) struct IndexingJob {
     indexing: Arc<VectorIndexing>,
+    new_centroids: BTreeMap<ColumnId, CentroidsMeta>,
     engine: Arc<Engine>,
 }
 
@@ -34,7 +35,7 @@ impl IndexingJob {
         let progress = Arc::new(TrainingProgress::default());
         lock_progress(&engine.indexing).push(Arc::clone(&progress));
         let indexing = Arc::new(VectorIndexing { sets, names, rows_min, renew: false, seed, progress });
-        Ok(Self { indexing, engine: Arc::clone(engine) })
+        Ok(Self { indexing, new_centroids: BTreeMap::new(), engine: Arc::clone(engine) })
     }
 
     /// Makes new sets, one for each column, where a set does not fit the rows that are written. For work that rewrites
@@ -42,6 +43,11 @@ impl IndexingJob {
     pub(super) fn renewing_sets(mut self) -> Self {
         Arc::make_mut(&mut self.indexing).renew = true;
         self
+    }
+
+    /// The sets that were made so far, by column.
+    pub(super) fn new_centroids(&self) -> BTreeMap<ColumnId, CentroidsMeta> {
+        self.new_centroids.clone()
     }
 
     /// Builds a segment on the blocking pool and uploads it. The sets that it makes serve the segments after it.
@@ -56,6 +62,7 @@ impl IndexingJob {
                 // One new set a column is enough: segments of one job should share theirs, so that queries read it once.
                 indexing.names.remove(column);
                 indexing.sets.insert(*column, named.clone());
+                self.new_centroids.insert(*column, named.meta);
             }
         }
         Ok(written)

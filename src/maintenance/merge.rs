@@ -1,5 +1,6 @@
 //! Merging segments: a k-way merge by id of their live rows, into new segments.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -10,24 +11,35 @@ use futures::future::try_join_all;
 use super::BATCH_ROWS;
 use super::indexing::IndexingJob;
 use super::merge_input::{MergeInput, MergeRow, take_merged_rows};
+use super::policy::SEGMENT_BYTES_MAX;
 use crate::codec::{to_usize, u64_of, usize_of};
 use crate::engine::{BaseState, Engine};
 use crate::error::{Error, OrInternal, Result};
-use crate::memtable::batch_bytes;
+use crate::index::vector::CentroidsMeta;
+use crate::memtable::{PartId, batch_bytes};
 use crate::segment::{SegmentBuilder, SegmentMeta};
-use crate::types::{ObjectId, Sequence};
+use crate::types::{ColumnId, ObjectId, Sequence};
+use crate::view::Part;
 
-/// Above this many bytes of rows an output segment is closed and the next begun. A segment is built in memory together
-/// with its indexes, and larger segments would only save each query a few requests.
-pub(super) const SEGMENT_BYTES_MAX: usize = 512 << 20;
 /// How much of all inputs together is read at a time. An input whose rows are not in the order of their ids has each
 /// page of ids spread over the whole segment, and reads most of its blocks again for every page: the fewer pages, the
 /// better.
 const PAGES_BYTES: u64 = 512 << 20;
 
+/// Segments to merge, of one state.
+pub(super) struct MergePlan<'a> {
+    pub(super) base: &'a BaseState,
+    pub(super) inputs: Vec<Part>,
+    /// Whether these are all segments there are. Then the outputs are as many as it takes, and their clusters may be new;
+    /// otherwise there is one, which shares the clusters of the others.
+    pub(super) is_whole: bool,
+}
+
 /// The segments that others were merged into, uploaded, and where each old row went.
 pub(super) struct MergedSegments {
     pub(super) outputs: Vec<OutputSegment>,
+    /// The centroid sets that were made for them.
+    pub(super) new_centroids: BTreeMap<ColumnId, CentroidsMeta>,
     /// For each input, for each of its rows, its position among the rows of all outputs; `None` for dead rows.
     positions: Vec<Vec<Option<u64>>>,
 }
@@ -43,7 +55,7 @@ pub(super) struct OutputSegment {
 /// A merge that is under way.
 struct Merger<'a> {
     engine: &'a Engine,
-    base: &'a BaseState,
+    plan: &'a MergePlan<'a>,
     job: IndexingJob,
     merged: MergedSegments,
     /// The output that is being built, and the bytes of its rows.
@@ -54,20 +66,22 @@ struct Merger<'a> {
 }
 
 impl MergedSegments {
-    /// Merges the segments of a state and uploads the outputs.
-    pub(super) async fn merge(engine: &Arc<Engine>, base: &BaseState) -> Result<Self> {
-        let parts = &base.view.segments;
+    /// Merges segments and uploads the outputs.
+    pub(super) async fn merge(engine: &Arc<Engine>, plan: &MergePlan<'_>) -> Result<Self> {
+        let (base, parts) = (plan.base, &plan.inputs);
         // invariant: without inputs no share is used.
         let share = PAGES_BYTES / u64_of(parts.len()).max(1);
         let inputs = parts.iter().map(|part| MergeInput::new(part, share));
         let mut inputs = inputs.collect::<Result<Vec<_>>>()?;
         let positions = inputs.iter().map(|input| vec![None; usize_of(input.row_count())]).collect();
-        let job = IndexingJob::new(engine, &base.manifest).await?.renewing_sets();
+        let job = IndexingJob::new(engine, &base.manifest).await?;
+        // One set for all is worth more than one that fits these segments: a query prepares itself for each set anew.
+        let job = if plan.is_whole { job.renewing_sets() } else { job };
         let mut merger = Merger {
             engine,
-            base,
+            plan,
             job,
-            merged: Self { outputs: Vec::new(), positions },
+            merged: Self { outputs: Vec::new(), new_centroids: BTreeMap::new(), positions },
             builder: None,
             builder_bytes: 0,
             position: 0,
@@ -83,11 +97,14 @@ impl MergedSegments {
                 merger.push_rows(&inputs, rows)?;
             }
             // Between rounds, not between batches: pages that are in memory may just as well be written.
-            if merger.builder_bytes > SEGMENT_BYTES_MAX {
+            if plan.is_whole && merger.builder_bytes > SEGMENT_BYTES_MAX {
                 merger.finish_output().await?;
             }
         }
+        // What was read of them is in the output by now.
+        drop(inputs);
         merger.finish_output().await?;
+        merger.merged.new_centroids = merger.job.new_centroids();
         Ok(merger.merged)
     }
 
@@ -126,14 +143,16 @@ impl Merger<'_> {
     fn start_output(&self) -> Result<SegmentBuilder> {
         // The birth is the manifest that was the newest when the merge began. No manifest before it names the segment, so
         // collection can tell the outputs of a merge under way from garbage, without a clock.
-        let id = ObjectId { birth: self.base.manifest.number, uuid: self.engine.context.env.uuid() };
+        let id = ObjectId { birth: self.plan.base.manifest.number, uuid: self.engine.context.env.uuid() };
         Ok(SegmentBuilder::new(Arc::clone(&self.engine.schema), id, self.merged_sequences()?))
     }
 
     /// The sequences that all inputs together cover. An output may have rows of any input.
     fn merged_sequences(&self) -> Result<(Sequence, Sequence)> {
-        let sequences = self.base.manifest.segments.iter().map(|meta| meta.sequences);
-        let merged = sequences.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        let is_input =
+            |meta: &&SegmentMeta| self.plan.inputs.iter().any(|part| part.id == PartId::Segment(meta.id));
+        let metas = self.plan.base.manifest.segments.iter().filter(is_input);
+        let merged = metas.map(|meta| meta.sequences).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
         merged.ok_or_else(|| Error::internal("a merge without inputs"))
     }
 

@@ -3,15 +3,17 @@
 //! Any number of processes may do it at any time, without a lock or a leader. They compete for the number of the next
 //! manifest: the loser has wasted work, never data. Files that were uploaded and not committed are garbage for collection.
 
+mod background;
 mod compact;
 mod flush;
 mod indexing;
 mod merge;
 mod merge_input;
+mod merge_scheduler;
+mod policy;
 mod scheduler;
 
 pub use compact::CompactReport;
-use compact::compact;
 pub use flush::FlushReport;
 use flush::flush;
 pub use indexing::IndexProgress;

@@ -1,18 +1,19 @@
-//! The maintenance of a namespace in this process: at most one flush and one compaction at a time, which may overlap.
+//! The maintenance of a namespace in this process: at most one flush and one merge at a time, which may overlap.
 //!
 //! Both run in tasks of their own, and callers wait for the outcome. So a caller that stops polling holds up nobody, and
-//! the work ends when the last caller that waits is dropped.
+//! the work ends when the last caller that waits is dropped. What begins by itself, a flush after a write and merges after a
+//! flush, is waited for by a task.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::{BoxFuture, pending};
-use tokio::sync::oneshot;
 
-use super::{CompactReport, FlushReport, compact, flush};
+use super::background::{run_in_task, spread_of};
+use super::merge_scheduler::MergeScheduler;
+use super::{CompactReport, FlushReport, flush};
 use crate::engine::{Coalescer, Engine, SharedRun};
 use crate::env::{Env, Moment};
 use crate::error::{Error, Result};
@@ -21,20 +22,12 @@ use crate::retry::RetryPolicy;
 /// How many flushes a write waits for when the tail is too long. After that it goes on: the tail is long because of what
 /// others have written meanwhile, and they wait too.
 const STALL_FLUSHES_MAX: u32 = 3;
-/// Where several processes write, all see the tail grow beyond the limit at the same time, and all but one flush would be
-/// in vain. So an automatic flush is delayed at random, by up to this many times the duration of the last flush: with
-/// this spread the first is mostly done before the second begins.
-const SPREAD_FACTOR: u32 = 4;
-/// Not less: the duration of the first flush is not known, and a list has to see the manifest of another.
-const SPREAD_MIN: Duration = Duration::from_secs(1);
-/// Not more: the tail goes on growing meanwhile, and each entry of it makes reads slower.
-const SPREAD_MAX: Duration = Duration::from_secs(30);
 
 /// The maintenance of one namespace in this process.
 #[derive(Debug, Default)]
 pub(crate) struct MaintenanceScheduler {
     flushes: Coalescer<FlushReport>,
-    compactions: Coalescer<CompactReport>,
+    merges: Arc<MergeScheduler>,
     /// Whether an automatic flush is delayed or under way.
     automatic: AtomicBool,
     history: Mutex<FlushHistory>,
@@ -64,16 +57,19 @@ impl MaintenanceScheduler {
         self: &'a Arc<Self>,
         engine: &'a Arc<Engine>,
     ) -> BoxFuture<'a, Result<FlushReport>> {
-        Box::pin(async move { self.join_next_flush(engine).await })
+        Box::pin(async move {
+            let report = self.join_next_flush(engine).await?;
+            // Large batches arrive without an index. A process that loads some, flushes and ends leaves none behind.
+            if let Err(error) = self.merges.index_segments(engine).await {
+                tracing::warn!(namespace = %engine.name, %error, "large batches were flushed but not indexed; the next flush tries again");
+            }
+            Ok(report)
+        })
     }
 
     /// Merges all segments of the newest manifest, and indexes vectors that are not indexed yet.
     pub(crate) fn compact<'a>(&'a self, engine: &'a Arc<Engine>) -> BoxFuture<'a, Result<CompactReport>> {
-        Box::pin(async move {
-            let engine = Arc::clone(engine);
-            let work = || run_in_task(engine.context.env.clone(), async move { compact(&engine).await });
-            self.compactions.join_next_run(pending(), work).await
-        })
+        Box::pin(self.merges.compact(engine))
     }
 
     fn join_next_flush(self: &Arc<Self>, engine: &Arc<Engine>) -> SharedRun<FlushReport> {
@@ -81,8 +77,13 @@ impl MaintenanceScheduler {
         let env = engine.context.env.clone();
         let work = async move {
             let began = engine.context.env.moment();
+            // Before the flush, after which the tail tells nothing.
+            let others_write = engine.state().has_several_writers();
             let outcome = flush(&engine).await;
             scheduler.record_outcome(&engine.context.env, began, outcome.as_ref().err());
+            if outcome.is_ok() {
+                scheduler.merges.start_if_due(&engine, others_write);
+            }
             outcome
         };
         self.flushes.join_next_run(pending(), || run_in_task(env, work))
@@ -151,7 +152,7 @@ impl MaintenanceScheduler {
     }
 
     fn flush_spread(&self) -> Duration {
-        self.history().took.saturating_mul(SPREAD_FACTOR).clamp(SPREAD_MIN, SPREAD_MAX)
+        spread_of(self.history().took)
     }
 
     /// The error of the last flush, while automatic flushes pause because of it.
@@ -191,30 +192,4 @@ impl Drop for AutomaticFlushGuard {
     fn drop(&mut self) {
         self.0.automatic.store(false, Ordering::SeqCst);
     }
-}
-
-/// Runs work in a task of its own. The future is its outcome; the work ends when that is dropped.
-fn run_in_task<T: Send + 'static>(
-    env: Env,
-    work: impl Future<Output = Result<T>> + Send + 'static,
-) -> BoxFuture<'static, Result<T>> {
-    let outcome = async move {
-        let (mut answer, answered) = oneshot::channel();
-        env.spawn(async move {
-            let outcome = tokio::select! {
-                // Checked before each poll of the work, so that it ends at its next await.
-                biased;
-                () = answer.closed() => None,
-                outcome = work => Some(outcome),
-            };
-            if let Some(outcome) = outcome {
-                // The caller may be gone by now.
-                let _ = answer.send(outcome);
-            }
-        });
-        answered
-            .await
-            .unwrap_or_else(|_| Err(Error::internal("a maintenance task panicked, or the runtime stopped")))
-    };
-    outcome.boxed()
 }

@@ -100,16 +100,16 @@ impl Manifest {
         next
     }
 
-    /// Adds segments. New segments are indexed by the centroid set of each column that was trained on the most rows.
-    pub(crate) fn add_segments(&mut self, metas: impl IntoIterator<Item = SegmentMeta>) {
-        for meta in metas {
-            for (column, set) in &meta.centroids {
-                let current = self.centroids.get(column);
-                if current.is_none_or(|current| current.trained < set.trained) {
-                    self.centroids.insert(*column, *set);
-                }
+    /// Offers centroid sets that were made for some new segments. Further ones are indexed by the set of each column that
+    /// was trained on the most rows.
+    // Only new sets are offered. A segment that was begun before all rows got a set that fits them would bring the old one
+    // back with it, which may have been trained on more.
+    pub(crate) fn offer_centroids(&mut self, sets: &BTreeMap<ColumnId, CentroidsMeta>) {
+        for (column, set) in sets {
+            let current = self.centroids.get(column);
+            if current.is_none_or(|current| current.trained < set.trained) {
+                self.centroids.insert(*column, *set);
             }
-            self.segments.push(meta);
         }
     }
 

@@ -310,6 +310,10 @@ impl Namespace {
     /// may flush at once; in one process calls share the work. It runs in a task of its own, which ends when every future
     /// that waits for it is dropped.
     ///
+    /// When it returns, vectors that came in large batches are indexed, too, in merges of their segments; should one of these
+    /// fail, that is logged, and the next flush tries again. Other merges that are due begin in a task of their own: see
+    /// [`Settings::auto_compact`](crate::Settings::auto_compact).
+    ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer; [`ErrorKind::UnsupportedVersion`] as of
     /// [`Namespace::write`]. Nothing is lost: the next flush does it.
@@ -317,7 +321,8 @@ impl Namespace {
         self.maintenance.flush(&self.engine)
     }
 
-    /// Merges all segments into as few as possible and drops dead rows. Writes, reads and flushes continue meanwhile, in
+    /// Merges all segments into as few as possible and drops dead rows. A merge of some segments that is under way is finished
+    /// first. Writes, reads and flushes continue meanwhile, in
     /// any process. Files that are no longer named stay on the store: nothing deletes them yet. It runs in a task of its
     /// own, which ends when every future that waits for it is dropped.
     ///

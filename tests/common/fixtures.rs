@@ -66,7 +66,7 @@ pub async fn random_namespace<R>(
 /// Settings by which a segment of a few hundred rows has an index of its vectors, and nothing is flushed by itself.
 pub fn small_index_settings() -> Settings {
     let mut settings = Settings::default();
-    settings.auto_flush = false;
+    (settings.auto_flush, settings.auto_compact) = (false, false);
     settings.index_rows_min = 300;
     settings
 }

@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_mins(15);
 async fn open(backend: Arc<dyn StorageBackend>, clocks: Clocks) -> Result<Namespace> {
     let mut settings = Settings::default();
     settings.grace = Some(Duration::from_hours(1));
-    settings.auto_flush = false;
+    (settings.auto_flush, settings.auto_compact) = (false, false);
     settings.reference_bytes_min = 10_000;
     settings.clocks = clocks;
     let database = Database::builder().env(Env::new(Paused::new(1))).settings(settings);

@@ -18,7 +18,7 @@ use crate::common::forge::{
 
 async fn open(store: &MemoryBackend) -> Result<Database> {
     let mut settings = Settings::default();
-    settings.auto_flush = false;
+    (settings.auto_flush, settings.auto_compact) = (false, false);
     settings.reference_bytes_min = 10_000;
     Database::builder().settings(settings).open_backend(Arc::new(store.clone())).await
 }

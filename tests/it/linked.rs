@@ -118,7 +118,7 @@ fn schema() -> Schema {
 fn settings() -> Settings {
     let mut settings = Settings::default();
     settings.cache_bytes = 0;
-    settings.auto_flush = false;
+    (settings.auto_flush, settings.auto_compact) = (false, false);
     settings.reference_bytes_min = 20_000;
     settings
 }

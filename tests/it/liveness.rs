@@ -255,6 +255,7 @@ async fn writes_and_flushes_go_on_while_a_compaction_is_held_in_its_upload() -> 
     let slow = Slow::new(LATENCY)?;
     let mut settings = Settings::default();
     (settings.tail_entries_flush, settings.tail_entries_max) = (4, 8);
+    settings.auto_compact = false;
     let docs = slow.open(settings).await?;
     for part in 0..3 {
         docs.write(rows(part * 10..part * 10 + 10)).await?;
@@ -291,6 +292,49 @@ async fn writes_and_flushes_go_on_while_a_compaction_is_held_in_its_upload() -> 
     let found = docs.get(&ids).await?;
     assert!(found.into_iter().eq(ids.into_iter().map(|id| Some(document(id)))));
     assert_eq!(docs.snapshot(Consistency::Strong).await?.count().await?, 111);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_compaction_keeps_what_it_has_when_another_process_merges_some_of_its_inputs() -> Result<()> {
+    let store = MemoryBackend::new();
+    let gate = Gate::new(Arc::new(store.clone()));
+    let settings = Settings::default().auto_compact(false);
+    let db = database(Arc::new(gate.clone()), settings).await?;
+    let docs = db.create_namespace("docs", schema()?).await?;
+    // Most rows are in a segment that is too large to be merged with the small ones.
+    docs.write(rows(0..30_000)).await?;
+    docs.flush().await?;
+    for part in 0..3 {
+        docs.write(rows(30_000 + part * 10..30_000 + part * 10 + 10)).await?;
+        docs.flush().await?;
+    }
+    gate.hold(Verb::Overwrite, "/segment/");
+    let mut compact = pin!(docs.compact());
+    while gate.held() == 0 {
+        assert!(poll!(compact.as_mut()).is_pending());
+        sleep(LATENCY).await;
+    }
+
+    let other = database(Arc::new(store.clone()), Settings::default()).await?.open_namespace("docs").await?;
+    other.write(rows(29_990..30_005)).await?;
+    other.flush().await?;
+    let parts = async || Ok::<_, Error>(other.query(nearest(1)).await?.stats.parts);
+    while ends("a merge by itself", parts()).await? != 2 {
+        sleep(LATENCY).await;
+    }
+
+    gate.release();
+    let report = ends("the compaction", compact).await?;
+    assert_eq!((report.merged, report.written, report.rows), (4, 1, 30_030));
+    // The large segment was written anew, and in it those rows are dead that the other process has.
+    let stats = docs.query(nearest(1)).await?.stats;
+    assert_eq!((stats.parts, stats.rows), (2, 30_030 + 40), "{stats}");
+    for docs in [&docs, &other] {
+        assert_eq!(docs.count().await?, 30_030);
+        let found = docs.get(29_980..30_030_u64).await?;
+        assert!(found.into_iter().eq((29_980..30_030).map(|id| Some(document(id)))));
+    }
     Ok(())
 }
 

@@ -47,4 +47,5 @@ mod token_filters;
 mod tokens;
 mod trigrams;
 mod unknown_fields;
+mod upkeep;
 mod vector_index;

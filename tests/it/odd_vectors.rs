@@ -33,7 +33,7 @@ fn ids(count: usize) -> u64 {
 /// The seed decides where clusters come to lie and how codes are rotated.
 async fn open(odd: &Odd, seed: u64) -> Result<Namespace> {
     let mut settings = Settings::default();
-    settings.auto_flush = false;
+    (settings.auto_flush, settings.auto_compact) = (false, false);
     // A small collection is indexed too.
     settings.index_rows_min = 1_100;
     let builder = Database::builder().settings(settings).env(Env::new(Paused::new(seed)));

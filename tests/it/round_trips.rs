@@ -186,7 +186,7 @@ async fn a_long_tail_is_read_at_once() -> Result<()> {
     for linked in [false, true] {
         let store = Store::new()?;
         let mut settings = Settings::default();
-        settings.auto_flush = false;
+        (settings.auto_flush, settings.auto_compact) = (false, false);
         settings.reference_bytes_min = if linked { 1 } else { usize::MAX };
         let db = Database::builder().settings(settings).open_backend(Arc::new(store.memory.clone())).await?;
         let docs = db.create_namespace("docs", schema()?).await?;

@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_hours(2);
 async fn database(seed: u64, backend: Arc<dyn StorageBackend>) -> Result<Database> {
     let mut settings = Settings::default();
     settings.grace = Some(Duration::from_hours(1));
-    settings.auto_flush = false;
+    (settings.auto_flush, settings.auto_compact) = (false, false);
     let env = Env::new(Paused::new(seed));
     Database::builder().env(env).settings(settings).open_backend(backend).await
 }

@@ -21,7 +21,7 @@ use crate::liveness::gate::Gate;
 
 async fn database(backend: Arc<dyn StorageBackend>) -> Result<Database> {
     let mut settings = Settings::default();
-    settings.auto_flush = false;
+    (settings.auto_flush, settings.auto_compact) = (false, false);
     Database::builder().settings(settings).open_backend(backend).await
 }
 

@@ -47,7 +47,7 @@ fn assert_carried(object: &Value, paths: &[&str]) {
 
 async fn open(store: &MemoryBackend) -> Result<Namespace> {
     let mut settings = Settings::default();
-    settings.auto_flush = false;
+    (settings.auto_flush, settings.auto_compact) = (false, false);
     settings.reference_bytes_min = 10_000;
     let db = Database::builder().settings(settings).open_backend(Arc::new(store.clone())).await?;
     let builder = Schema::builder(IdKind::U64).attribute("n", AttributeType::Uint);

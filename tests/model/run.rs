@@ -60,6 +60,7 @@ impl Run {
         let mut options = Options::default();
         options.settings.cache_bytes = 0;
         options.settings.auto_flush = rng.chance(0.5);
+        options.settings.auto_compact = rng.chance(0.5);
         options.settings.tail_entries_flush = *rng.pick(&[0, 3, 20]);
         options.settings.reference_bytes_min = *rng.pick(&[1, 2_000, 16 << 20]);
         Self {

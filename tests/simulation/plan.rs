@@ -40,6 +40,7 @@ impl Plan {
         options.settings.grace = Some(GRACE);
         options.settings.cache_bytes = 0;
         options.settings.auto_flush = rng.chance(0.5);
+        options.settings.auto_compact = rng.chance(0.5);
         options.settings.tail_entries_flush = usize::try_from(rng.between(4, 30)).unwrap_or(8);
         if rng.chance(0.25) {
             // Every batch with a row is linked, or those of some rows.

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::cache::BlockCache;
-use crate::context::Context;
+use crate::context::{Context, MergeTurns};
 use crate::engine::create_incarnation;
 use crate::env::Env;
 use crate::filter::Filter;
@@ -86,6 +86,7 @@ async fn create_engine_on(backend: Arc<dyn StorageBackend>, settings: Settings) 
         settings: Arc::new(settings),
         safeguards: Safeguards::default(),
         write_refusal: None,
+        merge_turns: MergeTurns::default(),
     };
     let name = NamespaceName::new("n").unwrap();
     let incarnation = create_incarnation(&context, &name, 1, schema(AttributeType::Int)).await.unwrap();

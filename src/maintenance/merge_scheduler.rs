@@ -1,0 +1,209 @@
+//! The merges of a namespace in this process: one at a time, for whoever waits for one.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::future::pending;
+
+use super::CompactReport;
+use super::background::{run_in_task, spread_of};
+use super::compact::{
+    CompactionGoal, CompactionOutcome, DamagedSegments, compact, is_compaction_due, unindexed_segments,
+};
+use crate::engine::{Coalescer, Engine, SharedRun};
+use crate::env::{Env, Moment};
+use crate::error::Result;
+use crate::retry::RetryPolicy;
+
+/// The merges of one namespace in this process.
+#[derive(Debug, Default)]
+pub(super) struct MergeScheduler {
+    runs: Coalescer<CompactionOutcome>,
+    /// What those want who wait for a merge. A wish ends with whoever has it.
+    wishes: Mutex<Vec<Weak<CompactionGoal>>>,
+    /// Whether a task merges by itself.
+    automatic: AtomicBool,
+    history: Mutex<MergeHistory>,
+    damaged: DamagedSegments,
+}
+
+/// How the last merges went.
+#[derive(Default)]
+struct MergeHistory {
+    /// The duration of the last one that succeeded.
+    took: Duration,
+    /// Failures since then.
+    failures: u32,
+    /// When the last one failed, and for how long none begins by itself.
+    pause: Option<(Moment, Duration)>,
+}
+
+impl MergeScheduler {
+    /// Merges everything into as few segments as possible.
+    pub(super) async fn compact(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<CompactReport> {
+        Ok(match self.merge(engine, CompactionGoal::Whole).await? {
+            CompactionOutcome::Merged(report) => report,
+            CompactionOutcome::Nothing | CompactionOutcome::Lost => CompactReport::default(),
+        })
+    }
+
+    /// Indexes the segments of the newest manifest that lack it. Those that are added meanwhile are left to others.
+    pub(super) async fn index_segments(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<()> {
+        let unindexed = || unindexed_segments(engine, &self.damaged);
+        let wanted = unindexed()?;
+        while unindexed()?.iter().any(|segment| wanted.contains(segment)) {
+            // Another process that was quicker has done a part of it.
+            self.merge(engine, CompactionGoal::Index).await?;
+        }
+        Ok(())
+    }
+
+    /// One merge for a goal, which begins after this call. One that is under way is finished first: two at a time would
+    /// take the same segments.
+    async fn merge(
+        self: &Arc<Self>,
+        engine: &Arc<Engine>,
+        goal: CompactionGoal,
+    ) -> Result<CompactionOutcome> {
+        // Before the run is joined, which looks at the wishes when it begins.
+        let wish = Arc::new(goal);
+        self.wishes().push(Arc::downgrade(&wish));
+        self.join_next_run(engine).await
+    }
+
+    fn join_next_run(self: &Arc<Self>, engine: &Arc<Engine>) -> SharedRun<CompactionOutcome> {
+        let (merges, engine) = (Arc::clone(self), Arc::clone(engine));
+        let work = async move {
+            let (env, goal) = (engine.context.env.clone(), merges.most_wanted());
+            run_in_task(env, async move {
+                let (env, began) = (&engine.context.env, engine.context.env.moment());
+                let outcome = compact(&engine, goal, &merges.damaged).await;
+                merges.record_outcome(env, began, outcome.as_ref().ok());
+                outcome
+            })
+            .await
+        };
+        self.runs.join_next_run(pending(), || work)
+    }
+
+    /// The greatest wish of those who wait.
+    fn most_wanted(&self) -> CompactionGoal {
+        let mut wishes = self.wishes();
+        wishes.retain(|wish| wish.strong_count() > 0);
+        // invariant: without a wish there is nothing to do.
+        wishes.iter().filter_map(Weak::upgrade).map(|wish| *wish).max().unwrap_or_default()
+    }
+
+    /// Starts merges in a task of its own, if one is due and there is no such task. `others_write`: other processes may be
+    /// about to do the same.
+    pub(super) fn start_if_due(self: &Arc<Self>, engine: &Arc<Engine>, others_write: bool) {
+        let mut claim = AutomaticClaim { merges: Arc::clone(self), is_held: false };
+        if !self.is_due(engine) || !claim.take() {
+            return;
+        }
+        let engine = Arc::clone(engine);
+        engine.context.env.clone().spawn(async move {
+            loop {
+                let merged = claim.merges.merge_by_itself(&engine, others_write).await;
+                if let Err(error) = &merged {
+                    tracing::warn!(namespace = %engine.name, %error, "an automatic merge failed; a later flush starts the next");
+                }
+                claim.release();
+                // A flush that committed a moment ago saw the claim, and left what is due now to this task.
+                if merged.is_err() || !claim.merges.is_due(&engine) || !claim.take() {
+                    break;
+                }
+            }
+        });
+    }
+
+    async fn merge_by_itself(self: &Arc<Self>, engine: &Arc<Engine>, others_write: bool) -> Result<()> {
+        // A merge takes much memory, and one keeps the cores busy: the namespaces of a database take turns.
+        let _turn = engine.context.take_merge_turn().await?;
+        if others_write {
+            self.yield_to_others(engine).await;
+        }
+        while is_compaction_due(engine, CompactionGoal::Due, &self.damaged)? {
+            if let CompactionOutcome::Lost = self.merge(engine, CompactionGoal::Due).await? {
+                self.yield_to_others(engine).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a random time, and learns what others did meanwhile.
+    async fn yield_to_others(&self, engine: &Engine) {
+        let (env, took) = (&engine.context.env, self.history().took);
+        env.sleep(env.jitter(spread_of(took))).await;
+        if let Err(error) = engine.refresh_newest_manifest().await {
+            tracing::debug!(namespace = %engine.name, %error, "could not refresh the manifest before an automatic merge");
+        }
+    }
+
+    fn is_due(&self, engine: &Engine) -> bool {
+        let env = &engine.context.env;
+        let pauses = self.history().pause.is_some_and(|(when, pause)| env.elapsed(when) < pause);
+        // invariant: a state that cannot be read fails the next operation, with its reason.
+        let is_due = || is_compaction_due(engine, CompactionGoal::Due, &self.damaged).unwrap_or(false);
+        engine.context.settings.auto_compact && !pauses && is_due()
+    }
+
+    fn record_outcome(&self, env: &Env, began: Moment, outcome: Option<&CompactionOutcome>) {
+        let mut history = self.history();
+        match outcome {
+            Some(CompactionOutcome::Merged(_)) => {
+                *history = MergeHistory { took: env.elapsed(began), ..MergeHistory::default() };
+            }
+            Some(CompactionOutcome::Nothing | CompactionOutcome::Lost) => {}
+            None => {
+                history.failures = history.failures.saturating_add(1);
+                let pause = RetryPolicy::AUTOMATIC_FLUSH.pause_after(history.failures);
+                history.pause = Some((env.moment(), pause));
+            }
+        }
+    }
+
+    fn history(&self) -> MutexGuard<'_, MergeHistory> {
+        // Every change is completed before the lock is released, so a panic elsewhere leaves it sound.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wishes(&self) -> MutexGuard<'_, Vec<Weak<CompactionGoal>>> {
+        // As above.
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for MergeHistory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MergeHistory({} failures)", self.failures)
+    }
+}
+
+/// The claim of one task to merge by itself, which ends with the task however that ends.
+struct AutomaticClaim {
+    merges: Arc<MergeScheduler>,
+    is_held: bool,
+}
+
+impl AutomaticClaim {
+    /// Takes it, unless another task has it.
+    fn take(&mut self) -> bool {
+        self.is_held = !self.merges.automatic.swap(true, Ordering::SeqCst);
+        self.is_held
+    }
+
+    fn release(&mut self) {
+        if std::mem::take(&mut self.is_held) {
+            self.merges.automatic.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for AutomaticClaim {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
