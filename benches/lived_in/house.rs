@@ -6,7 +6,8 @@ use std::time::Instant;
 use elacsym::schema::{AttributeType, TextOptions};
 use elacsym::storage::MemoryBackend;
 use elacsym::{
-    Database, Document, IdKind, Namespace, Query, Result, Schema, Settings, Vector, VectorType, WriteBatch,
+    Consistency, Database, Document, IdKind, Namespace, Query, Result, Schema, Settings, Vector, VectorType,
+    WriteBatch,
 };
 
 use crate::common::Draw;
@@ -66,7 +67,14 @@ impl House {
             docs.write(gone.iter().fold(WriteBatch::new(), |batch, id| batch.delete(*id))).await?;
         }
         docs.flush().await?;
+        let took = start.elapsed();
+        settle(&docs).await?;
         write(&docs, set, later..set.rows(), SMALL / 5, true).await?;
+        println!(
+            "written in {:.0} s; what upkeep was left took until {:.0} s",
+            took.as_secs_f64(),
+            start.elapsed().as_secs_f64()
+        );
         Self { docs }.describe("lived in", start, cpu).await
     }
 
@@ -84,21 +92,40 @@ impl House {
     }
 
     async fn describe(self, name: &str, start: Instant, cpu: std::time::Duration) -> Result<Self> {
-        let answer = self.docs.query(Query::nearest("v", vec![1.0; self.dimension()])).await?;
+        let query = Query::nearest("v", vec![1.0; dimension(&self.docs)]);
+        let plan = self.docs.snapshot(Consistency::Strong).await?.explain(&query)?;
+        for part in &plan.legs[0].parts {
+            println!("  {}: {} rows", part.part, part.rows);
+        }
+        let answer = self.docs.query(query).await?;
         println!(
-            "{name}: {:.0} s, {:.0} s of CPU; {} documents, {} parts, {} rows of them in the tail",
+            "{name}: {:.0} s, {:.0} s of CPU; {} documents, {} rows in {} parts, {} rows of them in the tail",
             start.elapsed().as_secs_f64(),
             machine::cpu_time().saturating_sub(cpu).as_secs_f64(),
             self.docs.count().await?,
+            answer.stats.rows,
             answer.stats.parts,
             answer.stats.tail_rows,
         );
         Ok(self)
     }
+}
 
-    fn dimension(&self) -> usize {
-        self.docs.schema().vectors().map(|(_, shape)| shape.dimension).next().unwrap_or(0)
+/// Waits until merges that go on by themselves are done.
+async fn settle(docs: &Namespace) -> Result<()> {
+    let (mut parts, mut same) = (0, 0);
+    while same < 10 {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        let now = docs.query(Query::nearest("v", vec![1.0; dimension(docs)])).await?.stats;
+        let is_busy = docs.index_progress().is_some();
+        same = if now.parts == parts && !is_busy { same + 1 } else { 0 };
+        parts = now.parts;
     }
+    Ok(())
+}
+
+fn dimension(docs: &Namespace) -> usize {
+    docs.schema().vectors().map(|(_, shape)| shape.dimension).next().unwrap_or(0)
 }
 
 /// Whether a document of the bulk load is written again by a round.
