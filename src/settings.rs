@@ -149,8 +149,8 @@ pub struct Settings {
     /// and are included in [`CacheStats::resident_bytes`](crate::CacheStats::resident_bytes). Default 64 MiB; 0 keeps
     /// none.
     pub idle_bytes_max: usize,
-    /// The number of vectors in a column of a segment from which it is indexed. Fewer are compared one by one, which is
-    /// as fast. Default 4,096.
+    /// The number of vectors in a column of a segment from which it is indexed; once the column has an index in one segment,
+    /// an eighth of it is enough in others. Fewer are compared one by one, which is as fast. Default 4,096.
     pub index_rows_min: usize,
     /// The disk tier of the block cache. Default: none.
     #[cfg(feature = "disk-cache")]

@@ -25,6 +25,10 @@ use crate::types::{ColumnId, ObjectId, VectorType};
 /// as large as intended, and so is what a query reads of each.
 const OUTGROWN: u64 = 4;
 
+/// Where there is a set, so many times fewer vectors are indexed than a new set is made for. The vectors of a small segment
+/// are few, but a namespace may have a dozen of them, and a search looks at the clusters around the query in any case.
+const SHARING_FACTOR: usize = 8;
+
 /// How the vector columns of a segment are indexed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct VectorIndexing {
@@ -32,7 +36,7 @@ pub(crate) struct VectorIndexing {
     pub(crate) sets: BTreeMap<ColumnId, NamedCentroids>,
     /// For each column that may get a new set, the UUID of that set.
     pub(crate) names: BTreeMap<ColumnId, Uuid>,
-    /// Fewer vectors than this are not indexed: to compare them all is as fast.
+    /// For fewer vectors than this no set is made: to compare them all is as fast.
     pub(crate) rows_min: usize,
     /// Whether a set that no longer fits the rows is replaced.
     pub(crate) renew: bool,
@@ -73,20 +77,18 @@ impl VectorIndexing {
     /// its metric compares it.
     pub(super) fn build(&self, schema: &Schema, birth: u64, rows: &SortedRows) -> Result<VectorIndexes> {
         let mut indexes = VectorIndexes::default();
-        if rows.len() < self.rows_min {
-            return Ok(indexes);
-        }
         let mut positions = None;
         let mut is_first = true;
         for (index, column) in schema.arrow_columns() {
             let ColumnKind::Vector(shape) = column.kind else { continue };
             let decides_order = std::mem::take(&mut is_first);
-            if !(self.sets.contains_key(&column.id) || self.names.contains_key(&column.id)) {
+            let rows_min = self.rows_min_of(column.id);
+            if rows.len() < rows_min {
                 continue;
             }
             // A copy of the vectors as f32, the only one: it is dropped before the next column is read.
             let vectors = read_distinct_vectors(shape, index, rows)?;
-            if vectors.len() < self.rows_min.max(1) {
+            if vectors.len() < rows_min {
                 continue;
             }
             let ChosenCentroids { named, fits, new_set } =
@@ -108,6 +110,15 @@ impl VectorIndexing {
             indexes.columns.insert(column.id, index);
         }
         Ok(indexes)
+    }
+
+    /// How many vectors of a column are indexed, at least.
+    fn rows_min_of(&self, column: ColumnId) -> usize {
+        match (self.sets.contains_key(&column), self.names.contains_key(&column)) {
+            (true, _) => (self.rows_min / SHARING_FACTOR).max(1),
+            (false, true) => self.rows_min.max(1),
+            (false, false) => usize::MAX,
+        }
     }
 
     /// The set for a column: the one there is, unless it is outgrown, or fits no longer and may be replaced.
