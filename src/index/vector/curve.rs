@@ -20,7 +20,7 @@ pub(super) const REGIONS_MAX: usize = 64;
 /// The share of the missing recall that is aimed at in addition.
 // Curves are measured with rows that are stored. Queries tend to lie farther from rows than rows lie from each other, so
 // without a margin they would find less than was promised.
-const MARGIN: f64 = 0.6;
+const MARGIN: f64 = 0.3;
 /// How many standard errors below the curve the recall must still be sufficient.
 // A region is measured with few queries. Two errors leave one region in forty with a curve that promises too much.
 const ERRORS: f64 = 2.0;

@@ -8,6 +8,12 @@ use super::query_recall::QueryRecall;
 // The mean of fewer says little: at a recall of .9, 16 queries have a standard error of 7.5 %.
 const REGION_QUERIES: usize = 16;
 
+/// How certain a curve is depends on how much the recall of single queries varies: of so many neighbours.
+// Of one neighbour a query finds all or nothing. Of ten it mostly finds some, so that a mean over queries says more.
+const CERTAIN_OF: u32 = 10;
+/// Of ten neighbours that lie where they lie by chance, a query says ten times as much as of one.
+const CERTAINTY_MAX: f64 = 10.0;
+
 /// The curves of regions: queries by their first cluster, about the same number in each.
 #[expect(clippy::indexing_slicing, reason = "every query and region has all points of the grid")]
 pub(super) fn form_regions(mut recalls: Vec<QueryRecall>, points: usize) -> Vec<CurveRegion> {
@@ -19,13 +25,19 @@ pub(super) fn form_regions(mut recalls: Vec<QueryRecall>, points: usize) -> Vec<
     // The weights of the regions' own means, summed where it is uncertain what all of them hold: near a recall of 0 or 1
     // all means agree, and the weight is that of noise.
     let (mut weights, mut uncertain) = (0.0, 0.0);
+    // The variance of the recall of a single query, and what it would be if a query found all or nothing.
+    let (mut variance, mut variance_max) = (0.0, 0.0);
     for which in 0..NEIGHBOURS.len() {
         let mut highest = vec![0.0_f32; groups.len()];
         for point in 0..points {
             let share = |recall: &QueryRecall| recall.shares[point][which];
             let shares: Vec<Vec<f64>> =
                 groups.iter().map(|(_, group)| group.iter().map(share).collect()).collect();
-            let Shrunk { means, all, weight } = shrink_means(&shares);
+            let Shrunk { means, all, weight, within } = shrink_means(&shares);
+            if NEIGHBOURS[which] == CERTAIN_OF {
+                variance += within;
+                variance_max += all * (1.0 - all);
+            }
             weights += weight * all * (1.0 - all);
             uncertain += all * (1.0 - all);
             for ((region, highest), mean) in regions.iter_mut().zip(&mut highest).zip(means) {
@@ -36,11 +48,12 @@ pub(super) fn form_regions(mut recalls: Vec<QueryRecall>, points: usize) -> Vec<
         }
     }
     let weight = if uncertain > 0.0 { weights / uncertain } else { 0.0 };
+    let certainty = if variance > 0.0 { (variance_max / variance).clamp(1.0, CERTAINTY_MAX) } else { 1.0 };
     let all = count_to_f64(recalls.len());
     for (region, (_, group)) in regions.iter_mut().zip(&groups) {
         // The variance of a mean of n queries is in proportion to 1/n: so is that of the weighted mean of two such means.
         let queries = 1.0 / (weight / count_to_f64(group.len()) + (1.0 - weight) / all);
-        region.queries = round_to_f32(queries).max(1.0);
+        region.queries = round_to_f32(queries * certainty).max(1.0);
     }
     regions
 }
@@ -73,6 +86,8 @@ struct Shrunk {
     all: f64,
     /// The weight of a group's own mean; that of all has the rest.
     weight: f64,
+    /// The variance within the groups.
+    within: f64,
 }
 
 /// The means of groups, drawn to the mean of all as far as they differ by chance alone (Efron and Morris, JASA 1975).
@@ -85,7 +100,7 @@ fn shrink_means(groups: &[Vec<f64>]) -> Shrunk {
     let count: usize = groups.iter().map(Vec::len).sum();
     let all = groups.iter().flatten().sum::<f64>() / count_to_f64(count).max(1.0);
     if groups.len() < 2 || count <= groups.len() {
-        return Shrunk { means, all, weight: 1.0 };
+        return Shrunk { means, all, weight: 1.0, within: all * (1.0 - all) };
     }
     let squares = |values: &[f64], mean: f64| values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
     let within = groups.iter().zip(&means).map(|(group, mean)| squares(group, *mean)).sum::<f64>();
@@ -94,5 +109,5 @@ fn shrink_means(groups: &[Vec<f64>]) -> Shrunk {
     let chance = within * count_to_f64(groups.len()) / count_to_f64(count);
     let found = squares(&means, all) / count_to_f64(groups.len() - 1);
     let weight = if found > 0.0 { (1.0 - chance / found).clamp(0.0, 1.0) } else { 0.0 };
-    Shrunk { means: means.into_iter().map(|mean| all + weight * (mean - all)).collect(), all, weight }
+    Shrunk { means: means.into_iter().map(|mean| all + weight * (mean - all)).collect(), all, weight, within }
 }

@@ -14,6 +14,8 @@ const SORTED_MIN: usize = 64;
 // Curves are measured with stored rows. Where rows come in pairs, as versions of a text or parts that overlap, the nearest of
 // a stored row is its sibling in the same cluster, and a query from elsewhere has none.
 const LIMIT_MIN: usize = 10;
+/// A segment has a say in how many clusters are probed if so many of the neighbours are expected in it.
+const TELLING_MIN: f64 = 3.0;
 /// Matches around the query that are assumed to be spread over the segments as all matches are.
 const NEAR_PRIOR: f64 = 4.0;
 
@@ -103,9 +105,9 @@ impl<'a> Curves<'a> {
         let shares: Vec<f64> = self.segments.iter().map(share).collect();
         let largest = shares.iter().copied().fold(0.0, f64::max);
         // Segments of one set have the same clusters, so the nearest of all lie in the same ones whichever segment they are
-        // in. Where less than one of them is expected, the curve does not reach down to them: it begins with the nearest
-        // of that segment, which is farther away.
-        let least = (limit.max(LIMIT_MIN) as f64).recip().min(largest / 2.0);
+        // in. Where few of them are expected, the curve does not reach down to them: it begins with the nearest of that
+        // segment, which is farther away than the nearest of all.
+        let least = (TELLING_MIN / limit.max(LIMIT_MIN) as f64).min(largest / 2.0);
         shares.into_iter().zip(&self.segments).filter(|(share, _)| *share >= least).collect()
     }
 
