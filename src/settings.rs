@@ -113,9 +113,9 @@ pub struct Settings {
     /// Without it, call [`Namespace::compact`](crate::Namespace::compact);
     /// [`Namespace::flush`](crate::Namespace::flush) indexes large batches even then.
     ///
-    /// If a merge fails, the error is logged by `tracing::warn`, and the first flush after a pause starts another: 1 s
-    /// after the first failure, twice as long after each further one, 60 s at most. Segments of which one turned out to be
-    /// damaged are left out from then on, until the process ends.
+    /// If a merge fails, the error is logged by `tracing::warn`. One that may succeed later is tried four times more, 1 s
+    /// after the first failure, twice as long after each further one, 60 s at most; after that a later flush starts it.
+    /// Segments of which one turned out to be damaged are left out from then on, until the process ends.
     pub auto_compact: bool,
     /// The size of the tail that starts a flush, in bytes. Default 64 MiB.
     pub tail_bytes_flush: usize,

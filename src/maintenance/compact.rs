@@ -13,7 +13,7 @@ use crate::codec::{all_rows, u64_of, usize_of};
 use crate::engine::{BaseState, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::{PartId, PartSource};
-use crate::segment::Segment;
+use crate::segment::{Segment, SegmentMeta};
 use crate::types::ObjectId;
 use crate::view::Part;
 
@@ -106,24 +106,31 @@ pub(super) async fn compact(
         let Some(plan) = plan_merge(engine, &base, goal, damaged)? else {
             return Ok(CompactionOutcome::Nothing);
         };
-        let outcome = match compact_once(engine, &plan).await {
-            // Another process merged a segment that is being read, and collection took it.
-            Err(e) if e.is_missing() => match engine.explain_missing_file(base.manifest.number, &e).await {
-                Ok(()) => continue,
-                Err(e) => Err(e),
-            },
-            outcome => outcome,
+        let merged = match MergedSegments::merge(engine, &plan).await {
+            // Another process merged a segment that is being read, and collection took it; or it is lost.
+            Err(e) if e.is_missing() => {
+                engine.explain_missing_file(base.manifest.number, &e).await.map(|()| None)
+            }
+            merged => merged.map(Some),
         };
-        if !plan.is_whole && outcome.as_ref().is_err_and(|e| e.is(ErrorKind::Corrupt)) {
+        if !plan.is_whole && merged.as_ref().is_err_and(|e| e.is(ErrorKind::Corrupt)) {
             damaged.add(&plan.inputs);
         }
-        return outcome;
+        let Some(merged) = merged? else { continue };
+        match commit_outputs(engine, &plan, &merged).await {
+            Err(e) if e.is_missing() => engine.explain_missing_file(base.manifest.number, &e).await?,
+            outcome => return outcome,
+        }
     }
     Err(engine.overtaken_error())
 }
 
-async fn compact_once(engine: &Arc<Engine>, plan: &MergePlan<'_>) -> Result<CompactionOutcome> {
-    let merged = MergedSegments::merge(engine, plan).await?;
+/// Commits the outputs of a merge, however often other processes are quicker, as long as they leave enough of it.
+async fn commit_outputs(
+    engine: &Arc<Engine>,
+    plan: &MergePlan<'_>,
+    merged: &MergedSegments,
+) -> Result<CompactionOutcome> {
     let mut attempts = CommitAttempts::new(engine);
     loop {
         engine.refresh_for_commit().await?;
@@ -131,10 +138,8 @@ async fn compact_once(engine: &Arc<Engine>, plan: &MergePlan<'_>) -> Result<Comp
         if !is_worth_committing(plan, &newest) {
             return Ok(CompactionOutcome::Lost);
         }
-        if commit_merge(engine, plan, &merged, &newest).await? {
-            let rows = merged.outputs.iter().map(|output| u64::from(output.meta.rows)).sum();
-            let (merged, written) = (plan.inputs.len(), merged.outputs.len());
-            return Ok(CompactionOutcome::Merged(CompactReport { merged, written, rows }));
+        if let Some(report) = commit_merge(engine, plan, merged, &newest).await? {
+            return Ok(CompactionOutcome::Merged(report));
         }
         attempts.record_loss().await?;
     }
@@ -188,10 +193,9 @@ fn plan_merge<'a>(
 /// another process made of them, and dead in ours.
 fn is_worth_committing(plan: &MergePlan<'_>, newest: &BaseState) -> bool {
     let live = |part: &Part| u64::from(part.source.rows()).saturating_sub(part.deletes.len());
-    let is_there = |input: &&Part| newest.view.segments.iter().any(|part| part.id == input.id);
-    let all: u64 = plan.inputs.iter().map(live).sum();
-    let left: u64 = plan.inputs.iter().filter(is_there).map(live).sum();
-    2 * left >= all && plan.inputs.iter().any(|input| is_there(&input))
+    let left = || plan.inputs.iter().filter(|input| is_there(newest, input));
+    let (rows, rows_left) = (plan.inputs.iter().map(live).sum::<u64>(), left().map(live).sum::<u64>());
+    2 * rows_left >= rows && left().next().is_some()
 }
 
 fn segment_facts(engine: &Engine, part: &Part) -> Result<SegmentFacts> {
@@ -239,13 +243,13 @@ fn is_indexed(engine: &Engine, segment: &Segment) -> bool {
 }
 
 /// Commits the outputs of a merge in place of its inputs, on top of the newest manifest. Rows that have died since the
-/// merge began are dead in the outputs. `false`: another process took the number of the manifest.
+/// merge began are dead in the outputs. `None`: another process took the number of the manifest.
 async fn commit_merge(
     engine: &Arc<Engine>,
     plan: &MergePlan<'_>,
     merged: &MergedSegments,
     newest: &BaseState,
-) -> Result<bool> {
+) -> Result<Option<CompactReport>> {
     let (env, inputs) = (&engine.context.env, &plan.inputs);
     let mut dead: BTreeMap<ObjectId, RoaringBitmap> = BTreeMap::new();
     for (index, input) in inputs.iter().enumerate() {
@@ -269,5 +273,17 @@ async fn commit_merge(
         next.offer_centroids(&merged.new_centroids);
     }
     next.segments = write_dead_rows(engine, next.number, next.segments, &dead).await?;
-    engine.commit_manifest(next).await
+    let is_output = |meta: &&SegmentMeta| merged.outputs.iter().any(|output| output.meta.id == meta.id);
+    let outputs = || next.segments.iter().filter(is_output);
+    let report = CompactReport {
+        merged: inputs.iter().filter(|input| is_there(newest, input)).count(),
+        written: outputs().count(),
+        rows: outputs().map(|meta| u64::from(meta.rows)).sum(),
+    };
+    Ok(engine.commit_manifest(next).await?.then_some(report))
+}
+
+/// Whether a segment is one of a state.
+fn is_there(state: &BaseState, part: &Part) -> bool {
+    state.view.segments.iter().any(|known| known.id == part.id)
 }

@@ -16,7 +16,7 @@ use crate::codec::{to_usize, u64_of, usize_of};
 use crate::engine::{BaseState, Engine};
 use crate::error::{Error, OrInternal, Result};
 use crate::index::vector::CentroidsMeta;
-use crate::memtable::{PartId, batch_bytes};
+use crate::memtable::PartId;
 use crate::segment::{SegmentBuilder, SegmentMeta};
 use crate::types::{ColumnId, ObjectId, Sequence};
 use crate::view::Part;
@@ -60,7 +60,7 @@ struct Merger<'a> {
     merged: MergedSegments,
     /// The output that is being built, and the bytes of its rows.
     builder: Option<SegmentBuilder>,
-    builder_bytes: usize,
+    builder_bytes: u64,
     /// The position of the next row among the rows of all outputs.
     position: u64,
 }
@@ -97,7 +97,7 @@ impl MergedSegments {
                 merger.push_rows(&inputs, rows)?;
             }
             // Between rounds, not between batches: pages that are in memory may just as well be written.
-            if plan.is_whole && merger.builder_bytes > SEGMENT_BYTES_MAX {
+            if plan.is_whole && merger.builder_bytes > u64_of(SEGMENT_BYTES_MAX) {
                 merger.finish_output().await?;
             }
         }
@@ -132,7 +132,9 @@ impl Merger<'_> {
             self.position += 1;
         }
         let batch = gather_rows(inputs, rows)?;
-        self.builder_bytes = self.builder_bytes.saturating_add(batch_bytes(&batch));
+        // As the policy measures segments: an output that was cut by another measure might be merged again at once.
+        let bytes = rows.iter().filter_map(|row| inputs.get(row.input)).map(MergeInput::row_bytes);
+        self.builder_bytes = self.builder_bytes.saturating_add(bytes.sum());
         let builder = match self.builder.take() {
             Some(builder) => builder,
             None => self.start_output()?,

@@ -78,6 +78,12 @@ impl MergeInput {
         self.segment.meta().rows
     }
 
+    /// About how many bytes a row has.
+    pub(super) fn row_bytes(&self) -> u64 {
+        // invariant: a segment has rows.
+        self.segment.uncompressed_bytes() / u64::from(self.row_count().max(1))
+    }
+
     /// The live rows of the page.
     pub(super) fn batch(&self) -> &RecordBatch {
         &self.batch

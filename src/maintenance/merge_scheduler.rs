@@ -17,16 +17,26 @@ use crate::env::{Env, Moment};
 use crate::error::Result;
 use crate::retry::RetryPolicy;
 
+/// How often automatic merges that fail are tried in a row. After that a later flush starts them again.
+const FAILURES_MAX: u32 = 5;
+
 /// The merges of one namespace in this process.
 #[derive(Debug, Default)]
 pub(super) struct MergeScheduler {
-    runs: Coalescer<CompactionOutcome>,
-    /// What those want who wait for a merge. A wish ends with whoever has it.
+    runs: Coalescer<ServedGoal>,
+    /// What those want who wait for a merge that has not begun. A wish ends with whoever has it.
     wishes: Mutex<Vec<Weak<CompactionGoal>>>,
     /// Whether a task merges by itself.
     automatic: AtomicBool,
     history: Mutex<MergeHistory>,
     damaged: DamagedSegments,
+}
+
+/// What a merge was for, and how it ended.
+#[derive(Clone, Copy, Debug)]
+struct ServedGoal {
+    goal: CompactionGoal,
+    outcome: CompactionOutcome,
 }
 
 /// How the last merges went.
@@ -54,8 +64,10 @@ impl MergeScheduler {
         let unindexed = || unindexed_segments(engine, &self.damaged);
         let wanted = unindexed()?;
         while unindexed()?.iter().any(|segment| wanted.contains(segment)) {
-            // Another process that was quicker has done a part of it.
-            self.merge(engine, CompactionGoal::Index).await?;
+            // If it is lost, another process that was quicker has done a part of it.
+            if let CompactionOutcome::Nothing = self.merge(engine, CompactionGoal::Index).await? {
+                break;
+            }
         }
         Ok(())
     }
@@ -67,31 +79,42 @@ impl MergeScheduler {
         engine: &Arc<Engine>,
         goal: CompactionGoal,
     ) -> Result<CompactionOutcome> {
-        // Before the run is joined, which looks at the wishes when it begins.
-        let wish = Arc::new(goal);
-        self.wishes().push(Arc::downgrade(&wish));
-        self.join_next_run(engine).await
+        loop {
+            // Before the run is joined, which takes all wishes when it begins.
+            let wish = Arc::new(goal);
+            self.wishes().push(Arc::downgrade(&wish));
+            let served = self.join_next_run(engine).await?;
+            // A run that began in between has taken the wish, and the one that was joined did not know it.
+            if served.goal >= goal {
+                return Ok(served.outcome);
+            }
+        }
     }
 
-    fn join_next_run(self: &Arc<Self>, engine: &Arc<Engine>) -> SharedRun<CompactionOutcome> {
+    fn join_next_run(self: &Arc<Self>, engine: &Arc<Engine>) -> SharedRun<ServedGoal> {
         let (merges, engine) = (Arc::clone(self), Arc::clone(engine));
         let work = async move {
-            let (env, goal) = (engine.context.env.clone(), merges.most_wanted());
+            let (env, goal) = (engine.context.env.clone(), merges.take_goal());
             run_in_task(env, async move {
+                // A merge takes much memory, and one keeps the cores busy: the namespaces of a database take turns. What
+                // somebody waits for does not queue.
+                let _turn = match goal {
+                    CompactionGoal::Due => Some(engine.context.take_merge_turn().await?),
+                    CompactionGoal::None | CompactionGoal::Index | CompactionGoal::Whole => None,
+                };
                 let (env, began) = (&engine.context.env, engine.context.env.moment());
                 let outcome = compact(&engine, goal, &merges.damaged).await;
                 merges.record_outcome(env, began, outcome.as_ref().ok());
-                outcome
+                Ok(ServedGoal { goal, outcome: outcome? })
             })
             .await
         };
         self.runs.join_next_run(pending(), || work)
     }
 
-    /// The greatest wish of those who wait.
-    fn most_wanted(&self) -> CompactionGoal {
-        let mut wishes = self.wishes();
-        wishes.retain(|wish| wish.strong_count() > 0);
+    /// Takes the wishes: the greatest of those who still wait.
+    fn take_goal(&self) -> CompactionGoal {
+        let wishes = std::mem::take(&mut *self.wishes());
         // invariant: without a wish there is nothing to do.
         wishes.iter().filter_map(Weak::upgrade).map(|wish| *wish).max().unwrap_or_default()
     }
@@ -105,14 +128,23 @@ impl MergeScheduler {
         }
         let engine = Arc::clone(engine);
         engine.context.env.clone().spawn(async move {
+            let mut failures = 0;
             loop {
-                let merged = claim.merges.merge_by_itself(&engine, others_write).await;
-                if let Err(error) = &merged {
-                    tracing::warn!(namespace = %engine.name, %error, "an automatic merge failed; a later flush starts the next");
+                match claim.merges.merge_by_itself(&engine, others_write).await {
+                    Ok(()) => failures = 0,
+                    Err(error) => {
+                        tracing::warn!(namespace = %engine.name, %error, "an automatic merge failed");
+                        failures += 1;
+                        if error.is_retryable() && failures < FAILURES_MAX {
+                            let pause = RetryPolicy::AUTOMATIC_FLUSH.pause_after(failures);
+                            engine.context.env.sleep(pause).await;
+                            continue;
+                        }
+                    }
                 }
                 claim.release();
                 // A flush that committed a moment ago saw the claim, and left what is due now to this task.
-                if merged.is_err() || !claim.merges.is_due(&engine) || !claim.take() {
+                if failures > 0 || !claim.merges.is_due(&engine) || !claim.take() {
                     break;
                 }
             }
@@ -120,14 +152,14 @@ impl MergeScheduler {
     }
 
     async fn merge_by_itself(self: &Arc<Self>, engine: &Arc<Engine>, others_write: bool) -> Result<()> {
-        // A merge takes much memory, and one keeps the cores busy: the namespaces of a database take turns.
-        let _turn = engine.context.take_merge_turn().await?;
         if others_write {
             self.yield_to_others(engine).await;
         }
         while is_compaction_due(engine, CompactionGoal::Due, &self.damaged)? {
-            if let CompactionOutcome::Lost = self.merge(engine, CompactionGoal::Due).await? {
-                self.yield_to_others(engine).await;
+            match self.merge(engine, CompactionGoal::Due).await? {
+                CompactionOutcome::Merged(_) => {}
+                CompactionOutcome::Lost => self.yield_to_others(engine).await,
+                CompactionOutcome::Nothing => break,
             }
         }
         Ok(())
