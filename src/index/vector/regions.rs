@@ -27,14 +27,14 @@ pub(super) fn form_regions(mut recalls: Vec<QueryRecall>, points: usize) -> Vec<
     let (mut weights, mut uncertain) = (0.0, 0.0);
     // The variance of the recall of a single query, and what it would be if a query found all or nothing.
     let (mut variance, mut variance_max) = (0.0, 0.0);
-    for which in 0..NEIGHBOURS.len() {
+    for (which, neighbours) in NEIGHBOURS.into_iter().enumerate() {
         let mut highest = vec![0.0_f32; groups.len()];
         for point in 0..points {
             let share = |recall: &QueryRecall| recall.shares[point][which];
             let shares: Vec<Vec<f64>> =
                 groups.iter().map(|(_, group)| group.iter().map(share).collect()).collect();
             let Shrunk { means, all, weight, within } = shrink_means(&shares);
-            if NEIGHBOURS[which] == CERTAIN_OF {
+            if neighbours == CERTAIN_OF {
                 variance += within;
                 variance_max += all * (1.0 - all);
             }

@@ -6,7 +6,7 @@
 //! many neighbours is read; clusters without a match are skipped and not counted. That holds if matches are spread
 //! evenly among the other rows. If they are not, no curve applies, and the search looks at what it found: while the
 //! farther half of the probed clusters still holds more than its share of the nearest rows, the search widens
-//! (`docs/decisions/filtered_probing.md`). Where most rows match and are spread evenly, as where some are dead, the curves
+//! (`docs/decisions/filtered_probing.md`). Where many rows match and are spread evenly, as where some are dead, the curves
 //! decide alone.
 
 use std::cmp::Reverse;
@@ -36,7 +36,7 @@ const SPREAD_CLUSTERS_MIN: usize = 4;
 /// Standard deviations by which matches may differ from an even spread by chance.
 const SPREAD_DEVIATIONS: f64 = 3.0;
 /// From this share of matches on, spread evenly, the curves are taken at their word: no evidence is asked for.
-const TRUSTED_SHARE_MIN: f64 = 0.5;
+const TRUSTED_SHARE_MIN: f64 = 0.25;
 /// The most clusters that [`min_probes`] asks for: with a hundred probed, the farther half shows what lies beyond.
 const MIN_PROBES_MAX: f64 = 100.0;
 /// Windows that are read ahead of the scan, at least. The first of every segment are read together.
