@@ -11,8 +11,8 @@ use elacsym::query::QueryStats;
 use elacsym::schema::TextOptions;
 use elacsym::storage::MemoryBackend;
 use elacsym::{
-    Database, Document, IdKind, Metric, Namespace, Query, Result, Schema, Settings, TextQuery, Value,
-    VectorType, WriteBatch,
+    Database, Document, IdKind, Metric, Namespace, Query, RecallCheck, Result, Schema, Settings, TextQuery,
+    Value, VectorType, WriteBatch,
 };
 
 use futures::poll;
@@ -188,5 +188,31 @@ async fn a_compaction_that_nobody_waits_for_any_more_is_not_made_up_for() -> Res
         (4, 3),
         "the flush indexed the batch and nothing else: {stats}"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rounds_that_replace_rows_leave_recall_and_size_as_they_were() -> Result<()> {
+    const ROWS: u64 = 4_000;
+    let docs = open(&MemoryBackend::new(), Settings::default().index_rows_min(400)).await?;
+    let mut rng = Rng::from_state(12);
+    docs.write((0..ROWS).map(|id| document(&mut rng, id, "text")).collect::<WriteBatch>()).await?;
+    docs.flush().await?;
+    for round in 0..20_u64 {
+        // One row in twenty, from all over.
+        let ids = (0..ROWS).filter(|id| id % 20 == round % 20);
+        docs.write(ids.map(|id| document(&mut rng, id, "text")).collect::<WriteBatch>()).await?;
+        docs.flush().await?;
+    }
+    let settled = settle(&docs, |stats| stats.parts < 4).await?;
+    assert!(settled.rows < ROWS * 3 / 2, "{settled}");
+    assert!(settled.rows_unindexed < ROWS / 4, "{settled}");
+    let lived_in = docs.measure_recall(RecallCheck::of("v").limit(10).sample(200)).await?;
+    assert!(lived_in.recall > 0.93, "{lived_in:?}");
+    // A compaction leaves nothing to do for another.
+    docs.compact().await?;
+    assert_eq!(docs.compact().await?.merged, 0);
+    let fresh = docs.measure_recall(RecallCheck::of("v").limit(10).sample(200)).await?;
+    assert!(lived_in.recall > fresh.recall - 0.03, "{lived_in:?} {fresh:?}");
     Ok(())
 }
