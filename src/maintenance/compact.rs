@@ -156,13 +156,10 @@ pub(super) fn is_compaction_due(
 
 /// The segments that lack the vector index that a merge would give them.
 pub(super) fn unindexed_segments(engine: &Engine, damaged: &DamagedSegments) -> Result<BTreeSet<PartId>> {
-    let mut unindexed = BTreeSet::new();
-    for part in engine.base_state()?.view.segments.iter() {
-        if !damaged.contains(part.id) && segment_facts(engine, part)?.lacks_index {
-            unindexed.insert(part.id);
-        }
-    }
-    Ok(unindexed)
+    let base = engine.base_state()?;
+    let (sound, facts) = sound_segments(engine, &base, damaged)?;
+    let unindexed = sound.iter().zip(facts).filter(|(_, facts)| facts.lacks_index);
+    Ok(unindexed.map(|(part, _)| part.id).collect())
 }
 
 /// The merge that serves a goal; `None` if it is reached.
@@ -177,8 +174,7 @@ fn plan_merge<'a>(
         let plan = || MergePlan { base, inputs: segments.to_vec(), is_whole: true };
         return Ok((!is_compact(engine, segments)?).then(plan));
     }
-    let sound: Vec<&Part> = segments.iter().filter(|part| !damaged.contains(part.id)).collect();
-    let facts = sound.iter().map(|part| segment_facts(engine, part)).collect::<Result<Vec<_>>>()?;
+    let (sound, facts) = sound_segments(engine, base, damaged)?;
     let chosen = match goal {
         CompactionGoal::None | CompactionGoal::Whole => Vec::new(),
         CompactionGoal::Index => choose_unindexed(&facts),
@@ -196,6 +192,17 @@ fn is_worth_committing(plan: &MergePlan<'_>, newest: &BaseState) -> bool {
     let left = || plan.inputs.iter().filter(|input| is_there(newest, input));
     let (rows, rows_left) = (plan.inputs.iter().map(live).sum::<u64>(), left().map(live).sum::<u64>());
     2 * rows_left >= rows && left().next().is_some()
+}
+
+/// The segments that the policy may choose, and what it knows of each.
+fn sound_segments<'a>(
+    engine: &Engine,
+    base: &'a BaseState,
+    damaged: &DamagedSegments,
+) -> Result<(Vec<&'a Part>, Vec<SegmentFacts>)> {
+    let sound: Vec<&Part> = base.view.segments.iter().filter(|part| !damaged.contains(part.id)).collect();
+    let facts = sound.iter().map(|part| segment_facts(engine, part)).collect::<Result<_>>()?;
+    Ok((sound, facts))
 }
 
 fn segment_facts(engine: &Engine, part: &Part) -> Result<SegmentFacts> {

@@ -23,6 +23,8 @@ pub(super) struct MergeInput {
     segment: Arc<Segment>,
     /// The dead rows when the merge began. Rows that die later are found when it commits.
     dead: Arc<RoaringBitmap>,
+    /// About how many bytes a row has, as the policy of merges measures segments.
+    row_bytes: u64,
     /// How many rows are read at a time.
     page_rows: usize,
     /// The last id that was read, of a live row or a dead one.
@@ -58,12 +60,15 @@ impl MergeInput {
             RowOrder::Id => (bytes.min(ORDERED_PAGE_BYTES), BATCH_ROWS),
             RowOrder::Cluster => (bytes, usize::MAX),
         };
-        let row_bytes = (meta.total_bytes() / u64::from(meta.rows.max(1))).max(1);
+        let rows = u64::from(meta.rows.max(1));
+        let stored_row_bytes = (meta.total_bytes() / rows).max(1);
         // One row more than there are, so that the only page is known to be the last.
-        let page_rows = (bytes / row_bytes).min(u64::from(meta.rows) + 1);
+        let page_rows = (bytes / stored_row_bytes).min(u64::from(meta.rows) + 1);
         Ok(Self {
             segment: Arc::clone(segment),
             dead: Arc::clone(&part.deletes),
+            // Once: it is the sum over all groups of rows.
+            row_bytes: segment.uncompressed_bytes() / rows,
             page_rows: to_usize(page_rows, "the rows of a page")?.clamp(1, rows_max),
             read_to: None,
             is_read: false,
@@ -78,10 +83,9 @@ impl MergeInput {
         self.segment.meta().rows
     }
 
-    /// About how many bytes a row has.
+    /// About how many bytes a row has, as the policy of merges measures segments.
     pub(super) fn row_bytes(&self) -> u64 {
-        // invariant: a segment has rows.
-        self.segment.uncompressed_bytes() / u64::from(self.row_count().max(1))
+        self.row_bytes
     }
 
     /// The live rows of the page.

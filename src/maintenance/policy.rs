@@ -2,7 +2,7 @@
 //!
 //! It is size-tiered: segments of about one size are merged when there are several, so a row is written once for each tier
 //! and not with every flush. Segments in a namespace that no one compacts are therefore at most [`TIER_SEGMENTS`] − 1 for
-//! each tier, and those that are too large to be merged; at least [`DEAD_SHARE_MAX`] of what such a one holds is alive.
+//! each tier, and those that are too large to be merged; of these at most [`DEAD_SHARE_MAX`] is dead.
 
 use crate::codec::u64_of;
 
