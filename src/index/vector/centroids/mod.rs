@@ -4,6 +4,7 @@
 //! it is and of what ([`header`]), has the [`space`] that codes are taken in, and the clusters with their centroids
 //! and [`numbers`].
 
+mod coded;
 mod header;
 mod named;
 mod numbers;

@@ -88,7 +88,7 @@ mod tests {
             rows: vec![0, 1],
             ..DistinctVectors::default()
         };
-        let plan = SetPlan { id: ID, shape: SHAPE, before: None, seed: 1 };
+        let plan = SetPlan { id: ID, shape: SHAPE, before: None, seed: 1, rows: 0 };
         let set = train_centroids(&plan, &coded, &TrainingProgress::default())?;
         let (backend, key, bytes) = (Arc::new(MemoryBackend::new()), ObjectKey::new("set")?, set.encode()?);
         let meta = CentroidsMeta { id: ID, size: bytes.len() as u64, trained: set.trained() };

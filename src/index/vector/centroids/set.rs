@@ -10,12 +10,13 @@
 
 use bytes::Bytes;
 
+use super::coded::{CodedCentroids, CodedProduct, CodedQuery};
 use super::header::{ClusterFit, SetHeader, SetShape};
 use super::numbers::ClusterNumbers;
 use super::space::{Space, read_floats};
 use crate::codec::{CodecError, Reader, check_trailer, push_trailer, usize_of};
 use crate::error::Result;
-use crate::index::vector::kernels::{Kernels, kernels};
+use crate::index::vector::kernels::kernels;
 use crate::index::vector::kmeans;
 use crate::index::vector::numeric::round_to_f32;
 use crate::index::vector::quantizer::Form;
@@ -25,10 +26,10 @@ const WHAT: &str = "centroid set";
 /// No set has more clusters.
 // At 512 rows each that is beyond the rows of a segment. A larger number is refused before memory is allocated by it.
 const CLUSTERS_MAX: usize = 1 << 24;
-/// A distance below this share of the length of the query is computed again in f64.
-// Both points are then so close, compared with their distance from the mean, that the difference of f32 has lost its
-// digits: clusters would be probed in a random order.
-const CANCELLED: f32 = 1e-6;
+/// A distance below this many deviations of its estimate is computed again in f64.
+// Both points are then close, compared with their distance from the mean, and the estimate is off by a hundredth or more:
+// clusters would be probed in a random order.
+const DEVIATIONS_MIN: f32 = 100.0;
 /// Components of a query, in the scale of the space, whose squares an f32 holds.
 const COMPONENT_MAX: f32 = 1e15;
 
@@ -41,7 +42,7 @@ pub(crate) struct CentroidSet {
     /// As the metric compares them, ready to find the nearest of a row.
     plain: kmeans::Centroids,
     /// In the space, less its mean, [`Space::padded`] components each.
-    inner: Vec<f32>,
+    inner: CodedCentroids,
     /// The square of each one's length as the metric compares it.
     squared_norms: Vec<f64>,
 }
@@ -55,14 +56,15 @@ impl CentroidSet {
         plain: kmeans::Centroids,
     ) -> Self {
         let padded = space.padded();
-        let mut inner = vec![0.0; plain.len() * padded];
-        let mut scratch = Vec::new();
+        let mut inner = CodedCentroids::new(padded);
+        let (mut rotated, mut scratch) = (vec![0.0; padded], Vec::new());
         let mut squared_norms = Vec::with_capacity(plain.len());
         let kernels = kernels();
-        for (cluster, out) in inner.chunks_exact_mut(padded).enumerate() {
+        for cluster in 0..plain.len() {
             let centroid = plain.points().row(cluster);
             let centred = centroid.iter().zip(space.mean()).map(|(c, mean)| f64::from(*c) - mean);
-            space.rotate(centred, space.scale(), &mut scratch, out);
+            space.rotate(centred, space.scale(), &mut scratch, &mut rotated);
+            inner.push(&rotated);
             squared_norms.push(kernels.wide_dot(centroid, centroid));
         }
         Self { header, space, numbers, plain, inner, squared_norms }
@@ -142,23 +144,22 @@ impl CentroidSet {
     /// with it, negated, but for what is the same for all clusters. Smaller is nearer. `inner` is the query in the
     /// space, less its origin.
     pub(in crate::index::vector) fn score_clusters(&self, vector: &[f32], inner: &[f32]) -> Vec<f32> {
-        let kernels: &Kernels = kernels();
         if !inner.iter().all(|x| x.abs() < COMPONENT_MAX) {
             return self.score_far_vector(vector);
         }
-        let centroids = self.inner.chunks_exact(self.space.padded());
+        let (kernels, query) = (kernels(), CodedQuery::new(inner));
+        let compared = self.inner.compare(&query);
         match self.space.form() {
             Form::L2 => {
                 let square = self.space.scale() * self.space.scale();
-                let lost = CANCELLED * round_to_f32(kernels.dot(inner, inner));
-                let score = |(cluster, centroid): (u32, &[f32])| {
-                    let score = round_to_f32(kernels.l2(inner, centroid));
+                let score = |(cluster, compared): (u32, CodedProduct)| {
+                    let score = compared.squares - 2.0 * compared.product;
                     let again = || round_to_f32(kernels.wide_l2(vector, self.centroid(cluster)) * square);
-                    if score < lost { again() } else { score }
+                    if score < DEVIATIONS_MIN * 2.0 * compared.deviation { again() } else { score }
                 };
-                (0..).zip(centroids).map(score).collect()
+                (0..).zip(compared).map(score).collect()
             }
-            Form::Dot => centroids.map(|c| round_to_f32(-kernels.dot(inner, c))).collect(),
+            Form::Dot => compared.map(|compared| -compared.product).collect(),
         }
     }
 

@@ -46,6 +46,7 @@ pub(crate) struct Kernels {
     pub(super) scan: fn(&[u8], &SignTable, &ScanParams<'_>, &mut [u32]),
     pub(super) sign_dot: fn(&SignBlock<'_>, usize, &LevelTable) -> i32,
     pub(super) level_dot: fn(&[u8], &LevelTable) -> i64,
+    pub(super) byte_dot: fn(&[i8], &[i16]) -> i32,
     pub(super) dot: SumKernel,
     pub(super) l2: SumKernel,
     pub(super) wide_dot: SumKernel,
@@ -75,6 +76,12 @@ impl Kernels {
     pub(crate) fn level_dot(&self, extra: &[u8], table: &LevelTable) -> i64 {
         debug_assert_eq!(extra.len(), extra_len(table.padded(), table.bits));
         (self.level_dot)(extra, table)
+    }
+
+    /// The dot product of integers. Its caller sees to it that an i32 holds all partial sums.
+    pub(crate) fn byte_dot(&self, codes: &[i8], query: &[i16]) -> i32 {
+        debug_assert_eq!(codes.len(), query.len());
+        (self.byte_dot)(codes, query)
     }
 
     /// The dot product. With u = 2⁻²⁴ its error is at most 24 u · Σ|aᵢ bᵢ|, unless terms overflow an f32 or

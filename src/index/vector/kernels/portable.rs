@@ -18,11 +18,24 @@ pub(super) const KERNELS: Kernels = Kernels {
     scan: scan_blocks,
     sign_dot,
     level_dot,
+    byte_dot,
     dot: |query, row| sum_f32(query, row, |a, b| a * b),
     l2: |query, row| sum_f32(query, row, |a, b| (a - b) * (a - b)),
     wide_dot: |query, row| sum_f64(query, row, |a, b| a * b),
     wide_l2: |query, row| sum_f64(query, row, |a, b| (a - b) * (a - b)),
 };
+
+/// Inlined, so that it is compiled with the features of its caller.
+#[expect(clippy::inline_always, reason = "it is compiled with the features of its caller")]
+#[inline(always)]
+pub(super) fn byte_dot(codes: &[i8], query: &[i16]) -> i32 {
+    // A sum of i32 does not depend on its order, so every compiler may take its own.
+    codes
+        .iter()
+        .zip(query)
+        .map(|(code, x)| i32::from(*code).wrapping_mul(i32::from(*x)))
+        .fold(0, i32::wrapping_add)
+}
 
 fn scan_blocks(blocks: &[u8], table: &SignTable, params: &ScanParams<'_>, masks: &mut [u32]) {
     for (block, mask) in SignBlock::iter_blocks(blocks, table.padded(), params.adds).zip(masks) {

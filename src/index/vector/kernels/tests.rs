@@ -7,6 +7,7 @@ use super::select::supported_kernels;
 use super::tables::{Aligned, IntegerQuery, STRIDE};
 use super::testing::TestRng;
 use super::*;
+use crate::index::vector::Random;
 
 /// A block of random signs and of the factors that `factor` draws.
 fn block(draw: &mut TestRng, padded: usize, factor: impl Fn(&mut TestRng) -> f32) -> Vec<u8> {
@@ -302,4 +303,19 @@ fn the_chosen_kernels_are_the_fastest() {
     let names: Vec<_> = supported_kernels().into_iter().map(Kernels::name).collect();
     assert_eq!(names.first(), Some(&"portable"));
     assert_eq!(names.last(), Some(&kernels().name()));
+}
+
+#[test]
+fn dot_products_of_integers_are_those_of_the_portable_kernel() {
+    let mut random = Random::new(11);
+    for length in [0, 1, 31, 64, 777, 4_096] {
+        let mut number =
+            |end: usize| i32::try_from(random.below(end)).unwrap() - i32::try_from(end / 2).unwrap();
+        let codes: Vec<i8> = (0..length).map(|_| i8::try_from(number(255)).unwrap()).collect();
+        let query: Vec<i16> = (0..length).map(|_| i16::try_from(number(8_191)).unwrap()).collect();
+        let wanted: i32 = codes.iter().zip(&query).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+        for kernels in supported_kernels() {
+            assert_eq!(kernels.byte_dot(&codes, &query), wanted, "{}: {length}", kernels.name());
+        }
+    }
 }

@@ -3,8 +3,9 @@
 //! Three steps, each a pure function for a thread that may block:
 //! 1. [`Centroids::train`] places the centroids by a sample of the rows. With a quarter of the rows sampled it
 //!    is about half of the work.
-//! 2. [`Centroids::assign`] finds the nearest centroid of each row: nearly all the rest. The answer for a row
-//!    depends on that row alone, so threads may take ranges of rows, of any size, and concatenate the answers.
+//! 2. [`Centroids::assign`] finds the nearest centroid of each row, among many that of the nearest [`cells`]: nearly all the
+//!    rest. The answer for a row depends on that row alone, so threads may take ranges of rows, of any size, and
+//!    concatenate the answers.
 //! 3. [`Clusters::build`] bounds the sizes, takes the true means and orders the clusters.
 //!
 //! [`Clusters::train`] is all three on one thread.
@@ -16,6 +17,7 @@
 
 mod arithmetic;
 mod balance;
+mod cells;
 mod centroids;
 mod clusters;
 mod order;

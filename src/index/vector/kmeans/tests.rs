@@ -223,3 +223,28 @@ fn what_does_not_fit_is_an_error() {
         assert_eq!(built.is_ok(), assignment == [0, 1]);
     }
 }
+
+#[test]
+fn of_many_centroids_the_nearest_is_found_among_those_of_the_nearest_cells() {
+    let values = clustered(50_000, 300, 21);
+    let clusters = train(&values, 16);
+    let centroids = Centroids::new(clusters.centroids.clone(), DIM).unwrap();
+    assert!(centroids.len() > 2_048, "{}", centroids.len());
+    let queries = clustered(2_000, 300, 21);
+    let found = centroids.assign(points(&queries), &TrainingProgress::default()).unwrap();
+    let gap = |row: usize, centroid: usize| {
+        square_distance(points(&queries).row(row), centroids.points().row(centroid))
+    };
+    let (mut missed, mut sum, mut least) = (0, 0.0, 0.0);
+    for (row, found) in found.iter().enumerate() {
+        let nearest = (0..centroids.len()).map(|centroid| gap(row, centroid)).fold(f32::MAX, f32::min);
+        let found = gap(row, *found as usize);
+        missed += usize::from(found > nearest);
+        (sum, least) = (sum + f64::from(found), least + f64::from(nearest));
+    }
+    // Where it is missed, another is about as near.
+    assert!(missed < 100 && sum < 1.01 * least, "{missed} of 2,000, {sum} for {least}");
+    // Each row for itself.
+    let slice = centroids.assign(points(&queries).slice(300..500), &TrainingProgress::default()).unwrap();
+    assert_eq!(slice, found[300..500]);
+}

@@ -82,13 +82,20 @@ impl Tile {
         scan_panels(panels, self.dim, values, &mut self.scores, &mut self.nearest);
     }
 
-    /// The nearest centroid of each row, the first of those equally near.
-    pub(super) fn nearest_centroids(&self) -> impl Iterator<Item = u32> {
-        self.scores
-            .iter()
-            .zip(&self.nearest)
-            .take(self.rows)
-            .map(|(scores, panels)| least_lane(scores, panels))
+    /// The nearest centroid of each row and its score, the first of those equally near.
+    pub(super) fn nearest_centroids(&self) -> impl Iterator<Item = (f32, u32)> {
+        let rows = self.scores.iter().zip(&self.nearest).take(self.rows);
+        rows.map(|(scores, panels)| least_lane(scores, panels))
+    }
+
+    /// For each row the nearest centroid of each lane and its score, the nearest first.
+    pub(super) fn nearest_by_lane(&self) -> impl Iterator<Item = Lanes<(f32, u32)>> {
+        let rows = self.scores.iter().zip(&self.nearest).take(self.rows);
+        rows.map(|(scores, panels)| {
+            let mut lanes = by_lane(scores, panels);
+            lanes.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            lanes
+        })
     }
 }
 
@@ -154,18 +161,23 @@ fn update_least(number: u32, found: &[f32], scores: &mut [f32], nearest: &mut [u
     }
 }
 
-/// The number of the centroid with the least score, the lowest number of equals.
+/// The centroid with the least score, the lowest number of equals.
 // A strict comparison in the loop keeps the first panel of each lane; across lanes the numbers decide.
-#[expect(clippy::cast_possible_truncation, reason = "a panel has sixteen lanes")]
-fn least_lane(scores: &Lanes<f32>, panels: &Lanes<u32>) -> u32 {
+fn least_lane(scores: &Lanes<f32>, panels: &Lanes<u32>) -> (f32, u32) {
     let mut best = (f32::INFINITY, 0);
-    for ((score, panel), lane) in scores.iter().zip(panels).zip(0..) {
-        let number = panel * LANES as u32 + lane;
-        if *score < best.0 || (*score <= best.0 && number < best.1) {
-            best = (*score, number);
+    for (score, number) in by_lane(scores, panels) {
+        if score < best.0 || (score <= best.0 && number < best.1) {
+            best = (score, number);
         }
     }
-    best.1
+    best
+}
+
+/// The score and the number of the centroid that is nearest in each lane.
+#[expect(clippy::indexing_slicing, reason = "there are as many lanes of each")]
+fn by_lane(scores: &Lanes<f32>, panels: &Lanes<u32>) -> Lanes<(f32, u32)> {
+    #[expect(clippy::cast_possible_truncation, reason = "a panel has sixteen lanes")]
+    std::array::from_fn(|lane| (scores[lane], panels[lane] * LANES as u32 + lane as u32))
 }
 
 #[cfg(test)]

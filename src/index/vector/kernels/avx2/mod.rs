@@ -15,10 +15,16 @@ use float_dot::{dot, l2, wide_dot, wide_l2};
 use scan::scan_blocks;
 
 use super::kernel_set::Kernels;
+use super::portable;
 
 /// These kernels, if the processor can run them.
 pub(super) fn detect() -> Option<&'static Kernels> {
     (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c")).then_some(&KERNELS)
+}
+
+#[target_feature(enable = "avx2")]
+fn byte_dot(codes: &[i8], query: &[i16]) -> i32 {
+    portable::byte_dot(codes, query)
 }
 
 /// Calls a function that needs the features.
@@ -35,6 +41,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     scan: call!(scan_blocks(blocks, table, params, masks)),
     sign_dot: call!(sign_dot(block, vector, table)),
     level_dot: call!(level_dot(extra, table)),
+    byte_dot: call!(byte_dot(codes, query)),
     dot: call!(dot(query, row)),
     l2: call!(l2(query, row)),
     wide_dot: call!(wide_dot(query, row)),
