@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::codec::u64_of;
 use crate::error::{Error, Result};
 
 /// The grace of a database whose creator chose none. A reader or writer that is slow or suspended for less than the
@@ -12,6 +13,9 @@ pub(crate) const GRACE_DEFAULT: Duration = Duration::from_hours(24);
 pub(crate) const GRACE_MIN: Duration = Duration::from_hours(1);
 /// Ten years: practically never, and far from overflowing milliseconds anywhere.
 pub(crate) const GRACE_MAX: Duration = Duration::from_hours(24 * 3_650);
+
+/// With less, a search would send more requests for segments than for rows.
+const MERGE_MEMORY_MIN: usize = 16 << 20;
 
 /// What a write does when the tail is larger than [`Settings::tail_bytes_max`] or [`Settings::tail_entries_max`].
 ///
@@ -109,14 +113,17 @@ pub struct Settings {
     pub auto_flush: bool,
     /// Whether segments are merged by themselves, on the caller's runtime after a flush: when four are of about one size,
     /// when more than a fifth of the rows of one are dead, or when large batches wait for their vector index. The namespaces
-    /// of a database take turns. Default true. What a merge takes in memory is in [operating](crate::_docs::operating).
-    /// Without it, call [`Namespace::compact`](crate::Namespace::compact);
+    /// of a database take turns. Default true. Without it, call [`Namespace::compact`](crate::Namespace::compact);
     /// [`Namespace::flush`](crate::Namespace::flush) indexes large batches even then.
     ///
     /// If a merge fails, the error is logged by `tracing::warn`. One that may succeed later is tried four times more, 1 s
     /// after the first failure, twice as long after each further one, 60 s at most; after that a later flush starts it.
     /// Segments of which one turned out to be damaged are left out from then on, until the process ends.
     pub auto_compact: bool,
+    /// About how much memory a merge may take, in bytes: at least 16 MiB, default 1.25 GiB. A merge builds one segment at a
+    /// time, of rows of at most two fifths of this, and the most that a merged segment has is the most that is searched in
+    /// one piece. So less memory means more segments. A single batch that is larger is indexed all the same.
+    pub merge_memory: usize,
     /// The size of the tail that starts a flush, in bytes. Default 64 MiB.
     pub tail_bytes_flush: usize,
     /// The number of log entries in the tail that starts a flush. Default 256.
@@ -192,6 +199,7 @@ setters! {
     patch_by_filter_rows_max: usize,
     auto_flush: bool,
     auto_compact: bool,
+    merge_memory: usize,
     tail_bytes_flush: usize,
     tail_entries_flush: usize,
     tail_bytes_max: usize,
@@ -235,6 +243,7 @@ impl Default for Settings {
             patch_by_filter_rows_max: 50_000,
             auto_flush: true,
             auto_compact: true,
+            merge_memory: 1_280 << 20,
             tail_bytes_flush: 64 << 20,
             tail_entries_flush: 256,
             tail_bytes_max: 512 << 20,
@@ -267,6 +276,12 @@ impl Settings {
     pub(crate) fn trust_period(&self) -> Duration {
         // invariant: before the database is opened its grace is unknown. `with_grace` checks the timeouts again.
         (self.grace.unwrap_or(GRACE_DEFAULT) / 8).min(Duration::from_hours(1))
+    }
+
+    /// The most bytes of rows that a merge writes as one segment, about. In memory are these rows, their vectors again as
+    /// f32, and the files of the segment.
+    pub(crate) fn segment_bytes_max(&self) -> u64 {
+        u64_of(self.merge_memory / 5 * 2)
     }
 
     /// The settings with the grace of the database. The timeouts are checked against it again.
@@ -304,6 +319,9 @@ impl Settings {
         ];
         if sizes.contains(&0) {
             return bad("a limit is zero");
+        }
+        if self.merge_memory < MERGE_MEMORY_MIN {
+            return bad("merge_memory is below 16 MiB");
         }
         // Backpressure would set in before a flush starts, so every write would end in it.
         if self.tail_bytes_flush > self.tail_bytes_max || self.tail_entries_flush > self.tail_entries_max {

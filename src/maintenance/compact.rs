@@ -7,13 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use roaring::RoaringBitmap;
 
 use super::merge::{MergePlan, MergedSegments};
-use super::policy::{SEGMENT_BYTES_MAX, SegmentFacts, choose_merge, choose_unindexed};
+use super::policy::{MergePolicy, SegmentFacts};
 use super::{CommitAttempts, STARTS_MAX, write_dead_rows};
 use crate::codec::{all_rows, u64_of, usize_of};
 use crate::engine::{BaseState, Engine};
 use crate::error::{Error, ErrorKind, Result};
+use crate::index::vector::VectorIndex;
 use crate::memtable::{PartId, PartSource};
-use crate::segment::{Segment, SegmentMeta};
+use crate::schema::ColumnKind;
+use crate::segment::{Segment, SegmentMeta, is_outgrown};
 use crate::types::ObjectId;
 use crate::view::Part;
 
@@ -177,12 +179,22 @@ fn plan_merge<'a>(
     let (sound, facts) = sound_segments(engine, base, damaged)?;
     let chosen = match goal {
         CompactionGoal::None | CompactionGoal::Whole => Vec::new(),
-        CompactionGoal::Index => choose_unindexed(&facts),
-        CompactionGoal::Due => choose_merge(&facts),
+        CompactionGoal::Index => policy_of(engine).choose_unindexed(&facts),
+        CompactionGoal::Due => policy_of(engine).choose_merge(&facts),
     };
     let inputs = chosen.iter().filter_map(|position| sound.get(*position));
     let inputs: Vec<Part> = inputs.map(|part| (*part).clone()).collect();
+    if inputs.is_empty() && goal == CompactionGoal::Due && sound.len() == segments.len() {
+        // All rows are written again whenever they have become four times as many: in sum, a third of them once more.
+        let segments: Vec<_> = segments.iter().map(segment_of).collect::<Result<_>>()?;
+        let plan = || MergePlan { base, inputs: base.view.segments.to_vec(), is_whole: true };
+        return Ok((!have_enough_clusters(engine, &segments)).then(plan));
+    }
     Ok((!inputs.is_empty()).then_some(MergePlan { base, inputs, is_whole: false }))
+}
+
+fn policy_of(engine: &Engine) -> MergePolicy {
+    MergePolicy { segment_bytes_max: engine.context.settings.segment_bytes_max() }
 }
 
 /// Whether at least half of the rows that were merged are still in the segments they came from. The others are in what
@@ -222,22 +234,55 @@ fn segment_of(part: &Part) -> Result<&Arc<Segment>> {
     }
 }
 
-/// Whether a merge would give the same segments again: no row is dead, indexes are there, ranges of ids are disjoint, and
-/// no two neighbours fit into one segment.
+/// Whether a merge would give the same segments again: no row is dead, indexes are there, no two segments have a cluster or
+/// a range of ids in common, and no two neighbours fit into one segment.
 fn is_compact(engine: &Engine, inputs: &[Part]) -> Result<bool> {
-    let mut segments = inputs.iter().map(segment_of).collect::<Result<Vec<_>>>()?;
-    segments.sort_unstable_by(|a, b| a.meta().id_min.cmp(&b.meta().id_min));
-    let are_apart = segments.iter().zip(segments.iter().skip(1)).all(|(a, b)| {
-        let bytes = a.uncompressed_bytes().saturating_add(b.uncompressed_bytes());
-        // Half the size suffices: sizes are estimates, and outputs vary by a round of pages. A merge of everything is
-        // not worth half a segment, and a caller in a loop must come to an end.
-        a.meta().id_max < b.meta().id_min && bytes > u64_of(SEGMENT_BYTES_MAX) / 2
-    });
-    // Centroids that do not fit are trained again only for a single segment: all segments of a merge share those of the
-    // first, so with several they would not fit the others any better.
-    let fit = segments.len() > 1 || segments.iter().all(|segment| segment.meta().unfit.is_empty());
+    let segments = inputs.iter().map(segment_of).collect::<Result<Vec<_>>>()?;
+    let fit = segments.iter().all(|segment| segment.meta().unfit.is_empty());
     let are_clean = inputs.iter().all(|part| part.deletes.is_empty());
-    Ok(are_clean && segments.iter().all(|segment| is_indexed(engine, segment)) && are_apart && fit)
+    let are_indexed = segments.iter().all(|segment| is_indexed(engine, segment));
+    Ok(are_clean
+        && are_indexed
+        && fit
+        && have_enough_clusters(engine, &segments)
+        && are_apart(engine, segments))
+}
+
+/// Whether segments are as few as their rows allow, each with clusters, or else ids, that no other has.
+fn are_apart(engine: &Engine, mut segments: Vec<&Arc<Segment>>) -> bool {
+    let bytes_max = engine.context.settings.segment_bytes_max();
+    let column =
+        engine.schema.columns().iter().position(|column| matches!(column.kind, ColumnKind::Vector(_)));
+    let indexes = segments.iter().filter_map(|segment| segment.vector_index(column?));
+    let mut bounds: Vec<_> = indexes.filter_map(VectorIndex::cluster_bounds).collect();
+    if bounds.is_empty() {
+        segments.sort_unstable_by(|a, b| a.meta().id_min.cmp(&b.meta().id_min));
+        return segments.iter().zip(segments.iter().skip(1)).all(|(a, b)| {
+            let bytes = a.uncompressed_bytes().saturating_add(b.uncompressed_bytes());
+            // Half the size suffices: sizes are estimates, and outputs vary by a round of pages. A merge of everything is
+            // not worth half a segment, and a caller in a loop must come to an end.
+            a.meta().id_max < b.meta().id_min && bytes > bytes_max / 2
+        });
+    }
+    bounds.sort_unstable();
+    let bytes = segments.iter().map(|segment| segment.uncompressed_bytes());
+    let fewest = bytes.fold(0, u64::saturating_add).div_ceil(bytes_max);
+    // A cluster that is too large for one segment is in two that follow each other.
+    let are_in_order = bounds.iter().zip(bounds.iter().skip(1)).all(|(a, b)| a.1 <= b.0);
+    u64_of(segments.len()) <= fewest.max(1) && are_in_order
+}
+
+/// Whether the sets of the segments have as many clusters as so many rows call for.
+fn have_enough_clusters(engine: &Engine, segments: &[&Arc<Segment>]) -> bool {
+    let vectors = engine.schema.columns().iter().enumerate();
+    vectors.filter(|(_, column)| matches!(column.kind, ColumnKind::Vector(_))).all(|(index, column)| {
+        let rows: u64 = segments.iter().map(|segment| u64::from(segment.vector_count(index))).sum();
+        let trained = segments
+            .iter()
+            .filter_map(|segment| segment.meta().centroids.get(&column.id))
+            .map(|set| set.trained);
+        trained.max().is_none_or(|trained| !is_outgrown(trained, rows))
+    })
 }
 
 /// Whether a segment has the vector indexes that it would get if it were written now.

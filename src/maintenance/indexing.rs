@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arrow::array::{FixedSizeListArray, RecordBatch};
 use futures::future::try_join_all;
 
 use crate::cache::Blob;
@@ -10,6 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::vector::{CentroidsMeta, NamedCentroids, TrainingProgress};
 use crate::manifest::Manifest;
+use crate::schema::VectorColumn;
 use crate::segment::{SegmentBuilder, VectorIndexing, WrittenSegment};
 use crate::types::ColumnId;
 
@@ -34,15 +36,66 @@ impl IndexingJob {
         let rows_min = engine.context.settings.index_rows_min;
         let progress = Arc::new(TrainingProgress::default());
         lock_progress(&engine.indexing).push(Arc::clone(&progress));
-        let indexing = Arc::new(VectorIndexing { sets, names, rows_min, renew: false, seed, progress });
+        let indexing = Arc::new(VectorIndexing { sets, names, rows_min, seed, progress });
         Ok(Self { indexing, new_centroids: BTreeMap::new(), engine: Arc::clone(engine) })
     }
 
-    /// Makes new sets, one for each column, where a set does not fit the rows that are written. For work that rewrites
-    /// all rows: otherwise deleted rows would shape the clusters for ever.
-    pub(super) fn renewing_sets(mut self) -> Self {
-        Arc::make_mut(&mut self.indexing).renew = true;
-        self
+    /// The set of a column.
+    pub(super) fn set(&self, column: ColumnId) -> Option<&NamedCentroids> {
+        self.indexing.sets.get(&column)
+    }
+
+    /// How many vectors of a column are indexed, at least.
+    pub(super) fn rows_min_of(&self, column: ColumnId) -> usize {
+        self.indexing.rows_min_of(column)
+    }
+
+    /// Trains and uploads new sets for some columns, each with the rows that will have its clusters, on a sample of these
+    /// rows. What is written after it is indexed by the sets that there are then, and makes no others.
+    pub(super) async fn train_sets(
+        &mut self,
+        birth: u64,
+        sample: Vec<RecordBatch>,
+        columns: BTreeMap<ColumnId, u64>,
+    ) -> Result<()> {
+        let (indexing, schema) = (Arc::clone(&self.indexing), Arc::clone(&self.engine.schema));
+        let train = move || indexing.train_sets(&schema, birth, sample, &columns);
+        let sets = self.engine.context.env.blocking(train).await??;
+        for (column, set) in sets {
+            set.upload(&self.engine.context.backend, &self.engine.keys).await?;
+            self.add_set(column, set.named);
+        }
+        Ok(())
+    }
+
+    /// Makes no sets from now on.
+    pub(super) fn keep_sets(&mut self) {
+        Arc::make_mut(&mut self.indexing).names.clear();
+    }
+
+    /// The clusters of the set of a column that these vectors are in.
+    pub(super) async fn assign_rows(
+        &self,
+        column: ColumnId,
+        shape: VectorColumn,
+        vectors: FixedSizeListArray,
+    ) -> Result<Vec<Option<u32>>> {
+        let indexing = Arc::clone(&self.indexing);
+        self.engine.context.env.blocking(move || indexing.assign_rows(column, shape, &vectors)).await?
+    }
+
+    /// Whether the set of a column fits these vectors.
+    pub(super) async fn fits(&self, column: ColumnId, sample: Vec<RecordBatch>) -> Result<bool> {
+        let (indexing, schema) = (Arc::clone(&self.indexing), Arc::clone(&self.engine.schema));
+        self.engine.context.env.blocking(move || indexing.fits(&schema, column, sample)).await?
+    }
+
+    fn add_set(&mut self, column: ColumnId, named: NamedCentroids) {
+        let indexing = Arc::make_mut(&mut self.indexing);
+        // One new set a column is enough: segments of one job should share theirs, so that queries read it once.
+        indexing.names.remove(&column);
+        self.new_centroids.insert(column, named.meta);
+        indexing.sets.insert(column, named);
     }
 
     /// The sets that were made so far, by column.
@@ -56,14 +109,8 @@ impl IndexingJob {
         build: impl FnOnce() -> Result<Option<SegmentBuilder>> + Send + 'static,
     ) -> Result<Option<WrittenSegment>> {
         let written = self.engine.write_segment(Arc::clone(&self.indexing), build).await?;
-        if let Some(written) = &written {
-            let indexing = Arc::make_mut(&mut self.indexing);
-            for (column, named) in &written.new_centroids {
-                // One new set a column is enough: segments of one job should share theirs, so that queries read it once.
-                indexing.names.remove(column);
-                indexing.sets.insert(*column, named.clone());
-                self.new_centroids.insert(*column, named.meta);
-            }
+        for (column, named) in written.iter().flat_map(|written| &written.new_centroids) {
+            self.add_set(*column, named.clone());
         }
         Ok(written)
     }

@@ -1,4 +1,7 @@
-//! Merging segments: a k-way merge by id of their live rows, into new segments.
+//! Merging segments into new ones without their dead rows.
+//!
+//! Rows that are laid out by cluster are merged by cluster: each input is read once, in its own order, and outputs have
+//! whole clusters. Others are merged by id, page by page.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,24 +10,24 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::{interleave, interleave_record_batch};
 use arrow::datatypes::DataType;
 use futures::future::try_join_all;
+use roaring::RoaringBitmap;
 
 use super::BATCH_ROWS;
 use super::indexing::IndexingJob;
+use super::merge_clusters::{OrderingColumn, SourceClusters, renew_sets};
 use super::merge_input::{MergeInput, MergeRow, take_merged_rows};
-use super::policy::SEGMENT_BYTES_MAX;
+use super::merge_source::{MergeSource, SourceRows, read_sources};
 use crate::codec::{to_usize, u64_of, usize_of};
 use crate::engine::{BaseState, Engine};
 use crate::error::{Error, OrInternal, Result};
 use crate::index::vector::CentroidsMeta;
 use crate::memtable::PartId;
-use crate::segment::{SegmentBuilder, SegmentMeta};
+use crate::segment::{SegmentBuilder, SegmentMeta, sort_by_id};
 use crate::types::{ColumnId, ObjectId, Sequence};
 use crate::view::Part;
 
-/// How much of all inputs together is read at a time. An input whose rows are not in the order of their ids has each
-/// page of ids spread over the whole segment, and reads most of its blocks again for every page: the fewer pages, the
-/// better.
-const PAGES_BYTES: u64 = 512 << 20;
+/// In place of the position of a row that is in no output.
+const NO_POSITION: u64 = u64::MAX;
 
 /// Segments to merge, of one state.
 pub(super) struct MergePlan<'a> {
@@ -40,8 +43,8 @@ pub(super) struct MergedSegments {
     pub(super) outputs: Vec<OutputSegment>,
     /// The centroid sets that were made for them.
     pub(super) new_centroids: BTreeMap<ColumnId, CentroidsMeta>,
-    /// For each input, for each of its rows, its position among the rows of all outputs; `None` for dead rows.
-    positions: Vec<Vec<Option<u64>>>,
+    /// For each input, for each of its rows, its position among the rows of all outputs, or [`NO_POSITION`].
+    positions: Vec<Vec<u64>>,
 }
 
 pub(super) struct OutputSegment {
@@ -68,15 +71,17 @@ struct Merger<'a> {
 impl MergedSegments {
     /// Merges segments and uploads the outputs.
     pub(super) async fn merge(engine: &Arc<Engine>, plan: &MergePlan<'_>) -> Result<Self> {
-        let (base, parts) = (plan.base, &plan.inputs);
-        // invariant: without inputs no share is used.
-        let share = PAGES_BYTES / u64_of(parts.len()).max(1);
-        let inputs = parts.iter().map(|part| MergeInput::new(part, share));
-        let mut inputs = inputs.collect::<Result<Vec<_>>>()?;
-        let positions = inputs.iter().map(|input| vec![None; usize_of(input.row_count())]).collect();
-        let job = IndexingJob::new(engine, &base.manifest).await?;
+        let sources = plan.inputs.iter().map(MergeSource::new).collect::<Result<Vec<_>>>()?;
+        let rows = sources.iter().map(|source| usize_of(source.segment().meta().rows));
+        let positions = rows.map(|rows| vec![NO_POSITION; rows]).collect();
+        let mut job = IndexingJob::new(engine, &plan.base.manifest).await?;
         // One set for all is worth more than one that fits these segments: a query prepares itself for each set anew.
-        let job = if plan.is_whole { job.renewing_sets() } else { job };
+        if plan.is_whole {
+            let birth = plan.base.manifest.number;
+            let sample_bytes = engine.context.settings.segment_bytes_max();
+            renew_sets(&engine.schema, birth, &sources, &mut job, sample_bytes).await?;
+        }
+        let ordering = OrderingColumn::new(&engine.schema, &sources, &job);
         let mut merger = Merger {
             engine,
             plan,
@@ -86,24 +91,10 @@ impl MergedSegments {
             builder_bytes: 0,
             position: 0,
         };
-        let columns = base.view.all_columns();
-        loop {
-            try_join_all(inputs.iter_mut().map(|input| input.fetch_page(&columns))).await?;
-            let rows = take_merged_rows(&mut inputs)?;
-            if rows.is_empty() && inputs.iter().all(MergeInput::is_done) {
-                break;
-            }
-            for rows in rows.chunks(BATCH_ROWS) {
-                merger.push_rows(&inputs, rows)?;
-            }
-            // Between rounds, not between batches: pages that are in memory may just as well be written.
-            if plan.is_whole && merger.builder_bytes > u64_of(SEGMENT_BYTES_MAX) {
-                merger.finish_output().await?;
-            }
+        match ordering {
+            Some(column) => merger.merge_by_cluster(&sources, column).await?,
+            None => merger.merge_by_id().await?,
         }
-        // What was read of them is in the output by now.
-        drop(inputs);
-        merger.finish_output().await?;
         merger.merged.new_centroids = merger.job.new_centroids();
         Ok(merger.merged)
     }
@@ -112,7 +103,7 @@ impl MergedSegments {
     pub(super) fn find_row(&self, input: usize, row: u32) -> Result<(ObjectId, u32)> {
         let lost = || Error::internal("a row that was live when a merge began is in none of its outputs");
         let position = self.positions.get(input).and_then(|rows| rows.get(usize_of(row)));
-        let position = position.copied().flatten().ok_or_else(lost)?;
+        let position = position.copied().filter(|position| *position != NO_POSITION).ok_or_else(lost)?;
         let after = self.outputs.partition_point(|output| output.start <= position);
         let output = after.checked_sub(1).and_then(|index| self.outputs.get(index)).ok_or_else(lost)?;
         let within = to_usize(position - output.start, "a position in an output of a merge")?;
@@ -122,14 +113,87 @@ impl MergedSegments {
 }
 
 impl Merger<'_> {
+    /// Merges by cluster. In memory are the rows of one output.
+    async fn merge_by_cluster(&mut self, sources: &[MergeSource], column: OrderingColumn) -> Result<()> {
+        let mut clusters = SourceClusters::new(sources, column, &self.job);
+        let outputs = if self.plan.is_whole {
+            clusters.find_unknown(sources, column, &self.job).await?;
+            clusters.divide(sources, self.bytes_max())?
+        } else {
+            vec![sources.iter().map(|source| source.live().clone()).collect()]
+        };
+        let columns = self.plan.base.view.all_columns();
+        for rows in outputs {
+            let read = read_sources(sources, &columns, &rows).await?;
+            self.write_cluster_output(read, &clusters).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes the rows as an output.
+    async fn write_cluster_output(&mut self, read: Vec<SourceRows>, clusters: &SourceClusters) -> Result<()> {
+        let (origins, batches): (Vec<(usize, RoaringBitmap)>, Vec<RecordBatch>) =
+            read.into_iter().map(|read| ((read.source, read.rows), read.batch)).unzip();
+        let (kind, sorted) = (self.engine.schema.id(), batches.clone());
+        let sorted = self.engine.context.env.blocking(move || sort_by_id(kind, &sorted)).await??;
+        let rows: Vec<(usize, Vec<u32>)> =
+            origins.iter().map(|(source, rows)| (*source, rows.iter().collect())).collect();
+        let origin = |(batch, row): &(usize, usize)| {
+            let (source, rows) = rows.get(*batch)?;
+            Some((*source, *rows.get(*row)?))
+        };
+        let origins: Option<Vec<(usize, u32)>> = sorted.iter().map(origin).collect();
+        let origins = origins.ok_or_else(|| Error::internal("a row that was not asked for"))?;
+        for (source, row) in &origins {
+            self.record_position(*source, *row)?;
+        }
+        let (mut builder, known) = (self.start_output()?, clusters.of_rows(origins.into_iter()));
+        if let Some(known) = known {
+            builder = builder.with_clusters(known);
+        }
+        builder.push_rows(batches, &sorted)?;
+        self.builder = Some(builder);
+        self.finish_output().await
+    }
+
+    /// Merges by id: a k-way merge of pages.
+    async fn merge_by_id(&mut self) -> Result<()> {
+        let parts = &self.plan.inputs;
+        // An input whose rows are not in the order of their ids has each page of ids spread over the whole segment, and reads
+        // most of its blocks again for every page: the fewer pages, the better.
+        // invariant: without inputs no share is used.
+        let share = self.bytes_max() / u64_of(parts.len()).max(1);
+        let inputs = parts.iter().map(|part| MergeInput::new(part, share));
+        let mut inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let columns = self.plan.base.view.all_columns();
+        loop {
+            try_join_all(inputs.iter_mut().map(|input| input.fetch_page(&columns))).await?;
+            let rows = take_merged_rows(&mut inputs)?;
+            if rows.is_empty() && inputs.iter().all(MergeInput::is_done) {
+                break;
+            }
+            for rows in rows.chunks(BATCH_ROWS) {
+                self.push_rows(&inputs, rows)?;
+            }
+            // Between rounds, not between batches: pages that are in memory may just as well be written.
+            if self.plan.is_whole && self.builder_bytes > self.bytes_max() {
+                self.finish_output().await?;
+            }
+        }
+        // What was read of them is in the output by now.
+        drop(inputs);
+        self.finish_output().await
+    }
+
+    /// About how many bytes of rows an output has at most.
+    fn bytes_max(&self) -> u64 {
+        self.engine.context.settings.segment_bytes_max()
+    }
+
     /// Adds rows of the inputs to the output, and records where each went.
     fn push_rows(&mut self, inputs: &[MergeInput], rows: &[MergeRow]) -> Result<()> {
         for row in rows {
-            let positions = self.merged.positions.get_mut(row.input);
-            let position = positions.and_then(|rows| rows.get_mut(usize_of(row.row)));
-            let position = position.ok_or_else(|| Error::internal("a merged row is outside its segment"))?;
-            *position = Some(self.position);
-            self.position += 1;
+            self.record_position(row.input, row.row)?;
         }
         let batch = gather_rows(inputs, rows)?;
         // As the policy measures segments: an output that was cut by another measure might be merged again at once.
@@ -140,6 +204,15 @@ impl Merger<'_> {
             None => self.start_output()?,
         };
         self.builder.insert(builder).push(batch)
+    }
+
+    /// Gives a row of an input the next position among the rows of all outputs.
+    fn record_position(&mut self, input: usize, row: u32) -> Result<()> {
+        let positions = self.merged.positions.get_mut(input);
+        let position = positions.and_then(|rows| rows.get_mut(usize_of(row)));
+        *position.ok_or_else(|| Error::internal("a merged row is outside its segment"))? = self.position;
+        self.position += 1;
+        Ok(())
     }
 
     fn start_output(&self) -> Result<SegmentBuilder> {

@@ -78,11 +78,6 @@ impl MergeInput {
         })
     }
 
-    /// The number of rows of the segment, dead ones included.
-    pub(super) fn row_count(&self) -> u32 {
-        self.segment.meta().rows
-    }
-
     /// About how many bytes a row has, as the policy of merges measures segments.
     pub(super) fn row_bytes(&self) -> u64 {
         self.row_bytes

@@ -8,8 +8,11 @@ mod compact;
 mod flush;
 mod indexing;
 mod merge;
+mod merge_clusters;
 mod merge_input;
+mod merge_partition;
 mod merge_scheduler;
+mod merge_source;
 mod policy;
 mod scheduler;
 

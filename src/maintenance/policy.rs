@@ -6,21 +6,23 @@
 
 use crate::codec::u64_of;
 
-/// A merged segment has at most about this many bytes of rows. It is built in memory together with its indexes, and larger
-/// ones would only save each query a few requests.
-pub(super) const SEGMENT_BYTES_MAX: usize = 512 << 20;
 /// How many segments of one tier are merged, and by how many times the segments of the next tier are larger.
 // With t of them, n bytes of flushes are written log_t(n) times, and up to t − 1 segments of each tier are searched. Four
 // keeps both below five.
 const TIER_SEGMENTS: usize = 4;
 /// Segments of the lowest tier are smaller than this. To merge them takes a few requests whatever their size.
 const TIER_BYTES_MIN: u64 = 1 << 20;
-/// From half of the maximum on, a segment is in no tier: two of them would be more than one may be.
-const TIER_BYTES_MAX: u64 = SEGMENT_BYTES_MAX as u64 / 2;
 /// The share of dead rows from which a segment is rewritten.
 // Queries pass over dead rows, at about the cost of live ones. Rewriting at one in five writes each row at most five times
 // for each time that all rows are replaced.
 const DEAD_SHARE_MAX: f64 = 0.2;
+
+/// Which segments are merged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MergePolicy {
+    /// The most bytes of rows that a merged segment has, about. It is built in memory together with its indexes.
+    pub(super) segment_bytes_max: u64,
+}
 
 /// What the policy knows of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -41,77 +43,84 @@ impl SegmentFacts {
         u64::try_from(u128::from(self.bytes) * share / u128::from(self.rows.max(1))).unwrap_or(self.bytes)
     }
 
-    /// Its tier, the lowest being 0; `None` if it is too large for any.
-    fn tier(&self) -> Option<usize> {
-        let (bytes, mut end, mut tier) = (self.live_bytes(), TIER_BYTES_MIN, 0);
-        if bytes >= TIER_BYTES_MAX {
-            return None;
-        }
-        while bytes >= end {
-            end *= u64_of(TIER_SEGMENTS);
-            tier += 1;
-        }
-        Some(tier)
-    }
-
     #[expect(clippy::cast_precision_loss, reason = "rows are below 2^32")]
     fn has_many_dead_rows(&self) -> bool {
         self.bytes >= TIER_BYTES_MIN && self.dead_rows as f64 > DEAD_SHARE_MAX * self.rows as f64
     }
 }
 
-/// The positions of segments that are not indexed, as many as fit into one.
-pub(super) fn choose_unindexed(segments: &[SegmentFacts]) -> Vec<usize> {
-    let unindexed = (0..).zip(segments).filter(|(_, segment)| segment.lacks_index);
-    take_fitting(unindexed)
-}
-
-/// The positions of the segments to merge into one, or of one to rewrite; none if the namespace is as it should be.
-pub(super) fn choose_merge(segments: &[SegmentFacts]) -> Vec<usize> {
-    // In the order of what it costs queries: without an index they compare all vectors.
-    let unindexed = choose_unindexed(segments);
-    if !unindexed.is_empty() {
-        return unindexed;
+impl MergePolicy {
+    /// The positions of segments that are not indexed, as many as fit into one.
+    pub(super) fn choose_unindexed(&self, segments: &[SegmentFacts]) -> Vec<usize> {
+        let unindexed = (0..).zip(segments).filter(|(_, segment)| segment.lacks_index);
+        self.take_fitting(unindexed)
     }
-    let crowded = choose_crowded(segments);
-    if !crowded.is_empty() {
-        return crowded;
-    }
-    segments.iter().position(SegmentFacts::has_many_dead_rows).into_iter().collect()
-}
 
-/// The segments of the lowest tier that has too many, and of those below: to write these too costs little.
-fn choose_crowded(segments: &[SegmentFacts]) -> Vec<usize> {
-    let mut counts: Vec<usize> = Vec::new();
-    for tier in segments.iter().filter_map(SegmentFacts::tier) {
-        counts.resize(counts.len().max(tier + 1), 0);
-        if let Some(count) = counts.get_mut(tier) {
-            *count += 1;
+    /// The positions of the segments to merge into one, or of one to rewrite; none if the namespace is as it should be.
+    pub(super) fn choose_merge(&self, segments: &[SegmentFacts]) -> Vec<usize> {
+        // In the order of what it costs queries: without an index they compare all vectors.
+        let unindexed = self.choose_unindexed(segments);
+        if !unindexed.is_empty() {
+            return unindexed;
         }
+        let crowded = self.choose_crowded(segments);
+        if !crowded.is_empty() {
+            return crowded;
+        }
+        segments.iter().position(SegmentFacts::has_many_dead_rows).into_iter().collect()
     }
-    let Some(crowded) = counts.iter().position(|count| *count >= TIER_SEGMENTS) else { return Vec::new() };
-    let within = |segment: &SegmentFacts| segment.tier().is_some_and(|tier| tier <= crowded);
-    let mut small: Vec<_> = (0..).zip(segments).filter(|(_, segment)| within(segment)).collect();
-    small.sort_by_key(|(_, segment)| segment.live_bytes());
-    take_fitting(small)
-}
 
-/// The first of some segments, as many as fit into one; at least one.
-fn take_fitting<'a>(segments: impl IntoIterator<Item = (usize, &'a SegmentFacts)>) -> Vec<usize> {
-    let mut bytes = 0_u64;
-    let fits = |(_, segment): &(usize, &SegmentFacts)| {
-        let is_first = bytes == 0;
-        // Not 0: an empty segment counts as one, too.
-        bytes = bytes.saturating_add(segment.live_bytes().max(1));
-        is_first || bytes <= u64_of(SEGMENT_BYTES_MAX)
-    };
-    segments.into_iter().take_while(fits).map(|(position, _)| position).collect()
+    /// The segments of the lowest tier that has too many, and of those below: to write these too costs little.
+    fn choose_crowded(&self, segments: &[SegmentFacts]) -> Vec<usize> {
+        let mut counts: Vec<usize> = Vec::new();
+        for tier in segments.iter().filter_map(|segment| self.tier_of(segment)) {
+            counts.resize(counts.len().max(tier + 1), 0);
+            if let Some(count) = counts.get_mut(tier) {
+                *count += 1;
+            }
+        }
+        let Some(crowded) = counts.iter().position(|count| *count >= TIER_SEGMENTS) else {
+            return Vec::new();
+        };
+        let within = |segment: &SegmentFacts| self.tier_of(segment).is_some_and(|tier| tier <= crowded);
+        let mut small: Vec<_> = (0..).zip(segments).filter(|(_, segment)| within(segment)).collect();
+        small.sort_by_key(|(_, segment)| segment.live_bytes());
+        self.take_fitting(small)
+    }
+
+    /// The tier of a segment, the lowest being 0; `None` if it is too large for any.
+    // From half of the maximum on: two of them would be more than one may be.
+    fn tier_of(&self, segment: &SegmentFacts) -> Option<usize> {
+        let (bytes, mut end, mut tier) = (segment.live_bytes(), TIER_BYTES_MIN, 0);
+        if bytes >= self.segment_bytes_max / 2 {
+            return None;
+        }
+        while bytes >= end {
+            end = end.saturating_mul(u64_of(TIER_SEGMENTS));
+            tier += 1;
+        }
+        Some(tier)
+    }
+
+    /// The first of some segments, as many as fit into one; at least one.
+    fn take_fitting<'a>(&self, segments: impl IntoIterator<Item = (usize, &'a SegmentFacts)>) -> Vec<usize> {
+        let mut bytes = 0_u64;
+        let fits = |(_, segment): &(usize, &SegmentFacts)| {
+            let is_first = bytes == 0;
+            // Not 0: an empty segment counts as one, too.
+            bytes = bytes.saturating_add(segment.live_bytes().max(1));
+            is_first || bytes <= self.segment_bytes_max
+        };
+        segments.into_iter().take_while(fits).map(|(position, _)| position).collect()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::index::vector::Random;
+
+    const POLICY: MergePolicy = MergePolicy { segment_bytes_max: 512 << 20 };
 
     fn clean(bytes: u64) -> SegmentFacts {
         SegmentFacts { bytes, rows: bytes / 1_000 + 1, ..SegmentFacts::default() }
@@ -131,13 +140,13 @@ mod tests {
             self.segments.push(segment);
             let mut merges = 0;
             loop {
-                let chosen = choose_merge(&self.segments);
+                let chosen = POLICY.choose_merge(&self.segments);
                 if chosen.is_empty() {
                     return;
                 }
                 let mut inputs = chosen.iter().map(|position| self.segments[*position]).collect::<Vec<_>>();
                 let bytes: u64 = inputs.iter().map(SegmentFacts::live_bytes).sum();
-                assert!(inputs.len() == 1 || bytes <= SEGMENT_BYTES_MAX as u64);
+                assert!(inputs.len() == 1 || bytes <= POLICY.segment_bytes_max);
                 let rows = inputs.drain(..).map(|segment| segment.rows - segment.dead_rows).sum();
                 let mut position = 0..;
                 self.segments.retain(|_| !chosen.contains(&position.next().unwrap()));
@@ -157,11 +166,11 @@ mod tests {
 
     #[test]
     fn what_is_fine_is_left_alone() {
-        assert!(choose_merge(&[]).is_empty());
-        assert!(choose_merge(&[clean(10); TIER_SEGMENTS - 1]).is_empty());
-        assert!(choose_merge(&[clean(SEGMENT_BYTES_MAX as u64); 100]).is_empty());
+        assert!(POLICY.choose_merge(&[]).is_empty());
+        assert!(POLICY.choose_merge(&[clean(10); TIER_SEGMENTS - 1]).is_empty());
+        assert!(POLICY.choose_merge(&[clean(POLICY.segment_bytes_max); 100]).is_empty());
         let few_dead = SegmentFacts { dead_rows: 1_000, ..clean(10 << 20) };
-        assert!(choose_merge(&[few_dead, clean(100)]).is_empty());
+        assert!(POLICY.choose_merge(&[few_dead, clean(100)]).is_empty());
     }
 
     #[test]
@@ -169,14 +178,14 @@ mod tests {
         let raw = SegmentFacts { lacks_index: true, ..clean(16 << 20) };
         let dying = SegmentFacts { dead_rows: 5_000, ..clean(10 << 20) };
         let mut segments = vec![clean(300 << 20), dying, raw, clean(10), clean(20), clean(30), clean(40)];
-        assert_eq!(choose_merge(&segments), [2]);
+        assert_eq!(POLICY.choose_merge(&segments), [2]);
         segments[2] = clean(5);
-        assert_eq!(choose_merge(&segments), [2, 3, 4, 5, 6]);
+        assert_eq!(POLICY.choose_merge(&segments), [2, 3, 4, 5, 6]);
         segments.truncate(3);
-        assert_eq!(choose_merge(&segments), [1]);
+        assert_eq!(POLICY.choose_merge(&segments), [1]);
         // Of a large load each merge takes as much as one segment may be.
         assert_eq!(
-            choose_merge(&[SegmentFacts { lacks_index: true, ..clean(100 << 20) }; 9]),
+            POLICY.choose_merge(&[SegmentFacts { lacks_index: true, ..clean(100 << 20) }; 9]),
             [0, 1, 2, 3, 4]
         );
     }
@@ -185,9 +194,9 @@ mod tests {
     fn a_merge_takes_what_is_smaller_too_but_nothing_larger() {
         let segments =
             [clean(5 << 20), clean(100), clean(6 << 20), clean(7 << 20), clean(70 << 20), clean(15 << 20)];
-        assert_eq!(choose_merge(&segments), [1, 0, 2, 3, 5]);
+        assert_eq!(POLICY.choose_merge(&segments), [1, 0, 2, 3, 5]);
         let large = [clean(200 << 20); 4];
-        assert_eq!(choose_merge(&large).len(), 2, "four would be more than a segment may be");
+        assert_eq!(POLICY.choose_merge(&large).len(), 2, "four would be more than a segment may be");
     }
 
     /// A seed, how many flushes of at most how many bytes, and how often their bytes may be written again.
@@ -201,7 +210,7 @@ mod tests {
             let mut most = 0;
             for _ in 0..flushes {
                 namespace.flush(clean(u64_of(random.below(bytes_max)) + 1));
-                let full = namespace.bytes() / TIER_BYTES_MAX;
+                let full = namespace.bytes() / (POLICY.segment_bytes_max / 2);
                 most = most.max(u64_of(namespace.segments.len()).saturating_sub(full));
             }
             assert!(most <= 15, "{most} segments more than full ones");

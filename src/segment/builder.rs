@@ -20,7 +20,7 @@ use super::sections::{
     ROWS_CHECKSUMS, ROWS_FOOTER, SectionFileBuilder, TEXT_HEAD, vector_checksums, vector_head, vector_index,
 };
 use super::sorted_rows::SortedRows;
-use super::vector_indexing::{BuiltVectorIndex, VectorIndexing, row_positions};
+use super::vector_indexing::{BuiltVectorIndex, KnownClusters, VectorIndexing, row_positions};
 use super::vectors::VectorFile;
 use crate::codec::{UnknownFields, to_u32, u64_of, zip_equal};
 use crate::error::{Error, Result};
@@ -42,6 +42,7 @@ pub(crate) struct SegmentBuilder {
     id: ObjectId,
     sequences: (Sequence, Sequence),
     rows: SortedRows,
+    known: Option<KnownClusters>,
 }
 
 /// The sections of `index` while they are built.
@@ -71,7 +72,8 @@ struct VectorFiles {
 impl SegmentBuilder {
     /// A segment of rows that came from entries of these sequences, first and last.
     pub(crate) fn new(schema: Arc<Schema>, id: ObjectId, sequences: (Sequence, Sequence)) -> Self {
-        Self { arrow: schema.arrow(), id, sequences, rows: SortedRows::default(), schema }
+        let rows = SortedRows::default();
+        Self { arrow: schema.arrow(), id, sequences, rows, known: None, schema }
     }
 
     /// Adds rows, in the layout of [`Schema::arrow`]. Ids ascend, in a batch and from batch to batch.
@@ -84,6 +86,11 @@ impl SegmentBuilder {
     pub(crate) fn push_rows(&mut self, batches: Vec<RecordBatch>, rows: &[(usize, usize)]) -> Result<()> {
         batches.iter().try_for_each(|batch| self.check_layout(batch))?;
         self.rows.push_rows(self.schema.id(), batches, rows)
+    }
+
+    /// Sets the clusters of the rows that are pushed, as far as they are known.
+    pub(crate) fn with_clusters(self, known: KnownClusters) -> Self {
+        Self { known: Some(known), ..self }
     }
 
     fn check_layout(&self, batch: &RecordBatch) -> Result<()> {
@@ -99,7 +106,7 @@ impl SegmentBuilder {
         let bounds = rows.bounds().cloned().ok_or_else(|| Error::internal("a segment without rows"))?;
         let row_count = to_u32(rows.len(), "the number of rows")?;
         // The order of the rows comes first, for all files keep to it.
-        let mut indexes = indexing.build(&self.schema, self.id.birth, &rows)?;
+        let mut indexes = indexing.build(&self.schema, self.id.birth, &rows, self.known.as_ref())?;
         let order = indexes.order.take();
         let row_order = if order.is_some() { RowOrder::Cluster } else { RowOrder::Id };
         // The caller needs the positions too: rows that die during a compaction are looked up in them.

@@ -40,9 +40,26 @@ pub(crate) struct WrittenSegment {
 
 /// A centroid set that no manifest names yet, and its file.
 #[derive(Debug)]
-pub(super) struct NewCentroids {
-    pub(super) named: NamedCentroids,
+pub(crate) struct NewCentroids {
+    pub(crate) named: NamedCentroids,
     pub(super) bytes: Bytes,
+}
+
+impl NewCentroids {
+    /// Writes the file.
+    pub(crate) async fn upload(
+        &self,
+        backend: &Arc<dyn StorageBackend>,
+        keys: &IncarnationKeys,
+    ) -> Result<()> {
+        // The name is unique, so an overwrite can only repeat an earlier attempt.
+        let (key, body) = self.object(keys);
+        backend.put(&key, body, PutMode::Overwrite).await
+    }
+
+    fn object(&self, keys: &IncarnationKeys) -> (ObjectKey, Payload) {
+        (keys.centroids(self.named.meta.id), self.bytes.clone().into())
+    }
 }
 
 impl SegmentFiles {
@@ -73,7 +90,7 @@ impl SegmentFiles {
         objects.extend(self.vectors.iter().map(|(column, body)| (segment.vector(*column), body.clone())));
         objects.extend(self.text.iter().map(|body| (segment.text(), body.clone())));
         let sets = self.new_centroids.values();
-        objects.extend(sets.map(|new| (keys.centroids(new.named.meta.id), new.bytes.clone().into())));
+        objects.extend(sets.map(|new| new.object(keys)));
         objects
     }
 }

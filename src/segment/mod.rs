@@ -39,6 +39,7 @@ mod sections;
 mod sorted_rows;
 mod statistics;
 mod vector_indexing;
+mod vector_values;
 mod vectors;
 
 #[cfg(test)]
@@ -56,7 +57,8 @@ pub(crate) use files::WrittenSegment;
 pub(crate) use ids::IdBlock;
 pub(crate) use meta::{RowOrder, SegmentMeta};
 pub(crate) use reader::Segment;
+pub(crate) use sorted_rows::sort_by_id;
 #[cfg(test)]
 pub(crate) use statistics::ColumnStatisticsBuilder;
 pub(crate) use statistics::{BOUND_BYTES_MAX, ColumnStatistics, key_prefix};
-pub(crate) use vector_indexing::VectorIndexing;
+pub(crate) use vector_indexing::{KnownClusters, VectorIndexing, is_outgrown};

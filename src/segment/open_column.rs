@@ -23,6 +23,15 @@ pub(super) enum OpenColumn {
 }
 
 /// A vector column of an open segment.
+/// How vectors are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReadMode {
+    /// By blocks, which are cached for the next query.
+    Blocks,
+    /// By long ranges, past the cache: for what is read once.
+    Bulk,
+}
+
 #[derive(Clone)]
 pub(super) enum OpenVectorColumn {
     Stored(Box<StoredVectors>),
@@ -40,9 +49,12 @@ impl OpenVectorColumn {
     }
 
     /// The vectors of some rows. One round trip, or none.
-    pub(super) async fn fetch(&self, env: &Env, rows: &RoaringBitmap) -> Result<ArrayRef> {
+    pub(super) async fn fetch(&self, env: &Env, rows: &RoaringBitmap, mode: ReadMode) -> Result<ArrayRef> {
         match self {
-            Self::Stored(stored) => stored.exact.fetch(env, rows).await,
+            Self::Stored(stored) => match mode {
+                ReadMode::Blocks => stored.exact.fetch(env, rows).await,
+                ReadMode::Bulk => stored.exact.fetch_bulk(env, rows).await,
+            },
             Self::Absent { shape, .. } => {
                 Ok(new_null_array(&shape.arrow_type(), to_usize(rows.len(), "the number of rows")?))
             }

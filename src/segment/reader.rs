@@ -13,7 +13,7 @@ use roaring::RoaringBitmap;
 use super::ids::IdBlock;
 use super::meta::SegmentMeta;
 use super::open::{SegmentParts, SegmentSchemas, open_parts};
-use super::open_column::{OpenColumn, OpenVectorColumn};
+use super::open_column::{OpenColumn, OpenVectorColumn, ReadMode};
 use crate::cache::BlockCache;
 use crate::codec::u64_of;
 use crate::env::Env;
@@ -139,10 +139,24 @@ impl Segment {
     /// The id and these columns, by their index in [`Schema::columns`], of these rows: ascending rows, columns
     /// in the order of the schema. One round trip.
     pub(crate) async fn fetch_rows(&self, columns: &[usize], rows: &RoaringBitmap) -> Result<RecordBatch> {
+        self.read_rows(columns, rows, ReadMode::Blocks).await
+    }
+
+    /// As [`Self::fetch_rows`], of many rows that are wanted once: vectors are not cached.
+    pub(crate) async fn fetch_bulk(&self, columns: &[usize], rows: &RoaringBitmap) -> Result<RecordBatch> {
+        self.read_rows(columns, rows, ReadMode::Bulk).await
+    }
+
+    async fn read_rows(
+        &self,
+        columns: &[usize],
+        rows: &RoaringBitmap,
+        mode: ReadMode,
+    ) -> Result<RecordBatch> {
         let columns: BTreeSet<usize> = columns.iter().copied().collect();
         let opened = columns.iter().map(|column| self.column(*column)).collect::<Result<Vec<_>>>()?;
         let vectors = opened.iter().filter_map(|column| match column {
-            OpenColumn::Vector(vectors) => Some(vectors.fetch(&self.env, rows)),
+            OpenColumn::Vector(vectors) => Some(vectors.fetch(&self.env, rows, mode)),
             OpenColumn::Attribute(_) => None,
         });
         // Joined and not one after the other: one round trip.
@@ -213,7 +227,7 @@ impl Segment {
 
     /// The vectors of some rows, each checked. One round trip.
     pub(crate) async fn fetch_vectors(&self, column: usize, rows: &RoaringBitmap) -> Result<ArrayRef> {
-        self.vector_column(column)?.fetch(&self.env, rows).await
+        self.vector_column(column)?.fetch(&self.env, rows, ReadMode::Blocks).await
     }
 
     /// The rows without a vector in a column.

@@ -138,6 +138,17 @@ impl SortedRows {
     }
 }
 
+/// All rows of some batches, by batch and row, in the order of their ids.
+pub(crate) fn sort_by_id(kind: IdKind, batches: &[RecordBatch]) -> Result<Vec<(usize, usize)>> {
+    let mut rows: Vec<(DocumentId, (usize, usize))> = Vec::new();
+    for (number, batch) in batches.iter().enumerate() {
+        let ids = Ids::from_batch(kind, batch)?;
+        rows.extend((0..ids.len()).map(|row| (ids.get(row), (number, row))));
+    }
+    rows.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(rows.into_iter().map(|(_, address)| address).collect())
+}
+
 /// The rows as one batch.
 fn gather_rows(batches: &[&RecordBatch], rows: &[(usize, usize)]) -> Result<RecordBatch> {
     let consecutive = |pair: &[(usize, usize)]| matches!(pair, [a, b] if a.0 == b.0 && a.1 + 1 == b.1);

@@ -3,23 +3,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, FixedSizeListArray};
-use arrow::datatypes::{Float16Type, Float32Type, Int8Type};
+use arrow::array::{Array, FixedSizeListArray};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 use uuid::Uuid;
 
-use super::sorted_rows::SortedRows;
+use super::files::NewCentroids;
+use super::sorted_rows::{SortedRows, sort_by_id};
+use super::vector_values::{read_distinct_vectors, read_vector};
 use super::vectors::RECORDS_START;
-use crate::codec::{to_u32, u64_of, usize_of};
-use crate::error::{Error, Result};
+use crate::codec::{u64_of, usize_of};
+use crate::error::{Error, OrInternal, Result};
 use crate::index::vector::{
-    CentroidsMeta, CopyFinder, DistinctVectors, NamedCentroids, SetPlan, Space, TrainingProgress,
+    CentroidsMeta, DistinctVectors, NamedCentroids, Points, RowClusters, SetPlan, Space, TrainingProgress,
     VectorIndexBuilder, still_fits, train_centroids,
 };
-use crate::schema::{ColumnKind, Schema, VectorColumn};
-use crate::types::{ColumnId, ObjectId, VectorType};
+use crate::schema::{Column, ColumnKind, Schema, VectorColumn};
+use crate::types::{ColumnId, ObjectId};
 
 /// A set serves until this many times the rows it was trained on are indexed at once. Its clusters are then four times
 /// as large as intended, and so is what a query reads of each.
@@ -38,11 +39,21 @@ pub(crate) struct VectorIndexing {
     pub(crate) names: BTreeMap<ColumnId, Uuid>,
     /// For fewer vectors than this no set is made: to compare them all is as fast.
     pub(crate) rows_min: usize,
-    /// Whether a set that no longer fits the rows is replaced.
-    pub(crate) renew: bool,
     /// The seed of training.
     pub(crate) seed: u64,
     pub(crate) progress: Arc<TrainingProgress>,
+}
+
+/// Clusters of rows that are known before a segment is built of them, for they were in segments before.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownClusters {
+    pub(crate) column: ColumnId,
+    /// The set whose clusters these are.
+    pub(crate) set: ObjectId,
+    /// In the order in which the rows are pushed.
+    pub(crate) clusters: RowClusters,
+    /// Whether the set fits the rows whose clusters are known.
+    pub(crate) fits: bool,
 }
 
 /// The vector indexes of a segment.
@@ -75,7 +86,13 @@ impl VectorIndexing {
 
     /// The indexes of the columns that get one, of a segment that is born at `birth`. One column at a time is in memory as
     /// its metric compares it.
-    pub(super) fn build(&self, schema: &Schema, birth: u64, rows: &SortedRows) -> Result<VectorIndexes> {
+    pub(super) fn build(
+        &self,
+        schema: &Schema,
+        birth: u64,
+        rows: &SortedRows,
+        known: Option<&KnownClusters>,
+    ) -> Result<VectorIndexes> {
         let mut indexes = VectorIndexes::default();
         let mut positions = None;
         let mut is_first = true;
@@ -91,9 +108,11 @@ impl VectorIndexing {
             if vectors.len() < rows_min {
                 continue;
             }
+            let known = known.filter(|known| known.column == column.id);
             let ChosenCentroids { named, fits, new_set } =
-                self.choose_centroids(column.id, shape, birth, &vectors)?;
-            let builder = VectorIndexBuilder::new(&named.set, &vectors, &self.progress)?;
+                self.choose_centroids(column.id, shape, birth, &vectors, known)?;
+            let known = known_clusters(&named, known);
+            let builder = VectorIndexBuilder::new(&named.set, &vectors, &known, &self.progress)?;
             // The first vector column decides the order of all rows: the vectors of its clusters then are runs of rows,
             // and exact distances take few reads. The records of other columns name rows wherever they are.
             if decides_order {
@@ -113,7 +132,7 @@ impl VectorIndexing {
     }
 
     /// How many vectors of a column are indexed, at least.
-    fn rows_min_of(&self, column: ColumnId) -> usize {
+    pub(crate) fn rows_min_of(&self, column: ColumnId) -> usize {
         match (self.sets.contains_key(&column), self.names.contains_key(&column)) {
             (true, _) => (self.rows_min / SHARING_FACTOR).max(1),
             (false, true) => self.rows_min.max(1),
@@ -121,31 +140,43 @@ impl VectorIndexing {
         }
     }
 
-    /// The set for a column: the one there is, unless it is outgrown, or fits no longer and may be replaced.
+    /// The set for a column: the one there is, unless it is outgrown and may be replaced.
     fn choose_centroids(
         &self,
         column: ColumnId,
         shape: VectorColumn,
         birth: u64,
         vectors: &DistinctVectors,
+        known: Option<&KnownClusters>,
     ) -> Result<ChosenCentroids> {
         if let Some(named) = self.sets.get(&column) {
             let may_be_new = self.names.contains_key(&column);
-            let outgrown = u64_of(vectors.rows.len()) >= named.meta.trained.saturating_mul(OUTGROWN);
-            if !(outgrown && may_be_new) {
-                let fits = still_fits(&named.set, vectors, &self.progress)?;
+            if !(may_be_new && is_outgrown(named.meta.trained, u64_of(vectors.rows.len()))) {
                 // A misfit costs recall or reads, but a new set makes all segments of the old one misfits: only what
                 // rewrites all rows replaces it. Others note the misfit in the meta, for the next compaction.
-                if fits || !(self.renew && may_be_new) {
-                    return Ok(ChosenCentroids { named: named.clone(), fits, new_set: None });
-                }
+                let clusters = known_clusters(named, known);
+                let fits = known.is_none_or(|known| known.fits)
+                    && still_fits(&named.set, vectors, &clusters, &self.progress)?;
+                return Ok(ChosenCentroids { named: named.clone(), fits, new_set: None });
             }
         }
+        self.train_set(column, shape, birth, vectors, u64_of(vectors.rows.len()))
+    }
+
+    /// A new set for a column, trained on vectors that are a sample of `rows` rows.
+    fn train_set(
+        &self,
+        column: ColumnId,
+        shape: VectorColumn,
+        birth: u64,
+        vectors: &DistinctVectors,
+        rows: u64,
+    ) -> Result<ChosenCentroids> {
         let uuid = *self.names.get(&column).ok_or_else(|| Error::internal("a column without a set"))?;
         // Both are uploaded together: what protects the segment until a manifest names it protects the set.
         let id = ObjectId { birth, uuid };
         let before = self.sets.get(&column).map(|named| named.set.as_ref());
-        let plan = SetPlan { id, shape: shape.into(), before, seed: self.seed };
+        let plan = SetPlan { id, shape: shape.into(), before, seed: self.seed, rows };
         let set = train_centroids(&plan, vectors, &self.progress)?;
         let bytes = set.encode()?;
         let meta = CentroidsMeta { id, size: u64_of(bytes.len()), trained: set.trained() };
@@ -154,6 +185,90 @@ impl VectorIndexing {
             fits: true,
             new_set: Some(bytes),
         })
+    }
+
+    /// New sets for some columns of a namespace, trained on a sample of its rows: for each column, of how many rows the
+    /// sample is. A column without vectors gets none.
+    pub(crate) fn train_sets(
+        &self,
+        schema: &Schema,
+        birth: u64,
+        sample: Vec<RecordBatch>,
+        columns: &BTreeMap<ColumnId, u64>,
+    ) -> Result<BTreeMap<ColumnId, NewCentroids>> {
+        let rows = sort_rows(schema, sample)?;
+        let mut sets = BTreeMap::new();
+        for (column, shape) in schema.vector_columns() {
+            let Some(count) = columns.get(&column.id) else { continue };
+            let vectors = read_distinct_vectors(shape, column_index(&rows, column)?, &rows)?;
+            // Rows that died may have been the only ones with a vector.
+            if vectors.rows.is_empty() {
+                continue;
+            }
+            let chosen = self.train_set(column.id, shape, birth, &vectors, *count)?;
+            if let Some(bytes) = chosen.new_set {
+                sets.insert(column.id, NewCentroids { named: chosen.named, bytes });
+            }
+        }
+        Ok(sets)
+    }
+
+    /// Whether the set of a column fits vectors about as well as those it was trained on.
+    pub(crate) fn fits(&self, schema: &Schema, column: ColumnId, sample: Vec<RecordBatch>) -> Result<bool> {
+        let named = self.sets.get(&column).ok_or_else(|| Error::internal("a column without a set"))?;
+        let rows = sort_rows(schema, sample)?;
+        let described = schema.vector_columns().find(|(described, _)| described.id == column);
+        let (column, shape) =
+            described.ok_or_else(|| Error::internal("the set of a column without vectors"))?;
+        let vectors = read_distinct_vectors(shape, column_index(&rows, column)?, &rows)?;
+        still_fits(&named.set, &vectors, &RowClusters::default(), &self.progress)
+    }
+
+    /// The clusters of vectors of a column, in an array of its Arrow type, that have one.
+    pub(crate) fn assign_rows(
+        &self,
+        column: ColumnId,
+        shape: VectorColumn,
+        vectors: &FixedSizeListArray,
+    ) -> Result<Vec<Option<u32>>> {
+        let named = self.sets.get(&column).ok_or_else(|| Error::internal("a column without a set"))?;
+        let (mut values, mut vector, mut has_vector) = (Vec::new(), Vec::new(), Vec::new());
+        for row in 0..vectors.len() {
+            has_vector.push(read_vector(shape, vectors, row, &mut vector)?);
+            if has_vector.last() == Some(&true) {
+                Space::push_normalized(shape.metric, &vector, &mut values);
+            }
+        }
+        let mut found =
+            named.set.plain().assign(Points::new(&values, shape.dimension)?, &self.progress)?.into_iter();
+        Ok(has_vector.into_iter().map(|has_vector| if has_vector { found.next() } else { None }).collect())
+    }
+}
+
+/// Where a column is in batches that may lack others.
+fn column_index(rows: &SortedRows, column: &Column) -> Result<usize> {
+    let batch = rows.batches().first().ok_or_else(|| Error::internal("a sample without rows"))?;
+    batch.schema_ref().index_of(column.name.as_str()).or_internal()
+}
+
+/// All rows of some batches in the order of their ids.
+fn sort_rows(schema: &Schema, batches: Vec<RecordBatch>) -> Result<SortedRows> {
+    let sorted = sort_by_id(schema.id(), &batches)?;
+    let mut rows = SortedRows::default();
+    rows.push_rows(schema.id(), batches, &sorted)?;
+    Ok(rows)
+}
+
+/// Whether so many rows are too many for the clusters of a set that was trained on so many.
+pub(crate) fn is_outgrown(trained: u64, rows: u64) -> bool {
+    rows >= trained.saturating_mul(OUTGROWN)
+}
+
+/// The clusters of a set that are known.
+fn known_clusters(named: &NamedCentroids, known: Option<&KnownClusters>) -> RowClusters {
+    match known {
+        Some(known) if known.set == named.meta.id => known.clusters.clone(),
+        _ => RowClusters::default(),
     }
 }
 
@@ -185,86 +300,4 @@ pub(super) fn row_positions(order: Option<&[u32]>, rows: usize) -> Result<Vec<u3
         *positions.get_mut(usize_of(*row)).ok_or_else(wrong_order)? = position;
     }
     Ok(positions)
-}
-
-/// The vectors of the column at `index` of a batch as its metric compares them, each once.
-///
-/// Placeholders and texts that occur twice make copies, which would count for more than all other vectors in
-/// training: it sees each vector once, and the index names the rows of its copies.
-fn read_distinct_vectors(shape: VectorColumn, index: usize, rows: &SortedRows) -> Result<DistinctVectors> {
-    let reader = VectorReader::new(shape, index, rows)?;
-    let mut vectors = DistinctVectors { dimension: shape.dimension, ..DistinctVectors::default() };
-    // Exactly: a vector that doubles its capacity would take up to twice the memory of all vectors.
-    vectors.values.reserve_exact(rows.len() * shape.dimension);
-    // The batch and row of the first copy of each vector.
-    let (mut firsts, mut seen) = (Vec::new(), CopyFinder::default());
-    let (mut vector, mut candidate) = (Vec::new(), Vec::new());
-    for (row, address) in (0..).zip(rows.rows()) {
-        if !reader.read_vector(address, &mut vector)? {
-            continue;
-        }
-        let number = to_u32(firsts.len(), "the number of different vectors")?;
-        // `seen` knows hashes: only a comparison bit by bit distinguishes a copy from a collision.
-        if let Some(first) = seen.find(&vector, number) {
-            let address = firsts.get(usize_of(first)).copied();
-            reader.read_vector(
-                address.ok_or_else(|| Error::internal("a vector that was not seen"))?,
-                &mut candidate,
-            )?;
-            if vector.iter().map(|x| x.to_bits()).eq(candidate.iter().map(|x| x.to_bits())) {
-                vectors.copies.push((first, row));
-                continue;
-            }
-        }
-        Space::push_normalized(shape.metric, &vector, &mut vectors.values);
-        vectors.rows.push(row);
-        firsts.push(address);
-    }
-    // By the number of the vector: the index finds the copies of one by binary search.
-    vectors.copies.sort_unstable();
-    Ok(vectors)
-}
-
-/// Reads single vectors of a column from the batches of a segment.
-struct VectorReader {
-    shape: VectorColumn,
-    /// The column of each batch.
-    lists: Vec<FixedSizeListArray>,
-}
-
-impl VectorReader {
-    fn new(shape: VectorColumn, index: usize, rows: &SortedRows) -> Result<Self> {
-        let list = |batch: &RecordBatch| {
-            let array = batch.columns().get(index).and_then(|array| array.as_fixed_size_list_opt()).cloned();
-            array.ok_or_else(|| Error::internal("a vector column is missing"))
-        };
-        Ok(Self { shape, lists: rows.batches().iter().map(list).collect::<Result<_>>()? })
-    }
-
-    /// Puts the components of a vector, as f32, in place of what is in `out`. `false` if the row has none.
-    fn read_vector(&self, (batch, row): (usize, usize), out: &mut Vec<f32>) -> Result<bool> {
-        let list = self.lists.get(batch).ok_or_else(|| Error::internal("a row of no batch"))?;
-        if list.is_null(row) {
-            return Ok(false);
-        }
-        out.clear();
-        let range = row * self.shape.dimension..(row + 1) * self.shape.dimension;
-        let missing = || Error::internal("a vector beyond the end of its column");
-        let values = list.values();
-        match self.shape.element {
-            VectorType::F32 => {
-                let values = values.as_primitive::<Float32Type>().values();
-                out.extend(values.get(range).ok_or_else(missing)?);
-            }
-            VectorType::F16 => {
-                let values = values.as_primitive::<Float16Type>().values();
-                out.extend(values.get(range).ok_or_else(missing)?.iter().map(|x| x.to_f32()));
-            }
-            VectorType::I8 => {
-                let values = values.as_primitive::<Int8Type>().values();
-                out.extend(values.get(range).ok_or_else(missing)?.iter().map(|x| f32::from(*x)));
-            }
-        }
-        Ok(true)
-    }
 }

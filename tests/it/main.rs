@@ -29,6 +29,7 @@ mod linked;
 mod liveness;
 mod long_logs;
 mod long_values;
+mod merges;
 mod names;
 mod odd_recall_probing;
 mod odd_vectors;

@@ -94,6 +94,11 @@ impl Blob {
         }
     }
 
+    /// The same object, read past the cache: for much that is read once.
+    pub(crate) fn uncached(&self) -> Self {
+        Self { cache: BlockCache::off(), ..self.clone() }
+    }
+
     fn bypassing_cache(&self) -> Self {
         Self { bypasses_cache: true, ..self.clone() }
     }

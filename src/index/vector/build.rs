@@ -10,10 +10,11 @@ use super::kmeans::{Points, TrainingProgress};
 use super::outliers::find_outliers;
 use super::quantizer::Quantizer;
 use super::record_writer::{RecordPlan, RecordWriter};
+use super::row_clusters::RowClusters;
 use super::section::{IndexSection, RecordEntry, push_owners};
 use super::train::cluster_rows;
-use crate::codec::u64_of;
-use crate::error::Result;
+use crate::codec::{u64_of, zip_equal};
+use crate::error::{Error, Result};
 
 /// The index of a column of a segment, before the order of its rows is decided.
 #[derive(Debug)]
@@ -26,18 +27,19 @@ pub(crate) struct VectorIndexBuilder {
 }
 
 impl VectorIndexBuilder {
-    /// Finds the cluster of every vector.
+    /// Finds the cluster of every vector whose row is in none of the `known` ones.
     pub(crate) fn new(
         set: &CentroidSet,
         vectors: &DistinctVectors,
+        known: &RowClusters,
         progress: &TrainingProgress,
     ) -> Result<Self> {
         let points = Points::new(&vectors.values, vectors.dimension)?;
-        progress.add_expected(u64_of(points.rows()).saturating_mul(u64_of(set.len())));
         // A record of copies is one code and one exact comparison, while an outlier is compared once for each of its rows.
         let is_one_of_few = |vector: &u32| vectors.rows_of(*vector).count() < COPIES_MIN;
         let loose: Vec<u32> = find_outliers(points)?.into_iter().filter(is_one_of_few).collect();
-        let assignment = Assignment::new(set.plain().assign(points, progress)?, set.len(), &loose)?;
+        let clusters = assign_vectors(set, vectors, known, progress)?;
+        let assignment = Assignment::new(clusters, set.len(), &loose)?;
         let space = set.space();
         // The set is shared: clusters balanced for the rows it was trained on may be any size here.
         let rows_max = 2 * cluster_rows(vectors.dimension, space.bits());
@@ -95,6 +97,29 @@ impl VectorIndexBuilder {
         }
         Ok((records, section.encode(positions.len())?))
     }
+}
+
+/// The cluster of each vector. To find one takes a comparison with every centroid, so those that are known are not found
+/// again.
+fn assign_vectors(
+    set: &CentroidSet,
+    vectors: &DistinctVectors,
+    known: &RowClusters,
+    progress: &TrainingProgress,
+) -> Result<Vec<u32>> {
+    let points = Points::new(&vectors.values, vectors.dimension)?;
+    let mut clusters: Vec<Option<u32>> = vectors.rows.iter().map(|row| known.get(*row)).collect();
+    let unknown = (0..).zip(&clusters).filter(|(_, cluster)| cluster.is_none());
+    let unknown: Vec<usize> = unknown.map(|(vector, _)| vector).collect();
+    progress.add_expected(u64_of(unknown.len()).saturating_mul(u64_of(set.len())));
+    let found = set.plain().assign_rows(points, unknown.iter().copied(), progress)?;
+    for (vector, cluster) in zip_equal(unknown, found, "vectors and their clusters")? {
+        if let Some(slot) = clusters.get_mut(vector) {
+            *slot = Some(cluster);
+        }
+    }
+    let all: Option<Vec<u32>> = clusters.into_iter().collect();
+    all.ok_or_else(|| Error::internal("a vector without a cluster"))
 }
 
 /// The vectors of a cluster, in as many records as keep each below `rows_max` rows. A vector of many rows gets its own.

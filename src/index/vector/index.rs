@@ -10,6 +10,7 @@ use super::curve::RecallCurve;
 use super::match_counts::MatchCounts;
 use super::read_plan::{ReadPlan, ReadWindow};
 use super::record::record_len;
+use super::row_clusters::RowClusters;
 use super::section::{IndexSection, RecordEntry};
 use crate::cache::Blob;
 use crate::codec::CodecError;
@@ -56,6 +57,25 @@ impl VectorIndex {
     /// Rows whose vectors have no code: every search compares them.
     pub(crate) fn loose(&self) -> &RoaringBitmap {
         &self.section.loose
+    }
+
+    /// The clusters of `set` that rows are in, of those that lie in the order of the index. Another version of the set that
+    /// the index is coded by has some of its clusters, or none.
+    pub(crate) fn row_clusters(&self, set: &CentroidSet) -> RowClusters {
+        let mut clusters = RowClusters::unknown(self.rows);
+        for entry in &self.section.entries {
+            let (Some(run), Some(cluster)) = (entry.run(), set.numbers().position_of(entry.number)) else {
+                continue;
+            };
+            run.for_each(|row| clusters.set(row, cluster));
+        }
+        clusters
+    }
+
+    /// The first cluster that has a row and the last, by their positions in the set.
+    pub(crate) fn cluster_bounds(&self) -> Option<(u32, u32)> {
+        let clusters = || self.section.entries.iter().map(|entry| entry.cluster);
+        clusters().min().zip(clusters().max())
     }
 
     /// About how many bytes the records of all clusters have.

@@ -35,6 +35,7 @@ mod record;
 mod record_writer;
 mod regions;
 mod rotation;
+mod row_clusters;
 mod search;
 mod section;
 mod train;
@@ -50,11 +51,12 @@ pub(crate) use index::VectorIndex;
 #[cfg(feature = "testing")]
 pub use kernels::ScanTrial;
 pub(crate) use kernels::kernels;
-pub(crate) use kmeans::TrainingProgress;
+pub(crate) use kmeans::{Points, TrainingProgress};
 pub(crate) use match_counts::MatchCounts;
 pub(crate) use query::QuantizedQuery;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use random::Random;
 pub(crate) use read_plan::{ReadPlan, ReadWindow};
+pub(crate) use row_clusters::RowClusters;
 pub(crate) use search::{RowFilter, SearchResult, SearchState};
 pub(crate) use train::{SetPlan, still_fits, train_centroids};

@@ -13,7 +13,8 @@ use super::numeric::{count_to_f64, median, round_to_f32};
 use super::outliers::{find_outliers, interquartile_mean};
 use super::random::Random;
 use super::record::bytes_per_vector;
-use crate::codec::{to_u32, u64_of, usize_of};
+use super::row_clusters::RowClusters;
+use crate::codec::{to_u32, to_usize, u64_of, usize_of};
 use crate::error::{Error, Result};
 use crate::types::ObjectId;
 
@@ -23,6 +24,8 @@ use crate::types::ObjectId;
 const RECORD_BYTES: usize = 64 << 10;
 const CLUSTER_ROWS_MIN: usize = 64;
 const CLUSTER_ROWS_MAX: usize = 512;
+/// The vectors that determine a centroid, at least. Fewer would leave it beside its cluster.
+const SAMPLED_ROWS_MIN: usize = 16;
 /// Vectors that decide whether a set fits.
 const FIT_SAMPLE: usize = 1_024;
 /// A set no longer fits when vectors lie this many times farther from their centroids than those it was trained on, or
@@ -42,6 +45,8 @@ pub(crate) struct SetPlan<'a> {
     pub(crate) before: Option<&'a CentroidSet>,
     /// The same vectors and seed make the same clusters, whatever else is drawn by chance.
     pub(crate) seed: u64,
+    /// The rows that will have these clusters, if the vectors are a sample of theirs.
+    pub(crate) rows: u64,
 }
 
 /// How many rows a cluster should have.
@@ -58,10 +63,10 @@ pub(crate) fn train_centroids(
 ) -> Result<CentroidSet> {
     let mut random = Random::new(planned.seed);
     let points = Points::new(&vectors.values, vectors.dimension)?;
-    let rows = u64_of(points.rows());
+    let rows = planned.rows.max(u64_of(points.rows()));
     let values = copy_without(points, &find_outliers(points)?)?;
     let points = Points::new(&values, vectors.dimension)?;
-    let training = Training::new(cluster_rows(vectors.dimension, planned.shape.bits), random.next());
+    let training = Training::new(sampled_cluster_rows(planned, points.rows())?, random.next());
     progress.add_expected(training.expected_comparisons(points.rows()));
     let clusters = Clusters::train(points, &training, progress)?;
     let plain = Centroids::new(clusters.centroids, vectors.dimension)?;
@@ -91,6 +96,14 @@ pub(crate) fn train_centroids(
     Ok(CentroidSet::new(header, space, numbers, plain))
 }
 
+/// How many of `sample` vectors a cluster should have.
+fn sampled_cluster_rows(planned: &SetPlan<'_>, sample: usize) -> Result<usize> {
+    let rows = u128::from(planned.rows.max(u64_of(sample)).max(1));
+    let of_all = cluster_rows(planned.shape.dimension, planned.shape.bits);
+    let of_sample = of_all as u128 * sample as u128 / rows;
+    Ok(to_usize(of_sample, "the vectors of a cluster")?.clamp(SAMPLED_ROWS_MIN.min(of_all), of_all))
+}
+
 /// The space of clusters from whose centroids rows have these distances.
 fn make_space(shape: SetShape, seed: u64, plain: &Centroids, distances: Vec<f64>) -> Space {
     let centroids: Vec<&[f32]> = (0..plain.len()).map(|cluster| plain.points().row(cluster)).collect();
@@ -108,16 +121,21 @@ fn make_space(shape: SetShape, seed: u64, plain: &Centroids, distances: Vec<f64>
     Space::new(shape, seed, choose_scale(median(&apart), reach), mean)
 }
 
-/// Whether a set fits vectors about as well as those it was trained on.
+/// Whether a set fits vectors about as well as those it was trained on. Those whose cluster is `known` were judged before.
 pub(crate) fn still_fits(
     set: &CentroidSet,
     vectors: &DistinctVectors,
+    known: &RowClusters,
     progress: &TrainingProgress,
 ) -> Result<bool> {
     let points = Points::new(&vectors.values, vectors.dimension)?;
-    let step = points.rows().div_ceil(FIT_SAMPLE).max(1);
-    let sample: Vec<f32> =
-        (0..points.rows()).step_by(step).flat_map(|row| points.row(row)).copied().collect();
+    let new = vectors.rows.iter().enumerate().filter(|(_, row)| known.get(**row).is_none());
+    let new: Vec<usize> = new.map(|(vector, _)| vector).collect();
+    if new.is_empty() {
+        return Ok(true);
+    }
+    let step = new.len().div_ceil(FIT_SAMPLE).max(1);
+    let sample: Vec<f32> = new.iter().step_by(step).flat_map(|row| points.row(*row)).copied().collect();
     let sample = Points::new(&sample, vectors.dimension)?;
     progress.add_expected(u64_of(sample.rows()).saturating_mul(u64_of(set.len())));
     let assignment = set.plain().assign(sample, progress)?;

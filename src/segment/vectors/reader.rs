@@ -41,6 +41,11 @@ pub(in crate::segment) struct ExactVectors {
 /// the store. A block is transferred in much less time than a request takes.
 const BLOCK_BYTES: usize = 16 << 10;
 
+/// Rows between those that are wanted are read with them, up to so many bytes, where much is read: a request costs as much.
+const BULK_GAP_BYTES: usize = 64 << 10;
+/// One read of much, at most: several of them go on at once.
+const BULK_READ_BYTES: usize = 8 << 20;
+
 /// Rows that are wanted, and what is read for them.
 struct RowSelection {
     runs: Vec<Range<u32>>,
@@ -107,6 +112,27 @@ impl ExactVectors {
             }
         }
         self.fetch_runs(env, row_runs(rows), reads).await
+    }
+
+    /// The vectors of many `rows`, in one round trip and past the cache.
+    pub(in crate::segment) async fn fetch_bulk(&self, env: &Env, rows: &RoaringBitmap) -> Result<ArrayRef> {
+        let width = row_bytes(self.shape).max(1);
+        let gap = to_u32(BULK_GAP_BYTES / width, "rows of a gap")?;
+        let most = to_u32((BULK_READ_BYTES / width).max(1), "rows of a read")?;
+        let runs = row_runs(rows);
+        let mut reads: Vec<Range<u32>> = Vec::new();
+        for run in &runs {
+            match reads.last_mut() {
+                Some(read) if run.start - read.end <= gap => read.end = run.end,
+                _ => reads.push(run.clone()),
+            }
+        }
+        let pieces = reads.into_iter().flat_map(|read| {
+            let starts = read.clone().step_by(usize_of(most));
+            starts.map(move |start| start..read.end.min(start.saturating_add(most)))
+        });
+        let uncached = Self { blob: self.blob.uncached(), ..self.clone() };
+        uncached.fetch_runs(env, runs, pieces.collect()).await
     }
 
     async fn fetch_runs(&self, env: &Env, runs: Vec<Range<u32>>, reads: Vec<Range<u32>>) -> Result<ArrayRef> {

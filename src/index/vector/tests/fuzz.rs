@@ -39,7 +39,8 @@ fn fuzz_centroid_set() {
 
 /// The section of an index, and the records.
 fn index_seed(set: &CentroidSet, coded: &DistinctVectors, listed: bool) -> Vec<u8> {
-    let built = VectorIndexBuilder::new(set, coded, &TrainingProgress::default()).unwrap();
+    let built =
+        VectorIndexBuilder::new(set, coded, &RowClusters::default(), &TrainingProgress::default()).unwrap();
     let order = if listed { (0..ROWS).collect() } else { built.row_order(coded) };
     let mut positions = vec![0; order.len()];
     for (position, row) in (0..).zip(&order) {

@@ -17,6 +17,7 @@ use super::index::VectorIndex;
 use super::kmeans::TrainingProgress;
 use super::query::QuantizedQuery;
 use super::random::Random;
+use super::row_clusters::RowClusters;
 use super::search::{SearchResult, SearchState};
 use super::train::{SetPlan, train_centroids};
 use crate::cache::{Blob, BlockCache};
@@ -67,7 +68,7 @@ fn made_after(
     coded: &DistinctVectors,
 ) -> CentroidSet {
     let seed = u64::try_from(number).unwrap() + 2;
-    let plan = SetPlan { id: set_id(number), shape, before, seed };
+    let plan = SetPlan { id: set_id(number), shape, before, seed, rows: 0 };
     train_centroids(&plan, coded, &TrainingProgress::default()).unwrap()
 }
 
@@ -87,7 +88,8 @@ async fn index(
     coded: &DistinctVectors,
     listed: bool,
 ) -> (VectorIndex, Vec<u32>, Vec<u8>) {
-    let built = VectorIndexBuilder::new(set, coded, &TrainingProgress::default()).unwrap();
+    let built =
+        VectorIndexBuilder::new(set, coded, &RowClusters::default(), &TrainingProgress::default()).unwrap();
     let rows = u32::try_from(coded.len()).unwrap();
     let order = if listed { (0..rows).collect() } else { built.row_order(coded) };
     let mut place = vec![0; order.len()];
@@ -100,6 +102,26 @@ async fn index(
     backend.put(&key, records.into(), PutMode::Create).await.unwrap();
     let blob = Blob::new(backend, BlockCache::off(), key, size);
     (VectorIndex::decode(blob, Arc::clone(set), rows, &section).unwrap(), order, section)
+}
+
+#[tokio::test]
+async fn known_clusters_make_the_index_that_finding_them_does() {
+    let (coded, _) = coded(Metric::L2Squared, 900, 5);
+    let set = Arc::new(made(Metric::L2Squared, 5, &coded));
+    let (whole, order, section) = index(&set, &coded, false).await;
+    // Of every third row it is not known.
+    let of_segment = whole.row_clusters(&set);
+    let mut known = RowClusters::unknown(u32::try_from(order.len()).unwrap());
+    for (at, row) in (0..).zip(&order).filter(|(at, _)| at % 3 > 0) {
+        known.set(*row, of_segment.get(at).unwrap());
+    }
+    let built = VectorIndexBuilder::new(&set, &coded, &known, &TrainingProgress::default()).unwrap();
+    assert_eq!(built.row_order(&coded), order);
+    let mut place = vec![0; order.len()];
+    for (at, row) in (0..).zip(&order) {
+        place[*row as usize] = at;
+    }
+    assert_eq!(built.finish(&set, &coded, &place, false, 0).unwrap().1, section);
 }
 
 /// A search of some clusters, a few kilobytes at a time.
