@@ -79,8 +79,10 @@ async fn measure(set: &Set) -> Result<()> {
     work.measure("flush", docs.flush()).await?;
     work.measure("merges after it", settle(&docs)).await?;
     ask(set, &docs).await?;
+    ask_cold(set, &store).await?;
     work.measure("compact", docs.compact()).await?;
     ask(set, &docs).await?;
+    ask_cold(set, &store).await?;
     work.measure("compact again", docs.compact()).await?;
     Ok(())
 }
@@ -136,6 +138,25 @@ async fn settle(docs: &Namespace) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(200)).await;
         idle = if docs.index_progress().is_some() { 0 } else { idle + 1 };
     }
+    Ok(())
+}
+
+/// What queries cost a process that has opened the namespace and caches nothing.
+async fn ask_cold(set: &Set, store: &Arc<CountingBackend>) -> Result<()> {
+    let backend = Arc::clone(store) as Arc<dyn StorageBackend>;
+    let db = Database::builder().settings(Settings::default().cache_bytes(0)).open_backend(backend).await?;
+    let docs = db.open_namespace("docs").await?;
+    let (mut requests, mut trips, mut bytes, mut asked) = (0, 0, 0, 0);
+    for vector in set.queries().take(50) {
+        let stats = docs.query(Query::nearest("v", vector).limit(LIMIT).recall(0.95)).await?.stats;
+        (requests, trips) = (requests + stats.requests, trips.max(stats.round_trips));
+        (bytes, asked) = (bytes + stats.bytes, asked + 1);
+    }
+    println!(
+        "without a cache, asked 0.95: {:.1} requests and {:.1} MB a query, at most {trips} round trips\n",
+        requests as f64 / f64::from(asked),
+        bytes as f64 / f64::from(asked) / 1e6
+    );
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use elacsym::query::QueryStats;
 use elacsym::schema::TextOptions;
-use elacsym::storage::MemoryBackend;
+use elacsym::storage::{MemoryBackend, ObjectPrefix, StorageBackend};
 use elacsym::{
     Database, Document, IdKind, Metric, Namespace, Query, RecallCheck, Result, Schema, Settings, TextQuery,
     Value, VectorType, WriteBatch,
@@ -120,6 +120,42 @@ async fn what_was_loaded_in_large_batches_is_indexed_when_it_is_flushed() -> Res
     assert_eq!(docs.flush().await?.rows, 0);
     assert_eq!(docs.compact().await?.merged, 0);
     assert_eq!(docs.count().await?, 4_600);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clusters_become_as_many_as_a_namespace_that_grows_calls_for() -> Result<()> {
+    let store = MemoryBackend::new();
+    let docs = open(&store, Settings::default().index_rows_min(200)).await?;
+    let mut rng = Rng::from_state(12);
+    let sets = async || -> Result<usize> {
+        let objects = store.list(&ObjectPrefix::root(), None).await?;
+        Ok(objects.iter().filter(|object| object.key.as_str().contains("/centroids/")).count())
+    };
+    // The first flush makes a set for 250 rows, and 1,000 are too many for it.
+    for round in 0..8_u64 {
+        let ids = round * 250..(round + 1) * 250;
+        docs.write(ids.map(|id| document(&mut rng, id, "some text")).collect::<WriteBatch>()).await?;
+        docs.flush().await?;
+        if round == 0 {
+            assert_eq!(sets().await?, 1);
+        }
+    }
+    let renewed = async {
+        while sets().await? < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok::<_, elacsym::Error>(())
+    };
+    tokio::time::timeout(Duration::from_mins(2), renewed).await.expect("another set is made")?;
+    docs.compact().await?;
+    assert_eq!(docs.compact().await?.merged, 0);
+    let sets_in_the_end = sets().await?;
+    assert!(
+        sets_in_the_end <= 4,
+        "{sets_in_the_end} sets for a namespace that has grown to eight times its size"
+    );
+    assert_eq!(docs.count().await?, 2_000);
     Ok(())
 }
 
