@@ -109,7 +109,9 @@ mod write;
 pub use cache::CacheStats;
 pub use database::{Database, DatabaseBuilder};
 pub use error::{Error, ErrorKind, InDoubt, Outcome, Result};
-pub use maintenance::{CompactReport, FlushReport, IndexProgress};
+pub use maintenance::{
+    CollectReport, CollectedObjects, CompactReport, FlushReport, Garbage, GarbageReason, IndexProgress,
+};
 pub use namespace::{Consistency, Namespace, Snapshot};
 pub use query::root::{
     Aggregate, Aggregation, Combine, Compute, Filter, Fusion, Fuzzy, Hit, Leg, Operand, Order, Page, Query,

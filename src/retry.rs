@@ -55,6 +55,10 @@ impl RetryPolicy {
     pub(crate) const AUTOMATIC_FLUSH: Self =
         Self::new(UNLIMITED, Duration::from_secs(1)).capped(Duration::from_mins(1));
 
+    /// Automatic collections after one that failed. Nothing is urgent: garbage costs storage, and only that.
+    pub(crate) const AUTOMATIC_COLLECTION: Self =
+        Self::new(UNLIMITED, Duration::from_mins(10)).capped(Duration::from_hours(24));
+
     const fn new(attempts_max: u32, first_pause: Duration) -> Self {
         Self { attempts_max, first_pause, pause_max: Duration::MAX }
     }

@@ -29,6 +29,24 @@ pub enum Safeguard {
     GapCheck,
     /// Each entry must name the batch before it.
     ChainCheck,
+    /// Collection keeps what a manifest needs until that was replaced for the grace.
+    Grace,
+    /// Collection keeps the segments that entries of the log link.
+    KeptLinks,
+    /// Collection keeps linked segments whose last row died before they were flushed.
+    KeptDropped,
+    /// Collection keeps the centroid sets that segments name, not those of the manifest alone.
+    KeptCentroids,
+    /// Collection leaves alone what nothing names as long as its birth is not below the floor.
+    BirthFloor,
+    /// The birth of a file of dead rows is its own number, not that of its segment.
+    DeletesBirth,
+    /// Before segments are deleted, an entry is known that was put after the floor was raised.
+    LogFence,
+    /// An entry links a segment only if the birth of that is fresh, or not below the newest floor.
+    LinkBirth,
+    /// A flush or merge commits what it built only if the birth of that is not below the newest floor.
+    BuildBirth,
 }
 
 /// The safeguards that hold: all, or in a test all but one.

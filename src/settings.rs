@@ -124,6 +124,14 @@ pub struct Settings {
     /// time, of rows of at most two fifths of this, and the most that a merged segment has is the most that is searched in
     /// one piece. So less memory means more segments. A single batch that is larger is indexed all the same.
     pub merge_memory: usize,
+    /// Whether what nothing needs any more is deleted by itself, on the caller's runtime: some seconds after a flush or a
+    /// compaction, at most once in an eighth of the grace, and only where the store shows that no other process did it.
+    /// Default true. A namespace that nobody writes to is left alone: call
+    /// [`Namespace::collect`](crate::Namespace::collect).
+    ///
+    /// If a collection fails, the error is logged by `tracing::warn`, and none begins by itself for at least ten minutes,
+    /// twice as long after each further failure, a day at most.
+    pub auto_collect: bool,
     /// The size of the tail that starts a flush, in bytes. Default 64 MiB.
     pub tail_bytes_flush: usize,
     /// The number of log entries in the tail that starts a flush. Default 256.
@@ -136,8 +144,8 @@ pub struct Settings {
     pub backpressure: Backpressure,
     /// How far writes rely on clocks. Default [`Clocks::Trusted`].
     pub clocks: Clocks,
-    /// How long objects at least outlive the last manifest that needed them: 1 hour to 10 years, in whole milliseconds.
-    /// Nothing deletes them yet.
+    /// How long objects at least outlive the last manifest that needed them: 1 hour to 10 years, in whole milliseconds. A
+    /// snapshot can be read for that long. A flush or a merge that takes longer may be in vain.
     ///
     /// All processes must use the same grace, so the creator of the database decides. Default `None`: the grace that
     /// the database was created with, or 24 hours if this process creates it. A grace that differs from that of the
@@ -200,6 +208,7 @@ setters! {
     auto_flush: bool,
     auto_compact: bool,
     merge_memory: usize,
+    auto_collect: bool,
     tail_bytes_flush: usize,
     tail_entries_flush: usize,
     tail_bytes_max: usize,
@@ -244,6 +253,7 @@ impl Default for Settings {
             auto_flush: true,
             auto_compact: true,
             merge_memory: 1_280 << 20,
+            auto_collect: true,
             tail_bytes_flush: 64 << 20,
             tail_entries_flush: 256,
             tail_bytes_max: 512 << 20,
@@ -274,8 +284,13 @@ impl Settings {
     /// another eighth, still ends long before anything it relies on can be deleted. An hour at most, since looking
     /// costs little.
     pub(crate) fn trust_period(&self) -> Duration {
+        (self.grace_period() / 8).min(Duration::from_hours(1))
+    }
+
+    /// The grace of the database.
+    pub(crate) fn grace_period(&self) -> Duration {
         // invariant: before the database is opened its grace is unknown. `with_grace` checks the timeouts again.
-        (self.grace.unwrap_or(GRACE_DEFAULT) / 8).min(Duration::from_hours(1))
+        self.grace.unwrap_or(GRACE_DEFAULT)
     }
 
     /// The most bytes of rows that a merge writes as one segment, about. In memory are these rows, their vectors again as

@@ -141,15 +141,25 @@ impl Engine {
     /// overwrite each other's in any order. It is written after the commit: a hint to a manifest that lost its number
     /// would hold a copy of a state that never was.
     async fn write_hint(&self, manifest: &Manifest, manifest_bytes: usize) {
-        let write = async {
-            let key = self.names.hint();
-            let hint = Hint::encode(self.incarnation.number, manifest, manifest_bytes);
-            let hint = hint.map_err(|e| e.at(&key))?;
-            self.context.backend.put(&key, hint.into(), PutMode::Overwrite).await
-        };
-        if let Err(error) = write.await {
+        if let Err(error) = self.put_hint(manifest, manifest_bytes).await {
             tracing::debug!(namespace = %self.name, %error, "could not write the hint");
         }
+    }
+
+    async fn put_hint(&self, manifest: &Manifest, manifest_bytes: usize) -> Result<()> {
+        let key = self.names.hint();
+        let hint = Hint::encode(self.incarnation.number, manifest, manifest_bytes);
+        let hint = hint.map_err(|e| e.at(&key))?;
+        self.context.backend.put(&key, hint.into(), PutMode::Overwrite).await
+    }
+
+    /// A time by the store's clock that is not later than now, and not earlier than this call if no request is lost: that
+    /// of the hint, which is written again. Times of objects are to be compared with no other clock.
+    pub(crate) async fn store_time_ms(&self) -> Result<i64> {
+        let manifest = Arc::clone(&self.state().manifest);
+        let bytes = manifest.encode().map_err(|e| e.at(self.keys.manifest(manifest.number)))?;
+        self.put_hint(&manifest, bytes.len()).await?;
+        Ok(self.context.backend.head(&self.names.hint()).await?.modified_ms)
     }
 
     /// Looks for a newer manifest in a task of its own: often with a long backlog, which another process may have
@@ -170,6 +180,17 @@ impl Engine {
                 }
             }
         });
+    }
+
+    /// Looks for a newer manifest if that was not done for long: collection may have passed the known one. How long a
+    /// snapshot of the state lasts depends on it, and nothing else, so a failure is not an error.
+    pub(crate) async fn refresh_if_stale(&self) {
+        let looked = self.state().manifest_newest_at;
+        if self.context.env.elapsed(looked) >= self.context.settings.trust_period()
+            && let Err(error) = self.refresh_newest_manifest().await
+        {
+            tracing::debug!(namespace = %self.name, %error, "could not refresh the manifest for a snapshot");
+        }
     }
 
     /// The newest manifest, looked up and installed, for work that commits the next one.

@@ -137,7 +137,9 @@ async fn commit_outputs(
     loop {
         engine.refresh_for_commit().await?;
         let newest = engine.base_state()?;
-        if !is_worth_committing(plan, &newest) {
+        // Or it took so long that collection may have taken the outputs.
+        if !is_worth_committing(plan, &newest) || !engine.allows_build(&plan.base.manifest, &newest.manifest)
+        {
             return Ok(CompactionOutcome::Lost);
         }
         if let Some(report) = commit_merge(engine, plan, merged, &newest).await? {

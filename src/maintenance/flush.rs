@@ -107,6 +107,10 @@ async fn flush_once(
             // Another process flushed: its segment stands, and ours is garbage.
             return Ok(None);
         }
+        if !engine.allows_build(&tail.manifest, &newest.manifest) {
+            // It took so long that collection may have taken what was written.
+            return Ok(None);
+        }
         let mut next = next_manifest(engine, &newest, tail, &written).await?;
         if let Some((meta, _)) = &list {
             next.tokens = Some(meta.clone());
@@ -216,6 +220,9 @@ async fn next_manifest(
     next.segments.extend(written.segments.iter().map(|segment| segment.meta.clone()));
     next.offer_centroids(&written.new_centroids);
     next.segments = write_dead_rows(engine, next.number, next.segments, &dead).await?;
+    let is_named = |id: &ObjectId| next.segments.iter().any(|meta| meta.id == *id);
+    next.dropped =
+        written.segments.iter().map(|segment| segment.meta.id).filter(|id| !is_named(id)).collect();
     next.flushed_through = tail.view.sequence;
     // The next entry of the log names this batch: it ties the log to the manifest even when older entries are gone.
     next.flushed_batch = tail.last_batch;

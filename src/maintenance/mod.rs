@@ -1,9 +1,11 @@
-//! Maintenance: from the tail to segments, and from many segments to few.
+//! Maintenance: from the tail to segments, from many segments to few, and what is left over off the store.
 //!
 //! Any number of processes may do it at any time, without a lock or a leader. They compete for the number of the next
 //! manifest: the loser has wasted work, never data. Files that were uploaded and not committed are garbage for collection.
 
 mod background;
+mod collect;
+mod collect_scheduler;
 mod compact;
 mod flush;
 mod indexing;
@@ -16,6 +18,7 @@ mod merge_source;
 mod policy;
 mod scheduler;
 
+pub use collect::{CollectReport, CollectedObjects, Garbage, GarbageReason};
 pub use compact::CompactReport;
 pub use flush::FlushReport;
 use flush::flush;

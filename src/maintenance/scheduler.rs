@@ -12,8 +12,10 @@ use std::time::Duration;
 use futures::future::{BoxFuture, pending};
 
 use super::background::{run_in_task, spread_of};
+use super::collect::{collect, find_garbage};
+use super::collect_scheduler::CollectScheduler;
 use super::merge_scheduler::MergeScheduler;
-use super::{CompactReport, FlushReport, flush};
+use super::{CollectReport, CompactReport, FlushReport, Garbage, flush};
 use crate::engine::{Coalescer, Engine, SharedRun};
 use crate::env::{Env, Moment};
 use crate::error::{Error, Result};
@@ -28,6 +30,7 @@ const STALL_FLUSHES_MAX: u32 = 3;
 pub(crate) struct MaintenanceScheduler {
     flushes: Coalescer<FlushReport>,
     merges: Arc<MergeScheduler>,
+    collections: Arc<CollectScheduler>,
     /// Whether an automatic flush is delayed or under way.
     automatic: AtomicBool,
     history: Mutex<FlushHistory>,
@@ -69,7 +72,23 @@ impl MaintenanceScheduler {
 
     /// Merges all segments of the newest manifest, and indexes vectors that are not indexed yet.
     pub(crate) fn compact<'a>(&'a self, engine: &'a Arc<Engine>) -> BoxFuture<'a, Result<CompactReport>> {
-        Box::pin(self.merges.compact(engine))
+        Box::pin(async move {
+            let report = self.merges.compact(engine).await?;
+            self.collections.start_if_due(engine);
+            Ok(report)
+        })
+    }
+
+    /// Deletes what nothing needs any more.
+    pub(crate) fn collect(engine: &Arc<Engine>) -> BoxFuture<'static, Result<CollectReport>> {
+        let (env, engine) = (engine.context.env.clone(), Arc::clone(engine));
+        run_in_task(env, async move { collect(&engine).await })
+    }
+
+    /// What a collection would delete.
+    pub(crate) fn garbage(engine: &Arc<Engine>) -> BoxFuture<'static, Result<Vec<Garbage>>> {
+        let (env, engine) = (engine.context.env.clone(), Arc::clone(engine));
+        run_in_task(env, async move { find_garbage(&engine).await })
     }
 
     fn join_next_flush(self: &Arc<Self>, engine: &Arc<Engine>) -> SharedRun<FlushReport> {
@@ -83,6 +102,7 @@ impl MaintenanceScheduler {
             scheduler.record_outcome(&engine.context.env, began, outcome.as_ref().err());
             if outcome.is_ok() {
                 scheduler.merges.start_if_due(&engine, others_write);
+                scheduler.collections.start_if_due(&engine);
             }
             outcome
         };

@@ -19,5 +19,8 @@ mod tokens;
 pub(crate) use hint::Hint;
 pub(crate) use incarnation::{CLOSED_BYTES_MAX, Closed, Incarnation, OPEN_BYTES_MAX};
 pub(crate) use state::Manifest;
-pub(crate) use store::{CommitOutcome, ManifestListing, commit_manifest, find_latest, read_manifest};
+pub(crate) use store::{
+    CommitOutcome, ListedManifest, ManifestListing, commit_manifest, find_latest, list_manifests,
+    read_manifest,
+};
 pub(crate) use tokens::{TokensMeta, extend_tokens};

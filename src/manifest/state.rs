@@ -13,7 +13,7 @@ use crate::index::vector::CentroidsMeta;
 use crate::schema::SchemaVersions;
 use crate::segment::SegmentMeta;
 use crate::storage::NUMBER_MAX;
-use crate::types::{ColumnId, Sequence};
+use crate::types::{ColumnId, ObjectId, Sequence};
 
 const FRAME: Frame = Frame { what: "manifest", version: 1 };
 /// How many ancestors a manifest remembers: by them a slow committer finds out whether its commit counts. One that is more
@@ -43,6 +43,10 @@ pub(crate) struct Manifest {
     /// The list of the last writes with an idempotency token; `None` if there was none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tokens: Option<TokensMeta>,
+    /// Segments that entries up to `flushed_through` link and that had no live row any more when they were flushed. Earlier
+    /// manifests need them with their tails, and no manifest names them among its segments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) dropped: Vec<ObjectId>,
     /// The last manifests before this one, oldest first: number and nonce.
     pub(crate) ring: Vec<(u64, Uuid)>,
     #[serde(default, skip_serializing_if = "Features::is_empty")]
@@ -50,7 +54,7 @@ pub(crate) struct Manifest {
     pub(crate) created_ms: i64,
     pub(crate) created_by: String,
     #[serde(flatten)]
-    unknown: UnknownFields,
+    pub(crate) unknown: UnknownFields,
 }
 
 /// How far garbage collection has been: below a floor there may be nothing left. Only collection raises floors.
@@ -61,6 +65,15 @@ pub(crate) struct Floors {
     pub(crate) wal: Sequence,
     #[serde(flatten)]
     unknown: UnknownFields,
+}
+
+impl Floors {
+    /// Raises the floors to a manifest that covers the log up to `flushed_through`. They never fall.
+    pub(crate) fn raise(&mut self, manifest: u64, flushed_through: Sequence) {
+        self.manifest = self.manifest.max(manifest);
+        self.segment = self.segment.max(manifest);
+        self.wal = self.wal.max(flushed_through);
+    }
 }
 
 impl Manifest {
@@ -77,6 +90,7 @@ impl Manifest {
             segments: Vec::new(),
             centroids: BTreeMap::new(),
             tokens: None,
+            dropped: Vec::new(),
             ring: Vec::new(),
             features: Features::default(),
             created_ms: incarnation.created_ms,
@@ -94,6 +108,7 @@ impl Manifest {
         let old = next.ring.len().saturating_sub(RING_MAX);
         next.ring.drain(..old);
         next.number += 1;
+        next.dropped.clear();
         next.nonce = nonce;
         next.created_ms = created_ms;
         next.created_by = created_by();

@@ -93,6 +93,27 @@ impl ManifestListing {
     }
 }
 
+/// A manifest as a listing shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ListedManifest {
+    pub(crate) number: u64,
+    /// When it was committed, by the store's clock.
+    pub(crate) modified_ms: i64,
+}
+
+/// All manifests on the store, in ascending order.
+pub(crate) async fn list_manifests(
+    backend: &Arc<dyn StorageBackend>,
+    keys: &IncarnationKeys,
+) -> Result<Vec<ListedManifest>> {
+    let objects = backend.list(&keys.manifests(), None).await?;
+    let listed = objects.iter().filter_map(|info| {
+        let number = IncarnationKeys::number_of(&info.key)?;
+        Some(ListedManifest { number, modified_ms: info.modified_ms })
+    });
+    Ok(listed.collect())
+}
+
 /// The number of the newest manifest above `after`, if there is one.
 pub(crate) async fn find_latest(
     backend: &Arc<dyn StorageBackend>,

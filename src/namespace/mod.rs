@@ -19,7 +19,9 @@ use crate::engine::{Backlog, Engine, mark_closed};
 use crate::env::Cost;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
-use crate::maintenance::{CompactReport, FlushReport, IndexProgress, MaintenanceScheduler, index_progress};
+use crate::maintenance::{
+    CollectReport, CompactReport, FlushReport, Garbage, IndexProgress, MaintenanceScheduler, index_progress,
+};
 use crate::query::{Aggregated, Aggregation, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan};
 use crate::schema::Schema;
 use crate::settings::Backpressure;
@@ -202,6 +204,8 @@ impl Namespace {
         if may_be_behind {
             self.engine.catch_up().await?;
         }
+        // A snapshot lasts for the grace from when its manifest was the newest.
+        self.engine.refresh_if_stale().await;
         let snapshot = Snapshot::new(&self.engine)?;
         if let Consistency::AtLeast(sequence) = consistency
             && snapshot.sequence() < sequence
@@ -323,14 +327,52 @@ impl Namespace {
 
     /// Merges all segments into as few as possible and drops dead rows. A merge of some segments that is under way is finished
     /// first. Writes, reads and flushes continue meanwhile, in
-    /// any process. Files that are no longer named stay on the store: nothing deletes them yet. It runs in a task of its
-    /// own, which ends when every future that waits for it is dropped.
+    /// any process. Files that are no longer named stay on the store until they are [collected](Self::collect). It runs in a
+    /// task of its own, which ends when every future that waits for it is dropped.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the store does not answer; [`ErrorKind::UnsupportedVersion`] as of
     /// [`Namespace::write`]. Nothing is lost.
     pub fn compact(&self) -> BoxFuture<'_, Result<CompactReport>> {
         self.maintenance.compact(&self.engine)
+    }
+
+    /// Deletes what nothing needs any more: entries of the log that are in segments, replaced manifests and files, each once
+    /// what replaced it is older than the [grace](crate::Settings::grace), and what work that failed has left behind. Objects
+    /// that this version does not know are not touched.
+    ///
+    /// Any number of processes may collect at once, beside all other work. It runs in a task of its own, which ends when this
+    /// future is dropped; what was deleted until then was garbage. By itself it begins after flushes and compactions: see
+    /// [`Settings::auto_collect`](crate::Settings::auto_collect).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+    /// # use elacsym::*;
+    /// # let schema = Schema::builder(IdKind::U64).build()?;
+    /// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
+    /// let report = docs.collect().await?;
+    /// println!("{report}"); // for example "deleted 9 objects of 51200 bytes: 4 log entries, 1 manifests, 4 segment files"
+    /// # assert_eq!(report, CollectReport::default());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`] on a store that must not be written to, [`ErrorKind::Unavailable`] if it does not
+    /// answer, [`ErrorKind::Corrupt`] if a manifest that lives cannot be read;
+    /// [`ErrorKind::UnsupportedVersion`] and [`ErrorKind::Deleted`] as of [`Namespace::write`]. Objects may have been deleted
+    /// before the error, and the next collection goes on.
+    #[doc(alias("vacuum", "gc", "cleanup"))]
+    pub fn collect(&self) -> BoxFuture<'_, Result<CollectReport>> {
+        MaintenanceScheduler::collect(&self.engine)
+    }
+
+    /// What [`collect`](Self::collect) would delete now, in the order of the keys, and why. Nothing is deleted. The list is in
+    /// memory as a whole.
+    ///
+    /// # Errors
+    /// As [`Namespace::collect`]: the time of the store is asked for by writing the hint again.
+    pub fn garbage(&self) -> BoxFuture<'_, Result<Vec<Garbage>>> {
+        MaintenanceScheduler::garbage(&self.engine)
     }
 
     /// The progress of indexing vectors, over the flushes and compactions of all handles of this process; `None` while

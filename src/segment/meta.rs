@@ -103,7 +103,7 @@ pub(crate) struct SegmentMeta {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deletes: Option<DeletesMeta>,
     #[serde(flatten)]
-    pub(super) unknown: UnknownFields,
+    pub(crate) unknown: UnknownFields,
 }
 
 impl FileSection {

@@ -77,6 +77,11 @@ impl NamespaceKeys {
 pub(crate) struct IncarnationKeys(ObjectPrefix);
 
 impl IncarnationKeys {
+    /// The prefix of all objects of the incarnation.
+    pub(crate) fn prefix(&self) -> &ObjectPrefix {
+        &self.0
+    }
+
     pub(crate) fn open(&self) -> ObjectKey {
         self.0.object("OPEN")
     }

@@ -15,6 +15,7 @@ mod counting;
 mod delete_many;
 #[cfg(test)]
 mod fuzz;
+mod incarnation_object;
 mod key;
 mod local;
 mod location;
@@ -32,6 +33,7 @@ mod store_options;
 #[cfg(feature = "testing")]
 pub use counting::{CountingBackend, DelayedBackend, Request, Verb};
 pub use delete_many::IncompleteDelete;
+pub(crate) use incarnation_object::{IncarnationObject, SegmentFile};
 pub(crate) use key::{DatabaseKeys, IncarnationKeys, NUMBER_MAX, NamespaceKeys, SegmentKeys};
 pub use local::LocalBackend;
 pub(crate) use location::open_location;
