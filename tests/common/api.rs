@@ -106,6 +106,16 @@ impl Space {
         self.0.compact().await.map(drop)
     }
 
+    /// How many objects it deleted.
+    pub async fn collect(&self) -> Result<u64> {
+        Ok(self.0.collect().await?.total().objects)
+    }
+
+    /// The keys of what a collection would delete.
+    pub async fn garbage(&self) -> Result<Vec<String>> {
+        Ok(self.0.garbage().await?.into_iter().map(|garbage| garbage.key.to_string()).collect())
+    }
+
     pub async fn close(&self) {
         self.0.close().await;
     }

@@ -67,6 +67,7 @@ pub async fn random_namespace<R>(
 pub fn small_index_settings() -> Settings {
     let mut settings = Settings::default();
     (settings.auto_flush, settings.auto_compact) = (false, false);
+    settings.auto_collect = false;
     settings.index_rows_min = 300;
     settings
 }

@@ -40,6 +40,8 @@ pub enum Role {
     /// Opens, reads once, ends, and again.
     Opener,
     Maintenance,
+    /// Deletes what nothing needs any more.
+    Collector,
     /// Deletes and creates again.
     Undertaker,
 }
@@ -133,7 +135,7 @@ impl Actor {
         let Some(client) = self.stage.keep("open", self.stage.open(&self.process).await) else { return };
         match role {
             Role::Undertaker => return self.bury(client).await,
-            Role::Writer { .. } | Role::Reader | Role::Opener | Role::Maintenance => {}
+            Role::Writer { .. } | Role::Reader | Role::Opener | Role::Maintenance | Role::Collector => {}
         }
         let Some(space) = self.stage.keep("namespace", client.open_namespace(NAME).await) else { return };
         match role {
@@ -150,6 +152,7 @@ impl Actor {
                 actor.read(&space, Level::Strong).await;
             }
             Role::Maintenance => self.keep_up(space).await,
+            Role::Collector => self.collect_on(space).await,
             Role::Reader | Role::Undertaker => self.read_on(space).await,
         }
     }
@@ -197,6 +200,26 @@ impl Actor {
             let what = if compact { "compact" } else { "flush" };
             if let Err(error) = outcome {
                 self.stage.judge(what, &error);
+                if error.kind() == ErrorKind::Deleted {
+                    return;
+                }
+            }
+            if self.rng.chance(0.05) {
+                return;
+            }
+            self.pause().await;
+        }
+    }
+
+    async fn collect_on(mut self, space: Space) {
+        loop {
+            let outcome = if self.rng.chance(0.1) {
+                space.garbage().await.map(drop)
+            } else {
+                space.collect().await.map(drop)
+            };
+            if let Err(error) = outcome {
+                self.stage.judge("collect", &error);
                 if error.kind() == ErrorKind::Deleted {
                     return;
                 }

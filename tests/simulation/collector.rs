@@ -1,5 +1,5 @@
-//! Collection as an all-seeing, careful collector does it: what the freshness rules of the protocol guard
-//! against only exists once slots of the log vanish.
+//! Collection as an all-seeing, careful collector does it beside that of the crate: what the freshness rules of the
+//! protocol guard against only exists once slots of the log vanish, and the sooner they do the better.
 //!
 //! It goes by the store's clock. A manifest lives while it is the newest or its successor is younger than the
 //! grace period; slots of the log below what every live manifest covers may go, the boundary slot stays.
@@ -9,7 +9,7 @@ use std::time::Duration;
 use elacsym::storage::ObjectKey;
 
 use crate::common::rng::Rng;
-use crate::world::{Request, World, sleep};
+use crate::world::{Request, World, oldest_living, sleep};
 
 /// Collects until the end of the world.
 pub async fn collect(world: World, mut rng: Rng, grace: Duration) {
@@ -32,24 +32,14 @@ pub async fn collect(world: World, mut rng: Rng, grace: Duration) {
     }
 }
 
-/// A manifest, as far as collection goes.
-struct Seen {
-    number: u64,
-    flushed_through: u64,
-    created_ms: i64,
-}
-
 fn garbage(world: &World, grace: Duration) -> Vec<ObjectKey> {
     let now = world.store_ms();
     let state = world.state();
     let mut garbage = Vec::new();
     for prefix in state.store.incarnations().keys() {
-        let manifests: Vec<Seen> = state
-            .store
-            .below(&format!("{prefix}manifest/"))
-            .filter_map(|(_, bytes, created_ms)| seen(bytes, created_ms))
-            .collect();
-        let Some((oldest, flushed_through)) = floors(&manifests, now, grace) else { continue };
+        let Some((oldest, flushed_through)) = oldest_living(&state.store, prefix, now, grace) else {
+            continue;
+        };
         let numbered = |folder: &str, end: u64| {
             let folder = format!("{prefix}{folder}/");
             let below = state.store.below(&folder).map(|(key, ..)| key.clone());
@@ -59,33 +49,6 @@ fn garbage(world: &World, grace: Duration) -> Vec<ObjectKey> {
         garbage.extend(numbered("manifest", oldest));
     }
     garbage
-}
-
-/// The oldest live manifest and the least that a live one covers of the log.
-fn floors(manifests: &[Seen], now: i64, grace: Duration) -> Option<(u64, u64)> {
-    let grace = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
-    let newest = manifests.last()?;
-    let first = manifests.first()?;
-    // Before the first manifest there was the empty one, which is no object.
-    if first.number == 1 && first.created_ms > now - grace {
-        return None;
-    }
-    let superseded =
-        manifests.windows(2).filter(|pair| pair[1].created_ms > now - grace).map(|pair| &pair[0]);
-    let live = superseded.chain([newest]);
-    let (mut oldest, mut covered) = (newest.number, newest.flushed_through);
-    for manifest in live {
-        oldest = oldest.min(manifest.number);
-        covered = covered.min(manifest.flushed_through);
-    }
-    Some((oldest, covered))
-}
-
-fn seen(bytes: &[u8], created_ms: i64) -> Option<Seen> {
-    let start = bytes.iter().position(|b| *b == b'\n')? + 1;
-    let json: serde_json::Value = serde_json::from_slice(&bytes[start..]).ok()?;
-    let number = |field: &str| json.get(field)?.as_u64();
-    Some(Seen { number: number("number")?, flushed_through: number("flushed_through")?, created_ms })
 }
 
 fn number_of(key: &ObjectKey) -> Option<u64> {

@@ -70,6 +70,7 @@ mod tests {
             add("crashes", outcome.counts.crashes);
             add("freezes", outcome.counts.freezes);
             add("collected", outcome.counts.collected);
+            add("deleted", outcome.counts.deleted);
             match &outcome.verdict {
                 Ok(summary) => {
                     add("acknowledged", summary.acknowledged);
@@ -113,6 +114,15 @@ mod tests {
             // still, a process that slept between two lists is told so before it meets a gap.
             (Safeguard::GapCheck, false),
             (Safeguard::ChainCheck, false),
+            (Safeguard::Grace, true),
+            (Safeguard::KeptLinks, true),
+            (Safeguard::KeptDropped, true),
+            (Safeguard::KeptCentroids, true),
+            (Safeguard::BirthFloor, true),
+            (Safeguard::DeletesBirth, true),
+            (Safeguard::LogFence, true),
+            (Safeguard::LinkBirth, true),
+            (Safeguard::BuildBirth, true),
         ];
         let most = std::env::var("MUTANTS").ok().and_then(|n| n.parse().ok());
         let mut unneeded = Vec::new();

@@ -133,7 +133,7 @@ impl Linked<'_> {
         let backend: Arc<dyn StorageBackend> = Arc::new(MemoryBackend::new());
         let env = Env::new(self.runtime.clone());
         let reading = async {
-            for (key, bytes, _) in self.store.below(&format!("{}segment/", self.prefix)) {
+            for (key, bytes) in self.store.files_below(&format!("{}segment/", self.prefix)) {
                 backend.put(key, bytes.clone().into(), PutMode::Create).await?;
             }
             api::read_entry(&env, &backend, (NAME, incarnation), schema, bytes).await

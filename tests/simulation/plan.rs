@@ -41,6 +41,10 @@ impl Plan {
         options.settings.cache_bytes = 0;
         options.settings.auto_flush = rng.chance(0.5);
         options.settings.auto_compact = rng.chance(0.5);
+        options.settings.auto_collect = rng.chance(0.5);
+        if rng.chance(0.3) {
+            options.settings.index_rows_min = usize::try_from(rng.between(2, 12)).unwrap_or(4);
+        }
         options.settings.tail_entries_flush = usize::try_from(rng.between(4, 30)).unwrap_or(8);
         if rng.chance(0.25) {
             // Every batch with a row is linked, or those of some rows.
@@ -56,6 +60,7 @@ impl Plan {
         roles.extend((0..rng.between(1, 2)).map(|_| Role::Reader));
         roles.extend((0..rng.between(0, 2)).map(|_| Role::Opener));
         roles.extend((0..rng.between(1, 2)).map(|_| Role::Maintenance));
+        roles.extend((0..rng.between(0, 2)).map(|_| Role::Collector));
         roles.extend(undertaker.then_some(Role::Undertaker));
         Self {
             options,

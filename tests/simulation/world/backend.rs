@@ -11,6 +11,7 @@ use elacsym::{Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
 use super::fault::{Crash, Fate, Fault};
+use super::guard::refuse_delete;
 use super::process::SimProcess;
 use super::store::{Refusal, Reply, Request};
 use super::{World, sleep};
@@ -115,6 +116,14 @@ fn perform(world: &World, process: &SimProcess, request: &Request) -> Result<Rep
     let (outcome, broken) = {
         let mut state = world.state();
         let tick = state.tick();
+        let grace = state.faults.grace;
+        let refused = match request {
+            Request::Delete(key) if state.store.has(key) => {
+                state.counts.deleted += 1;
+                refuse_delete(&state.store, key, now_ms, grace)
+            }
+            _ => None,
+        };
         let outcome = state.store.apply(request, now_ms, tick);
         state.trace.feed_number(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         state.trace.feed_number(process.number().into());
@@ -122,7 +131,7 @@ fn perform(world: &World, process: &SimProcess, request: &Request) -> Result<Rep
         state.trace.feed(request.target().as_bytes());
         feed_outcome(&mut state.trace, request, &outcome);
         match outcome {
-            Ok(reply) => (Ok(reply), None),
+            Ok(reply) => (Ok(reply), refused),
             Err(Refusal::Error(error)) => (Err(error), None),
             Err(Refusal::Broken(why)) => (Ok(Reply::Done), Some(why)),
         }

@@ -15,12 +15,14 @@
 
 mod backend;
 mod fault;
+mod guard;
 mod process;
 mod store;
 mod trace;
 
 pub use backend::SimBackend;
 pub use fault::{Crash, Fault, Faults};
+pub use guard::{exactly_named, oldest_living};
 pub use process::{SimProcess, SimRuntime};
 pub use store::{IncarnationLog, Logged, Request, Store};
 
@@ -70,7 +72,10 @@ pub struct Counts {
     pub faults: u64,
     pub crashes: u64,
     pub freezes: u64,
+    /// Slots and manifests that the all-seeing collector took.
     pub collected: u64,
+    /// Objects that processes deleted.
+    pub deleted: u64,
 }
 
 impl World {

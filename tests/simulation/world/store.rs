@@ -38,6 +38,8 @@ pub struct Store {
     objects: BTreeMap<ObjectKey, Object>,
     /// By prefix of an incarnation of a namespace.
     incarnations: BTreeMap<String, IncarnationLog>,
+    /// Files of segments, of which collection takes nothing either: entries link them.
+    files: BTreeMap<ObjectKey, Bytes>,
 }
 
 #[derive(Debug)]
@@ -128,6 +130,16 @@ impl Store {
         below.map(|(key, object)| (key, &object.bytes, object.modified_ms))
     }
 
+    /// Every file of a segment that there ever was below a prefix.
+    pub fn files_below(&self, prefix: &str) -> impl Iterator<Item = (&ObjectKey, &Bytes)> {
+        self.files.iter().filter(move |(key, _)| key.as_str().starts_with(prefix))
+    }
+
+    /// Whether there is an object.
+    pub fn has(&self, key: &ObjectKey) -> bool {
+        self.objects.contains_key(key)
+    }
+
     fn object(&self, key: &ObjectKey) -> Result<&Object> {
         let missing = || Error::new(ErrorKind::NotFound, format!("no such object. key=`{key}`"));
         self.objects.get(key).ok_or_else(missing)
@@ -146,6 +158,9 @@ impl Store {
             return Err(Error::new(ErrorKind::AlreadyExists, message).into());
         }
         self.remember(key.as_str(), bytes, mode, tick).map_err(Refusal::Broken)?;
+        if key.as_str().contains("/segment/") {
+            self.files.insert(key.clone(), bytes.clone());
+        }
         self.objects.insert(key.clone(), Object { bytes: bytes.clone(), modified_ms: now_ms });
         Ok(Reply::Done)
     }
