@@ -23,6 +23,7 @@ mod script {
     use crate::world::{self, Crash, Fault, Faults, SimProcess, World, sleep};
 
     const NAME: &str = "docs";
+    const GRACE: Duration = Duration::from_hours(1);
 
     /// One call of the library.
     #[derive(Clone, Debug)]
@@ -31,6 +32,9 @@ mod script {
         Write(Batch),
         Flush,
         Compact,
+        /// Time passes, more than the grace.
+        Wait,
+        Collect,
         Delete,
     }
 
@@ -98,7 +102,7 @@ mod script {
     fn is_excused(error: &Error, step: Option<&Step>, blow: Blow) -> bool {
         matches!(blow, Blow::Fault(..))
             && error.is_retryable()
-            && matches!(step, Some(Step::Flush | Step::Compact))
+            && matches!(step, Some(Step::Flush | Step::Compact | Step::Collect))
     }
 
     /// What was acknowledged.
@@ -123,7 +127,7 @@ mod script {
             match step {
                 Step::Write(batch) => drop(model.apply(&batch.ops)),
                 Step::Create | Step::Delete => *model = Model::default(),
-                Step::Flush | Step::Compact => {}
+                Step::Flush | Step::Compact | Step::Wait | Step::Collect => {}
             }
             *self.done.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         }
@@ -152,6 +156,7 @@ mod script {
         let mut options = Options::default();
         options.settings.cache_bytes = 0;
         (options.settings.auto_flush, options.settings.auto_compact) = (false, false);
+        (options.settings.auto_collect, options.settings.grace) = (false, Some(GRACE));
         if linked {
             options.settings.reference_bytes_min = 1;
         }
@@ -168,7 +173,11 @@ mod script {
                 *space = None;
                 return client.delete(NAME).await;
             }
-            Step::Write(_) | Step::Flush | Step::Compact => {}
+            Step::Wait => {
+                sleep(GRACE * 2).await;
+                return Ok(());
+            }
+            Step::Write(_) | Step::Flush | Step::Compact | Step::Collect => {}
         }
         if space.is_none() {
             *space = Some(client.open_namespace(NAME).await?);
@@ -178,7 +187,8 @@ mod script {
             Step::Write(batch) => space.write(batch).await.map(drop),
             Step::Flush => space.flush().await,
             Step::Compact => space.compact().await,
-            Step::Create | Step::Delete => Ok(()),
+            Step::Collect => space.collect().await.map(drop),
+            Step::Create | Step::Delete | Step::Wait => Ok(()),
         }
     }
 
@@ -198,9 +208,31 @@ mod script {
                 progress.note(step);
             }
             let there = !matches!(steps.last(), Some(Step::Delete));
-            if there { same(&client, &progress.model()).await } else { gone(&client).await }
+            if !there {
+                return gone(&client).await;
+            }
+            same(&client, &progress.model()).await?;
+            clean(&client, &by).await?;
+            same(&client, &progress.model()).await
         });
         task.await.unwrap_or_else(|| Err("the new process died".into()))
+    }
+
+    /// Collects until nothing is left to collect: the store holds what is named, whatever died on the way.
+    async fn clean(client: &Client, process: &SimProcess) -> Result<(), String> {
+        let failed = |error: Error| format!("cleaning up: {error:?}");
+        let space = client.open_namespace(NAME).await.map_err(failed)?;
+        space.flush().await.map_err(failed)?;
+        for _ in 0..6 {
+            sleep(GRACE * 2).await;
+            if space.collect().await.map_err(failed)? == 0 {
+                let state = process.world().state();
+                let mut living = state.store.incarnations().iter().filter(|(_, log)| log.open.is_some());
+                let (prefix, _) = living.next_back().ok_or("no incarnation is left")?;
+                return world::exactly_named(&state.store, prefix);
+            }
+        }
+        Err("collections never end".into())
     }
 
     /// Brings the step that was under way to its end.
@@ -233,7 +265,7 @@ mod script {
                 }
                 same(client, &after).await?;
             }
-            Step::Flush | Step::Compact => {
+            Step::Flush | Step::Compact | Step::Wait | Step::Collect => {
                 same(client, &progress.model()).await?;
                 take(client, &mut None, step).await.map_err(again)?;
                 same(client, &progress.model()).await?;
@@ -338,6 +370,17 @@ mod script {
                 before: [two(), vec![Step::Flush, write(vec![Op::Delete(1.into())]), Step::Flush]].concat(),
                 steps: vec![Step::Compact, upserts(5..7, 4)],
                 linked: false,
+            },
+            Scenario {
+                name: "collect",
+                before: [
+                    two(),
+                    vec![Step::Flush, write(vec![Op::Delete(1.into())]), Step::Flush, Step::Compact],
+                    vec![upserts(2..4, 6), Step::Wait],
+                ]
+                .concat(),
+                steps: vec![Step::Collect, upserts(5..7, 4), Step::Flush],
+                linked: true,
             },
             Scenario { name: "delete", before: two(), steps: vec![Step::Delete], linked: false },
             Scenario {

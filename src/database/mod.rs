@@ -169,7 +169,7 @@ impl Database {
     }
 
     /// Deletes a namespace: no process can write to it any more, and the name is free again. Its objects stay on the
-    /// store: nothing deletes them yet.
+    /// store.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] if it does not exist; [`ErrorKind::UnsupportedVersion`] as of [`Namespace::write`].

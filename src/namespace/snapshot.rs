@@ -44,14 +44,15 @@ pub enum Consistency {
     /// Every write that was acknowledged, in any process, before the call. Costs one request.
     #[default]
     Strong,
-    /// What this process knows. Costs nothing.
+    /// What this process knows. Costs nothing, or one list if no newer manifest was looked for within an eighth of the grace,
+    /// at most an hour.
     Eventual,
     /// At least this write: read-your-writes across processes. Costs nothing if it is known here.
     AtLeast(Sequence),
 }
 
 /// One state of a namespace. It holds what it needs in memory; the files it names stay on the store at
-/// least for [`Settings::grace`](crate::Settings::grace) after newer ones took their place; nothing deletes them yet. If
+/// least for [`Settings::grace`](crate::Settings::grace) after newer ones took their place. If
 /// one is gone, reads end with [`ErrorKind::SnapshotExpired`]: take a new snapshot.
 #[derive(Clone)]
 pub struct Snapshot {

@@ -9,6 +9,7 @@ mod bad_input;
 mod births;
 mod cold_filters;
 mod cold_text;
+mod collection;
 mod concurrency;
 mod conversions;
 mod copies;

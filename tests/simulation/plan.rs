@@ -23,6 +23,8 @@ pub struct Plan {
     pub length: Duration,
     /// Somebody deletes the namespace and creates it again.
     pub undertaker: bool,
+    /// Little is written, and much collected, by processes that often stand still.
+    quiet: bool,
     /// The usual pause between two calls of a task.
     tempo: Duration,
     /// The part of pauses that are as good as none.
@@ -46,21 +48,24 @@ impl Plan {
             options.settings.index_rows_min = usize::try_from(rng.between(2, 12)).unwrap_or(4);
         }
         options.settings.tail_entries_flush = usize::try_from(rng.between(4, 30)).unwrap_or(8);
-        if rng.chance(0.25) {
+        // Little is written, and much collected, by processes that often stand still: what they uploaded and did not
+        // publish is overtaken by collections.
+        let quiet = rng.chance(0.3);
+        if quiet || rng.chance(0.25) {
             // Every batch with a row is linked, or those of some rows.
             options.settings.reference_bytes_min = *rng.pick(&[1, 200]);
         }
         let mut roles = Vec::new();
         let mut slot = 0;
-        for _ in 0..rng.between(1, 4) {
-            let tasks = rng.between(1, 2);
+        for _ in 0..rng.between(1, if quiet { 1 } else { 4 }) {
+            let tasks = rng.between(1, if quiet { 1 } else { 2 });
             roles.push(Role::Writer { first: slot, tasks });
             slot += tasks;
         }
         roles.extend((0..rng.between(1, 2)).map(|_| Role::Reader));
         roles.extend((0..rng.between(0, 2)).map(|_| Role::Opener));
-        roles.extend((0..rng.between(1, 2)).map(|_| Role::Maintenance));
-        roles.extend((0..rng.between(0, 2)).map(|_| Role::Collector));
+        roles.extend((0..rng.between(1, if quiet { 3 } else { 2 })).map(|_| Role::Maintenance));
+        roles.extend((0..if quiet { 3 } else { rng.between(0, 2) }).map(|_| Role::Collector));
         roles.extend(undertaker.then_some(Role::Undertaker));
         Self {
             options,
@@ -69,7 +74,8 @@ impl Plan {
             requests: rng.between(300, 800),
             length: GRACE * u32::try_from(rng.between(12, 48)).unwrap_or(12),
             undertaker,
-            tempo: Duration::from_secs(*rng.pick(&[60, 400, 900, 1_800])),
+            quiet,
+            tempo: Duration::from_secs(*rng.pick(if quiet { &[400, 900] } else { &[60, 400, 900, 1_800] })),
             bursts: *rng.pick(&[0.2, 0.5]),
             idle: *rng.pick(&[0.02, 0.1, 0.2]),
             meet: *rng.pick(&[0.0, 0.2, 0.5]),
@@ -77,7 +83,11 @@ impl Plan {
     }
 
     pub fn faults(&self, rng: &mut Rng) -> Faults {
-        Faults::draw(rng, GRACE, self.length)
+        let mut faults = Faults::draw(rng, GRACE, self.length);
+        if self.quiet {
+            faults.freeze = *rng.pick(&[0.02, 0.05]);
+        }
+        faults
     }
 
     /// How long a task waits before its next call.

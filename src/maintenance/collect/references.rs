@@ -52,9 +52,10 @@ impl Fate {
             IncarnationObject::Entry(sequence) => Self::Entry(sequence),
             IncarnationObject::SegmentFile(segment, SegmentFile::Deletes { manifest, nonce }) => {
                 let by = Reference::Deletes { segment, manifest, nonce };
-                // The manifest that it was written for is the first that may name it, however old the segment is.
+                // The manifest that it was written for is the first that may name it, however old the segment is: it was
+                // made when the one before was the newest.
                 let own = safeguards.hold(Safeguard::DeletesBirth);
-                Self::Referred { by, birth: if own { manifest } else { segment.birth } }
+                Self::Referred { by, birth: if own { manifest.saturating_sub(1) } else { segment.birth } }
             }
             IncarnationObject::SegmentFile(
                 id,
