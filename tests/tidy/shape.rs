@@ -32,6 +32,9 @@ const LOCKS_ALLOWED: [&str; 5] = [
     "src/view/scope.rs",
     "src/query/room.rs",
 ];
+/// Where objects of a store are deleted: collection, the probe of a store, and what makes up a store. Whoever deletes what a
+/// failed attempt has uploaded may delete what was committed all the same.
+const DELETES_ALLOWED: [&str; 2] = ["src/maintenance/collect/", "src/storage/"];
 /// What must not be in the source, and what to do instead.
 const FORBIDDEN: [(&str, &str); 5] = [
     ("#[ignore", "an ignored test proves nothing: make it run, or remove it"),
@@ -80,6 +83,10 @@ fn check(source: &Source) -> Vec<String> {
                 line,
                 format!("a lock that waits: a future that is not polled stops others: {advice}"),
             ));
+        }
+        let deletes = code.contains("backend.delete") || words(code, "delete_many").next().is_some();
+        if deletes && !DELETES_ALLOWED.iter().any(|folder| file.starts_with(folder)) {
+            faults.push((line, "an object is deleted outside of collection: leave it as garbage".into()));
         }
         let forbidden = FORBIDDEN.iter().filter(|(word, _)| code.contains(word));
         faults.extend(forbidden.map(|(word, advice)| (line, format!("`{word}`: {advice}"))));
@@ -214,6 +221,12 @@ mod tests {
         }
         for (word, advice) in FORBIDDEN {
             fault("src/query/mod.rs", &format!("    x({word}(1))"), advice);
+        }
+        for delete in ["context.backend.delete(&key).await?;", "store.delete_many(&keys).await?;"] {
+            fault("src/maintenance/flush.rs", delete, "outside of collection");
+            assert!(
+                check(&Source::new("src/storage/probe.rs", &format!("//! Header.\n{delete}"))).is_empty()
+            );
         }
         assert!(check(&Source::new("src/env.rs", "fn f() {}"))[0].contains("no header"));
         assert!(
