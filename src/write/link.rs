@@ -20,6 +20,10 @@ const INLINE_ROWS_BYTES_MAX: usize = 32 << 20;
 /// a megabyte the latency of a request outweighs its bytes.
 const HURRIED_ROWS_BYTES_MAX: usize = 1 << 20;
 
+/// How often rows are uploaded that collection takes before they can be opened. Each time takes a process that sleeps for the
+/// grace, so even once is rare.
+const UPLOADS_MAX: u32 = 4;
+
 /// Whether rows are linked, if that begins at `bytes_min`.
 pub(super) fn should_link(rows: &RecordBatch, bytes_min: usize) -> bool {
     // Checked even for a limit of 0: a segment has at least one row.
@@ -49,6 +53,19 @@ impl LinkedRows {
 /// Uploads rows, which are in ascending order of their ids, as a segment in the same order. So the row numbers of the
 /// batch are those of the segment.
 pub(super) async fn upload_rows(engine: &Engine, rows: &RecordBatch) -> Result<LinkedRows> {
+    for _ in 0..UPLOADS_MAX {
+        match upload_once(engine, rows).await {
+            // Nothing names the segment yet. After a long sleep collection may have passed its birth, and have taken it.
+            Err(gone) if gone.is_missing() => {
+                tracing::debug!(namespace = %engine.name, error = %gone, "uploaded rows were collected before their entry");
+            }
+            outcome => return outcome,
+        }
+    }
+    Err(engine.overtaken_error())
+}
+
+async fn upload_once(engine: &Engine, rows: &RecordBatch) -> Result<LinkedRows> {
     let base = engine.base_state()?;
     // The append would refuse it, and leave the segment behind.
     engine.check_writable()?;

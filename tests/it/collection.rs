@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use elacsym::env::Env;
 use elacsym::schema::AttributeType;
-use elacsym::storage::{LocalBackend, MemoryBackend, ObjectKey, PutMode, StorageBackend, Verb};
+use elacsym::storage::{
+    CountingBackend, LocalBackend, MemoryBackend, ObjectKey, PutMode, StorageBackend, Verb,
+};
 use elacsym::testing::Safeguard;
 use elacsym::{
     Consistency, Database, DatabaseBuilder, Document, ErrorKind, Filter, GarbageReason, IdKind, Metric,
@@ -273,6 +275,26 @@ async fn a_centroid_set_stays_as_long_as_a_segment_names_it() -> Result<()> {
         let report = collector.collect().await?;
         assert_eq!(report.centroid_sets.objects, u64::from(safeguard.is_some()), "{report}");
     }
+    Ok(())
+}
+
+/// The requests that `docs/costs.md` tells of.
+#[tokio::test(start_paused = true)]
+async fn a_run_costs_a_few_requests() -> Result<()> {
+    let (env, store) = paused();
+    drop(merged(&env, &store).await?);
+    advance(GRACE).await;
+    let counting = CountingBackend::new(Arc::new(store.clone()));
+    let docs = open(&env, Arc::new(counting.clone())).await?;
+    counting.reset();
+    docs.garbage().await?;
+    let verbs = [Verb::Overwrite, Verb::Create, Verb::Head, Verb::Get, Verb::List, Verb::DeleteMany];
+    let count = || verbs.map(|verb| counting.count(verb));
+    // One manifest lives.
+    assert_eq!(count(), [1, 0, 1, 2, 4, 0]);
+    counting.reset();
+    docs.collect().await?;
+    assert_eq!(count(), [2, 2, 1, 4, 7, 1]);
     Ok(())
 }
 

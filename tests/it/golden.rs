@@ -149,6 +149,7 @@ async fn write(backend: MemoryBackend) -> Result<()> {
     let open = async |reference_bytes_min| {
         let mut settings = Settings::default();
         (settings.auto_flush, settings.auto_compact, settings.index_rows_min) = (false, false, 16);
+        settings.auto_collect = false;
         settings.reference_bytes_min = reference_bytes_min;
         let builder = Database::builder().settings(settings).env(env.clone());
         builder.open_backend(Arc::new(backend.clone())).await

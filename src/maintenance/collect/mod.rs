@@ -74,7 +74,9 @@ async fn delete_objects(
 ) -> Result<()> {
     let keys: Vec<ObjectKey> = garbage.iter().map(|found| found.garbage.key.clone()).collect();
     engine.context.backend.delete_many(&keys).await?;
-    garbage.iter().for_each(|found| report.add(found));
+    for found in garbage {
+        report.add(found);
+    }
     tracing::debug!(namespace = %engine.name, objects = keys.len(), "deleted garbage");
     Ok(())
 }

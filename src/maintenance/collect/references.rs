@@ -92,7 +92,9 @@ pub(super) fn add_manifest(manifest: &Manifest, safeguards: Safeguards, to: &mut
         // What another version added refers to names that this one does not know, or comes with a feature.
         unknown: _,
     } = manifest;
-    segments.iter().for_each(|meta| add_segment(meta, safeguards, to));
+    for meta in segments {
+        add_segment(meta, safeguards, to);
+    }
     to.extend(centroids.values().map(|set| Reference::Centroids(set.id)));
     to.extend(tokens.iter().map(|list| Reference::Tokens(list.id)));
     if safeguards.hold(Safeguard::KeptDropped) {

@@ -39,6 +39,9 @@ impl Retained {
             // First of all: a namespace that was deleted is told so, and has no hint.
             engine.catch_up().await?;
             engine.refresh_for_commit().await?;
+            if engine.base_state()?.manifest.number == 0 {
+                return Ok(None);
+            }
             let Some(oldest) = find_oldest_live(engine).await? else { return Ok(None) };
             let mut retained = Self {
                 oldest,
