@@ -227,8 +227,9 @@ mod script {
             sleep(GRACE * 2).await;
             if space.collect().await.map_err(failed)? == 0 {
                 let state = process.world().state();
-                let mut living = state.store.incarnations().iter().filter(|(_, log)| log.open.is_some());
-                let (prefix, _) = living.next_back().ok_or("no incarnation is left")?;
+                let mut incarnations = state.store.incarnations().iter();
+                let newest = incarnations.rfind(|(_, log)| log.open.is_some());
+                let (prefix, _) = newest.ok_or("no incarnation is left")?;
                 return world::exactly_named(&state.store, prefix);
             }
         }

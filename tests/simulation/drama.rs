@@ -145,15 +145,16 @@ async fn collect_all(stage: &Stage, space: &Space) -> Result<(), String> {
     for _ in 0..6 {
         sleep(GRACE * 2).await;
         let garbage = space.garbage().await.map_err(failed("garbage"))?.len() as u64;
-        let collected = space.collect().await.map_err(failed("collect"))?;
-        if garbage != collected {
-            return Err(format!("{garbage} objects were garbage, and {collected} were collected"));
+        let deleted = space.collect().await.map_err(failed("collect"))?;
+        if garbage != deleted {
+            return Err(format!("{garbage} objects were garbage, and {deleted} were deleted"));
         }
-        if collected == 0 {
-            let state = stage.world.state();
-            let number = state.store.incarnations().iter().filter(|(_, log)| log.open.is_some()).next_back();
-            let prefix = number.map(|(prefix, _)| prefix.as_str()).ok_or("no incarnation is left")?;
-            return world::exactly_named(&state.store, prefix);
+        if deleted == 0 {
+            let there = stage.world.state();
+            let mut logs = there.store.incarnations().iter();
+            let newest = logs.rfind(|(_, log)| log.open.is_some());
+            let prefix = newest.map(|(prefix, _)| prefix.as_str()).ok_or("no incarnation is left")?;
+            return world::exactly_named(&there.store, prefix);
         }
     }
     Err("collections never end".into())

@@ -112,7 +112,9 @@ pub fn exactly_named(store: &Store, prefix: &str) -> Result<(), String> {
         named.push(key.to_string());
         if number > flushed_through {
             let links = links(bytes).ok_or_else(|| format!("{key} cannot be read"))?;
-            links.iter().for_each(|link| name_segment(prefix, &link["meta"], &mut named));
+            for link in links {
+                name_segment(prefix, &link["meta"], &mut named);
+            }
         }
     }
     named.sort_unstable();
