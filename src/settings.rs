@@ -112,9 +112,10 @@ pub struct Settings {
     /// s at most. The next write after the pause starts one.
     pub auto_flush: bool,
     /// Whether segments are merged by themselves, on the caller's runtime after a flush: when four are of about one size,
-    /// when more than a fifth of the rows of one are dead, or when large batches wait for their vector index. The namespaces
-    /// of a database take turns. Default true. Without it, call [`Namespace::compact`](crate::Namespace::compact);
-    /// [`Namespace::flush`](crate::Namespace::flush) indexes large batches even then.
+    /// when more than a fifth of the rows of one are dead, when large batches wait for their vector index, or when there are
+    /// four times as many vectors as clusters were made for. The namespaces of a database take turns. Default true. Without
+    /// it, call [`Namespace::compact`](crate::Namespace::compact); [`Namespace::flush`](crate::Namespace::flush) indexes
+    /// large batches even then.
     ///
     /// If a merge fails, the error is logged by `tracing::warn`. One that may succeed later is tried four times more, 1 s
     /// after the first failure, twice as long after each further one, 60 s at most; after that a later flush starts it.
@@ -122,7 +123,8 @@ pub struct Settings {
     pub auto_compact: bool,
     /// About how much memory a merge may take, in bytes: at least 16 MiB, default 1.25 GiB. A merge builds one segment at a
     /// time, of rows of at most two fifths of this, and the most that a merged segment has is the most that is searched in
-    /// one piece. So less memory means more segments. A single batch that is larger is indexed all the same.
+    /// one piece. So less memory means more segments. A segment that is larger already, as of one large batch or from a process
+    /// with more memory, is merged all the same; vectors of f16 and i8 take more, as they are compared as f32.
     pub merge_memory: usize,
     /// Whether what nothing needs any more is deleted by itself, on the caller's runtime: some seconds after a flush or a
     /// compaction, at most once in an eighth of the grace, and only where the store shows that no other process did it.

@@ -84,7 +84,19 @@ async fn measure(set: &Set) -> Result<()> {
     ask(set, &docs).await?;
     ask_cold(set, &store).await?;
     work.measure("compact again", docs.compact()).await?;
-    Ok(())
+    // All segments share a set of clusters now. One row in twenty dies in each.
+    work.measure("a twentieth is replaced", replace(&docs, set)).await?;
+    work.measure("compact", docs.compact()).await?;
+    ask(set, &docs).await?;
+    work.measure("compact again", docs.compact()).await.map(drop)
+}
+
+/// Writes one document in twenty again, as it was.
+async fn replace(docs: &Namespace, set: &Set) -> Result<()> {
+    let rows: Vec<usize> = (0..set.rows()).step_by(20).collect();
+    write(docs, set, &rows).await?;
+    docs.flush().await?;
+    settle(docs).await
 }
 
 /// Work on a set, and the store that it reads and writes.
@@ -123,6 +135,10 @@ async fn load(docs: &Namespace, set: &Set) -> Result<()> {
     if order == "shuffled" {
         rows.sort_by_key(|row| set.shuffled(*row));
     }
+    write(docs, set, &rows).await
+}
+
+async fn write(docs: &Namespace, set: &Set, rows: &[usize]) -> Result<()> {
     for batch in rows.chunks(BATCH) {
         let document =
             |row: &usize| Document::new(*row as u64).with("v", Vector::F32(set.row(*row).to_vec()));
@@ -164,7 +180,7 @@ async fn ask_cold(set: &Set, store: &Arc<CountingBackend>) -> Result<()> {
 async fn ask(set: &Set, docs: &Namespace) -> Result<()> {
     let snapshot = docs.snapshot(Consistency::Eventual).await?;
     let select = || Select::Only(Vec::new());
-    let plan = snapshot.explain(&Query::nearest("v", set.row(0)).select(select()))?;
+    let plan = snapshot.explain(Query::nearest("v", set.row(0)).select(select()))?;
     for part in &plan.legs[0].parts {
         println!("  {}: {} rows", part.part, part.rows);
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use roaring::RoaringBitmap;
@@ -9,7 +10,7 @@ use roaring::RoaringBitmap;
 use super::merge::{MergePlan, MergedSegments};
 use super::policy::{MergePolicy, SegmentFacts};
 use super::{CommitAttempts, STARTS_MAX, write_dead_rows};
-use crate::codec::{all_rows, u64_of, usize_of};
+use crate::codec::{all_rows, subtract_rows, u64_of, usize_of};
 use crate::engine::{BaseState, Engine};
 use crate::error::{Error, ErrorKind, Result};
 use crate::index::vector::VectorIndex;
@@ -18,6 +19,10 @@ use crate::schema::ColumnKind;
 use crate::segment::{Segment, SegmentMeta, is_outgrown};
 use crate::types::ObjectId;
 use crate::view::Part;
+
+/// All segments are merged by themselves, for more clusters, if they are at most as much as this many of the largest. A
+/// larger namespace is left to whoever calls for it: that takes longer than other merges should wait.
+const WHOLE_SEGMENTS_MAX: u64 = 8;
 
 /// What a compaction did.
 ///
@@ -79,11 +84,24 @@ pub(super) enum CompactionOutcome {
 
 /// Segments that could not be merged because one of them is damaged: no policy chooses them again.
 #[derive(Debug, Default)]
-pub(super) struct DamagedSegments(Mutex<BTreeSet<PartId>>);
+pub(super) struct DamagedSegments {
+    segments: Mutex<BTreeSet<PartId>>,
+    /// Whether a merge of all segments found damage.
+    bars_whole_merges: AtomicBool,
+}
 
 impl DamagedSegments {
-    fn add(&self, parts: &[Part]) {
-        self.lock().extend(parts.iter().map(|part| part.id));
+    fn add(&self, plan: &MergePlan<'_>) {
+        // Of all segments, most can still be merged with each other.
+        if plan.is_whole {
+            self.bars_whole_merges.store(true, Ordering::SeqCst);
+        } else {
+            self.lock().extend(plan.inputs.iter().map(|part| part.id));
+        }
+    }
+
+    fn bars_whole_merges(&self) -> bool {
+        self.bars_whole_merges.load(Ordering::SeqCst)
     }
 
     fn contains(&self, part: PartId) -> bool {
@@ -92,7 +110,7 @@ impl DamagedSegments {
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<PartId>> {
         // Every change is an insertion, so a panic elsewhere leaves it sound.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,8 +133,8 @@ pub(super) async fn compact(
             }
             merged => merged.map(Some),
         };
-        if !plan.is_whole && merged.as_ref().is_err_and(|e| e.is(ErrorKind::Corrupt)) {
-            damaged.add(&plan.inputs);
+        if merged.as_ref().is_err_and(|e| e.is(ErrorKind::Corrupt)) {
+            damaged.add(&plan);
         }
         let Some(merged) = merged? else { continue };
         match commit_outputs(engine, &plan, &merged).await {
@@ -186,13 +204,30 @@ fn plan_merge<'a>(
     };
     let inputs = chosen.iter().filter_map(|position| sound.get(*position));
     let inputs: Vec<Part> = inputs.map(|part| (*part).clone()).collect();
-    if inputs.is_empty() && goal == CompactionGoal::Due && sound.len() == segments.len() {
-        // All rows are written again whenever they have become four times as many: in sum, a third of them once more.
-        let segments: Vec<_> = segments.iter().map(segment_of).collect::<Result<_>>()?;
-        let plan = || MergePlan { base, inputs: base.view.segments.to_vec(), is_whole: true };
-        return Ok((!have_enough_clusters(engine, &segments)).then(plan));
+    if inputs.is_empty() && goal == CompactionGoal::Due && is_whole_merge_due(engine, base, damaged)? {
+        return Ok(Some(MergePlan { base, inputs: segments.to_vec(), is_whole: true }));
     }
     Ok((!inputs.is_empty()).then_some(MergePlan { base, inputs, is_whole: false }))
+}
+
+/// Whether all segments are merged by themselves, for more clusters. In sum, a third of the rows is written once more.
+fn is_whole_merge_due(engine: &Engine, base: &BaseState, damaged: &DamagedSegments) -> Result<bool> {
+    let segments = base.view.segments.iter().map(segment_of).collect::<Result<Vec<_>>>()?;
+    let bytes = segments.iter().map(|segment| segment.uncompressed_bytes()).fold(0, u64::saturating_add);
+    // It holds up the other merges of the database, and one that fails has done nothing.
+    let is_short = bytes <= WHOLE_SEGMENTS_MAX * engine.context.settings.segment_bytes_max();
+    let is_sound =
+        !damaged.bars_whole_merges() && base.view.segments.iter().all(|part| !damaged.contains(part.id));
+    let mut vectors = engine.schema.columns().iter().enumerate();
+    let rows: u64 = base.view.segments.iter().map(live_rows).sum();
+    let outgrown = |index| {
+        let count = count_vectors(&base.view.segments, index);
+        // A column that few rows have is no reason to write all rows.
+        Ok::<_, Error>(count? >= rows / 2 && has_too_few_clusters(engine, &base.view.segments, index)?)
+    };
+    let is_outgrown =
+        vectors.try_fold(false, |found, (index, _)| Ok::<_, Error>(found || outgrown(index)?))?;
+    Ok(is_short && is_sound && is_outgrown)
 }
 
 fn policy_of(engine: &Engine) -> MergePolicy {
@@ -202,10 +237,14 @@ fn policy_of(engine: &Engine) -> MergePolicy {
 /// Whether at least half of the rows that were merged are still in the segments they came from. The others are in what
 /// another process made of them, and dead in ours.
 fn is_worth_committing(plan: &MergePlan<'_>, newest: &BaseState) -> bool {
-    let live = |part: &Part| u64::from(part.source.rows()).saturating_sub(part.deletes.len());
     let left = || plan.inputs.iter().filter(|input| is_there(newest, input));
-    let (rows, rows_left) = (plan.inputs.iter().map(live).sum::<u64>(), left().map(live).sum::<u64>());
+    let (rows, rows_left) =
+        (plan.inputs.iter().map(live_rows).sum::<u64>(), left().map(live_rows).sum::<u64>());
     2 * rows_left >= rows && left().next().is_some()
+}
+
+fn live_rows(part: &Part) -> u64 {
+    u64::from(part.source.rows()).saturating_sub(part.deletes.len())
 }
 
 /// The segments that the policy may choose, and what it knows of each.
@@ -243,11 +282,12 @@ fn is_compact(engine: &Engine, inputs: &[Part]) -> Result<bool> {
     let fit = segments.iter().all(|segment| segment.meta().unfit.is_empty());
     let are_clean = inputs.iter().all(|part| part.deletes.is_empty());
     let are_indexed = segments.iter().all(|segment| is_indexed(engine, segment));
-    Ok(are_clean
-        && are_indexed
-        && fit
-        && have_enough_clusters(engine, &segments)
-        && are_apart(engine, segments))
+    for column in 0..engine.schema.columns().len() {
+        if has_too_few_clusters(engine, inputs, column)? {
+            return Ok(false);
+        }
+    }
+    Ok(are_clean && are_indexed && fit && are_apart(engine, segments))
 }
 
 /// Whether segments are as few as their rows allow, each with clusters, or else ids, that no other has.
@@ -256,7 +296,9 @@ fn are_apart(engine: &Engine, mut segments: Vec<&Arc<Segment>>) -> bool {
     let column =
         engine.schema.columns().iter().position(|column| matches!(column.kind, ColumnKind::Vector(_)));
     let indexes = segments.iter().filter_map(|segment| segment.vector_index(column?));
-    let mut bounds: Vec<_> = indexes.filter_map(VectorIndex::cluster_bounds).collect();
+    let indexes: Vec<&VectorIndex> = indexes.collect();
+    let share_set = indexes.iter().zip(indexes.iter().skip(1)).all(|(a, b)| Arc::ptr_eq(a.set(), b.set()));
+    let mut bounds: Vec<_> = indexes.iter().filter_map(|index| index.cluster_bounds()).collect();
     if bounds.is_empty() {
         segments.sort_unstable_by(|a, b| a.meta().id_min.cmp(&b.meta().id_min));
         return segments.iter().zip(segments.iter().skip(1)).all(|(a, b)| {
@@ -271,20 +313,33 @@ fn are_apart(engine: &Engine, mut segments: Vec<&Arc<Segment>>) -> bool {
     let fewest = bytes.fold(0, u64::saturating_add).div_ceil(bytes_max);
     // A cluster that is too large for one segment is in two that follow each other.
     let are_in_order = bounds.iter().zip(bounds.iter().skip(1)).all(|(a, b)| a.1 <= b.0);
-    u64_of(segments.len()) <= fewest.max(1) && are_in_order
+    u64_of(segments.len()) <= fewest.max(1) && share_set && are_in_order
 }
 
-/// Whether the sets of the segments have as many clusters as so many rows call for.
-fn have_enough_clusters(engine: &Engine, segments: &[&Arc<Segment>]) -> bool {
-    let vectors = engine.schema.columns().iter().enumerate();
-    vectors.filter(|(_, column)| matches!(column.kind, ColumnKind::Vector(_))).all(|(index, column)| {
-        let rows: u64 = segments.iter().map(|segment| u64::from(segment.vector_count(index))).sum();
-        let trained = segments
-            .iter()
-            .filter_map(|segment| segment.meta().centroids.get(&column.id))
-            .map(|set| set.trained);
-        trained.max().is_none_or(|trained| !is_outgrown(trained, rows))
+/// Whether the sets of the segments have fewer clusters than so many rows with a vector call for.
+fn has_too_few_clusters(engine: &Engine, parts: &[Part], column: usize) -> Result<bool> {
+    let Some(described) = engine.schema.columns().get(column) else { return Ok(false) };
+    let mut trained: Option<u64> = None;
+    for part in parts {
+        trained = trained.max(segment_of(part)?.meta().centroids.get(&described.id).map(|set| set.trained));
+    }
+    Ok(match trained {
+        Some(trained) => is_outgrown(trained, count_vectors(parts, column)?),
+        None => false,
     })
+}
+
+/// How many live rows have a vector in a column; 0 if it is no vector column.
+fn count_vectors(parts: &[Part], column: usize) -> Result<u64> {
+    let mut count = 0;
+    for part in parts {
+        let segment = segment_of(part)?;
+        if segment.vector_count(column) > 0 {
+            let dead = subtract_rows(&part.deletes, segment.rows_without_vector(column)?);
+            count += u64::from(segment.vector_count(column)).saturating_sub(dead.len());
+        }
+    }
+    Ok(count)
 }
 
 /// Whether a segment has the vector indexes that it would get if it were written now.

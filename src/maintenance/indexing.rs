@@ -36,7 +36,7 @@ impl IndexingJob {
         let rows_min = engine.context.settings.index_rows_min;
         let progress = Arc::new(TrainingProgress::default());
         lock_progress(&engine.indexing).push(Arc::clone(&progress));
-        let indexing = Arc::new(VectorIndexing { sets, names, rows_min, seed, progress });
+        let indexing = Arc::new(VectorIndexing { sets, names, keeps_sets: false, rows_min, seed, progress });
         Ok(Self { indexing, new_centroids: BTreeMap::new(), engine: Arc::clone(engine) })
     }
 
@@ -50,27 +50,28 @@ impl IndexingJob {
         self.indexing.rows_min_of(column)
     }
 
-    /// Trains and uploads new sets for some columns, each with the rows that will have its clusters, on a sample of these
-    /// rows. What is written after it is indexed by the sets that there are then, and makes no others.
-    pub(super) async fn train_sets(
+    /// Trains and uploads a new set for a column, on a sample of the `count` rows that have a vector.
+    pub(super) async fn train_on_sample(
         &mut self,
         birth: u64,
+        column: ColumnId,
         sample: Vec<RecordBatch>,
-        columns: BTreeMap<ColumnId, u64>,
+        count: u64,
     ) -> Result<()> {
         let (indexing, schema) = (Arc::clone(&self.indexing), Arc::clone(&self.engine.schema));
-        let train = move || indexing.train_sets(&schema, birth, sample, &columns);
-        let sets = self.engine.context.env.blocking(train).await??;
-        for (column, set) in sets {
+        let train = move || indexing.train_on_sample(&schema, birth, column, sample, count);
+        if let Some(set) = self.engine.context.env.blocking(train).await?? {
             set.upload(&self.engine.context.backend, &self.engine.keys).await?;
             self.add_set(column, set.named);
         }
         Ok(())
     }
 
-    /// Makes no sets from now on.
+    /// Makes no sets from now on: those that there are were chosen for all rows.
     pub(super) fn keep_sets(&mut self) {
-        Arc::make_mut(&mut self.indexing).names.clear();
+        let indexing = Arc::make_mut(&mut self.indexing);
+        indexing.names.clear();
+        indexing.keeps_sets = true;
     }
 
     /// The clusters of the set of a column that these vectors are in.

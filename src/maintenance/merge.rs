@@ -1,29 +1,27 @@
 //! Merging segments into new ones without their dead rows.
 //!
-//! Rows that are laid out by cluster are merged by cluster: each input is read once, in its own order, and outputs have
-//! whole clusters. Others are merged by id, page by page.
+//! Rows that are laid out by cluster are merged by cluster: inputs are read in their own order, each once if it is laid out
+//! by the same set, and outputs have whole clusters. Others are merged by id, page by page.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::{interleave, interleave_record_batch};
-use arrow::datatypes::DataType;
+use arrow::array::RecordBatch;
+use arrow::compute::interleave_record_batch;
 use futures::future::try_join_all;
-use roaring::RoaringBitmap;
 
 use super::BATCH_ROWS;
 use super::indexing::IndexingJob;
 use super::merge_clusters::{OrderingColumn, SourceClusters, renew_sets};
 use super::merge_input::{MergeInput, MergeRow, take_merged_rows};
-use super::merge_source::{MergeSource, SourceRows, read_sources};
+use super::merge_source::{MergeSource, SourceRows, read_sources, shrink_attributes};
 use crate::codec::{to_usize, u64_of, usize_of};
 use crate::engine::{BaseState, Engine};
 use crate::error::{Error, OrInternal, Result};
 use crate::index::vector::CentroidsMeta;
 use crate::memtable::PartId;
 use crate::segment::{SegmentBuilder, SegmentMeta, sort_by_id};
-use crate::types::{ColumnId, ObjectId, Sequence};
+use crate::types::{ColumnId, IdKind, ObjectId, Sequence};
 use crate::view::Part;
 
 /// In place of the position of a row that is in no output.
@@ -81,7 +79,7 @@ impl MergedSegments {
             let sample_bytes = engine.context.settings.segment_bytes_max();
             renew_sets(&engine.schema, birth, &sources, &mut job, sample_bytes).await?;
         }
-        let ordering = OrderingColumn::new(&engine.schema, &sources, &job);
+        let ordering = OrderingColumn::new(&engine.schema, &sources, &job)?;
         let mut merger = Merger {
             engine,
             plan,
@@ -92,7 +90,7 @@ impl MergedSegments {
             position: 0,
         };
         match ordering {
-            Some(column) => merger.merge_by_cluster(&sources, column).await?,
+            Some(column) => merger.merge_by_cluster(sources.into(), column).await?,
             None => merger.merge_by_id().await?,
         }
         merger.merged.new_centroids = merger.job.new_centroids();
@@ -114,44 +112,42 @@ impl MergedSegments {
 
 impl Merger<'_> {
     /// Merges by cluster. In memory are the rows of one output.
-    async fn merge_by_cluster(&mut self, sources: &[MergeSource], column: OrderingColumn) -> Result<()> {
-        let mut clusters = SourceClusters::new(sources, column, &self.job);
+    async fn merge_by_cluster(&mut self, sources: Arc<[MergeSource]>, column: OrderingColumn) -> Result<()> {
+        let env = &self.engine.context.env;
+        let (shared, set) = (Arc::clone(&sources), self.job.set(column.id).cloned());
+        let known = move || SourceClusters::new(&shared, column, set.as_ref());
+        let mut clusters = env.blocking(known).await?;
+        if self.plan.is_whole {
+            clusters.find_unknown(&sources, column, &self.job).await?;
+        }
+        let clusters = Arc::new(clusters);
         let outputs = if self.plan.is_whole {
-            clusters.find_unknown(sources, column, &self.job).await?;
-            clusters.divide(sources, self.bytes_max())?
+            let (sources, clusters, bytes_max) =
+                (Arc::clone(&sources), Arc::clone(&clusters), self.bytes_max());
+            env.blocking(move || clusters.divide(&sources, bytes_max)).await??
         } else {
             vec![sources.iter().map(|source| source.live().clone()).collect()]
         };
         let columns = self.plan.base.view.all_columns();
         for rows in outputs {
-            let read = read_sources(sources, &columns, &rows).await?;
-            self.write_cluster_output(read, &clusters).await?;
+            let read = read_sources(&sources, &columns, &rows).await?;
+            self.write_cluster_output(read, Arc::clone(&clusters)).await?;
         }
         Ok(())
     }
 
     /// Writes the rows as an output.
-    async fn write_cluster_output(&mut self, read: Vec<SourceRows>, clusters: &SourceClusters) -> Result<()> {
-        let (origins, batches): (Vec<(usize, RoaringBitmap)>, Vec<RecordBatch>) =
-            read.into_iter().map(|read| ((read.source, read.rows), read.batch)).unzip();
-        let (kind, sorted) = (self.engine.schema.id(), batches.clone());
-        let sorted = self.engine.context.env.blocking(move || sort_by_id(kind, &sorted)).await??;
-        let rows: Vec<(usize, Vec<u32>)> =
-            origins.iter().map(|(source, rows)| (*source, rows.iter().collect())).collect();
-        let origin = |(batch, row): &(usize, usize)| {
-            let (source, rows) = rows.get(*batch)?;
-            Some((*source, *rows.get(*row)?))
-        };
-        let origins: Option<Vec<(usize, u32)>> = sorted.iter().map(origin).collect();
-        let origins = origins.ok_or_else(|| Error::internal("a row that was not asked for"))?;
-        for (source, row) in &origins {
-            self.record_position(*source, *row)?;
+    async fn write_cluster_output(
+        &mut self,
+        read: Vec<SourceRows>,
+        clusters: Arc<SourceClusters>,
+    ) -> Result<()> {
+        let (builder, kind) = (self.start_output()?, self.engine.schema.id());
+        let sort = move || sort_output(kind, read, &clusters, builder);
+        let (builder, origins) = self.engine.context.env.blocking(sort).await??;
+        for (source, row) in origins {
+            self.record_position(source, row)?;
         }
-        let (mut builder, known) = (self.start_output()?, clusters.of_rows(origins.into_iter()));
-        if let Some(known) = known {
-            builder = builder.with_clusters(known);
-        }
-        builder.push_rows(batches, &sorted)?;
         self.builder = Some(builder);
         self.finish_output().await
     }
@@ -243,22 +239,38 @@ impl Merger<'_> {
     }
 }
 
+/// Pushes rows that were read into a builder, in the order of their ids. Returns the source and the row of each.
+fn sort_output(
+    kind: IdKind,
+    read: Vec<SourceRows>,
+    clusters: &SourceClusters,
+    builder: SegmentBuilder,
+) -> Result<(SegmentBuilder, Vec<(usize, u32)>)> {
+    let (origins, batches): (Vec<(usize, Vec<u32>)>, Vec<RecordBatch>) =
+        read.into_iter().map(|read| ((read.source, read.rows.iter().collect()), read.batch)).unzip();
+    let sorted = sort_by_id(kind, &batches)?;
+    let origin = |(batch, row): &(usize, usize)| {
+        let (source, rows) = origins.get(*batch)?;
+        Some((*source, *rows.get(*row)?))
+    };
+    let origins: Option<Vec<(usize, u32)>> = sorted.iter().map(origin).collect();
+    let origins = origins.ok_or_else(|| Error::internal("a row that was not asked for"))?;
+    let mut builder = match clusters.of_rows(origins.iter().copied()) {
+        Some(known) => builder.with_clusters(known),
+        None => builder,
+    };
+    builder.push_rows(batches, &sorted)?;
+    Ok((builder, origins))
+}
+
 /// The rows as one batch.
 fn gather_rows(inputs: &[MergeInput], rows: &[MergeRow]) -> Result<RecordBatch> {
     let batches: Vec<&RecordBatch> = inputs.iter().map(MergeInput::batch).collect();
     let indices: Vec<(usize, usize)> = rows.iter().map(|row| (row.input, row.batch_row)).collect();
-    let Some(page) = whole_page(&batches, &indices) else {
-        return interleave_record_batch(&batches, &indices).or_internal();
-    };
-    // Vectors stay where they arrived. Other columns are copied: what Parquet decodes into may be much larger than what
-    // it decoded, and the builder keeps it until the output is written.
-    let in_page: Vec<_> = (0..page.num_rows()).map(|row| (0, row)).collect();
-    let column = |column: &ArrayRef| match column.data_type() {
-        DataType::FixedSizeList(..) => Ok(Arc::clone(column)),
-        _ => interleave(&[column.as_ref()], &in_page),
-    };
-    let columns = page.columns().iter().map(column).collect::<Result<_, _>>().or_internal()?;
-    RecordBatch::try_new(page.schema(), columns).or_internal()
+    match whole_page(&batches, &indices) {
+        Some(page) => shrink_attributes(page),
+        None => interleave_record_batch(&batches, &indices).or_internal(),
+    }
 }
 
 /// The page whose rows these are, all of them in their order, as where the ids of inputs do not overlap. A part of a page

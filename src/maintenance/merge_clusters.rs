@@ -1,7 +1,5 @@
 //! In which cluster each row of a merge is, and whether the clusters are still those that the rows call for.
 
-use std::collections::BTreeMap;
-
 use arrow::array::{AsArray, RecordBatch};
 use roaring::RoaringBitmap;
 
@@ -11,7 +9,7 @@ use super::merge_source::{MergeSource, read_sources};
 use crate::codec::{to_usize, u64_of};
 use crate::error::{Error, Result};
 use crate::index::vector::{NamedCentroids, RowClusters};
-use crate::schema::{Schema, VectorColumn};
+use crate::schema::{ColumnKind, Schema, VectorColumn};
 use crate::segment::{KnownClusters, is_outgrown};
 use crate::types::{ColumnId, ObjectId};
 
@@ -29,11 +27,14 @@ pub(super) struct OrderingColumn {
 
 impl OrderingColumn {
     /// `None` if the rows of the sources are too few to be indexed by it.
-    pub(super) fn new(schema: &Schema, sources: &[MergeSource], job: &IndexingJob) -> Option<Self> {
-        let (column, shape) = schema.vector_columns().next()?;
-        let index = schema.columns().iter().position(|other| other.id == column.id)?;
-        let count: u64 = sources.iter().map(|source| source.vector_count(index)).sum();
-        (count >= u64_of(job.rows_min_of(column.id))).then_some(Self { index, id: column.id, shape })
+    pub(super) fn new(schema: &Schema, sources: &[MergeSource], job: &IndexingJob) -> Result<Option<Self>> {
+        let first = schema.columns().iter().enumerate().find_map(|(index, column)| match column.kind {
+            ColumnKind::Vector(shape) => Some(Self { index, id: column.id, shape }),
+            ColumnKind::Attribute(_) => None,
+        });
+        let Some(column) = first else { return Ok(None) };
+        let count = count_vectors(sources, column.index)?;
+        Ok((count >= u64_of(job.rows_min_of(column.id))).then_some(column))
     }
 }
 
@@ -47,12 +48,11 @@ pub(super) struct SourceClusters {
 }
 
 impl SourceClusters {
-    /// What the indexes of the sources tell.
-    pub(super) fn new(sources: &[MergeSource], column: OrderingColumn, job: &IndexingJob) -> Self {
-        let set = job.set(column.id);
+    /// What the indexes of the sources tell, of clusters of this set.
+    pub(super) fn new(sources: &[MergeSource], column: OrderingColumn, set: Option<&NamedCentroids>) -> Self {
         let clusters =
             sources.iter().map(|source| match (set, source.segment().vector_index(column.index)) {
-                (Some(named), Some(index)) if is_indexed_by(source, column.id, named) => {
+                (Some(named), Some(index)) if source.is_indexed_by(column.id, named) => {
                     index.row_clusters(&named.set)
                 }
                 _ => RowClusters::unknown(source.segment().meta().rows),
@@ -61,10 +61,9 @@ impl SourceClusters {
             column: column.id,
             sources: clusters.collect(),
             set: set.map(|named| (named.meta.id, named.set.len())),
-            // What does not fit another set says nothing of this one.
-            fits: !sources.iter().any(|source| {
-                source.is_unfit(column.id) && set.is_some_and(|named| is_indexed_by(source, column.id, named))
-            }),
+            fits: !sources
+                .iter()
+                .any(|source| set.is_some_and(|named| source.does_not_fit(column.id, named))),
         }
     }
 
@@ -76,16 +75,18 @@ impl SourceClusters {
         job: &IndexingJob,
     ) -> Result<()> {
         for (source, clusters) in sources.iter().zip(&mut self.sources) {
+            let with_vector = source.rows_with_vector(column.index)?;
             let unknown: RoaringBitmap =
-                source.live().iter().filter(|row| clusters.get(*row).is_none()).collect();
-            let unknown = unknown - source.segment().rows_without_vector(column.index)?;
+                with_vector.iter().filter(|row| clusters.get(*row).is_none()).collect();
             for window in source.windows(&[column.index], &unknown) {
                 let batch = source.read_window(&[column.index], &window).await?;
                 let vectors = batch.columns().last().and_then(|array| array.as_fixed_size_list_opt());
                 let vectors = vectors.ok_or_else(|| Error::internal("vectors were not read"))?.clone();
                 let found = job.assign_rows(column.id, column.shape, vectors).await?;
                 for (row, cluster) in window.iter().zip(found) {
-                    cluster.into_iter().for_each(|cluster| clusters.set(row, cluster));
+                    if let Some(cluster) = cluster {
+                        clusters.set(row, cluster);
+                    }
                 }
             }
         }
@@ -114,12 +115,8 @@ impl SourceClusters {
     }
 }
 
-fn is_indexed_by(source: &MergeSource, column: ColumnId, named: &NamedCentroids) -> bool {
-    source.segment().meta().centroids.get(&column).is_some_and(|meta| meta.id == named.meta.id)
-}
-
 /// Makes new sets where there are none for the rows of the sources, which are all rows of a namespace, or where those that
-/// there are do not fit them or have too few clusters for them.
+/// there are do not fit them or have too few clusters for them. A sample has about `sample_bytes` as f32.
 pub(super) async fn renew_sets(
     schema: &Schema,
     birth: u64,
@@ -127,23 +124,22 @@ pub(super) async fn renew_sets(
     job: &mut IndexingJob,
     sample_bytes: u64,
 ) -> Result<()> {
-    let (mut renewed, mut indices, mut row_bytes) = (BTreeMap::new(), Vec::new(), 0);
-    for (column, shape) in schema.vector_columns() {
-        let Some(index) = schema.columns().iter().position(|other| other.id == column.id) else { continue };
-        let count: u64 = sources.iter().map(|source| source.vector_count(index)).sum();
+    for (index, column) in schema.columns().iter().enumerate() {
+        let ColumnKind::Vector(shape) = column.kind else { continue };
+        let count = count_vectors(sources, index)?;
         if needs_new_set(sources, (index, column.id), count, job).await? {
-            renewed.insert(column.id, count);
-            indices.push(index);
-            row_bytes += u64_of(shape.dimension * shape.element.size());
+            let rows = sample_bytes / u64_of(shape.dimension * size_of::<f32>()).max(1);
+            let sample = read_sample(sources, index, rows, |_| true).await?;
+            job.train_on_sample(birth, column.id, sample, count).await?;
         }
     }
-    if !renewed.is_empty() {
-        let sample = read_sample(sources, &indices, sample_bytes / row_bytes.max(1), |_| true).await?;
-        job.train_sets(birth, sample, renewed).await?;
-    }
-    // Outputs have the rows of some clusters: none of them is a sample of all.
     job.keep_sets();
     Ok(())
+}
+
+/// How many live rows have a vector in a column.
+fn count_vectors(sources: &[MergeSource], column: usize) -> Result<u64> {
+    sources.iter().map(|source| Ok(source.rows_with_vector(column)?.len())).sum()
 }
 
 async fn needs_new_set(
@@ -156,29 +152,31 @@ async fn needs_new_set(
         return Ok(false);
     }
     let Some(named) = job.set(column) else { return Ok(true) };
-    if is_outgrown(named.meta.trained, count) || sources.iter().any(|source| source.is_unfit(column)) {
+    if is_outgrown(named.meta.trained, count)
+        || sources.iter().any(|source| source.does_not_fit(column, named))
+    {
         return Ok(true);
     }
-    let is_new =
-        |source: &MergeSource| source.vector_count(index) > 0 && !is_indexed_by(source, column, named);
-    let sample = read_sample(sources, &[index], FIT_ROWS, is_new).await?;
+    let sample = read_sample(sources, index, FIT_ROWS, |source| !source.is_indexed_by(column, named)).await?;
     Ok(!sample.is_empty() && !job.fits(column, sample).await?)
 }
 
-/// About `rows` live rows of some sources, evenly spaced.
+/// About `rows` of the rows of some sources that have a vector in a column, evenly spaced.
 async fn read_sample(
     sources: &[MergeSource],
-    columns: &[usize],
+    column: usize,
     rows: u64,
     wanted: impl Fn(&MergeSource) -> bool,
 ) -> Result<Vec<RecordBatch>> {
-    let all: u64 = sources.iter().filter(|source| wanted(source)).map(|source| source.live().len()).sum();
-    let step = to_usize(all.div_ceil(rows.max(1)).max(1), "the rows between those of a sample")?;
-    let sampled = |source: &MergeSource| {
-        let wanted = wanted(source);
-        source.live().iter().step_by(step).filter(|_| wanted).collect::<RoaringBitmap>()
+    let with_vector = |source: &MergeSource| {
+        if wanted(source) { source.rows_with_vector(column) } else { Ok(RoaringBitmap::new()) }
     };
-    let sampled: Vec<RoaringBitmap> = sources.iter().map(sampled).collect();
-    let read = read_sources(sources, columns, &sampled).await?;
+    let mut sampled = sources.iter().map(with_vector).collect::<Result<Vec<_>>>()?;
+    let all: u64 = sampled.iter().map(RoaringBitmap::len).sum();
+    let step = to_usize(all.div_ceil(rows.max(1)).max(1), "the rows between those of a sample")?;
+    for rows in &mut sampled {
+        *rows = rows.iter().step_by(step).collect();
+    }
+    let read = read_sources(sources, &[column], &sampled).await?;
     Ok(read.into_iter().map(|read| read.batch).collect())
 }

@@ -69,11 +69,11 @@ fn divide_clusters(clusters: &[u64], bytes_max: u64) -> (usize, Vec<VecDeque<Quo
         while before + left > end {
             // A cut at the nearest border of a cluster, unless the cluster is too large for that.
             let within = end - before;
-            let piece = match left <= target / 2 {
-                true if within >= left / 2 => break,
-                true => 0,
-                false => within,
-            };
+            let is_divided = left > target / 2;
+            if !is_divided && within >= left / 2 {
+                break;
+            }
+            let piece = if is_divided { within } else { 0 };
             if piece > 0 {
                 pieces.push_back(Quota { output, bytes: piece });
             }

@@ -10,6 +10,7 @@ use roaring::RoaringBitmap;
 
 use crate::codec::{all_rows, subtract_rows};
 use crate::error::{Error, OrInternal, Result};
+use crate::index::vector::NamedCentroids;
 use crate::memtable::PartSource;
 use crate::segment::Segment;
 use crate::types::ColumnId;
@@ -63,14 +64,19 @@ impl MergeSource {
         self.row_bytes
     }
 
-    /// How many live rows may have a vector in a column.
-    pub(super) fn vector_count(&self, column: usize) -> u64 {
-        self.live.len().min(self.segment.vector_count(column).into())
+    /// The live rows that have a vector in a column.
+    pub(super) fn rows_with_vector(&self, column: usize) -> Result<RoaringBitmap> {
+        Ok(subtract_rows(&self.live, self.segment.rows_without_vector(column)?))
     }
 
-    /// Whether its set does not fit its vectors.
-    pub(super) fn is_unfit(&self, column: ColumnId) -> bool {
-        self.segment.meta().unfit.contains(&column)
+    /// Whether it is indexed by a set.
+    pub(super) fn is_indexed_by(&self, column: ColumnId, named: &NamedCentroids) -> bool {
+        self.segment.meta().centroids.get(&column).is_some_and(|meta| meta.id == named.meta.id)
+    }
+
+    /// Whether it is indexed by a set that does not fit its vectors. What does not fit another set says nothing of this one.
+    pub(super) fn does_not_fit(&self, column: ColumnId, named: &NamedCentroids) -> bool {
+        self.is_indexed_by(column, named) && self.segment.meta().unfit.contains(&column)
     }
 
     /// The rows as windows that are worth a fetch of these columns.
@@ -84,7 +90,7 @@ impl MergeSource {
     }
 }
 
-/// Reads rows of sources, each source once in its own order. `rows` has those of each source.
+/// Reads rows of sources, each in its own order. `rows` has those of each source.
 pub(super) async fn read_sources(
     sources: &[MergeSource],
     columns: &[usize],
@@ -102,7 +108,7 @@ pub(super) async fn read_sources(
 
 /// The batch with copies of its attributes. What Parquet decodes into may be much larger than what it decoded, and is kept
 /// until the output is written. Vectors stay where they arrived.
-fn shrink_attributes(batch: &RecordBatch) -> Result<RecordBatch> {
+pub(super) fn shrink_attributes(batch: &RecordBatch) -> Result<RecordBatch> {
     let rows: Vec<_> = (0..batch.num_rows()).map(|row| (0, row)).collect();
     let column = |column: &ArrayRef| match column.data_type() {
         DataType::FixedSizeList(..) => Ok(Arc::clone(column)),

@@ -51,13 +51,13 @@ impl SegmentFacts {
 
 impl MergePolicy {
     /// The positions of segments that are not indexed, as many as fit into one.
-    pub(super) fn choose_unindexed(&self, segments: &[SegmentFacts]) -> Vec<usize> {
+    pub(super) fn choose_unindexed(self, segments: &[SegmentFacts]) -> Vec<usize> {
         let unindexed = (0..).zip(segments).filter(|(_, segment)| segment.lacks_index);
         self.take_fitting(unindexed)
     }
 
     /// The positions of the segments to merge into one, or of one to rewrite; none if the namespace is as it should be.
-    pub(super) fn choose_merge(&self, segments: &[SegmentFacts]) -> Vec<usize> {
+    pub(super) fn choose_merge(self, segments: &[SegmentFacts]) -> Vec<usize> {
         // In the order of what it costs queries: without an index they compare all vectors.
         let unindexed = self.choose_unindexed(segments);
         if !unindexed.is_empty() {
@@ -71,7 +71,7 @@ impl MergePolicy {
     }
 
     /// The segments of the lowest tier that has too many, and of those below: to write these too costs little.
-    fn choose_crowded(&self, segments: &[SegmentFacts]) -> Vec<usize> {
+    fn choose_crowded(self, segments: &[SegmentFacts]) -> Vec<usize> {
         let mut counts: Vec<usize> = Vec::new();
         for tier in segments.iter().filter_map(|segment| self.tier_of(segment)) {
             counts.resize(counts.len().max(tier + 1), 0);
@@ -90,7 +90,7 @@ impl MergePolicy {
 
     /// The tier of a segment, the lowest being 0; `None` if it is too large for any.
     // From half of the maximum on: two of them would be more than one may be.
-    fn tier_of(&self, segment: &SegmentFacts) -> Option<usize> {
+    fn tier_of(self, segment: &SegmentFacts) -> Option<usize> {
         let (bytes, mut end, mut tier) = (segment.live_bytes(), TIER_BYTES_MIN, 0);
         if bytes >= self.segment_bytes_max / 2 {
             return None;
@@ -103,7 +103,7 @@ impl MergePolicy {
     }
 
     /// The first of some segments, as many as fit into one; at least one.
-    fn take_fitting<'a>(&self, segments: impl IntoIterator<Item = (usize, &'a SegmentFacts)>) -> Vec<usize> {
+    fn take_fitting<'a>(self, segments: impl IntoIterator<Item = (usize, &'a SegmentFacts)>) -> Vec<usize> {
         let mut bytes = 0_u64;
         let fits = |(_, segment): &(usize, &SegmentFacts)| {
             let is_first = bytes == 0;

@@ -22,7 +22,6 @@ pub(super) enum OpenColumn {
     Vector(OpenVectorColumn),
 }
 
-/// A vector column of an open segment.
 /// How vectors are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReadMode {
@@ -32,6 +31,7 @@ pub(super) enum ReadMode {
     Bulk,
 }
 
+/// A vector column of an open segment.
 #[derive(Clone)]
 pub(super) enum OpenVectorColumn {
     Stored(Box<StoredVectors>),

@@ -19,7 +19,7 @@ use crate::index::vector::{
     CentroidsMeta, DistinctVectors, NamedCentroids, Points, RowClusters, SetPlan, Space, TrainingProgress,
     VectorIndexBuilder, still_fits, train_centroids,
 };
-use crate::schema::{Column, ColumnKind, Schema, VectorColumn};
+use crate::schema::{ColumnKind, Schema, VectorColumn};
 use crate::types::{ColumnId, ObjectId};
 
 /// A set serves until this many times the rows it was trained on are indexed at once. Its clusters are then four times
@@ -37,6 +37,9 @@ pub(crate) struct VectorIndexing {
     pub(crate) sets: BTreeMap<ColumnId, NamedCentroids>,
     /// For each column that may get a new set, the UUID of that set.
     pub(crate) names: BTreeMap<ColumnId, Uuid>,
+    /// Whether the sets were chosen for all rows of a namespace, of which a segment has a part: it is indexed by them whatever
+    /// that part is.
+    pub(crate) keeps_sets: bool,
     /// For fewer vectors than this no set is made: to compare them all is as fast.
     pub(crate) rows_min: usize,
     /// The seed of training.
@@ -134,6 +137,7 @@ impl VectorIndexing {
     /// How many vectors of a column are indexed, at least.
     pub(crate) fn rows_min_of(&self, column: ColumnId) -> usize {
         match (self.sets.contains_key(&column), self.names.contains_key(&column)) {
+            (true, _) if self.keeps_sets => 1,
             (true, _) => (self.rows_min / SHARING_FACTOR).max(1),
             (false, true) => self.rows_min.max(1),
             (false, false) => usize::MAX,
@@ -151,16 +155,17 @@ impl VectorIndexing {
     ) -> Result<ChosenCentroids> {
         if let Some(named) = self.sets.get(&column) {
             let may_be_new = self.names.contains_key(&column);
-            if !(may_be_new && is_outgrown(named.meta.trained, u64_of(vectors.rows.len()))) {
+            if !(may_be_new && is_outgrown(named.meta.trained, u64_of(vectors.len()))) {
                 // A misfit costs recall or reads, but a new set makes all segments of the old one misfits: only what
                 // rewrites all rows replaces it. Others note the misfit in the meta, for the next compaction.
                 let clusters = known_clusters(named, known);
-                let fits = known.is_none_or(|known| known.fits)
-                    && still_fits(&named.set, vectors, &clusters, &self.progress)?;
+                let fits = self.keeps_sets
+                    || known.is_none_or(|known| known.fits)
+                        && still_fits(&named.set, vectors, &clusters, &self.progress)?;
                 return Ok(ChosenCentroids { named: named.clone(), fits, new_set: None });
             }
         }
-        self.train_set(column, shape, birth, vectors, u64_of(vectors.rows.len()))
+        self.train_set(column, shape, birth, vectors, u64_of(vectors.len()))
     }
 
     /// A new set for a column, trained on vectors that are a sample of `rows` rows.
@@ -187,40 +192,29 @@ impl VectorIndexing {
         })
     }
 
-    /// New sets for some columns of a namespace, trained on a sample of its rows: for each column, of how many rows the
-    /// sample is. A column without vectors gets none.
-    pub(crate) fn train_sets(
+    /// A new set for a column of a namespace, trained on a sample of its `count` rows that have a vector. `None` if the
+    /// sample has none.
+    pub(crate) fn train_on_sample(
         &self,
         schema: &Schema,
         birth: u64,
+        column: ColumnId,
         sample: Vec<RecordBatch>,
-        columns: &BTreeMap<ColumnId, u64>,
-    ) -> Result<BTreeMap<ColumnId, NewCentroids>> {
-        let rows = sort_rows(schema, sample)?;
-        let mut sets = BTreeMap::new();
-        for (column, shape) in schema.vector_columns() {
-            let Some(count) = columns.get(&column.id) else { continue };
-            let vectors = read_distinct_vectors(shape, column_index(&rows, column)?, &rows)?;
-            // Rows that died may have been the only ones with a vector.
-            if vectors.rows.is_empty() {
-                continue;
-            }
-            let chosen = self.train_set(column.id, shape, birth, &vectors, *count)?;
-            if let Some(bytes) = chosen.new_set {
-                sets.insert(column.id, NewCentroids { named: chosen.named, bytes });
-            }
+        count: u64,
+    ) -> Result<Option<NewCentroids>> {
+        let (shape, vectors) = read_sample(schema, column, sample)?;
+        // Rows that died may have been the only ones with a vector.
+        if vectors.rows.is_empty() {
+            return Ok(None);
         }
-        Ok(sets)
+        let chosen = self.train_set(column, shape, birth, &vectors, count)?;
+        Ok(chosen.new_set.map(|bytes| NewCentroids { named: chosen.named, bytes }))
     }
 
     /// Whether the set of a column fits vectors about as well as those it was trained on.
     pub(crate) fn fits(&self, schema: &Schema, column: ColumnId, sample: Vec<RecordBatch>) -> Result<bool> {
         let named = self.sets.get(&column).ok_or_else(|| Error::internal("a column without a set"))?;
-        let rows = sort_rows(schema, sample)?;
-        let described = schema.vector_columns().find(|(described, _)| described.id == column);
-        let (column, shape) =
-            described.ok_or_else(|| Error::internal("the set of a column without vectors"))?;
-        let vectors = read_distinct_vectors(shape, column_index(&rows, column)?, &rows)?;
+        let (_, vectors) = read_sample(schema, column, sample)?;
         still_fits(&named.set, &vectors, &RowClusters::default(), &self.progress)
     }
 
@@ -245,18 +239,20 @@ impl VectorIndexing {
     }
 }
 
-/// Where a column is in batches that may lack others.
-fn column_index(rows: &SortedRows, column: &Column) -> Result<usize> {
-    let batch = rows.batches().first().ok_or_else(|| Error::internal("a sample without rows"))?;
-    batch.schema_ref().index_of(column.name.as_str()).or_internal()
-}
-
-/// All rows of some batches in the order of their ids.
-fn sort_rows(schema: &Schema, batches: Vec<RecordBatch>) -> Result<SortedRows> {
-    let sorted = sort_by_id(schema.id(), &batches)?;
+/// The vectors of a column in batches that may lack others.
+fn read_sample(
+    schema: &Schema,
+    column: ColumnId,
+    sample: Vec<RecordBatch>,
+) -> Result<(VectorColumn, DistinctVectors)> {
+    let described = schema.vector_columns().find(|(described, _)| described.id == column);
+    let (column, shape) = described.ok_or_else(|| Error::internal("a set of a column without vectors"))?;
+    let Some(batch) = sample.first() else { return Ok((shape, DistinctVectors::default())) };
+    let index = batch.schema_ref().index_of(column.name.as_str()).or_internal()?;
+    let sorted = sort_by_id(schema.id(), &sample)?;
     let mut rows = SortedRows::default();
-    rows.push_rows(schema.id(), batches, &sorted)?;
-    Ok(rows)
+    rows.push_rows(schema.id(), sample, &sorted)?;
+    Ok((shape, read_distinct_vectors(shape, index, &rows)?))
 }
 
 /// Whether so many rows are too many for the clusters of a set that was trained on so many.

@@ -47,10 +47,10 @@ fn vector(seed: u64) -> Vec<f32> {
 }
 
 fn document(id: u64, seed: u64) -> Document {
-    let mut rng = Rng::from_state(seed + 77);
-    let document =
-        Document::new(id).with("w", Vector::F32((0..4).map(|_| component(rng.bits() >> 9)).collect()));
-    if id.is_multiple_of(WITHOUT_VECTOR) { document } else { document.with("v", Vector::F32(vector(seed))) }
+    // The second column goes with the first, as embeddings of the parts of a document do.
+    let vector = vector(seed);
+    let document = Document::new(id).with("w", Vector::F32(vector.iter().copied().take(4).collect()));
+    if id.is_multiple_of(WITHOUT_VECTOR) { document } else { document.with("v", Vector::F32(vector)) }
 }
 
 async fn write(docs: &Namespace, ids: impl Iterator<Item = u64>, seed: impl Fn(u64) -> u64) -> Result<()> {

@@ -28,6 +28,8 @@ const CLUSTER_ROWS_MAX: usize = 512;
 const SAMPLED_ROWS_MIN: usize = 16;
 /// Vectors that decide whether a set fits.
 const FIT_SAMPLE: usize = 1_024;
+/// Vectors are judged if they are more than one in this many of all.
+const NEW_SHARE: usize = 8;
 /// A set no longer fits when vectors lie this many times farther from their centroids than those it was trained on, or
 /// are this many times as likely to share a cluster.
 // The first costs recall, as curves fall when residuals grow. The second costs bytes, as a query reads whole clusters: a
@@ -63,10 +65,10 @@ pub(crate) fn train_centroids(
 ) -> Result<CentroidSet> {
     let mut random = Random::new(planned.seed);
     let points = Points::new(&vectors.values, vectors.dimension)?;
-    let rows = planned.rows.max(u64_of(points.rows()));
+    let rows = planned.rows.max(u64_of(vectors.len()));
     let values = copy_without(points, &find_outliers(points)?)?;
     let points = Points::new(&values, vectors.dimension)?;
-    let training = Training::new(sampled_cluster_rows(planned, points.rows())?, random.next());
+    let training = Training::new(sampled_cluster_rows(planned, vectors.len())?, random.next());
     progress.add_expected(training.expected_comparisons(points.rows()));
     let clusters = Clusters::train(points, &training, progress)?;
     let plain = Centroids::new(clusters.centroids, vectors.dimension)?;
@@ -96,7 +98,7 @@ pub(crate) fn train_centroids(
     Ok(CentroidSet::new(header, space, numbers, plain))
 }
 
-/// How many of `sample` vectors a cluster should have.
+/// How many of a sample of `sample` rows a cluster should have.
 fn sampled_cluster_rows(planned: &SetPlan<'_>, sample: usize) -> Result<usize> {
     let rows = u128::from(planned.rows.max(u64_of(sample)).max(1));
     let of_all = cluster_rows(planned.shape.dimension, planned.shape.bits);
@@ -131,7 +133,8 @@ pub(crate) fn still_fits(
     let points = Points::new(&vectors.values, vectors.dimension)?;
     let new = vectors.rows.iter().enumerate().filter(|(_, row)| known.get(**row).is_none());
     let new: Vec<usize> = new.map(|(vector, _)| vector).collect();
-    if new.is_empty() {
+    // A few change nothing, whatever they are: they may be outliers, or parts of one text.
+    if new.len() * NEW_SHARE < points.rows() || new.is_empty() {
         return Ok(true);
     }
     let step = new.len().div_ceil(FIT_SAMPLE).max(1);

@@ -24,7 +24,7 @@ use crate::types::ObjectId;
 
 const WHAT: &str = "centroid set";
 /// No set has more clusters.
-// At 512 rows each that is beyond the rows of a segment. A larger number is refused before memory is allocated by it.
+// At 512 rows each that is eight billion rows. A larger number is refused before memory is allocated by it.
 const CLUSTERS_MAX: usize = 1 << 24;
 /// A distance below this many deviations of its estimate is computed again in f64.
 // Both points are then close, compared with their distance from the mean, and the estimate is off by a hundredth or more:

@@ -14,6 +14,8 @@ const CELLS_FROM: usize = 2_048;
 /// The cells whose centroids a row is compared with.
 // Of those that are in one lane of their panel it is the nearest alone: 16 at most.
 const CELLS_COMPARED: usize = 8;
+/// Rows whose near cells are in memory at a time.
+const ROWS_AT_ONCE: usize = 1 << 16;
 /// How often the cells are moved to the means of their centroids.
 const ROUNDS: usize = 4;
 
@@ -28,7 +30,7 @@ pub(super) struct Cells {
     // what distinguishes two centroids. Distances do not change when the mean is taken from rows and centroids first.
     offset: Vec<f32>,
     /// All centroids in one cell if they are few, and otherwise about √k cells.
-    cells: Vec<Cell>,
+    groups: Vec<Cell>,
     /// The mean of each cell.
     means: Panels,
 }
@@ -58,7 +60,7 @@ impl Cells {
             let rows = numbers.iter().map(|number| centroids.row(usize_of(*number)));
             Cell { panels: pack_panels(dim, rows, &offset), numbers }
         };
-        Self { dim, count, cells: members.into_iter().map(cell).collect(), offset, means }
+        Self { dim, count, groups: members.into_iter().map(cell).collect(), offset, means }
     }
 
     /// The nearest centroid of some rows.
@@ -68,10 +70,14 @@ impl Cells {
         rows: impl ExactSizeIterator<Item = usize>,
         progress: &TrainingProgress,
     ) -> Result<Vec<u32>> {
-        match self.cells.as_slice() {
-            [cell] => self.assign_by_all(cell, points, rows, progress),
-            _ => self.assign_by_cells(points, &rows.collect::<Vec<_>>(), progress),
+        if let [cell] = self.groups.as_slice() {
+            return self.assign_by_all(cell, points, rows, progress);
         }
+        let (rows, mut nearest) = (rows.collect::<Vec<_>>(), Vec::new());
+        for rows in rows.chunks(ROWS_AT_ONCE) {
+            nearest.extend(self.assign_by_cells(points, rows, progress)?);
+        }
+        Ok(nearest)
     }
 
     fn assign_by_all(
@@ -104,7 +110,7 @@ impl Cells {
         let mut nearest = vec![(f32::INFINITY, 0); rows.len()];
         let mut tile = Tile::new(self.dim);
         let near = self.rows_near_cells(points, rows, progress)?;
-        for (cell, near) in zip_equal(&self.cells, near, "cells and the rows near them")? {
+        for (cell, near) in zip_equal(&self.groups, near, "cells and the rows near them")? {
             let mut near_rows = near.iter().filter_map(|place| rows.get(*place).copied());
             let mut places = near.iter();
             while tile.fill_rows(points, &mut near_rows, &self.offset) > 0 {
@@ -129,7 +135,7 @@ impl Cells {
         rows: &[usize],
         progress: &TrainingProgress,
     ) -> Result<Vec<Vec<usize>>> {
-        let mut near = vec![Vec::new(); self.cells.len()];
+        let mut near = vec![Vec::new(); self.groups.len()];
         let (mut tile, mut left, mut place) = (Tile::new(self.dim), rows.iter().copied(), 0..);
         while tile.fill_rows(points, &mut left, &self.offset) > 0 {
             tile.compare_with(&self.means);
