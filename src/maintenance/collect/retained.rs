@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
+use uuid::Uuid;
 
 use super::super::STARTS_MAX;
 use super::references::{Fate, Reference, add_links, add_manifest};
@@ -30,6 +31,8 @@ pub(super) struct Retained {
     references: BTreeSet<Reference>,
     /// Manifests up to this one are among the kept ones.
     read_through: u64,
+    /// The number and the nonce of the last that was read.
+    last: Option<(u64, Uuid)>,
 }
 
 impl Retained {
@@ -48,6 +51,7 @@ impl Retained {
                 flushed_through: Sequence::ZERO,
                 references: BTreeSet::new(),
                 read_through: oldest.saturating_sub(1),
+                last: None,
             };
             if retained.read_known(engine).await? {
                 return Ok(Some(retained));
@@ -64,18 +68,27 @@ impl Retained {
         let tail = engine.base_state()?;
         add_links(&tail, safeguards, &mut self.references);
         let (backend, keys) = (&engine.context.backend, &engine.keys);
-        let newest = manifest::find_latest(backend, keys, self.read_through).await?;
-        // invariant: where nothing is listed above those that were read, the known one is the newest.
-        let newest = newest.unwrap_or(0).max(tail.manifest.number);
-        // By number: a list may lack one that was put while it was read.
-        let numbers = stream::iter(self.read_through + 1..=newest);
-        let reads = numbers.map(|number| manifest::read_manifest(backend, keys, number)).buffered(READS);
-        let mut reads = pin!(reads);
-        while let Some(read) = reads.try_next().await? {
-            let Some(read) = read else { return Ok(false) };
-            self.add(engine, &read)?;
+        loop {
+            let newest = manifest::find_latest(backend, keys, self.read_through).await?;
+            // invariant: where nothing is listed above those that were read, the known one is the newest.
+            let newest = newest.unwrap_or(0).max(tail.manifest.number);
+            if newest <= self.read_through {
+                return Ok(true);
+            }
+            // By number: a list may lack one that was put while it was read.
+            let numbers = stream::iter(self.read_through + 1..=newest);
+            let reads = numbers.map(|number| manifest::read_manifest(backend, keys, number)).buffered(READS);
+            let mut reads = pin!(reads);
+            while let Some(read) = reads.try_next().await? {
+                // After a sleep, a number may have been collected and taken by a process that slept as well. The next
+                // manifest does not descend from what that one put, and the newest has not been collected.
+                let follows = |read: &Manifest| {
+                    self.last.is_none_or(|(number, nonce)| read.descends_from(number, nonce))
+                };
+                let Some(read) = read.filter(follows) else { return Ok(false) };
+                self.add(engine, &read)?;
+            }
         }
-        Ok(true)
     }
 
     fn add(&mut self, engine: &Engine, read: &Manifest) -> Result<()> {
@@ -89,6 +102,7 @@ impl Retained {
         }
         add_manifest(read, engine.context.safeguards, &mut self.references);
         self.read_through = self.read_through.max(read.number);
+        self.last = Some((read.number, read.nonce));
         Ok(())
     }
 
@@ -127,10 +141,10 @@ impl Retained {
 /// The oldest manifest that lives: the newest of those that are older than the grace. Those before it were replaced, at
 /// the latest by it, for at least that long; those after it were not, or are the newest.
 async fn find_oldest_live(engine: &Engine) -> Result<Option<u64>> {
-    let written = engine.store_time_ms().await?;
+    // Times are compared with each other only: all are of the store's clock. One beyond now, from before that clock was set
+    // back, is no age; taken for now, it would make all others old.
+    let now = engine.store_time_ms().await?;
     let listed = manifest::list_manifests(&engine.context.backend, &engine.keys).await?;
-    // Times are compared with each other only: all are of the store's clock, and none is later than now.
-    let now = listed.iter().map(|listed| listed.modified_ms).fold(written, i64::max);
     let is_old = |listed: &&ListedManifest| {
         let grace = engine.context.settings.grace_period();
         age(listed, now) >= grace || !engine.context.safeguards.hold(Safeguard::Grace)
