@@ -204,30 +204,28 @@ fn plan_merge<'a>(
     };
     let inputs = chosen.iter().filter_map(|position| sound.get(*position));
     let inputs: Vec<Part> = inputs.map(|part| (*part).clone()).collect();
-    if inputs.is_empty() && goal == CompactionGoal::Due && is_whole_merge_due(engine, base, damaged)? {
+    let may_be_whole = goal == CompactionGoal::Due && sound.len() == segments.len();
+    if inputs.is_empty()
+        && may_be_whole
+        && !damaged.bars_whole_merges()
+        && is_whole_merge_due(engine, segments, &facts)?
+    {
         return Ok(Some(MergePlan { base, inputs: segments.to_vec(), is_whole: true }));
     }
     Ok((!inputs.is_empty()).then_some(MergePlan { base, inputs, is_whole: false }))
 }
 
-/// Whether all segments are merged by themselves, for more clusters. In sum, a third of the rows is written once more.
-fn is_whole_merge_due(engine: &Engine, base: &BaseState, damaged: &DamagedSegments) -> Result<bool> {
-    let segments = base.view.segments.iter().map(segment_of).collect::<Result<Vec<_>>>()?;
-    let bytes = segments.iter().map(|segment| segment.uncompressed_bytes()).fold(0, u64::saturating_add);
+/// Whether all segments, of which these are the facts, are merged by themselves, for more clusters. In sum, a third of the
+/// rows is written once more.
+fn is_whole_merge_due(engine: &Engine, segments: &[Part], facts: &[SegmentFacts]) -> Result<bool> {
+    let bytes = facts.iter().map(|facts| facts.bytes).fold(0, u64::saturating_add);
     // It holds up the other merges of the database, and one that fails has done nothing.
-    let is_short = bytes <= WHOLE_SEGMENTS_MAX * engine.context.settings.segment_bytes_max();
-    let is_sound =
-        !damaged.bars_whole_merges() && base.view.segments.iter().all(|part| !damaged.contains(part.id));
-    let mut vectors = engine.schema.columns().iter().enumerate();
-    let rows: u64 = base.view.segments.iter().map(live_rows).sum();
-    let outgrown = |index| {
-        let count = count_vectors(&base.view.segments, index);
-        // A column that few rows have is no reason to write all rows.
-        Ok::<_, Error>(count? >= rows / 2 && has_too_few_clusters(engine, &base.view.segments, index)?)
-    };
-    let is_outgrown =
-        vectors.try_fold(false, |found, (index, _)| Ok::<_, Error>(found || outgrown(index)?))?;
-    Ok(is_short && is_sound && is_outgrown)
+    if bytes > WHOLE_SEGMENTS_MAX * engine.context.settings.segment_bytes_max() {
+        return Ok(false);
+    }
+    let rows: u64 = segments.iter().map(live_rows).sum();
+    // A column that few rows have is no reason to write all rows.
+    Ok(outgrown_columns(engine, segments)?.iter().any(|vectors| *vectors >= rows / 2))
 }
 
 fn policy_of(engine: &Engine) -> MergePolicy {
@@ -282,12 +280,8 @@ fn is_compact(engine: &Engine, inputs: &[Part]) -> Result<bool> {
     let fit = segments.iter().all(|segment| segment.meta().unfit.is_empty());
     let are_clean = inputs.iter().all(|part| part.deletes.is_empty());
     let are_indexed = segments.iter().all(|segment| is_indexed(engine, segment));
-    for column in 0..engine.schema.columns().len() {
-        if has_too_few_clusters(engine, inputs, column)? {
-            return Ok(false);
-        }
-    }
-    Ok(are_clean && are_indexed && fit && are_apart(engine, segments))
+    let have_clusters = outgrown_columns(engine, inputs)?.is_empty();
+    Ok(are_clean && are_indexed && fit && have_clusters && are_apart(engine, segments))
 }
 
 /// Whether segments are as few as their rows allow, each with clusters, or else ids, that no other has.
@@ -316,17 +310,21 @@ fn are_apart(engine: &Engine, mut segments: Vec<&Arc<Segment>>) -> bool {
     u64_of(segments.len()) <= fewest.max(1) && share_set && are_in_order
 }
 
-/// Whether the sets of the segments have fewer clusters than so many rows with a vector call for.
-fn has_too_few_clusters(engine: &Engine, parts: &[Part], column: usize) -> Result<bool> {
-    let Some(described) = engine.schema.columns().get(column) else { return Ok(false) };
-    let mut trained: Option<u64> = None;
-    for part in parts {
-        trained = trained.max(segment_of(part)?.meta().centroids.get(&described.id).map(|set| set.trained));
+/// The columns whose sets have fewer clusters than their vectors call for: how many live rows of each have a vector.
+fn outgrown_columns(engine: &Engine, parts: &[Part]) -> Result<Vec<u64>> {
+    let mut outgrown = Vec::new();
+    for (index, column) in engine.schema.columns().iter().enumerate() {
+        let mut trained: Option<u64> = None;
+        for part in parts {
+            trained = trained.max(segment_of(part)?.meta().centroids.get(&column.id).map(|set| set.trained));
+        }
+        let Some(trained) = trained else { continue };
+        let count = count_vectors(parts, index)?;
+        if is_outgrown(trained, count) {
+            outgrown.push(count);
+        }
     }
-    Ok(match trained {
-        Some(trained) => is_outgrown(trained, count_vectors(parts, column)?),
-        None => false,
-    })
+    Ok(outgrown)
 }
 
 /// How many live rows have a vector in a column; 0 if it is no vector column.

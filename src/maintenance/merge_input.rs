@@ -60,15 +60,13 @@ impl MergeInput {
             RowOrder::Id => (bytes.min(ORDERED_PAGE_BYTES), BATCH_ROWS),
             RowOrder::Cluster => (bytes, usize::MAX),
         };
-        let rows = u64::from(meta.rows.max(1));
-        let stored_row_bytes = (meta.total_bytes() / rows).max(1);
+        let stored_row_bytes = (meta.total_bytes() / u64::from(meta.rows.max(1))).max(1);
         // One row more than there are, so that the only page is known to be the last.
         let page_rows = (bytes / stored_row_bytes).min(u64::from(meta.rows) + 1);
         Ok(Self {
             segment: Arc::clone(segment),
             dead: Arc::clone(&part.deletes),
-            // Once: it is the sum over all groups of rows.
-            row_bytes: segment.uncompressed_bytes() / rows,
+            row_bytes: segment.uncompressed_row_bytes(),
             page_rows: to_usize(page_rows, "the rows of a page")?.clamp(1, rows_max),
             read_to: None,
             is_read: false,

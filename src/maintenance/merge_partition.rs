@@ -117,9 +117,8 @@ mod tests {
             (rows(u32::try_from(known.len()).unwrap()), clusters)
         };
         let sources: Vec<_> = clusters.iter().map(of).collect();
-        let share = |(live, clusters)| SourceShare { live, row_bytes: 10, clusters };
-        let shares: Vec<_> = sources.iter().map(|(live, clusters)| share((live, clusters))).collect();
-        divide_rows(&shares, count, bytes_max).unwrap()
+        let shares = sources.iter().map(|(live, clusters)| SourceShare { live, row_bytes: 10, clusters });
+        divide_rows(&shares.collect::<Vec<_>>(), count, bytes_max).unwrap()
     }
 
     #[test]

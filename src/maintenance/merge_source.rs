@@ -47,8 +47,7 @@ impl MergeSource {
             part: part.clone(),
             segment: Arc::clone(segment),
             live: subtract_rows(&all_rows(rows), &part.deletes),
-            // Once: it is the sum over all groups of rows.
-            row_bytes: segment.uncompressed_bytes() / u64::from(rows.max(1)),
+            row_bytes: segment.uncompressed_row_bytes(),
         })
     }
 

@@ -215,6 +215,12 @@ impl Segment {
         self.parts.row_sizes.total_bytes()
     }
 
+    /// About how many bytes a row takes before it is compressed, on average. The sum over all groups of rows: to be kept by
+    /// who needs it for each row.
+    pub(crate) fn uncompressed_row_bytes(&self) -> u64 {
+        self.uncompressed_bytes() / u64::from(self.meta.rows.max(1))
+    }
+
     /// About how many bytes a row takes in these columns.
     pub(crate) fn row_bytes(&self, columns: &[usize], row: u32) -> u64 {
         self.parts.row_sizes.row_bytes(columns, row)
