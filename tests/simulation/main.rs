@@ -121,10 +121,12 @@ mod tests {
             (Safeguard::KeptDropped, false),
             (Safeguard::KeptCentroids, false),
             (Safeguard::BirthFloor, true),
-            (Safeguard::DeletesBirth, true),
             (Safeguard::LogFence, true),
             (Safeguard::LinkBirth, true),
-            (Safeguard::BuildBirth, true),
+            // These take a job that is overtaken by another's and by a collection, but must not lose to either: too rare to
+            // be left to chance. `tests/it/collection.rs` has them step by step.
+            (Safeguard::DeletesBirth, false),
+            (Safeguard::BuildBirth, false),
         ];
         let most = std::env::var("MUTANTS").ok().and_then(|n| n.parse().ok());
         let mut unneeded = Vec::new();

@@ -86,6 +86,7 @@ impl Plan {
         let mut faults = Faults::draw(rng, GRACE, self.length);
         if self.quiet {
             faults.freeze = *rng.pick(&[0.02, 0.05]);
+            faults.publish_freeze = *rng.pick(&[0.05, 0.2]);
         }
         faults
     }

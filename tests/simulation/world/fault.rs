@@ -14,6 +14,9 @@ pub struct Faults {
     pub damage: f64,
     /// The part of requests around which their process stands still for long.
     pub freeze: f64,
+    /// The part of manifests and entries before which their process stands still for longer than the grace: others commit
+    /// and collect before what it uploaded is named.
+    pub publish_freeze: f64,
     /// The part of requests at which their process dies.
     pub crash: f64,
     /// The part of new processes that stand still for long early on.
@@ -104,6 +107,7 @@ impl Faults {
             request: 0.0,
             damage: 0.0,
             freeze: 0.0,
+            publish_freeze: 0.0,
             crash: 0.0,
             slow_start: 0.0,
             brownouts: Vec::new(),
@@ -122,6 +126,7 @@ impl Faults {
             request: *rng.pick(&[0.0, 0.02, 0.08, 0.2]),
             damage: *rng.pick(&[0.0, 0.0, 0.002]),
             freeze: *rng.pick(&[0.0, 0.004, 0.02]),
+            publish_freeze: 0.0,
             crash: *rng.pick(&[0.0, 0.004, 0.02]),
             slow_start: *rng.pick(&[0.0, 0.1, 0.4]),
             brownouts,
@@ -131,7 +136,8 @@ impl Faults {
 
     /// Whether nothing at all fails, so that every error of the library is one too many.
     pub fn is_none(&self) -> bool {
-        let rates = [self.request, self.damage, self.freeze, self.crash, self.slow_start];
+        let rates =
+            [self.request, self.damage, self.freeze, self.publish_freeze, self.crash, self.slow_start];
         rates.iter().all(|rate| *rate == 0.0) && self.brownouts.is_empty()
     }
 
@@ -152,6 +158,8 @@ impl Faults {
         let fault = if brownout { Some(Fault::Lost) } else { fault.or(damaged.then_some(Fault::Damage)) };
         let freeze = rng.chance(self.freeze).then(|| self.stillness(rng));
         let before = rng.chance(0.5);
+        let overtaken = request.publishes() && rng.chance(self.publish_freeze);
+        let overtaken = overtaken.then(|| self.grace.mul_f64(1.2 + rng.unit() * 3.0));
         let late = if rng.chance(0.5) { 400_000 } else { millis(self.grace) * 3 };
         let slow = rng.chance(0.3);
         Fate {
@@ -160,7 +168,7 @@ impl Faults {
             back: latency(rng),
             gives_up: if slow { None } else { Some(Duration::from_millis(rng.between(50, 40_000))) },
             lands: Duration::from_millis(rng.between(1_000, late)),
-            freeze_before: freeze.filter(|_| before),
+            freeze_before: overtaken.or(freeze.filter(|_| before)),
             freeze_after: freeze.filter(|_| !before),
             crash: rng.chance(self.crash).then(|| *rng.pick(&Crash::ALL)),
             dice: rng.bits(),

@@ -68,6 +68,11 @@ pub struct Logged {
 }
 
 impl Request {
+    /// Whether it stores a manifest or an entry of the log, which name what was uploaded before.
+    pub fn publishes(&self) -> bool {
+        self.is_create() && ["/manifest/", "/wal/"].iter().any(|folder| self.target().contains(folder))
+    }
+
     pub fn verb(&self) -> &'static str {
         match self {
             Self::Put(_, _, PutMode::Create) => "create",
