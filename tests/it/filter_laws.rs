@@ -8,7 +8,7 @@ use elacsym::schema::AttributeType;
 use elacsym::*;
 
 use crate::common;
-use crate::common::fixtures::{empty_namespace, id_number};
+use crate::common::fixtures::id_number;
 use common::api::filter;
 use common::predicate::Predicate;
 use common::rng::Rng;
@@ -143,7 +143,9 @@ enum Lie {
 
 /// Batches of their own values, some documents written again or deleted.
 async fn filled(draw: &mut Draw, lie: Lie) -> Result<(Namespace, Model)> {
-    let docs = empty_namespace(schema()?).await?;
+    // Segments that a merge joins cannot be left out one by one.
+    let database = Database::builder().settings(Settings::default().auto_compact(false));
+    let docs = database.open("memory://").await?.create_namespace("docs", schema()?).await?;
     let mut model = Model::new();
     for round in 0..6 {
         draw.near = round * 10;
