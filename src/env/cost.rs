@@ -79,8 +79,12 @@ impl Cost {
         Self::new(count, 400)
     }
 
-    /// Bytes of exact vectors that are compared with a query, or checked and copied: 400 ps each, memory bandwidth
-    /// included.
+    /// Bytes of exact vectors that are in the processor's caches, or nearly so, and are compared with a query: 100 ps each.
+    pub(crate) const fn compared_bytes(count: usize) -> Self {
+        Self::new(count as u64, 100)
+    }
+
+    /// Bytes of exact vectors that are checked and copied, or compared: 400 ps each, memory bandwidth included.
     pub(crate) const fn vector_bytes(count: usize) -> Self {
         Self::new(count as u64, 400)
     }

@@ -61,11 +61,17 @@ impl OpenVectorColumn {
         }
     }
 
-    /// The vectors of a run of rows. One round trip, or none.
-    pub(super) async fn fetch_range(&self, env: &Env, rows: Range<u32>) -> Result<ArrayRef> {
+    /// Folds over the vectors of a run of rows, in pieces. One round trip, or none.
+    pub(super) async fn fold_range<T, F>(&self, env: &Env, rows: Range<u32>, init: T, fold: F) -> Result<T>
+    where
+        T: Clone + Send + Sync + 'static,
+        F: Fn(T, u32, ArrayRef) -> Result<T> + Clone + Send + Sync + 'static,
+    {
         match self {
-            Self::Stored(stored) => stored.exact.fetch_range(env, rows).await,
-            Self::Absent { shape, .. } => Ok(new_null_array(&shape.arrow_type(), rows.len())),
+            Self::Stored(stored) => stored.exact.fold_range(env, rows, init, fold).await,
+            Self::Absent { shape, .. } => {
+                fold(init, rows.start, new_null_array(&shape.arrow_type(), rows.len()))
+            }
         }
     }
 

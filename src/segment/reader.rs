@@ -226,9 +226,20 @@ impl Segment {
         self.parts.row_sizes.row_bytes(columns, row)
     }
 
-    /// The vectors of a run of rows, each checked. One round trip.
-    pub(crate) async fn fetch_vector_range(&self, column: usize, rows: Range<u32>) -> Result<ArrayRef> {
-        self.vector_column(column)?.fetch_range(&self.env, rows).await
+    /// Folds over the vectors of a run of rows, each checked, in pieces that come with the number of their first row. One
+    /// round trip. `fold` runs on the pool if the run is long.
+    pub(crate) async fn fold_vectors<T, F>(
+        &self,
+        column: usize,
+        rows: Range<u32>,
+        init: T,
+        fold: F,
+    ) -> Result<T>
+    where
+        T: Clone + Send + Sync + 'static,
+        F: Fn(T, u32, ArrayRef) -> Result<T> + Clone + Send + Sync + 'static,
+    {
+        self.vector_column(column)?.fold_range(&self.env, rows, init, fold).await
     }
 
     /// The vectors of some rows, each checked. One round trip.

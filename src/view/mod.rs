@@ -12,7 +12,7 @@ mod smallest_ids;
 
 pub(crate) use documents::RowAddr;
 pub(crate) use live::{LiveCache, LiveRows, LiveVectors};
-pub(crate) use part::{Part, rows_in_range, rows_to_mask};
+pub(crate) use part::{Part, rows_to_mask};
 pub(crate) use scope::{Scope, Scopes};
 
 use std::sync::Arc;

@@ -245,6 +245,10 @@ fn find_columns<'a>(schema: &Schema, names: impl Iterator<Item = &'a str>) -> Re
 /// The rows of a bitmap that are in a range, as one bit for each row of the range.
 pub(crate) fn rows_to_mask(range: Range<u32>, rows: &RoaringBitmap) -> BooleanBuffer {
     let len = range.len();
+    // A query without a filter allows all rows of most runs.
+    if rows.contains_range(range.clone()) {
+        return BooleanBuffer::new_set(len);
+    }
     let mut builder = BooleanBufferBuilder::new(len);
     builder.append_n(len, false);
     for row in rows.range(range.clone()) {
@@ -254,6 +258,6 @@ pub(crate) fn rows_to_mask(range: Range<u32>, rows: &RoaringBitmap) -> BooleanBu
 }
 
 /// The rows of a bitmap that are in a range.
-pub(crate) fn rows_in_range(rows: &RoaringBitmap, range: Range<u32>) -> RoaringBitmap {
+fn rows_in_range(rows: &RoaringBitmap, range: Range<u32>) -> RoaringBitmap {
     rows.range(range).collect()
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::generator::schema;
 use super::vectors::{MANY, vector_schema, write_vectors};
-use super::{Written, keys, write};
+use super::{Written, joined, keys, vector_pieces, write};
 use crate::error::{ErrorKind, Result};
 use crate::index::attributes::AttributeProbe;
 use crate::schema::{ColumnKind, Ids};
@@ -127,10 +127,7 @@ async fn a_wrong_row_is_an_error_wherever_its_checksum_is() -> Result<()> {
             let some = [a as u32, b as u32].into();
             let read = async {
                 let segment = written.open().await?;
-                Ok((
-                    segment.fetch_vector_range(0, 0..rows as u32).await,
-                    segment.fetch_vectors(0, &some).await,
-                ))
+                Ok((vector_pieces(&segment, 0, 0..rows as u32).await, segment.fetch_vectors(0, &some).await))
             };
             let errors = match read.await {
                 Ok((run, some)) => vec![run.unwrap_err(), some.unwrap_err()],
@@ -142,8 +139,8 @@ async fn a_wrong_row_is_an_error_wherever_its_checksum_is() -> Result<()> {
             }
         }
         written.backend.put(&key, sound.into(), PutMode::Overwrite).await?;
-        let run = written.open().await?.fetch_vector_range(0, 0..rows as u32).await?;
-        assert_eq!(&run, written.source.column(1));
+        let run = vector_pieces(&written.open().await?, 0, 0..rows as u32).await?;
+        assert_eq!(&joined(&run), written.source.column(1));
     }
     Ok(())
 }

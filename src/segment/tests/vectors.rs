@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 use twox_hash::XxHash3_64;
 
 use super::generator::batch;
-use super::{Written, keys, slow_backend, trips};
+use super::{Written, joined, keys, slow_backend, trips, vector_pieces};
 use crate::cache::BlockCache;
 use crate::env::Env;
 use crate::error::Result;
@@ -122,14 +122,18 @@ async fn a_run_of_rows_is_the_bytes_that_arrived() -> Result<()> {
         written.backend.put(&key, object.clone().into(), PutMode::Overwrite).await?;
         let segment = written.open().await?;
         for run in [0..rows as u32, 3..800, 899..900] {
-            let array = segment.fetch_vector_range(0, run.clone()).await?;
-            assert_eq!(&array, &written.source.column(1).slice(run.start as usize, run.len()));
-            let values = array.as_fixed_size_list().values().as_primitive::<Float32Type>().values();
-            let within = address_range(&object);
-            assert_eq!(values.as_ptr().addr(), within.start + 64 + run.start as usize * 96);
+            let pieces = vector_pieces(&segment, 0, run.clone()).await?;
+            let expected = written.source.column(1).slice(run.start as usize, run.len());
+            assert_eq!(&joined(&pieces), &expected);
+            let mut next = address_range(&object).start + 64 + run.start as usize * 96;
+            for piece in &pieces {
+                let values = piece.as_fixed_size_list().values().as_primitive::<Float32Type>().values();
+                assert_eq!(values.as_ptr().addr(), next);
+                next += piece.len() * 96;
+            }
             // Rows that are wanted one by one come in blocks.
             let read = segment.fetch_vectors(0, &run.collect()).await?;
-            assert_eq!(&read, &array);
+            assert_eq!(&read, &expected);
         }
         let scattered = [0, 5, 6, 899].into();
         let read = segment.fetch_rows(&[0], &scattered).await?;
@@ -160,12 +164,12 @@ fn no_copy_of_the_vectors_is_allocated() -> Result<()> {
     let meta = block_on(files.unwrap().upload(&backend, &keys))?.meta;
     let (cache, schemas) = (BlockCache::off(), SchemaVersions::new(Schema::clone(&schema)));
     let segment = block_on(Segment::open(&env, &backend, &cache, &keys, &schemas, &meta))?;
-    let mut array = None;
+    let mut pieces = Vec::new();
     let read = allocation_counter::measure(|| {
-        array = Some(block_on(segment.fetch_vector_range(0, 0..1_000)).unwrap());
+        pieces = block_on(vector_pieces(&segment, 0, 0..1_000)).unwrap();
     });
     assert!(read.bytes_total < size / 4, "{} bytes to read {size}", read.bytes_total);
-    assert_eq!(&array.unwrap(), source.column(1));
+    assert_eq!(&joined(&pieces), source.column(1));
     Ok(())
 }
 

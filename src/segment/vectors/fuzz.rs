@@ -85,8 +85,11 @@ fn fuzz_exact_vectors() {
         let vectors = vectors.map_err(|e| e.at("vector.1"))?;
         assert_eq!(u64::from(vectors.count()) + vectors.nulls().len(), u64::from(ROWS));
         let env = inline_env();
-        let run = block_on(vectors.fetch_range(&env, 3..41))?;
-        assert_eq!((run.len(), run.null_count() as u64), (38, vectors.nulls().range_cardinality(3..41)));
+        let count = |(rows, nulls): (usize, usize), _, piece: ArrayRef| {
+            Ok((rows + piece.len(), nulls + piece.null_count()))
+        };
+        let (rows, nulls) = block_on(vectors.fold_range(&env, 3..41, (0, 0), count))?;
+        assert_eq!((rows, nulls as u64), (38, vectors.nulls().range_cardinality(3..41)));
         let scattered: RoaringBitmap = (0..ROWS).step_by(5).collect();
         let read = block_on(vectors.fetch(&env, &scattered))?;
         assert_eq!(read.len() as u64, scattered.len());

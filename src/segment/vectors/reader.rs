@@ -41,6 +41,10 @@ pub(in crate::segment) struct ExactVectors {
 /// the store. A block is transferred in much less time than a request takes.
 const BLOCK_BYTES: usize = 16 << 10;
 
+/// Rows of a run that are checked and worked on at a time: they stay in the second cache of a core in between, so that memory
+/// is read once.
+const PIECE_BYTES: usize = 256 << 10;
+
 /// Rows between those that are wanted are read with them, up to so many bytes, where much is read: a request costs as much.
 const BULK_GAP_BYTES: usize = 64 << 10;
 /// One read of much, at most: several of them go on at once.
@@ -96,9 +100,60 @@ impl ExactVectors {
         &self.nulls
     }
 
-    /// The vectors of a run of rows, in one round trip. The array shares the memory of what arrived.
-    pub(in crate::segment) async fn fetch_range(&self, env: &Env, rows: Range<u32>) -> Result<ArrayRef> {
-        self.fetch_runs(env, vec![rows.clone()], vec![rows]).await
+    /// Folds over the vectors of a run of rows, in one round trip: `fold` is given pieces of the run, in their order, each
+    /// with the number of its first row. Their arrays share the memory of what arrived. Bytes that were damaged in transit are
+    /// read anew, and folded from `init` on.
+    pub(in crate::segment) async fn fold_range<T, F>(
+        &self,
+        env: &Env,
+        rows: Range<u32>,
+        init: T,
+        fold: F,
+    ) -> Result<T>
+    where
+        T: Clone + Send + Sync + 'static,
+        F: Fn(T, u32, ArrayRef) -> Result<T> + Clone + Send + Sync + 'static,
+    {
+        let (spans, blocks) = self.plan_spans(std::slice::from_ref(&rows), std::slice::from_ref(&rows))?;
+        let decode = |bytes: Vec<Bytes>| {
+            let cost = Cost::vector_bytes(rows.len().saturating_mul(row_bytes(self.shape)));
+            let (this, rows, blocks) = (self.clone(), rows.clone(), blocks.clone());
+            let (init, fold) = (init.clone(), fold.clone());
+            let folded = env.compute(cost, move || this.fold_pieces(rows, &blocks, &bytes, init, fold));
+            async { folded.await? }
+        };
+        self.blob.read_decoded(&spans, decode).await
+    }
+
+    /// Checks the rows of a run and folds over them, piece by piece. `bytes` are those of the run, and behind them those of the
+    /// blocks.
+    fn fold_pieces<T>(
+        &self,
+        rows: Range<u32>,
+        blocks: &[u32],
+        bytes: &[Bytes],
+        init: T,
+        fold: impl Fn(T, u32, ArrayRef) -> Result<T>,
+    ) -> Result<T> {
+        let malformed = |e: CodecError| e.at(self.blob.key());
+        let width = row_bytes(self.shape);
+        let (run, block_bytes) =
+            bytes.split_first().ok_or(CodecError::Truncated { what: WHAT }).map_err(malformed)?;
+        if run.len() != rows.len() * width {
+            return Err(malformed(CodecError::Truncated { what: WHAT }));
+        }
+        let checksums = self.checksums.loaded(blocks, block_bytes);
+        let step = to_u32((PIECE_BYTES / width.max(1)).max(1), "rows of a piece")?;
+        let mut folded = init;
+        for start in rows.clone().step_by(usize_of(step)) {
+            let piece = start..rows.end.min(start.saturating_add(step));
+            let offset = |row: u32| usize_of(row - rows.start) * width;
+            let components = run.slice(offset(piece.start)..offset(piece.end));
+            checksums.verify_run(&piece, &components, width).map_err(malformed)?;
+            let vectors = self.make_array(std::slice::from_ref(&piece), &[components]).map_err(malformed)?;
+            folded = fold(folded, start, vectors)?;
+        }
+        Ok(folded)
     }
 
     /// The vectors of `rows`, in one round trip. The blocks that they lie in are read and cached.
@@ -136,15 +191,7 @@ impl ExactVectors {
     }
 
     async fn fetch_runs(&self, env: &Env, runs: Vec<Range<u32>>, reads: Vec<Range<u32>>) -> Result<ArrayRef> {
-        if runs.iter().any(|run| run.end > self.rows) {
-            return Err(Error::internal("vectors of rows that the segment does not have"));
-        }
-        let width = u64_of(row_bytes(self.shape));
-        let at = |row: u32| self.components + u64::from(row) * width;
-        // Without checksums of the spans: which rows are read together is not known when the file is written.
-        let mut spans: Vec<Span> = reads.iter().map(|read| (at(read.start)..at(read.end)).into()).collect();
-        let blocks = self.checksums.blocks(&runs);
-        spans.extend(blocks.iter().map(|first_row| self.checksums.block_span(*first_row)));
+        let (spans, blocks) = self.plan_spans(&runs, &reads)?;
         let selection = Arc::new(RowSelection { runs, reads, blocks });
         let decode = |bytes: Vec<Bytes>| {
             let wanted: usize = selection.runs.iter().map(Range::len).sum();
@@ -154,6 +201,20 @@ impl ExactVectors {
             async { array.await?.map_err(|e| e.at(self.blob.key())) }
         };
         self.blob.read_decoded(&spans, decode).await
+    }
+
+    /// What is read for the rows of some runs: `reads`, and behind them blocks of checksums, which are returned as well.
+    fn plan_spans(&self, runs: &[Range<u32>], reads: &[Range<u32>]) -> Result<(Vec<Span>, Vec<u32>)> {
+        if runs.iter().any(|run| run.end > self.rows) {
+            return Err(Error::internal("vectors of rows that the segment does not have"));
+        }
+        let width = u64_of(row_bytes(self.shape));
+        let at = |row: u32| self.components + u64::from(row) * width;
+        // Without checksums of the spans: which rows are read together is not known when the file is written.
+        let mut spans: Vec<Span> = reads.iter().map(|read| (at(read.start)..at(read.end)).into()).collect();
+        let blocks = self.checksums.blocks(runs);
+        spans.extend(blocks.iter().map(|first_row| self.checksums.block_span(*first_row)));
+        Ok((spans, blocks))
     }
 
     /// Checks rows and makes them an array. `bytes` are those of the reads, and behind them those of the blocks.
@@ -169,9 +230,17 @@ impl ExactVectors {
             checksums.verify_run(&piece, &bytes, row_bytes(self.shape))?;
             rows.push(bytes);
         }
-        let values = components_array(&rows, self.shape.element);
-        let valid: Vec<bool> = runs.iter().cloned().flatten().map(|row| !self.nulls.contains(row)).collect();
-        let nulls = Some(NullBuffer::from(valid)).filter(|nulls| nulls.null_count() > 0);
+        self.make_array(runs, &rows)
+    }
+
+    /// An array of the rows of some runs, whose components these are.
+    fn make_array(&self, runs: &[Range<u32>], components: &[Bytes]) -> Result<ArrayRef, CodecError> {
+        let values = components_array(components, self.shape.element);
+        // Most runs have no null, and are not looked through row by row.
+        let has_nulls = runs.iter().any(|run| self.nulls.range_cardinality(run.clone()) > 0);
+        let valid =
+            || runs.iter().cloned().flatten().map(|row| !self.nulls.contains(row)).collect::<Vec<_>>();
+        let nulls = has_nulls.then(|| NullBuffer::from(valid()));
         let DataType::FixedSizeList(field, dimension) = self.shape.arrow_type() else {
             return Err(CodecError::malformed(WHAT, "not a list"));
         };

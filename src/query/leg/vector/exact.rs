@@ -5,19 +5,20 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
+use arrow::buffer::BooleanBuffer;
 use futures::{StreamExt, TryStreamExt, stream};
 use roaring::RoaringBitmap;
 
 use super::VectorSearch;
-use super::distance::Distance;
+use super::distance::{Distance, ExactVector};
 use super::top_k::TopK;
-use crate::codec::to_u32;
+use crate::codec::{to_u32, to_usize, usize_of};
 use crate::env::{Cost, Env};
 use crate::error::{Error, Result};
 use crate::memtable::PartSource;
 use crate::query::leg::ranking::PartRanking;
 use crate::segment::Segment;
-use crate::view::{Part, View, rows_in_range, rows_to_mask};
+use crate::view::{Part, View, rows_to_mask};
 
 /// Windows of a segment that are read ahead. The room of the search bounds their bytes; this hides the latency of the
 /// store behind the comparison.
@@ -46,13 +47,12 @@ impl VectorSearch {
                 // The id is the first column of a run.
                 let array = run.rows().columns().get(self.column + 1).cloned();
                 let array = array.ok_or_else(|| Error::internal("a run lacks a column"))?;
-                let rows = 0..part.source.rows();
-                self.compare_window(&view.env, array, rows, allowed.clone(), TopK::new(self.limit)).await?
+                self.compare_array(&view.env, array, allowed).await?
             }
             PartSource::Segment(segment) if allowed.len() < u64::from(segment.meta().rows) / SPARSE => {
                 self.compare_rows(&view.env, segment, allowed, &BTreeMap::new()).await?
             }
-            PartSource::Segment(segment) => self.compare_windows(&view.env, segment, allowed).await?,
+            PartSource::Segment(segment) => self.compare_windows(segment, allowed).await?,
         };
         self.cut_ties(view, part, ranking.into_ranking()).await
     }
@@ -67,45 +67,40 @@ impl VectorSearch {
         ranking.into_first(part, &view.schema, self.limit.saturating_add(self.ties)).await
     }
 
-    /// Compares the allowed rows of a segment, reading all vectors window by window.
-    async fn compare_windows(&self, env: &Env, segment: &Segment, allowed: &RoaringBitmap) -> Result<TopK> {
+    /// Compares the allowed rows of a segment, reading all vectors window by window. Windows are compared on the pool, as
+    /// many at once as are read ahead.
+    async fn compare_windows(&self, segment: &Segment, allowed: &RoaringBitmap) -> Result<TopK> {
         let rows = segment.meta().rows;
         let window = to_u32((WINDOW_BYTES / self.row_bytes.max(1)).clamp(1, 1 << 20), "rows of a window")?;
         let windows =
             (0..rows).step_by(window as usize).map(|start| start..rows.min(start.saturating_add(window)));
-        let read = |rows: Range<u32>| async move {
-            let room = self.room.take(rows.len() as u64 * self.row_bytes as u64).await?;
-            Ok::<_, Error>((segment.fetch_vector_range(self.column, rows.clone()).await?, rows, room))
+        let compare = |rows: Range<u32>| async move {
+            let _room = self.room.take(rows.len() as u64 * self.row_bytes as u64).await?;
+            let (first, query) = (rows.start, Arc::clone(&self.exact));
+            let selected = rows_to_mask(rows.clone(), allowed);
+            let compare_piece = move |mut top: TopK, start: u32, vectors: ArrayRef| {
+                // Pieces lie within the run, and its mask.
+                let selected = selected.slice(usize_of(start - first), vectors.len());
+                query.push_distances(&vectors, &selected, start, &mut top)?;
+                Ok(top)
+            };
+            segment.fold_vectors(self.column, rows, TopK::new(self.limit), compare_piece).await
         };
         let mut top = TopK::new(self.limit);
-        let mut arrays = stream::iter(windows).map(read).buffered(WINDOWS_AHEAD);
-        while let Some((array, rows, _room)) = arrays.try_next().await? {
-            let allowed = rows_in_range(allowed, rows.clone());
-            top = self.compare_window(env, array, rows, allowed, top).await?;
+        let mut compared = stream::iter(windows).map(compare).buffered(WINDOWS_AHEAD);
+        while let Some(found) = compared.try_next().await? {
+            top.merge(found);
         }
         Ok(top)
     }
 
-    /// Compares the allowed rows of an array that holds the rows of a range.
-    async fn compare_window(
-        &self,
-        env: &Env,
-        array: ArrayRef,
-        rows: Range<u32>,
-        allowed: RoaringBitmap,
-        mut top: TopK,
-    ) -> Result<TopK> {
-        let query = Arc::clone(&self.exact);
-        let work = move || {
-            let selected = rows_to_mask(rows.clone(), &allowed);
-            let mut outside = false;
-            query.for_each_distance(&array, Some(&selected), |at, distance| match rows.clone().nth(at) {
-                Some(row) => top.push(distance, row),
-                None => outside = true,
-            })?;
-            if outside { Err(Error::internal("more vectors were read than rows")) } else { Ok(top) }
-        };
-        env.blocking(work).await?
+    /// Compares the allowed rows of an array that holds the rows of a part.
+    async fn compare_array(&self, env: &Env, array: ArrayRef, allowed: &RoaringBitmap) -> Result<TopK> {
+        let (query, mut top) = (Arc::clone(&self.exact), TopK::new(self.limit));
+        let compared = to_usize(allowed.len(), "rows that are compared")?.saturating_mul(self.row_bytes);
+        let selected = rows_to_mask(0..to_u32(array.len(), "rows of a part")?, allowed);
+        let work = move || query.push_distances(&array, &selected, 0, &mut top).map(|()| top);
+        env.compute(Cost::compared_bytes(compared), work).await?
     }
 
     /// Compares some rows of a segment, page by page. A row in `copies` stands for all rows of its bitmap, which have
@@ -130,7 +125,7 @@ impl VectorSearch {
                 query.for_each_distance(&array, None, |at, distance| distances.push((at, distance)))?;
                 Ok::<_, Error>(distances)
             };
-            let distances = env.compute(Cost::vector_bytes(bytes), work).await??;
+            let distances = env.compute(Cost::compared_bytes(bytes), work).await??;
             for (at, distance) in distances {
                 let row = rows.get(at).copied();
                 let row = row.ok_or_else(|| Error::internal("more vectors were read than rows"))?;
@@ -141,5 +136,25 @@ impl VectorSearch {
             }
         }
         Ok(top)
+    }
+}
+
+impl ExactVector {
+    /// Offers the selected rows of an array, whose first has the number `start`.
+    fn push_distances(
+        &self,
+        vectors: &ArrayRef,
+        selected: &BooleanBuffer,
+        start: u32,
+        top: &mut TopK,
+    ) -> Result<()> {
+        let mut outside = false;
+        self.for_each_distance(vectors, Some(selected), |at, distance| {
+            match u32::try_from(at).ok().and_then(|at| start.checked_add(at)) {
+                Some(row) => top.push(distance, row),
+                None => outside = true,
+            }
+        })?;
+        if outside { Err(Error::internal("more vectors were read than rows")) } else { Ok(()) }
     }
 }

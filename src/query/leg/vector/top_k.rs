@@ -65,6 +65,16 @@ impl TopK {
         }
     }
 
+    /// Offers all that another one holds.
+    pub(super) fn merge(&mut self, other: Self) {
+        let farthest = other.heap.peek().map(|(distance, _)| *distance);
+        other.heap.into_iter().for_each(|(distance, row)| self.push(distance.0, row));
+        // Ties are as far as the farthest that is held.
+        if let Some(farthest) = farthest {
+            self.push_all(farthest.0, &other.ties);
+        }
+    }
+
     /// Everything held.
     pub(super) fn into_ranking(self) -> PartRanking<Distance> {
         let held = self.heap.into_sorted_vec();
@@ -97,14 +107,17 @@ mod tests {
             distances in proptest::collection::vec(distance(), 0..60),
             limit in 0_usize..20,
             turn in 0_usize..60,
+            split in 0_usize..60,
         ) {
             let mut entries: Vec<(Distance, u32)> = distances.into_iter().map(Distance).zip(0..).collect();
             let turn = turn % entries.len().max(1);
             entries.rotate_left(turn);
-            let mut top = TopK::new(limit);
-            for (distance, row) in &entries {
-                top.push(distance.0, *row);
+            // Whether one holds all, or two are merged.
+            let (mut top, mut other) = (TopK::new(limit), TopK::new(limit));
+            for (at, (distance, row)) in entries.iter().enumerate() {
+                if at < split { top.push(distance.0, *row) } else { other.push(distance.0, *row) }
             }
+            top.merge(other);
             entries.sort();
             let last = limit.checked_sub(1).and_then(|last| entries.get(last)).map(|last| last.0);
             entries.retain(|(distance, _)| limit > 0 && last.is_none_or(|last| *distance <= last));
