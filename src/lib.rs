@@ -110,7 +110,8 @@ pub use cache::CacheStats;
 pub use database::{Database, DatabaseBuilder};
 pub use error::{Error, ErrorKind, InDoubt, Outcome, Result};
 pub use maintenance::{
-    CollectReport, CollectedObjects, CompactReport, FlushReport, Garbage, GarbageReason, IndexProgress,
+    CollectReport, CompactReport, DueWork, FlushReport, Garbage, GarbageReason, IndexProgress,
+    NamespaceStats, ObjectCount, ObjectsByKind, SegmentStats, TailStats,
 };
 pub use namespace::{Consistency, Namespace, Snapshot};
 pub use query::root::{

@@ -39,6 +39,7 @@ use self::install::RefreshSchedule;
 use self::log_probe::LogProbe;
 use self::objects::IncarnationReader;
 use self::tokens::TokenLists;
+use crate::codec::u64_of;
 use crate::context::Context;
 use crate::env::Moment;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,6 +47,7 @@ use crate::index::vector::TrainingProgress;
 use crate::manifest::Incarnation;
 use crate::safeguard::Safeguard;
 use crate::schema::{Schema, SchemaVersions};
+use crate::settings::Settings;
 use crate::storage::{IncarnationKeys, NamespaceKeys};
 use crate::types::{NamespaceName, Sequence, TokenRecord};
 use crate::view::View;
@@ -76,6 +78,13 @@ pub(crate) struct Engine {
 pub(crate) struct Backlog {
     pub(crate) bytes: usize,
     pub(crate) entries: u64,
+}
+
+impl Backlog {
+    /// Whether a flush is due.
+    pub(crate) fn calls_for_flush(self, settings: &Settings) -> bool {
+        self.bytes > settings.tail_bytes_flush || self.entries > u64_of(settings.tail_entries_flush)
+    }
 }
 
 impl Engine {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use roaring::RoaringBitmap;
 
+use super::damaged::DamagedSegments;
 use super::merge::{MergePlan, MergedSegments};
 use super::policy::{MergePolicy, SegmentFacts};
 use super::{CommitAttempts, STARTS_MAX, write_dead_rows};
@@ -82,38 +82,6 @@ pub(super) enum CompactionOutcome {
     Merged(CompactReport),
 }
 
-/// Segments that could not be merged because one of them is damaged: no policy chooses them again.
-#[derive(Debug, Default)]
-pub(super) struct DamagedSegments {
-    segments: Mutex<BTreeSet<PartId>>,
-    /// Whether a merge of all segments found damage.
-    bars_whole_merges: AtomicBool,
-}
-
-impl DamagedSegments {
-    fn add(&self, plan: &MergePlan<'_>) {
-        // Of all segments, most can still be merged with each other.
-        if plan.is_whole {
-            self.bars_whole_merges.store(true, Ordering::SeqCst);
-        } else {
-            self.lock().extend(plan.inputs.iter().map(|part| part.id));
-        }
-    }
-
-    fn bars_whole_merges(&self) -> bool {
-        self.bars_whole_merges.load(Ordering::SeqCst)
-    }
-
-    fn contains(&self, part: PartId) -> bool {
-        self.lock().contains(&part)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<PartId>> {
-        // Every change is an insertion, so a panic elsewhere leaves it sound.
-        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Merges segments of the newest manifest.
 pub(super) async fn compact(
     engine: &Arc<Engine>,
@@ -182,6 +150,13 @@ pub(super) fn unindexed_segments(engine: &Engine, damaged: &DamagedSegments) -> 
     let (sound, facts) = sound_segments(engine, &base, damaged)?;
     let unindexed = sound.iter().zip(facts).filter(|(_, facts)| facts.lacks_index);
     Ok(unindexed.map(|(part, _)| part.id).collect())
+}
+
+/// The rows of the segments that lack the vector index that a merge would give them.
+pub(super) fn unindexed_rows(engine: &Engine, base: &BaseState) -> Result<u64> {
+    let facts = base.view.segments.iter().map(|part| segment_facts(engine, part));
+    let rows = facts.map(|facts| facts.map(|facts| if facts.lacks_index { facts.rows } else { 0 }));
+    rows.sum()
 }
 
 /// The merge that serves a goal; `None` if it is reached.

@@ -9,9 +9,8 @@ use futures::future::pending;
 
 use super::CompactReport;
 use super::background::{run_in_task, spread_of};
-use super::compact::{
-    CompactionGoal, CompactionOutcome, DamagedSegments, compact, is_compaction_due, unindexed_segments,
-};
+use super::compact::{CompactionGoal, CompactionOutcome, compact, is_compaction_due, unindexed_segments};
+use super::damaged::DamagedSegments;
 use crate::engine::{Coalescer, Engine, SharedRun};
 use crate::env::{Env, Moment};
 use crate::error::Result;
@@ -155,7 +154,7 @@ impl MergeScheduler {
         if others_write {
             self.yield_to_others(engine).await;
         }
-        while is_compaction_due(engine, CompactionGoal::Due, &self.damaged)? {
+        while self.has_work(engine, CompactionGoal::Due)? {
             match self.merge(engine, CompactionGoal::Due).await? {
                 CompactionOutcome::Merged(_) => {}
                 CompactionOutcome::Lost => self.yield_to_others(engine).await,
@@ -174,11 +173,16 @@ impl MergeScheduler {
         }
     }
 
+    /// Whether a merge for a goal has something to do.
+    pub(super) fn has_work(&self, engine: &Engine, goal: CompactionGoal) -> Result<bool> {
+        is_compaction_due(engine, goal, &self.damaged)
+    }
+
     fn is_due(&self, engine: &Engine) -> bool {
         let env = &engine.context.env;
         let pauses = self.history().pause.is_some_and(|(when, pause)| env.elapsed(when) < pause);
         // invariant: a state that cannot be read fails the next operation, with its reason.
-        let is_due = || is_compaction_due(engine, CompactionGoal::Due, &self.damaged).unwrap_or(false);
+        let is_due = || self.has_work(engine, CompactionGoal::Due).unwrap_or(false);
         engine.context.settings.auto_compact && !pauses && is_due()
     }
 

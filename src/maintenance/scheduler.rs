@@ -15,7 +15,8 @@ use super::background::{run_in_task, spread_of};
 use super::collect::{collect, find_garbage};
 use super::collect_scheduler::CollectScheduler;
 use super::merge_scheduler::MergeScheduler;
-use super::{CollectReport, CompactReport, FlushReport, Garbage, flush};
+use super::stats::measure;
+use super::{CollectReport, CompactReport, FlushReport, Garbage, NamespaceStats, flush};
 use crate::engine::{Coalescer, Engine, SharedRun};
 use crate::env::{Env, Moment};
 use crate::error::{Error, Result};
@@ -89,6 +90,12 @@ impl MaintenanceScheduler {
     pub(crate) fn garbage(engine: &Arc<Engine>) -> BoxFuture<'static, Result<Vec<Garbage>>> {
         let (env, engine) = (engine.context.env.clone(), Arc::clone(engine));
         run_in_task(env, async move { find_garbage(&engine).await })
+    }
+
+    /// What the namespace consists of, and what is due.
+    pub(crate) fn stats(&self, engine: &Arc<Engine>) -> BoxFuture<'static, Result<NamespaceStats>> {
+        let (engine, merges) = (Arc::clone(engine), Arc::clone(&self.merges));
+        Box::pin(async move { measure(&engine, &merges).await })
     }
 
     fn join_next_flush(self: &Arc<Self>, engine: &Arc<Engine>) -> SharedRun<FlushReport> {

@@ -4,6 +4,7 @@
 mod lease;
 mod newest;
 mod snapshot;
+mod upkeep;
 
 pub(crate) use lease::Lease;
 pub use snapshot::{Consistency, Snapshot};
@@ -19,9 +20,7 @@ use crate::engine::{Backlog, Engine, mark_closed};
 use crate::env::Cost;
 use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
-use crate::maintenance::{
-    CollectReport, CompactReport, FlushReport, Garbage, IndexProgress, MaintenanceScheduler, index_progress,
-};
+use crate::maintenance::MaintenanceScheduler;
 use crate::query::{Aggregated, Aggregation, Page, Query, QueryResponse, RecallCheck, RecallReport, Scan};
 use crate::schema::Schema;
 use crate::settings::Backpressure;
@@ -167,10 +166,7 @@ impl Namespace {
 
     fn flush_if_due(&self) {
         self.maintenance.start_flush_if(&self.engine, |engine| {
-            let settings = &engine.context.settings;
-            let Backlog { bytes, entries } = engine.backlog();
-            settings.auto_flush
-                && (bytes > settings.tail_bytes_flush || entries > u64_of(settings.tail_entries_flush))
+            engine.context.settings.auto_flush && engine.backlog().calls_for_flush(&engine.context.settings)
         });
     }
 
@@ -308,78 +304,6 @@ impl Namespace {
     /// As [`Snapshot::query`].
     pub fn measure_recall(&self, check: impl Into<RecallCheck>) -> BoxFuture<'_, Result<RecallReport>> {
         self.check_recall(check.into())
-    }
-
-    /// Writes everything acknowledged so far to segments. Writes and reads continue meanwhile, and any number of processes
-    /// may flush at once; in one process calls share the work. It runs in a task of its own, which ends when every future
-    /// that waits for it is dropped.
-    ///
-    /// When it returns, vectors that came in large batches are indexed, too, in merges of their segments; should one of these
-    /// fail, that is logged, and the next flush tries again. Other merges that are due begin in a task of their own: see
-    /// [`Settings::auto_compact`](crate::Settings::auto_compact).
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unavailable`] if the store does not answer; [`ErrorKind::UnsupportedVersion`] as of
-    /// [`Namespace::write`]. Nothing is lost: the next flush does it.
-    pub fn flush(&self) -> BoxFuture<'_, Result<FlushReport>> {
-        self.maintenance.flush(&self.engine)
-    }
-
-    /// Merges all segments into as few as possible and drops dead rows. A merge of some segments that is under way is finished
-    /// first. Writes, reads and flushes continue meanwhile, in
-    /// any process. Files that are no longer named stay on the store until they are [collected](Self::collect). It runs in a
-    /// task of its own, which ends when every future that waits for it is dropped.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unavailable`] if the store does not answer; [`ErrorKind::UnsupportedVersion`] as of
-    /// [`Namespace::write`]. Nothing is lost.
-    pub fn compact(&self) -> BoxFuture<'_, Result<CompactReport>> {
-        self.maintenance.compact(&self.engine)
-    }
-
-    /// Deletes what nothing needs any more: entries of the log that are in segments, replaced manifests and files, each once
-    /// what replaced it is older than the [grace](crate::Settings::grace), and what work that failed has left behind. Objects
-    /// that this version does not know are not touched.
-    ///
-    /// Any number of processes may collect at once, beside all other work. It runs in a task of its own, which ends when this
-    /// future is dropped; what was deleted until then was garbage. By itself it begins after flushes and compactions: see
-    /// [`Settings::auto_collect`](crate::Settings::auto_collect).
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
-    /// # use elacsym::*;
-    /// # let schema = Schema::builder(IdKind::U64).build()?;
-    /// # let docs = Database::open("memory://").await?.create_namespace("docs", schema).await?;
-    /// let report = docs.collect().await?;
-    /// println!("{report}"); // for example "deleted 9 objects of 51200 bytes: 4 log entries, 1 manifests, 4 segment files"
-    /// # assert_eq!(report, CollectReport::default());
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// [`ErrorKind::PermissionDenied`] on a store that must not be written to, [`ErrorKind::Unavailable`] if it does not
-    /// answer, [`ErrorKind::Corrupt`] if a manifest that lives cannot be read;
-    /// [`ErrorKind::UnsupportedVersion`] and [`ErrorKind::Deleted`] as of [`Namespace::write`]. Objects may have been deleted
-    /// before the error, and the next collection goes on.
-    #[doc(alias("vacuum", "gc", "cleanup"))]
-    pub fn collect(&self) -> BoxFuture<'_, Result<CollectReport>> {
-        MaintenanceScheduler::collect(&self.engine)
-    }
-
-    /// What [`collect`](Self::collect) would delete now, in the order of the keys, and why. Nothing is deleted. The list is in
-    /// memory as a whole.
-    ///
-    /// # Errors
-    /// As [`Namespace::collect`]: the time of the store is asked for by writing the hint again.
-    pub fn garbage(&self) -> BoxFuture<'_, Result<Vec<Garbage>>> {
-        MaintenanceScheduler::garbage(&self.engine)
-    }
-
-    /// The progress of indexing vectors, over the flushes and compactions of all handles of this process; `None` while
-    /// none is under way.
-    #[must_use]
-    pub fn index_progress(&self) -> Option<IndexProgress> {
-        index_progress(&self.engine)
     }
 
     /// Refuses new writes through this handle and its clones, and waits for those under way, however large they are.

@@ -108,7 +108,7 @@ impl Space {
 
     /// How many objects it deleted.
     pub async fn collect(&self) -> Result<u64> {
-        Ok(self.0.collect().await?.total().objects)
+        Ok(self.0.collect().await?.deleted.total().objects)
     }
 
     /// The keys of what a collection would delete.

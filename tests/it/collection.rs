@@ -109,7 +109,7 @@ async fn what_was_replaced_goes_after_the_grace_and_not_before() -> Result<()> {
     // One millisecond short of it.
     advance(Duration::from_millis(3_599_999)).await;
     assert_eq!(docs.garbage().await?, []);
-    assert_eq!(docs.collect().await?.total().objects, 0);
+    assert_eq!(docs.collect().await?.deleted.total().objects, 0);
     assert_eq!(keys(&store).await?, before);
     advance(Duration::from_millis(1)).await;
     let listed = docs.garbage().await?;
@@ -120,10 +120,10 @@ async fn what_was_replaced_goes_after_the_grace_and_not_before() -> Result<()> {
     let gone: Vec<&String> = before.iter().filter(|key| !left.contains(key)).collect();
     let listed_keys: Vec<String> = listed.iter().map(|garbage| garbage.key.to_string()).collect();
     assert_eq!(gone, listed_keys.iter().collect::<Vec<_>>());
-    assert_eq!(report.total().objects, listed.len() as u64);
-    assert_eq!(report.total().bytes, listed.iter().map(|garbage| garbage.bytes).sum::<u64>());
-    assert_eq!((report.manifests.objects, report.log_entries.objects), (2, 1), "{report}");
-    assert!(report.segment_files.objects >= 6 && report.token_lists.objects == 1, "{report}");
+    assert_eq!(report.deleted.total().objects, listed.len() as u64);
+    assert_eq!(report.deleted.total().bytes, listed.iter().map(|garbage| garbage.bytes).sum::<u64>());
+    assert_eq!((report.deleted.manifests.objects, report.deleted.log_entries.objects), (2, 1), "{report}");
+    assert!(report.deleted.row_files.objects >= 2 && report.deleted.token_lists.objects == 1, "{report}");
     for garbage in &listed {
         let key = garbage.key.as_str();
         let expected = match garbage.reason {
@@ -137,10 +137,10 @@ async fn what_was_replaced_goes_after_the_grace_and_not_before() -> Result<()> {
     let all = open(&env, Arc::new(store.clone())).await?;
     assert_eq!(ids(&all).await?, (1..500).collect::<Vec<_>>());
     // What it committed is garbage in turn, and then there is an end.
-    assert_eq!(docs.collect().await?.total().objects, 0);
+    assert_eq!(docs.collect().await?.deleted.total().objects, 0);
     advance(GRACE).await;
     let last = docs.collect().await?;
-    assert_eq!((last.manifests.objects, last.total().objects), (1, 1), "{last}");
+    assert_eq!((last.deleted.manifests.objects, last.deleted.total().objects), (1, 1), "{last}");
     let settled = keys(&store).await?;
     advance(GRACE * 2).await;
     assert_eq!(docs.collect().await?.to_string(), "deleted nothing");
@@ -192,7 +192,7 @@ async fn linked_rows_stay_whether_they_are_flushed_or_not() -> Result<()> {
         docs.compact().await?;
         advance(GRACE * 2).await;
         let collector = open_without(&env, Arc::new(store.clone()), safeguard).await?;
-        assert!(collector.collect().await?.total().objects > 0);
+        assert!(collector.collect().await?.deleted.total().objects > 0);
         let reader = open(&env, Arc::new(store.clone())).await;
         if safeguard.is_some() {
             assert!(reader.is_err(), "the segment of the batch was kept");
@@ -274,7 +274,7 @@ async fn a_centroid_set_stays_as_long_as_a_segment_names_it() -> Result<()> {
         advance(GRACE * 2).await;
         let collector = open_without(&env, Arc::new(store.clone()), safeguard).await?;
         let report = collector.collect().await?;
-        assert_eq!(report.centroid_sets.objects, u64::from(safeguard.is_some()), "{report}");
+        assert_eq!(report.deleted.centroid_sets.objects, u64::from(safeguard.is_some()), "{report}");
     }
     Ok(())
 }
@@ -360,7 +360,7 @@ async fn two_collectors_at_once_and_one_that_is_dropped_do_no_harm() -> Result<(
     }
     gate.release();
     let (one, two) = futures::future::join(docs.collect(), other.collect()).await;
-    let most = one?.total().objects.max(two?.total().objects);
+    let most = one?.deleted.total().objects.max(two?.deleted.total().objects);
     assert!(most <= expected as u64);
     assert_eq!(docs.garbage().await?, []);
     assert_eq!(ids(&docs).await?.len(), 499);
@@ -403,7 +403,7 @@ async fn dead_rows_of_an_old_segment_are_not_as_old_as_it_is() -> Result<()> {
         docs.flush().await?;
         advance(GRACE).await;
         // It raises the floor above the birth of the merged segment.
-        assert!(docs.collect().await?.total().objects > 0);
+        assert!(docs.collect().await?.deleted.total().objects > 0);
         docs.write(WriteBatch::new().delete(1)).await?;
         let gate = Gate::new(Arc::new(store.clone()));
         let slow = open(&env, Arc::new(gate.clone())).await?;
@@ -492,21 +492,21 @@ async fn emptied_folders_of_segments_disappear_from_disk() -> Result<()> {
     let root = folder.path().join("ns/n-docs/00000001");
     let segments = || std::fs::read_dir(root.join("segment")).expect("segments").count();
     assert_eq!(segments(), 3);
-    assert_eq!(docs.collect().await?.total().objects, 0);
+    assert_eq!(docs.collect().await?.deleted.total().objects, 0);
     // One from before a clock was set back has no age: were it now, all others would be old.
     let manifests = std::fs::read_dir(root.join("manifest")).expect("manifests");
     let first = manifests.map(|manifest| manifest.expect("a file").path()).min().expect("a manifest");
     let first = std::fs::File::options().append(true).open(first).expect("a manifest");
     let ahead = std::time::SystemTime::now() + Duration::from_hours(24 * 365);
     first.set_modified(ahead).expect("a time");
-    assert_eq!(docs.collect().await?.total().objects, 0);
+    assert_eq!(docs.collect().await?.deleted.total().objects, 0);
     for manifest in std::fs::read_dir(root.join("manifest")).expect("manifests") {
         let file =
             std::fs::File::options().append(true).open(manifest.expect("a file").path()).expect("a manifest");
         let long_ago = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         file.set_modified(long_ago).expect("a time");
     }
-    assert!(docs.collect().await?.segment_files.objects > 0);
+    assert!(docs.collect().await?.deleted.row_files.objects > 0);
     assert_eq!(segments(), 1);
     assert_eq!(ids(&open().await?).await?, (1..60).collect::<Vec<_>>());
     Ok(())

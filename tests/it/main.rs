@@ -42,6 +42,7 @@ mod ranking;
 mod reads;
 mod round_trips;
 mod schema_versions;
+mod stats;
 mod suspended;
 mod text_answers;
 mod text_extras;

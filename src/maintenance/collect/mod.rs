@@ -8,13 +8,15 @@
 //! its birth, never by its age; no segment, centroid set, list of tokens or file of dead rows is deleted before a manifest
 //! has the floor and the log is fenced.
 
+mod current;
 mod floor;
 mod references;
 mod report;
 mod retained;
 mod walk;
 
-pub use report::{CollectReport, CollectedObjects, Garbage, GarbageReason};
+pub(super) use current::count_objects;
+pub use report::{CollectReport, Garbage, GarbageReason};
 
 use std::sync::Arc;
 
@@ -75,7 +77,7 @@ async fn delete_objects(
     let keys: Vec<ObjectKey> = garbage.iter().map(|found| found.garbage.key.clone()).collect();
     engine.context.backend.delete_many(&keys).await?;
     for found in garbage {
-        report.add(found);
+        report.deleted.add(Some(found.object), found.garbage.bytes);
     }
     tracing::debug!(namespace = %engine.name, objects = keys.len(), "deleted garbage");
     Ok(())

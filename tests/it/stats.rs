@@ -1,0 +1,158 @@
+//! What a namespace says of itself agrees with what is on the store and what reads find.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use elacsym::env::Env;
+use elacsym::schema::AttributeType;
+use elacsym::storage::{CountingBackend, MemoryBackend, StorageBackend, Verb};
+use elacsym::{
+    Database, Document, DueWork, ErrorKind, IdKind, Metric, Namespace, NamespaceStats, Result, Schema,
+    Settings, Vector, VectorType, WriteBatch,
+};
+use tokio::time::advance;
+
+use crate::common::forge::objects_of;
+use crate::common::paused::Paused;
+
+const GRACE: Duration = Duration::from_hours(1);
+
+/// Nothing is done by itself, so that it can be seen to be due.
+fn settings() -> Settings {
+    let mut settings = Settings::default().auto_flush(false).auto_compact(false);
+    settings.grace = Some(GRACE);
+    settings.auto_collect = false;
+    settings.reference_bytes_min = 10_000;
+    settings.index_rows_min = 200;
+    settings.tail_entries_flush = 5;
+    settings
+}
+
+fn schema() -> Result<Schema> {
+    let schema = Schema::builder(IdKind::U64).attribute("n", AttributeType::Uint);
+    schema.vector("v", VectorType::F32, 4, Metric::L2Squared).build()
+}
+
+async fn create(settings: Settings, backend: Arc<dyn StorageBackend>, env: &Env) -> Result<Namespace> {
+    let database = Database::builder().env(env.clone()).settings(settings).open_backend(backend).await?;
+    database.create_namespace("docs", schema()?).await
+}
+
+fn rows(ids: std::ops::Range<u64>) -> WriteBatch {
+    let number = |id: u64| f32::from(u16::try_from(id).expect("a small id"));
+    let vector = |id: u64| Vector::from([number(id), 1.0, number(id % 7), 0.0]);
+    WriteBatch::new().upsert_all(ids.map(|id| Document::new(id).with("n", id).with("v", vector(id))))
+}
+
+/// The figures of a namespace, checked against the store and against reads.
+async fn checked(docs: &Namespace, store: &MemoryBackend) -> Result<NamespaceStats> {
+    let stats = docs.stats().await?;
+    assert_eq!(stats.documents, docs.count().await?, "{stats}");
+    assert_eq!(stats.documents, docs.count_matching(elacsym::Filter::is_not_null("n")).await?);
+    let objects = objects_of(store).await?;
+    // The folder of the incarnation; the names of the namespace and its hint are beside it.
+    let own: Vec<_> =
+        objects.iter().filter(|(key, _)| key.starts_with("ns/") && key.matches('/').count() > 2).collect();
+    let total = stats.stored.total();
+    assert_eq!(total.objects, own.len() as u64, "{stats:?} {:?}", objects.keys());
+    assert_eq!(total.bytes, own.iter().map(|(_, bytes)| bytes.len() as u64).sum::<u64>());
+    for ((kind, stored), (_, current)) in stats.stored.by_kind().into_iter().zip(stats.current.by_kind()) {
+        assert!(current.objects <= stored.objects && current.bytes <= stored.bytes, "{kind} of {stats:?}");
+    }
+    Ok(stats)
+}
+
+#[tokio::test(start_paused = true)]
+async fn figures_are_those_of_reads_and_of_the_store_in_every_state() -> Result<()> {
+    let env = Env::new(Paused::new(1));
+    let store = MemoryBackend::with_env(&env);
+    let docs = create(settings(), Arc::new(store.clone()), &env).await?;
+    let empty = checked(&docs, &store).await?;
+    assert_eq!((empty.documents, empty.segments.segments, empty.flushed_ms), (0, 0, None));
+    assert_eq!((empty.space_amplification(), empty.due.len()), (None, 0));
+    for start in [0, 50, 100] {
+        docs.write(rows(start..start + 100)).await?;
+        docs.flush().await?;
+        advance(Duration::from_secs(1)).await;
+    }
+    docs.write(WriteBatch::new().delete(7).upsert(Document::new(150).with("n", 1_u64))).await?;
+    docs.write(rows(500..1_500)).await?;
+    let stats = checked(&docs, &store).await?;
+    // 0..50 and 50..100 lie in the first two, 100..200 in the last, and the tail hides two rows more.
+    assert_eq!((stats.segments.rows, stats.segments.dead_rows), (300, 102), "{stats}");
+    assert_eq!((stats.tail.rows, stats.tail.linked_segments), (1_001, 1), "{stats}");
+    assert!(stats.flushed_ms.is_some() && stats.stored.dead_row_files.objects > 0, "{stats:?}");
+
+    docs.flush().await?;
+    docs.compact().await?;
+    let stats = checked(&docs, &store).await?;
+    assert_eq!((stats.segments.segments, stats.segments.dead_rows, stats.segments.unindexed_rows), (1, 0, 0));
+    assert!(stats.space_amplification() > Some(1.5), "{stats}");
+    assert_eq!(stats.due, []);
+    // What is collected leaves exactly what is current.
+    advance(2 * GRACE).await;
+    docs.collect().await?;
+    advance(2 * GRACE).await;
+    docs.collect().await?;
+    let stats = checked(&docs, &store).await?;
+    assert_eq!(stats.stored, stats.current, "{stats:?}");
+    assert_eq!(stats.space_amplification(), Some(1.0));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_is_due_until_it_is_done() -> Result<()> {
+    let env = Env::new(Paused::new(2));
+    let store = MemoryBackend::with_env(&env);
+    let docs = create(settings(), Arc::new(store.clone()), &env).await?;
+    for id in 0..6 {
+        docs.write(rows(id..id + 1)).await?;
+    }
+    assert_eq!(checked(&docs, &store).await?.due, [DueWork::Flush]);
+    docs.flush().await?;
+    assert_eq!(checked(&docs, &store).await?.due, []);
+    for id in 10..14 {
+        docs.write(rows(id..id + 1)).await?;
+        docs.flush().await?;
+    }
+    assert_eq!(checked(&docs, &store).await?.due, [DueWork::Merge]);
+    docs.compact().await?;
+    assert_eq!(checked(&docs, &store).await?.due, []);
+    // The first manifest is garbage once the second is older than the grace; an automatic collection is less eager.
+    advance(2 * GRACE).await;
+    docs.write(rows(20..21)).await?;
+    docs.flush().await?;
+    assert_eq!(checked(&docs, &store).await?.due, [DueWork::Collect]);
+    docs.collect().await?;
+    assert_eq!(checked(&docs, &store).await?.due, []);
+    // A large batch that nobody flushes is the tail's; with its flush it is indexed.
+    docs.write(rows(1_000..3_000)).await?;
+    assert_eq!(docs.stats().await?.tail.linked_segments, 1);
+    docs.flush().await?;
+    let stats = checked(&docs, &store).await?;
+    assert_eq!((stats.segments.unindexed_rows, stats.due.contains(&DueWork::Index)), (0, false), "{stats}");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn they_take_few_requests_and_no_right_to_write() -> Result<()> {
+    let env = Env::new(Paused::new(3));
+    let store = CountingBackend::new(Arc::new(MemoryBackend::with_env(&env)));
+    let docs = create(settings(), Arc::new(store.clone()), &env).await?;
+    for start in 0..9 {
+        docs.write(rows(start * 100..start * 100 + 150)).await?;
+        docs.flush().await?;
+    }
+    docs.stats().await?;
+    store.reset();
+    docs.stats().await?;
+    let lists = store.count(Verb::List);
+    // The newest manifest, the objects, and whether a collection is overdue.
+    assert!(lists <= 3 && store.bytes_written() == 0, "{:?}", store.counts());
+    assert!(store.requests() <= 5, "{:?}", store.counts());
+
+    let database = Database::builder().env(env).settings(settings()).open_backend(Arc::new(store)).await?;
+    database.delete_namespace("docs").await?;
+    assert_eq!(docs.stats().await.unwrap_err().kind(), ErrorKind::Deleted);
+    Ok(())
+}
