@@ -111,7 +111,7 @@ pub use database::{Database, DatabaseBuilder};
 pub use error::{Error, ErrorKind, InDoubt, Outcome, Result};
 pub use maintenance::{
     CollectReport, CompactReport, DueWork, FlushReport, Garbage, GarbageReason, IndexProgress,
-    NamespaceStats, ObjectCount, ObjectsByKind, SegmentStats, TailStats,
+    MaintainReport, NamespaceStats, ObjectCount, ObjectsByKind, SegmentStats, TailStats,
 };
 pub use namespace::{Consistency, Namespace, Snapshot};
 pub use query::root::{

@@ -52,6 +52,14 @@ pub struct CompactReport {
     pub rows: u64,
 }
 
+impl CompactReport {
+    pub(super) fn add(&mut self, other: Self) {
+        self.merged += other.merged;
+        self.written += other.written;
+        self.rows += other.rows;
+    }
+}
+
 impl fmt::Display for CompactReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "merged {} segments into {} of {} rows", self.merged, self.written, self.rows)

@@ -154,14 +154,20 @@ impl MergeScheduler {
         if others_write {
             self.yield_to_others(engine).await;
         }
+        self.merge_due(engine).await.map(drop)
+    }
+
+    /// Merges until no merge is due. The report is that of all merges.
+    pub(super) async fn merge_due(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<CompactReport> {
+        let mut report = CompactReport::default();
         while self.has_work(engine, CompactionGoal::Due)? {
             match self.merge(engine, CompactionGoal::Due).await? {
-                CompactionOutcome::Merged(_) => {}
+                CompactionOutcome::Merged(merge) => report.add(merge),
                 CompactionOutcome::Lost => self.yield_to_others(engine).await,
                 CompactionOutcome::Nothing => break,
             }
         }
-        Ok(())
+        Ok(report)
     }
 
     /// Waits for a random time, and learns what others did meanwhile.

@@ -12,11 +12,11 @@ use std::time::Duration;
 use futures::future::{BoxFuture, pending};
 
 use super::background::{run_in_task, spread_of};
-use super::collect::{collect, find_garbage};
+use super::collect::{collect, find_garbage, is_collection_overdue};
 use super::collect_scheduler::CollectScheduler;
 use super::merge_scheduler::MergeScheduler;
 use super::stats::measure;
-use super::{CollectReport, CompactReport, FlushReport, Garbage, NamespaceStats, flush};
+use super::{CollectReport, CompactReport, FlushReport, Garbage, MaintainReport, NamespaceStats, flush};
 use crate::engine::{Coalescer, Engine, SharedRun};
 use crate::env::{Env, Moment};
 use crate::error::{Error, Result};
@@ -92,10 +92,43 @@ impl MaintenanceScheduler {
         run_in_task(env, async move { find_garbage(&engine).await })
     }
 
+    /// Does what is due.
+    pub(crate) fn maintain<'a>(
+        self: &'a Arc<Self>,
+        engine: &'a Arc<Engine>,
+    ) -> BoxFuture<'a, Result<MaintainReport>> {
+        Box::pin(self.maintain_now(engine))
+    }
+
     /// What the namespace consists of, and what is due.
     pub(crate) fn stats(&self, engine: &Arc<Engine>) -> BoxFuture<'static, Result<NamespaceStats>> {
         let (engine, merges) = (Arc::clone(engine), Arc::clone(&self.merges));
         Box::pin(async move { measure(&engine, &merges).await })
+    }
+
+    /// Flushes, merges and collects until nothing of it is due.
+    async fn maintain_now(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<MaintainReport> {
+        let mut report = MaintainReport::default();
+        // What others have written and done. Each piece of work looks for itself again before it commits.
+        engine.catch_up().await?;
+        engine.refresh_newest_manifest().await?;
+        loop {
+            // Others go on writing during merges. A flush of theirs, after which ours has nothing to do, counts as well.
+            let is_flush_due = engine.backlog().calls_for_flush(&engine.context.settings);
+            if is_flush_due {
+                report.flushed = Some(self.flush(engine).await?);
+            }
+            let merged = self.merges.merge_due(engine).await?;
+            report.merged.add(merged);
+            if !is_flush_due && merged.merged == 0 {
+                break;
+            }
+        }
+        // Last, as what was done before has made garbage of the future.
+        if is_collection_overdue(engine).await? {
+            report.collected = Self::collect(engine).await?;
+        }
+        Ok(report)
     }
 
     fn join_next_flush(self: &Arc<Self>, engine: &Arc<Engine>) -> SharedRun<FlushReport> {

@@ -6,8 +6,8 @@ use futures::future::BoxFuture;
 use super::Namespace;
 use crate::error::Result;
 use crate::maintenance::{
-    CollectReport, CompactReport, FlushReport, Garbage, IndexProgress, MaintenanceScheduler, NamespaceStats,
-    index_progress,
+    CollectReport, CompactReport, FlushReport, Garbage, IndexProgress, MaintainReport, MaintenanceScheduler,
+    NamespaceStats, index_progress,
 };
 
 impl Namespace {
@@ -74,6 +74,37 @@ impl Namespace {
     /// As [`Namespace::collect`]: the time of the store is asked for by writing the hint again.
     pub fn garbage(&self) -> BoxFuture<'_, Result<Vec<Garbage>>> {
         MaintenanceScheduler::garbage(&self.engine)
+    }
+
+    /// Does the maintenance that is due, until none is: a flush, merges, a collection, as [`stats`](Self::stats) lists them.
+    /// With the defaults writes start the same work by themselves. This is for who switches that off, to do it when there is
+    /// little else to do or in a process of its own, and for namespaces that nobody writes to any more.
+    ///
+    /// Any number of processes may call it at once, beside all other work: they compete for the next manifest, and who was
+    /// slower waits a little and looks again. The work ends when this future is dropped; what was committed until then stays.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> elacsym::Result<()> {
+    /// # use elacsym::*;
+    /// # let schema = Schema::builder(IdKind::U64).build()?;
+    /// let settings = Settings::default().auto_compact(false);
+    /// let db = Database::builder().settings(settings).open("memory://").await?;
+    /// let docs = db.create_namespace("docs", schema).await?;
+    /// for id in 0..10 {
+    ///     docs.write(Document::new(id)).await?;
+    ///     docs.flush().await?;
+    /// }
+    /// let report = docs.maintain().await?;
+    /// assert_eq!((report.merged.merged, report.merged.written), (10, 1));
+    /// assert!(docs.stats().await?.due.is_empty());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As of [`flush`](Self::flush), [`compact`](Self::compact) and [`collect`](Self::collect), whichever is due.
+    #[doc(alias("upkeep", "optimize"))]
+    pub fn maintain(&self) -> BoxFuture<'_, Result<MaintainReport>> {
+        self.maintenance.maintain(&self.engine)
     }
 
     /// What the namespace consists of, what it takes on the store, and which maintenance is due, as of every write that was

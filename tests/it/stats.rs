@@ -1,11 +1,12 @@
-//! What a namespace says of itself agrees with what is on the store and what reads find.
+//! What a namespace says of itself agrees with what is on the store and what reads find; and what is due is done.
+#![expect(clippy::disallowed_methods, reason = "the clock is stopped")]
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use elacsym::env::Env;
 use elacsym::schema::AttributeType;
-use elacsym::storage::{CountingBackend, MemoryBackend, StorageBackend, Verb};
+use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, StorageBackend, Verb};
 use elacsym::{
     Database, Document, DueWork, ErrorKind, IdKind, Metric, Namespace, NamespaceStats, Result, Schema,
     Settings, Vector, VectorType, WriteBatch,
@@ -14,6 +15,7 @@ use tokio::time::advance;
 
 use crate::common::forge::objects_of;
 use crate::common::paused::Paused;
+use crate::liveness::gate::Gate;
 
 const GRACE: Duration = Duration::from_hours(1);
 
@@ -154,5 +156,93 @@ async fn they_take_few_requests_and_no_right_to_write() -> Result<()> {
     let database = Database::builder().env(env).settings(settings()).open_backend(Arc::new(store)).await?;
     database.delete_namespace("docs").await?;
     assert_eq!(docs.stats().await.unwrap_err().kind(), ErrorKind::Deleted);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn maintenance_does_what_is_due_and_no_more() -> Result<()> {
+    let env = Env::new(Paused::new(4));
+    let store = MemoryBackend::with_env(&env);
+    let docs = create(settings(), Arc::new(store.clone()), &env).await?;
+    assert_eq!(docs.maintain().await?.to_string(), "nothing was due");
+    for round in 0..5 {
+        for id in 0..6 {
+            docs.write(rows(round * 10 + id..round * 10 + id + 1)).await?;
+        }
+        let report = docs.maintain().await?;
+        assert_eq!(report.flushed.map(|flushed| flushed.rows), Some(6), "{report}");
+        assert_eq!(report.merged.merged, if round == 3 { 4 } else { 0 }, "{report}");
+        assert_eq!(docs.maintain().await?.to_string(), "nothing was due");
+    }
+    let before = docs.stats().await?;
+    advance(2 * GRACE).await;
+    // A manifest that is older than the grace shows which others are.
+    docs.write(rows(100..101)).await?;
+    docs.flush().await?;
+    let report = docs.maintain().await?;
+    assert!(report.flushed.is_none() && report.collected.deleted.total().objects > 10, "{report}");
+    let after = checked(&docs, &store).await?;
+    assert!(after.due.is_empty() && after.stored.total().bytes < before.stored.total().bytes, "{after}");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_maintainers_do_the_work_once_and_one_that_is_dropped_leaves_it_to_others() -> Result<()> {
+    let env = Env::new(Paused::new(5));
+    let store = MemoryBackend::with_env(&env);
+    let slow = Arc::new(DelayedBackend::new(Arc::new(store.clone()), &env, Duration::from_millis(20)));
+    let docs = create(settings(), Arc::clone(&slow) as _, &env).await?;
+    for start in [0, 100, 200, 300] {
+        docs.write(rows(start..start + 150)).await?;
+        docs.flush().await?;
+    }
+    docs.write(rows(600..601)).await?;
+    // Dropped after some of its requests, wherever it is then.
+    for requests in 0..12 {
+        let patience = tokio::time::sleep(Duration::from_millis(20 * requests + 5));
+        tokio::select! {
+            biased;
+            () = patience => {}
+            report = docs.maintain() => drop(report?),
+        }
+    }
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        let builder = Database::builder().env(env.clone()).settings(settings());
+        others.push(builder.open_backend(Arc::clone(&slow) as _).await?.open_namespace("docs").await?);
+    }
+    let reports = futures::future::try_join_all(others.iter().map(Namespace::maintain)).await?;
+    let stats = checked(&docs, &store).await?;
+    assert_eq!(
+        (stats.segments.segments, stats.documents, stats.due.len()),
+        (1, 451, 0),
+        "{stats} {reports:?}"
+    );
+    // At most one of them has done each piece.
+    let merged: usize = reports.iter().map(|report| report.merged.merged).sum();
+    assert!(merged <= 4, "{reports:?}");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_store_that_refuses_writes_figures_are_told_and_maintenance_is_refused() -> Result<()> {
+    let env = Env::new(Paused::new(6));
+    let store = MemoryBackend::with_env(&env);
+    let gate = Gate::new(Arc::new(store.clone()));
+    let docs = create(settings(), Arc::new(gate.clone()), &env).await?;
+    for start in 0..4 {
+        docs.write(rows(start..start + 1)).await?;
+        docs.flush().await?;
+    }
+    gate.refuse(Verb::Create, "/manifest/");
+    assert_eq!(checked(&docs, &store).await?.due, [DueWork::Merge]);
+    assert_eq!(docs.maintain().await.unwrap_err().kind(), ErrorKind::PermissionDenied);
+    // What was uploaded and not named is stored, and not current.
+    let stats = checked(&docs, &store).await?;
+    assert_eq!((stats.current.row_files.objects, stats.stored.row_files.objects), (4, 5), "{stats:?}");
+    assert_eq!(stats.due, [DueWork::Merge]);
+    gate.release();
+    assert_eq!(docs.maintain().await?.merged.merged, 4);
+    assert!(checked(&docs, &store).await?.due.is_empty());
     Ok(())
 }
