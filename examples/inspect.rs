@@ -1,7 +1,7 @@
 //! What the namespaces of a database consist of, what they take on the store, and what maintenance they are due for.
 //!
-//! `cargo run --example inspect -- path/to/database [prefix of names]`, or any other location. Nothing is written to it but
-//! its namespaces are opened. Without a location it shows a small database in memory.
+//! `cargo run --example inspect -- path/to/database [prefix of names]`, or any other location. A store that was never
+//! used becomes a database by that; otherwise nothing is written. Without a location it shows a small database in memory.
 #![expect(
     clippy::print_stdout,
     clippy::cast_precision_loss,

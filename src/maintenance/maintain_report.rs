@@ -20,12 +20,19 @@ use super::{CollectReport, CompactReport, FlushReport};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MaintainReport {
-    /// The last flush; `None` if none was due.
+    /// The flushes; `None` if none was due.
     pub flushed: Option<FlushReport>,
-    /// All merges together.
+    /// The merges after them. Those that give vectors of large batches an index belong to the flush.
     pub merged: CompactReport,
     /// The collection; nothing if none was due.
     pub collected: CollectReport,
+}
+
+impl MaintainReport {
+    pub(super) fn add_flush(&mut self, flush: FlushReport) {
+        let rows = self.flushed.map_or(0, |before| before.rows);
+        self.flushed = Some(FlushReport { rows: flush.rows + rows, ..flush });
+    }
 }
 
 impl fmt::Display for MaintainReport {
@@ -34,9 +41,18 @@ impl fmt::Display for MaintainReport {
         if *self == Self::default() {
             return f.write_str("nothing was due");
         }
+        let mut separator = "";
         if let Some(flushed) = flushed {
-            write!(f, "{flushed}; ")?;
+            write!(f, "{flushed}")?;
+            separator = "; ";
         }
-        write!(f, "{merged}; {collected}")
+        if merged.merged > 0 {
+            write!(f, "{separator}{merged}")?;
+            separator = "; ";
+        }
+        if *collected != CollectReport::default() {
+            write!(f, "{separator}{collected}")?;
+        }
+        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use super::compact::{CompactionGoal, CompactionOutcome, compact, is_compaction_d
 use super::damaged::DamagedSegments;
 use crate::engine::{Coalescer, Engine, SharedRun};
 use crate::env::{Env, Moment};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::retry::RetryPolicy;
 
 /// How often automatic merges that fail are tried in a row. After that a later flush starts them again.
@@ -95,8 +95,8 @@ impl MergeScheduler {
         let work = async move {
             let (env, goal) = (engine.context.env.clone(), merges.take_goal());
             run_in_task(env, async move {
-                // A merge takes much memory, and one keeps the cores busy: the namespaces of a database take turns. What
-                // somebody waits for does not queue.
+                // A merge takes much memory, and one keeps the cores busy: the namespaces of a database take turns. A
+                // compaction or a flush that somebody waits for does not queue.
                 let _turn = match goal {
                     CompactionGoal::Due => Some(engine.context.take_merge_turn().await?),
                     CompactionGoal::None | CompactionGoal::Index | CompactionGoal::Whole => None,
@@ -157,17 +157,32 @@ impl MergeScheduler {
         self.merge_due(engine).await.map(drop)
     }
 
-    /// Merges until no merge is due. The report is that of all merges.
+    /// Merges until no merge is due, or others are quicker again and again. The report is that of all merges.
+    ///
+    /// # Errors
+    /// That of the first merge that found damage, after the others are done; any other error at once.
     pub(super) async fn merge_due(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<CompactReport> {
-        let mut report = CompactReport::default();
-        while self.has_work(engine, CompactionGoal::Due)? {
-            match self.merge(engine, CompactionGoal::Due).await? {
-                CompactionOutcome::Merged(merge) => report.add(merge),
-                CompactionOutcome::Lost => self.yield_to_others(engine).await,
-                CompactionOutcome::Nothing => break,
+        let (mut report, mut vain, mut damage) = (CompactReport::default(), 0, None);
+        while vain < FAILURES_MAX && self.has_work(engine, CompactionGoal::Due)? {
+            match self.merge(engine, CompactionGoal::Due).await {
+                Ok(CompactionOutcome::Merged(merge)) => {
+                    report.add(merge);
+                    vain = 0;
+                }
+                Ok(CompactionOutcome::Lost) => {
+                    self.yield_to_others(engine).await;
+                    vain += 1;
+                }
+                Ok(CompactionOutcome::Nothing) => break,
+                // Those that it would have merged are left alone from here on.
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    damage.get_or_insert(error);
+                    vain += 1;
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(report)
+        damage.map_or(Ok(report), Err)
     }
 
     /// Waits for a random time, and learns what others did meanwhile.

@@ -77,7 +77,7 @@ impl ObjectsByKind {
 
     /// Every kind with what it is called.
     #[must_use]
-    pub fn by_kind(&self) -> [(&'static str, ObjectCount); 10] {
+    pub fn by_kind(&self) -> Vec<(&'static str, ObjectCount)> {
         // Taken apart, so that a kind that is added is counted and shown.
         let Self {
             log_entries,
@@ -91,7 +91,7 @@ impl ObjectsByKind {
             token_lists,
             others,
         } = *self;
-        [
+        vec![
             ("log entries", log_entries),
             ("manifests", manifests),
             ("row files", row_files),

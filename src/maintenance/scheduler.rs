@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, pending};
 
 use super::background::{run_in_task, spread_of};
-use super::collect::{collect, find_garbage, is_collection_overdue};
+use super::collect::{collect, find_garbage, is_collection_due};
 use super::collect_scheduler::CollectScheduler;
 use super::merge_scheduler::MergeScheduler;
 use super::stats::measure;
@@ -25,6 +25,8 @@ use crate::retry::RetryPolicy;
 /// How many flushes a write waits for when the tail is too long. After that it goes on: the tail is long because of what
 /// others have written meanwhile, and they wait too.
 const STALL_FLUSHES_MAX: u32 = 3;
+/// How often one call for what is due looks whether more is due after what it did.
+const MAINTAIN_ROUNDS_MAX: u32 = 4;
 
 /// The maintenance of one namespace in this process.
 #[derive(Debug, Default)]
@@ -106,17 +108,31 @@ impl MaintenanceScheduler {
         Box::pin(async move { measure(&engine, &merges).await })
     }
 
-    /// Flushes, merges and collects until nothing of it is due.
+    /// Flushes, merges and collects what is due.
     async fn maintain_now(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<MaintainReport> {
         let mut report = MaintainReport::default();
-        // What others have written and done. Each piece of work looks for itself again before it commits.
-        engine.catch_up().await?;
-        engine.refresh_newest_manifest().await?;
-        loop {
-            // Others go on writing during merges. A flush of theirs, after which ours has nothing to do, counts as well.
+        let outcome = self.flush_and_merge(engine, &mut report).await;
+        // Last, as a part of what a merge replaced may be old by then. A merge that failed is no reason to leave garbage.
+        let collected = Self::collect_due(engine).await;
+        outcome?;
+        report.collected = collected?;
+        Ok(report)
+    }
+
+    async fn flush_and_merge(
+        self: &Arc<Self>,
+        engine: &Arc<Engine>,
+        report: &mut MaintainReport,
+    ) -> Result<()> {
+        // Others go on writing during merges, but who writes for ever must not keep a collection from beginning.
+        for _ in 0..MAINTAIN_ROUNDS_MAX {
+            let refreshed = engine.refresh_newest_manifest().await;
+            // This error comes first: it tells that a namespace was deleted.
+            engine.catch_up().await?;
+            refreshed?;
             let is_flush_due = engine.backlog().calls_for_flush(&engine.context.settings);
             if is_flush_due {
-                report.flushed = Some(self.flush(engine).await?);
+                report.add_flush(self.flush(engine).await?);
             }
             let merged = self.merges.merge_due(engine).await?;
             report.merged.add(merged);
@@ -124,11 +140,17 @@ impl MaintenanceScheduler {
                 break;
             }
         }
-        // Last, as what was done before has made garbage of the future.
-        if is_collection_overdue(engine).await? {
-            report.collected = Self::collect(engine).await?;
+        Ok(())
+    }
+
+    async fn collect_due(engine: &Arc<Engine>) -> Result<CollectReport> {
+        // By the clock of the store: where nobody writes, no manifest tells the time. To ask it is a write, so that is done
+        // only if there is a manifest that may be old.
+        let now = || engine.store_time_ms();
+        if is_collection_due(engine, i64::MAX).await? && is_collection_due(engine, now().await?).await? {
+            return Self::collect(engine).await;
         }
-        Ok(report)
+        Ok(CollectReport::default())
     }
 
     fn join_next_flush(self: &Arc<Self>, engine: &Arc<Engine>) -> SharedRun<FlushReport> {

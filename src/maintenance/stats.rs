@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::collect::count_objects;
+use super::collect::{count_objects, is_collection_due};
 use super::compact::{CompactionGoal, unindexed_rows};
 use super::merge_scheduler::MergeScheduler;
 use super::objects::ObjectsByKind;
@@ -38,12 +38,12 @@ pub struct NamespaceStats {
     pub sequence: Sequence,
     /// When the newest manifest was put, by the clock of the store: milliseconds since 1970-01-01 UTC. `None` before the first
     /// flush, or if another process replaced it and collected it a moment ago.
-    pub flushed_ms: Option<i64>,
+    pub committed_ms: Option<i64>,
     /// The segments of the newest manifest.
     pub segments: SegmentStats,
     /// The writes that are in the log alone.
     pub tail: TailStats,
-    /// Everything the namespace has on the store: what is current, what was replaced within the
+    /// Everything the namespace has on the store but its names and its hint: what is current, what was replaced within the
     /// [grace](crate::Settings::grace), and garbage.
     pub stored: ObjectsByKind,
     /// Of these, what the newest state consists of.
@@ -85,8 +85,11 @@ pub struct TailStats {
     pub entries: u64,
     /// Their rows, those that later entries replaced too.
     pub rows: u64,
-    /// What the rows take in the memory of each process, in bytes.
+    /// What the rows that are not in linked segments take in the memory of each process, in bytes.
     pub bytes: u64,
+    /// The files of linked segments, in bytes. They count for
+    /// [`Settings::tail_bytes_flush`](crate::Settings::tail_bytes_flush) as those in memory do.
+    pub linked_bytes: u64,
     /// Large batches, which are segments already. Their rows are counted above, and are not in memory.
     pub linked_segments: u64,
 }
@@ -104,17 +107,18 @@ pub enum DueWork {
     /// [`Settings::tail_entries_flush`](crate::Settings::tail_entries_flush):
     /// [`Namespace::flush`](crate::Namespace::flush).
     Flush,
-    /// Segments have vectors without an index, which a flush gives them, too.
+    /// Segments have vectors without an index, which a flush gives them, too. Other merges are not looked for until it is
+    /// done.
     Index,
     /// Segments are many, or have many dead rows. Flushes start these merges, and
     /// [`Namespace::compact`](crate::Namespace::compact) does more than them.
     Merge,
-    /// Garbage has lain for longer than the grace: [`Namespace::collect`](crate::Namespace::collect).
+    /// Manifests were replaced for longer than the grace, by the clocks of the store and of this process: [`Namespace::collect`](crate::Namespace::collect).
     Collect,
 }
 
 impl NamespaceStats {
-    /// How many times the bytes of live documents, with their indexes, are stored: dead rows, replaced files and garbage make
+    /// About how many times the bytes of live documents, with their indexes, are stored, if rows are of one size: dead rows, replaced files and garbage make
     /// it larger than 1. `None` without documents.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a ratio that is shown")]
@@ -127,8 +131,11 @@ impl NamespaceStats {
 
 /// Measures a namespace as of now. Documents are not read.
 pub(super) async fn measure(engine: &Arc<Engine>, merges: &MergeScheduler) -> Result<NamespaceStats> {
+    // In this order: rows that were flushed are dropped from the tail before others are added to them. The first error tells
+    // that a namespace was deleted.
+    let refreshed = engine.refresh_newest_manifest().await;
     engine.catch_up().await?;
-    engine.refresh_newest_manifest().await?;
+    refreshed?;
     // All figures of rows are of this one state. The store moves on while it is listed.
     let base = engine.base_state()?;
     let live = base.view.find_all_live_rows().await?;
@@ -141,7 +148,7 @@ pub(super) async fn measure(engine: &Arc<Engine>, merges: &MergeScheduler) -> Re
     Ok(NamespaceStats {
         documents: segments.rows - segments.dead_rows + count(above),
         sequence: base.view.sequence,
-        flushed_ms: objects.flushed_ms,
+        committed_ms: objects.committed_ms,
         segments,
         tail: measure_tail(&base),
         stored: objects.stored,
@@ -170,8 +177,13 @@ fn measure_tail(base: &BaseState) -> TailStats {
     };
     for layer in &base.view.layers {
         tail.rows += u64::from(layer.source().rows());
-        tail.bytes += u64_of(layer.bytes());
-        tail.linked_segments += u64::from(matches!(layer.source(), PartSource::Segment(_)));
+        match layer.source() {
+            PartSource::Memory(_) => tail.bytes += u64_of(layer.bytes()),
+            PartSource::Segment(_) => {
+                tail.linked_segments += 1;
+                tail.linked_bytes += u64_of(layer.bytes());
+            }
+        }
     }
     tail
 }
@@ -185,8 +197,10 @@ async fn find_due(engine: &Arc<Engine>, merges: &MergeScheduler) -> Result<Vec<D
     // A merge that indexes comes first of those that are due.
     let is_merge_due = !is_index_due && merges.has_work(engine, CompactionGoal::Due)?;
     due.extend(is_merge_due.then_some(DueWork::Merge));
-    // Not what a collection would find, which it takes a look at every manifest to know.
-    due.extend(super::collect::is_collection_overdue(engine).await?.then_some(DueWork::Collect));
+    // Not what a collection would find, which it takes a look at every manifest to know. The clock of the store would have to
+    // be asked by a write.
+    let now = engine.context.env.wall_ms();
+    due.extend(is_collection_due(engine, now).await?.then_some(DueWork::Collect));
     Ok(due)
 }
 
@@ -216,10 +230,10 @@ impl fmt::Display for SegmentStats {
 
 impl fmt::Display for TailStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { entries, rows, bytes, linked_segments } = self;
+        let Self { entries, rows, bytes, linked_bytes, linked_segments } = self;
         write!(f, "{entries} entries of {rows} rows, {bytes} bytes in memory")?;
         if *linked_segments > 0 {
-            write!(f, " and {linked_segments} linked segments")?;
+            write!(f, " and {linked_bytes} in {linked_segments} linked segments")?;
         }
         Ok(())
     }

@@ -76,7 +76,8 @@ impl Namespace {
         MaintenanceScheduler::garbage(&self.engine)
     }
 
-    /// Does the maintenance that is due, until none is: a flush, merges, a collection, as [`stats`](Self::stats) lists them.
+    /// Does the maintenance that is due: a flush, merges, a collection, as [`stats`](Self::stats) lists them. What becomes due
+    /// meanwhile is done as well, up to a bound that writers cannot move.
     /// With the defaults writes start the same work by themselves. This is for who switches that off, to do it when there is
     /// little else to do or in a process of its own, and for namespaces that nobody writes to any more.
     ///
@@ -101,7 +102,8 @@ impl Namespace {
     /// ```
     ///
     /// # Errors
-    /// As of [`flush`](Self::flush), [`compact`](Self::compact) and [`collect`](Self::collect), whichever is due.
+    /// As of [`flush`](Self::flush), [`compact`](Self::compact) and [`collect`](Self::collect), whichever is due; [`ErrorKind::Corrupt`](crate::ErrorKind::Corrupt) of a
+    /// segment that cannot be merged, after the rest is done.
     #[doc(alias("upkeep", "optimize"))]
     pub fn maintain(&self) -> BoxFuture<'_, Result<MaintainReport>> {
         self.maintenance.maintain(&self.engine)

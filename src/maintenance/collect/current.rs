@@ -17,7 +17,7 @@ pub(in crate::maintenance) struct CountedObjects {
     /// Those that the newest state consists of.
     pub(in crate::maintenance) current: ObjectsByKind,
     /// When the newest manifest was put, by the clock of the store.
-    pub(in crate::maintenance) flushed_ms: Option<i64>,
+    pub(in crate::maintenance) committed_ms: Option<i64>,
 }
 
 /// Counts the objects of a namespace, whose newest state is `base`. One list for each page of objects.
@@ -37,7 +37,7 @@ pub(in crate::maintenance) async fn count_objects(
                 counted.current.add(object, info.size);
             }
             if object == Some(newest) {
-                counted.flushed_ms = Some(info.modified_ms);
+                counted.committed_ms = Some(info.modified_ms);
             }
         }
     }

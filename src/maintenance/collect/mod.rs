@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use self::floor::raise_floor;
 use self::report::GarbageObject;
-use self::retained::{Retained, find_overdue};
+use self::retained::{Retained, find_due, find_overdue};
 use self::walk::ObjectWalk;
 use crate::engine::Engine;
 use crate::error::Result;
@@ -67,6 +67,11 @@ pub(super) async fn find_garbage(engine: &Arc<Engine>) -> Result<Vec<Garbage>> {
 /// Whether the oldest manifest on the store has been garbage for so long that no process seems to collect. One list.
 pub(super) async fn is_collection_overdue(engine: &Engine) -> Result<bool> {
     find_overdue(engine).await
+}
+
+/// Whether there are manifests to collect, if it is `now_ms` or later. One list.
+pub(super) async fn is_collection_due(engine: &Engine, now_ms: i64) -> Result<bool> {
+    find_due(engine, now_ms).await
 }
 
 async fn delete_objects(

@@ -152,14 +152,24 @@ async fn find_oldest_live(engine: &Engine) -> Result<Option<u64>> {
     Ok(listed.iter().filter(is_old).map(|listed| listed.number).max())
 }
 
-/// Whether the oldest manifest has been garbage for longer than a collection now and then would leave it.
+/// Whether the oldest manifest has been garbage for longer than a collection now and then would leave it, as far as the
+/// manifests tell the time.
 pub(super) async fn find_overdue(engine: &Engine) -> Result<bool> {
-    let listed = manifest::list_manifests(&engine.context.backend, &engine.keys).await?;
-    let now = listed.iter().map(|listed| listed.modified_ms).max();
     let settings = &engine.context.settings;
-    let limit = settings.grace_period() + settings.trust_period();
-    // The second one replaced it.
-    Ok(listed.get(1).zip(now).is_some_and(|(second, now)| age(second, now) > limit))
+    is_oldest_replaced(engine, i64::MIN, settings.grace_period() + settings.trust_period()).await
+}
+
+/// Whether the oldest manifest was replaced for longer than the grace, if it is `now_ms` or later.
+pub(super) async fn find_due(engine: &Engine, now_ms: i64) -> Result<bool> {
+    is_oldest_replaced(engine, now_ms, engine.context.settings.grace_period()).await
+}
+
+async fn is_oldest_replaced(engine: &Engine, now_ms: i64, limit: Duration) -> Result<bool> {
+    let listed = manifest::list_manifests(&engine.context.backend, &engine.keys).await?;
+    let newest = listed.iter().map(|listed| listed.modified_ms).max();
+    // The second one replaced the oldest.
+    let ages = listed.get(1).zip(newest).map(|(second, newest)| age(second, newest.max(now_ms)));
+    Ok(ages.is_some_and(|age| age >= limit))
 }
 
 fn age(listed: &ListedManifest, now_ms: i64) -> Duration {

@@ -98,9 +98,14 @@ impl VectorSearch {
     async fn compare_array(&self, env: &Env, array: ArrayRef, allowed: &RoaringBitmap) -> Result<TopK> {
         let (query, mut top) = (Arc::clone(&self.exact), TopK::new(self.limit));
         let compared = to_usize(allowed.len(), "rows that are compared")?.saturating_mul(self.row_bytes);
-        let selected = rows_to_mask(0..to_u32(array.len(), "rows of a part")?, allowed);
-        let work = move || query.push_distances(&array, &selected, 0, &mut top).map(|()| top);
-        env.compute(Cost::compared_bytes(compared), work).await?
+        let rows = to_u32(array.len(), "rows of a part")?;
+        let allowed = allowed.clone();
+        let work = move || {
+            let selected = rows_to_mask(0..rows, &allowed);
+            query.push_distances(&array, &selected, 0, &mut top).map(|()| top)
+        };
+        // Short vectors cost more by the row than by the byte.
+        env.compute(Cost::compared_bytes(compared) + Cost::masked_rows(rows.into()), work).await?
     }
 
     /// Compares some rows of a segment, page by page. A row in `copies` stands for all rows of its bitmap, which have
