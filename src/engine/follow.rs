@@ -164,6 +164,15 @@ impl Engine {
         self.catch_up_by_list(verified).await
     }
 
+    /// As [`Self::catch_up`], from the newest manifest on: rows that were flushed are dropped from the tail before others are
+    /// merged with them.
+    pub(crate) async fn catch_up_from_newest_manifest(self: &Arc<Self>) -> Result<()> {
+        let refreshed = self.refresh_newest_manifest().await;
+        // This error comes first: it tells that the namespace was deleted.
+        self.catch_up().await?;
+        refreshed.map(drop)
+    }
+
     /// Far behind: a newer manifest may cover most of it, and one list shows how far to read.
     async fn catch_up_by_list(&self, verified: Moment) -> Result<FollowStep> {
         self.refresh_manifest().await?;

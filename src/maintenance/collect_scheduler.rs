@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::collect::{collect, is_collection_overdue};
+use super::collect::{collect, find_replacement};
 use crate::engine::Engine;
 use crate::env::Moment;
 use crate::error::Result;
@@ -89,7 +89,8 @@ impl CollectScheduler {
 }
 
 async fn collect_if_overdue(engine: &Arc<Engine>) -> Result<()> {
-    if is_collection_overdue(engine).await? {
+    let replacement = find_replacement(engine).await?;
+    if replacement.is_some_and(|replacement| replacement.is_overdue(&engine.context.settings)) {
         collect(engine).await?;
     }
     Ok(())

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, pending};
 
 use super::background::{run_in_task, spread_of};
-use super::collect::{collect, find_garbage, is_collection_due};
+use super::collect::{collect, find_garbage, find_replacement};
 use super::collect_scheduler::CollectScheduler;
 use super::merge_scheduler::MergeScheduler;
 use super::stats::measure;
@@ -94,29 +94,26 @@ impl MaintenanceScheduler {
         run_in_task(env, async move { find_garbage(&engine).await })
     }
 
-    /// Does what is due.
+    /// Flushes, merges and collects what is due.
     pub(crate) fn maintain<'a>(
         self: &'a Arc<Self>,
         engine: &'a Arc<Engine>,
     ) -> BoxFuture<'a, Result<MaintainReport>> {
-        Box::pin(self.maintain_now(engine))
+        Box::pin(async move {
+            let mut report = MaintainReport::default();
+            let outcome = self.flush_and_merge(engine, &mut report).await;
+            // Last, as a part of what a merge replaced may be old by then. A merge that failed is no reason to leave garbage.
+            let collected = Self::collect_due(engine).await;
+            outcome?;
+            report.collected = collected?;
+            Ok(report)
+        })
     }
 
     /// What the namespace consists of, and what is due.
     pub(crate) fn stats(&self, engine: &Arc<Engine>) -> BoxFuture<'static, Result<NamespaceStats>> {
         let (engine, merges) = (Arc::clone(engine), Arc::clone(&self.merges));
         Box::pin(async move { measure(&engine, &merges).await })
-    }
-
-    /// Flushes, merges and collects what is due.
-    async fn maintain_now(self: &Arc<Self>, engine: &Arc<Engine>) -> Result<MaintainReport> {
-        let mut report = MaintainReport::default();
-        let outcome = self.flush_and_merge(engine, &mut report).await;
-        // Last, as a part of what a merge replaced may be old by then. A merge that failed is no reason to leave garbage.
-        let collected = Self::collect_due(engine).await;
-        outcome?;
-        report.collected = collected?;
-        Ok(report)
     }
 
     async fn flush_and_merge(
@@ -126,10 +123,7 @@ impl MaintenanceScheduler {
     ) -> Result<()> {
         // Others go on writing during merges, but who writes for ever must not keep a collection from beginning.
         for _ in 0..MAINTAIN_ROUNDS_MAX {
-            let refreshed = engine.refresh_newest_manifest().await;
-            // This error comes first: it tells that a namespace was deleted.
-            engine.catch_up().await?;
-            refreshed?;
+            engine.catch_up_from_newest_manifest().await?;
             let is_flush_due = engine.backlog().calls_for_flush(&engine.context.settings);
             if is_flush_due {
                 report.add_flush(self.flush(engine).await?);
@@ -144,13 +138,12 @@ impl MaintenanceScheduler {
     }
 
     async fn collect_due(engine: &Arc<Engine>) -> Result<CollectReport> {
-        // By the clock of the store: where nobody writes, no manifest tells the time. To ask it is a write, so that is done
-        // only if there is a manifest that may be old.
-        let now = || engine.store_time_ms();
-        if is_collection_due(engine, i64::MAX).await? && is_collection_due(engine, now().await?).await? {
-            return Self::collect(engine).await;
+        let Some(replacement) = find_replacement(engine).await? else { return Ok(CollectReport::default()) };
+        // Where nobody writes, no manifest tells the time of the store's clock.
+        if !replacement.is_due(&engine.context.settings, engine.store_time_ms().await?) {
+            return Ok(CollectReport::default());
         }
-        Ok(CollectReport::default())
+        Self::collect(engine).await
     }
 
     fn join_next_flush(self: &Arc<Self>, engine: &Arc<Engine>) -> SharedRun<FlushReport> {

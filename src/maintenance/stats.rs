@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::collect::{count_objects, is_collection_due};
+use super::collect::{count_objects, find_replacement};
 use super::compact::{CompactionGoal, unindexed_rows};
 use super::merge_scheduler::MergeScheduler;
 use super::objects::ObjectsByKind;
@@ -113,13 +113,14 @@ pub enum DueWork {
     /// Segments are many, or have many dead rows. Flushes start these merges, and
     /// [`Namespace::compact`](crate::Namespace::compact) does more than them.
     Merge,
-    /// Manifests were replaced for longer than the grace, by the clocks of the store and of this process: [`Namespace::collect`](crate::Namespace::collect).
+    /// Manifests were replaced for longer than the grace, by the clocks of the store and of this process:
+    /// [`Namespace::collect`](crate::Namespace::collect).
     Collect,
 }
 
 impl NamespaceStats {
-    /// About how many times the bytes of live documents, with their indexes, are stored, if rows are of one size: dead rows, replaced files and garbage make
-    /// it larger than 1. `None` without documents.
+    /// About how many times the bytes of live documents, with their indexes, are stored, if rows are of one size: dead rows,
+    /// replaced files and garbage make it larger than 1. `None` without documents.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a ratio that is shown")]
     pub fn space_amplification(&self) -> Option<f64> {
@@ -131,22 +132,16 @@ impl NamespaceStats {
 
 /// Measures a namespace as of now. Documents are not read.
 pub(super) async fn measure(engine: &Arc<Engine>, merges: &MergeScheduler) -> Result<NamespaceStats> {
-    // In this order: rows that were flushed are dropped from the tail before others are added to them. The first error tells
-    // that a namespace was deleted.
-    let refreshed = engine.refresh_newest_manifest().await;
-    engine.catch_up().await?;
-    refreshed?;
+    engine.catch_up_from_newest_manifest().await?;
     // All figures of rows are of this one state. The store moves on while it is listed.
     let base = engine.base_state()?;
     let live = base.view.find_all_live_rows().await?;
+    let live: Vec<u64> = live.iter().map(|(_, rows)| rows.len()).collect();
     // The parts of a view are its segments, and behind them its layers.
-    let (below, above) = live.split_at(base.view.segments.len().min(live.len()));
-    let count =
-        |parts: &[(_, Arc<roaring::RoaringBitmap>)]| parts.iter().map(|(_, rows)| rows.len()).sum::<u64>();
-    let segments = measure_segments(engine, &base, count(below))?;
+    let segments = measure_segments(engine, &base, live.iter().take(base.view.segments.len()).sum())?;
     let objects = count_objects(engine, &base).await?;
     Ok(NamespaceStats {
-        documents: segments.rows - segments.dead_rows + count(above),
+        documents: live.iter().sum(),
         sequence: base.view.sequence,
         committed_ms: objects.committed_ms,
         segments,
@@ -199,8 +194,9 @@ async fn find_due(engine: &Arc<Engine>, merges: &MergeScheduler) -> Result<Vec<D
     due.extend(is_merge_due.then_some(DueWork::Merge));
     // Not what a collection would find, which it takes a look at every manifest to know. The clock of the store would have to
     // be asked by a write.
-    let now = engine.context.env.wall_ms();
-    due.extend(is_collection_due(engine, now).await?.then_some(DueWork::Collect));
+    let (now, replacement) = (engine.context.env.wall_ms(), find_replacement(engine).await?);
+    let is_due = replacement.is_some_and(|replacement| replacement.is_due(&engine.context.settings, now));
+    due.extend(is_due.then_some(DueWork::Collect));
     Ok(due)
 }
 

@@ -33,7 +33,7 @@ fn builder(env: &Env, auto_collect: bool) -> DatabaseBuilder {
     Database::builder().env(env.clone()).settings(settings)
 }
 
-fn schema() -> Result<Schema> {
+pub(super) fn schema() -> Result<Schema> {
     let schema = Schema::builder(IdKind::U64).attribute("n", AttributeType::Uint);
     schema.vector("v", VectorType::F32, 4, Metric::L2Squared).build()
 }
@@ -56,7 +56,7 @@ async fn open_without(
     builder.open_backend(backend).await?.open_namespace("docs").await
 }
 
-fn paused() -> (Env, MemoryBackend) {
+pub(super) fn paused() -> (Env, MemoryBackend) {
     let env = Env::new(Paused::new(1));
     let store = MemoryBackend::with_env(&env);
     (env, store)
@@ -66,7 +66,7 @@ fn row(id: u64) -> WriteBatch {
     WriteBatch::new().upsert(Document::new(id).with("n", id))
 }
 
-fn rows(ids: std::ops::Range<u64>) -> WriteBatch {
+pub(super) fn rows(ids: std::ops::Range<u64>) -> WriteBatch {
     let number = |id: u64| f32::from(u16::try_from(id).expect("a small id"));
     let vector = |id: u64| elacsym::Vector::from([number(id), 1.0, number(id % 7), 0.0]);
     WriteBatch::new().upsert_all(ids.map(|id| Document::new(id).with("n", id).with("v", vector(id))))

@@ -5,16 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use elacsym::env::Env;
-use elacsym::schema::AttributeType;
 use elacsym::storage::{CountingBackend, DelayedBackend, MemoryBackend, StorageBackend, Verb};
 use elacsym::{
-    Database, Document, DueWork, ErrorKind, IdKind, Metric, Namespace, NamespaceStats, Result, Schema,
-    Settings, Vector, VectorType, WriteBatch,
+    Database, Document, DueWork, ErrorKind, Namespace, NamespaceStats, Result, Settings, WriteBatch,
 };
 use tokio::time::advance;
 
+use crate::collection::{paused, rows, schema};
 use crate::common::forge::objects_of;
-use crate::common::paused::Paused;
 use crate::liveness::gate::Gate;
 
 const GRACE: Duration = Duration::from_hours(1);
@@ -30,20 +28,9 @@ fn settings() -> Settings {
     settings
 }
 
-fn schema() -> Result<Schema> {
-    let schema = Schema::builder(IdKind::U64).attribute("n", AttributeType::Uint);
-    schema.vector("v", VectorType::F32, 4, Metric::L2Squared).build()
-}
-
 async fn create(settings: Settings, backend: Arc<dyn StorageBackend>, env: &Env) -> Result<Namespace> {
     let database = Database::builder().env(env.clone()).settings(settings).open_backend(backend).await?;
     database.create_namespace("docs", schema()?).await
-}
-
-fn rows(ids: std::ops::Range<u64>) -> WriteBatch {
-    let number = |id: u64| f32::from(u16::try_from(id).expect("a small id"));
-    let vector = |id: u64| Vector::from([number(id), 1.0, number(id % 7), 0.0]);
-    WriteBatch::new().upsert_all(ids.map(|id| Document::new(id).with("n", id).with("v", vector(id))))
 }
 
 /// The figures of a namespace, checked against the store and against reads.
@@ -66,8 +53,7 @@ async fn checked(docs: &Namespace, store: &MemoryBackend) -> Result<NamespaceSta
 
 #[tokio::test(start_paused = true)]
 async fn figures_are_those_of_reads_and_of_the_store_in_every_state() -> Result<()> {
-    let env = Env::new(Paused::new(1));
-    let store = MemoryBackend::with_env(&env);
+    let (env, store) = paused();
     let docs = create(settings(), Arc::new(store.clone()), &env).await?;
     let empty = checked(&docs, &store).await?;
     assert_eq!((empty.documents, empty.segments.segments, empty.committed_ms), (0, 0, None));
@@ -104,8 +90,7 @@ async fn figures_are_those_of_reads_and_of_the_store_in_every_state() -> Result<
 
 #[tokio::test(start_paused = true)]
 async fn work_is_due_until_it_is_done() -> Result<()> {
-    let env = Env::new(Paused::new(2));
-    let store = MemoryBackend::with_env(&env);
+    let (env, store) = paused();
     let docs = create(settings(), Arc::new(store.clone()), &env).await?;
     for id in 0..6 {
         docs.write(rows(id..id + 1)).await?;
@@ -136,8 +121,8 @@ async fn work_is_due_until_it_is_done() -> Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn they_take_few_requests_and_no_right_to_write() -> Result<()> {
-    let env = Env::new(Paused::new(3));
-    let store = CountingBackend::new(Arc::new(MemoryBackend::with_env(&env)));
+    let (env, store) = paused();
+    let store = CountingBackend::new(Arc::new(store));
     let docs = create(settings(), Arc::new(store.clone()), &env).await?;
     for start in 0..9 {
         docs.write(rows(start * 100..start * 100 + 150)).await?;
@@ -159,8 +144,7 @@ async fn they_take_few_requests_and_no_right_to_write() -> Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn maintenance_does_what_is_due_and_no_more() -> Result<()> {
-    let env = Env::new(Paused::new(4));
-    let store = MemoryBackend::with_env(&env);
+    let (env, store) = paused();
     let docs = create(settings(), Arc::new(store.clone()), &env).await?;
     assert_eq!(docs.maintain().await?.to_string(), "nothing was due");
     for round in 0..5 {
@@ -185,8 +169,7 @@ async fn maintenance_does_what_is_due_and_no_more() -> Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn several_maintainers_do_the_work_once_and_one_that_is_dropped_leaves_it_to_others() -> Result<()> {
-    let env = Env::new(Paused::new(5));
-    let store = MemoryBackend::with_env(&env);
+    let (env, store) = paused();
     let slow = Arc::new(DelayedBackend::new(Arc::new(store.clone()), &env, Duration::from_millis(20)));
     let docs = create(settings(), Arc::clone(&slow) as _, &env).await?;
     for start in [0, 100, 200, 300] {
@@ -223,8 +206,7 @@ async fn several_maintainers_do_the_work_once_and_one_that_is_dropped_leaves_it_
 
 #[tokio::test(start_paused = true)]
 async fn on_a_store_that_refuses_writes_figures_are_told_and_maintenance_is_refused() -> Result<()> {
-    let env = Env::new(Paused::new(6));
-    let store = MemoryBackend::with_env(&env);
+    let (env, store) = paused();
     let gate = Gate::new(Arc::new(store.clone()));
     let docs = create(settings(), Arc::new(gate.clone()), &env).await?;
     for start in 0..4 {
@@ -247,8 +229,7 @@ async fn on_a_store_that_refuses_writes_figures_are_told_and_maintenance_is_refu
 /// A process that only looks has applied entries that another one flushed since.
 #[tokio::test(start_paused = true)]
 async fn another_process_is_told_the_same() -> Result<()> {
-    let env = Env::new(Paused::new(7));
-    let store = MemoryBackend::with_env(&env);
+    let (env, store) = paused();
     let docs = create(settings(), Arc::new(store.clone()), &env).await?;
     let builder = Database::builder().env(env.clone()).settings(settings());
     let other = builder.open_backend(Arc::new(store.clone())).await?.open_namespace("docs").await?;

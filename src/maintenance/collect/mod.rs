@@ -17,12 +17,13 @@ mod walk;
 
 pub(super) use current::count_objects;
 pub use report::{CollectReport, Garbage, GarbageReason};
+pub(super) use retained::find_replacement;
 
 use std::sync::Arc;
 
 use self::floor::raise_floor;
 use self::report::GarbageObject;
-use self::retained::{Retained, find_due, find_overdue};
+use self::retained::Retained;
 use self::walk::ObjectWalk;
 use crate::engine::Engine;
 use crate::error::Result;
@@ -62,16 +63,6 @@ pub(super) async fn find_garbage(engine: &Arc<Engine>) -> Result<Vec<Garbage>> {
         all.extend(retained.find_garbage(engine, &page).into_iter().map(|found| found.garbage));
     }
     Ok(all)
-}
-
-/// Whether the oldest manifest on the store has been garbage for so long that no process seems to collect. One list.
-pub(super) async fn is_collection_overdue(engine: &Engine) -> Result<bool> {
-    find_overdue(engine).await
-}
-
-/// Whether there are manifests to collect, if it is `now_ms` or later. One list.
-pub(super) async fn is_collection_due(engine: &Engine, now_ms: i64) -> Result<bool> {
-    find_due(engine, now_ms).await
 }
 
 async fn delete_objects(

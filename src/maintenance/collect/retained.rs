@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::manifest::{self, ListedManifest, Manifest};
 use crate::safeguard::Safeguard;
+use crate::settings::Settings;
 use crate::storage::ObjectInfo;
 use crate::types::Sequence;
 
@@ -152,24 +153,31 @@ async fn find_oldest_live(engine: &Engine) -> Result<Option<u64>> {
     Ok(listed.iter().filter(is_old).map(|listed| listed.number).max())
 }
 
-/// Whether the oldest manifest has been garbage for longer than a collection now and then would leave it, as far as the
-/// manifests tell the time.
-pub(super) async fn find_overdue(engine: &Engine) -> Result<bool> {
-    let settings = &engine.context.settings;
-    is_oldest_replaced(engine, i64::MIN, settings.grace_period() + settings.trust_period()).await
-}
-
-/// Whether the oldest manifest was replaced for longer than the grace, if it is `now_ms` or later.
-pub(super) async fn find_due(engine: &Engine, now_ms: i64) -> Result<bool> {
-    is_oldest_replaced(engine, now_ms, engine.context.settings.grace_period()).await
-}
-
-async fn is_oldest_replaced(engine: &Engine, now_ms: i64, limit: Duration) -> Result<bool> {
+/// When the oldest manifest was replaced, by the store's clock; `None` if there is no other. One list.
+pub(in crate::maintenance) async fn find_replacement(engine: &Engine) -> Result<Option<Replacement>> {
     let listed = manifest::list_manifests(&engine.context.backend, &engine.keys).await?;
-    let newest = listed.iter().map(|listed| listed.modified_ms).max();
+    let newest_ms = listed.iter().map(|listed| listed.modified_ms).max();
     // The second one replaced the oldest.
-    let ages = listed.get(1).zip(newest).map(|(second, newest)| age(second, newest.max(now_ms)));
-    Ok(ages.is_some_and(|age| age >= limit))
+    Ok(listed.into_iter().nth(1).zip(newest_ms).map(|(second, newest_ms)| Replacement { second, newest_ms }))
+}
+
+/// The manifest that replaced the oldest one on the store.
+pub(in crate::maintenance) struct Replacement {
+    second: ListedManifest,
+    /// A time that the store's clock has come to.
+    newest_ms: i64,
+}
+
+impl Replacement {
+    /// Whether a collection now and then would not have left the oldest manifest, as far as the manifests tell the time.
+    pub(in crate::maintenance) fn is_overdue(&self, settings: &Settings) -> bool {
+        age(&self.second, self.newest_ms) > settings.grace_period() + settings.trust_period()
+    }
+
+    /// Whether a collection deletes the oldest manifest, if it is `now_ms` or later.
+    pub(in crate::maintenance) fn is_due(&self, settings: &Settings, now_ms: i64) -> bool {
+        age(&self.second, self.newest_ms.max(now_ms)) >= settings.grace_period()
+    }
 }
 
 fn age(listed: &ListedManifest, now_ms: i64) -> Duration {
